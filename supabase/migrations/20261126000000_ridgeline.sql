@@ -656,7 +656,7 @@ comment on function automation.version() is 'The release of Ridgeline that this 
 create or replace function automation.api_version() returns integer
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select 1 $$;
+  as $$ select 2 $$;
 
 comment on function automation.api_version() is
   'The version of what the Edge Functions call. They work with a database that is at most one apart.';
@@ -12459,15 +12459,54 @@ begin
 end;
 $$;
 
+-- When a record last came to the stage that it has, and who moved it: capture writes it (85_capture), whatever the CRM
+-- itself keeps of it.
+create table ridgeline.stage_changes (
+  tenant_id uuid not null,
+  entity text not null,
+  record_id text not null,
+  stage text,
+  was text,
+  changed_at timestamptz not null,
+  user_id uuid,
+  root_id uuid,
+  constraint stage_changes_pkey primary key (tenant_id, entity, record_id)
+);
+
+comment on table ridgeline.stage_changes is
+  'The last change of stage (without one, of status) of each record that was moved since its table was attached.';
+comment on column ridgeline.stage_changes.user_id is
+  'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
+comment on column ridgeline.stage_changes.root_id is
+  'The run that moved it, or the one with which the chain of runs began that did; null: no automation.';
+
+create type automation.staged_write as (
+  tenant_id uuid, record_id text, stage text, was text, user_id uuid, root_id uuid);
+
+-- Only who holds the record itself comes here, so nobody waits for the row.
+create or replace function automation.note_stage(entity text, moved automation.staged_write) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into ridgeline.stage_changes as s (
+      tenant_id, entity, record_id, stage, was, changed_at, user_id, root_id)
+    values (moved.tenant_id, note_stage.entity, moved.record_id, moved.stage, moved.was, automation.now(),
+      moved.user_id, moved.root_id)
+    on conflict on constraint stage_changes_pkey do update set
+      (stage, was, changed_at, user_id, root_id) = row (
+        excluded.stage, excluded.was, excluded.changed_at, excluded.user_id, excluded.root_id)
+  $$;
+
 -- When a tick last looked: written at most every few seconds.
 create table automation.heartbeats (
   name text constraint heartbeats_pkey primary key,
   at timestamptz not null default '-infinity'
 );
 
-comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick.';
+comment on table automation.heartbeats is
+  'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
-insert into automation.heartbeats (name) values ('tick')
+insert into automation.heartbeats (name) values ('tick'), ('notices')
 on conflict on constraint heartbeats_pkey do nothing;
 
 create or replace function automation.beat(name text) returns void
@@ -19807,6 +19846,17 @@ create table automation.notices (
 
 comment on table automation.notices is 'What the office was told, and when last.';
 
+-- Who gets such tasks, where the tenant names a member: settings {"notices": {"to": "<user id>"}}.
+create or replace function automation.told_member(tenant_id uuid) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.as_uuid(n.who)
+    from (
+      select automation.tenant_setting(told_member.tenant_id, 'notices', 'to') #>> '{}' as who) as n
+    where automation.as_uuid(n.who) is not null and automation.is_member(told_member.tenant_id, n.who)
+  $$;
+
 create or replace function automation.tell_office(
   tenant_id uuid, kind text, subject text, at_most_every interval, contact_id text, title text, description text)
   returns void
@@ -19826,7 +19876,8 @@ begin
     perform automation.check_target('task', 'a word to the office');
     perform automation.write_task(jsonb_build_object(
         'tenant', tenant_id, 'contact', contact_id, 'title', left(title, 200), 'description', description,
-        'status', 'open', 'priority', 'high', 'due', automation.now()),
+        'status', 'open', 'priority', 'high', 'due', automation.now(),
+        'assigned_to', automation.told_member(tenant_id)),
       automation.tenant_zone(tenant_id));
   end if;
 exception when others then
@@ -25389,11 +25440,16 @@ begin
 end;
 $$;
 
-create or replace function automation.claim_portion(
-  portion_id uuid, worker text, lease interval default '60 seconds')
-  returns setof automation.claimed_step
+create type automation.portion_report as (
+  claimed automation.claimed_step[],
+  done boolean
+);
+
+comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
+
+create or replace function automation.claim_of_portion(portion_id uuid, worker text, lease interval)
+  returns automation.portion_report
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -25401,8 +25457,8 @@ declare
   set_began timestamptz;
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
-  one_set ridgeline.scheduled_steps[];
   report automation.claim_report;
+  claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
   size integer := 10;
   place integer := 1;
 begin
@@ -25411,18 +25467,30 @@ begin
   dues := array(select d from automation.lock_portion(portion) as d);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
-    one_set := dues[place:place + size - 1];
-    report := automation.claim_batch(one_set, worker, lease);
-    return query select * from unnest(report.claimed);
+    report := automation.claim_batch(dues[place:place + size - 1], worker, lease);
+    claimed := claimed || report.claimed;
     exit when report.cut_off;
     if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
       perform automation.clear_suspects(dues);
     end if;
-    exit when automation.is_over(began);
     place := place + size;
+    exit when automation.is_over(began);
     size := automation.next_size(size, clock_timestamp() - set_began);
   end loop;
   perform automation.end_portion(portion_id);
+  return row(claimed, place > cardinality(dues));
+end;
+$$;
+
+create or replace function automation.claim_portion(
+  portion_id uuid, worker text, lease interval default '60 seconds')
+  returns setof automation.claimed_step
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
 end;
 $$;
 
@@ -25962,6 +26030,121 @@ begin
     automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
 end;
 $$;
+
+-- sql/engine/70_dispatch/06_exchange.sql
+
+-- The dispatcher's round trip: results in, due steps out. What is about to be claimed is committed before work on it
+-- begins, as everywhere; the dispatcher does not have to come back for that.
+
+create or replace function automation.due_lanes() returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce((
+    select jsonb_agg(l)
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l
+    where automation.next_due_at(l) <= automation.now()), '[]');
+end;
+$$;
+
+comment on function automation.due_lanes() is 'Lanes with work that is due and nobody''s.';
+
+-- One portion, as claim_portion(). An error is told and not raised: what other portions brought is the caller's
+-- already, and must reach it.
+create or replace function automation.try_portion(portion_id uuid, worker text, lease interval) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  report automation.portion_report;
+begin
+  report := automation.claim_of_portion(portion_id, worker, lease);
+  return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
+exception
+  when query_canceled or others then
+    return jsonb_build_object('claimed', '[]'::jsonb, 'done', false,
+      'error', jsonb_build_object('code', sqlstate, 'message', sqlerrm));
+end;
+$$;
+
+-- Channels of which less was begun than wanted, and all of that is done: nothing more of them is due.
+create or replace function automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
+  returns text[]
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(w.key order by w.key), '{}')
+    from jsonb_each(wanted) as w
+    left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
+      on b.lane::text = w.key
+    where b.id is null
+      or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
+        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean
+  $$;
+
+create or replace procedure automation.exchange_steps(
+  inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds')
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until pg_catalog.timestamptz;
+  begun automation.portions[];
+  portion automation.portions;
+  part pg_catalog.jsonb;
+  parts pg_catalog.jsonb;
+  claimed pg_catalog.jsonb := '[]';
+  dry pg_catalog.text[] := '{}';
+  gone pg_catalog.text[];
+begin
+  perform automation.check_lease(lease);
+  answer := '{}';
+  if pg_catalog.jsonb_array_length(results) > 0 then
+    answer := pg_catalog.jsonb_build_object('finished', (
+      select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
+    commit;
+  end if;
+  until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
+  while wanted <> '{}' loop
+    begun := array(select p from automation.begin_portions(wanted) as p);
+    commit;
+    parts := '[]';
+    foreach portion in array begun loop
+      if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
+        perform automation.end_portion(portion.id);
+        commit;
+        continue;
+      end if;
+      part := automation.try_portion(portion.id, worker, lease);
+      commit;
+      claimed := claimed || (part -> 'claimed');
+      parts := parts || part;
+      if part ? 'error' then
+        answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
+      end if;
+    end loop;
+    gone := automation.dry_channels(wanted, begun, parts);
+    dry := pg_catalog.array_cat(dry, gone);
+    wanted := wanted - gone;
+    -- Where all were closed unsent, there may be others behind them.
+    exit when claimed <> '[]' or answer ? 'error' or pg_catalog.clock_timestamp() >= until;
+  end loop;
+  answer := answer || pg_catalog.jsonb_build_object('claimed', claimed, 'dry', pg_catalog.to_jsonb(dry));
+  if answer ? 'finished' then
+    answer := answer || pg_catalog.jsonb_build_object('due', automation.due_lanes());
+  end if;
+end;
+$$;
+
+comment on procedure automation.exchange_steps(jsonb, jsonb, jsonb, text, interval) is
+  'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, '
+  'and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. answer (give null): '
+  '{finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that '
+  'nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could '
+  'not be claimed}. A bad result or lease is an error, and nothing has happened.';
 
 -- sql/engine/80_definitions/00_source.sql
 
@@ -29140,8 +29323,8 @@ comment on function automation.detach_tenants() is
 -- turning it into JSON, conditions) runs in a block that catches errors and writes nothing, so that it takes no
 -- transaction id of its own; and what writes, after it, cannot raise.
 --
--- Lock order: capture locks no row that exists already; it only inserts, holding the writer's own
--- CRM row.
+-- Lock order: capture locks no row that exists already, but the one of ridgeline.stage_changes that belongs to the
+-- writer's own CRM row; it only inserts, holding that row.
 
 -- Matching a write against the listeners, and enrolling it.
 
@@ -29958,7 +30141,7 @@ begin
     perform automation.write_down(%1$L, write, %5$L);
   elsif write.enrolments is not null then
     perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
-  end if;
+  end if;%7$s
   return null;
 end;
 $capture$
@@ -29967,8 +30150,13 @@ $template$,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
       attached.is_log, case op when 'insert' then ''
-        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update' then E'\n  changed text[];' else '' end
-        end)
+        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update'
+          then E'\n  changed text[];\n  moved automation.staged_write;' else '' end
+        end,
+      case op when 'update' then format($moved$
+  if moved.record_id is not null and moved.tenant_id is not null then
+    perform automation.note_stage(%L, moved);
+  end if;$moved$, attached.name) else '' end)
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean
@@ -30028,17 +30216,35 @@ create or replace function automation.insert_function(attached automation.entiti
       || case when automation.is_partitioned(attached) then E'\n    end if;' else '' end)
   $$;
 
+-- Whoever moves a record to another stage is put on record: see automation.note_stage().
+create or replace function automation.staged_block(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select format($block$
+    if new.%1$I%3$s is distinct from old.%1$I%3$s then
+      moved := row(%4$s, automation.as_key(new.%2$I::text), new.%1$I::text, old.%1$I::text,
+        automation.current_user_id(), automation.causation_root());
+    end if;$block$,
+        c.name, attached.id_column, case when c.is_comparable then '' else '::text' end,
+        automation.tenant_expression('new', attached.tenant_column, attached.sole))
+      from automation.relation_columns(attached.relation::regclass) as c
+      where c.name = coalesce(attached.mapped ->> 'stage', attached.mapped ->> 'status')
+        and not attached.is_log and not c.is_generated), '')
+  $$;
+
 create or replace function automation.update_function(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.capture_function(attached, 'update', format($block$
+    select automation.capture_function(attached, 'update', automation.staged_block(attached) || format($block$
     if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
         %1$L, %19$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
          (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
     elsif current_setting('automation.unheard', true) <> '' then
-      if current_setting('automation.unheard', true) = %10$s then
+      if current_setting('automation.unheard', true) = %10$s and moved is null then
         return null;
       end if;
     end if;
@@ -35441,6 +35647,17 @@ create trigger emails_note_reply
 -- FOLDING
 
 -- One at a time: whoever comes second has nothing to do.
+-- Of tenants that want to be told: runs that failed since they last were (99_ops/07_notices).
+create table automation.troubles (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  failed bigint not null,
+  since timestamptz not null,
+  constraint troubles_pkey primary key (tenant_id, workflow_id)
+);
+
+comment on table automation.troubles is 'Workflows whose runs failed, till the office is told.';
+
 create or replace function automation.fold_statistics(portion integer default 5000) returns integer
   language plpgsql
   security definer
@@ -35491,6 +35708,14 @@ begin
       skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
       delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
       clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied
+  ), troubled as (
+    insert into automation.troubles as x (tenant_id, workflow_id, failed, since)
+    select c.tenant_id, c.workflow_id, sum(c.amount), min(c.at)
+    from taken as c
+    join ridgeline.tenant_settings as s on s.tenant_id = c.tenant_id and s.settings ? 'notices'
+    where c.outcome = 'failed' and c.step_key = '' and c.mode = 'live'
+    group by 1, 2 having sum(c.amount) > 0
+    on conflict on constraint troubles_pkey do update set failed = x.failed + excluded.failed
   )
   select count(*) into folded from taken;
   return folded;
@@ -36404,20 +36629,32 @@ create or replace function automation.legacy_table(name text) returns regclass
 -- The same id whenever it is asked for, and in the order of time as all others (00_foundation/02_ids).
 create or replace function automation.legacy_run_id(at timestamptz, source text, legacy_id text) returns uuid
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
-      || '7' || substr(m.digest, 1, 3) || '8' || substr(m.digest, 4, 15))::uuid
-    from (select md5(source || '/' || legacy_id) as digest) as m
-  $$;
+  -- Bound when created: no search_path to set.
+  return (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
+    || '7' || left(md5(source || '/' || legacy_id), 3) || '8' || substr(md5(source || '/' || legacy_id), 4, 15))::uuid;
 
 -- What stood in a text column of a stranger's table is no moment until it can be read as one.
-create or replace function automation.legacy_moment(value text) returns timestamptz
+create or replace function automation.doubtful_moment(value text) returns timestamptz
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case when value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?$'
       then automation.instant_in(value, 'UTC') end
+  $$;
+
+-- Where the column holds moments, its text can be read without a doubt (automation.holds_moments()).
+create or replace function automation.legacy_moment(value text, is_sure boolean default false) returns timestamptz
+  language sql stable
+  -- Bound when created: no search_path to set.
+  return case when is_sure then value::timestamptz else automation.doubtful_moment(value) end;
+
+create or replace function automation.holds_moments(relation regclass) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(bool_and(a.atttypid = 'timestamptz'::regtype), true)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and not a.attisdropped and (a.attname like '%\_at')
   $$;
 
 -- The version that history hangs from: the steps that there were, and nothing that could run.
@@ -36582,42 +36819,55 @@ comment on function automation.activate_imports(uuid) is
 
 create or replace function automation.legacy_status(status text) returns ridgeline.automation_status
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case status
-      when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
-      else 'cancelled' end::ridgeline.automation_status
-  $$;
+  -- Bound when created: no search_path to set.
+  return case status
+    when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
+    else 'cancelled' end::ridgeline.automation_status;
 
 create or replace function automation.legacy_error(status text, message text) returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when status = 'completed' or status = 'skipped' and message is null then null
+    else jsonb_build_object(
+        'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
+      || case when status in ('failed', 'skipped', 'cancelled') then '{}'
+        else jsonb_build_object('status', status) end
+  end;
+
+-- Which record a run was about, from what its route had sent; entity: of its trigger, if that has one.
+create or replace function automation.legacy_entity(trigger_type text) returns text
+  language sql stable
   set search_path = pg_catalog, pg_temp
+  as $$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $$;
+
+create or replace function automation.subject_of(entity text, data jsonb, out entity_is text, out record_id text,
+  out contact_id text)
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
   as $$
-    select case
-      when status = 'completed' or status = 'skipped' and message is null then null
-      else jsonb_build_object(
-          'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
-        || case when status in ('failed', 'skipped', 'cancelled') then '{}'
-          else jsonb_build_object('status', status) end
-    end
+    select case when r.id is not null then e.name end, r.id, coalesce(
+      data operator(pg_catalog.->>) 'contact_id', data operator(pg_catalog.#>>) '{contact,id}',
+      data operator(pg_catalog.#>>) '{project,contact_id}')
+    from (
+      select coalesce(entity, case
+        when data operator(pg_catalog.?) 'job_id' then 'job'
+        when data operator(pg_catalog.?) 'project_id' then 'project'
+        else 'contact' end) as name
+    ) as e
+    cross join lateral (
+      select coalesce(data operator(pg_catalog.->>) pg_catalog.concat(e.name, '_id'),
+        data operator(pg_catalog.#>>) array[e.name, 'id']) as id
+    ) as r
   $$;
 
--- {entity, record_id, contact_id} of a run, from what its route had sent.
 create or replace function automation.legacy_subject(trigger_type text, data jsonb)
   returns table (entity text, record_id text, contact_id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when r.id is not null then r.entity end, r.id,
-      coalesce(data ->> 'contact_id', data #>> '{contact,id}', data #>> '{project,contact_id}')
-    from (
-      select coalesce(
-          nullif((select t.entity from automation.trigger_types as t where t.name = trigger_type), ''),
-          case when data ? 'job_id' then 'job' when data ? 'project_id' then 'project' else 'contact' end) as entity
-    ) as e
-    cross join lateral (
-      select e.entity, coalesce(data ->> (e.entity || '_id'), data #>> array[e.entity, 'id']) as id
-    ) as r
+    select s.entity_is, s.record_id, s.contact_id
+    from automation.subject_of(automation.legacy_entity(trigger_type), data) as s
   $$;
 
 -- A page of a table of theirs as JSON, so that a column that a version of it lacks is merely missing.
@@ -36636,8 +36886,8 @@ begin
 end;
 $$;
 
--- Runs of the server's engine and enrolments in campaigns, under one set of names. finished: null while it is open.
-create or replace function automation.legacy_runs(source text, after text, most integer)
+-- Runs of the server's engine and enrolments in campaigns, under one set of names.
+create or replace function automation.legacy_runs(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, definition text, tenant_id uuid, data jsonb, status text, message text, created_at timestamptz,
     started_at timestamptz, finished_at timestamptz)
@@ -36649,22 +36899,21 @@ create or replace function automation.legacy_runs(source text, after text, most 
         else jsonb_strip_nulls(jsonb_build_object('entity', 'contact', 'contact_id', r -> 'contact_id')) end,
       case r ->> 'status' when 'exited' then 'cancelled' else r ->> 'status' end,
       coalesce(r ->> 'error_message', r ->> 'exit_reason'),
-      c.at, coalesce(automation.legacy_moment(r ->> 'started_at'), c.at),
-      greatest(c.at, coalesce(
-        automation.legacy_moment(r ->> 'completed_at'), automation.legacy_moment(r ->> 'exited_at'),
-        automation.legacy_moment(r ->> 'last_step_executed_at'), automation.legacy_moment(r ->> 'updated_at'), c.at))
+      c.at, coalesce(automation.legacy_moment(r ->> 'started_at', is_sure), c.at),
+      greatest(c.at, automation.legacy_moment(coalesce(r ->> 'completed_at', r ->> 'exited_at',
+        r ->> 'last_step_executed_at', r ->> 'updated_at'), is_sure))
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end), after, most) as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'created_at'), automation.legacy_moment(r ->> 'enrolled_at'),
-        automation.legacy_moment(r ->> 'started_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'created_at', r ->> 'enrolled_at', r ->> 'started_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
 create or replace function automation.is_open_there(status text) returns boolean
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused') $$;
+  -- Bound when created: no search_path to set.
+  return coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused');
 
 -- {last, seen, imported, foreign}: last is where the next page begins; null: there is none.
 create or replace function automation.import_runs(
@@ -36676,22 +36925,31 @@ create or replace function automation.import_runs(
   as $$
 declare
   answer jsonb;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
 begin
-  if automation.legacy_table(case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end)
-    is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
   end if;
   with page as materialized (
-    select r.* from automation.legacy_runs(source, after, most) as r
+    select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
+  ), imports as materialized (
+    select i.tenant_id, i.legacy_id, i.workflow_id, i.history_version, w.trigger_type,
+      automation.legacy_entity(w.trigger_type) as entity
+    from automation.legacy_imports as i
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where i.source = import_runs.source and i.part = 0
+      and i.legacy_id in (select p.definition from page as p)
   ), ended as materialized (
-    select p.*, i.workflow_id, i.history_version, w.trigger_type, s.entity, s.record_id, s.contact_id,
+    select p.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
       automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
     from page as p
-    join automation.legacy_imports as i
-      on i.tenant_id = p.tenant_id and i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
-    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
-    cross join lateral automation.legacy_subject(w.trigger_type, p.data) as s
+    join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
+    cross join lateral automation.subject_of(i.entity, p.data) as s
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
+      and not exists (
+        select from automation.legacy_links as l
+        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id)
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -36720,8 +36978,7 @@ begin
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
-      select count(*) from page as p join automation.legacy_imports as i
-        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+      select count(*) from page as p join imports as i on i.legacy_id = p.definition
       where p.tenant_id is distinct from i.tenant_id))
     into answer;
   return answer;
@@ -36733,7 +36990,7 @@ comment on function automation.import_runs(text, text, integer, uuid[]) is
   'not imported stay; so do those whose tenant is not that of their definition (foreign).';
 
 -- A step of theirs as one of ours; its key is the one that the definition has, where that still has it.
-create or replace function automation.legacy_steps(source text, after text, most integer)
+create or replace function automation.legacy_steps(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, run text, step text, status text, result jsonb, message text, started_at timestamptz,
     finished_at timestamptz, opened_at timestamptz, clicked_at timestamptz, replied_at timestamptz)
@@ -36743,15 +37000,15 @@ create or replace function automation.legacy_steps(source text, after text, most
     select r ->> 'id', coalesce(r ->> 'execution_id', r ->> 'enrollment_id'), r ->> 'step_id', r ->> 'status',
       case jsonb_typeof(r -> 'result_data') when 'object' then r -> 'result_data' when 'null' then null
         else jsonb_build_object('value', r -> 'result_data') end,
-      r ->> 'error_message', c.at, greatest(c.at, coalesce(automation.legacy_moment(r ->> 'completed_at'), c.at)),
-      automation.legacy_moment(r ->> 'opened_at'), automation.legacy_moment(r ->> 'clicked_at'),
-      automation.legacy_moment(r ->> 'replied_at')
+      r ->> 'error_message', c.at, greatest(c.at, automation.legacy_moment(r ->> 'completed_at', is_sure)),
+      automation.legacy_moment(r ->> 'opened_at', is_sure), automation.legacy_moment(r ->> 'clicked_at', is_sure),
+      automation.legacy_moment(r ->> 'replied_at', is_sure)
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end), after, most)
       as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'started_at'), automation.legacy_moment(r ->> 'created_at'),
-        automation.legacy_moment(r ->> 'scheduled_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'started_at', r ->> 'created_at', r ->> 'scheduled_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
@@ -36805,13 +37062,14 @@ declare
   steps automation.imported_step[];
   seen bigint;
   last text;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
 begin
-  if automation.legacy_table(
-    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end) is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0}'::jsonb;
   end if;
   with page as materialized (
-    select p.* from automation.legacy_steps(source, after, most) as p
+    select p.* from automation.legacy_steps(source, after, most, automation.holds_moments(relation)) as p
   )
   select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
     array_agg(row(
@@ -36820,17 +37078,20 @@ begin
       automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
       p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
-    filter (where l.execution_id is not null and e.id is not null and not automation.is_open_there(p.status)
-      and p.legacy_id is distinct from l.handed ->> 'step_row')
     into seen, last, steps
   from page as p
-  left join automation.legacy_links as l
+  join automation.legacy_links as l
     on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
-  left join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
   left join automation.legacy_imports as i
     on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
   left join ridgeline.workflow_steps as s
-    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step;
+    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
+  where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
+    and not exists (
+      select from ridgeline.workflow_step_executions as x
+      where x.tenant_id = l.tenant_id
+        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id));
   return jsonb_build_object('last', last, 'seen', seen, 'imported',
     automation.write_steps(steps, false) + automation.write_steps(steps, true));
 end;
@@ -36893,7 +37154,7 @@ create or replace function automation.taken_data(tenant_id uuid, trigger_type te
   as $$
 declare
   complete jsonb := data;
-  fired constant text := (automation.legacy_subject(trigger_type, data)).entity;
+  fired constant text := (automation.subject_of(automation.legacy_entity(trigger_type), data)).entity_is;
   entity text;
   id text;
   live jsonb;
@@ -37043,7 +37304,8 @@ begin
   if is_due then
     data := automation.taken_data(link.tenant_id, workflow.trigger_type, data);
   end if;
-  select s.* into subject from automation.legacy_subject(workflow.trigger_type, data) as s;
+  select s.* into subject
+  from automation.subject_of(automation.legacy_entity(workflow.trigger_type), data) as s;
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id,
     current_step, error, created_at, started_at, finished_at, mode)
@@ -37051,7 +37313,7 @@ begin
     link.tenant_id, link.execution_id, link.workflow_id, case when is_due then version else import.history_version end,
     case when is_due then 'waiting' when step ->> 'status' = 'running' then 'failed' else 'cancelled'
       end::ridgeline.automation_status,
-    workflow.trigger_type, data, subject.entity, subject.record_id, subject.contact_id, next ->> 'key',
+    workflow.trigger_type, data, subject.entity_is, subject.record_id, subject.contact_id, next ->> 'key',
     case
       when is_due then null
       when step ->> 'status' = 'running' then jsonb_build_object('code', 'legacy_unclear', 'may_have_been_sent', true,
@@ -37297,6 +37559,7 @@ create table automation.legacy_pairs (
 
 create index legacy_pairs_by_time on automation.legacy_pairs (began_at, tenant_id);
 create index legacy_pairs_by_execution on automation.legacy_pairs (execution_id, tenant_id);
+create index legacy_pairs_by_workflow on automation.legacy_pairs (workflow_id, tenant_id);
 
 comment on table automation.legacy_pairs is
   'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them '
@@ -38262,6 +38525,8 @@ begin
     commit;
     exit when did < 5000 or automation.time_is_up();
   end loop;
+  perform automation.tell_when_due();
+  commit;
   call automation.erase_people(automation.setting('prune_time')::interval, did);
   call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
@@ -38664,6 +38929,253 @@ comment on function ridgeline.engine_status() is
   'yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two '
   'minutes, and nothing due for more than five}.';
 
+-- sql/engine/99_ops/07_notices.sql
+
+-- Who is told when runs fail or nothing happens any more, and how: ridgeline.tenant_settings.settings
+-- {"notices": {"by": "task" | "email", "to": "<user id>" | "<address>", "failures": true, "every": "1 hour",
+-- "silence_after": "2 days"}}. Told by a task, or by an email through the engine's own steps and gate; what is told of
+-- is never a notice itself, and the same trouble is told once a day at most.
+
+create or replace function automation.notice_problem(setting jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  unknown constant text := (
+    select k from jsonb_object_keys(case jsonb_typeof(setting) when 'object' then setting else '{}' end) as k
+    where k not in ('by', 'to', 'failures', 'every', 'silence_after') limit 1);
+begin
+  return case
+    when jsonb_typeof(setting) <> 'object' then ': an object is needed'
+    when unknown is not null then format('.%s: there is no such setting', unknown)
+    when setting ? 'by' and coalesce(setting ->> 'by', '') not in ('task', 'email') then '.by: task or email'
+    when setting ? 'failures' and jsonb_typeof(setting -> 'failures') <> 'boolean' then '.failures: true or false'
+    when setting ? 'every' and coalesce(automation.duration_in(setting -> 'every') < interval '5 minutes', true)
+      then '.every: a length of time of at least 5 minutes'
+    when setting ? 'silence_after'
+      and coalesce(automation.duration_in(setting -> 'silence_after') < interval '1 hour', true)
+      then '.silence_after: a length of time of at least an hour'
+    when setting ->> 'by' = 'email' and automation.normalize_email(coalesce(setting ->> 'to', '')) is null
+      then '.to: the email address that is told'
+    when coalesce(setting ->> 'by', 'task') = 'task' and setting ? 'to'
+      and automation.as_uuid(setting ->> 'to') is null then '.to: the id of the member who is told'
+  end;
+end;
+$$;
+
+create or replace function automation.check_notices() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong constant text := automation.notice_problem(new.settings -> 'notices');
+begin
+  if wrong is not null then
+    raise exception 'settings.notices%', wrong using errcode = 'invalid_parameter_value',
+      hint = 'Such as {"notices": {"by": "email", "to": "office@example.com", "silence_after": "2 days"}}.';
+  end if;
+  return new;
+end;
+$$;
+
+create trigger tenant_settings_check_notices
+  before insert or update of settings on ridgeline.tenant_settings
+  for each row when (new.settings ? 'notices')
+  execute function automation.check_notices();
+
+create or replace function automation.is_notice_workflow(metadata jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $$;
+
+-- The workflow by which a tenant is told by email: made when it is first needed, and like any other to be seen,
+-- changed and switched off.
+create or replace function automation.notice_workflow(tenant_id uuid) returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found_id uuid := (
+    select w.id from ridgeline.workflows as w
+    where w.tenant_id = notice_workflow.tenant_id and automation.is_notice_workflow(w.metadata)
+      and w.status <> 'archived'
+    order by w.created_at limit 1);
+begin
+  if found_id is not null then
+    return found_id;
+  end if;
+  insert into ridgeline.workflows (tenant_id, name, description, trigger_type, metadata)
+  values (notice_workflow.tenant_id, 'Notices of Ridgeline',
+    'Tells the office of failures and of silence, as the setting "notices" asks.', 'manual',
+    '{"ridgeline": "notices"}')
+  returning id into found_id;
+  insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_key, step_type, step_config)
+  values (notice_workflow.tenant_id, found_id, 1, 'tell', 'send_email', jsonb_build_object(
+    'to', '{{trigger.notice.to}}', 'subject', '{{trigger.notice.title}}', 'text', '{{trigger.notice.text}}',
+    'purpose', 'internal'));
+  perform automation.publish(notice_workflow.tenant_id, found_id, 'publish');
+  return found_id;
+end;
+$$;
+
+-- Once for a kind and subject within a time. What cannot go out as an email is a task.
+create or replace function automation.tell(
+  tenant_id uuid, kind text, subject text, at_most_every interval, title text, description text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  setting constant jsonb := (
+    select s.settings -> 'notices' from ridgeline.tenant_settings as s where s.tenant_id = tell.tenant_id);
+  workflow_id uuid;
+begin
+  if exists (
+    select from automation.notices as n
+    where n.tenant_id = tell.tenant_id and n.kind = tell.kind and n.subject = tell.subject
+      and n.at + at_most_every > automation.now()) then
+    return;
+  end if;
+  if setting ->> 'by' = 'email' then
+    begin
+      workflow_id := automation.notice_workflow(tenant_id);
+      perform ridgeline.execute_workflow(workflow_id, jsonb_build_object('notice', jsonb_build_object(
+        'to', setting ->> 'to', 'title', title, 'text', description)), tenant_id => tell.tenant_id);
+      insert into automation.notices as n (tenant_id, kind, subject, at)
+      values (tell.tenant_id, tell.kind, tell.subject, automation.now())
+      on conflict on constraint notices_pkey do update set at = excluded.at;
+      return;
+    exception when others then
+      raise warning 'automation: "%" could not be sent to the office: %', title, sqlerrm;
+    end;
+  end if;
+  perform automation.tell_office(tenant_id, kind, subject, at_most_every, null, title, description);
+end;
+$$;
+
+create or replace function automation.failure_text(tenant_id uuid, workflow_ids uuid[]) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select string_agg(format('%s: %s since %s', w.name, t.failed, automation.date_text(t.tenant_id, t.since)), E'\n'
+      order by t.failed desc, w.name) || E'\n\nridgeline.automation_failures says why.'
+    from automation.troubles as t
+    join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+    where t.tenant_id = failure_text.tenant_id and t.workflow_id = any (workflow_ids)
+  $$;
+
+-- Runs that failed, a tenant at a time.
+create or replace function automation.tell_of_failures() returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  troubled record;
+  told integer := 0;
+begin
+  delete from automation.troubles as t
+  using ridgeline.workflows as w
+  where w.tenant_id = t.tenant_id and w.id = t.workflow_id and automation.is_notice_workflow(w.metadata);
+  for troubled in
+    select t.tenant_id, array_agg(t.workflow_id order by t.workflow_id) as workflow_ids, sum(t.failed) as failed,
+      s.settings -> 'notices' as setting
+    from automation.troubles as t
+    left join ridgeline.tenant_settings as s on s.tenant_id = t.tenant_id
+    group by t.tenant_id, s.settings
+    having not coalesce(automation.was_told(
+      t.tenant_id, 'failures', coalesce(automation.duration_in(s.settings #> '{notices,every}'), interval '1 hour')),
+      false)
+    order by t.tenant_id limit 100
+  loop
+    if troubled.setting is not null and coalesce((troubled.setting ->> 'failures')::boolean, true) then
+      perform automation.tell(troubled.tenant_id, 'failures', md5(troubled.workflow_ids::text), interval '1 day',
+        format('%s automations failed', troubled.failed),
+        automation.failure_text(troubled.tenant_id, troubled.workflow_ids));
+      told := told + 1;
+    end if;
+    delete from automation.troubles as t
+    where t.tenant_id = troubled.tenant_id and t.workflow_id = any (troubled.workflow_ids);
+  end loop;
+  return told;
+end;
+$$;
+
+create or replace function automation.was_told(tenant_id uuid, kind text, within interval) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.notices as n
+      where n.tenant_id = was_told.tenant_id and n.kind = was_told.kind and n.at + within > automation.now())
+  $$;
+
+-- A tenant whose workflows have been on for so long and have started nothing: a form that broke, a table that was
+-- detached. Told once for each silence.
+create or replace function automation.tell_of_silence() returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  silent record;
+  told integer := 0;
+begin
+  for silent in
+    select s.tenant_id, automation.duration_in(s.settings #> '{notices,silence_after}') as after, l.id, l.at
+    from ridgeline.tenant_settings as s
+    left join lateral (
+      select e.id, e.created_at as at
+      from ridgeline.workflow_executions as e
+      join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+      where e.tenant_id = s.tenant_id and e.mode = 'live' and not automation.is_notice_workflow(w.metadata)
+      order by e.id desc limit 1
+    ) as l on true
+    where s.settings -> 'notices' ? 'silence_after' and s.unified_engine = 'on'
+  loop
+    continue when silent.after is null or silent.at > automation.now() - silent.after or not exists (
+      select from automation.activations as a
+      join ridgeline.workflows as w on w.tenant_id = a.tenant_id and w.id = a.workflow_id
+      where a.tenant_id = silent.tenant_id and a.active_until is null
+          and a.active_from <= automation.now() - silent.after
+        and w.is_active and not automation.is_notice_workflow(w.metadata));
+    continue when automation.was_told(
+      silent.tenant_id, 'silence ' || coalesce(silent.id::text, ''), interval '1000 years');
+    perform automation.tell(
+      silent.tenant_id, 'silence ' || coalesce(silent.id::text, ''), '', interval '1000 years',
+      'No automation has begun for a while',
+      format('The last run began %s. Are forms, numbers and tables still connected? ridgeline.engine_status() and '
+        'explain_enrollment() say more.', coalesce(automation.date_text(silent.tenant_id, silent.at), 'never')));
+    told := told + 1;
+  end loop;
+  return told;
+end;
+$$;
+
+create or replace function automation.tell_troubles() returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.tell_of_failures() + automation.tell_of_silence() $$;
+
+comment on function automation.tell_troubles() is
+  'Tells offices that asked for it of failures and of silence; how many that was. Called once a minute by the tick.';
+
+-- Once a minute of real time, by whichever tick comes first.
+create or replace function automation.tell_when_due() returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update automation.heartbeats as h set at = clock_timestamp()
+  where h.ctid = (
+    select b.ctid from automation.heartbeats as b
+    where b.name = 'notices' and b.at < clock_timestamp() - interval '1 minute'
+    for update skip locked);
+  return case when found then automation.tell_troubles() else 0 end;
+end;
+$$;
+
 -- sql/engine/99_ops/20_roles.sql
 
 -- ROLES, POLICIES AND GRANTS
@@ -39061,7 +39573,14 @@ create policy workflow_holds_members_read on ridgeline.workflow_holds for select
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 revoke all on ridgeline.workflow_holds from anon, authenticated, service_role;
 grant select on ridgeline.workflow_holds to authenticated, service_role;
-grant select on automation.notices to service_role;
+alter table automation.troubles enable row level security;
+grant select on automation.notices, automation.troubles to service_role;
+
+alter table ridgeline.stage_changes enable row level security;
+create policy stage_changes_members_read on ridgeline.stage_changes for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.stage_changes from anon, authenticated, service_role;
+grant select on ridgeline.stage_changes to authenticated, service_role;
 
 alter table automation.heartbeats enable row level security;
 grant select on automation.heartbeats to service_role;
