@@ -276,9 +276,6 @@ $$;
 select automation.attach_tenants('public.tenants');
 select automation.attach_members('public.tenant_members');
 
--- Small offices: whoever is a member publishes, unless a tenant's settings say {"editors_publish": false}.
-update automation.settings set value = 'true' where name = 'editors_publish';
-
 -- The row level security here lets every member see and edit every record of the tenant, so every member may make
 -- workflows about them.
 
