@@ -57,6 +57,7 @@ with ours as (
   select 'table ' || c.relation, c.name, c.attacl, 0, format(' (%I)', c.attname)
   from columns as c where c.relkind <> 'c' and c.attacl is not null
 )
+select o.kind, o.name, o.create, o.drop, o.shape from (
 select 'type' as kind, t.oid::regtype::text as name,
   case t.typtype
     when 'e' then format('create type %s as enum (%s)', t.oid::regtype, (
@@ -65,21 +66,21 @@ select 'type' as kind, t.oid::regtype::text as name,
     when 'c' then format('create type %s as ()', t.oid::regtype)
     else format('create domain %s as %s%s', t.oid::regtype, format_type(t.typbasetype, t.typtypmod),
       case when t.typnotnull then ' not null' else '' end)
-  end as create, format('drop type %s', t.oid::regtype) as drop, '' as shape
+  end as create, format('drop type %s', t.oid::regtype) as drop, '' as shape, t.oid::bigint as place
 from pg_type as t join ours as n on n.oid = t.typnamespace
 left join pg_class as c on c.oid = t.typrelid
 where t.typtype in ('e', 'd') or t.typtype = 'c' and c.relkind = 'c'
 union all
 select 'table', c.name, format('create table %s ()%s', c.name,
     coalesce(' with (' || array_to_string(c.reloptions, ', ') || ')', '')),
-  format('drop table %s', c.name), c.relkind::text
+  format('drop table %s', c.name), c.relkind::text, c.oid::bigint
 from relations as c where c.relkind in ('r', 'p')
 union all
 select 'sequence', s.seqrelid::regclass::text, format(
     'create sequence %s as %s start %s increment %s minvalue %s maxvalue %s cache %s%s', s.seqrelid::regclass,
     s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache,
     case when s.seqcycle then ' cycle' else '' end),
-  format('drop sequence %s', s.seqrelid::regclass), ''
+  format('drop sequence %s', s.seqrelid::regclass), '', s.seqrelid::bigint
 from pg_sequence as s join relations as c on c.oid = s.seqrelid
 where not exists (
   select from pg_depend as d where d.objid = s.seqrelid and d.deptype in ('a', 'i') and d.classid = 'pg_class'::regclass
@@ -95,17 +96,18 @@ select 'column', c.name,
       case when c.attnotnull then 'not null' end) end,
   case when c.relkind = 'c' then format('alter type %s drop attribute %I', c.relation, c.attname)
     else format('alter table %s drop column %I', c.relation, c.attname) end,
-  concat_ws(' ', c.type, c.attgenerated, c.attidentity, c.attcollation::regcollation, c.attstorage)
+  concat_ws(' ', c.type, c.attgenerated, c.attidentity, c.attcollation::regcollation, c.attstorage),
+  c.attrelid::bigint * 2000 + c.attnum
 from columns as c
 union all
 select 'default', c.name, format('alter table %s alter column %I %s', c.relation, c.attname,
     coalesce('set default ' || c.expression, 'drop default'))
   || format(E';\\nalter table %s alter column %I %s not null', c.relation, c.attname,
-    case when c.attnotnull then 'set' else 'drop' end), null, ''
+    case when c.attnotnull then 'set' else 'drop' end), null, '', c.attrelid::bigint * 2000 + c.attnum
 from columns as c where c.relkind <> 'c' and c.attgenerated = '' and c.attidentity = ''
 union all
 select 'routine', r.name, pg_get_functiondef(r.oid), format('drop %s %s', r.word, r.name),
-  concat_ws(' ', r.prokind, pg_get_function_result(r.oid), pg_get_function_arguments(r.oid))
+  concat_ws(' ', r.prokind, pg_get_function_result(r.oid), pg_get_function_arguments(r.oid)), r.oid::bigint
 from routines as r
 union all
 select 'constraint', format('%s.%I', coalesce(nullif(k.conrelid, 0)::regclass::text, k.contypid::regtype::text), k.conname),
@@ -113,24 +115,24 @@ select 'constraint', format('%s.%I', coalesce(nullif(k.conrelid, 0)::regclass::t
     else 'domain ' || k.contypid::regtype end, k.conname, pg_get_constraintdef(k.oid)),
   format('alter %s drop constraint %I', case when k.conrelid <> 0 then 'table ' || k.conrelid::regclass
     else 'domain ' || k.contypid::regtype end, k.conname),
-  case k.contype when 'f' then 'z' else k.contype::text end || pg_get_constraintdef(k.oid)
+  case k.contype when 'f' then 'z' else k.contype::text end || pg_get_constraintdef(k.oid), k.oid::bigint
 from pg_constraint as k join ours as n on n.oid = k.connamespace
 where k.contype in ('p', 'u', 'c', 'f', 'x') and k.conislocal
 union all
 select 'index', i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid),
-  format('drop index %s', i.indexrelid::regclass), pg_get_indexdef(i.indexrelid)
+  format('drop index %s', i.indexrelid::regclass), pg_get_indexdef(i.indexrelid), i.indexrelid::bigint
 from pg_index as i join relations as c on c.oid = i.indexrelid
 where not exists (select from pg_constraint as k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))
 union all
 select 'view', c.name, format('create view %s%s as %s', c.name,
     coalesce(' with (' || array_to_string(c.reloptions, ', ') || ')', ''), rtrim(pg_get_viewdef(c.oid), ';')),
-  format('drop view %s', c.name), pg_get_viewdef(c.oid)
+  format('drop view %s', c.name), pg_get_viewdef(c.oid), c.oid::bigint
 from relations as c where c.relkind = 'v'
 union all
 select 'trigger', format('%s.%I', c.name, t.tgname), pg_get_triggerdef(t.oid)
     || case t.tgenabled when 'O' then '' else format(E';\\nalter table %s enable %s trigger %I', c.name,
       case t.tgenabled when 'A' then 'always' when 'R' then 'replica' else 'origin' end, t.tgname) end,
-  format('drop trigger %I on %s', t.tgname, c.name), pg_get_triggerdef(t.oid) || t.tgenabled::text
+  format('drop trigger %I on %s', t.tgname, c.name), pg_get_triggerdef(t.oid) || t.tgenabled::text, t.oid::bigint
 from pg_trigger as t join relations as c on c.oid = t.tgrelid
 where not t.tgisinternal and t.tgparentid = 0 and t.tgname not like 'automation\\_%'
 union all
@@ -142,16 +144,16 @@ select 'policy', format('%s.%I', c.name, p.polname), concat_ws(' ', format('crea
     'using (' || pg_get_expr(p.polqual, p.polrelid) || ')',
     'with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')'),
   format('drop policy %I on %s', p.polname, c.name), concat_ws(' ', p.polcmd, p.polpermissive, p.polroles::regrole[],
-    pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+    pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)), p.oid::bigint
 from pg_policy as p join relations as c on c.oid = p.polrelid
 union all
 select 'setting', c.name, format('alter table %s %s row level security', c.name,
     case when c.relrowsecurity then 'enable' else 'disable' end)
   || case when c.reloptions is null then '' else format(E';\\nalter table %s set (%s)', c.name,
-    array_to_string(c.reloptions, ', ')) end, null, ''
+    array_to_string(c.reloptions, ', ')) end, null, '', c.oid::bigint
 from relations as c where c.relkind in ('r', 'p')
 union all
-select 'comment', o.what, format('comment on %s is %L', o.what, o.said), format('comment on %s is null', o.what), ''
+select 'comment', o.what, format('comment on %s is %L', o.what, o.said), format('comment on %s is null', o.what), '', 0
 from (
   select case c.relkind when 'v' then 'view ' when 'S' then 'sequence ' when 'i' then 'index ' when 'c' then 'type '
       else 'table ' end || c.name as what, obj_description(c.oid, 'pg_class') as said
@@ -176,8 +178,10 @@ select 'grants', a.object || a.columns, (
       from aclexplode(a.acl) as x
       where x.grantee <> a.owner and not (a.owner = 0 and x.grantee = x.grantor)
       group by x.grantee
-    ) as s), null, ''
-from acls as a where a.acl is not null`;
+    ) as s), null, '', 0
+from acls as a where a.acl is not null
+-- As they were built: what comes later may need what came before.
+) as o order by o.place, o.name`;
 
 /** The tables whose rows are the release's, by key, and what of them is the operator's to change. */
 const registries: Record<string, { key: string; keeps?: string[]; where?: string }> = {
@@ -217,8 +221,8 @@ async function rowsOf(sql: Sql, table: string): Promise<CatalogObject[]> {
 }
 
 /**
- * The rows that a new table begins with, where they are not those of a registry. What a column takes from
- * the clock by default it takes again: a draft says the same whenever it is made.
+ * The rows that a new table begins with, where they are not those of a registry. What a column takes from the
+ * clock or by lot it takes where the migration runs: nobody else's secret, and a draft says the same whenever it is made.
  */
 export async function rowsOfTable(sql: Sql, table: string): Promise<string[]> {
   if (table in registries || table === "ridgeline.changes") return [];
@@ -226,7 +230,7 @@ export async function rowsOfTable(sql: Sql, table: string): Promise<string[]> {
     `select quote_ident(a.attname) as name
      from pg_attribute as a left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
      where a.attrelid = $1::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-       and coalesce(pg_get_expr(d.adbin, d.adrelid), '') !~ '(now|timestamp)\\(|CURRENT_TIMESTAMP'
+       and coalesce(pg_get_expr(d.adbin, d.adrelid), '') !~ '(now|timestamp|random\\w*|new_id|nextval)\\(|CURRENT_TIMESTAMP'
      order by a.attnum`,
     [table],
   );

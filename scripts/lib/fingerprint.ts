@@ -79,8 +79,10 @@ export async function fingerprint(sql: Sql): Promise<string[]> {
 export async function contents(sql: Sql): Promise<Record<string, unknown>> {
   const tables = await sql<{ name: string; times: string[] }[]>`
     select c.oid::regclass::text as name, coalesce(
-      array_agg(a.attname::text) filter (where a.atttypid = 'timestamptz'::regtype), '{}') as times
+      array_agg(a.attname::text) filter (where a.atttypid = 'timestamptz'::regtype
+        or pg_get_expr(d.adbin, d.adrelid) like '%random%'), '{}') as times
     from pg_class as c join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0
+    left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
     -- What was changed while it was built is history.
     where c.relkind = 'r' and c.oid <> coalesce(to_regclass('ridgeline.changes'), 0)
       and c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace, 'public'::regnamespace)

@@ -40,13 +40,9 @@ drop function automation.compile_cases(jsonb,jsonb);
 
 drop function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean);
 
-drop function automation.install_timer_trigger(automation.entities);
+drop function automation.imagine_result(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb);
 
-drop function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone);
-
-drop function automation.check_history_filter(text,text);
-
-drop function automation.publish_workflow(uuid,jsonb);
+drop function automation.imagine_split(ridgeline.workflow_executions,text,jsonb);
 
 drop function automation.imagine_wait(ridgeline.workflow_executions,text,jsonb,timestamp with time zone,jsonb);
 
@@ -54,11 +50,19 @@ drop function automation.imagine_effect(ridgeline.workflow_executions,text,jsonb
 
 drop function automation.imagine_field(ridgeline.workflow_executions,text,text,jsonb);
 
-drop function automation.imagine_result(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb);
+drop function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone);
 
-drop function automation.imagine_split(ridgeline.workflow_executions,text,jsonb);
+drop function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone);
 
-drop function automation.read_root(ridgeline.workflow_executions,text);
+drop function automation.check_history_filter(text,text);
+
+drop function ridgeline.publish_workflow(uuid,jsonb,uuid);
+
+drop function automation.publish_workflow(uuid,jsonb);
+
+drop function automation.remove_timer_trigger(automation.entities);
+
+drop function automation.install_timer_trigger(automation.entities);
 
 drop function automation.timer_function(automation.entities);
 
@@ -67,8 +71,6 @@ drop function automation.row_function(automation.entities);
 drop function automation.listens_expression(automation.entities,text);
 
 drop function automation.unless_expression(automation.entities,automation.trigger_types,text);
-
-drop function automation.remove_timer_trigger(automation.entities);
 
 drop function automation.note_change(text,text,uuid,text,text);
 
@@ -80,9 +82,9 @@ drop function automation.publish(uuid,uuid,text);
 
 drop function automation.recipient_problem(jsonb,jsonb);
 
-drop function automation.step_writes(jsonb,text);
-
 drop function automation.record_problem(jsonb,jsonb);
+
+drop function automation.step_writes(jsonb,text);
 
 drop function automation.slot_path(jsonb,jsonb);
 
@@ -94,17 +96,19 @@ drop function automation.compile_recipients(text,jsonb,text,jsonb);
 
 drop function automation.run_database_step(ridgeline.workflow_executions,jsonb,jsonb,uuid);
 
+drop function automation.yield_step(ridgeline.scheduled_steps);
+
 drop function automation.run_due_step(ridgeline.scheduled_steps);
 
 drop function automation.try_suspect(ridgeline.scheduled_steps);
 
 drop function automation.run_portion_step(uuid,integer);
 
-drop function automation.yield_step(ridgeline.scheduled_steps);
-
 drop function automation.try_again(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,jsonb);
 
 drop function automation.close_step(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb);
+
+drop function automation.attempt_entry(ridgeline.scheduled_steps,jsonb);
 
 drop function automation.is_taken(ridgeline.scheduled_steps,text);
 
@@ -134,17 +138,17 @@ drop function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workfl
 
 drop function automation.expire_run(ridgeline.workflow_versions,text,timestamp with time zone);
 
-drop function automation.attempt_entry(ridgeline.scheduled_steps,jsonb);
-
 drop function automation.suppress(uuid,text,text,text,jsonb);
 
 drop function automation.ask_consent(ridgeline.workflow_executions,text,automation.prepared_step);
 
+drop function automation.ask_email_consent(uuid,automation.prepared_step);
+
 drop function automation.drop_suppressed(uuid,automation.prepared_step,text);
 
-drop function automation.is_held(ridgeline.workflow_executions);
+drop function automation.hold_step(ridgeline.scheduled_steps);
 
-drop function automation.ask_email_consent(uuid,automation.prepared_step);
+drop function automation.is_held(ridgeline.workflow_executions);
 
 drop function automation.create_task(ridgeline.workflow_executions,jsonb);
 
@@ -172,6 +176,10 @@ drop function automation.follow_contact(ridgeline.workflow_executions);
 
 drop function automation.advance(ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb,jsonb);
 
+drop function automation.execution_context(ridgeline.workflow_executions,jsonb);
+
+drop function automation.read_root(ridgeline.workflow_executions,text);
+
 drop function automation.contact_key(ridgeline.workflow_executions);
 
 drop function automation.enrol(uuid,text,text,jsonb,automation.enrolment,bigint,boolean);
@@ -182,17 +190,9 @@ drop function automation.chain_of(uuid,uuid,uuid);
 
 drop function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer);
 
-drop function automation.execution_context(ridgeline.workflow_executions,jsonb);
-
 drop function automation.compile_fits(jsonb,jsonb);
 
 drop function automation.meant_key(text,jsonb);
-
-drop function automation.hold_step(ridgeline.scheduled_steps);
-
-drop function ridgeline.publish_workflow(uuid,jsonb,uuid);
-
-drop function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone);
 
 alter type automation.claim_attempt drop attribute cut_off;
 
@@ -254,29 +254,19 @@ create type automation.effect as ();
 
 create type automation.old_run as ();
 
-create table automation.statistics ();
+create table automation.area_codes ();
 
-create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+create table automation.regions ();
 
-create table ridgeline.erasures ();
-
-create table automation.erasures_under_way ();
-
-create table automation.erased_addresses ();
-
-create table automation.troubles ();
+create table ridgeline.changes ();
 
 create table ridgeline.stage_changes ();
 
 create table automation.heartbeats ();
 
-create table ridgeline.changes ();
+create table automation.erased_addresses ();
 
 create table ridgeline.sending_pauses ();
-
-create table automation.area_codes ();
-
-create table automation.regions ();
 
 create table automation.open_hours ();
 
@@ -286,11 +276,21 @@ create table automation.revoked_people ();
 
 create table automation.doubtful_stops ();
 
-create table automation.unsubscribe_tokens ();
-
 create table automation.unsubscribe_secret ();
 
+create table automation.unsubscribe_tokens ();
+
 create table automation.retention_places ();
+
+create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+
+create table automation.statistics ();
+
+create table automation.troubles ();
+
+create table ridgeline.erasures ();
+
+create table automation.erasures_under_way ();
 
 create table automation.legacy_imports ();
 
@@ -298,9 +298,9 @@ create table automation.legacy_links ();
 
 create table automation.legacy_pairs ();
 
-create table automation.engine_switches ();
-
 create table ridgeline.legacy_discrepancies ();
+
+create table automation.engine_switches ();
 
 create sequence automation.statistic_order as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
 
@@ -318,7 +318,11 @@ alter table automation.regions add column zones text[];
 
 alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
 
+alter table ridgeline.forms add column consent jsonb;
+
 alter table automation.step_types add column ends_run boolean default false not null;
+
+alter table ridgeline.workflows add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
 
 alter table ridgeline.workflow_versions add column source jsonb;
 
@@ -350,6 +354,10 @@ alter table ridgeline.scheduled_steps add column held jsonb;
 
 alter table ridgeline.changes add column tenant_id uuid;
 
+alter table ridgeline.changes add column id uuid;
+
+alter table ridgeline.changes add column changed_at timestamp with time zone;
+
 alter table ridgeline.changes add column relation text;
 
 alter table ridgeline.changes add column record_id text;
@@ -360,15 +368,11 @@ alter table ridgeline.changes add column operation text;
 
 alter table ridgeline.changes add column user_id uuid;
 
+alter table ridgeline.changes add column source jsonb;
+
 alter table ridgeline.changes add column before jsonb;
 
 alter table ridgeline.changes add column after jsonb;
-
-alter table ridgeline.changes add column id uuid;
-
-alter table ridgeline.changes add column changed_at timestamp with time zone;
-
-alter table ridgeline.changes add column source jsonb;
 
 alter table ridgeline.stage_changes add column tenant_id uuid;
 
@@ -588,9 +592,9 @@ alter table ridgeline.sending_pauses add column tenant_id uuid;
 
 alter table ridgeline.sending_pauses add column reason text;
 
-alter table ridgeline.sending_pauses add column paused_by uuid;
-
 alter table ridgeline.sending_pauses add column paused_at timestamp with time zone;
+
+alter table ridgeline.sending_pauses add column paused_by uuid;
 
 alter table automation.open_hours add column name text;
 
@@ -626,23 +630,23 @@ alter type automation.contact_place add attribute region text;
 
 alter table ridgeline.consents add column tenant_id uuid;
 
+alter table ridgeline.consents add column id uuid;
+
 alter table ridgeline.consents add column channel text;
 
 alter table ridgeline.consents add column address text;
 
 alter table ridgeline.consents add column contact_id text;
 
+alter table ridgeline.consents add column purpose text;
+
 alter table ridgeline.consents add column status text;
 
 alter table ridgeline.consents add column method text;
 
-alter table ridgeline.consents add column recorded_by uuid;
-
-alter table ridgeline.consents add column id uuid;
-
-alter table ridgeline.consents add column purpose text;
-
 alter table ridgeline.consents add column evidence jsonb;
+
+alter table ridgeline.consents add column recorded_by uuid;
 
 alter table ridgeline.consents add column created_at timestamp with time zone;
 
@@ -756,6 +760,8 @@ alter table automation.retention_places add column portion integer;
 
 alter table automation.statistic_changes add column tenant_id uuid;
 
+alter table automation.statistic_changes add column id bigint;
+
 alter table automation.statistic_changes add column workflow_id uuid;
 
 alter table automation.statistic_changes add column version integer;
@@ -767,8 +773,6 @@ alter table automation.statistic_changes add column entered_at timestamp with ti
 alter table automation.statistic_changes add column at timestamp with time zone;
 
 alter table automation.statistic_changes add column outcome text;
-
-alter table automation.statistic_changes add column id bigint;
 
 alter table automation.statistic_changes add column amount smallint;
 
@@ -816,17 +820,17 @@ alter table automation.troubles add column since timestamp with time zone;
 
 alter table ridgeline.erasures add column tenant_id uuid;
 
-alter table ridgeline.erasures add column digest bytea;
-
-alter table ridgeline.erasures add column requested_by uuid;
-
-alter table ridgeline.erasures add column finished_at timestamp with time zone;
-
 alter table ridgeline.erasures add column id uuid;
+
+alter table ridgeline.erasures add column digest bytea;
 
 alter table ridgeline.erasures add column status text;
 
+alter table ridgeline.erasures add column requested_by uuid;
+
 alter table ridgeline.erasures add column requested_at timestamp with time zone;
+
+alter table ridgeline.erasures add column finished_at timestamp with time zone;
 
 alter table ridgeline.erasures add column erased jsonb;
 
@@ -860,6 +864,8 @@ alter table automation.legacy_imports add column source text;
 
 alter table automation.legacy_imports add column legacy_id text;
 
+alter table automation.legacy_imports add column part integer;
+
 alter table automation.legacy_imports add column workflow_id uuid;
 
 alter table automation.legacy_imports add column digest text;
@@ -869,8 +875,6 @@ alter table automation.legacy_imports add column revision text;
 alter table automation.legacy_imports add column history_version integer;
 
 alter table automation.legacy_imports add column was_active boolean;
-
-alter table automation.legacy_imports add column part integer;
 
 alter table automation.legacy_imports add column step_keys jsonb;
 
@@ -930,6 +934,8 @@ alter type automation.legacy_open_run add attribute step jsonb;
 
 alter table automation.legacy_pairs add column tenant_id uuid;
 
+alter table automation.legacy_pairs add column id uuid;
+
 alter table automation.legacy_pairs add column source text;
 
 alter table automation.legacy_pairs add column workflow_id uuid;
@@ -946,11 +952,11 @@ alter table automation.legacy_pairs add column began_at timestamp with time zone
 
 alter table automation.legacy_pairs add column verdict text;
 
-alter table automation.legacy_pairs add column id uuid;
-
 alter table automation.legacy_pairs add column compared_at timestamp with time zone;
 
 alter table ridgeline.legacy_discrepancies add column tenant_id uuid;
+
+alter table ridgeline.legacy_discrepancies add column id uuid;
 
 alter table ridgeline.legacy_discrepancies add column pair_id uuid;
 
@@ -976,8 +982,6 @@ alter table ridgeline.legacy_discrepancies add column shadow jsonb;
 
 alter table ridgeline.legacy_discrepancies add column at timestamp with time zone;
 
-alter table ridgeline.legacy_discrepancies add column id uuid;
-
 alter type automation.effect add attribute step_key text;
 
 alter type automation.effect add attribute step_type text;
@@ -998,228 +1002,19 @@ alter type automation.old_run add attribute began_at timestamp with time zone;
 
 alter table automation.engine_switches add column tenant_id uuid;
 
+alter table automation.engine_switches add column id uuid;
+
 alter table automation.engine_switches add column engine text;
 
 alter table automation.engine_switches add column was text;
-
-alter table automation.engine_switches add column by_user uuid;
-
-alter table automation.engine_switches add column id uuid;
 
 alter table automation.engine_switches add column at timestamp with time zone;
 
 alter table automation.engine_switches add column written_at timestamp with time zone;
 
+alter table automation.engine_switches add column by_user uuid;
+
 alter table automation.engine_switches add column report jsonb;
-
-alter table ridgeline.workflows add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
-
-alter table ridgeline.forms add column consent jsonb;
-
-CREATE OR REPLACE FUNCTION automation.holds_update_project(step jsonb)
- RETURNS boolean
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return true;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.perform_conditional(execution ridgeline.workflow_executions, step jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.choose(execution, step);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.writes_send_sms(step jsonb, fired text)
- RETURNS automation.step_write[]
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.writes_target('ridgeline.messages', '{"direction": ["outbound"], "status": ["sent"]}');
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.still_open(tickets automation.ticket[], decided integer[])
- RETURNS automation.ticket[]
- LANGUAGE sql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $function$;
-
-CREATE OR REPLACE FUNCTION automation.first_size()
- RETURNS integer
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return greatest(1, coalesce(
-    substring(current_setting('automation.portion_size', true) from '^\d{1,3}$'), '1')::integer / 4);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.keep_size(size integer)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform set_config('automation.portion_size', size::text, false);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.perform_update_project(execution ridgeline.workflow_executions, step jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.update_fields(execution, 'project', input -> 'fields');
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.folded(data jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  written constant text := data::text;
-begin
-  if strpos(written, 'Σ') > 0 or written ~ '[^ -@[-~][^"]*": ' then
-    return null;
-  end if;
-  return automation.fold(written)::jsonb;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.quick_unknown()
- RETURNS text
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select '(1 == "a")' $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.validate_definition(definition jsonb, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS jsonb
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select automation.try_definition(tenant_id, definition, null, '{}') from automation.in_tenant(tenant_id)
-  $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.engine_status()
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.engine_status() $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.get_definition(workflow_id uuid, version integer DEFAULT NULL::integer, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.get_definition(workflow_id, version) from automation.in_tenant(tenant_id) $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.get_execution_history(workflow_id uuid DEFAULT NULL::uuid, contact_id text DEFAULT NULL::text, execution_id uuid DEFAULT NULL::uuid, status text DEFAULT NULL::text, before uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 50, tenant_id uuid DEFAULT NULL::uuid, record_id text DEFAULT NULL::text, trigger_type text DEFAULT NULL::text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone, mode text DEFAULT NULL::text)
- RETURNS TABLE(id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text, trigger_type text, entity text, record_id text, contact_id text, current_step text, created_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone, next_run_at timestamp with time zone, error jsonb, trigger_data jsonb, steps jsonb, mode text)
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as h
-  $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.publish_workflow(workflow_id uuid, enroll_existing jsonb DEFAULT NULL::jsonb, tenant_id uuid DEFAULT NULL::uuid, note text DEFAULT NULL::text)
- RETURNS ridgeline.workflow_versions
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select automation.publish_workflow(workflow_id, enroll_existing, note) from automation.in_tenant(tenant_id)
-  $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.retry_executions(filter jsonb DEFAULT '{}'::jsonb, per_minute integer DEFAULT 60, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS jsonb
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.retry_executions(tenant_id, filter, per_minute) from automation.in_tenant(tenant_id) $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.save_workflow(definition jsonb, base_revision text DEFAULT NULL::text, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS jsonb
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select automation.save_workflow(tenant_id, definition, base_revision) from automation.in_tenant(tenant_id)
-  $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.test_definition(definition jsonb, trigger_data jsonb DEFAULT '{}'::jsonb, options jsonb DEFAULT '{}'::jsonb, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS jsonb
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select automation.try_definition(tenant_id, definition, automation.check_seen(trigger_data), options)
-    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.is_notice_workflow(metadata jsonb)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $function$;
-
-CREATE OR REPLACE FUNCTION automation.change_source()
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select jsonb_strip_nulls(jsonb_build_object(
-      'role', coalesce(nullif(current_setting('role', true), 'none'), session_user),
-      'application', nullif(left(current_setting('application_name', true), 200), ''),
-      'address', left(coalesce(
-        automation.request_setting('request.headers') ->> 'x-forwarded-for', host(inet_client_addr())), 200)))
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.javascript_number(value jsonb)
- RETURNS double precision
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case jsonb_typeof(value)
-      when 'null' then 0
-      when 'boolean' then case when value::boolean then 1 else 0 end
-      when 'number' then automation.double_of(value::numeric)
-      when 'string' then automation.javascript_number_in(value #>> '{}')
-      when 'array' then automation.javascript_number_in(automation.javascript_list(value))
-    end
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.javascript_equal(a jsonb, b jsonb)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case
-      when a is null or b is null then a is null and b is null
-      when jsonb_typeof(a) <> jsonb_typeof(b) or jsonb_typeof(a) in ('array', 'object') then false
-      when jsonb_typeof(a) = 'number' then automation.double_of(a::numeric) = automation.double_of(b::numeric)
-      else a = b
-    end
-  $function$;
 
 CREATE OR REPLACE FUNCTION automation.kept_for(length text)
  RETURNS interval
@@ -1261,44 +1056,6 @@ AS $function$
     order by p.key collate "C"
     limit 1
   $function$;
-
-CREATE OR REPLACE FUNCTION automation.holds_remove_tag(step jsonb)
- RETURNS boolean
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.has_own_tags();
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.generate_steps()
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  asked record;
-begin
-  for asked in select q.* from automation.step_questions() as q loop
-    execute automation.step_dispatcher(
-      asked.name, asked.arguments, asked.passed, asked.result, asked.otherwise, asked.volatility);
-  end loop;
-  perform automation.close_functions();
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.imagine_update_contact(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
- RETURNS automation.imagined
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.imagine_write(execution, 'contact', input -> 'fields');
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.double_of(number numeric)
  RETURNS double precision
@@ -1409,17 +1166,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.needs_update_contact(workflow ridgeline.workflows, step jsonb, scope jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.needs_record(step, scope, 'contact');
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.javascript_number_in(written text)
  RETURNS double precision
  LANGUAGE sql
@@ -1437,6 +1183,35 @@ AS $function$
     -- What JavaScript takes for blanks.
     from (select btrim(written, E'\t\n\x0b\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008'
       '\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff') as text) as t
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.javascript_number(value jsonb)
+ RETURNS double precision
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case jsonb_typeof(value)
+      when 'null' then 0
+      when 'boolean' then case when value::boolean then 1 else 0 end
+      when 'number' then automation.double_of(value::numeric)
+      when 'string' then automation.javascript_number_in(value #>> '{}')
+      when 'array' then automation.javascript_number_in(automation.javascript_list(value))
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.javascript_equal(a jsonb, b jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when a is null or b is null then a is null and b is null
+      when jsonb_typeof(a) <> jsonb_typeof(b) or jsonb_typeof(a) in ('array', 'object') then false
+      when jsonb_typeof(a) = 'number' then automation.double_of(a::numeric) = automation.double_of(b::numeric)
+      else a = b
+    end
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.tenants_query(wanted text)
@@ -1527,15 +1302,17 @@ create or replace function automation.tenant_state(tenant_id uuid) returns text
 $template$
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.check_update_project(config jsonb, path text)
- RETURNS jsonb
+CREATE OR REPLACE FUNCTION automation.tenant_state(tenant_id uuid)
+ RETURNS text
  LANGUAGE plpgsql
- STABLE
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.check_fields(
-    'project', automation.names_in(config -> 'fields'), path || '.fields.');
+  return coalesce((select case when false then 'deleted' else 'here' end from public.tenants as t
+    where t.id = tenant_state.tenant_id limit 1), 'gone');
+exception when undefined_column or undefined_table or undefined_function or insufficient_privilege then
+  return null;
 end;
 $function$;
 
@@ -1585,15 +1362,44 @@ AS $function$
     order by n.place limit 1
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.note_change(tenant_id uuid, relation text, record_id text, workflow_id uuid, operation text, before jsonb, after jsonb)
- RETURNS void
- LANGUAGE sql
+CREATE OR REPLACE FUNCTION automation.takes_sets(target text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    insert into ridgeline.changes (
-      tenant_id, relation, record_id, workflow_id, operation, user_id, source, before, after)
-    values (tenant_id, relation, record_id, workflow_id, operation, automation.current_user_id(),
-      automation.change_source(), before, after)
+begin
+  return not exists (
+    select from automation.targets as t
+    join pg_catalog.pg_trigger as g on g.tgrelid = to_regclass(t.relation)
+    where t.name = target and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 2 = 0 and g.tgtype & 4 <> 0);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.capture_triggers(entity text)
+ RETURNS TABLE(name text, relation regclass, for_row boolean)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select t.tgname::text, t.tgrelid::regclass, t.tgtype & 1 = 1
+    from pg_catalog.pg_trigger as t
+    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
+    where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
+      and p.proname in (
+        format('capture_%s_insert', entity), format('capture_%s_update', entity),
+        format('capture_%s_delete', entity), format('capture_%s_truncate', entity))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.relation_of(attached automation.entities)
+ RETURNS regclass
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(
+      (select t.relation from automation.capture_triggers(attached.name) as t limit 1),
+      to_regclass(attached.relation))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.visible_record(attached automation.entities, written jsonb)
@@ -1621,30 +1427,35 @@ AS $function$
     select coalesce(record ->> (attached.mapped ->> 'deleted'), 'false') <> 'false'
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.takes_sets(target text)
- RETURNS boolean
+CREATE OR REPLACE FUNCTION automation.read_anew(entity text, tenant_id uuid, id text)
+ RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  attached automation.entities;
+  relation regclass;
+  record jsonb;
 begin
-  return not exists (
-    select from automation.targets as t
-    join pg_catalog.pg_trigger as g on g.tgrelid = to_regclass(t.relation)
-    where t.name = target and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 2 = 0 and g.tgtype & 4 <> 0);
+  select e.* into attached from automation.entities as e where e.name = read_anew.entity;
+  relation := automation.relation_of(attached);
+  if relation is null
+    or attached.sole is null and automation.column_type(relation, attached.tenant_column) is null
+    or automation.column_type(relation, attached.id_column) is null then
+    raise exception '%: its table, % by %, is not there any more', entity, attached.relation, attached.id_column
+      using errcode = 'undefined_table', hint = 'Call automation.attach() for it again, or detach() it.';
+  end if;
+  execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+    automation.column_type(relation, attached.id_column))
+    into record using tenant_id, id;
+  return case when not automation.is_marked_deleted(attached, record)
+    then automation.visible_record(attached, record) end;
+exception when data_exception then
+  return null;
 end;
 $function$;
-
-CREATE OR REPLACE FUNCTION automation.relation_of(attached automation.entities)
- RETURNS regclass
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(
-      (select t.relation from automation.capture_triggers(attached.name) as t limit 1),
-      to_regclass(attached.relation))
-  $function$;
 
 CREATE OR REPLACE FUNCTION automation.misfit_of(relation regclass, column_name text, value jsonb)
  RETURNS text
@@ -1703,21 +1514,6 @@ exception when insufficient_privilege then
   return true;
 end;
 $function$;
-
-CREATE OR REPLACE FUNCTION automation.quick_equals(reference text, value jsonb, case_sensitive boolean, folds boolean)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case
-      when jsonb_typeof(value) in ('number', 'boolean', 'null') then format('(%s == %s)', reference, value)
-      when jsonb_typeof(value) <> 'string' or automation.is_date(value #>> '{}') or case_sensitive = folds
-        then null
-      when folds then format('(%s == %s)', reference, to_jsonb(automation.fold(value #>> '{}')))
-      else format('(%s == %s)', reference, value)
-    end
-  $function$;
 
 CREATE OR REPLACE FUNCTION automation.judge_row(relation regclass, record jsonb, written text[])
  RETURNS text
@@ -1853,6 +1649,36 @@ AS $function$
       'less_than_or_equal,is_empty,is_not_empty,in,not_in}'::text[]
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_legacy_condition(condition jsonb, keys text[], at text, OUT test jsonb, OUT roots text[], OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  problems := '[]';
+  roots := '{}';
+  if condition -> 'mode' <> '"legacy"' then
+    problems := automation.condition_problem(at || '.mode', 'error', 'invalid_value',
+      'mode is "legacy" or left out', null);
+  elsif not coalesce(condition ->> 'operator' = any (automation.legacy_operators()), false) then
+    problems := automation.condition_problem(at || '.operator', 'error', 'unknown_operator',
+      format('there is no legacy operator %s', left(condition ->> 'operator', 60)),
+      'Legacy operators: ' || array_to_string(automation.legacy_operators(), ', ') || '.');
+  elsif jsonb_typeof(condition -> 'value') = 'array'
+    and jsonb_array_length(condition -> 'value') > 1000 then
+    problems := automation.condition_problem(at || '.value', 'error', 'invalid_value',
+      'a list has at most 1000 items', null);
+  else
+    roots := automation.condition_field_roots(keys);
+    test := jsonb_build_object(
+        'o', condition ->> 'operator', 'k', 'legacy', 'field', btrim(condition ->> 'field'), 'at', at)
+      || automation.condition_reference(keys)
+      || case when condition ? 'value' then jsonb_build_object('v', condition -> 'value') else '{}' end;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.snapshot_names()
  RETURNS TABLE(name text, records text[], is_change boolean)
  LANGUAGE sql
@@ -1900,28 +1726,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.forget_unheard()
- RETURNS trigger
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform set_config('automation.unheard', '', true);
-  return null;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.fold_update_project(config jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.fold_fields(config);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.legacy_lists(list jsonb, value jsonb)
  RETURNS boolean
  LANGUAGE sql
@@ -1955,6 +1759,29 @@ AS $function$
     end, false)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.folded(data jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  written constant text := data::text;
+begin
+  if strpos(written, 'Σ') > 0 or written ~ '[^ -@[-~][^"]*": ' then
+    return null;
+  end if;
+  return automation.fold(written)::jsonb;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.quick_unknown()
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select '(1 == "a")' $function$;
+
 CREATE OR REPLACE FUNCTION automation.quick_reference(test jsonb, entity text)
  RETURNS text
  LANGUAGE plpgsql
@@ -1980,6 +1807,21 @@ begin
     from unnest(keys) with ordinality as k (key, place));
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.quick_equals(reference text, value jsonb, case_sensitive boolean, folds boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(value) in ('number', 'boolean', 'null') then format('(%s == %s)', reference, value)
+      when jsonb_typeof(value) <> 'string' or automation.is_date(value #>> '{}') or case_sensitive = folds
+        then null
+      when folds then format('(%s == %s)', reference, to_jsonb(automation.fold(value #>> '{}')))
+      else format('(%s == %s)', reference, value)
+    end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.quick_test(test jsonb, entity text, folds boolean)
  RETURNS text
@@ -2079,6 +1921,39 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_fits(schema jsonb, compiled jsonb, is_message boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  sole text[];
+  slot jsonb;
+  found record;
+  fits jsonb := jsonb_build_array();
+begin
+  if schema ? 'anyOf' and not is_message then
+    sole := array(
+      select r.name #>> '{}' from jsonb_path_query(schema, '$.anyOf[*].required[*]') as r (name)
+      where compiled -> 'base' ? (r.name #>> '{}'));
+  end if;
+  for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
+    -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
+    continue when is_message and ((slot ->> 'at')::text[])[1] = any (automation.address_keys())
+      and jsonb_typeof(compiled #> array['base', ((slot ->> 'at')::text[])[1]]) = 'array';
+    found := automation.schema_at(schema, (slot ->> 'at')::text[]);
+    continue when found.wanted is null or not found.wanted ? 'type'
+      or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'
+        or found.wanted ->> 'format' is not distinct from 'amount');
+    fits := fits || jsonb_build_array(jsonb_build_object(
+      'at', found.place::text, 'as', found.wanted - '{description,examples,title}'::text[],
+      'needed', not is_message and (found.needed or coalesce(cardinality(sole) = 1 and found.place = sole, false))));
+  end loop;
+  return (select coalesce(jsonb_agg(distinct f), '[]') from jsonb_array_elements(fits) as f);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.channel_of(step_type text)
  RETURNS text
  LANGUAGE plpgsql
@@ -2091,32 +1966,14 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.entry_key_in(mode ridgeline.execution_mode, key text)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select case mode when 'shadow' then 'shadow ' else '' end || key $function$;
-
-CREATE OR REPLACE FUNCTION automation.branches_conditional(config jsonb)
- RETURNS text[]
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return case when config ? 'branches' then automation.branch_names(config) || 'else'::text
-    else '{then,else}' end;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.perform_remove_tag(execution ridgeline.workflow_executions, step jsonb, input jsonb)
- RETURNS jsonb
+CREATE OR REPLACE FUNCTION automation.forget_unheard()
+ RETURNS trigger
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.remove_tag(execution, input ->> 'tag');
+  perform set_config('automation.unheard', '', true);
+  return null;
 end;
 $function$;
 
@@ -2135,16 +1992,29 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.imagine_update_project(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
- RETURNS automation.imagined
- LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION automation.change_source()
+ RETURNS jsonb
+ LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-begin
-  return automation.imagine_write(execution, 'project', input -> 'fields');
-end;
-$function$;
+    select jsonb_strip_nulls(jsonb_build_object(
+      'role', coalesce(nullif(current_setting('role', true), 'none'), session_user),
+      'application', nullif(left(current_setting('application_name', true), 200), ''),
+      'address', left(coalesce(
+        automation.request_setting('request.headers') ->> 'x-forwarded-for', host(inet_client_addr())), 200)))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.note_change(tenant_id uuid, relation text, record_id text, workflow_id uuid, operation text, before jsonb, after jsonb)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into ridgeline.changes (
+      tenant_id, relation, record_id, workflow_id, operation, user_id, source, before, after)
+    values (tenant_id, relation, record_id, workflow_id, operation, automation.current_user_id(),
+      automation.change_source(), before, after)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.watch_changes()
  RETURNS trigger
@@ -2208,16 +2078,17 @@ AS $function$
       for update skip locked)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.needs_update_project(workflow ridgeline.workflows, step jsonb, scope jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
+CREATE OR REPLACE FUNCTION automation.editor_tenants()
+ RETURNS uuid[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-begin
-  return automation.needs_record(step, scope, 'project');
-end;
-$function$;
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_members(null, array[me.id]) as m
+    where me.id is not null and m.role in ('owner', 'admin', 'editor')
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.editors_publish(tenant_id uuid)
  RETURNS boolean
@@ -2229,6 +2100,38 @@ AS $function$
       automation.tenant_setting(editors_publish.tenant_id, 'editors_publish') = 'true',
       automation.setting('editors_publish') = 'true')
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_editor(tenant_id uuid, doing text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if automation.is_service() or tenant_id = any (automation.editor_tenants()) then
+    return;
+  end if;
+  raise exception 'role: a viewer only looks; % is for editors', doing
+    using errcode = 'insufficient_privilege', hint = 'An owner or an admin gives the role of an editor.';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_publisher(tenant_id uuid, doing text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if automation.is_service() or automation.role_in(tenant_id) in ('owner', 'admin')
+    or automation.role_in(tenant_id) = 'editor' and automation.editors_publish(tenant_id) then
+    return;
+  end if;
+  raise exception 'role: % is for owners and admins', doing
+    using errcode = 'insufficient_privilege',
+      hint = 'The draft is kept: ask one of them to publish it, or to set {"editors_publish": true} for the tenant.';
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.hmac_sha256(key bytea, said bytea)
  RETURNS bytea
@@ -2248,6 +2151,56 @@ begin
   return sha256(outer_key || sha256(inner_key || said));
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.erasure_key()
+ RETURNS bytea
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is not null then
+    execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+      into secret using 'ridgeline/erasure';
+  end if;
+  return convert_to(secret, 'UTF8');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.make_erasure_key()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    raise exception 'erasing a person needs Supabase''s Vault, for the key of what stays suppressed'
+      using errcode = 'feature_not_supported', hint = 'create extension supabase_vault';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('ridgeline/erasure', 0));
+  if automation.erasure_key() is null then
+    if exists (select from automation.erased_addresses) then
+      raise exception 'the key of erased addresses is gone from the Vault' using errcode = 'PT409',
+        hint = 'Restore the secret ridgeline/erasure: without it nobody can tell whom to leave alone.';
+    end if;
+    execute 'select vault.create_secret($1, $2, $3)'
+      using encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex'), 'ridgeline/erasure',
+        'Ridgeline';
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.erased_digest(tenant_id uuid, channel text, address text)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.hmac_sha256(
+      automation.erasure_key(), convert_to(concat_ws('/', tenant_id, channel, address), 'UTF8'))
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.erasure_of(tenant_id uuid, channel text, address text)
  RETURNS text
@@ -2559,16 +2512,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.perform_create_project(execution ridgeline.workflow_executions, step jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.create_project(execution, input);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.tags_as_if(execution ridgeline.workflow_executions, tags jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -2594,6 +2537,52 @@ begin
       || case when would ? 'added' then jsonb_build_array(would -> 'tag') else '[]' end;
   end loop;
   return tags;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.read_root(execution ridgeline.workflow_executions, root text, known automation.known_records DEFAULT NULL::automation.known_records)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  data constant jsonb := execution.trigger_data;
+begin
+  if root = 'trigger' then
+    return automation.trigger_root(data);
+  elsif root = 'contact' then
+    if not data ? 'contact_id' or execution.version = 0 then
+      return data -> 'contact';
+    elsif known.contact_id is not null then
+      return automation.as_if(execution, 'contact', known.contact);
+    end if;
+    return automation.as_if(execution, 'contact', automation.read_record(
+      'contact', execution.tenant_id, automation.contact_key(execution, known)));
+  elsif root = 'contact.tags' then
+    return coalesce(
+      case when execution.version = 0 then data #> '{contact,tags}' end,
+      automation.tags_as_if(execution, automation.contact_tags(
+        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))));
+  elsif root = 'tenant' then
+    return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
+  elsif root = 'user' then
+    return automation.read_user(execution.tenant_id, jsonb_build_object(
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
+      'user_id', data -> 'user_id')
+      || case when execution.entity is null then '{}' else jsonb_build_object(
+        execution.entity, automation.read_root(execution, execution.entity, known)) end);
+  elsif root = 'custom' then
+    return coalesce(data -> 'custom', data #> array[execution.entity, 'custom_fields']);
+  elsif root = 'steps' then
+    return coalesce(data -> 'steps', '{}') || automation.step_results(execution.tenant_id, execution.id);
+  elsif not data ? (root || '_id') or execution.version = 0 then
+    return data -> root;
+  elsif root = execution.entity and known.record is not null and data ->> (root || '_id') = execution.record_id then
+    return automation.as_if(execution, root, known.record);
+  end if;
+  return automation.as_if(execution, root, automation.read_record(
+    root, execution.tenant_id, data ->> (root || '_id')));
 end;
 $function$;
 
@@ -2713,6 +2702,13 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.entry_key_in(mode ridgeline.execution_mode, key text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select case mode when 'shadow' then 'shadow ' else '' end || key $function$;
+
 CREATE OR REPLACE FUNCTION automation.end_shadows(tenant_id uuid, workflow_ids uuid[], reason jsonb)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2765,6 +2761,76 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflow_executions, contact text)
+ RETURNS ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+    update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
+    where e.tenant_id = execution.tenant_id and e.id = execution.id;
+    execution.contact_id := contact;
+  end if;
+  return execution;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.read_known(works automation.work[])
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  kind text;
+  records jsonb[];
+  work automation.work;
+  known automation.known_records;
+  execution ridgeline.workflow_executions;
+  tenants constant uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
+  contacts text[];
+begin
+  for kind in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
+  loop
+    records := automation.read_records(kind, tenants, array(
+      select case when (w.execution).entity = kind then (w.execution).record_id end
+      from unnest(works) as w));
+    for i in 1 .. cardinality(works) loop
+      work := works[i];
+      execution := work.execution;
+      continue when execution.entity is distinct from kind;
+      known := row(records[i], null, null);
+      if kind = 'contact' then
+        if execution.record_id = execution.trigger_data ->> 'contact_id' then
+          known.contact_id := execution.record_id;
+          known.contact := records[i];
+        end if;
+      else
+        known.contact_id := automation.contact_key(execution, known);
+        execution := automation.follow_contact(execution, known.contact_id);
+      end if;
+      work.execution := execution;
+      work.known := known;
+      works[i] := work;
+    end loop;
+  end loop;
+  contacts := array(
+    select case when (w.execution).entity <> 'contact' then (w.known).contact_id end from unnest(works) as w);
+  if array_remove(contacts, null) <> '{}' then
+    records := automation.read_records('contact', tenants, contacts);
+    for i in 1 .. cardinality(works) loop
+      continue when contacts[i] is null;
+      work := works[i];
+      known := work.known;
+      known.contact := records[i];
+      work.known := known;
+      works[i] := work;
+    end loop;
+  end if;
+  return works;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.unread_endings(works automation.work[])
  RETURNS automation.signals[]
  LANGUAGE plpgsql
@@ -2780,21 +2846,6 @@ begin
     select (
       select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted') limit 1)
     from unnest(works) as w);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflow_executions, contact text)
- RETURNS ridgeline.workflow_executions
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
-    update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
-    where e.tenant_id = execution.tenant_id and e.id = execution.id;
-    execution.contact_id := contact;
-  end if;
-  return execution;
 end;
 $function$;
 
@@ -2889,18 +2940,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.fold_create_project(config jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  config := automation.without_blanks(config);
-  return automation.fold_key(config, 'project_type', '{type}');
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.address(execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step, options jsonb DEFAULT NULL::jsonb, known automation.known_records DEFAULT NULL::automation.known_records)
  RETURNS automation.prepared_step
  LANGUAGE plpgsql
@@ -2980,6 +3019,45 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.address_sms(execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, known automation.known_records)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone', known) #>> '{}');
+  country constant text := options ->> 'country';
+  phone constant automation.phone_number := automation.read_phone(given, country);
+  named constant text := automation.visible_text(prepared.input ->> 'from');
+  sender constant text := automation.sms_sender(named, country);
+  forbidden constant text := automation.forbidden_destination(
+    phone, case when options ? 'text_countries'
+      then array(select jsonb_array_elements_text(options -> 'text_countries')) end);
+begin
+  if coalesce(given, '') = '' then
+    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
+  elsif phone.number is null then
+    return automation.skip_unaddressed(
+      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
+  elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
+    return automation.fail_unaddressed(prepared, 'empty_body', 'body: the message is empty');
+  elsif named <> '' and sender is null then
+    return automation.fail_unaddressed(prepared, 'invalid_sender', format(
+      'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(named, 40)));
+  elsif forbidden is not null then
+    return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, given);
+  elsif automation.is_stranger(execution, prepared.input, phone.number, country) then
+    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
+      'to: %s is no contact; tenants.text_strangers would allow it', phone.number), given);
+  end if;
+  prepared.recipient := phone.number;
+  prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone.number)
+    || jsonb_strip_nulls(jsonb_build_object('from', sender));
+  return prepared;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.record_sent(works automation.work[], ledgers ridgeline.workflow_step_executions[])
  RETURNS void
  LANGUAGE plpgsql
@@ -3041,26 +3119,49 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.imagine_create_task(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
- RETURNS automation.imagined
+CREATE OR REPLACE FUNCTION automation.address_email(execution ridgeline.workflow_executions, prepared automation.prepared_step, known automation.known_records DEFAULT NULL::automation.known_records)
+ RETURNS automation.prepared_step
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email', known);
+  sender record;
+  key text;
 begin
-  perform automation.rehearse_target(execution, 'task', 'create_task', automation.task_row(
-    execution, null, input, automation.tenant_zone(execution.tenant_id)));
-  return row(execution.trigger_data, '{}')::automation.imagined;
+  prepared.warnings := automation.written_paths(prepared.warnings);
+  select m.* into sender from automation.mailboxes_of(prepared.input -> 'from') as m order by m.place limit 1;
+  prepared.input := prepared.input - 'from'
+    || jsonb_strip_nulls(jsonb_build_object('to', given, 'from', coalesce(sender.mailbox, sender.given)))
+    || jsonb_build_object('subject', automation.one_line(prepared.input ->> 'subject'));
+  foreach key in array '{to,cc,bcc,reply_to}'::text[] loop
+    if key = 'to' or prepared.input ? key then
+      prepared := automation.fill_addresses(prepared, key);
+    end if;
+  end loop;
+  if prepared.input ? 'headers' then
+    prepared := automation.fill_headers(prepared);
+  end if;
+  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+  return automation.judge_email(prepared, given, sender.given, sender.address);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.perform_all_create_task(works automation.work[], zones text[])
+CREATE OR REPLACE FUNCTION automation.perform_each(works automation.work[])
  RETURNS jsonb[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  work automation.work;
+  results jsonb[] := '{}'::jsonb[];
 begin
-  return automation.create_tasks(works, zones);
+  foreach work in array works loop
+    perform automation.cause_of(work.execution);
+    results := results || automation.perform(work.execution, work.step, (work.prepared).input);
+  end loop;
+  return results;
 end;
 $function$;
 
@@ -3119,6 +3220,100 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.step_questions()
+ RETURNS TABLE(name text, arguments text, passed text, result text, otherwise text, volatility text)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    values
+      -- Other spellings of its configuration -> the one that its schema describes.
+      ('fold', 'config jsonb', 'config', 'jsonb', 'automation.without_blanks(config)', 'immutable'),
+      -- What is wrong with a folded configuration besides what its schema says.
+      ('check', 'config jsonb, path text', 'config, path', 'jsonb', $or$'[]'::jsonb$or$, 'stable'),
+      -- How it is compiled. shared: what other steps hold too (automation.compile_step).
+      ('compile', 'config jsonb, path text, shared jsonb', 'config, path, shared', 'automation.compiled_config',
+        $or$row(config, config, '{}', '{}', '[]')::automation.compiled_config$or$, 'stable'),
+      -- The ways on from it, in the order of its configuration.
+      ('branches', 'config jsonb', 'config', 'text[]', $or$'{}'::text[]$or$, 'immutable'),
+      -- Where in the written configuration a place of the compiled one is.
+      ('place', 'at text', 'at', 'text', 'at', 'immutable'),
+      -- What it lacks to do what it says: a list of problems. scope: as automation.check_scope() tells it.
+      ('needs', 'workflow ridgeline.workflows, step jsonb, scope jsonb', 'workflow, step, scope', 'jsonb',
+        $or$'[]'::jsonb$or$, 'stable'),
+      -- What it writes. fired: the entity whose record starts the run.
+      ('writes', 'step jsonb, fired text', 'step, fired', 'automation.step_write[]',
+        $or$'{}'::automation.step_write[]$or$, 'stable'),
+      -- To whom it goes, of a type that a channel carries. options: render_options() of the tenant; known: what was
+      -- read of the run already.
+      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, '
+          'known automation.known_records',
+        'execution, prepared, options, known', 'automation.prepared_step',
+        $or$automation.fail_unaddressed(prepared, 'no_recipient', 'step_type: nothing says to whom it goes')$or$,
+        'stable'),
+      -- What it would do: raises what the step would raise.
+      ('imagine',
+        'execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb',
+        'execution, step, input, at, events', 'automation.imagined',
+        $or$row(execution.trigger_data, '{}')::automation.imagined$or$, 'stable'),
+      -- What it does, of a type that runs in the database: its result.
+      ('perform', 'execution ridgeline.workflow_executions, step jsonb, input jsonb', 'execution, step, input', 'jsonb',
+        'null::jsonb', 'volatile'),
+      -- The same for several runs at once, results in their order; zones: of their tenants.
+      ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
+        'automation.perform_each(works)', 'volatile'),
+      -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
+      -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
+      ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.step_dispatcher(name text, arguments text, passed text, result text, otherwise text, volatility text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.step_%1$s(step_type text, %2$s) returns %3$s
+  language plpgsql %4$s
+  set search_path = pg_catalog, pg_temp
+  as $step$
+begin
+  case step_type
+%5$s
+  else
+    raise exception 'step_type: there is no step "%%"', left(step_type, 60) using errcode = 'invalid_parameter_value';
+  end case;
+end;
+$step$
+$template$,
+      step_dispatcher.name, arguments, result, volatility, string_agg(
+        format('  when %L then return %s;', t.name, case
+          when exists (
+            select from pg_catalog.pg_proc as p
+            where p.pronamespace = 'automation'::regnamespace
+              and p.proname = concat_ws('_', step_dispatcher.name, t.name))
+            then format('automation.%I(%s)', concat_ws('_', step_dispatcher.name, t.name), passed)
+          else otherwise end), E'\n' order by t.name))
+    from automation.step_types as t
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.generate_steps()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  asked record;
+begin
+  for asked in select q.* from automation.step_questions() as q loop
+    execute automation.step_dispatcher(
+      asked.name, asked.arguments, asked.passed, asked.result, asked.otherwise, asked.volatility);
+  end loop;
+  perform automation.close_functions();
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.register_step(name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb, ends_run boolean DEFAULT false)
  RETURNS void
  LANGUAGE plpgsql
@@ -3138,6 +3333,73 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.needs_record(step jsonb, scope jsonb, entity text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if entity like '%{{%' or (scope ->> 'lenient')::boolean or scope -> 'records' ? entity
+    or not exists (select from automation.entities as e where e.name = entity) then
+    return '[]'::jsonb;
+  end if;
+  return jsonb_build_array(automation.problem(
+    automation.step_path(step) || '.step_config', 'no_record',
+    format('%s has no %s to work on: this trigger brings none', step ->> 'type', entity),
+    automation.records_hint(scope)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_column(step jsonb, scope jsonb, write automation.step_write)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  missing constant jsonb := automation.needs_record(step, scope, write.entity);
+begin
+  if missing <> '[]' or write.entity like '%{{%' then
+    return missing;
+  end if;
+  return (
+    select coalesce(jsonb_agg(automation.problem(
+      automation.step_path(step) || '.step_config.entity', 'unknown_field',
+      format('%s has no field "%s" to write', e.name, f),
+      format('Use update_field with one of: %s', array_to_string(e.writable_columns, ', ')))), '[]')
+    from automation.entities as e, jsonb_object_keys(write.fields) as f
+    where e.name = write.entity and not f = any (e.writable_columns));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_recipient(step jsonb, scope jsonb, name text, noun text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  at constant text := automation.step_path(step) || '.step_config.to';
+begin
+  if not automation.is_blank(step #> '{config,base,to}')
+    or automation.mapped_column(scope ->> 'entity', name) is not null then
+    return '[]'::jsonb;
+  elsif automation.mapped_column('contact', name) is null then
+    return jsonb_build_array(automation.problem(
+      at, 'no_recipient',
+      format('%s has nobody to go to: contacts have no field "%s"', step ->> 'type', name),
+      format('Write the field that holds the %s into "to", such as "{{contact.mobile}}".', noun),
+      case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end));
+  elsif not (scope ->> 'lenient')::boolean and not scope -> 'records' ? 'contact' then
+    return jsonb_build_array(automation.problem(
+      at, 'no_recipient', format('%s has nobody to go to: this trigger brings no contact', step ->> 'type'),
+      'Write who it goes to into "to". ' || automation.records_hint(scope)));
+  end if;
+  return '[]'::jsonb;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.written_fields(fields jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3149,6 +3411,19 @@ begin
     select coalesce(jsonb_object_agg(split_part(f.key, '.', 1), case
       when f.key like '%.%' then '[]' else automation.written_value(f.value) end), '{}')
     from jsonb_each(case jsonb_typeof(fields) when 'object' then fields else '{}' end) as f);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.writes_target(relation text, fields jsonb)
+ RETURNS automation.step_write[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select row(e.name, true, fields)::automation.step_write from automation.entities as e
+    where e.relation = writes_target.relation);
 end;
 $function$;
 
@@ -3259,83 +3534,17 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.address_email(execution ridgeline.workflow_executions, prepared automation.prepared_step, known automation.known_records DEFAULT NULL::automation.known_records)
- RETURNS automation.prepared_step
+CREATE OR REPLACE FUNCTION automation.imagine_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
+ RETURNS automation.imagined
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email', known);
-  sender record;
-  key text;
 begin
-  prepared.warnings := automation.written_paths(prepared.warnings);
-  select m.* into sender from automation.mailboxes_of(prepared.input -> 'from') as m order by m.place limit 1;
-  prepared.input := prepared.input - 'from'
-    || jsonb_strip_nulls(jsonb_build_object('to', given, 'from', coalesce(sender.mailbox, sender.given)))
-    || jsonb_build_object('subject', automation.one_line(prepared.input ->> 'subject'));
-  foreach key in array '{to,cc,bcc,reply_to}'::text[] loop
-    if key = 'to' or prepared.input ? key then
-      prepared := automation.fill_addresses(prepared, key);
-    end if;
-  end loop;
-  if prepared.input ? 'headers' then
-    prepared := automation.fill_headers(prepared);
-  end if;
-  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
-  return automation.judge_email(prepared, given, sender.given, sender.address);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.perform_create_task(execution ridgeline.workflow_executions, step jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.check_target('task', 'create_task');
-  return jsonb_build_object('task_id', (automation.write_tasks(array[automation.task_row(
-    execution, null, input, automation.tenant_zone(execution.tenant_id))]))[1]);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.address_sms(execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, known automation.known_records)
- RETURNS automation.prepared_step
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone', known) #>> '{}');
-  country constant text := options ->> 'country';
-  phone constant automation.phone_number := automation.read_phone(given, country);
-  named constant text := automation.visible_text(prepared.input ->> 'from');
-  sender constant text := automation.sms_sender(named, country);
-  forbidden constant text := automation.forbidden_destination(
-    phone, case when options ? 'text_countries'
-      then array(select jsonb_array_elements_text(options -> 'text_countries')) end);
-begin
-  if coalesce(given, '') = '' then
-    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
-  elsif phone.number is null then
-    return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
-  elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
-    return automation.fail_unaddressed(prepared, 'empty_body', 'body: the message is empty');
-  elsif named <> '' and sender is null then
-    return automation.fail_unaddressed(prepared, 'invalid_sender', format(
-      'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(named, 40)));
-  elsif forbidden is not null then
-    return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, given);
-  elsif automation.is_stranger(execution, prepared.input, phone.number, country) then
-    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
-      'to: %s is no contact; tenants.text_strangers would allow it', phone.number), given);
-  end if;
-  prepared.recipient := phone.number;
-  prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone.number)
-    || jsonb_strip_nulls(jsonb_build_object('from', sender));
-  return prepared;
+  return row(
+    automation.imagine_fields(execution.trigger_data, entity,
+      automation.rehearse_fields(execution, entity, fields, operator)),
+    '{}')::automation.imagined;
 end;
 $function$;
 
@@ -3350,238 +3559,14 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.writes_update_contact(step jsonb, fired text)
- RETURNS automation.step_write[]
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return array[row('contact', false,
-    automation.written_fields(step #> '{config,base,fields}'))::automation.step_write];
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.capture_triggers(entity text)
- RETURNS TABLE(name text, relation regclass, for_row boolean)
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select t.tgname::text, t.tgrelid::regclass, t.tgtype & 1 = 1
-    from pg_catalog.pg_trigger as t
-    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
-    where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
-      and p.proname in (
-        format('capture_%s_insert', entity), format('capture_%s_update', entity),
-        format('capture_%s_delete', entity), format('capture_%s_truncate', entity))
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.address_webhook(execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, known automation.known_records)
- RETURNS automation.prepared_step
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  prepared.input := automation.webhook_input(execution, prepared.input);
-  return prepared;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_editor(tenant_id uuid, doing text)
- RETURNS void
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if automation.is_service() or tenant_id = any (automation.editor_tenants()) then
-    return;
-  end if;
-  raise exception 'role: a viewer only looks; % is for editors', doing
-    using errcode = 'insufficient_privilege', hint = 'An owner or an admin gives the role of an editor.';
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.writes_create_task(step jsonb, fired text)
- RETURNS automation.step_write[]
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.writes_target(
-    (select t.relation from automation.targets as t where t.name = 'task'),
-    automation.target_fields('task', '{"status": ["open"]}'));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.read_known(works automation.work[])
- RETURNS automation.work[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  kind text;
-  records jsonb[];
-  work automation.work;
-  known automation.known_records;
-  execution ridgeline.workflow_executions;
-  tenants constant uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
-  contacts text[];
-begin
-  for kind in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
-  loop
-    records := automation.read_records(kind, tenants, array(
-      select case when (w.execution).entity = kind then (w.execution).record_id end
-      from unnest(works) as w));
-    for i in 1 .. cardinality(works) loop
-      work := works[i];
-      execution := work.execution;
-      continue when execution.entity is distinct from kind;
-      known := row(records[i], null, null);
-      if kind = 'contact' then
-        if execution.record_id = execution.trigger_data ->> 'contact_id' then
-          known.contact_id := execution.record_id;
-          known.contact := records[i];
-        end if;
-      else
-        known.contact_id := automation.contact_key(execution, known);
-        execution := automation.follow_contact(execution, known.contact_id);
-      end if;
-      work.execution := execution;
-      work.known := known;
-      works[i] := work;
-    end loop;
-  end loop;
-  contacts := array(
-    select case when (w.execution).entity <> 'contact' then (w.known).contact_id end from unnest(works) as w);
-  if array_remove(contacts, null) <> '{}' then
-    records := automation.read_records('contact', tenants, contacts);
-    for i in 1 .. cardinality(works) loop
-      continue when contacts[i] is null;
-      work := works[i];
-      known := work.known;
-      known.contact := records[i];
-      work.known := known;
-      works[i] := work;
-    end loop;
-  end if;
-  return works;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_publisher(tenant_id uuid, doing text)
- RETURNS void
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if automation.is_service() or automation.role_in(tenant_id) in ('owner', 'admin')
-    or automation.role_in(tenant_id) = 'editor' and automation.editors_publish(tenant_id) then
-    return;
-  end if;
-  raise exception 'role: % is for owners and admins', doing
-    using errcode = 'insufficient_privilege',
-      hint = 'The draft is kept: ask one of them to publish it, or to set {"editors_publish": true} for the tenant.';
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.next_size(size integer, took interval)
- RETURNS integer
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return greatest(1, least(4 * size, 200,
-    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.holds_update_contact(step jsonb)
- RETURNS boolean
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return true;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.compile_fits(schema jsonb, compiled jsonb, is_message boolean)
+CREATE OR REPLACE FUNCTION automation.needs_wait(workflow ridgeline.workflows, step jsonb, scope jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  sole text[];
-  slot jsonb;
-  found record;
-  fits jsonb := jsonb_build_array();
-begin
-  if schema ? 'anyOf' and not is_message then
-    sole := array(
-      select r.name #>> '{}' from jsonb_path_query(schema, '$.anyOf[*].required[*]') as r (name)
-      where compiled -> 'base' ? (r.name #>> '{}'));
-  end if;
-  for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
-    -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
-    continue when is_message and ((slot ->> 'at')::text[])[1] = any (automation.address_keys())
-      and jsonb_typeof(compiled #> array['base', ((slot ->> 'at')::text[])[1]]) = 'array';
-    found := automation.schema_at(schema, (slot ->> 'at')::text[]);
-    continue when found.wanted is null or not found.wanted ? 'type'
-      or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'
-        or found.wanted ->> 'format' is not distinct from 'amount');
-    fits := fits || jsonb_build_array(jsonb_build_object(
-      'at', found.place::text, 'as', found.wanted - '{description,examples,title}'::text[],
-      'needed', not is_message and (found.needed or coalesce(cardinality(sole) = 1 and found.place = sole, false))));
-  end loop;
-  return (select coalesce(jsonb_agg(distinct f), '[]') from jsonb_array_elements(fits) as f);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.compile_legacy_condition(condition jsonb, keys text[], at text, OUT test jsonb, OUT roots text[], OUT problems jsonb)
- RETURNS record
- LANGUAGE plpgsql
- STABLE PARALLEL SAFE
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  problems := '[]';
-  roots := '{}';
-  if condition -> 'mode' <> '"legacy"' then
-    problems := automation.condition_problem(at || '.mode', 'error', 'invalid_value',
-      'mode is "legacy" or left out', null);
-  elsif not coalesce(condition ->> 'operator' = any (automation.legacy_operators()), false) then
-    problems := automation.condition_problem(at || '.operator', 'error', 'unknown_operator',
-      format('there is no legacy operator %s', left(condition ->> 'operator', 60)),
-      'Legacy operators: ' || array_to_string(automation.legacy_operators(), ', ') || '.');
-  elsif jsonb_typeof(condition -> 'value') = 'array'
-    and jsonb_array_length(condition -> 'value') > 1000 then
-    problems := automation.condition_problem(at || '.value', 'error', 'invalid_value',
-      'a list has at most 1000 items', null);
-  else
-    roots := automation.condition_field_roots(keys);
-    test := jsonb_build_object(
-        'o', condition ->> 'operator', 'k', 'legacy', 'field', btrim(condition ->> 'field'), 'at', at)
-      || automation.condition_reference(keys)
-      || case when condition ? 'value' then jsonb_build_object('v', condition -> 'value') else '{}' end;
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.perform_update_contact(execution ridgeline.workflow_executions, step jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.update_fields(execution, 'contact', input -> 'fields');
+  return coalesce(automation.as_list(automation.date_policy_problem(step)), '[]');
 end;
 $function$;
 
@@ -3607,126 +3592,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.imagine_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
- RETURNS automation.imagined
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return row(
-    automation.imagine_fields(execution.trigger_data, entity,
-      automation.rehearse_fields(execution, entity, fields, operator)),
-    '{}')::automation.imagined;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.needs_column(step jsonb, scope jsonb, write automation.step_write)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  missing constant jsonb := automation.needs_record(step, scope, write.entity);
-begin
-  if missing <> '[]' or write.entity like '%{{%' then
-    return missing;
-  end if;
-  return (
-    select coalesce(jsonb_agg(automation.problem(
-      automation.step_path(step) || '.step_config.entity', 'unknown_field',
-      format('%s has no field "%s" to write', e.name, f),
-      format('Use update_field with one of: %s', array_to_string(e.writable_columns, ', ')))), '[]')
-    from automation.entities as e, jsonb_object_keys(write.fields) as f
-    where e.name = write.entity and not f = any (e.writable_columns));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.imagine_conditional(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
- RETURNS automation.imagined
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return row(execution.trigger_data, automation.choose(execution, step, at))::automation.imagined;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.needs_recipient(step jsonb, scope jsonb, name text, noun text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  at constant text := automation.step_path(step) || '.step_config.to';
-begin
-  if not automation.is_blank(step #> '{config,base,to}')
-    or automation.mapped_column(scope ->> 'entity', name) is not null then
-    return '[]'::jsonb;
-  elsif automation.mapped_column('contact', name) is null then
-    return jsonb_build_array(automation.problem(
-      at, 'no_recipient',
-      format('%s has nobody to go to: contacts have no field "%s"', step ->> 'type', name),
-      format('Write the field that holds the %s into "to", such as "{{contact.mobile}}".', noun),
-      case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end));
-  elsif not (scope ->> 'lenient')::boolean and not scope -> 'records' ? 'contact' then
-    return jsonb_build_array(automation.problem(
-      at, 'no_recipient', format('%s has nobody to go to: this trigger brings no contact', step ->> 'type'),
-      'Write who it goes to into "to". ' || automation.records_hint(scope)));
-  end if;
-  return '[]'::jsonb;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.needs_record(step jsonb, scope jsonb, entity text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if entity like '%{{%' or (scope ->> 'lenient')::boolean or scope -> 'records' ? entity
-    or not exists (select from automation.entities as e where e.name = entity) then
-    return '[]'::jsonb;
-  end if;
-  return jsonb_build_array(automation.problem(
-    automation.step_path(step) || '.step_config', 'no_record',
-    format('%s has no %s to work on: this trigger brings none', step ->> 'type', entity),
-    automation.records_hint(scope)));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.needs_wait(workflow ridgeline.workflows, step jsonb, scope jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce(automation.as_list(automation.date_policy_problem(step)), '[]');
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.perform_each(works automation.work[])
- RETURNS jsonb[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  work automation.work;
-  results jsonb[] := '{}'::jsonb[];
-begin
-  foreach work in array works loop
-    perform automation.cause_of(work.execution);
-    results := results || automation.perform(work.execution, work.step, (work.prepared).input);
-  end loop;
-  return results;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.perform_wait(execution ridgeline.workflow_executions, step jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3737,195 +3602,35 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.read_anew(entity text, tenant_id uuid, id text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  attached automation.entities;
-  relation regclass;
-  record jsonb;
-begin
-  select e.* into attached from automation.entities as e where e.name = read_anew.entity;
-  relation := automation.relation_of(attached);
-  if relation is null
-    or attached.sole is null and automation.column_type(relation, attached.tenant_column) is null
-    or automation.column_type(relation, attached.id_column) is null then
-    raise exception '%: its table, % by %, is not there any more', entity, attached.relation, attached.id_column
-      using errcode = 'undefined_table', hint = 'Call automation.attach() for it again, or detach() it.';
-  end if;
-  execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
-    automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
-    automation.column_type(relation, attached.id_column))
-    into record using tenant_id, id;
-  return case when not automation.is_marked_deleted(attached, record)
-    then automation.visible_record(attached, record) end;
-exception when data_exception then
-  return null;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_update_contact(config jsonb, path text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.check_fields(
-    'contact', automation.names_in(config -> 'fields'), path || '.fields.');
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.read_root(execution ridgeline.workflow_executions, root text, known automation.known_records DEFAULT NULL::automation.known_records)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  data constant jsonb := execution.trigger_data;
-begin
-  if root = 'trigger' then
-    return automation.trigger_root(data);
-  elsif root = 'contact' then
-    if not data ? 'contact_id' or execution.version = 0 then
-      return data -> 'contact';
-    elsif known.contact_id is not null then
-      return automation.as_if(execution, 'contact', known.contact);
-    end if;
-    return automation.as_if(execution, 'contact', automation.read_record(
-      'contact', execution.tenant_id, automation.contact_key(execution, known)));
-  elsif root = 'contact.tags' then
-    return coalesce(
-      case when execution.version = 0 then data #> '{contact,tags}' end,
-      automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))));
-  elsif root = 'tenant' then
-    return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
-  elsif root = 'user' then
-    return automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
-      'user_id', data -> 'user_id')
-      || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity, known)) end);
-  elsif root = 'custom' then
-    return coalesce(data -> 'custom', data #> array[execution.entity, 'custom_fields']);
-  elsif root = 'steps' then
-    return coalesce(data -> 'steps', '{}') || automation.step_results(execution.tenant_id, execution.id);
-  elsif not data ? (root || '_id') or execution.version = 0 then
-    return data -> root;
-  elsif root = execution.entity and known.record is not null and data ->> (root || '_id') = execution.record_id then
-    return automation.as_if(execution, root, known.record);
-  end if;
-  return automation.as_if(execution, root, automation.read_record(
-    root, execution.tenant_id, data ->> (root || '_id')));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.step_dispatcher(name text, arguments text, passed text, result text, otherwise text, volatility text)
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select format($template$
-create or replace function automation.step_%1$s(step_type text, %2$s) returns %3$s
-  language plpgsql %4$s
-  set search_path = pg_catalog, pg_temp
-  as $step$
-begin
-  case step_type
-%5$s
-  else
-    raise exception 'step_type: there is no step "%%"', left(step_type, 60) using errcode = 'invalid_parameter_value';
-  end case;
-end;
-$step$
-$template$,
-      step_dispatcher.name, arguments, result, volatility, string_agg(
-        format('  when %L then return %s;', t.name, case
-          when exists (
-            select from pg_catalog.pg_proc as p
-            where p.pronamespace = 'automation'::regnamespace
-              and p.proname = concat_ws('_', step_dispatcher.name, t.name))
-            then format('automation.%I(%s)', concat_ws('_', step_dispatcher.name, t.name), passed)
-          else otherwise end), E'\n' order by t.name))
-    from automation.step_types as t
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.writes_target(relation text, fields jsonb)
+CREATE OR REPLACE FUNCTION automation.step_writes(step_type text, step jsonb, fired text)
  RETURNS automation.step_write[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return array(
-    select row(e.name, true, fields)::automation.step_write from automation.entities as e
-    where e.relation = writes_target.relation);
+  case step_type
+  when 'add_tag' then return '{}'::automation.step_write[];
+  when 'assign_user' then return automation.writes_assign_user(step, fired);
+  when 'change_stage' then return automation.writes_change_stage(step, fired);
+  when 'conditional' then return '{}'::automation.step_write[];
+  when 'create_project' then return automation.writes_create_project(step, fired);
+  when 'create_task' then return automation.writes_create_task(step, fired);
+  when 'remove_tag' then return '{}'::automation.step_write[];
+  when 'send_email' then return automation.writes_send_email(step, fired);
+  when 'send_sms' then return automation.writes_send_sms(step, fired);
+  when 'split' then return '{}'::automation.step_write[];
+  when 'stop' then return '{}'::automation.step_write[];
+  when 'update_contact' then return automation.writes_update_contact(step, fired);
+  when 'update_field' then return automation.writes_update_field(step, fired);
+  when 'update_project' then return automation.writes_update_project(step, fired);
+  when 'wait' then return '{}'::automation.step_write[];
+  when 'webhook' then return '{}'::automation.step_write[];
+  else
+    raise exception 'step_type: there is no step "%"', left(step_type, 60) using errcode = 'invalid_parameter_value';
+  end case;
 end;
 $function$;
-
-CREATE OR REPLACE FUNCTION automation.branches_split(config jsonb)
- RETURNS text[]
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.branch_names(config);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.step_questions()
- RETURNS TABLE(name text, arguments text, passed text, result text, otherwise text, volatility text)
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    values
-      -- Other spellings of its configuration -> the one that its schema describes.
-      ('fold', 'config jsonb', 'config', 'jsonb', 'automation.without_blanks(config)', 'immutable'),
-      -- What is wrong with a folded configuration besides what its schema says.
-      ('check', 'config jsonb, path text', 'config, path', 'jsonb', $or$'[]'::jsonb$or$, 'stable'),
-      -- How it is compiled. shared: what other steps hold too (automation.compile_step).
-      ('compile', 'config jsonb, path text, shared jsonb', 'config, path, shared', 'automation.compiled_config',
-        $or$row(config, config, '{}', '{}', '[]')::automation.compiled_config$or$, 'stable'),
-      -- The ways on from it, in the order of its configuration.
-      ('branches', 'config jsonb', 'config', 'text[]', $or$'{}'::text[]$or$, 'immutable'),
-      -- Where in the written configuration a place of the compiled one is.
-      ('place', 'at text', 'at', 'text', 'at', 'immutable'),
-      -- What it lacks to do what it says: a list of problems. scope: as automation.check_scope() tells it.
-      ('needs', 'workflow ridgeline.workflows, step jsonb, scope jsonb', 'workflow, step, scope', 'jsonb',
-        $or$'[]'::jsonb$or$, 'stable'),
-      -- What it writes. fired: the entity whose record starts the run.
-      ('writes', 'step jsonb, fired text', 'step, fired', 'automation.step_write[]',
-        $or$'{}'::automation.step_write[]$or$, 'stable'),
-      -- To whom it goes, of a type that a channel carries. options: render_options() of the tenant; known: what was
-      -- read of the run already.
-      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, '
-          'known automation.known_records',
-        'execution, prepared, options, known', 'automation.prepared_step',
-        $or$automation.fail_unaddressed(prepared, 'no_recipient', 'step_type: nothing says to whom it goes')$or$,
-        'stable'),
-      -- What it would do: raises what the step would raise.
-      ('imagine',
-        'execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb',
-        'execution, step, input, at, events', 'automation.imagined',
-        $or$row(execution.trigger_data, '{}')::automation.imagined$or$, 'stable'),
-      -- What it does, of a type that runs in the database: its result.
-      ('perform', 'execution ridgeline.workflow_executions, step jsonb, input jsonb', 'execution, step, input', 'jsonb',
-        'null::jsonb', 'volatile'),
-      -- The same for several runs at once, results in their order; zones: of their tenants.
-      ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
-        'automation.perform_each(works)', 'volatile'),
-      -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
-      -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
-      ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
-  $function$;
 
 CREATE OR REPLACE FUNCTION automation.without_cases(config jsonb)
  RETURNS jsonb
@@ -3959,6 +3664,50 @@ begin
   return row('{}',
     case when asked.problems = '[]' then automation.without_cases(config) else config end,
     jsonb_build_object('cases', asked.cases), asked.roots, '[]')::automation.compiled_config;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.branches_conditional(config jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case when config ? 'branches' then automation.branch_names(config) || 'else'::text
+    else '{then,else}' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.imagine_conditional(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
+ RETURNS automation.imagined
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return row(execution.trigger_data, automation.choose(execution, step, at))::automation.imagined;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.perform_conditional(execution ridgeline.workflow_executions, step jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.choose(execution, step);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.branches_split(config jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.branch_names(config);
 end;
 $function$;
 
@@ -4010,17 +3759,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.address_send_sms(execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, known automation.known_records)
- RETURNS automation.prepared_step
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.address_sms(execution, prepared, options, known);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.fold_send_sms(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4053,27 +3791,25 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.address_send_email(execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, known automation.known_records)
+CREATE OR REPLACE FUNCTION automation.writes_send_sms(step jsonb, fired text)
+ RETURNS automation.step_write[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.writes_target('ridgeline.messages', '{"direction": ["outbound"], "status": ["sent"]}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.address_send_sms(execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, known automation.known_records)
  RETURNS automation.prepared_step
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.address_email(execution, prepared, known);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.compile_send_email(config jsonb, path text, shared jsonb)
- RETURNS automation.compiled_config
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  read constant record := automation.compile_addresses(config, path, shared -> 'addresses');
-begin
-  return row(read.compiled, config, '{}', '{}', read.problems)::automation.compiled_config;
+  return automation.address_sms(execution, prepared, options, known);
 end;
 $function$;
 
@@ -4091,15 +3827,16 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.needs_send_email(workflow ridgeline.workflows, step jsonb, scope jsonb)
- RETURNS jsonb
+CREATE OR REPLACE FUNCTION automation.compile_send_email(config jsonb, path text, shared jsonb)
+ RETURNS automation.compiled_config
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  read constant record := automation.compile_addresses(config, path, shared -> 'addresses');
 begin
-  return automation.needs_recipient(step, scope, 'email', 'address')
-    || coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]');
+  return row(read.compiled, config, '{}', '{}', read.problems)::automation.compiled_config;
 end;
 $function$;
 
@@ -4115,6 +3852,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.needs_send_email(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_recipient(step, scope, 'email', 'address')
+    || coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.writes_send_email(step jsonb, fired text)
  RETURNS automation.step_write[]
  LANGUAGE plpgsql
@@ -4126,14 +3875,14 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.names_in(fields jsonb)
- RETURNS text[]
+CREATE OR REPLACE FUNCTION automation.address_send_email(execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, known automation.known_records)
+ RETURNS automation.prepared_step
  LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return array(select jsonb_object_keys(case jsonb_typeof(fields) when 'object' then fields else '{}' end));
+  return automation.address_email(execution, prepared, known);
 end;
 $function$;
 
@@ -4155,6 +3904,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.names_in(fields jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(select jsonb_object_keys(case jsonb_typeof(fields) when 'object' then fields else '{}' end));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_create_task(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4169,6 +3929,54 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.writes_create_task(step jsonb, fired text)
+ RETURNS automation.step_write[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.writes_target(
+    (select t.relation from automation.targets as t where t.name = 'task'),
+    automation.target_fields('task', '{"status": ["open"]}'));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.imagine_create_task(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
+ RETURNS automation.imagined
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.rehearse_target(execution, 'task', 'create_task', automation.task_row(
+    execution, null, input, automation.tenant_zone(execution.tenant_id)));
+  return row(execution.trigger_data, '{}')::automation.imagined;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.perform_create_task(execution ridgeline.workflow_executions, step jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.check_target('task', 'create_task');
+  return jsonb_build_object('task_id', (automation.write_tasks(array[automation.task_row(
+    execution, null, input, automation.tenant_zone(execution.tenant_id))]))[1]);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.perform_all_create_task(works automation.work[], zones text[])
+ RETURNS jsonb[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.create_tasks(works, zones);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_update_contact(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4177,6 +3985,107 @@ CREATE OR REPLACE FUNCTION automation.fold_update_contact(config jsonb)
 AS $function$
 begin
   return automation.fold_fields(config);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_update_contact(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.check_fields(
+    'contact', automation.names_in(config -> 'fields'), path || '.fields.');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_update_contact(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_record(step, scope, 'contact');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.writes_update_contact(step jsonb, fired text)
+ RETURNS automation.step_write[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array[row('contact', false,
+    automation.written_fields(step #> '{config,base,fields}'))::automation.step_write];
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.imagine_update_contact(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
+ RETURNS automation.imagined
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.imagine_write(execution, 'contact', input -> 'fields');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.perform_update_contact(execution ridgeline.workflow_executions, step jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.update_fields(execution, 'contact', input -> 'fields');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holds_update_contact(step jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fold_update_project(config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.fold_fields(config);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_update_project(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.check_fields(
+    'project', automation.names_in(config -> 'fields'), path || '.fields.');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_update_project(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_record(step, scope, 'project');
 end;
 $function$;
 
@@ -4192,7 +4101,28 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.holds_update_field(step jsonb)
+CREATE OR REPLACE FUNCTION automation.imagine_update_project(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
+ RETURNS automation.imagined
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.imagine_write(execution, 'project', input -> 'fields');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.perform_update_project(execution ridgeline.workflow_executions, step jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.update_fields(execution, 'project', input -> 'fields');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holds_update_project(step jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
  STABLE
@@ -4200,22 +4130,6 @@ CREATE OR REPLACE FUNCTION automation.holds_update_field(step jsonb)
 AS $function$
 begin
   return true;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_update_field(config jsonb, path text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  written constant record := automation.written_field(config);
-begin
-  return (
-      select coalesce(jsonb_agg(p || jsonb_build_object('path', path || '.field')), '[]')
-      from jsonb_array_elements(automation.check_fields(written.entity, array[written.field], '')) as p)
-    || automation.check_field_operator(config, path);
 end;
 $function$;
 
@@ -4233,48 +4147,19 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.imagine_update_field(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
- RETURNS automation.imagined
+CREATE OR REPLACE FUNCTION automation.check_update_field(config jsonb, path text)
+ RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  written constant record := automation.written_field(input);
+  written constant record := automation.written_field(config);
 begin
-  return automation.imagine_write(execution, written.entity,
-    jsonb_build_object(written.field, input -> 'value'), coalesce(input ->> 'operator', 'set'));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.needs_update_field(workflow ridgeline.workflows, step jsonb, scope jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.needs_record(step, scope, (automation.written_field(step #> '{config,base}')).entity);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.perform_update_field(execution ridgeline.workflow_executions, step jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.update_one_field(execution, input);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.perform_change_stage(execution ridgeline.workflow_executions, step jsonb, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.change_stage(execution, input);
+  return (
+      select coalesce(jsonb_agg(p || jsonb_build_object('path', path || '.field')), '[]')
+      from jsonb_array_elements(automation.check_fields(written.entity, array[written.field], '')) as p)
+    || automation.check_field_operator(config, path);
 end;
 $function$;
 
@@ -4297,7 +4182,42 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.holds_change_stage(step jsonb)
+CREATE OR REPLACE FUNCTION automation.needs_update_field(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_record(step, scope, (automation.written_field(step #> '{config,base}')).entity);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.imagine_update_field(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
+ RETURNS automation.imagined
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  written constant record := automation.written_field(input);
+begin
+  return automation.imagine_write(execution, written.entity,
+    jsonb_build_object(written.field, input -> 'value'), coalesce(input ->> 'operator', 'set'));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.perform_update_field(execution ridgeline.workflow_executions, step jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.update_one_field(execution, input);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holds_update_field(step jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
  STABLE
@@ -4325,6 +4245,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.needs_change_stage(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_column(step, scope, (automation.writes_change_stage(step, scope ->> 'entity'))[1]);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.imagine_change_stage(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
  RETURNS automation.imagined
  LANGUAGE plpgsql
@@ -4343,18 +4274,17 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.needs_change_stage(workflow ridgeline.workflows, step jsonb, scope jsonb)
+CREATE OR REPLACE FUNCTION automation.perform_change_stage(execution ridgeline.workflow_executions, step jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
- STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_column(step, scope, (automation.writes_change_stage(step, scope ->> 'entity'))[1]);
+  return automation.change_stage(execution, input);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.holds_assign_user(step jsonb)
+CREATE OR REPLACE FUNCTION automation.holds_change_stage(step jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
  STABLE
@@ -4362,6 +4292,33 @@ CREATE OR REPLACE FUNCTION automation.holds_assign_user(step jsonb)
 AS $function$
 begin
   return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.writes_assign_user(step jsonb, fired text)
+ RETURNS automation.step_write[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  config constant jsonb := step #> '{config,base}';
+  entity constant text := coalesce(config ->> 'entity', automation.assignable(fired));
+begin
+  return array[row(entity, false, jsonb_build_object(
+    coalesce(automation.mapped_column(entity, 'assigned_to'), 'assigned_to'),
+    automation.written_value(config -> 'user_id')))::automation.step_write];
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_assign_user(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_column(step, scope, (automation.writes_assign_user(step, scope ->> 'entity'))[1]);
 end;
 $function$;
 
@@ -4395,17 +4352,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.needs_assign_user(workflow ridgeline.workflows, step jsonb, scope jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.needs_column(step, scope, (automation.writes_assign_user(step, scope ->> 'entity'))[1]);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.perform_assign_user(execution ridgeline.workflow_executions, step jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4416,30 +4362,14 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.writes_assign_user(step jsonb, fired text)
- RETURNS automation.step_write[]
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  config constant jsonb := step #> '{config,base}';
-  entity constant text := coalesce(config ->> 'entity', automation.assignable(fired));
-begin
-  return array[row(entity, false, jsonb_build_object(
-    coalesce(automation.mapped_column(entity, 'assigned_to'), 'assigned_to'),
-    automation.written_value(config -> 'user_id')))::automation.step_write];
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.holds_add_tag(step jsonb)
+CREATE OR REPLACE FUNCTION automation.holds_assign_user(step jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.has_own_tags();
+  return true;
 end;
 $function$;
 
@@ -4452,6 +4382,17 @@ AS $function$
 begin
   config := automation.without_blanks(config);
   return automation.fold_key(config, 'tag', '{tag_name,name}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_add_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_record(step, scope, 'contact');
 end;
 $function$;
 
@@ -4473,17 +4414,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.needs_add_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.needs_record(step, scope, 'contact');
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.perform_add_tag(execution ridgeline.workflow_executions, step jsonb, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4491,6 +4421,17 @@ CREATE OR REPLACE FUNCTION automation.perform_add_tag(execution ridgeline.workfl
 AS $function$
 begin
   return automation.add_tag(execution, input ->> 'tag');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holds_add_tag(step jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.has_own_tags();
 end;
 $function$;
 
@@ -4503,6 +4444,17 @@ AS $function$
 begin
   config := automation.without_blanks(config);
   return automation.fold_key(config, 'tag', '{tag_name,name}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_remove_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_record(step, scope, 'contact');
 end;
 $function$;
 
@@ -4524,14 +4476,52 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.needs_remove_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
+CREATE OR REPLACE FUNCTION automation.perform_remove_tag(execution ridgeline.workflow_executions, step jsonb, input jsonb)
  RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.remove_tag(execution, input ->> 'tag');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holds_remove_tag(step jsonb)
+ RETURNS boolean
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_record(step, scope, 'contact');
+  return automation.has_own_tags();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fold_create_project(config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  config := automation.without_blanks(config);
+  return automation.fold_key(config, 'project_type', '{type}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.writes_create_project(step jsonb, fired text)
+ RETURNS automation.step_write[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.writes_target(
+    (select t.relation from automation.targets as t where t.name = 'project'),
+    automation.target_fields('project', '{"status": ["open"], "stage": ["new"]}'::jsonb || (
+      select coalesce(jsonb_object_agg(case f.key when 'project_type' then 'type'
+        when 'pipeline_stage' then 'stage' else f.key end, automation.written_value(f.value)), '{}')
+      from jsonb_each(step #> '{config,base}') as f where f.key <> 'key')));
 end;
 $function$;
 
@@ -4559,19 +4549,24 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.writes_create_project(step jsonb, fired text)
- RETURNS automation.step_write[]
+CREATE OR REPLACE FUNCTION automation.perform_create_project(execution ridgeline.workflow_executions, step jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.create_project(execution, input);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_webhook(config jsonb, path text)
+ RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.writes_target(
-    (select t.relation from automation.targets as t where t.name = 'project'),
-    automation.target_fields('project', '{"status": ["open"], "stage": ["new"]}'::jsonb || (
-      select coalesce(jsonb_object_agg(case f.key when 'project_type' then 'type'
-        when 'pipeline_stage' then 'stage' else f.key end, automation.written_value(f.value)), '{}')
-      from jsonb_each(step #> '{config,base}') as f where f.key <> 'key')));
+  return automation.check_webhook_headers(config -> 'headers', path || '.headers');
 end;
 $function$;
 
@@ -4594,57 +4589,15 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.suppress(tenant_id uuid, channel text, address text, reason text, detail jsonb DEFAULT NULL::jsonb, purpose text DEFAULT 'all'::text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail, purpose)
-    values (tenant_id, channel, address, reason, detail, suppress.purpose)
-    on conflict on constraint suppressions_address_unique do update
-      set reason = excluded.reason, detail = excluded.detail, purpose = excluded.purpose
-      where s.reason = 'landline' and excluded.reason <> 'landline'
-        or s.purpose = 'marketing' and excluded.purpose = 'all'
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.step_writes(step_type text, step jsonb, fired text)
- RETURNS automation.step_write[]
+CREATE OR REPLACE FUNCTION automation.address_webhook(execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, known automation.known_records)
+ RETURNS automation.prepared_step
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  case step_type
-  when 'add_tag' then return '{}'::automation.step_write[];
-  when 'assign_user' then return automation.writes_assign_user(step, fired);
-  when 'change_stage' then return automation.writes_change_stage(step, fired);
-  when 'conditional' then return '{}'::automation.step_write[];
-  when 'create_project' then return automation.writes_create_project(step, fired);
-  when 'create_task' then return automation.writes_create_task(step, fired);
-  when 'remove_tag' then return '{}'::automation.step_write[];
-  when 'send_email' then return automation.writes_send_email(step, fired);
-  when 'send_sms' then return automation.writes_send_sms(step, fired);
-  when 'split' then return '{}'::automation.step_write[];
-  when 'stop' then return '{}'::automation.step_write[];
-  when 'update_contact' then return automation.writes_update_contact(step, fired);
-  when 'update_field' then return automation.writes_update_field(step, fired);
-  when 'update_project' then return automation.writes_update_project(step, fired);
-  when 'wait' then return '{}'::automation.step_write[];
-  when 'webhook' then return '{}'::automation.step_write[];
-  else
-    raise exception 'step_type: there is no step "%"', left(step_type, 60) using errcode = 'invalid_parameter_value';
-  end case;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_webhook(config jsonb, path text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.check_webhook_headers(config -> 'headers', path || '.headers');
+  prepared.input := automation.webhook_input(execution, prepared.input);
+  return prepared;
 end;
 $function$;
 
@@ -4669,17 +4622,6 @@ AS $function$
     from (
       select automation.tenant_setting(told_member.tenant_id, 'notices', 'to') #>> '{}' as who) as n
     where automation.as_uuid(n.who) is not null and automation.is_member(told_member.tenant_id, n.who)
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.goes_to_the_office(recipients jsonb)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(w.written ~ '\S' and w.written !~ '\{\{\s*(?!user\.|tenant\.)\S'
-      and w.written !~ '\|[^}]*\m(?!user\.|tenant\.)[a-z_]+\.[a-z_]', false)
-    from (select replace(recipients #>> '{}', '{{{', '{{') as written) as w
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.drop_suppressed(prepared automation.prepared_step, key text, stopped text[])
@@ -4724,6 +4666,30 @@ begin
   return prepared;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.suppress(tenant_id uuid, channel text, address text, reason text, detail jsonb DEFAULT NULL::jsonb, purpose text DEFAULT 'all'::text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail, purpose)
+    values (tenant_id, channel, address, reason, detail, suppress.purpose)
+    on conflict on constraint suppressions_address_unique do update
+      set reason = excluded.reason, detail = excluded.detail, purpose = excluded.purpose
+      where s.reason = 'landline' and excluded.reason <> 'landline'
+        or s.purpose = 'marketing' and excluded.purpose = 'all'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.goes_to_the_office(recipients jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(w.written ~ '\S' and w.written !~ '\{\{\s*(?!user\.|tenant\.)\S'
+      and w.written !~ '\|[^}]*\m(?!user\.|tenant\.)[a-z_]+\.[a-z_]', false)
+    from (select replace(recipients #>> '{}', '{{{', '{{') as written) as w
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.sending_keys(step_type text)
  RETURNS text[]
@@ -4879,24 +4845,6 @@ CREATE OR REPLACE FUNCTION automation.release_spread(place bigint, number bigint
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select (place - 1) * least(interval '1 second', interval '30 minutes' / greatest(number, 1)) $function$;
 
-CREATE OR REPLACE FUNCTION automation.answering(questions automation.send_question[])
- RETURNS SETOF integer
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET jit TO 'off'
-AS $function$
-#variable_conflict use_column
-begin
-  return query
-    select q.place from unnest(questions) as q
-    where (q.due).lane = 'sms' and ((q.execution).fused or exists (
-      select from automation.run_events as e
-      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id));
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.release_held(tenant_id uuid, codes text[], workflow_id uuid DEFAULT NULL::uuid)
  RETURNS integer
  LANGUAGE plpgsql
@@ -4929,6 +4877,49 @@ begin
   return released;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.pause_sending(tenant_id uuid, reason text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.check_publisher(tenant_id, 'pausing what is sent');
+  if coalesce(btrim(reason), '') = '' then
+    raise exception 'reason: why nothing is sent is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Whoever finds messages waiting reads it.';
+  end if;
+  insert into ridgeline.sending_pauses as p (tenant_id, reason, paused_by)
+  values (pause_sending.tenant_id, left(btrim(pause_sending.reason), 1000), automation.current_user_id())
+  on conflict on constraint sending_pauses_pkey do update set reason = excluded.reason;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.resume_sending(tenant_id uuid)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.check_publisher(tenant_id, 'letting what is sent go on');
+  delete from ridgeline.sending_pauses as p where p.tenant_id = resume_sending.tenant_id;
+  return automation.release_held(tenant_id, '{sending_paused}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.pause_sending(reason text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.pause_sending(automation.own_tenant(tenant_id), reason) $function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.resume_sending(tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS integer
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.resume_sending(automation.own_tenant(tenant_id)) $function$;
 
 CREATE OR REPLACE FUNCTION automation.make_tickets(questions automation.send_question[])
  RETURNS SETOF automation.ticket
@@ -4969,6 +4960,13 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.still_open(tickets automation.ticket[], decided integer[])
+ RETURNS automation.ticket[]
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $function$;
+
 CREATE OR REPLACE FUNCTION automation.refuse_expired(tickets automation.ticket[], now timestamp with time zone)
  RETURNS TABLE(place integer, at timestamp with time zone)
  LANGUAGE plpgsql
@@ -5003,6 +5001,24 @@ begin
     ) as p
     join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
     where p.held is not null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.answering(questions automation.send_question[])
+ RETURNS SETOF integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+begin
+  return query
+    select q.place from unnest(questions) as q
+    where (q.due).lane = 'sms' and ((q.execution).fused or exists (
+      select from automation.run_events as e
+      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id));
 end;
 $function$;
 
@@ -5339,18 +5355,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.verdict_on(question automation.send_question, verdict text, prepared automation.prepared_step, held jsonb DEFAULT NULL::jsonb, until timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
- RETURNS automation.send_verdict
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
-    verdict, prepared, held, until, expires_at)::automation.send_verdict;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.record_consent(tenant_id uuid, channel text, address text, status text, purpose text, method text, evidence jsonb DEFAULT '{}'::jsonb, contact_id text DEFAULT NULL::text, detail jsonb DEFAULT NULL::jsonb)
  RETURNS ridgeline.consents
  LANGUAGE plpgsql
@@ -5398,6 +5402,96 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.record_revocation(tenant_id uuid, channel text, address text, note text, purpose text)
+ RETURNS ridgeline.consents
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not automation.is_service() and automation.role_in(tenant_id) is null then
+    raise exception 'tenant_id: only members record what they were told' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(note), '') = '' then
+    raise exception 'note: how and when it was said is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "on the phone, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'revoked', purpose, 'verbal',
+    jsonb_build_object('note', left(note, 2000)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lift_revocation(tenant_id uuid, channel text, address text, reason text)
+ RETURNS ridgeline.consents
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
+    raise exception 'tenant_id: only owners and admins lift a revocation' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(reason), '') = '' then
+    raise exception 'reason: why they may be written to again is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "asked for it in writing, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', 'all', 'lifted',
+    jsonb_build_object('reason', left(reason, 2000)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.grant_consent(tenant_id uuid, channel text, address text, wording text, purpose text, method text)
+ RETURNS ridgeline.consents
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.check_editor(tenant_id, 'recording consent');
+  if coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(method, '') not in ('written', 'verbal', 'import') then
+    raise exception 'method: written, verbal or import is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(wording), '') = '' then
+    raise exception 'wording: what they agreed to, in its words, is needed' using errcode = 'invalid_parameter_value';
+  elsif automation.suppression_of(
+    tenant_id, channel, automation.normal_address(tenant_id, channel, address)) is not null then
+    raise exception 'address: they have said stop, and that counts until they say otherwise'
+      using errcode = 'PT409', hint = 'An owner or an admin lifts it with ridgeline.lift_revocation(), and says why.';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', purpose, method,
+    jsonb_build_object('wording', left(wording, 8000)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.record_revocation(channel text, address text, note text, purpose text DEFAULT 'all'::text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS ridgeline.consents
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.record_revocation(automation.own_tenant(tenant_id), channel, address, note, purpose)
+  $function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.lift_revocation(channel text, address text, reason text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS ridgeline.consents
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.lift_revocation(automation.own_tenant(tenant_id), channel, address, reason) $function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.grant_consent(channel text, address text, wording text, purpose text DEFAULT 'marketing'::text, method text DEFAULT 'written'::text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS ridgeline.consents
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.grant_consent(automation.own_tenant(tenant_id), channel, address, wording, purpose, method)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.settle_doubt(tenant_id uuid, address text)
  RETURNS void
  LANGUAGE plpgsql
@@ -5416,6 +5510,47 @@ begin
   end if;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.answer_doubt(tenant_id uuid, phone text, is_stop boolean)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  doubt automation.doubtful_stops;
+  released integer;
+begin
+  perform automation.check_editor(tenant_id, 'saying what somebody meant');
+  if is_stop is null then
+    raise exception 'is_stop: true or false is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  delete from automation.doubtful_stops as d
+  where d.tenant_id = answer_doubt.tenant_id
+    and d.address = automation.normal_address(answer_doubt.tenant_id, 'sms', phone)
+  returning * into doubt;
+  if not found then
+    raise exception 'phone: nobody is asked about this number' using errcode = 'PT404';
+  end if;
+  if is_stop then
+    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'message',
+      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
+  end if;
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now(), held = jsonb_build_object('since', s.held -> 'since')
+  where s.tenant_id = doubt.tenant_id and s.lane = 'sms' and s.lease_expires_at is null
+    and s.run_at > automation.now() and s.held ->> 'code' = 'doubtful_stop' and s.held ->> 'address' = doubt.address;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.answer_doubt(phone text, is_stop boolean, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS integer
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.answer_doubt(automation.own_tenant(tenant_id), phone, is_stop) $function$;
 
 CREATE OR REPLACE FUNCTION automation.revoked_of(tickets automation.ticket[])
  RETURNS TABLE(place integer, address text, reason text)
@@ -5511,6 +5646,16 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.unsubscribe_token(tenant_id uuid, key text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
+    from automation.unsubscribe_secret as s
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
  RETURNS TABLE(place integer, unsubscribe jsonb)
  LANGUAGE plpgsql
@@ -5536,12 +5681,34 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.has_effect(step_type text)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION automation.unsubscribe(token text, purpose text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select step_type not in ('wait', 'conditional', 'split', 'stop') $function$;
+AS $function$
+declare
+  link automation.unsubscribe_tokens;
+  wanted constant text := case unsubscribe.purpose when 'all' then 'all' else 'marketing' end;
+  mailbox text;
+begin
+  select t.* into link from automation.unsubscribe_tokens as t
+  where t.digest = sha256(convert_to(coalesce(token, ''), 'UTF8'))
+    and t.created_at > automation.now() - interval '2 years';
+  if not found then
+    return;
+  end if;
+  foreach mailbox in array link.addresses loop
+    -- A link that is posted again and again is one revocation.
+    continue when exists (
+      select from ridgeline.suppressions as s
+      where s.tenant_id = link.tenant_id and s.channel = 'email' and s.address = mailbox
+        and (s.purpose = 'all' or s.purpose = wanted));
+    perform automation.record_consent(link.tenant_id, 'email', mailbox, 'revoked', wanted, 'unsubscribe',
+      jsonb_build_object('step_id', link.step_id));
+  end loop;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.word_of_consent(value jsonb)
  RETURNS boolean
@@ -5678,6 +5845,18 @@ begin
       question.prepared, 'suppressed', 'the contact''s record says that they opted out of this channel')
     else automation.skip_unaddressed(
       question.prepared, 'no_consent', 'the contact''s record says that they want no marketing on this channel') end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.verdict_on(question automation.send_question, verdict text, prepared automation.prepared_step, held jsonb DEFAULT NULL::jsonb, until timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS automation.send_verdict
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
+    verdict, prepared, held, until, expires_at)::automation.send_verdict;
 end;
 $function$;
 
@@ -5897,6 +6076,13 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.has_effect(step_type text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select step_type not in ('wait', 'conditional', 'split', 'stop') $function$;
+
 CREATE OR REPLACE FUNCTION automation.would_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -6037,27 +6223,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.entry_if_met(version ridgeline.workflow_versions, enrolment automation.enrolment, data jsonb, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
- RETURNS automation.entry
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  verdict constant jsonb := case
-    when version.conditions is null then 'true'
-    else automation.try_conditions(version.conditions, version.tenant_id, data)
-  end;
-begin
-  if verdict = 'false' then
-    return null;
-  elsif verdict <> 'true' then
-    enrolment.failure := verdict;
-  end if;
-  return automation.entry_of(version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data,
-    enrolment, expires_at);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.take_record(job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment, listener automation.timer_listeners, record_id text, record jsonb)
  RETURNS automation.taken_record
  LANGUAGE plpgsql
@@ -6118,18 +6283,24 @@ exception when others then
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.unsent(work automation.work, prepared automation.prepared_step)
- RETURNS automation.work
+CREATE OR REPLACE FUNCTION automation.entry_if_met(version ridgeline.workflow_versions, enrolment automation.enrolment, data jsonb, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS automation.entry
  LANGUAGE plpgsql
- IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  verdict constant jsonb := case
+    when version.conditions is null then 'true'
+    else automation.try_conditions(version.conditions, version.tenant_id, data)
+  end;
 begin
-  work.prepared := prepared;
-  work.outcome := 'close';
-  work.status := case prepared.verdict when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
-  work.error := prepared.reason;
-  return work;
+  if verdict = 'false' then
+    return null;
+  elsif verdict <> 'true' then
+    enrolment.failure := verdict;
+  end if;
+  return automation.entry_of(version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data,
+    enrolment, expires_at);
 end;
 $function$;
 
@@ -6158,6 +6329,33 @@ begin
       limit 1
       for no key update skip locked
     ) as e);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at timestamp with time zone)
+ RETURNS automation.running_plan[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return array(
+    select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
+      automation.render_options(k.tenant_id, at))::automation.running_plan
+    from (
+      select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
+    ) as k
+    cross join lateral (
+      select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
+      where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
+    ) as p
+    order by k.tenant_id, k.workflow_id, k.version);
 end;
 $function$;
 
@@ -6224,68 +6422,6 @@ begin
       offset 0
     ) as k
     where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.prepare_step(execution ridgeline.workflow_executions, step jsonb, at timestamp with time zone DEFAULT automation.now(), options jsonb DEFAULT NULL::jsonb, known automation.known_records DEFAULT NULL::automation.known_records)
- RETURNS automation.prepared_step
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  prepared automation.prepared_step;
-  made record;
-  speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
-  context jsonb := automation.execution_context(execution, step -> 'roots', known);
-begin
-  options := coalesce(options, automation.render_options(execution.tenant_id, at))
-    || jsonb_build_object('on_missing', step -> 'on_missing');
-  prepared.verdict := 'run';
-  if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
-    step -> 'conditions', context, options ->> 'zone', at) then
-    prepared.verdict := 'skip';
-    prepared.reason := automation.unmet('the conditions of the step were not met',
-      automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
-    return prepared;
-  end if;
-  if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
-    context := automation.execution_context(speaking, step -> 'roots');
-  end if;
-  made := automation.render(step -> 'config', context, options);
-  prepared.input := made.rendered;
-  prepared.warnings := nullif(made.warnings, '[]');
-  prepared.reason := automation.size_problem(prepared.warnings);
-  if prepared.reason is null and prepared.input is not null then
-    prepared.reason := automation.oversize(step ->> 'type', prepared.input);
-  end if;
-  if prepared.reason is not null then
-    prepared.verdict := 'fail';
-    prepared.input := null;
-    return prepared;
-  elsif prepared.input is null and step ? 'on_missing' then
-    prepared.verdict := 'fail';
-    prepared.reason := automation.missing_reason(prepared.warnings);
-    return prepared;
-  end if;
-  if step #> '{config,fits}' <> '[]' then
-    made := automation.fit_input(step #> '{config,fits}', prepared.input);
-    prepared.input := made.fitted;
-    prepared.reason := made.reason;
-    if prepared.reason is not null then
-      prepared.verdict := 'fail';
-      return prepared;
-    end if;
-  end if;
-  if step ->> 'lane' <> 'database' then
-    prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
-  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
-    prepared := automation.skip_untaggable(execution, prepared);
-  end if;
-  if execution.mode = 'shadow' then
-    prepared := automation.skip_in_shadow(execution, step, prepared);
-  end if;
-  return prepared;
 end;
 $function$;
 
@@ -6383,85 +6519,142 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.finish_works(results jsonb)
- RETURNS automation.work[]
+CREATE OR REPLACE FUNCTION automation.prepare_step(execution ridgeline.workflow_executions, step jsonb, at timestamp with time zone DEFAULT automation.now(), options jsonb DEFAULT NULL::jsonb, known automation.known_records DEFAULT NULL::automation.known_records)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  prepared automation.prepared_step;
+  made record;
+  speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
+  context jsonb := automation.execution_context(execution, step -> 'roots', known);
+begin
+  options := coalesce(options, automation.render_options(execution.tenant_id, at))
+    || jsonb_build_object('on_missing', step -> 'on_missing');
+  prepared.verdict := 'run';
+  if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
+    step -> 'conditions', context, options ->> 'zone', at) then
+    prepared.verdict := 'skip';
+    prepared.reason := automation.unmet('the conditions of the step were not met',
+      automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
+    return prepared;
+  end if;
+  if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
+    context := automation.execution_context(speaking, step -> 'roots');
+  end if;
+  made := automation.render(step -> 'config', context, options);
+  prepared.input := made.rendered;
+  prepared.warnings := nullif(made.warnings, '[]');
+  prepared.reason := automation.size_problem(prepared.warnings);
+  if prepared.reason is null and prepared.input is not null then
+    prepared.reason := automation.oversize(step ->> 'type', prepared.input);
+  end if;
+  if prepared.reason is not null then
+    prepared.verdict := 'fail';
+    prepared.input := null;
+    return prepared;
+  elsif prepared.input is null and step ? 'on_missing' then
+    prepared.verdict := 'fail';
+    prepared.reason := automation.missing_reason(prepared.warnings);
+    return prepared;
+  end if;
+  if step #> '{config,fits}' <> '[]' then
+    made := automation.fit_input(step #> '{config,fits}', prepared.input);
+    prepared.input := made.fitted;
+    prepared.reason := made.reason;
+    if prepared.reason is not null then
+      prepared.verdict := 'fail';
+      return prepared;
+    end if;
+  end if;
+  if step ->> 'lane' <> 'database' then
+    prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
+  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
+    prepared := automation.skip_untaggable(execution, prepared);
+  end if;
+  if execution.mode = 'shadow' then
+    prepared := automation.skip_in_shadow(execution, step, prepared);
+  end if;
+  return prepared;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.known_provider_ids(tenant_id uuid, step_id uuid, recipient text)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(s.provider_id), '{}')
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = known_provider_ids.tenant_id and s.recipient = known_provider_ids.recipient
+      and s.id <> step_id and s.provider_id is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.claim_batch(dues ridgeline.scheduled_steps[], worker text, lease interval)
+ RETURNS automation.claim_report
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  works automation.work[] := automation.lock_leased(results);
+  works automation.work[];
   plans automation.running_plan[];
-  numbers integer[];
-  reports automation.report[] := '{}'::automation.report[];
-  taken boolean[];
-  given_up boolean;
-  work automation.work;
-  report automation.report;
-  closed automation.work[] := '{}'::automation.work[];
-  closed_reports automation.report[] := '{}'::automation.report[];
-  again automation.work[] := '{}'::automation.work[];
-  again_reports automation.report[] := '{}'::automation.report[];
 begin
+  select t.works, t.plans into works, plans from automation.take_work(dues) as t;
   if cardinality(works) = 0 then
-    return works;
+    return row('{}'::automation.claimed_step[], false);
   end if;
-  plans := automation.read_plans(works, automation.now());
-  numbers := array(
-    select n.number
-    from (
-      select dense_rank() over (
-          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
-      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
-        result, error, next_step, outcome, ran, seq, began, place)
-    ) as n
-    order by n.place);
-  foreach work in array works loop
-    reports := reports || automation.report_in(results -> (work.plan - 1));
-  end loop;
-  taken := automation.taken_ids(works, reports);
-  for i in 1 .. cardinality(works) loop
-    work := works[i];
-    report := reports[i];
-    work.step := (plans[numbers[i]]).steps -> (work.due).step_key;
-    work.next_step := (plans[numbers[i]]).steps -> (work.step ->> 'next');
-    if taken[i] then
-      report.outcome := 'ambiguous';
-      report.error := '{"code": "provider_id_taken", "message": "this message belongs to another step"}';
-      report.result := report.result - 'provider_id';
+  return automation.claim_works(works, plans, worker, lease);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.claim_works(works automation.work[], plans automation.running_plan[], worker text, lease interval)
+ RETURNS automation.claim_report
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  dues constant ridgeline.scheduled_steps[] := array(select (w.due) from unnest(works) as w);
+  middle constant integer := cardinality(works) / 2;
+  tried automation.work[];
+  caught text;
+  why jsonb;
+  report automation.claim_report;
+  rest automation.claim_report;
+begin
+  begin
+    tried := automation.find_obstacles(works, plans);
+    tried := automation.prepare_sends(tried, plans);
+    perform automation.close_unsent(tried, plans);
+    return row(automation.lease_steps(
+      array(select t from unnest(tried) as t where t.outcome = 'send'), worker, lease), false);
+  exception
+    when lock_not_available then
+      caught := 'busy';
+    when query_canceled then
+      caught := 'cut off';
+    when others then
+      caught := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
+  end;
+  if caught = 'cut off' then
+    perform automation.note_cut_offs(dues);
+    return row('{}'::automation.claimed_step[], true);
+  elsif middle > 0 then
+    report := automation.claim_works(works[:middle], plans, worker, lease);
+    if not report.cut_off then
+      rest := automation.claim_works(works[middle + 1:], plans, worker, lease);
+      report := row(report.claimed || rest.claimed, rest.cut_off);
     end if;
-    if report.suppress in ('true', 'landline') then
-      perform automation.suppress_recipient(work.due, work.step ->> 'type',
-        case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
-    end if;
-    given_up := automation.is_given_up(work, report);
-    if given_up then
-      report.error := automation.exhausted_reason(work.due, report);
-    end if;
-    work.status := case
-      when report.outcome = 'succeeded' then 'completed'
-      when report.outcome = 'failed' or given_up then 'failed'
-      when (work.execution).finished_at is not null then 'cancelled'
-      else 'waiting' end::ridgeline.automation_status;
-    work.outcome := work.status;
-    if work.status = 'waiting' then
-      again := again || work;
-      again_reports := again_reports || report;
-    else
-      work.result := report.result;
-      work.error := coalesce(nullif(report.error, 'null'), case work.status when 'failed'
-        then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
-      closed := closed || work;
-      closed_reports := closed_reports || report;
-    end if;
-    works[i] := work;
-  end loop;
-  if cardinality(closed) > 0 then
-    perform automation.close_steps(closed, closed_reports);
+    return report;
+  elsif caught = 'busy' then
+    perform automation.yield_steps(dues);
+  else
+    perform automation.fail_works(works, plans, why);
   end if;
-  if cardinality(again) > 0 then
-    perform automation.try_again(again, again_reports);
-  end if;
-  return works;
+  return row('{}'::automation.claimed_step[], false);
 end;
 $function$;
 
@@ -6526,105 +6719,18 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.known_provider_ids(tenant_id uuid, step_id uuid, recipient text)
- RETURNS text[]
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(array_agg(s.provider_id), '{}')
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = known_provider_ids.tenant_id and s.recipient = known_provider_ids.recipient
-      and s.id <> step_id and s.provider_id is not null
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.claim_batch(dues ridgeline.scheduled_steps[], worker text, lease interval)
- RETURNS automation.claim_report
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  works automation.work[];
-  plans automation.running_plan[];
-begin
-  select t.works, t.plans into works, plans from automation.take_work(dues) as t;
-  if cardinality(works) = 0 then
-    return row('{}'::automation.claimed_step[], false);
-  end if;
-  return automation.claim_works(works, plans, worker, lease);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.report_in(reported jsonb)
- RETURNS automation.report
+CREATE OR REPLACE FUNCTION automation.unsent(work automation.work, prepared automation.prepared_step)
+ RETURNS automation.work
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return row(reported ->> 'outcome', reported -> 'result', reported -> 'error',
-    (reported ->> 'retry_after_seconds')::numeric, reported ->> 'suppress')::automation.report;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.is_given_up(work automation.work, report automation.report)
- RETURNS boolean
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
-    and (work.due).attempt >= coalesce(
-      (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.claim_works(works automation.work[], plans automation.running_plan[], worker text, lease interval)
- RETURNS automation.claim_report
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  dues constant ridgeline.scheduled_steps[] := array(select (w.due) from unnest(works) as w);
-  middle constant integer := cardinality(works) / 2;
-  tried automation.work[];
-  caught text;
-  why jsonb;
-  report automation.claim_report;
-  rest automation.claim_report;
-begin
-  begin
-    tried := automation.find_obstacles(works, plans);
-    tried := automation.prepare_sends(tried, plans);
-    perform automation.close_unsent(tried, plans);
-    return row(automation.lease_steps(
-      array(select t from unnest(tried) as t where t.outcome = 'send'), worker, lease), false);
-  exception
-    when lock_not_available then
-      caught := 'busy';
-    when query_canceled then
-      caught := 'cut off';
-    when others then
-      caught := 'failed';
-      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
-  end;
-  if caught = 'cut off' then
-    perform automation.note_cut_offs(dues);
-    return row('{}'::automation.claimed_step[], true);
-  elsif middle > 0 then
-    report := automation.claim_works(works[:middle], plans, worker, lease);
-    if not report.cut_off then
-      rest := automation.claim_works(works[middle + 1:], plans, worker, lease);
-      report := row(report.claimed || rest.claimed, rest.cut_off);
-    end if;
-    return report;
-  elsif caught = 'busy' then
-    perform automation.yield_steps(dues);
-  else
-    perform automation.fail_works(works, plans, why);
-  end if;
-  return row('{}'::automation.claimed_step[], false);
+  work.prepared := prepared;
+  work.outcome := 'close';
+  work.status := case prepared.verdict when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
+  work.error := prepared.reason;
+  return work;
 end;
 $function$;
 
@@ -6870,6 +6976,113 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.finish_works(results jsonb)
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  works automation.work[] := automation.lock_leased(results);
+  plans automation.running_plan[];
+  numbers integer[];
+  reports automation.report[] := '{}'::automation.report[];
+  taken boolean[];
+  given_up boolean;
+  work automation.work;
+  report automation.report;
+  closed automation.work[] := '{}'::automation.work[];
+  closed_reports automation.report[] := '{}'::automation.report[];
+  again automation.work[] := '{}'::automation.work[];
+  again_reports automation.report[] := '{}'::automation.report[];
+begin
+  if cardinality(works) = 0 then
+    return works;
+  end if;
+  plans := automation.read_plans(works, automation.now());
+  numbers := array(
+    select n.number
+    from (
+      select dense_rank() over (
+          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
+      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
+        result, error, next_step, outcome, ran, seq, began, place)
+    ) as n
+    order by n.place);
+  foreach work in array works loop
+    reports := reports || automation.report_in(results -> (work.plan - 1));
+  end loop;
+  taken := automation.taken_ids(works, reports);
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    report := reports[i];
+    work.step := (plans[numbers[i]]).steps -> (work.due).step_key;
+    work.next_step := (plans[numbers[i]]).steps -> (work.step ->> 'next');
+    if taken[i] then
+      report.outcome := 'ambiguous';
+      report.error := '{"code": "provider_id_taken", "message": "this message belongs to another step"}';
+      report.result := report.result - 'provider_id';
+    end if;
+    if report.suppress in ('true', 'landline') then
+      perform automation.suppress_recipient(work.due, work.step ->> 'type',
+        case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
+    end if;
+    given_up := automation.is_given_up(work, report);
+    if given_up then
+      report.error := automation.exhausted_reason(work.due, report);
+    end if;
+    work.status := case
+      when report.outcome = 'succeeded' then 'completed'
+      when report.outcome = 'failed' or given_up then 'failed'
+      when (work.execution).finished_at is not null then 'cancelled'
+      else 'waiting' end::ridgeline.automation_status;
+    work.outcome := work.status;
+    if work.status = 'waiting' then
+      again := again || work;
+      again_reports := again_reports || report;
+    else
+      work.result := report.result;
+      work.error := coalesce(nullif(report.error, 'null'), case work.status when 'failed'
+        then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
+      closed := closed || work;
+      closed_reports := closed_reports || report;
+    end if;
+    works[i] := work;
+  end loop;
+  if cardinality(closed) > 0 then
+    perform automation.close_steps(closed, closed_reports);
+  end if;
+  if cardinality(again) > 0 then
+    perform automation.try_again(again, again_reports);
+  end if;
+  return works;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.report_in(reported jsonb)
+ RETURNS automation.report
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return row(reported ->> 'outcome', reported -> 'result', reported -> 'error',
+    (reported ->> 'retry_after_seconds')::numeric, reported ->> 'suppress')::automation.report;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_given_up(work automation.work, report automation.report)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
+    and (work.due).attempt >= coalesce(
+      (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.exhausted_reason(due ridgeline.scheduled_steps, report automation.report)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -6894,34 +7107,6 @@ AS $function$
 begin
   return jsonb_strip_nulls(jsonb_build_object(
     'attempt', due.attempt, 'at', at, 'outcome', outcome, 'error', error, 'worker', due.leased_by));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.note_cut_offs(dues ridgeline.scheduled_steps[])
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if cardinality(dues) = 1 then
-    perform automation.note_cut_off(dues[1]);
-  elsif cardinality(dues) > 1 then
-    insert into automation.suspects (tenant_id, kind, key)
-    select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
-    on conflict on constraint suspects_pkey do nothing;
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.clear_suspects(dues ridgeline.scheduled_steps[])
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  delete from automation.suspects as s
-  using unnest(dues) as d
-  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
 end;
 $function$;
 
@@ -7002,6 +7187,68 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.note_cut_offs(dues ridgeline.scheduled_steps[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(dues) = 1 then
+    perform automation.note_cut_off(dues[1]);
+  elsif cardinality(dues) > 1 then
+    insert into automation.suspects (tenant_id, kind, key)
+    select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
+    on conflict on constraint suspects_pkey do nothing;
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.clear_suspects(dues ridgeline.scheduled_steps[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  delete from automation.suspects as s
+  using unnest(dues) as d
+  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.first_size()
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return greatest(1, coalesce(
+    substring(current_setting('automation.portion_size', true) from '^\d{1,3}$'), '1')::integer / 4);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_size(size integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('automation.portion_size', size::text, false);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.next_size(size integer, took interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return greatest(1, least(4 * size, 200,
+    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.claim_of_portion(portion_id uuid, worker text, lease interval)
  RETURNS automation.portion_report
  LANGUAGE plpgsql
@@ -7063,32 +7310,6 @@ begin
   end if;
   perform automation.clear_cause();
   return report;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.prepare_works(works automation.work[], plans automation.running_plan[])
- RETURNS automation.work[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  work automation.work;
-  prepared automation.prepared_step;
-  at constant timestamptz := automation.now();
-begin
-  for i in 1 .. cardinality(works) loop
-    work := works[i];
-    work.seq := nextval('automation.write_order');
-    if (work.obstacle).status is null then
-      prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
-      work.prepared := prepared;
-      work.status := case prepared.verdict
-        when 'run' then null when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
-      work.error := prepared.reason;
-    end if;
-    works[i] := work;
-  end loop;
-  return works;
 end;
 $function$;
 
@@ -7296,6 +7517,76 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.prepare_works(works automation.work[], plans automation.running_plan[])
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  prepared automation.prepared_step;
+  at constant timestamptz := automation.now();
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.seq := nextval('automation.write_order');
+    if (work.obstacle).status is null then
+      prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
+      work.prepared := prepared;
+      work.status := case prepared.verdict
+        when 'run' then null when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
+      work.error := prepared.reason;
+    end if;
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.perform_works(works automation.work[], plans automation.running_plan[])
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  types text[] := '{}'::text[];
+  type text;
+  places integer[];
+  alike automation.work[];
+  zones text[];
+  results jsonb[];
+begin
+  foreach work in array works loop
+    type := work.step ->> 'type';
+    if (work.obstacle).status is null and work.status is null and (type = any (types)) is not true then
+      types := types || type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    places := '{}'::integer[];
+    alike := '{}'::automation.work[];
+    zones := '{}'::text[];
+    for i in 1 .. cardinality(works) loop
+      work := works[i];
+      if (work.obstacle).status is null and work.status is null and work.step ->> 'type' = type then
+        places := places || i;
+        alike := alike || work;
+        zones := zones || ((plans[work.plan]).options ->> 'zone');
+      end if;
+    end loop;
+    results := automation.step_perform_all(type, alike, zones);
+    for n in 1 .. cardinality(places) loop
+      work := works[places[n]];
+      work.result := results[n];
+      work.status := 'completed';
+      works[places[n]] := work;
+    end loop;
+  end loop;
+  return works;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.conclude_works(works automation.work[], plans automation.running_plan[], began timestamp with time zone)
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -7378,6 +7669,58 @@ AS $function$
         and (parts -> (b.nth::integer - 1) ->> 'done')::boolean
   $function$;
 
+CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN results jsonb, IN wanted jsonb, IN worker text, IN lease interval DEFAULT '00:01:00'::interval)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  until pg_catalog.timestamptz;
+  begun automation.portions[];
+  portion automation.portions;
+  part pg_catalog.jsonb;
+  parts pg_catalog.jsonb;
+  claimed pg_catalog.jsonb := '[]';
+  dry pg_catalog.text[] := '{}';
+  gone pg_catalog.text[];
+begin
+  perform automation.check_lease(lease);
+  answer := '{}';
+  if pg_catalog.jsonb_array_length(results) > 0 then
+    answer := pg_catalog.jsonb_build_object('finished', (
+      select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
+    commit;
+  end if;
+  until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
+  while wanted <> '{}' loop
+    begun := array(select p from automation.begin_portions(wanted) as p);
+    commit;
+    parts := '[]';
+    foreach portion in array begun loop
+      if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
+        perform automation.end_portion(portion.id);
+        commit;
+        continue;
+      end if;
+      part := automation.try_portion(portion.id, worker, lease);
+      commit;
+      claimed := claimed || (part -> 'claimed');
+      parts := parts || part;
+      if part ? 'error' then
+        answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
+      end if;
+    end loop;
+    gone := automation.dry_channels(wanted, begun, parts);
+    dry := pg_catalog.array_cat(dry, gone);
+    wanted := wanted - gone;
+    -- Where all were closed unsent, there may be others behind them.
+    exit when claimed <> '[]' or answer ? 'error' or pg_catalog.clock_timestamp() >= until;
+  end loop;
+  answer := answer || pg_catalog.jsonb_build_object('claimed', claimed, 'dry', pg_catalog.to_jsonb(dry));
+  if answer ? 'finished' then
+    answer := answer || pg_catalog.jsonb_build_object('due', automation.due_lanes());
+  end if;
+end;
+$procedure$;
+
 CREATE OR REPLACE FUNCTION automation.steps_below(tenant_id uuid, workflow_id uuid, parents uuid[])
  RETURNS TABLE(parent_id uuid, branch text, steps jsonb)
  LANGUAGE plpgsql
@@ -7447,23 +7790,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.purpose_problem(plan jsonb)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select automation.problem(
-      automation.step_path(s.value) || '.step_config.purpose', 'purpose_unsaid',
-      format('%s does not say its purpose, and counts as marketing: it waits for hours when marketing is allowed and '
-        'is not sent after three days', automation.step_path(s.value)),
-      'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
-    from jsonb_each(plan -> 'steps') as s
-    where s.value ->> 'lane' in ('sms', 'email') and s.value #>> '{sending,purpose}' is null
-    order by automation.step_path(s.value)
-    limit 1
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.names_in_snapshot(scope jsonb)
  RETURNS text[]
  LANGUAGE sql
@@ -7498,6 +7824,23 @@ AS $function$
       and not p.path[2] = any (automation.names_in_snapshot(scope))
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.purpose_problem(plan jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.problem(
+      automation.step_path(s.value) || '.step_config.purpose', 'purpose_unsaid',
+      format('%s does not say its purpose, and counts as marketing: it waits for hours when marketing is allowed and '
+        'is not sent after three days', automation.step_path(s.value)),
+      'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'lane' in ('sms', 'email') and s.value #>> '{sending,purpose}' is null
+    order by automation.step_path(s.value)
+    limit 1
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.postal_problem(workflow ridgeline.workflows, plan jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -7514,29 +7857,6 @@ AS $function$
         select from automation.read_tenants(array[workflow.tenant_id]) as t where btrim(t.address) <> '')
     order by automation.step_path(s.value)
     limit 1
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.listened_entity(version ridgeline.workflow_versions, listener automation.compiled_trigger)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case version.trigger_type
-      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
-      else listener.entity end
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.editor_tenants()
- RETURNS uuid[]
- LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(array_agg(m.tenant_id), '{}')
-    from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(null, array[me.id]) as m
-    where me.id is not null and m.role in ('owner', 'admin', 'editor')
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.publish(tenant_id uuid, workflow_id uuid, via text, note text DEFAULT NULL::text)
@@ -7604,6 +7924,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.listened_entity(version ridgeline.workflow_versions, listener automation.compiled_trigger)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case version.trigger_type
+      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
+      else listener.entity end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.follow_mode()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -7629,44 +7960,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.is_drawn()
- RETURNS boolean
- LANGUAGE sql
-AS $function$
-    select pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
-      operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.truncate_function(attached automation.entities)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select format($template$
-create or replace function automation.capture_%1$s_truncate() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $capture$
-begin
-  perform automation.note_truncated(%1$L, %2$L);
-  return null;
-end;
-$capture$
-$template$,
-      attached.name, attached.is_log)
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.is_partitioned(attached automation.entities)
- RETURNS boolean
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select c.relkind = 'p' from pg_catalog.pg_class as c where c.oid = to_regclass(attached.relation)
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.unless_expression(type automation.trigger_types)
  RETURNS text
  LANGUAGE sql
@@ -7675,18 +7968,6 @@ CREATE OR REPLACE FUNCTION automation.unless_expression(type automation.trigger_
 AS $function$
     select case when type.unless_column is null then ''
       else format(' and write.record ->> %L is distinct from ''true''', type.unless_column) end
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.snapshot_of(attached automation.entities, tenant_id uuid, record jsonb)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select automation.add_related(
-      jsonb_build_object('entity', attached.name, attached.name, record,
-        attached.name || '_id', record -> attached.id_column, 'user_id', automation.current_user_id()),
-      snapshot_of.tenant_id, record, attached.related)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.possible_events(attached automation.entities, op text)
@@ -7755,6 +8036,71 @@ AS $function$
       format(' %s %s ', attached.name, op), automation.tenant_expression('new', attached.tenant_column, attached.sole))
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_drawn()
+ RETURNS boolean
+ LANGUAGE sql
+AS $function$
+    select pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
+      operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.capture_function(attached automation.entities, op text, block text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.capture_%1$s_%2$s() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $capture$
+#variable_conflict use_column
+declare%6$s
+  write automation.captured_write;
+begin
+  begin%3$s
+  exception when others then
+    begin
+      write := automation.capture_anew(%1$L, write, %4$s, sqlstate, sqlerrm);
+    exception when others then
+      write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
+    end;
+  end;
+  if write.timed or write.gone_id is not null or write.left_id is not null or write.moved_to is not null then
+    perform automation.write_down(%1$L, write, %5$L);
+  elsif write.enrolments is not null then
+    perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
+  end if;%7$s
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, op, block,
+      case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
+        else 'to_jsonb(old.*), null' end,
+      attached.is_log, case op when 'insert' then ''
+        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update'
+          then E'\n  changed text[];\n  moved automation.staged_write;' else '' end
+        end,
+      case op when 'update' then format($moved$
+  if moved.record_id is not null and moved.tenant_id is not null then
+    perform automation.note_stage(%L, moved);
+  end if;$moved$, attached.name) else '' end)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_partitioned(attached automation.entities)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select c.relkind = 'p' from pg_catalog.pg_class as c where c.oid = to_regclass(attached.relation)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.staged_block(attached automation.entities)
  RETURNS text
  LANGUAGE sql
@@ -7773,6 +8119,85 @@ AS $function$
       where c.name = coalesce(attached.mapped ->> 'stage', attached.mapped ->> 'status')
         and not attached.is_log and not c.is_generated), '')
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.truncate_function(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.capture_%1$s_truncate() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $capture$
+begin
+  perform automation.note_truncated(%1$L, %2$L);
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.is_log)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.write_down(entity text, write automation.captured_write, is_log boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if write.gone_id is not null then
+    insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+    values (write.gone_tenant, 'deleted', entity, write.gone_id, write.gone_contact);
+  elsif write.moved_to is not null then
+    insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+    values (write.tenant_id, 'moved', entity, write.record_id, write.moved_to);
+  end if;
+  if write.enrolments is not null then
+    perform automation.enrol_write(
+      write.tenant_id, entity, write.record_id, write.data, write.enrolments, is_log);
+  end if;
+  if write.left_id is not null then
+    perform automation.drop_timers(entity, write.left_tenant, write.left_id);
+  end if;
+  if write.timed then
+    perform automation.follow_timers(entity, write.tenant_id, write.record_id, write.old, write.record);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.capture_change(entity text, old_tenant uuid, old_id text, new_tenant uuid, new_id text, is_deleted boolean, own_contact text, moved_to text, is_log boolean)
+ RETURNS automation.captured_write
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  write automation.captured_write;
+  is_another constant boolean := (old_tenant, old_id) is distinct from (new_tenant, new_id);
+begin
+  if (is_another or is_deleted) and not is_log then
+    if automation.has_open_runs(old_tenant, old_id, own_contact) then
+      write.gone_tenant := old_tenant;
+      write.gone_id := old_id;
+      write.gone_contact := own_contact;
+    end if;
+  elsif moved_to is not null and automation.has_open_runs(new_tenant, new_id, null) then
+    write.tenant_id := new_tenant;
+    write.record_id := new_id;
+    write.moved_to := moved_to;
+  end if;
+  if is_another and exists (
+    select from automation.timer_listeners as l
+    where l.entity = capture_change.entity and l.tenant_id = old_tenant
+  ) then
+    write.left_tenant := old_tenant;
+    write.left_id := old_id;
+  end if;
+  return write;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.watched_columns(attached automation.entities)
  RETURNS text[]
@@ -7829,208 +8254,17 @@ CREATE OR REPLACE FUNCTION automation.tenant_of(attached automation.entities, re
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select coalesce(attached.sole, automation.as_uuid(record ->> attached.tenant_column)) $function$;
 
-CREATE OR REPLACE FUNCTION automation.warn_slower(entity text, message text)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if current_setting('automation.altered', true) is distinct from entity then
-    perform set_config('automation.altered', entity, true);
-    raise warning 'automation: % was altered after it was attached (%); its writes are captured, but slowly',
-      entity, message
-      using hint = 'Call automation.attach() again.';
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.note_moving(entity text, tenant_id uuid, record_id text, record jsonb)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select set_config('automation.moving', jsonb_build_object(
-      'entity', entity, 'tenant_id', tenant_id, 'record_id', record_id, 'record', record)::text, true)
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.note_truncated(entity text, is_log boolean)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  delete from ridgeline.workflow_timers as t
-  using automation.timer_listeners as l
-  where l.entity = note_truncated.entity and t.tenant_id = l.tenant_id and t.workflow_id = l.workflow_id;
-  if is_log then
-    return;
-  end if;
-  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-  select distinct e.tenant_id, 'deleted', note_truncated.entity,
-    case when note_truncated.entity = 'contact' then coalesce(e.contact_id, e.record_id) else e.record_id end,
-    case when note_truncated.entity = 'contact' then coalesce(e.contact_id, e.record_id) end
-  from ridgeline.scheduled_steps as s
-  join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
-  where e.entity = note_truncated.entity or note_truncated.entity = 'contact' and e.contact_id is not null;
-exception when others then
-  perform automation.warn_altered(entity, sqlerrm);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.capture_anew(entity text, write automation.captured_write, old jsonb, new jsonb, state text, message text)
- RETURNS automation.captured_write
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  attached automation.entities;
-  written constant jsonb := coalesce(new, old);
-  tenant uuid;
-begin
-  select e.* into attached from automation.entities as e where e.name = capture_anew.entity;
-  if not found or not written ?& array[coalesce(attached.tenant_column, attached.id_column), attached.id_column] then
-    perform automation.warn_altered(entity, message);
-    return null;
-  end if;
-  -- Undefined columns and functions, other types.
-  if state in ('42703', '42883', '42804', '42P01') then
-    perform automation.warn_slower(entity, message);
-  end if;
-  tenant := automation.tenant_of(attached, written);
-  old := automation.visible_record(attached, old);
-  new := automation.visible_record(attached, new);
-  if new is not null then
-    return automation.capture_record(attached, tenant, automation.as_key(new ->> attached.id_column), new, old,
-      automation.changed_fields(old, new, automation.watched_columns(attached)));
-  end if;
-  write := automation.capture_change(attached.name, tenant, automation.as_key(old ->> attached.id_column), null,
-    null, true,
-    case when attached.name = 'contact' then automation.as_key(old ->> attached.id_column) end, null, attached.is_log);
-  return write;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.capture_change(entity text, old_tenant uuid, old_id text, new_tenant uuid, new_id text, is_deleted boolean, own_contact text, moved_to text, is_log boolean)
- RETURNS automation.captured_write
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  write automation.captured_write;
-  is_another constant boolean := (old_tenant, old_id) is distinct from (new_tenant, new_id);
-begin
-  if (is_another or is_deleted) and not is_log then
-    if automation.has_open_runs(old_tenant, old_id, own_contact) then
-      write.gone_tenant := old_tenant;
-      write.gone_id := old_id;
-      write.gone_contact := own_contact;
-    end if;
-  elsif moved_to is not null and automation.has_open_runs(new_tenant, new_id, null) then
-    write.tenant_id := new_tenant;
-    write.record_id := new_id;
-    write.moved_to := moved_to;
-  end if;
-  if is_another and exists (
-    select from automation.timer_listeners as l
-    where l.entity = capture_change.entity and l.tenant_id = old_tenant
-  ) then
-    write.left_tenant := old_tenant;
-    write.left_id := old_id;
-  end if;
-  return write;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.capture_function(attached automation.entities, op text, block text)
- RETURNS text
+CREATE OR REPLACE FUNCTION automation.snapshot_of(attached automation.entities, tenant_id uuid, record jsonb)
+ RETURNS jsonb
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select format($template$
-create or replace function automation.capture_%1$s_%2$s() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $capture$
-#variable_conflict use_column
-declare%6$s
-  write automation.captured_write;
-begin
-  begin%3$s
-  exception when others then
-    begin
-      write := automation.capture_anew(%1$L, write, %4$s, sqlstate, sqlerrm);
-    exception when others then
-      write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
-    end;
-  end;
-  if write.timed or write.gone_id is not null or write.left_id is not null or write.moved_to is not null then
-    perform automation.write_down(%1$L, write, %5$L);
-  elsif write.enrolments is not null then
-    perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
-  end if;%7$s
-  return null;
-end;
-$capture$
-$template$,
-      attached.name, op, block,
-      case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
-        else 'to_jsonb(old.*), null' end,
-      attached.is_log, case op when 'insert' then ''
-        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update'
-          then E'\n  changed text[];\n  moved automation.staged_write;' else '' end
-        end,
-      case op when 'update' then format($moved$
-  if moved.record_id is not null and moved.tenant_id is not null then
-    perform automation.note_stage(%L, moved);
-  end if;$moved$, attached.name) else '' end)
+    select automation.add_related(
+      jsonb_build_object('entity', attached.name, attached.name, record,
+        attached.name || '_id', record -> attached.id_column, 'user_id', automation.current_user_id()),
+      snapshot_of.tenant_id, record, attached.related)
   $function$;
-
-CREATE OR REPLACE FUNCTION automation.capture_lost(entity text, op text, write automation.captured_write, state text, message text)
- RETURNS automation.captured_write
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if write.tenant_id is null or write.record_id is null then
-    perform automation.warn_altered(entity, message);
-    return null;
-  end if;
-  write.timed := false;
-  write.data := jsonb_build_object('entity', entity, entity || '_id', write.record_id);
-  write.enrolments := automation.match_failed(entity, write.tenant_id, coalesce(write.events,
-    array[entity || case op when 'insert' then '_created' else '_updated' end]), state, message);
-  return write;
-exception when others then
-  perform automation.warn_altered(entity, sqlerrm);
-  return null;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.capture_moved(entity text, tenant_id uuid, record_id text, record jsonb)
- RETURNS automation.captured_write
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  moving constant jsonb := current_setting('automation.moving', true)::jsonb;
-  attached automation.entities;
-begin
-  if (moving ->> 'entity', moving ->> 'tenant_id', moving ->> 'record_id')
-    is distinct from (entity, tenant_id::text, record_id) then
-    return null;
-  end if;
-  perform set_config('automation.moving', '', true);
-  select e.* into attached from automation.entities as e where e.name = capture_moved.entity;
-  return automation.capture_record(attached, tenant_id, record_id, record, moving -> 'record',
-    automation.changed_fields(moving -> 'record', record, automation.watched_columns(attached)));
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.capture_record(attached automation.entities, tenant_id uuid, record_id text, record jsonb, old jsonb, changed text[])
  RETURNS automation.captured_write
@@ -8079,113 +8313,146 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.welcome_back(tenant_id uuid)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
-  perform automation.listen_again(e.name) from automation.entities as e;
-  raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
-    tenant_id;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.perform_works(works automation.work[], plans automation.running_plan[])
- RETURNS automation.work[]
+CREATE OR REPLACE FUNCTION automation.capture_anew(entity text, write automation.captured_write, old jsonb, new jsonb, state text, message text)
+ RETURNS automation.captured_write
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  work automation.work;
-  types text[] := '{}'::text[];
-  type text;
-  places integer[];
-  alike automation.work[];
-  zones text[];
-  results jsonb[];
+  attached automation.entities;
+  written constant jsonb := coalesce(new, old);
+  tenant uuid;
 begin
-  foreach work in array works loop
-    type := work.step ->> 'type';
-    if (work.obstacle).status is null and work.status is null and (type = any (types)) is not true then
-      types := types || type;
-    end if;
-  end loop;
-  foreach type in array types loop
-    places := '{}'::integer[];
-    alike := '{}'::automation.work[];
-    zones := '{}'::text[];
-    for i in 1 .. cardinality(works) loop
-      work := works[i];
-      if (work.obstacle).status is null and work.status is null and work.step ->> 'type' = type then
-        places := places || i;
-        alike := alike || work;
-        zones := zones || ((plans[work.plan]).options ->> 'zone');
-      end if;
-    end loop;
-    results := automation.step_perform_all(type, alike, zones);
-    for n in 1 .. cardinality(places) loop
-      work := works[places[n]];
-      work.result := results[n];
-      work.status := 'completed';
-      works[places[n]] := work;
-    end loop;
-  end loop;
-  return works;
+  select e.* into attached from automation.entities as e where e.name = capture_anew.entity;
+  if not found or not written ?& array[coalesce(attached.tenant_column, attached.id_column), attached.id_column] then
+    perform automation.warn_altered(entity, message);
+    return null;
+  end if;
+  -- Undefined columns and functions, other types.
+  if state in ('42703', '42883', '42804', '42P01') then
+    perform automation.warn_slower(entity, message);
+  end if;
+  tenant := automation.tenant_of(attached, written);
+  old := automation.visible_record(attached, old);
+  new := automation.visible_record(attached, new);
+  if new is not null then
+    return automation.capture_record(attached, tenant, automation.as_key(new ->> attached.id_column), new, old,
+      automation.changed_fields(old, new, automation.watched_columns(attached)));
+  end if;
+  write := automation.capture_change(attached.name, tenant, automation.as_key(old ->> attached.id_column), null,
+    null, true,
+    case when attached.name = 'contact' then automation.as_key(old ->> attached.id_column) end, null, attached.is_log);
+  return write;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at timestamp with time zone)
- RETURNS automation.running_plan[]
+CREATE OR REPLACE FUNCTION automation.capture_lost(entity text, op text, write automation.captured_write, state text, message text)
+ RETURNS automation.captured_write
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET enable_hashjoin TO 'off'
- SET enable_mergejoin TO 'off'
- SET enable_seqscan TO 'off'
- SET enable_sort TO 'off'
- SET jit TO 'off'
 AS $function$
 begin
-  return array(
-    select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      automation.render_options(k.tenant_id, at))::automation.running_plan
-    from (
-      select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
-    ) as k
-    cross join lateral (
-      select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
-      where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
-    ) as p
-    order by k.tenant_id, k.workflow_id, k.version);
+  if write.tenant_id is null or write.record_id is null then
+    perform automation.warn_altered(entity, message);
+    return null;
+  end if;
+  write.timed := false;
+  write.data := jsonb_build_object('entity', entity, entity || '_id', write.record_id);
+  write.enrolments := automation.match_failed(entity, write.tenant_id, coalesce(write.events,
+    array[entity || case op when 'insert' then '_created' else '_updated' end]), state, message);
+  return write;
+exception when others then
+  perform automation.warn_altered(entity, sqlerrm);
+  return null;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.write_down(entity text, write automation.captured_write, is_log boolean)
+CREATE OR REPLACE FUNCTION automation.warn_slower(entity text, message text)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if write.gone_id is not null then
-    insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-    values (write.gone_tenant, 'deleted', entity, write.gone_id, write.gone_contact);
-  elsif write.moved_to is not null then
-    insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-    values (write.tenant_id, 'moved', entity, write.record_id, write.moved_to);
+  if current_setting('automation.altered', true) is distinct from entity then
+    perform set_config('automation.altered', entity, true);
+    raise warning 'automation: % was altered after it was attached (%); its writes are captured, but slowly',
+      entity, message
+      using hint = 'Call automation.attach() again.';
   end if;
-  if write.enrolments is not null then
-    perform automation.enrol_write(
-      write.tenant_id, entity, write.record_id, write.data, write.enrolments, is_log);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_moving(entity text, tenant_id uuid, record_id text, record jsonb)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select set_config('automation.moving', jsonb_build_object(
+      'entity', entity, 'tenant_id', tenant_id, 'record_id', record_id, 'record', record)::text, true)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.capture_moved(entity text, tenant_id uuid, record_id text, record jsonb)
+ RETURNS automation.captured_write
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moving constant jsonb := current_setting('automation.moving', true)::jsonb;
+  attached automation.entities;
+begin
+  if (moving ->> 'entity', moving ->> 'tenant_id', moving ->> 'record_id')
+    is distinct from (entity, tenant_id::text, record_id) then
+    return null;
   end if;
-  if write.left_id is not null then
-    perform automation.drop_timers(entity, write.left_tenant, write.left_id);
+  perform set_config('automation.moving', '', true);
+  select e.* into attached from automation.entities as e where e.name = capture_moved.entity;
+  return automation.capture_record(attached, tenant_id, record_id, record, moving -> 'record',
+    automation.changed_fields(moving -> 'record', record, automation.watched_columns(attached)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_truncated(entity text, is_log boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  delete from ridgeline.workflow_timers as t
+  using automation.timer_listeners as l
+  where l.entity = note_truncated.entity and t.tenant_id = l.tenant_id and t.workflow_id = l.workflow_id;
+  if is_log then
+    return;
   end if;
-  if write.timed then
-    perform automation.follow_timers(entity, write.tenant_id, write.record_id, write.old, write.record);
-  end if;
+  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+  select distinct e.tenant_id, 'deleted', note_truncated.entity,
+    case when note_truncated.entity = 'contact' then coalesce(e.contact_id, e.record_id) else e.record_id end,
+    case when note_truncated.entity = 'contact' then coalesce(e.contact_id, e.record_id) end
+  from ridgeline.scheduled_steps as s
+  join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where e.entity = note_truncated.entity or note_truncated.entity = 'contact' and e.contact_id is not null;
+exception when others then
+  perform automation.warn_altered(entity, sqlerrm);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.read_records(entity text, tenant_ids uuid[], ids text[])
+ RETURNS jsonb[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+
+  if entity = 'call' then return automation.read_each_call(tenant_ids, ids); end if;
+  if entity = 'contact' then return automation.read_each_contact(tenant_ids, ids); end if;
+  if entity = 'email' then return automation.read_each_email(tenant_ids, ids); end if;
+  if entity = 'email_event' then return automation.read_each_email_event(tenant_ids, ids); end if;
+  if entity = 'form_submission' then return automation.read_each_form_submission(tenant_ids, ids); end if;
+  if entity = 'job' then return automation.read_each_job(tenant_ids, ids); end if;
+  if entity = 'message' then return automation.read_each_message(tenant_ids, ids); end if;
+  if entity = 'project' then return automation.read_each_project(tenant_ids, ids); end if;
+  return array_fill(null::jsonb, array[cardinality(ids)]);
 end;
 $function$;
 
@@ -8255,63 +8522,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.retention_of(tenant_id uuid, kind text)
- RETURNS interval
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  asked constant text := automation.tenant_setting(retention_of.tenant_id, 'retention', kind) #>> '{}';
-  usual constant text := automation.setting('keep_' || kind);
-begin
-  return automation.kept_for(asked);
-exception when others then
-  return automation.kept_for(usual);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.reply_text(tenant_id uuid, kind text)
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select left(coalesce(
-      nullif(btrim(t.settings #>> array['replies', kind]), ''),
-      case kind
-        when 'stop' then format('%s: You get no more texts from us. Reply START to get them again.', t.name)
-        when 'help' then concat_ws(' ', t.name || ':', 'texts about your request.', 'Call ' || t.phone || '.',
-          'Reply STOP to get no more.') end), 320)
-    from automation.read_tenants(array[reply_text.tenant_id]) as t
-  $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.answer_doubt(phone text, is_stop boolean, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS integer
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.answer_doubt(automation.own_tenant(tenant_id), phone, is_stop) $function$;
-
-CREATE OR REPLACE FUNCTION automation.erase_tenant(gone uuid, at_most integer)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  erased integer := 0;
-  relation regclass;
-begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
-    exit when erased >= at_most;
-  end loop;
-  if erased < at_most then
-    perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
-  end if;
-  return erased;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.consent_of_form(form ridgeline.forms, content jsonb, given jsonb, submission_id uuid, contact_id text)
  RETURNS void
  LANGUAGE plpgsql
@@ -8341,26 +8551,20 @@ exception when others then
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.count_news()
- RETURNS trigger
- LANGUAGE plpgsql
- SECURITY DEFINER
+CREATE OR REPLACE FUNCTION automation.reply_text(tenant_id uuid, kind text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-begin
-  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount, mode)
-  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount, e.mode
-  from ridgeline.workflow_executions as e
-  cross join (values
-    ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
-    ('clicked', old.clicked_at, new.clicked_at), ('replied', old.replied_at, new.replied_at))
-    as n (outcome, before, after)
-  cross join lateral (values (n.before, -1), (n.after, 1)) as c (at, amount)
-  where e.tenant_id = new.tenant_id and e.id = new.execution_id
-    and n.before is distinct from n.after and c.at is not null;
-  return null;
-end;
-$function$;
+    select left(coalesce(
+      nullif(btrim(t.settings #>> array['replies', kind]), ''),
+      case kind
+        when 'stop' then format('%s: You get no more texts from us. Reply START to get them again.', t.name)
+        when 'help' then concat_ws(' ', t.name || ':', 'texts about your request.', 'Call ' || t.phone || '.',
+          'Reply STOP to get no more.') end), 320)
+    from automation.read_tenants(array[reply_text.tenant_id]) as t
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.reply_to_sms(event jsonb)
  RETURNS text
@@ -8405,30 +8609,122 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.unsubscribe_token(tenant_id uuid, key text)
- RETURNS text
+CREATE OR REPLACE FUNCTION automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text DEFAULT NULL::text)
+ RETURNS ridgeline.workflow_versions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  workflow constant ridgeline.workflows := automation.study_workflow(workflow_id);
+  published ridgeline.workflow_versions;
+begin
+  if enroll_existing is not null then
+    perform automation.check_enroll_existing(enroll_existing);
+  end if;
+  published := automation.publish(workflow.tenant_id, workflow.id, 'publish', note);
+  if enroll_existing is not null then
+    perform automation.enroll_records(
+      workflow_id, null, coalesce(enroll_existing -> 'filter', '[]'), enroll_existing ->> 'entity',
+      coalesce((enroll_existing ->> 'per_minute')::integer, 600), '{}');
+  end if;
+  return published;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.publish_workflow(workflow_id uuid, enroll_existing jsonb DEFAULT NULL::jsonb, tenant_id uuid DEFAULT NULL::uuid, note text DEFAULT NULL::text)
+ RETURNS ridgeline.workflow_versions
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.publish_workflow(workflow_id, enroll_existing, note) from automation.in_tenant(tenant_id)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_history_filter(status text, trigger_type text, mode text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not automation.is_service() and automation.member_tenants() = '{}' then
+    return;
+  elsif status is not null and not status = any (enum_range(null::ridgeline.automation_status)::text[]) then
+    raise exception 'status: there is no status "%"', left(status, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.automation_status), ', ');
+  elsif mode is not null and not mode = any (enum_range(null::ridgeline.execution_mode)::text[]) then
+    raise exception 'mode: there is no mode "%"', left(mode, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.execution_mode), ', ');
+  elsif trigger_type is not null and not exists (
+    select from automation.trigger_types as t where t.name = check_history_filter.trigger_type) then
+    raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.execution_history(of_workflow uuid, of_contact text, of_id uuid, of_status text, before uuid, max_rows integer, of_tenant uuid, of_record text, of_trigger text, since timestamp with time zone, until timestamp with time zone, of_mode text)
+ RETURNS TABLE(id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text, trigger_type text, entity text, record_id text, contact_id text, current_step text, created_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone, next_run_at timestamp with time zone, error jsonb, trigger_data jsonb, steps jsonb, mode text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+AS $function$
+#variable_conflict use_column
+declare
+  page constant integer := least(greatest(coalesce(max_rows, 50), 1), 500);
+begin
+  perform automation.check_history_filter(of_status, of_trigger, of_mode);
+  return query
+    select e.id, e.tenant_id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.entity,
+      e.record_id, e.contact_id, e.current_step, e.created_at, e.started_at, e.finished_at,
+      (select nullif(min(q.run_at), 'infinity') from ridgeline.scheduled_steps as q
+       where q.tenant_id = e.tenant_id and q.execution_id = e.id),
+      e.error, e.trigger_data,
+      (select coalesce(jsonb_agg(to_jsonb(s) - '{tenant_id,execution_id}'::text[]
+                order by s.started_at, s.id), '[]')
+       from ridgeline.workflow_step_executions as s
+       where s.tenant_id = e.tenant_id and s.execution_id = e.id),
+      e.mode::text
+    from (
+      select x.*
+      from automation.visible_tenants(of_tenant) as t (id)
+      cross join lateral (
+        select h.* from ridgeline.workflow_executions as h
+        where h.tenant_id = t.id
+          and (of_id is null or h.id = of_id)
+          and (of_workflow is null or h.workflow_id = of_workflow)
+          and (of_record is null or h.record_id = of_record)
+          and (of_contact is null or h.entity = 'contact' and h.record_id = of_contact
+            or h.entity <> 'contact' and h.contact_id = of_contact)
+          and (of_status is null or h.status = of_status::ridgeline.automation_status)
+          and (of_trigger is null or h.trigger_type = of_trigger)
+          and (of_mode is null or h.mode = of_mode::ridgeline.execution_mode)
+          and (since is null or h.created_at >= since)
+          and (until is null or h.created_at < until)
+          and (before is null or h.id < before)
+        order by h.id desc
+        limit page
+      ) as x
+      order by x.id desc
+      limit page
+    ) as e
+    join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+    order by e.id desc;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.get_execution_history(workflow_id uuid DEFAULT NULL::uuid, contact_id text DEFAULT NULL::text, execution_id uuid DEFAULT NULL::uuid, status text DEFAULT NULL::text, before uuid DEFAULT NULL::uuid, max_rows integer DEFAULT 50, tenant_id uuid DEFAULT NULL::uuid, record_id text DEFAULT NULL::text, trigger_type text DEFAULT NULL::text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, until timestamp with time zone DEFAULT NULL::timestamp with time zone, mode text DEFAULT NULL::text)
+ RETURNS TABLE(id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text, trigger_type text, entity text, record_id text, contact_id text, current_step text, created_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone, next_run_at timestamp with time zone, error jsonb, trigger_data jsonb, steps jsonb, mode text)
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
-    from automation.unsubscribe_secret as s
+    select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as h
   $function$;
-
-CREATE OR REPLACE FUNCTION automation.delete_row(relation regclass, record jsonb)
- RETURNS boolean
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  deleted integer;
-begin
-  execute format('delete from %1$s as t where t.ctid = any (array(select r.ctid from %1$s as r where %2$s '
-    'for update skip locked))', relation, automation.key_test(relation, record));
-  get diagnostics deleted = row_count;
-  return deleted > 0;
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.known_keys(given jsonb, known text[], path text)
  RETURNS jsonb
@@ -8548,6 +8844,134 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.save_workflow(tenant_id uuid, definition jsonb, base_revision text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  target constant uuid := coalesce(automation.as_uuid(definition ->> 'id'), gen_random_uuid());
+  before ridgeline.workflows;
+  source jsonb;
+begin
+  perform automation.check_editor(tenant, 'writing a workflow');
+  perform automation.check_definition(definition);
+  select w.* into before from ridgeline.workflows as w
+  where w.tenant_id = tenant and w.id = target
+  for update;
+  if found then
+    source := automation.workflow_source(before);
+    if base_revision is null then
+      raise exception 'base_revision: this workflow exists; which revision of it was edited?'
+        using errcode = 'invalid_parameter_value', hint = 'ridgeline.get_definition() answers with it.';
+    elsif base_revision <> md5(source::text) then
+      return jsonb_build_object('saved', false, 'workflow_id', target, 'conflict', jsonb_build_object(
+        'revision', md5(source::text), 'definition', source, 'changed_at', (
+          select max(c.changed_at) from ridgeline.changes as c
+          where c.workflow_id = target and c.tenant_id = tenant)));
+    end if;
+  elsif base_revision is not null then
+    perform automation.raise_not_found('definition.id', target);
+  end if;
+  perform set_config('ridgeline.saving', 'on', true);
+  perform automation.write_definition(tenant, target, definition);
+  perform set_config('ridgeline.saving', '', true);
+  select w.* into before from ridgeline.workflows as w where w.tenant_id = tenant and w.id = target;
+  if source is distinct from automation.workflow_source(before) then
+    perform automation.note_change(
+      tenant, 'ridgeline.workflows', target::text, target, 'save', source, automation.workflow_source(before));
+  end if;
+  return jsonb_build_object(
+    'saved', true, 'workflow_id', target, 'revision', automation.revision_of(before));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.save_workflow(definition jsonb, base_revision text DEFAULT NULL::text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.save_workflow(tenant_id, definition, base_revision) from automation.in_tenant(tenant_id)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.get_definition(workflow_id uuid, version integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  published ridgeline.workflow_versions;
+begin
+  if version is null then
+    return jsonb_build_object(
+      'revision', automation.revision_of(workflow), 'definition', automation.workflow_source(workflow));
+  end if;
+  select v.* into published from ridgeline.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id and v.version = get_definition.version;
+  if not found then
+    raise exception 'version: there is no version %', version using errcode = 'PT404';
+  end if;
+  return jsonb_build_object(
+    'version', version, 'definition', published.source, 'author', published.author, 'note', published.note,
+    'published_at', published.published_at);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.get_definition(workflow_id uuid, version integer DEFAULT NULL::integer, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.get_definition(workflow_id, version) from automation.in_tenant(tenant_id) $function$;
+
+CREATE OR REPLACE FUNCTION automation.try_definition(tenant_id uuid, definition jsonb, trigger_data jsonb, options jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, trigger_data);
+  draft constant uuid := gen_random_uuid();
+  answer jsonb;
+begin
+  perform automation.in_tenant(tenant);
+  if trigger_data is not null then
+    perform automation.check_editor(tenant, 'trying a workflow');
+  end if;
+  perform automation.check_definition(definition);
+  begin
+    perform automation.write_definition(tenant, draft, definition || jsonb_build_object('id', draft));
+    answer := case when trigger_data is null then automation.validate_workflow(draft)
+      else automation.test_workflow(draft, trigger_data, options) end;
+    raise exception using errcode = 'RL001', message = 'undone';
+  exception when sqlstate 'RL001' then
+    return answer;
+  end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.validate_definition(definition jsonb, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.try_definition(tenant_id, definition, null, '{}') from automation.in_tenant(tenant_id)
+  $function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.test_definition(definition jsonb, trigger_data jsonb DEFAULT '{}'::jsonb, options jsonb DEFAULT '{}'::jsonb, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.try_definition(tenant_id, definition, automation.check_seen(trigger_data), options)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.check_retry_filter(filter jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -8574,6 +8998,89 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.retry_executions(tenant_id uuid, filter jsonb, per_minute integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  failed record;
+  retried integer := 0;
+  refused jsonb := '[]'::jsonb;
+begin
+  perform automation.check_publisher(tenant, 'retrying many runs');
+  perform automation.check_retry_filter(filter);
+  if per_minute is null or per_minute not between 1 and 100000 then
+    raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.in_tenant(tenant);
+  for failed in
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = tenant and e.status = 'failed'
+      and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
+      and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
+      and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
+      and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
+      and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
+    order by e.created_at, e.id
+    limit least(coalesce((filter ->> 'limit')::integer, 500), 500)
+  loop
+    begin
+      perform automation.retry_execution(failed.id);
+      update ridgeline.scheduled_steps as s
+      set run_at = automation.now() + retried * interval '1 minute' / per_minute
+      where s.tenant_id = tenant and s.execution_id = failed.id;
+      retried := retried + 1;
+    exception when others then
+      refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
+    end;
+  end loop;
+  return jsonb_build_object('retried', retried, 'refused', refused);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.retry_executions(filter jsonb DEFAULT '{}'::jsonb, per_minute integer DEFAULT 60, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.retry_executions(tenant_id, filter, per_minute) from automation.in_tenant(tenant_id) $function$;
+
+CREATE OR REPLACE FUNCTION automation.set_workflow_mode(workflow_id uuid, mode text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  open_shadows integer;
+  in_force ridgeline.execution_mode;
+begin
+  perform automation.check_publisher(workflow.tenant_id, 'switching a workflow between live and shadow');
+  if mode is null or mode not in ('live', 'shadow') then
+    raise exception 'mode: a workflow is live or shadow, not "%"', left(coalesce(mode, 'null'), 60)
+      using errcode = 'invalid_parameter_value', hint = 'Send "live" or "shadow".';
+  end if;
+  select count(*) into open_shadows from ridgeline.workflow_executions as e
+  where e.tenant_id = workflow.tenant_id and e.workflow_id = workflow.id and e.mode = 'shadow'
+    and e.finished_at is null;
+  update ridgeline.workflows as w set mode = set_workflow_mode.mode::ridgeline.execution_mode
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  in_force := automation.mode_of(workflow.tenant_id, workflow.id);
+  return jsonb_build_object(
+    'workflow_id', workflow.id, 'mode', mode, 'in_force', coalesce(in_force::text, 'off'),
+    'cancelled_shadows', case in_force when 'live' then open_shadows else 0 end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
+
 CREATE OR REPLACE FUNCTION automation.first_id(at timestamp with time zone)
  RETURNS uuid
  LANGUAGE sql
@@ -8582,6 +9089,22 @@ CREATE OR REPLACE FUNCTION automation.first_id(at timestamp with time zone)
 AS $function$
     select rpad(lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0'), 32, '0')::uuid
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.retention_of(tenant_id uuid, kind text)
+ RETURNS interval
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  asked constant text := automation.tenant_setting(retention_of.tenant_id, 'retention', kind) #>> '{}';
+  usual constant text := automation.setting('keep_' || kind);
+begin
+  return automation.kept_for(asked);
+exception when others then
+  return automation.kept_for(usual);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.check_retention()
  RETURNS trigger
@@ -8703,33 +9226,6 @@ begin
   delete from ridgeline.workflow_executions as e
   where e.tenant_id = prune_executions.tenant_id and e.id = any (ids);
   get diagnostics pruned = row_count;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.count_step()
- RETURNS trigger
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if tg_op = 'UPDATE' and old.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
-    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1, e.mode
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
-  end if;
-  if new.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
-    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type), e.mode
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
-  end if;
-  return null;
 end;
 $function$;
 
@@ -8855,6 +9351,38 @@ exception
 end;
 $function$;
 
+CREATE OR REPLACE PROCEDURE automation.prune_history(IN duration interval, INOUT pruned integer DEFAULT 0)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  place automation.retention_places;
+begin
+  pruned := 0;
+  loop
+    place := automation.begin_retention();
+    commit;
+    exit when place.tenant_id is null;
+    pruned := pruned + automation.run_retention(place);
+    commit;
+    exit when pg_catalog.clock_timestamp() >= until;
+  end loop;
+end;
+$procedure$;
+
+CREATE OR REPLACE FUNCTION automation.statistic_facts(entered_at timestamp with time zone, ended_at timestamp with time zone, outcome text)
+ RETURNS TABLE(at timestamp with time zone, fact text)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    select f.at, f.fact
+    from (values
+      (entered_at, 'entered'),
+      (ended_at, case outcome when 'cancelled' then 'exited' when 'sent' then 'completed' else outcome end),
+      (case when outcome operator(pg_catalog.=) 'sent' then ended_at end, 'sent')) as f (at, fact)
+    where f.at is not null
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.count_run()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -8895,48 +9423,51 @@ AS $function$
     end
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.has_rows(gone uuid)
- RETURNS boolean
+CREATE OR REPLACE FUNCTION automation.count_step()
+ RETURNS trigger
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  relation regclass;
-  found_one boolean;
 begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
-    if found_one then
-      return true;
-    end if;
-  end loop;
-  return false;
+  if tg_op = 'UPDATE' and old.finished_at is not null then
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
+      automation.step_outcome(old.status, old.step_type), -1, e.mode
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
+  end if;
+  if new.finished_at is not null then
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
+      automation.step_outcome(new.status, new.step_type), e.mode
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
+  end if;
+  return null;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.legacy_render(template text, data jsonb)
- RETURNS text
+CREATE OR REPLACE FUNCTION automation.count_news()
+ RETURNS trigger
  LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  part text[];
-  rendered text := '';
-  last integer := 1;
-  at integer;
 begin
-  if template is null or strpos(template, '{{') = 0 then
-    return template;
-  end if;
-  for part in select m from regexp_matches(template, '(\{\{([^}]+)\}\})', 'g') as m loop
-    at := last + strpos(substr(template, last), part[1]) - 1;
-    rendered := rendered || substr(template, last, at - last) || case
-      when btrim(part[2]) = '' or data #> string_to_array(btrim(part[2]), '.') is null then part[1]
-      else automation.javascript_text(data #> string_to_array(btrim(part[2]), '.')) end;
-    last := at + length(part[1]);
-  end loop;
-  return rendered || substr(template, last);
+  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount, mode)
+  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount, e.mode
+  from ridgeline.workflow_executions as e
+  cross join (values
+    ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
+    ('clicked', old.clicked_at, new.clicked_at), ('replied', old.replied_at, new.replied_at))
+    as n (outcome, before, after)
+  cross join lateral (values (n.before, -1), (n.after, 1)) as c (at, amount)
+  where e.tenant_id = new.tenant_id and e.id = new.execution_id
+    and n.before is distinct from n.after and c.at is not null;
+  return null;
 end;
 $function$;
 
@@ -9068,23 +9599,15 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.blank_consent(record jsonb)
- RETURNS boolean
- LANGUAGE plpgsql
+CREATE OR REPLACE FUNCTION automation.visible_zones()
+ RETURNS TABLE(tenant_id uuid, zone text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-begin
-  update ridgeline.consents as c
-  set address = 'erased', contact_id = null, evidence = jsonb_strip_nulls(jsonb_build_object(
-    'digest', encode(automation.erased_digest(c.tenant_id, c.channel, c.address), 'hex'),
-    'wording', c.evidence -> 'wording', 'form_id', c.evidence -> 'form_id'))
-  where c.ctid = any (array(
-    select r.ctid from ridgeline.consents as r
-    where r.tenant_id = (record ->> 'tenant_id')::uuid and r.id = (record ->> 'id')::uuid
-    for update skip locked));
-  return found;
-end;
-$function$;
+    select t.id, coalesce(t.timezone, 'UTC')
+    from automation.read_tenants(array(select automation.usable_tenants())) as t
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.tenant_tables()
  RETURNS TABLE(relation regclass)
@@ -9129,6 +9652,58 @@ begin
     using gone, at_most;
   get diagnostics erased = row_count;
   return erased;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.erase_tenant(gone uuid, at_most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  erased integer := 0;
+  relation regclass;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
+    exit when erased >= at_most;
+  end loop;
+  if erased < at_most then
+    perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
+  end if;
+  return erased;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.has_rows(gone uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  relation regclass;
+  found_one boolean;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
+    if found_one then
+      return true;
+    end if;
+  end loop;
+  return false;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.welcome_back(tenant_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
+  perform automation.listen_again(e.name) from automation.entities as e;
+  raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
+    tenant_id;
 end;
 $function$;
 
@@ -9225,6 +9800,15 @@ AS $function$
         where c.id <> addresses_of.contact_id)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.erasure_digest(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.erased_digest(tenant_id, 'person', jsonb_build_array(contact_id, phone, email)::text)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.may_erase(tenant_id uuid)
  RETURNS void
  LANGUAGE plpgsql
@@ -9238,26 +9822,63 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.begin_erasure()
- RETURNS automation.erasures_under_way
+CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS ridgeline.erasures
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  work automation.erasures_under_way;
+  contact constant text := nullif(btrim(contact_id), '');
+  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
+  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
+  phones text[];
+  emails text[];
+  contacts text[];
+  erasure ridgeline.erasures;
 begin
-  update automation.erasures_under_way as u
-  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, u.portion / 2)
-  from (
-    select q.tenant_id, q.erasure_id from automation.erasures_under_way as q
-    where q.next_at <= clock_timestamp()
-    order by q.next_at
-    limit 1
-    for update skip locked) as d
-  where u.tenant_id = d.tenant_id and u.erasure_id = d.erasure_id
-  returning u.* into work;
-  return work;
+  perform automation.may_erase(tenant_id);
+  if nullif(btrim(phone), '') is not null and number is null then
+    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
+      hint = 'Write it with its country code, such as +1 512 555 0100.';
+  elsif nullif(btrim(email), '') is not null and mailbox is null then
+    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
+      hint = 'One address, such as ann@example.com.';
+  elsif coalesce(contact, number, mailbox) is null then
+    raise exception 'contact_id: a contact, a phone number or an email address is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.make_erasure_key();
+  -- Asked for twice: the one that is under way is the answer.
+  select e.* into erasure from ridgeline.erasures as e
+  where e.tenant_id = erase_person.tenant_id and e.status = 'running'
+    and e.digest = automation.erasure_digest(erase_person.tenant_id, contact, number, mailbox);
+  if found then
+    return erasure;
+  end if;
+  contacts := case when contact is not null then array[contact] else array(
+    select distinct c.id from unnest(array[number, mailbox]) as a (address),
+      automation.contacts_at(erase_person.tenant_id, a.address) as c (id)
+    where a.address is not null) end;
+  phones := array(select distinct p from (
+    select number union all
+    select unnest(automation.addresses_of(erase_person.tenant_id, c, 'sms')) from unnest(contacts) as c) as a (p)
+    where p is not null);
+  emails := array(select distinct p from (
+    select mailbox union all
+    select unnest(automation.addresses_of(erase_person.tenant_id, c, 'email')) from unnest(contacts) as c) as a (p)
+    where p is not null);
+  perform automation.seal_suppressions(tenant_id, 'sms', phones);
+  perform automation.seal_suppressions(tenant_id, 'email', emails);
+  insert into ridgeline.erasures (tenant_id, digest, requested_by)
+  values (tenant_id, automation.erasure_digest(tenant_id, contact, number, mailbox), automation.current_user_id())
+  returning * into erasure;
+  insert into automation.erasures_under_way (
+    tenant_id, erasure_id, contact_ids, phones, emails, phone_pattern, word_pattern)
+  values (tenant_id, erasure.id, contacts, phones, emails, automation.phone_pattern(phones),
+    automation.word_pattern(emails, contacts));
+  perform automation.end_runs_of(tenant_id, contacts);
+  return erasure;
 end;
 $function$;
 
@@ -9337,27 +9958,6 @@ AS $function$
     where i.indrelid = key_columns.relation and i.indisprimary and a.attname <> 'tenant_id'
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.erase_found(work automation.erasures_under_way, relation regclass, record jsonb)
- RETURNS boolean
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  is_own constant boolean := automation.is_own(work, relation::text, record);
-begin
-  if is_own and relation = 'ridgeline.workflow_executions'::regclass then
-    return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
-  elsif is_own and relation = 'ridgeline.consents'::regclass then
-    return automation.blank_consent(record);
-  elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
-    return automation.delete_row(relation, record);
-  elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
-    return automation.blank_open_step(work, record);
-  end if;
-  return automation.blank_row(work, relation, record);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.walk(work automation.erasures_under_way, relation regclass, at_most integer, OUT looked integer, OUT last text[], OUT hits jsonb)
  RETURNS record
  LANGUAGE plpgsql
@@ -9423,6 +10023,21 @@ AS $function$
       || string_agg(format('r.%I = %L::%s', n.name, record ->> n.name, n.type), ' and ')
     from automation.key_columns(relation) as k, unnest(k.names, k.types) as n (name, type)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.delete_row(relation regclass, record jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  deleted integer;
+begin
+  execute format('delete from %1$s as t where t.ctid = any (array(select r.ctid from %1$s as r where %2$s '
+    'for update skip locked))', relation, automation.key_test(relation, record));
+  get diagnostics deleted = row_count;
+  return deleted > 0;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.blank_row(work automation.erasures_under_way, relation regclass, record jsonb)
  RETURNS boolean
@@ -9506,6 +10121,45 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.blank_consent(record jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update ridgeline.consents as c
+  set address = 'erased', contact_id = null, evidence = jsonb_strip_nulls(jsonb_build_object(
+    'digest', encode(automation.erased_digest(c.tenant_id, c.channel, c.address), 'hex'),
+    'wording', c.evidence -> 'wording', 'form_id', c.evidence -> 'form_id'))
+  where c.ctid = any (array(
+    select r.ctid from ridgeline.consents as r
+    where r.tenant_id = (record ->> 'tenant_id')::uuid and r.id = (record ->> 'id')::uuid
+    for update skip locked));
+  return found;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.erase_found(work automation.erasures_under_way, relation regclass, record jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_own constant boolean := automation.is_own(work, relation::text, record);
+begin
+  if is_own and relation = 'ridgeline.workflow_executions'::regclass then
+    return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
+  elsif is_own and relation = 'ridgeline.consents'::regclass then
+    return automation.blank_consent(record);
+  elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
+    return automation.delete_row(relation, record);
+  elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
+    return automation.blank_open_step(work, record);
+  end if;
+  return automation.blank_row(work, relation, record);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.erase_all_found(work automation.erasures_under_way, relation regclass, hits jsonb)
  RETURNS integer
  LANGUAGE plpgsql
@@ -9544,6 +10198,29 @@ AS $function$
       select sha256(convert_to('with this email address ' || automation.mailbox_of(m), 'UTF8'))
       from unnest(work.emails) as m);
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_erasure()
+ RETURNS automation.erasures_under_way
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.erasures_under_way;
+begin
+  update automation.erasures_under_way as u
+  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, u.portion / 2)
+  from (
+    select q.tenant_id, q.erasure_id from automation.erasures_under_way as q
+    where q.next_at <= clock_timestamp()
+    order by q.next_at
+    limit 1
+    for update skip locked) as d
+  where u.tenant_id = d.tenant_id and u.erasure_id = d.erasure_id
+  returning u.* into work;
+  return work;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.run_erasure(work automation.erasures_under_way)
  RETURNS integer
@@ -9599,6 +10276,55 @@ exception
 end;
 $function$;
 
+CREATE OR REPLACE PROCEDURE automation.erase_people(IN duration interval, INOUT erased integer DEFAULT 0)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  work automation.erasures_under_way;
+begin
+  erased := 0;
+  loop
+    work := automation.begin_erasure();
+    commit;
+    exit when work.tenant_id is null;
+    erased := erased + automation.run_erasure(work);
+    commit;
+    exit when pg_catalog.clock_timestamp() >= until;
+  end loop;
+end;
+$procedure$;
+
+CREATE OR REPLACE FUNCTION ridgeline.erase_person(contact_id text DEFAULT NULL::text, phone text DEFAULT NULL::text, email text DEFAULT NULL::text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS ridgeline.erasures
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.erase_person(automation.own_tenant(tenant_id), contact_id, phone, email) $function$;
+
+CREATE OR REPLACE FUNCTION automation.erasures_of(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS SETOF ridgeline.erasures
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.may_erase(tenant_id);
+  return query
+    select e.* from ridgeline.erasures as e
+    where e.tenant_id = erasures_of.tenant_id and e.digest = automation.erasure_digest(
+      erasures_of.tenant_id, nullif(btrim(contact_id), ''),
+      automation.normal_address(erasures_of.tenant_id, 'sms', nullif(btrim(phone), '')),
+      automation.normal_address(erasures_of.tenant_id, 'email', nullif(btrim(email), '')));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.erasures_of(contact_id text DEFAULT NULL::text, phone text DEFAULT NULL::text, email text DEFAULT NULL::text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS SETOF ridgeline.erasures
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select * from automation.erasures_of(automation.own_tenant(tenant_id), contact_id, phone, email) $function$;
+
 CREATE OR REPLACE FUNCTION automation.legacy_table(name text)
  RETURNS regclass
  LANGUAGE sql
@@ -9620,23 +10346,6 @@ CREATE OR REPLACE FUNCTION automation.doubtful_moment(value text)
 AS $function$
     select case when value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?$'
       then automation.instant_in(value, 'UTC') end
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.compared_addresses(tenant_id uuid, step_type text, given jsonb)
- RETURNS text[]
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select nullif(array_agg(distinct a.address order by a.address), '{}')
-    from jsonb_array_elements_text(case jsonb_typeof(given)
-      when 'array' then given when 'string' then jsonb_build_array(given) else '[]' end) as g (one)
-    cross join lateral regexp_split_to_table(
-      g.one, case step_type when 'send_email' then '\s*,\s*' else '$.^' end) as p (part)
-    cross join lateral (
-      select coalesce(automation.normal_address(
-        tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, p.part), btrim(p.part)) as address) as a
-    where btrim(p.part) <> ''
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.legacy_moment(value text, is_sure boolean DEFAULT false)
@@ -9806,27 +10515,6 @@ CREATE OR REPLACE FUNCTION automation.legacy_status(status text)
  IMMUTABLE PARALLEL SAFE
 RETURN (CASE status WHEN 'completed'::text THEN 'completed'::text WHEN 'failed'::text THEN 'failed'::text WHEN 'skipped'::text THEN 'skipped'::text ELSE 'cancelled'::text END)::ridgeline.automation_status;
 
-CREATE OR REPLACE FUNCTION automation.old_runs(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone)
- RETURNS SETOF automation.old_run
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  runs constant regclass := automation.legacy_table(
-    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
-begin
-  if runs is null then
-    return;
-  end if;
-  return query execute format(
-    'select to_jsonb(r), r.%2$I::timestamptz from %1$s as r '
-    'where r.tenant_id::text = $1::text and r.%2$I >= $2 and r.%2$I < $3 order by r.%2$I, r.id',
-    runs, case source when 'campaigns' then 'enrolled_at' else 'created_at' end)
-    using tenant_id, since, until;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.legacy_error(status text, message text)
  RETURNS jsonb
  LANGUAGE sql
@@ -9887,28 +10575,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.write_steps(steps automation.imported_step[], again boolean)
- RETURNS bigint
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    with written as (
-      insert into ridgeline.workflow_step_executions (
-        tenant_id, id, execution_id, step_key, step_type, status, result_data, error, started_at, finished_at,
-        provider_id, recipient, opened_at, clicked_at, replied_at)
-      select s.tenant_id, s.id, s.execution_id,
-        s.step_key || case when again then '_' || right(s.id::text, 6) else '' end, s.step_type, s.status, s.result,
-        s.error, s.started_at, s.finished_at, case when not again then s.provider_id end,
-        left(s.result ->> 'to', 320), s.opened_at, s.clicked_at, s.replied_at
-      from unnest(steps) as s
-      where not again or not exists (
-        select from ridgeline.workflow_step_executions as x where x.tenant_id = s.tenant_id and x.id = s.id)
-      on conflict do nothing
-      returning 1
-    )
-    select count(*) from written
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.legacy_runs(source text, after text, most integer, is_sure boolean)
  RETURNS TABLE(legacy_id text, definition text, tenant_id uuid, data jsonb, status text, message text, created_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone)
  LANGUAGE sql
@@ -9936,19 +10602,6 @@ CREATE OR REPLACE FUNCTION automation.is_open_there(status text)
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN (COALESCE(status, 'pending'::text) = ANY (ARRAY['pending'::text, 'running'::text, 'active'::text, 'paused'::text]));
-
-CREATE OR REPLACE FUNCTION automation.begun_there_since(tenant_id uuid, since timestamp with time zone)
- RETURNS integer
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select count(*)::integer
-    from unnest('{server,campaigns}'::text[]) as s (source)
-    cross join lateral automation.old_runs(begun_there_since.tenant_id, s.source, since, 'infinity') as r
-    join automation.legacy_imports as i on i.tenant_id = begun_there_since.tenant_id and i.source = s.source
-      and i.legacy_id = coalesce(r.run ->> 'workflow_id', r.run ->> 'campaign_id') and i.part = 0
-  $function$;
 
 CREATE OR REPLACE FUNCTION automation.import_runs(source text, after text DEFAULT NULL::text, most integer DEFAULT 5000, tenants uuid[] DEFAULT NULL::uuid[])
  RETURNS jsonb
@@ -10037,6 +10690,28 @@ AS $function$
       select coalesce(automation.legacy_moment(
         coalesce(r ->> 'started_at', r ->> 'created_at', r ->> 'scheduled_at'), is_sure), automation.now()) as at
     ) as c
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.write_steps(steps automation.imported_step[], again boolean)
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with written as (
+      insert into ridgeline.workflow_step_executions (
+        tenant_id, id, execution_id, step_key, step_type, status, result_data, error, started_at, finished_at,
+        provider_id, recipient, opened_at, clicked_at, replied_at)
+      select s.tenant_id, s.id, s.execution_id,
+        s.step_key || case when again then '_' || right(s.id::text, 6) else '' end, s.step_type, s.status, s.result,
+        s.error, s.started_at, s.finished_at, case when not again then s.provider_id end,
+        left(s.result ->> 'to', 320), s.opened_at, s.clicked_at, s.replied_at
+      from unnest(steps) as s
+      where not again or not exists (
+        select from ridgeline.workflow_step_executions as x where x.tenant_id = s.tenant_id and x.id = s.id)
+      on conflict do nothing
+      returning 1
+    )
+    select count(*) from written
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.import_steps(source text, after text DEFAULT NULL::text, most integer DEFAULT 5000, tenants uuid[] DEFAULT NULL::uuid[])
@@ -10310,26 +10985,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.shadow_beside(tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamp with time zone, within interval)
- RETURNS ridgeline.workflow_executions
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select e from ridgeline.workflow_executions as e
-    where e.tenant_id = shadow_beside.tenant_id and e.workflow_id = any (workflow_ids) and e.mode = 'shadow'
-      and e.created_at between at - within and at + within
-      and (e.record_id = shadow_beside.record_id
-        or shadow_beside.record_id is null and e.contact_id is not distinct from shadow_beside.contact_id
-        or e.entity <> 'contact' and e.contact_id = shadow_beside.contact_id and shadow_beside.record_id
-          = shadow_beside.contact_id)
-      and not exists (
-        select from automation.legacy_pairs as p
-        where p.tenant_id = e.tenant_id and p.execution_id = e.id)
-    order by abs(extract(epoch from e.created_at - at)), e.id
-    limit 1
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.take_over_runs(tenant_id uuid, source text DEFAULT 'server'::text, after text DEFAULT NULL::text, most integer DEFAULT 200)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -10518,6 +11173,49 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.legacy_render(template text, data jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  part text[];
+  rendered text := '';
+  last integer := 1;
+  at integer;
+begin
+  if template is null or strpos(template, '{{') = 0 then
+    return template;
+  end if;
+  for part in select m from regexp_matches(template, '(\{\{([^}]+)\}\})', 'g') as m loop
+    at := last + strpos(substr(template, last), part[1]) - 1;
+    rendered := rendered || substr(template, last, at - last) || case
+      when btrim(part[2]) = '' or data #> string_to_array(btrim(part[2]), '.') is null then part[1]
+      else automation.javascript_text(data #> string_to_array(btrim(part[2]), '.')) end;
+    last := at + length(part[1]);
+  end loop;
+  return rendered || substr(template, last);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compared_addresses(tenant_id uuid, step_type text, given jsonb)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select nullif(array_agg(distinct a.address order by a.address), '{}')
+    from jsonb_array_elements_text(case jsonb_typeof(given)
+      when 'array' then given when 'string' then jsonb_build_array(given) else '[]' end) as g (one)
+    cross join lateral regexp_split_to_table(
+      g.one, case step_type when 'send_email' then '\s*,\s*' else '$.^' end) as p (part)
+    cross join lateral (
+      select coalesce(automation.normal_address(
+        tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, p.part), btrim(p.part)) as address) as a
+    where btrim(p.part) <> ''
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.old_texts(step_type text, config jsonb, result jsonb, data jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -10698,6 +11396,47 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.shadow_beside(tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamp with time zone, within interval)
+ RETURNS ridgeline.workflow_executions
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select e from ridgeline.workflow_executions as e
+    where e.tenant_id = shadow_beside.tenant_id and e.workflow_id = any (workflow_ids) and e.mode = 'shadow'
+      and e.created_at between at - within and at + within
+      and (e.record_id = shadow_beside.record_id
+        or shadow_beside.record_id is null and e.contact_id is not distinct from shadow_beside.contact_id
+        or e.entity <> 'contact' and e.contact_id = shadow_beside.contact_id and shadow_beside.record_id
+          = shadow_beside.contact_id)
+      and not exists (
+        select from automation.legacy_pairs as p
+        where p.tenant_id = e.tenant_id and p.execution_id = e.id)
+    order by abs(extract(epoch from e.created_at - at)), e.id
+    limit 1
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.old_runs(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone)
+ RETURNS SETOF automation.old_run
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  runs constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
+begin
+  if runs is null then
+    return;
+  end if;
+  return query execute format(
+    'select to_jsonb(r), r.%2$I::timestamptz from %1$s as r '
+    'where r.tenant_id::text = $1::text and r.%2$I >= $2 and r.%2$I < $3 order by r.%2$I, r.id',
+    runs, case source when 'campaigns' then 'enrolled_at' else 'created_at' end)
+    using tenant_id, since, until;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.compare_source(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone, tolerance interval)
  RETURNS void
  LANGUAGE plpgsql
@@ -10836,6 +11575,37 @@ AS $function$
     from total as t
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.compare_engines(tenant_id uuid, since timestamp with time zone, until timestamp with time zone, tolerance interval)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  source text;
+begin
+  perform automation.check_publisher(tenant, 'comparing the engines');
+  if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
+    raise exception 'tolerance: from 0 to 7 days' using errcode = 'invalid_parameter_value';
+  elsif since is null or until is null or since >= until then
+    raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
+  foreach source in array array['server', 'campaigns'] loop
+    perform automation.compare_source(tenant, source, since, until, tolerance);
+  end loop;
+  perform automation.note_extra_runs(tenant, since, until);
+  return automation.comparison_report(tenant, since, until);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.compare_engines(since timestamp with time zone DEFAULT (automation.now() - '7 days'::interval), until timestamp with time zone DEFAULT automation.now(), tolerance interval DEFAULT '00:05:00'::interval, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.compare_engines(tenant_id, since, until, tolerance) $function$;
+
 CREATE OR REPLACE FUNCTION automation.engine_of(tenant_id uuid)
  RETURNS text
  LANGUAGE sql
@@ -10889,6 +11659,19 @@ AS $function$
         select from automation.legacy_imports as i
         where i.tenant_id = calls_to_stop.tenant_id and i.source = 'campaigns')
     ) as c
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.begun_there_since(tenant_id uuid, since timestamp with time zone)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select count(*)::integer
+    from unnest('{server,campaigns}'::text[]) as s (source)
+    cross join lateral automation.old_runs(begun_there_since.tenant_id, s.source, since, 'infinity') as r
+    join automation.legacy_imports as i on i.tenant_id = begun_there_since.tenant_id and i.source = s.source
+      and i.legacy_id = coalesce(r.run ->> 'workflow_id', r.run ->> 'campaign_id') and i.part = 0
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.stop_duplicates(tenant_id uuid, source text, since timestamp with time zone)
@@ -11009,24 +11792,98 @@ AS $function$
             where s.record_id = e.record_id))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.registries()
- RETURNS TABLE(relation text, key text, kept text[])
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION automation.set_engine(tenant_id uuid, engine text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    values
-      ('automation.settings', 'name', '{value}'::text[]),
-      ('automation.trigger_types', 'name', '{}'),
-      ('automation.step_types', 'name', '{}'),
-      ('automation.setting_schemas', 'name', '{}'),
-      ('automation.skip_codes', 'code', '{}'),
-      ('automation.tick_parts', 'part', '{begun_at,ended_at}'),
-      ('automation.phone_plans', 'country', '{}'),
-      ('automation.area_codes', 'prefix', '{}'),
-      ('automation.regions', 'region', '{}'),
-      ('automation.open_hours', 'name', '{}')
-  $function$;
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  before text;
+  report jsonb;
+  shadows integer;
+  source text;
+  on_since timestamptz;
+begin
+  if not automation.is_service() and not coalesce(tenant = any (automation.admin_tenants()), false) then
+    raise exception 'role: which engine works is for owners and admins' using errcode = 'insufficient_privilege';
+  elsif engine is null or engine not in ('off', 'shadow', 'on') then
+    raise exception 'engine: off, shadow or on, not "%"', left(coalesce(engine, 'null'), 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'engine'), 98));
+  before := automation.engine_of(tenant);
+  select x.at into on_since from automation.engine_switches as x
+  where x.tenant_id = tenant and x.engine = 'on' and x.was <> 'on' order by x.id desc limit 1;
+  report := jsonb_build_object('tenant_id', tenant, 'engine', engine, 'was', before);
+  if engine = 'on' and before = 'shadow' then
+    report := report || jsonb_build_object(
+      'unclaimed', automation.unclaimed_shadows(tenant, automation.now() - interval '5 minutes'));
+  end if;
+  select count(*) into shadows from ridgeline.workflows as w
+  join ridgeline.workflow_executions as e on e.workflow_id = w.id and e.tenant_id = w.tenant_id
+  where w.tenant_id = tenant and w.mode = 'live' and e.mode = 'shadow' and e.finished_at is null;
+  insert into ridgeline.tenant_settings as s (tenant_id, unified_engine) values (tenant, engine)
+  on conflict on constraint tenant_settings_pkey do update set unified_engine = excluded.unified_engine
+    where s.unified_engine <> excluded.unified_engine;
+  if engine = 'on' then
+    report := report || jsonb_build_object(
+      'cancelled_shadows', shadows, 'stop_calling', automation.calls_to_stop(tenant));
+    foreach source in array array['server', 'campaigns'] loop
+      if before = 'on' and on_since is not null then
+        report := jsonb_set(report, array['duplicates_stopped'], to_jsonb(
+          coalesce((report -> 'duplicates_stopped')::integer, 0)
+          + automation.stop_duplicates(tenant, source, on_since)));
+      end if;
+      report := jsonb_set(report, array['taken_over'], coalesce(report -> 'taken_over', '{}')
+        || jsonb_build_object(source, automation.take_over_all(tenant, source, 2000)));
+    end loop;
+  else
+    report := report || automation.give_back_all(tenant);
+  end if;
+  insert into automation.engine_switches (tenant_id, engine, was, by_user, report)
+  values (tenant, engine, before, automation.current_user_id(), report);
+  return report;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.set_engine(engine text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.set_engine(tenant_id, engine) $function$;
+
+CREATE OR REPLACE FUNCTION automation.engine_report(tenant_id uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  last automation.engine_switches;
+begin
+  select s.* into last from automation.engine_switches as s
+  where s.tenant_id = tenant order by s.id desc limit 1;
+  return jsonb_build_object(
+    'engine', automation.engine_of(tenant), 'since', last.at,
+    'stop_calling', automation.calls_to_stop(tenant),
+    'begun_there_since', case when automation.engine_of(tenant) = 'on' and last.at is not null
+      then automation.begun_there_since(tenant, last.at) end,
+    'switches', (
+      select coalesce(jsonb_agg(jsonb_build_object('engine', s.engine, 'was', s.was, 'at', s.at, 'by', s.by_user)
+        order by s.id desc), '[]')
+      from (
+        select x.* from automation.engine_switches as x where x.tenant_id = tenant order by x.id desc limit 20) as s));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.engine_report(tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.engine_report(tenant_id) $function$;
 
 CREATE OR REPLACE FUNCTION automation.prune_changes(portion integer DEFAULT 500)
  RETURNS integer
@@ -11047,21 +11904,127 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.tell_when_due()
- RETURNS integer
- LANGUAGE plpgsql
- SECURITY DEFINER
+CREATE OR REPLACE FUNCTION automation.registries()
+ RETURNS TABLE(relation text, key text, kept text[])
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+    values
+      ('automation.settings', 'name', '{value}'::text[]),
+      ('automation.trigger_types', 'name', '{}'),
+      ('automation.step_types', 'name', '{}'),
+      ('automation.setting_schemas', 'name', '{}'),
+      ('automation.skip_codes', 'code', '{}'),
+      ('automation.tick_parts', 'part', '{begun_at,ended_at}'),
+      ('automation.phone_plans', 'country', '{}'),
+      ('automation.area_codes', 'prefix', '{}'),
+      ('automation.regions', 'region', '{}'),
+      ('automation.open_hours', 'name', '{}')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_restore()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  registry record;
+  emptied text;
 begin
-  update automation.heartbeats as h set at = clock_timestamp()
-  where h.ctid = (
-    select b.ctid from automation.heartbeats as b
-    where b.name = 'notices' and b.at < clock_timestamp() - interval '1 minute'
-    for update skip locked);
-  return case when found then automation.tell_troubles() else 0 end;
+  if exists (select from ridgeline.workflows) or exists (select from ridgeline.workflow_executions)
+    or exists (select from ridgeline.messages) then
+    raise exception 'this database has workflows, runs or messages of its own: restore into a fresh install'
+      using errcode = 'PT409', hint = 'Create a database, apply the migrations, and restore there.';
+  end if;
+  -- Neither triggers nor foreign keys: rows come in the order of the dump, and happened before.
+  perform set_config('session_replication_role', 'replica', true);
+  create temporary table registry_rows (relation text, record jsonb) on commit drop;
+  for registry in select r.relation from automation.registries() as r loop
+    execute format('insert into pg_temp.registry_rows select %L, to_jsonb(t) from %s as t',
+      registry.relation, registry.relation);
+  end loop;
+  select string_agg(c.oid::regclass::text, ', ') into emptied
+  from pg_catalog.pg_class as c
+  where c.relkind in ('r', 'p') and c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace);
+  execute 'truncate ' || emptied;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.end_restore()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  registry record;
+  attached text[];
+begin
+  perform set_config('session_replication_role', 'origin', true);
+  -- What this release brings along counts, whatever the dump says; what somebody has set stays.
+  for registry in
+    select r.relation, r.key, string_agg(format('%1$I = excluded.%1$I', a.attname), ', ') as changes
+    from automation.registries() as r
+    join pg_catalog.pg_attribute as a on a.attrelid = r.relation::regclass and a.attnum > 0
+      and not a.attisdropped and a.attname <> r.key and not a.attname::text = any (r.kept)
+    group by r.relation, r.key
+  loop
+    execute format(
+      'insert into %1$s select t.* from pg_temp.registry_rows as r '
+      'cross join lateral jsonb_populate_record(null::%1$s, r.record) as t where r.relation = %2$L '
+      'on conflict (%3$I) do update set %4$s',
+      registry.relation, registry.relation, registry.key, registry.changes);
+  end loop;
+  -- Numbers of transactions are those of the server that was dumped.
+  update automation.signals as s set kept_for = null where s.kept_for is not null;
+  perform automation.refresh_time_zones();
+  attached := automation.regenerate_captures();
+  return jsonb_build_object(
+    'workflows', (select count(*) from ridgeline.workflows),
+    'executions', (select count(*) from ridgeline.workflow_executions),
+    'scheduled_steps', (select count(*) from ridgeline.scheduled_steps),
+    'attached', to_jsonb(attached),
+    'missing', (
+      select coalesce(jsonb_agg(e.relation order by e.relation), '[]') from automation.entities as e
+      where to_regclass(e.relation) is null));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.engine_status()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenants constant uuid[] := case when not automation.is_service() then automation.member_tenants() end;
+  last_tick constant timestamptz := (
+    select nullif(h.at, '-infinity') from automation.heartbeats as h where h.name = 'tick');
+  due record;
+begin
+  select min(s.run_at) as oldest, count(*) as steps into due
+  from (
+    select s.run_at from ridgeline.scheduled_steps as s
+    where s.lease_expires_at is null and s.run_at <= automation.now()
+      and (tenants is null or s.tenant_id = any (tenants))
+    limit 10000
+  ) as s;
+  return jsonb_build_object(
+    'version', automation.version(), 'api_version', automation.api_version(),
+    'now', automation.now(), 'ahead_by', automation.now() - transaction_timestamp(),
+    'last_tick', last_tick, 'oldest_due', due.oldest, 'due', due.steps,
+    'doorbell', automation.setting('doorbell'),
+    'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
+      and coalesce(due.oldest > automation.now() - interval '5 minutes', true));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.engine_status()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.engine_status() $function$;
 
 CREATE OR REPLACE FUNCTION automation.notice_problem(setting jsonb)
  RETURNS text
@@ -11108,6 +12071,13 @@ begin
   return new;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_notice_workflow(metadata jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $function$;
 
 CREATE OR REPLACE FUNCTION automation.notice_workflow(tenant_id uuid)
  RETURNS uuid
@@ -11278,1002 +12248,375 @@ CREATE OR REPLACE FUNCTION automation.tell_troubles()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.tell_of_failures() + automation.tell_of_silence() $function$;
 
-CREATE OR REPLACE FUNCTION automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text DEFAULT NULL::text)
- RETURNS ridgeline.workflow_versions
+CREATE OR REPLACE FUNCTION automation.tell_when_due()
+ RETURNS integer
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  workflow constant ridgeline.workflows := automation.study_workflow(workflow_id);
-  published ridgeline.workflow_versions;
 begin
-  if enroll_existing is not null then
-    perform automation.check_enroll_existing(enroll_existing);
-  end if;
-  published := automation.publish(workflow.tenant_id, workflow.id, 'publish', note);
-  if enroll_existing is not null then
-    perform automation.enroll_records(
-      workflow_id, null, coalesce(enroll_existing -> 'filter', '[]'), enroll_existing ->> 'entity',
-      coalesce((enroll_existing ->> 'per_minute')::integer, 600), '{}');
-  end if;
-  return published;
+  update automation.heartbeats as h set at = clock_timestamp()
+  where h.ctid = (
+    select b.ctid from automation.heartbeats as b
+    where b.name = 'notices' and b.at < clock_timestamp() - interval '1 minute'
+    for update skip locked);
+  return case when found then automation.tell_troubles() else 0 end;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.check_history_filter(status text, trigger_type text, mode text)
+CREATE OR REPLACE FUNCTION automation.close_functions()
  RETURNS void
  LANGUAGE plpgsql
- STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  open regprocedure;
 begin
-  if not automation.is_service() and automation.member_tenants() = '{}' then
-    return;
-  elsif status is not null and not status = any (enum_range(null::ridgeline.automation_status)::text[]) then
-    raise exception 'status: there is no status "%"', left(status, 60)
-      using errcode = 'invalid_parameter_value',
-        hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.automation_status), ', ');
-  elsif mode is not null and not mode = any (enum_range(null::ridgeline.execution_mode)::text[]) then
-    raise exception 'mode: there is no mode "%"', left(mode, 60)
-      using errcode = 'invalid_parameter_value',
-        hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.execution_mode), ', ');
-  elsif trigger_type is not null and not exists (
-    select from automation.trigger_types as t where t.name = check_history_filter.trigger_type) then
-    raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
-      using errcode = 'invalid_parameter_value',
-        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t);
-  end if;
+  for open in
+    select p.oid::regprocedure from pg_catalog.pg_proc as p
+    where p.pronamespace = 'automation'::regnamespace and p.prokind = 'f'
+      and (p.proacl is null or exists (
+        select from aclexplode(p.proacl) as a where a.grantee = 0))
+      and p.proname ~ ('^(capture|read|has|write|link|linked|unlink'
+        '|step|fold|check|compile|branches|place|needs|writes|address|imagine|perform)_')
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated', open);
+    execute format('grant execute on function %s to service_role', open);
+  end loop;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.execution_history(of_workflow uuid, of_contact text, of_id uuid, of_status text, before uuid, max_rows integer, of_tenant uuid, of_record text, of_trigger text, since timestamp with time zone, until timestamp with time zone, of_mode text)
- RETURNS TABLE(id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text, trigger_type text, entity text, record_id text, contact_id text, current_step text, created_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone, next_run_at timestamp with time zone, error jsonb, trigger_data jsonb, steps jsonb, mode text)
+CREATE OR REPLACE FUNCTION automation.check_setting()
+ RETURNS trigger
  LANGUAGE plpgsql
- STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
-#variable_conflict use_column
-declare
-  page constant integer := least(greatest(coalesce(max_rows, 50), 1), 500);
 begin
-  perform automation.check_history_filter(of_status, of_trigger, of_mode);
-  return query
-    select e.id, e.tenant_id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.entity,
-      e.record_id, e.contact_id, e.current_step, e.created_at, e.started_at, e.finished_at,
-      (select nullif(min(q.run_at), 'infinity') from ridgeline.scheduled_steps as q
-       where q.tenant_id = e.tenant_id and q.execution_id = e.id),
-      e.error, e.trigger_data,
-      (select coalesce(jsonb_agg(to_jsonb(s) - '{tenant_id,execution_id}'::text[]
-                order by s.started_at, s.id), '[]')
-       from ridgeline.workflow_step_executions as s
-       where s.tenant_id = e.tenant_id and s.execution_id = e.id),
-      e.mode::text
+  if new.name in (
+    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause', 'prune_time')
+    and new.value::interval < interval '0' then
+    raise exception 'value: % cannot be negative', new.name;
+  elsif new.name like 'keep\_%' then
+    perform automation.kept_for(new.value);
+  elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
+    raise exception 'value: % must be from 1 to 1000000', new.name;
+  elsif new.name in (
+    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
+    and new.value::integer not between 1 and 10000 then
+    raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
+    raise exception 'value: environment_serves must be single_tenant or every_tenant';
+  elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
+    raise exception 'value: editors_publish must be true or false';
+  elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
+    raise exception 'value: doorbell must be pg_net, notify or none';
+  end if;
+  return new;
+exception when others then
+  raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
+    using errcode = 'invalid_parameter_value';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.setting(name text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select s.value from automation.settings as s where s.name = setting.name);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.as_list(value jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case when value is null or jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.version()
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select '1.1.0-rc' $function$;
+
+CREATE OR REPLACE FUNCTION automation.api_version()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select 2 $function$;
+
+CREATE OR REPLACE FUNCTION automation.set_cause(depth integer, root uuid, fused boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('automation.depth', depth::text, true), set_config('automation.root', root::text, true),
+    set_config('automation.fused', fused::text, true);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.visible_text(given text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return btrim(case
+    when given !~ '[^ -~]' then given
+    else regexp_replace(
+      regexp_replace(given,
+        '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
+      '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
+      '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
+      '', 'g')
+  end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.half_width(given text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
+    '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
+    'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
+    '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.normalize_email(given text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
-      select x.*
-      from automation.visible_tenants(of_tenant) as t (id)
-      cross join lateral (
-        select h.* from ridgeline.workflow_executions as h
-        where h.tenant_id = t.id
-          and (of_id is null or h.id = of_id)
-          and (of_workflow is null or h.workflow_id = of_workflow)
-          and (of_record is null or h.record_id = of_record)
-          and (of_contact is null or h.entity = 'contact' and h.record_id = of_contact
-            or h.entity <> 'contact' and h.contact_id = of_contact)
-          and (of_status is null or h.status = of_status::ridgeline.automation_status)
-          and (of_trigger is null or h.trigger_type = of_trigger)
-          and (of_mode is null or h.mode = of_mode::ridgeline.execution_mode)
-          and (since is null or h.created_at >= since)
-          and (until is null or h.created_at < until)
-          and (before is null or h.id < before)
-        order by h.id desc
-        limit page
-      ) as x
-      order by x.id desc
-      limit page
-    ) as e
-    join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
-    order by e.id desc;
+      -- In the normal form NFC, which is what normalize() makes.
+      select lower(normalize(btrim(regexp_replace(
+        regexp_replace(translate(automation.half_width(automation.visible_text(given)), U&'\3002\FF61', '..'),
+          '^<([^<>]*)>$', '\1'),
+        '^\s*mailto:([^?]*)(\?.*)?$', '\1', 'i')))) as address
+    ) as a
+    where a.address ~ (
+        '^[^\s@<>()\[\]\\,;:".]+(\.[^\s@<>()\[\]\\,;:".]+)*@'
+        '([^\u0001-,/:-@\[-`{-\u007F\s.-]([^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-])?\.)+'
+        '[^\u0001-@\[-`{-\u007F\s][^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-]$')
+      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254);
 end;
 $function$;
 
-CREATE OR REPLACE PROCEDURE automation.erase_people(IN duration interval, INOUT erased integer DEFAULT 0)
+CREATE OR REPLACE FUNCTION automation.bare_address(mailbox text)
+ RETURNS text
  LANGUAGE plpgsql
-AS $procedure$
-declare
-  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
-  work automation.erasures_under_way;
-begin
-  erased := 0;
-  loop
-    work := automation.begin_erasure();
-    commit;
-    exit when work.tenant_id is null;
-    erased := erased + automation.run_erasure(work);
-    commit;
-    exit when pg_catalog.clock_timestamp() >= until;
-  end loop;
-end;
-$procedure$;
-
-CREATE OR REPLACE FUNCTION automation.save_workflow(tenant_id uuid, definition jsonb, base_revision text)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
-  target constant uuid := coalesce(automation.as_uuid(definition ->> 'id'), gen_random_uuid());
-  before ridgeline.workflows;
-  source jsonb;
-begin
-  perform automation.check_editor(tenant, 'writing a workflow');
-  perform automation.check_definition(definition);
-  select w.* into before from ridgeline.workflows as w
-  where w.tenant_id = tenant and w.id = target
-  for update;
-  if found then
-    source := automation.workflow_source(before);
-    if base_revision is null then
-      raise exception 'base_revision: this workflow exists; which revision of it was edited?'
-        using errcode = 'invalid_parameter_value', hint = 'ridgeline.get_definition() answers with it.';
-    elsif base_revision <> md5(source::text) then
-      return jsonb_build_object('saved', false, 'workflow_id', target, 'conflict', jsonb_build_object(
-        'revision', md5(source::text), 'definition', source, 'changed_at', (
-          select max(c.changed_at) from ridgeline.changes as c
-          where c.workflow_id = target and c.tenant_id = tenant)));
-    end if;
-  elsif base_revision is not null then
-    perform automation.raise_not_found('definition.id', target);
-  end if;
-  perform set_config('ridgeline.saving', 'on', true);
-  perform automation.write_definition(tenant, target, definition);
-  perform set_config('ridgeline.saving', '', true);
-  select w.* into before from ridgeline.workflows as w where w.tenant_id = tenant and w.id = target;
-  if source is distinct from automation.workflow_source(before) then
-    perform automation.note_change(
-      tenant, 'ridgeline.workflows', target::text, target, 'save', source, automation.workflow_source(before));
-  end if;
-  return jsonb_build_object(
-    'saved', true, 'workflow_id', target, 'revision', automation.revision_of(before));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.get_definition(workflow_id uuid, version integer)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
-  published ridgeline.workflow_versions;
-begin
-  if version is null then
-    return jsonb_build_object(
-      'revision', automation.revision_of(workflow), 'definition', automation.workflow_source(workflow));
-  end if;
-  select v.* into published from ridgeline.workflow_versions as v
-  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id and v.version = get_definition.version;
-  if not found then
-    raise exception 'version: there is no version %', version using errcode = 'PT404';
-  end if;
-  return jsonb_build_object(
-    'version', version, 'definition', published.source, 'author', published.author, 'note', published.note,
-    'published_at', published.published_at);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.try_definition(tenant_id uuid, definition jsonb, trigger_data jsonb, options jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenant constant uuid := automation.resolve_tenant(tenant_id, trigger_data);
-  draft constant uuid := gen_random_uuid();
-  answer jsonb;
-begin
-  perform automation.in_tenant(tenant);
-  if trigger_data is not null then
-    perform automation.check_editor(tenant, 'trying a workflow');
-  end if;
-  perform automation.check_definition(definition);
-  begin
-    perform automation.write_definition(tenant, draft, definition || jsonb_build_object('id', draft));
-    answer := case when trigger_data is null then automation.validate_workflow(draft)
-      else automation.test_workflow(draft, trigger_data, options) end;
-    raise exception using errcode = 'RL001', message = 'undone';
-  exception when sqlstate 'RL001' then
-    return answer;
-  end;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.retry_executions(tenant_id uuid, filter jsonb, per_minute integer)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
-  failed record;
-  retried integer := 0;
-  refused jsonb := '[]'::jsonb;
-begin
-  perform automation.check_publisher(tenant, 'retrying many runs');
-  perform automation.check_retry_filter(filter);
-  if per_minute is null or per_minute not between 1 and 100000 then
-    raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
-  end if;
-  perform automation.in_tenant(tenant);
-  for failed in
-    select e.id from ridgeline.workflow_executions as e
-    where e.tenant_id = tenant and e.status = 'failed'
-      and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
-      and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
-      and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
-      and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
-      and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
-    order by e.created_at, e.id
-    limit least(coalesce((filter ->> 'limit')::integer, 500), 500)
-  loop
-    begin
-      perform automation.retry_execution(failed.id);
-      update ridgeline.scheduled_steps as s
-      set run_at = automation.now() + retried * interval '1 minute' / per_minute
-      where s.tenant_id = tenant and s.execution_id = failed.id;
-      retried := retried + 1;
-    exception when others then
-      refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
-    end;
-  end loop;
-  return jsonb_build_object('retried', retried, 'refused', refused);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.engine_status()
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenants constant uuid[] := case when not automation.is_service() then automation.member_tenants() end;
-  last_tick constant timestamptz := (
-    select nullif(h.at, '-infinity') from automation.heartbeats as h where h.name = 'tick');
-  due record;
-begin
-  select min(s.run_at) as oldest, count(*) as steps into due
-  from (
-    select s.run_at from ridgeline.scheduled_steps as s
-    where s.lease_expires_at is null and s.run_at <= automation.now()
-      and (tenants is null or s.tenant_id = any (tenants))
-    limit 10000
-  ) as s;
-  return jsonb_build_object(
-    'version', automation.version(), 'api_version', automation.api_version(),
-    'now', automation.now(), 'ahead_by', automation.now() - transaction_timestamp(),
-    'last_tick', last_tick, 'oldest_due', due.oldest, 'due', due.steps,
-    'doorbell', automation.setting('doorbell'),
-    'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
-      and coalesce(due.oldest > automation.now() - interval '5 minutes', true));
-end;
-$function$;
-
-CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN results jsonb, IN wanted jsonb, IN worker text, IN lease interval DEFAULT '00:01:00'::interval)
- LANGUAGE plpgsql
-AS $procedure$
-declare
-  until pg_catalog.timestamptz;
-  begun automation.portions[];
-  portion automation.portions;
-  part pg_catalog.jsonb;
-  parts pg_catalog.jsonb;
-  claimed pg_catalog.jsonb := '[]';
-  dry pg_catalog.text[] := '{}';
-  gone pg_catalog.text[];
-begin
-  perform automation.check_lease(lease);
-  answer := '{}';
-  if pg_catalog.jsonb_array_length(results) > 0 then
-    answer := pg_catalog.jsonb_build_object('finished', (
-      select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
-    commit;
-  end if;
-  until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
-  while wanted <> '{}' loop
-    begun := array(select p from automation.begin_portions(wanted) as p);
-    commit;
-    parts := '[]';
-    foreach portion in array begun loop
-      if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
-        perform automation.end_portion(portion.id);
-        commit;
-        continue;
-      end if;
-      part := automation.try_portion(portion.id, worker, lease);
-      commit;
-      claimed := claimed || (part -> 'claimed');
-      parts := parts || part;
-      if part ? 'error' then
-        answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
-      end if;
-    end loop;
-    gone := automation.dry_channels(wanted, begun, parts);
-    dry := pg_catalog.array_cat(dry, gone);
-    wanted := wanted - gone;
-    -- Where all were closed unsent, there may be others behind them.
-    exit when claimed <> '[]' or answer ? 'error' or pg_catalog.clock_timestamp() >= until;
-  end loop;
-  answer := answer || pg_catalog.jsonb_build_object('claimed', claimed, 'dry', pg_catalog.to_jsonb(dry));
-  if answer ? 'finished' then
-    answer := answer || pg_catalog.jsonb_build_object('due', automation.due_lanes());
-  end if;
-end;
-$procedure$;
-
-CREATE OR REPLACE PROCEDURE automation.prune_history(IN duration interval, INOUT pruned integer DEFAULT 0)
- LANGUAGE plpgsql
-AS $procedure$
-declare
-  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
-  place automation.retention_places;
-begin
-  pruned := 0;
-  loop
-    place := automation.begin_retention();
-    commit;
-    exit when place.tenant_id is null;
-    pruned := pruned + automation.run_retention(place);
-    commit;
-    exit when pg_catalog.clock_timestamp() >= until;
-  end loop;
-end;
-$procedure$;
-
-CREATE OR REPLACE FUNCTION automation.erasures_of(tenant_id uuid, contact_id text, phone text, email text)
- RETURNS SETOF ridgeline.erasures
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
+ IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  perform automation.may_erase(tenant_id);
-  return query
-    select e.* from ridgeline.erasures as e
-    where e.tenant_id = erasures_of.tenant_id and e.digest = automation.erasure_digest(
-      erasures_of.tenant_id, nullif(btrim(contact_id), ''),
-      automation.normal_address(erasures_of.tenant_id, 'sms', nullif(btrim(phone), '')),
-      automation.normal_address(erasures_of.tenant_id, 'email', nullif(btrim(email), '')));
+  return (
+    select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
+    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.begin_restore()
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.is_withheld(given text)
+ RETURNS boolean
  LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  registry record;
-  emptied text;
 begin
-  if exists (select from ridgeline.workflows) or exists (select from ridgeline.workflow_executions)
-    or exists (select from ridgeline.messages) then
-    raise exception 'this database has workflows, runs or messages of its own: restore into a fresh install'
-      using errcode = 'PT409', hint = 'Create a database, apply the migrations, and restore there.';
-  end if;
-  -- Neither triggers nor foreign keys: rows come in the order of the dump, and happened before.
-  perform set_config('session_replication_role', 'replica', true);
-  create temporary table registry_rows (relation text, record jsonb) on commit drop;
-  for registry in select r.relation from automation.registries() as r loop
-    execute format('insert into pg_temp.registry_rows select %L, to_jsonb(t) from %s as t',
-      registry.relation, registry.relation);
-  end loop;
-  select string_agg(c.oid::regclass::text, ', ') into emptied
-  from pg_catalog.pg_class as c
-  where c.relkind in ('r', 'p') and c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace);
-  execute 'truncate ' || emptied;
+  return coalesce(regexp_replace(given, '\D', '', 'g') in (
+    '266696687', -- anonymous
+    '7378742833', -- restricted
+    '2562533', -- blocked
+    '8656696', -- unknown
+    '86282452253', -- unavailable
+    '7748483', -- private
+    '7748483686237', -- private number
+    '94844353', -- withheld
+    '6622553743', -- no caller id
+    '688632732', -- out of area
+    '662639'), -- nobody
+    false);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.end_restore()
- RETURNS jsonb
+CREATE OR REPLACE FUNCTION automation.normalize_phone(given text, country text DEFAULT 'US'::text)
+ RETURNS text
  LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  registry record;
-  attached text[];
 begin
-  perform set_config('session_replication_role', 'origin', true);
-  -- What this release brings along counts, whatever the dump says; what somebody has set stays.
-  for registry in
-    select r.relation, r.key, string_agg(format('%1$I = excluded.%1$I', a.attname), ', ') as changes
-    from automation.registries() as r
-    join pg_catalog.pg_attribute as a on a.attrelid = r.relation::regclass and a.attnum > 0
-      and not a.attisdropped and a.attname <> r.key and not a.attname::text = any (r.kept)
-    group by r.relation, r.key
-  loop
-    execute format(
-      'insert into %1$s select t.* from pg_temp.registry_rows as r '
-      'cross join lateral jsonb_populate_record(null::%1$s, r.record) as t where r.relation = %2$L '
-      'on conflict (%3$I) do update set %4$s',
-      registry.relation, registry.relation, registry.key, registry.changes);
-  end loop;
-  -- Numbers of transactions are those of the server that was dumped.
-  update automation.signals as s set kept_for = null where s.kept_for is not null;
-  perform automation.refresh_time_zones();
-  attached := automation.regenerate_captures();
-  return jsonb_build_object(
-    'workflows', (select count(*) from ridgeline.workflows),
-    'executions', (select count(*) from ridgeline.workflow_executions),
-    'scheduled_steps', (select count(*) from ridgeline.scheduled_steps),
-    'attached', to_jsonb(attached),
-    'missing', (
-      select coalesce(jsonb_agg(e.relation order by e.relation), '[]') from automation.entities as e
-      where to_regclass(e.relation) is null));
+  return (automation.read_phone(given, country)).number;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.visible_zones()
- RETURNS TABLE(tenant_id uuid, zone text)
+CREATE OR REPLACE FUNCTION automation.normal_number(given text, country text DEFAULT 'US'::text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(
+    automation.normalize_phone(given, country),
+    (select d.digits from automation.phone_digits(given) as d (digits)
+     where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.normalize_line(given text, country text DEFAULT 'US'::text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(automation.normal_number(given, country), substring(given from '^\s*(\d{4,6})\s*$'));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.relation_columns(relation regclass)
+ RETURNS TABLE(name text, is_cheap boolean, is_comparable boolean, is_generated boolean)
  LANGUAGE sql
- STABLE SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select t.id, coalesce(t.timezone, 'UTC')
-    from automation.read_tenants(array(select automation.usable_tenants())) as t
+    select a.attname::text,
+      -- A trigger is not told what is computed where it is read.
+      (t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype) and a.attgenerated <> 'v',
+      automation.has_equality(t.oid),
+      a.attgenerated <> ''
+    from pg_catalog.pg_attribute as a
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+    order by a.attnum
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.statistic_facts(entered_at timestamp with time zone, ended_at timestamp with time zone, outcome text)
- RETURNS TABLE(at timestamp with time zone, fact text)
+CREATE OR REPLACE FUNCTION automation.has_equality(type oid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when t.typtype = 'd' then automation.has_equality(t.typbasetype)
+      when t.typcategory = 'A' then automation.has_equality(t.typelem)
+      when t.typtype in ('e', 'r', 'm') then true
+      -- Operators of extensions are not on our search_path.
+      else t.typcategory <> 'G' and t.typnamespace = 'pg_catalog'::regnamespace and exists (
+        select from pg_catalog.pg_opclass as o
+        where o.opcintype = t.oid and o.opcdefault
+          and o.opcmethod in (select m.oid from pg_catalog.pg_am as m where m.amname = 'btree'))
+        or t.oid in ('pg_catalog.varchar'::regtype, 'pg_catalog.cidr'::regtype)
+    end
+    from pg_catalog.pg_type as t
+    where t.oid = has_equality.type
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.mapped_names()
+ RETURNS text[]
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select f.at, f.fact
-    from (values
-      (entered_at, 'entered'),
-      (ended_at, case outcome when 'cancelled' then 'exited' when 'sent' then 'completed' else outcome end),
-      (case when outcome operator(pg_catalog.=) 'sent' then ended_at end, 'sent')) as f (at, fact)
-    where f.at is not null
+    select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
+      'sms_opt_out', 'email_opt_out']
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.erasure_key()
- RETURNS bytea
+CREATE OR REPLACE FUNCTION automation.mapped_column(entity text, VARIADIC names text[])
+ RETURNS text
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  secret text;
 begin
-  if to_regclass('vault.decrypted_secrets') is not null then
-    execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
-      into secret using 'ridgeline/erasure';
-  end if;
-  return convert_to(secret, 'UTF8');
+  return (
+    select e.mapped ->> n.name
+    from automation.entities as e
+    cross join unnest(names) with ordinality as n (name, place)
+    where e.name = mapped_column.entity and e.mapped ? n.name
+    order by n.place
+    limit 1);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.make_erasure_key()
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if to_regclass('vault.decrypted_secrets') is null then
-    raise exception 'erasing a person needs Supabase''s Vault, for the key of what stays suppressed'
-      using errcode = 'feature_not_supported', hint = 'create extension supabase_vault';
-  end if;
-  perform pg_advisory_xact_lock(hashtextextended('ridgeline/erasure', 0));
-  if automation.erasure_key() is null then
-    if exists (select from automation.erased_addresses) then
-      raise exception 'the key of erased addresses is gone from the Vault' using errcode = 'PT409',
-        hint = 'Restore the secret ridgeline/erasure: without it nobody can tell whom to leave alone.';
-    end if;
-    execute 'select vault.create_secret($1, $2, $3)'
-      using encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex'), 'ridgeline/erasure',
-        'Ridgeline';
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.erased_digest(tenant_id uuid, channel text, address text)
- RETURNS bytea
+CREATE OR REPLACE FUNCTION automation.deleted_expression(attached automation.entities, written text)
+ RETURNS text
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select automation.hmac_sha256(
-      automation.erasure_key(), convert_to(concat_ws('/', tenant_id, channel, address), 'UTF8'))
+    select case
+      when attached.mapped ? 'deleted' then automation.is_deleted_expression(
+        attached.relation::regclass, written, attached.mapped ->> 'deleted')
+      else 'false'
+    end
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.erasure_digest(tenant_id uuid, contact_id text, phone text, email text)
- RETURNS bytea
+CREATE OR REPLACE FUNCTION automation.mapped_expression(written text, path text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when strpos(path, '.') = 0 then format('%s.%I', written, path)
+      else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
+        string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.tenants_function()
+ RETURNS text
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select automation.erased_digest(tenant_id, 'person', jsonb_build_array(contact_id, phone, email)::text)
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
- RETURNS ridgeline.erasures
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
-  phones text[];
-  emails text[];
-  contacts text[];
-  erasure ridgeline.erasures;
+    select format($template$
+create or replace function automation.read_tenants(ids uuid[]) returns setof automation.tenant
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $reader$
 begin
-  perform automation.may_erase(tenant_id);
-  if nullif(btrim(phone), '') is not null and number is null then
-    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
-      hint = 'Write it with its country code, such as +1 512 555 0100.';
-  elsif nullif(btrim(email), '') is not null and mailbox is null then
-    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
-      hint = 'One address, such as ann@example.com.';
-  elsif coalesce(contact, number, mailbox) is null then
-    raise exception 'contact_id: a contact, a phone number or an email address is needed'
-      using errcode = 'invalid_parameter_value';
-  end if;
-  perform automation.make_erasure_key();
-  -- Asked for twice: the one that is under way is the answer.
-  select e.* into erasure from ridgeline.erasures as e
-  where e.tenant_id = erase_person.tenant_id and e.status = 'running'
-    and e.digest = automation.erasure_digest(erase_person.tenant_id, contact, number, mailbox);
-  if found then
-    return erasure;
-  end if;
-  contacts := case when contact is not null then array[contact] else array(
-    select distinct c.id from unnest(array[number, mailbox]) as a (address),
-      automation.contacts_at(erase_person.tenant_id, a.address) as c (id)
-    where a.address is not null) end;
-  phones := array(select distinct p from (
-    select number union all
-    select unnest(automation.addresses_of(erase_person.tenant_id, c, 'sms')) from unnest(contacts) as c) as a (p)
-    where p is not null);
-  emails := array(select distinct p from (
-    select mailbox union all
-    select unnest(automation.addresses_of(erase_person.tenant_id, c, 'email')) from unnest(contacts) as c) as a (p)
-    where p is not null);
-  perform automation.seal_suppressions(tenant_id, 'sms', phones);
-  perform automation.seal_suppressions(tenant_id, 'email', emails);
-  insert into ridgeline.erasures (tenant_id, digest, requested_by)
-  values (tenant_id, automation.erasure_digest(tenant_id, contact, number, mailbox), automation.current_user_id())
-  returning * into erasure;
-  insert into automation.erasures_under_way (
-    tenant_id, erasure_id, contact_ids, phones, emails, phone_pattern, word_pattern)
-  values (tenant_id, erasure.id, contacts, phones, emails, automation.phone_pattern(phones),
-    automation.word_pattern(emails, contacts));
-  perform automation.end_runs_of(tenant_id, contacts);
-  return erasure;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.erase_person(contact_id text DEFAULT NULL::text, phone text DEFAULT NULL::text, email text DEFAULT NULL::text, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS ridgeline.erasures
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.erase_person(automation.own_tenant(tenant_id), contact_id, phone, email) $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.erasures_of(contact_id text DEFAULT NULL::text, phone text DEFAULT NULL::text, email text DEFAULT NULL::text, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS SETOF ridgeline.erasures
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select * from automation.erasures_of(automation.own_tenant(tenant_id), contact_id, phone, email) $function$;
-
-CREATE OR REPLACE FUNCTION automation.pause_sending(tenant_id uuid, reason text)
- RETURNS void
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.check_publisher(tenant_id, 'pausing what is sent');
-  if coalesce(btrim(reason), '') = '' then
-    raise exception 'reason: why nothing is sent is needed' using errcode = 'invalid_parameter_value',
-      hint = 'Whoever finds messages waiting reads it.';
-  end if;
-  insert into ridgeline.sending_pauses as p (tenant_id, reason, paused_by)
-  values (pause_sending.tenant_id, left(btrim(pause_sending.reason), 1000), automation.current_user_id())
-  on conflict on constraint sending_pauses_pkey do update set reason = excluded.reason;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.resume_sending(tenant_id uuid)
- RETURNS integer
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.check_publisher(tenant_id, 'letting what is sent go on');
-  delete from ridgeline.sending_pauses as p where p.tenant_id = resume_sending.tenant_id;
-  return automation.release_held(tenant_id, '{sending_paused}');
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.pause_sending(reason text, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.pause_sending(automation.own_tenant(tenant_id), reason) $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.resume_sending(tenant_id uuid DEFAULT NULL::uuid)
- RETURNS integer
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.resume_sending(automation.own_tenant(tenant_id)) $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.lift_revocation(channel text, address text, reason text, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS ridgeline.consents
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.lift_revocation(automation.own_tenant(tenant_id), channel, address, reason) $function$;
-
-CREATE OR REPLACE FUNCTION automation.record_revocation(tenant_id uuid, channel text, address text, note text, purpose text)
- RETURNS ridgeline.consents
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if not automation.is_service() and automation.role_in(tenant_id) is null then
-    raise exception 'tenant_id: only members record what they were told' using errcode = 'insufficient_privilege';
-  elsif coalesce(channel, '') not in ('sms', 'email') then
-    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
-  elsif coalesce(purpose, '') not in ('marketing', 'all') then
-    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
-  elsif coalesce(btrim(note), '') = '' then
-    raise exception 'note: how and when it was said is needed' using errcode = 'invalid_parameter_value',
-      hint = 'Such as "on the phone, 3 June".';
-  end if;
-  return automation.record_consent(tenant_id, channel, address, 'revoked', purpose, 'verbal',
-    jsonb_build_object('note', left(note, 2000)));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.lift_revocation(tenant_id uuid, channel text, address text, reason text)
- RETURNS ridgeline.consents
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
-    raise exception 'tenant_id: only owners and admins lift a revocation' using errcode = 'insufficient_privilege';
-  elsif coalesce(channel, '') not in ('sms', 'email') then
-    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
-  elsif coalesce(btrim(reason), '') = '' then
-    raise exception 'reason: why they may be written to again is needed' using errcode = 'invalid_parameter_value',
-      hint = 'Such as "asked for it in writing, 3 June".';
-  end if;
-  return automation.record_consent(tenant_id, channel, address, 'granted', 'all', 'lifted',
-    jsonb_build_object('reason', left(reason, 2000)));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.grant_consent(tenant_id uuid, channel text, address text, wording text, purpose text, method text)
- RETURNS ridgeline.consents
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.check_editor(tenant_id, 'recording consent');
-  if coalesce(channel, '') not in ('sms', 'email') then
-    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
-  elsif coalesce(purpose, '') not in ('marketing', 'all') then
-    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
-  elsif coalesce(method, '') not in ('written', 'verbal', 'import') then
-    raise exception 'method: written, verbal or import is needed' using errcode = 'invalid_parameter_value';
-  elsif coalesce(btrim(wording), '') = '' then
-    raise exception 'wording: what they agreed to, in its words, is needed' using errcode = 'invalid_parameter_value';
-  elsif automation.suppression_of(
-    tenant_id, channel, automation.normal_address(tenant_id, channel, address)) is not null then
-    raise exception 'address: they have said stop, and that counts until they say otherwise'
-      using errcode = 'PT409', hint = 'An owner or an admin lifts it with ridgeline.lift_revocation(), and says why.';
-  end if;
-  return automation.record_consent(tenant_id, channel, address, 'granted', purpose, method,
-    jsonb_build_object('wording', left(wording, 8000)));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.answer_doubt(tenant_id uuid, phone text, is_stop boolean)
- RETURNS integer
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  doubt automation.doubtful_stops;
-  released integer;
-begin
-  perform automation.check_editor(tenant_id, 'saying what somebody meant');
-  if is_stop is null then
-    raise exception 'is_stop: true or false is needed' using errcode = 'invalid_parameter_value';
-  end if;
-  delete from automation.doubtful_stops as d
-  where d.tenant_id = answer_doubt.tenant_id
-    and d.address = automation.normal_address(answer_doubt.tenant_id, 'sms', phone)
-  returning * into doubt;
-  if not found then
-    raise exception 'phone: nobody is asked about this number' using errcode = 'PT404';
-  end if;
-  if is_stop then
-    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'message',
-      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
-  end if;
-  update ridgeline.scheduled_steps as s
-  set run_at = automation.now(), held = jsonb_build_object('since', s.held -> 'since')
-  where s.tenant_id = doubt.tenant_id and s.lane = 'sms' and s.lease_expires_at is null
-    and s.run_at > automation.now() and s.held ->> 'code' = 'doubtful_stop' and s.held ->> 'address' = doubt.address;
-  get diagnostics released = row_count;
-  perform automation.ring_once();
-  return released;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.record_revocation(channel text, address text, note text, purpose text DEFAULT 'all'::text, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS ridgeline.consents
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select automation.record_revocation(automation.own_tenant(tenant_id), channel, address, note, purpose)
-  $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.grant_consent(channel text, address text, wording text, purpose text DEFAULT 'marketing'::text, method text DEFAULT 'written'::text, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS ridgeline.consents
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select automation.grant_consent(automation.own_tenant(tenant_id), channel, address, wording, purpose, method)
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.unsubscribe(token text, purpose text)
- RETURNS void
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  link automation.unsubscribe_tokens;
-  wanted constant text := case unsubscribe.purpose when 'all' then 'all' else 'marketing' end;
-  mailbox text;
-begin
-  select t.* into link from automation.unsubscribe_tokens as t
-  where t.digest = sha256(convert_to(coalesce(token, ''), 'UTF8'))
-    and t.created_at > automation.now() - interval '2 years';
-  if not found then
-    return;
-  end if;
-  foreach mailbox in array link.addresses loop
-    -- A link that is posted again and again is one revocation.
-    continue when exists (
-      select from ridgeline.suppressions as s
-      where s.tenant_id = link.tenant_id and s.channel = 'email' and s.address = mailbox
-        and (s.purpose = 'all' or s.purpose = wanted));
-    perform automation.record_consent(link.tenant_id, 'email', mailbox, 'revoked', wanted, 'unsubscribe',
-      jsonb_build_object('step_id', link.step_id));
-  end loop;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.set_workflow_mode(workflow_id uuid, mode text)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
-  open_shadows integer;
-  in_force ridgeline.execution_mode;
-begin
-  perform automation.check_publisher(workflow.tenant_id, 'switching a workflow between live and shadow');
-  if mode is null or mode not in ('live', 'shadow') then
-    raise exception 'mode: a workflow is live or shadow, not "%"', left(coalesce(mode, 'null'), 60)
-      using errcode = 'invalid_parameter_value', hint = 'Send "live" or "shadow".';
-  end if;
-  select count(*) into open_shadows from ridgeline.workflow_executions as e
-  where e.tenant_id = workflow.tenant_id and e.workflow_id = workflow.id and e.mode = 'shadow'
-    and e.finished_at is null;
-  update ridgeline.workflows as w set mode = set_workflow_mode.mode::ridgeline.execution_mode
-  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
-  in_force := automation.mode_of(workflow.tenant_id, workflow.id);
-  return jsonb_build_object(
-    'workflow_id', workflow.id, 'mode', mode, 'in_force', coalesce(in_force::text, 'off'),
-    'cancelled_shadows', case in_force when 'live' then open_shadows else 0 end);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode text, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS jsonb
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
-
-CREATE OR REPLACE FUNCTION automation.compare_engines(tenant_id uuid, since timestamp with time zone, until timestamp with time zone, tolerance interval)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenant constant uuid := automation.own_tenant(tenant_id);
-  source text;
-begin
-  perform automation.check_publisher(tenant, 'comparing the engines');
-  if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
-    raise exception 'tolerance: from 0 to 7 days' using errcode = 'invalid_parameter_value';
-  elsif since is null or until is null or since >= until then
-    raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
-  end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
-  foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant, source, since, until, tolerance);
-  end loop;
-  perform automation.note_extra_runs(tenant, since, until);
-  return automation.comparison_report(tenant, since, until);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.set_engine(tenant_id uuid, engine text)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenant constant uuid := automation.own_tenant(tenant_id);
-  before text;
-  report jsonb;
-  shadows integer;
-  source text;
-  on_since timestamptz;
-begin
-  if not automation.is_service() and not coalesce(tenant = any (automation.admin_tenants()), false) then
-    raise exception 'role: which engine works is for owners and admins' using errcode = 'insufficient_privilege';
-  elsif engine is null or engine not in ('off', 'shadow', 'on') then
-    raise exception 'engine: off, shadow or on, not "%"', left(coalesce(engine, 'null'), 60)
-      using errcode = 'invalid_parameter_value';
-  end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'engine'), 98));
-  before := automation.engine_of(tenant);
-  select x.at into on_since from automation.engine_switches as x
-  where x.tenant_id = tenant and x.engine = 'on' and x.was <> 'on' order by x.id desc limit 1;
-  report := jsonb_build_object('tenant_id', tenant, 'engine', engine, 'was', before);
-  if engine = 'on' and before = 'shadow' then
-    report := report || jsonb_build_object(
-      'unclaimed', automation.unclaimed_shadows(tenant, automation.now() - interval '5 minutes'));
-  end if;
-  select count(*) into shadows from ridgeline.workflows as w
-  join ridgeline.workflow_executions as e on e.workflow_id = w.id and e.tenant_id = w.tenant_id
-  where w.tenant_id = tenant and w.mode = 'live' and e.mode = 'shadow' and e.finished_at is null;
-  insert into ridgeline.tenant_settings as s (tenant_id, unified_engine) values (tenant, engine)
-  on conflict on constraint tenant_settings_pkey do update set unified_engine = excluded.unified_engine
-    where s.unified_engine <> excluded.unified_engine;
-  if engine = 'on' then
-    report := report || jsonb_build_object(
-      'cancelled_shadows', shadows, 'stop_calling', automation.calls_to_stop(tenant));
-    foreach source in array array['server', 'campaigns'] loop
-      if before = 'on' and on_since is not null then
-        report := jsonb_set(report, array['duplicates_stopped'], to_jsonb(
-          coalesce((report -> 'duplicates_stopped')::integer, 0)
-          + automation.stop_duplicates(tenant, source, on_since)));
-      end if;
-      report := jsonb_set(report, array['taken_over'], coalesce(report -> 'taken_over', '{}')
-        || jsonb_build_object(source, automation.take_over_all(tenant, source, 2000)));
-    end loop;
+  if ids is null then
+    return query %1$s;
   else
-    report := report || automation.give_back_all(tenant);
+    return query %2$s;
   end if;
-  insert into automation.engine_switches (tenant_id, engine, was, by_user, report)
-  values (tenant, engine, before, automation.current_user_id(), report);
-  return report;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.set_engine(engine text, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS jsonb
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.set_engine(tenant_id, engine) $function$;
-
-CREATE OR REPLACE FUNCTION automation.engine_report(tenant_id uuid)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenant constant uuid := automation.own_tenant(tenant_id);
-  last automation.engine_switches;
-begin
-  select s.* into last from automation.engine_switches as s
-  where s.tenant_id = tenant order by s.id desc limit 1;
-  return jsonb_build_object(
-    'engine', automation.engine_of(tenant), 'since', last.at,
-    'stop_calling', automation.calls_to_stop(tenant),
-    'begun_there_since', case when automation.engine_of(tenant) = 'on' and last.at is not null
-      then automation.begun_there_since(tenant, last.at) end,
-    'switches', (
-      select coalesce(jsonb_agg(jsonb_build_object('engine', s.engine, 'was', s.was, 'at', s.at, 'by', s.by_user)
-        order by s.id desc), '[]')
-      from (
-        select x.* from automation.engine_switches as x where x.tenant_id = tenant order by x.id desc limit 20) as s));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.compare_engines(since timestamp with time zone DEFAULT (automation.now() - '7 days'::interval), until timestamp with time zone DEFAULT automation.now(), tolerance interval DEFAULT '00:05:00'::interval, tenant_id uuid DEFAULT NULL::uuid)
- RETURNS jsonb
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.compare_engines(tenant_id, since, until, tolerance) $function$;
-
-CREATE OR REPLACE FUNCTION ridgeline.engine_report(tenant_id uuid DEFAULT NULL::uuid)
- RETURNS jsonb
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.engine_report(tenant_id) $function$;
-
-CREATE OR REPLACE FUNCTION automation.tenant_state(tenant_id uuid)
- RETURNS text
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce((select case when false then 'deleted' else 'here' end from public.tenants as t
-    where t.id = tenant_state.tenant_id limit 1), 'gone');
 exception when undefined_column or undefined_table or undefined_function or insufficient_privilege then
-  return null;
+  raise warning 'automation: the tenants cannot be read: %%', sqlerrm
+    using hint = 'The table was altered after it was attached: call automation.attach_tenants() again.';
+  return query select * from automation.settled_tenants(ids);
 end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.read_records(entity text, tenant_ids uuid[], ids text[])
- RETURNS jsonb[]
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-
-  if entity = 'call' then return automation.read_each_call(tenant_ids, ids); end if;
-  if entity = 'contact' then return automation.read_each_contact(tenant_ids, ids); end if;
-  if entity = 'email' then return automation.read_each_email(tenant_ids, ids); end if;
-  if entity = 'email_event' then return automation.read_each_email_event(tenant_ids, ids); end if;
-  if entity = 'form_submission' then return automation.read_each_form_submission(tenant_ids, ids); end if;
-  if entity = 'job' then return automation.read_each_job(tenant_ids, ids); end if;
-  if entity = 'message' then return automation.read_each_message(tenant_ids, ids); end if;
-  if entity = 'project' then return automation.read_each_project(tenant_ids, ids); end if;
-  return array_fill(null::jsonb, array[cardinality(ids)]);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.field_text(record jsonb, field text)
- RETURNS text
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return record #>> string_to_array(field, '.');
-end;
-$function$;
+$reader$
+$template$,
+      automation.tenants_query('true'),
+      automation.tenants_query((
+        select automation.tenant_expression('t', y.columns ->> 'id', y.sole) from automation.tenancy as y)
+        || ' = any (ids)'))
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.read_tenants(ids uuid[])
  RETURNS SETOF automation.tenant
@@ -12342,304 +12685,6 @@ exception when undefined_column or undefined_table or undefined_function or insu
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.linked_tags(tenant_id uuid, contact_id text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
-    from public.contact_tags as l join public.tags as t on t.id = l.tag_id
-    where l.contact_id = linked_tags.contact_id::uuid and l.tenant_id = $1 and t.tenant_id = $1);
-exception when data_exception then
-  return jsonb_build_array();
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.as_list(value jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return case when value is null or jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.version()
- RETURNS text
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select '1.1.0-rc' $function$;
-
-CREATE OR REPLACE FUNCTION automation.sms_sender(given text, country text)
- RETURNS text
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce(
-    case when given !~* '^whatsapp:' then automation.normalize_phone(given, country) end,
-    substring(given from '^[0-9]{3,8}$'),
-    substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.written_paths(warnings jsonb)
- RETURNS jsonb
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select jsonb_agg(w.value || jsonb_build_object(
-      'path', automation.place_send_email(w.value ->> 'path')) order by w.place)
-    from jsonb_array_elements(warnings) with ordinality as w (value, place)
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.close_functions()
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  open regprocedure;
-begin
-  for open in
-    select p.oid::regprocedure from pg_catalog.pg_proc as p
-    where p.pronamespace = 'automation'::regnamespace and p.prokind = 'f'
-      and (p.proacl is null or exists (
-        select from aclexplode(p.proacl) as a where a.grantee = 0))
-      and p.proname ~ ('^(capture|read|has|write|link|linked|unlink'
-        '|step|fold|check|compile|branches|place|needs|writes|address|imagine|perform)_')
-  loop
-    execute format('revoke all on function %s from public, anon, authenticated', open);
-    execute format('grant execute on function %s to service_role', open);
-  end loop;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.setting(name text)
- RETURNS text
- LANGUAGE plpgsql
- STABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select s.value from automation.settings as s where s.name = setting.name);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.api_version()
- RETURNS integer
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select 2 $function$;
-
-CREATE OR REPLACE FUNCTION automation.set_cause(depth integer, root uuid, fused boolean)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform set_config('automation.depth', depth::text, true), set_config('automation.root', root::text, true),
-    set_config('automation.fused', fused::text, true);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.mapped_column(entity text, VARIADIC names text[])
- RETURNS text
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select e.mapped ->> n.name
-    from automation.entities as e
-    cross join unnest(names) with ordinality as n (name, place)
-    where e.name = mapped_column.entity and e.mapped ? n.name
-    order by n.place
-    limit 1);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.normalize_phone(given text, country text DEFAULT 'US'::text)
- RETURNS text
- LANGUAGE plpgsql
- STABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (automation.read_phone(given, country)).number;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.bare_address(mailbox text)
- RETURNS text
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
-    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.normal_number(given text, country text DEFAULT 'US'::text)
- RETURNS text
- LANGUAGE plpgsql
- STABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce(
-    automation.normalize_phone(given, country),
-    (select d.digits from automation.phone_digits(given) as d (digits)
-     where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.normalize_line(given text, country text DEFAULT 'US'::text)
- RETURNS text
- LANGUAGE plpgsql
- STABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce(automation.normal_number(given, country), substring(given from '^\s*(\d{4,6})\s*$'));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.is_withheld(given text)
- RETURNS boolean
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce(regexp_replace(given, '\D', '', 'g') in (
-    '266696687', -- anonymous
-    '7378742833', -- restricted
-    '2562533', -- blocked
-    '8656696', -- unknown
-    '86282452253', -- unavailable
-    '7748483', -- private
-    '7748483686237', -- private number
-    '94844353', -- withheld
-    '6622553743', -- no caller id
-    '688632732', -- out of area
-    '662639'), -- nobody
-    false);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.relation_columns(relation regclass)
- RETURNS TABLE(name text, is_cheap boolean, is_comparable boolean, is_generated boolean)
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select a.attname::text,
-      -- A trigger is not told what is computed where it is read.
-      (t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype) and a.attgenerated <> 'v',
-      automation.has_equality(t.oid),
-      a.attgenerated <> ''
-    from pg_catalog.pg_attribute as a
-    join pg_catalog.pg_type as t on t.oid = a.atttypid
-    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
-    order by a.attnum
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.mapped_names()
- RETURNS text[]
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
-      'sms_opt_out', 'email_opt_out']
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.deleted_expression(attached automation.entities, written text)
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case
-      when attached.mapped ? 'deleted' then automation.is_deleted_expression(
-        attached.relation::regclass, written, attached.mapped ->> 'deleted')
-      else 'false'
-    end
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.mapped_expression(written text, path text)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case when strpos(path, '.') = 0 then format('%s.%I', written, path)
-      else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
-        string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.tenants_function()
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select format($template$
-create or replace function automation.read_tenants(ids uuid[]) returns setof automation.tenant
-  language plpgsql stable
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set jit = off
-  set plan_cache_mode = force_generic_plan
-  as $reader$
-begin
-  if ids is null then
-    return query %1$s;
-  else
-    return query %2$s;
-  end if;
-exception when undefined_column or undefined_table or undefined_function or insufficient_privilege then
-  raise warning 'automation: the tenants cannot be read: %%', sqlerrm
-    using hint = 'The table was altered after it was attached: call automation.attach_tenants() again.';
-  return query select * from automation.settled_tenants(ids);
-end;
-$reader$
-$template$,
-      automation.tenants_query('true'),
-      automation.tenants_query((
-        select automation.tenant_expression('t', y.columns ->> 'id', y.sole) from automation.tenancy as y)
-        || ' = any (ids)'))
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.time_is_up()
- RETURNS boolean
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce(
-    clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
-      + nullif(current_setting('statement_timeout')::interval, interval '0'),
-    false);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.members_function()
  RETURNS text
  LANGUAGE sql
@@ -12677,6 +12722,168 @@ $template$,
         format('t.%I = any (users)', y.columns ->> 'user') as of_users
       from automation.membership as y) as m
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.read_members(tenants uuid[], users uuid[])
+ RETURNS SETOF automation.member
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  if tenants is null and users is null then
+    return query 
+  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
+    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
+      'email', k.email, 'phone', k.phone))
+  from (
+    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
+      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
+      to_jsonb(t) - '{}'::text[] as record
+    from public.tenant_members as t
+    where (true)
+    offset 0
+  ) as k
+;
+  elsif tenants is null then
+    return query 
+  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
+    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
+      'email', k.email, 'phone', k.phone))
+  from (
+    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
+      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
+      to_jsonb(t) - '{}'::text[] as record
+    from public.tenant_members as t
+    where (t.user_id = any (users))
+    offset 0
+  ) as k
+;
+  elsif users is null then
+    return query 
+  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
+    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
+      'email', k.email, 'phone', k.phone))
+  from (
+    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
+      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
+      to_jsonb(t) - '{}'::text[] as record
+    from public.tenant_members as t
+    where (t.tenant_id = any (tenants))
+    offset 0
+  ) as k
+;
+  else
+    return query 
+  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
+    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
+      'email', k.email, 'phone', k.phone))
+  from (
+    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
+      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
+      to_jsonb(t) - '{}'::text[] as record
+    from public.tenant_members as t
+    where (t.tenant_id = any (tenants) and t.user_id = any (users))
+    offset 0
+  ) as k
+;
+  end if;
+exception when undefined_column or undefined_table or insufficient_privilege then
+  raise warning 'automation: the members cannot be read, so nobody is one: %', sqlerrm
+    using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.linked_tags_functions(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.linked_tags(tenant_id uuid, contact_id text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $tags$
+begin
+  return (
+    select coalesce(jsonb_agg(t.%4$I order by lower(t.%4$I)), '[]')
+    from %1$s as l join %2$s as t on t.id = l.%5$I
+    where l.%3$I = linked_tags.contact_id::%6$s%7$s%8$s);
+exception when data_exception then
+  return jsonb_build_array();
+end;
+$tags$;
+
+create or replace function automation.link_tag(tenant_id uuid, contact_id text, tag text) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $tags$
+declare
+  named %2$s.id%%type;
+begin
+  select t.id into named from %2$s as t
+  where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+  -- Two that name a new tag at the same time make one.
+  if not found then
+    perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'tag', lower(tag)), 0));
+    select t.id into named from %2$s as t
+    where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+  end if;
+  if not found then
+    insert into %2$s (%9$s%4$I) values (%10$slink_tag.tag) returning id into named;
+  end if;
+  insert into %1$s (%11$s%3$I, %5$I)
+  select %12$slink_tag.contact_id::%6$s, named
+  where not exists (
+    select from %1$s as l where l.%3$I = link_tag.contact_id::%6$s and l.%5$I = named%7$s);
+  return found;
+end;
+$tags$;
+
+create or replace function automation.unlink_tag(tenant_id uuid, contact_id text, tag text) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $tags$
+begin
+  delete from %1$s as l using %2$s as t
+  where lower(t.%4$I) = lower(unlink_tag.tag) and l.%5$I = t.id
+    and l.%3$I = unlink_tag.contact_id::%6$s%7$s%8$s;
+  return found;
+end;
+$tags$;
+$template$,
+      k.links, k.tags, k.record, k.name, k.tag, automation.column_type(k.links::regclass, k.record),
+      coalesce(' and l.' || quote_ident(k.links_tenant) || ' = $1', ''),
+      coalesce(' and t.' || quote_ident(k.tags_tenant) || ' = $1', ''),
+      coalesce(quote_ident(k.tags_tenant) || ', ', ''), case when k.tags_tenant is null then '' else '$1, ' end,
+      coalesce(quote_ident(k.links_tenant) || ', ', ''), case when k.links_tenant is null then '' else '$1, ' end)
+    from (
+      select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
+        coalesce(attached.tags ->> 'record', 'contact_id') as record,
+        coalesce(attached.tags ->> 'tag', 'tag_id') as tag,
+        coalesce(attached.tags ->> 'name', 'name') as name,
+        automation.first_column(attached.tags ->> 'links', attached.tenant_column, 'tenant_id') as links_tenant,
+        automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
+    ) as k
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.linked_tags(tenant_id uuid, contact_id text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
+    from public.contact_tags as l join public.tags as t on t.id = l.tag_id
+    where l.contact_id = linked_tags.contact_id::uuid and l.tenant_id = $1 and t.tenant_id = $1);
+exception when data_exception then
+  return jsonb_build_array();
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.target_value(field text, type text, words jsonb)
  RETURNS text
@@ -12800,6 +13007,160 @@ $template$,
       automation.deleted_expression(attached, 'r'))
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.has_function(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.has_%1$s(tenant_id uuid, id text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  return %7$L::boolean or exists (
+    select from %2$s as r
+    where %3$s = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
+exception
+  when data_exception then
+    return false;
+  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return automation.read_anew(%1$L, tenant_id, id) is not null;
+end;
+$reader$
+$template$,
+      attached.name, attached.relation,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+      attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.read_record_function()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.read_record(entity text, tenant_id uuid, id text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+%s
+  return null;
+end;
+$reader$;
+
+create or replace function automation.read_records(entity text, tenant_ids uuid[], ids text[])
+  returns jsonb[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+%s
+  return array_fill(null::jsonb, array[cardinality(ids)]);
+end;
+$reader$
+$template$,
+      string_agg(format(
+        E'\n  if entity = %1$L then return automation.read_%1$s(tenant_id, id); end if;', e.name), ''
+        order by e.name),
+      string_agg(format(
+        E'\n  if entity = %1$L then return automation.read_each_%1$s(tenant_ids, ids); end if;', e.name), ''
+        order by e.name))
+    from automation.entities as e
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_condition(condition jsonb, at text, OUT test jsonb, OUT roots text[], OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  field text := condition ->> 'field';
+  name text := condition ->> 'operator';
+  value jsonb := condition -> 'value';
+  keys text[];
+  operator record;
+  other text[];
+  wrong text;
+  pattern record;
+  unknown constant jsonb := automation.unknown_condition_keys(condition, at);
+begin
+  problems := '[]';
+  roots := '{}';
+  if jsonb_typeof(condition -> 'field') = 'string' then
+    keys := automation.parse_path(btrim(field));
+  end if;
+  if keys is null then
+    problems := problems || automation.condition_problem(at || '.field', 'error', 'invalid_field',
+      case when field is null then 'a condition needs a field' else 'this is not a field' end,
+      'Name a field such as contact.stage or contact.custom_fields["Roof type"].');
+  end if;
+  if condition ? 'mode' and keys is not null then
+    select c.test, c.roots, c.problems into test, roots, problems
+    from automation.compile_legacy_condition(condition, keys, at) as c;
+    problems := unknown || problems;
+    return;
+  end if;
+  select o.* into operator from automation.condition_operator(name) as o
+  where jsonb_typeof(condition -> 'operator') = 'string';
+  if not found then
+    problems := problems || automation.condition_problem(at || '.operator', 'error',
+      'unknown_operator',
+      case when name is null then 'a condition needs an operator'
+        else format('there is no operator %s', left(name, 60)) end,
+      'Operators: equals, not_equals, contains, not_contains, starts_with, ends_with, '
+      'greater_than, greater_or_equal, less_than, less_or_equal, between, before, after, '
+      'within_last, within_next, is_empty, is_not_empty, is_true, is_false, in, not_in, '
+      'includes_any, includes_all, matches, changed, changed_from, changed_to, was.');
+  elsif value ? 'field' and jsonb_typeof(value) = 'object'
+    and (name in ('equals', 'not_equals') or operator.needs in ('ordered', 'date')) then
+    other := case when jsonb_typeof(value -> 'field') = 'string'
+      then automation.parse_path(btrim(value ->> 'field')) end;
+    if other is null or value - 'field' <> '{}' then
+      problems := problems || automation.condition_problem(at || '.value.field', 'error',
+        'invalid_field', 'this is not a field', 'For example {"field": "project.created_at"}.');
+    end if;
+  else
+    wrong := automation.condition_value_problem(operator.needs, value, condition ? 'value');
+    if wrong is null and operator.needs = 'pattern' then
+      pattern := automation.compile_pattern(value #>> '{}');
+      wrong := pattern.problem || ' (character ' || pattern.position || ')';
+    end if;
+    if wrong is not null then
+      problems := problems || automation.condition_problem(at || '.value', 'error',
+        case when condition ? 'value' then 'invalid_value' else 'missing_value' end,
+        format('%s: %s', name, wrong), automation.condition_value_hint(operator.needs));
+    end if;
+  end if;
+  if condition ? 'case_sensitive'
+    and jsonb_typeof(condition -> 'case_sensitive') is distinct from 'boolean' then
+    problems := problems || automation.condition_problem(at || '.case_sensitive', 'error',
+      'invalid_value', 'case_sensitive is true or false', null);
+  end if;
+  if problems <> '[]' then
+    problems := unknown || problems;
+    return;
+  end if;
+  problems := unknown || automation.condition_warnings(operator.kind, value, at);
+  roots := automation.condition_field_roots(keys) || automation.condition_field_roots(other);
+  test := jsonb_strip_nulls(jsonb_build_object(
+      'o', name, 'k', operator.kind, 'field', btrim(field), 'at', at,
+      'n', nullif(operator.negated, false),
+      'c', nullif(coalesce((condition ->> 'case_sensitive')::boolean, false), false),
+      'r', automation.condition_reference(other)))
+    || automation.condition_reference(keys)
+    || case when operator.needs = 'nothing' then '{}' else jsonb_build_object('v', value) end;
+  if other is null then
+    test := test || automation.prepare_condition_value(operator.kind, value, test ? 'c');
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.condition_field_roots(keys text[])
  RETURNS text[]
  LANGUAGE plpgsql
@@ -12832,6 +13193,46 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_conditions(conditions jsonb, path text DEFAULT 'conditions'::text, OUT compiled jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  node record;
+  linked record;
+begin
+  if conditions is null or conditions in ('[]', 'null', '{}') then
+    problems := '[]';
+    return;
+  end if;
+  problems := automation.measure_problems(conditions, coalesce(path, 'conditions'));
+  node := automation.compile_node(
+    case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
+  problems := problems || node.problems;
+  -- A key that is not known stops nothing but publishing: what was published while it was a warning runs on.
+  if exists (
+    select from jsonb_array_elements(problems) as p
+    where p ->> 'severity' = 'error' and p ->> 'code' <> 'unknown_key') then
+    -- Whoever evaluates this all the same lets nothing through.
+    compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
+  elsif node.tree <> 'true' then
+    linked := automation.link_conditions(node.tree, -1, -2, '{}');
+    compiled := jsonb_build_object(
+      'roots', (
+        select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
+      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree)
+      || case when automation.is_timeless(node.code) then '{"timeless": true}'::jsonb else '{}' end;
+    if linked.start < 0 then
+      problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
+        'constant_condition', format('these conditions %s hold',
+          case linked.start when -1 then 'always' else 'never' end), null);
+    end if;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.condition_roots(compiled jsonb)
  RETURNS text[]
  LANGUAGE plpgsql
@@ -12858,23 +13259,6 @@ begin
     return jsonb_path_query_array(value, '$[0 to 999]');
   end if;
   return value;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.fit_problem(schema jsonb, value jsonb, name text)
- RETURNS text
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return case
-    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-    else (
-      select format('%s: %s', name, p ->> 'message')
-      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-      where p ->> 'severity' = 'error' limit 1)
-  end;
 end;
 $function$;
 
@@ -12978,6 +13362,95 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_keys(schema jsonb, value jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
+  problems jsonb := '[]'::jsonb;
+  key text;
+  meant text;
+begin
+  for key in select * from jsonb_array_elements_text(schema -> 'required') loop
+    continue when value ? key;
+    problems := problems || automation.problem(
+      path || '.' || key, 'missing', format('%s needs %s', subject, key));
+  end loop;
+  if schema ?| '{dependentRequired,dependentSchemas}' then
+    problems := problems || automation.check_dependent_keys(schema, value, path);
+  end if;
+  if not schema ? 'properties' or schema ? 'additionalProperties' then
+    return problems;
+  end if;
+  for key in select * from jsonb_object_keys(value) loop
+    continue when schema -> 'properties' ? key;
+    meant := automation.meant_key(key, array(select jsonb_object_keys(schema -> 'properties')));
+    problems := problems || automation.problem(
+      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key), coalesce(
+        'Did you mean ' || meant || '?',
+        'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p)),
+      case when meant is null then 'warning' else 'error' end);
+  end loop;
+  return problems;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_items(schema jsonb, value jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    with item as (
+      select i.value, i.place, format('%s[%s]', path, i.place - 1) as at
+      from jsonb_array_elements(value) with ordinality as i (value, place)
+    )
+    select coalesce(jsonb_agg(found.problem), '[]')
+    from (
+      select problem from item, jsonb_array_elements(
+        case when schema ? 'items' then automation.check_schema(schema -> 'items', item.value, item.at)
+          else '[]' end) as problem
+      union all
+      select automation.problem(format('%s.%s', item.at, u.key), 'duplicate',
+        format('another one has the %s %s', u.key, item.value -> u.key))
+      from item, jsonb_array_elements_text(schema -> 'uniqueItemProperties') as u (key)
+      where exists (
+        select from item as earlier
+        where earlier.place < item.place and earlier.value -> u.key = item.value -> u.key)
+    ) as found (problem));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_format(format text, value jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if format = 'template' then
+    return '[]'::jsonb;
+  elsif format = 'conditions' then
+    return (automation.compile_conditions(value, path)).problems;
+  elsif format = 'header' then
+    return automation.check_header(value, path);
+  elsif format = 'html' then
+    return automation.check_html(value #>> '{}', path);
+  elsif automation.format_holds(format, value) then
+    return '[]'::jsonb;
+  end if;
+  return (
+    select jsonb_build_array(automation.problem(path, 'invalid_value',
+      pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
+    from automation.format_words(format) as w);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.format_holds(format text, value jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -12999,19 +13472,31 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.token_text(value jsonb, token jsonb, html boolean)
- RETURNS text
+CREATE OR REPLACE FUNCTION automation.check_html(html text, path text)
+ RETURNS jsonb
  LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
+ STABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  written text := coalesce(automation.text_of(value), '');
+  hazard constant record := automation.html_hazard(html);
 begin
-  if html and not token ? 'raw' then
-    written := automation.escape_html(written);
+  if hazard.place is null then
+    return '[]'::jsonb;
+  elsif hazard.place = 'unquoted' then
+    return jsonb_build_array(automation.problem(path, 'invalid_value',
+      format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
+      'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
+      'attribute.'));
   end if;
-  return case when html and token ? 'br' then regexp_replace(written, '\r\n|\r|\n', '<br>', 'g') else written end;
+  return jsonb_build_array(automation.problem(path, 'unsafe_place',
+    format('%s: the variable at character %s stands in %s', automation.last_of_path(path), hazard.at,
+      case hazard.place
+        when 'script' then '<script> and would be run as a program'
+        when 'program' then hazard.name || ' and would be run as a program'
+        when 'page' then 'srcdoc and would be read as a page of its own'
+        else format('a %s that a browser runs as a program', hazard.name) end),
+    'Put it into the text, or into an attribute such as href, title or alt, in quotes.'));
 end;
 $function$;
 
@@ -13034,14 +13519,41 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.without_own_type(step_type text, config jsonb)
+CREATE OR REPLACE FUNCTION automation.compile_slot(at text[], tokens jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  pre text[] := array[]::text[];
 begin
-  return case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end;
+  for n in 1 .. cardinality(at) loop
+    pre := pre || array_to_string(at[:n], '.');
+  end loop;
+  return jsonb_build_object('at', at::text, 'pre', pre::text)
+    || case
+      when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
+        and not tokens -> 0 ?| '{if,each}'
+        then jsonb_build_object('w', tokens -> 0)
+      else jsonb_build_object('s', tokens)
+    end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.token_text(value jsonb, token jsonb, html boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  written text := coalesce(automation.text_of(value), '');
+begin
+  if html and not token ? 'raw' then
+    written := automation.escape_html(written);
+  end if;
+  return case when html and token ? 'br' then regexp_replace(written, '\r\n|\r|\n', '<br>', 'g') else written end;
 end;
 $function$;
 
@@ -13060,18 +13572,6 @@ begin
     from jsonb_array_elements(warnings) as w
     where w ->> 'code' in ('too_large', 'too_expensive')
     limit 1);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.note_matching(record text, documents integer, records integer, ms numeric)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform set_config('automation.matching',
-    concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
-      md5(coalesce(record, ''))), true);
 end;
 $function$;
 
@@ -13097,6 +13597,23 @@ begin
     end if;
     place := place || key;
   end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fit_problem(schema jsonb, value jsonb, name text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case
+    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
+    else (
+      select format('%s: %s', name, p ->> 'message')
+      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+      where p ->> 'severity' = 'error' limit 1)
+  end;
 end;
 $function$;
 
@@ -13212,27 +13729,43 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.trigger_root(data jsonb)
- RETURNS jsonb
+CREATE OR REPLACE FUNCTION automation.time_is_up()
+ RETURNS boolean
  LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return data || jsonb_build_object('record', data -> (data ->> 'entity'));
+  return coalesce(
+    clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
+      + nullif(current_setting('statement_timeout')::interval, interval '0'),
+    false);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.is_reserved_header(name text)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION automation.related_records(entity text, id text)
+ RETURNS TABLE(related text, related_id text)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select lower(btrim(name)) ~ ('^((resent-)?(to|from|cc|bcc|sender|reply-to|date|message-id)|subject|return-path'
-      '|(apparently|delivered|errors|envelope|x-original|x-envelope|x-forwarded)-(to|from|cc|bcc)'
-      '|received|mime-version|list-unsubscribe(-post)?|content-.*|dkim-signature|arc-.*|authentication-results)$')
-  $function$;
+declare
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e where e.name = related_records.entity;
+  if not found or attached.related = '{}' then
+    return;
+  end if;
+  for related, related_id in execute format(
+    'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
+    'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
+    attached.relation, attached.id_column,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole))
+    using attached.related, id, automation.member_tenants()
+  loop
+    return next;
+  end loop;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.matching_so_far(record text, OUT documents integer, OUT records integer, OUT ms numeric, OUT allowed numeric)
  RETURNS record
@@ -13249,6 +13782,18 @@ begin
     + (not is_ours or part[5] <> md5(coalesce(record, '')))::integer;
   ms := case when is_ours then part[4]::numeric else 0 end;
   allowed := automation.at_most('match_ms') + 10 * records + 0.5 * documents;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_matching(record text, documents integer, records integer, ms numeric)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('automation.matching',
+    concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
+      md5(coalesce(record, ''))), true);
 end;
 $function$;
 
@@ -13364,23 +13909,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.fold_fields(config jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return case
-    when config ? 'fields' then config
-    when config ? 'updates' then
-      config - 'updates' || jsonb_build_object('fields', config -> 'updates')
-    when config = '{}' then config
-    else jsonb_build_object('fields', config)
-  end;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.enrolment_of(version ridgeline.workflow_versions, trigger_type text)
  RETURNS automation.enrolment
  LANGUAGE plpgsql
@@ -13398,6 +13926,17 @@ begin
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
     ) as first);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.trigger_root(data jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return data || jsonb_build_object('record', data -> (data ->> 'entity'));
 end;
 $function$;
 
@@ -13439,6 +13978,35 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.has_own_tags()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return exists (
+    select from automation.entities as e
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
+    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.step_results(tenant_id uuid, execution_id uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(s.step_key,
+      case when s.error ->> 'code' = 'shadow' then coalesce(s.error #> '{would,result}', s.error -> 'would')
+          || '{"status": "completed"}'
+        else coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status) end), '{}')
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = step_results.tenant_id and s.execution_id = step_results.execution_id
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.end_execution(execution ridgeline.workflow_executions, status ridgeline.automation_status, error jsonb DEFAULT NULL::jsonb)
  RETURNS void
  LANGUAGE sql
@@ -13461,28 +14029,6 @@ AS $function$
     where e.tenant_id = execution.tenant_id and e.id = execution.id
       and (e.status <> 'running' or e.current_step is distinct from mark_running.step_key)
   $function$;
-
-CREATE OR REPLACE FUNCTION automation.entry_key(execution ridgeline.workflow_executions, lifecycle jsonb)
- RETURNS text
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  key text;
-begin
-  if lifecycle ? 'key' then
-    select btrim(automation.fold(automation.text_of(r.rendered))) into key
-    from automation.render(
-      lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}'),
-      automation.render_options(execution.tenant_id)) as r;
-  end if;
-  return automation.entry_key_in(execution.mode, coalesce(
-    'key ' || case
-      when length(key) > 200 then encode(sha256(convert_to(key, 'UTF8')), 'hex') else nullif(key, '') end,
-    automation.record_key(execution.entity, execution.record_id)));
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.schedule_step(execution ridgeline.workflow_executions, step jsonb, run_at timestamp with time zone)
  RETURNS uuid
@@ -13533,6 +14079,68 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.cancel_execution(execution_id uuid)
+ RETURNS ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  execution ridgeline.workflow_executions := automation.find_execution(execution_id);
+begin
+  perform automation.check_editor(execution.tenant_id, 'cancelling a run');
+  delete from ridgeline.scheduled_steps as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.lease_expires_at is null;
+  execution := automation.lock_execution(execution.tenant_id, execution.id);
+  if automation.is_finished(execution) then
+    return execution;
+  end if;
+  -- A step that advanced while we waited for the lock has queued the next one.
+  perform automation.stop_execution(execution, 'cancelled', null);
+  return automation.find_execution(execution_id);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.entry_key(execution ridgeline.workflow_executions, lifecycle jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key text;
+begin
+  if lifecycle ? 'key' then
+    select btrim(automation.fold(automation.text_of(r.rendered))) into key
+    from automation.render(
+      lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}'),
+      automation.render_options(execution.tenant_id)) as r;
+  end if;
+  return automation.entry_key_in(execution.mode, coalesce(
+    'key ' || case
+      when length(key) > 200 then encode(sha256(convert_to(key, 'UTF8')), 'hex') else nullif(key, '') end,
+    automation.record_key(execution.entity, execution.record_id)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.has_done_nothing(tenant_id uuid, execution_id uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select exists (
+        select from ridgeline.workflow_executions as e
+        where e.tenant_id = has_done_nothing.tenant_id and e.id = has_done_nothing.execution_id
+          and e.status in ('failed', 'cancelled', 'skipped'))
+      and not exists (
+        select from ridgeline.workflow_step_executions as s
+        where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
+          and s.step_type not in ('wait', 'conditional', 'split', 'stop')
+          and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.last_entry(tenant_id uuid, workflow_id uuid, key text, record_id text, but uuid DEFAULT NULL::uuid)
  RETURNS automation.entries
  LANGUAGE plpgsql
@@ -13556,20 +14164,6 @@ begin
     limit 1;
   end if;
   return entry;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.sender_mailbox(sender ridgeline.senders, named text)
- RETURNS text
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce(
-    nullif(btrim(named), ''),
-    case when sender.display_name <> ''
-      then format('%s <%s>', sender.display_name, sender.address) else sender.address end);
 end;
 $function$;
 
@@ -13636,16 +14230,25 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
- RETURNS text
+CREATE OR REPLACE FUNCTION automation.is_reserved_header(name text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select lower(btrim(name)) ~ ('^((resent-)?(to|from|cc|bcc|sender|reply-to|date|message-id)|subject|return-path'
+      '|(apparently|delivered|errors|envelope|x-original|x-envelope|x-forwarded)-(to|from|cc|bcc)'
+      '|received|mime-version|list-unsubscribe(-post)?|content-.*|dkim-signature|arc-.*|authentication-results)$')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.without_own_type(step_type text, config jsonb)
+ RETURNS jsonb
  LANGUAGE plpgsql
- STABLE
+ IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.forbidden_destination(phone, (
-    select t.country || t.text_countries
-    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t));
+  return case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end;
 end;
 $function$;
 
@@ -13701,6 +14304,20 @@ begin
       and s.verified_at is not null and s.kind in ('number', 'name', 'service', 'address')
     order by s.is_default desc, s.created_at, s.id
     limit 1);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.sender_mailbox(sender ridgeline.senders, named text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(
+    nullif(btrim(named), ''),
+    case when sender.display_name <> ''
+      then format('%s <%s>', sender.display_name, sender.address) else sender.address end);
 end;
 $function$;
 
@@ -13831,6 +14448,33 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.forbidden_destination(phone, (
+    select t.country || t.text_countries
+    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.sms_sender(given text, country text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(
+    case when given !~* '^whatsapp:' then automation.normalize_phone(given, country) end,
+    substring(given from '^[0-9]{3,8}$'),
+    substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.existing_contact(execution ridgeline.workflow_executions)
  RETURNS text
  LANGUAGE plpgsql
@@ -13844,6 +14488,17 @@ begin
     where automation.read_record('contact', execution.tenant_id, c.id) is not null);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.written_paths(warnings jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_agg(w.value || jsonb_build_object(
+      'path', automation.place_send_email(w.value ->> 'path')) order by w.place)
+    from jsonb_array_elements(warnings) with ordinality as w (value, place)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.recheck_recipient(execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
  RETURNS automation.prepared_step
@@ -13953,6 +14608,29 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.fold_wait(config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  config := automation.without_blanks(config);
+  return case
+    when config ? 'duration_minutes' then jsonb_build_object('minutes', config -> 'duration_minutes')
+    when config ? 'delay_minutes' then jsonb_build_object('minutes', config -> 'delay_minutes')
+    when config ? 'duration_hours' then jsonb_build_object('hours', config -> 'duration_hours')
+    when config ? 'delay_hours' then jsonb_build_object('hours', config -> 'delay_hours')
+    when config ? 'duration_days' then jsonb_build_object('days', config -> 'duration_days')
+    when config ? 'duration' and config ->> 'unit' in ('minutes', 'hours', 'days', 'weeks') then
+      jsonb_build_object(config ->> 'unit', config -> 'duration')
+    when jsonb_typeof(config -> 'duration') = 'number' then
+      jsonb_build_object('minutes', config -> 'duration')
+    else config
+  end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.date_policy_problem(step jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -13973,317 +14651,33 @@ AS $function$
             and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.check_format(format text, value jsonb, path text)
- RETURNS jsonb
+CREATE OR REPLACE FUNCTION automation.step_branches(step_type text, config jsonb)
+ RETURNS text[]
  LANGUAGE plpgsql
- STABLE
+ IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if format = 'template' then
-    return '[]'::jsonb;
-  elsif format = 'conditions' then
-    return (automation.compile_conditions(value, path)).problems;
-  elsif format = 'header' then
-    return automation.check_header(value, path);
-  elsif format = 'html' then
-    return automation.check_html(value #>> '{}', path);
-  elsif automation.format_holds(format, value) then
-    return '[]'::jsonb;
-  end if;
-  return (
-    select jsonb_build_array(automation.problem(path, 'invalid_value',
-      pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
-    from automation.format_words(format) as w);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_html(html text, path text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  hazard constant record := automation.html_hazard(html);
-begin
-  if hazard.place is null then
-    return '[]'::jsonb;
-  elsif hazard.place = 'unquoted' then
-    return jsonb_build_array(automation.problem(path, 'invalid_value',
-      format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
-      'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
-      'attribute.'));
-  end if;
-  return jsonb_build_array(automation.problem(path, 'unsafe_place',
-    format('%s: the variable at character %s stands in %s', automation.last_of_path(path), hazard.at,
-      case hazard.place
-        when 'script' then '<script> and would be run as a program'
-        when 'program' then hazard.name || ' and would be run as a program'
-        when 'page' then 'srcdoc and would be read as a page of its own'
-        else format('a %s that a browser runs as a program', hazard.name) end),
-    'Put it into the text, or into an attribute such as href, title or alt, in quotes.'));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_items(schema jsonb, value jsonb, path text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    with item as (
-      select i.value, i.place, format('%s[%s]', path, i.place - 1) as at
-      from jsonb_array_elements(value) with ordinality as i (value, place)
-    )
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from (
-      select problem from item, jsonb_array_elements(
-        case when schema ? 'items' then automation.check_schema(schema -> 'items', item.value, item.at)
-          else '[]' end) as problem
-      union all
-      select automation.problem(format('%s.%s', item.at, u.key), 'duplicate',
-        format('another one has the %s %s', u.key, item.value -> u.key))
-      from item, jsonb_array_elements_text(schema -> 'uniqueItemProperties') as u (key)
-      where exists (
-        select from item as earlier
-        where earlier.place < item.place and earlier.value -> u.key = item.value -> u.key)
-    ) as found (problem));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_keys(schema jsonb, value jsonb, path text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
-  problems jsonb := '[]'::jsonb;
-  key text;
-  meant text;
-begin
-  for key in select * from jsonb_array_elements_text(schema -> 'required') loop
-    continue when value ? key;
-    problems := problems || automation.problem(
-      path || '.' || key, 'missing', format('%s needs %s', subject, key));
-  end loop;
-  if schema ?| '{dependentRequired,dependentSchemas}' then
-    problems := problems || automation.check_dependent_keys(schema, value, path);
-  end if;
-  if not schema ? 'properties' or schema ? 'additionalProperties' then
-    return problems;
-  end if;
-  for key in select * from jsonb_object_keys(value) loop
-    continue when schema -> 'properties' ? key;
-    meant := automation.meant_key(key, array(select jsonb_object_keys(schema -> 'properties')));
-    problems := problems || automation.problem(
-      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key), coalesce(
-        'Did you mean ' || meant || '?',
-        'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p)),
-      case when meant is null then 'warning' else 'error' end);
-  end loop;
-  return problems;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_setting()
- RETURNS trigger
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if new.name in (
-    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause', 'prune_time')
-    and new.value::interval < interval '0' then
-    raise exception 'value: % cannot be negative', new.name;
-  elsif new.name like 'keep\_%' then
-    perform automation.kept_for(new.value);
-  elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
-    raise exception 'value: % must be from 1 to 1000000', new.name;
-  elsif new.name in (
-    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
-    and new.value::integer not between 1 and 10000 then
-    raise exception 'value: % must be from 1 to 10000', new.name;
-  elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
-    raise exception 'value: environment_serves must be single_tenant or every_tenant';
-  elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
-    raise exception 'value: editors_publish must be true or false';
-  elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
-    raise exception 'value: doorbell must be pg_net, notify or none';
-  end if;
-  return new;
-exception when others then
-  raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
-    using errcode = 'invalid_parameter_value';
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.compile_condition(condition jsonb, at text, OUT test jsonb, OUT roots text[], OUT problems jsonb)
- RETURNS record
- LANGUAGE plpgsql
- STABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  field text := condition ->> 'field';
-  name text := condition ->> 'operator';
-  value jsonb := condition -> 'value';
-  keys text[];
-  operator record;
-  other text[];
-  wrong text;
-  pattern record;
-  unknown constant jsonb := automation.unknown_condition_keys(condition, at);
-begin
-  problems := '[]';
-  roots := '{}';
-  if jsonb_typeof(condition -> 'field') = 'string' then
-    keys := automation.parse_path(btrim(field));
-  end if;
-  if keys is null then
-    problems := problems || automation.condition_problem(at || '.field', 'error', 'invalid_field',
-      case when field is null then 'a condition needs a field' else 'this is not a field' end,
-      'Name a field such as contact.stage or contact.custom_fields["Roof type"].');
-  end if;
-  if condition ? 'mode' and keys is not null then
-    select c.test, c.roots, c.problems into test, roots, problems
-    from automation.compile_legacy_condition(condition, keys, at) as c;
-    problems := unknown || problems;
-    return;
-  end if;
-  select o.* into operator from automation.condition_operator(name) as o
-  where jsonb_typeof(condition -> 'operator') = 'string';
-  if not found then
-    problems := problems || automation.condition_problem(at || '.operator', 'error',
-      'unknown_operator',
-      case when name is null then 'a condition needs an operator'
-        else format('there is no operator %s', left(name, 60)) end,
-      'Operators: equals, not_equals, contains, not_contains, starts_with, ends_with, '
-      'greater_than, greater_or_equal, less_than, less_or_equal, between, before, after, '
-      'within_last, within_next, is_empty, is_not_empty, is_true, is_false, in, not_in, '
-      'includes_any, includes_all, matches, changed, changed_from, changed_to, was.');
-  elsif value ? 'field' and jsonb_typeof(value) = 'object'
-    and (name in ('equals', 'not_equals') or operator.needs in ('ordered', 'date')) then
-    other := case when jsonb_typeof(value -> 'field') = 'string'
-      then automation.parse_path(btrim(value ->> 'field')) end;
-    if other is null or value - 'field' <> '{}' then
-      problems := problems || automation.condition_problem(at || '.value.field', 'error',
-        'invalid_field', 'this is not a field', 'For example {"field": "project.created_at"}.');
-    end if;
+  case step_type
+  when 'add_tag' then return '{}'::text[];
+  when 'assign_user' then return '{}'::text[];
+  when 'change_stage' then return '{}'::text[];
+  when 'conditional' then return automation.branches_conditional(config);
+  when 'create_project' then return '{}'::text[];
+  when 'create_task' then return '{}'::text[];
+  when 'remove_tag' then return '{}'::text[];
+  when 'send_email' then return '{}'::text[];
+  when 'send_sms' then return '{}'::text[];
+  when 'split' then return automation.branches_split(config);
+  when 'stop' then return '{}'::text[];
+  when 'update_contact' then return '{}'::text[];
+  when 'update_field' then return '{}'::text[];
+  when 'update_project' then return '{}'::text[];
+  when 'wait' then return automation.branches_wait(config);
+  when 'webhook' then return '{}'::text[];
   else
-    wrong := automation.condition_value_problem(operator.needs, value, condition ? 'value');
-    if wrong is null and operator.needs = 'pattern' then
-      pattern := automation.compile_pattern(value #>> '{}');
-      wrong := pattern.problem || ' (character ' || pattern.position || ')';
-    end if;
-    if wrong is not null then
-      problems := problems || automation.condition_problem(at || '.value', 'error',
-        case when condition ? 'value' then 'invalid_value' else 'missing_value' end,
-        format('%s: %s', name, wrong), automation.condition_value_hint(operator.needs));
-    end if;
-  end if;
-  if condition ? 'case_sensitive'
-    and jsonb_typeof(condition -> 'case_sensitive') is distinct from 'boolean' then
-    problems := problems || automation.condition_problem(at || '.case_sensitive', 'error',
-      'invalid_value', 'case_sensitive is true or false', null);
-  end if;
-  if problems <> '[]' then
-    problems := unknown || problems;
-    return;
-  end if;
-  problems := unknown || automation.condition_warnings(operator.kind, value, at);
-  roots := automation.condition_field_roots(keys) || automation.condition_field_roots(other);
-  test := jsonb_strip_nulls(jsonb_build_object(
-      'o', name, 'k', operator.kind, 'field', btrim(field), 'at', at,
-      'n', nullif(operator.negated, false),
-      'c', nullif(coalesce((condition ->> 'case_sensitive')::boolean, false), false),
-      'r', automation.condition_reference(other)))
-    || automation.condition_reference(keys)
-    || case when operator.needs = 'nothing' then '{}' else jsonb_build_object('v', value) end;
-  if other is null then
-    test := test || automation.prepare_condition_value(operator.kind, value, test ? 'c');
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.compile_conditions(conditions jsonb, path text DEFAULT 'conditions'::text, OUT compiled jsonb, OUT problems jsonb)
- RETURNS record
- LANGUAGE plpgsql
- STABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  node record;
-  linked record;
-begin
-  if conditions is null or conditions in ('[]', 'null', '{}') then
-    problems := '[]';
-    return;
-  end if;
-  problems := automation.measure_problems(conditions, coalesce(path, 'conditions'));
-  node := automation.compile_node(
-    case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
-  problems := problems || node.problems;
-  -- A key that is not known stops nothing but publishing: what was published while it was a warning runs on.
-  if exists (
-    select from jsonb_array_elements(problems) as p
-    where p ->> 'severity' = 'error' and p ->> 'code' <> 'unknown_key') then
-    -- Whoever evaluates this all the same lets nothing through.
-    compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
-  elsif node.tree <> 'true' then
-    linked := automation.link_conditions(node.tree, -1, -2, '{}');
-    compiled := jsonb_build_object(
-      'roots', (
-        select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
-      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree)
-      || case when automation.is_timeless(node.code) then '{"timeless": true}'::jsonb else '{}' end;
-    if linked.start < 0 then
-      problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
-        'constant_condition', format('these conditions %s hold',
-          case linked.start when -1 then 'always' else 'never' end), null);
-    end if;
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.compile_slot(at text[], tokens jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  pre text[] := array[]::text[];
-begin
-  for n in 1 .. cardinality(at) loop
-    pre := pre || array_to_string(at[:n], '.');
-  end loop;
-  return jsonb_build_object('at', at::text, 'pre', pre::text)
-    || case
-      when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
-        and not tokens -> 0 ?| '{if,each}'
-        then jsonb_build_object('w', tokens -> 0)
-      else jsonb_build_object('s', tokens)
-    end;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.has_own_tags()
- RETURNS boolean
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return exists (
-    select from automation.entities as e
-    join pg_catalog.pg_attribute as a
-      on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
-    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list');
+    raise exception 'step_type: there is no step "%"', left(step_type, 60) using errcode = 'invalid_parameter_value';
+  end case;
 end;
 $function$;
 
@@ -14309,221 +14703,6 @@ begin
   end;
 end;
 $function$;
-
-CREATE OR REPLACE FUNCTION automation.fold_wait(config jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  config := automation.without_blanks(config);
-  return case
-    when config ? 'duration_minutes' then jsonb_build_object('minutes', config -> 'duration_minutes')
-    when config ? 'delay_minutes' then jsonb_build_object('minutes', config -> 'delay_minutes')
-    when config ? 'duration_hours' then jsonb_build_object('hours', config -> 'duration_hours')
-    when config ? 'delay_hours' then jsonb_build_object('hours', config -> 'delay_hours')
-    when config ? 'duration_days' then jsonb_build_object('days', config -> 'duration_days')
-    when config ? 'duration' and config ->> 'unit' in ('minutes', 'hours', 'days', 'weeks') then
-      jsonb_build_object(config ->> 'unit', config -> 'duration')
-    when jsonb_typeof(config -> 'duration') = 'number' then
-      jsonb_build_object('minutes', config -> 'duration')
-    else config
-  end;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.has_done_nothing(tenant_id uuid, execution_id uuid)
- RETURNS boolean
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select exists (
-        select from ridgeline.workflow_executions as e
-        where e.tenant_id = has_done_nothing.tenant_id and e.id = has_done_nothing.execution_id
-          and e.status in ('failed', 'cancelled', 'skipped'))
-      and not exists (
-        select from ridgeline.workflow_step_executions as s
-        where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
-          and s.step_type not in ('wait', 'conditional', 'split', 'stop')
-          and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.has_equality(type oid)
- RETURNS boolean
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case
-      when t.typtype = 'd' then automation.has_equality(t.typbasetype)
-      when t.typcategory = 'A' then automation.has_equality(t.typelem)
-      when t.typtype in ('e', 'r', 'm') then true
-      -- Operators of extensions are not on our search_path.
-      else t.typcategory <> 'G' and t.typnamespace = 'pg_catalog'::regnamespace and exists (
-        select from pg_catalog.pg_opclass as o
-        where o.opcintype = t.oid and o.opcdefault
-          and o.opcmethod in (select m.oid from pg_catalog.pg_am as m where m.amname = 'btree'))
-        or t.oid in ('pg_catalog.varchar'::regtype, 'pg_catalog.cidr'::regtype)
-    end
-    from pg_catalog.pg_type as t
-    where t.oid = has_equality.type
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.has_function(attached automation.entities)
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select format($template$
-create or replace function automation.has_%1$s(tenant_id uuid, id text) returns boolean
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $reader$
-begin
-  return %7$L::boolean or exists (
-    select from %2$s as r
-    where %3$s = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
-exception
-  when data_exception then
-    return false;
-  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
-    return automation.read_anew(%1$L, tenant_id, id) is not null;
-end;
-$reader$
-$template$,
-      attached.name, attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
-      attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.linked_tags_functions(attached automation.entities)
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select format($template$
-create or replace function automation.linked_tags(tenant_id uuid, contact_id text) returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $tags$
-begin
-  return (
-    select coalesce(jsonb_agg(t.%4$I order by lower(t.%4$I)), '[]')
-    from %1$s as l join %2$s as t on t.id = l.%5$I
-    where l.%3$I = linked_tags.contact_id::%6$s%7$s%8$s);
-exception when data_exception then
-  return jsonb_build_array();
-end;
-$tags$;
-
-create or replace function automation.link_tag(tenant_id uuid, contact_id text, tag text) returns boolean
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $tags$
-declare
-  named %2$s.id%%type;
-begin
-  select t.id into named from %2$s as t
-  where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
-  -- Two that name a new tag at the same time make one.
-  if not found then
-    perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'tag', lower(tag)), 0));
-    select t.id into named from %2$s as t
-    where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
-  end if;
-  if not found then
-    insert into %2$s (%9$s%4$I) values (%10$slink_tag.tag) returning id into named;
-  end if;
-  insert into %1$s (%11$s%3$I, %5$I)
-  select %12$slink_tag.contact_id::%6$s, named
-  where not exists (
-    select from %1$s as l where l.%3$I = link_tag.contact_id::%6$s and l.%5$I = named%7$s);
-  return found;
-end;
-$tags$;
-
-create or replace function automation.unlink_tag(tenant_id uuid, contact_id text, tag text) returns boolean
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $tags$
-begin
-  delete from %1$s as l using %2$s as t
-  where lower(t.%4$I) = lower(unlink_tag.tag) and l.%5$I = t.id
-    and l.%3$I = unlink_tag.contact_id::%6$s%7$s%8$s;
-  return found;
-end;
-$tags$;
-$template$,
-      k.links, k.tags, k.record, k.name, k.tag, automation.column_type(k.links::regclass, k.record),
-      coalesce(' and l.' || quote_ident(k.links_tenant) || ' = $1', ''),
-      coalesce(' and t.' || quote_ident(k.tags_tenant) || ' = $1', ''),
-      coalesce(quote_ident(k.tags_tenant) || ', ', ''), case when k.tags_tenant is null then '' else '$1, ' end,
-      coalesce(quote_ident(k.links_tenant) || ', ', ''), case when k.links_tenant is null then '' else '$1, ' end)
-    from (
-      select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
-        coalesce(attached.tags ->> 'record', 'contact_id') as record,
-        coalesce(attached.tags ->> 'tag', 'tag_id') as tag,
-        coalesce(attached.tags ->> 'name', 'name') as name,
-        automation.first_column(attached.tags ->> 'links', attached.tenant_column, 'tenant_id') as links_tenant,
-        automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
-    ) as k
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.read_record_function()
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select format($template$
-create or replace function automation.read_record(entity text, tenant_id uuid, id text)
-  returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $reader$
-begin
-%s
-  return null;
-end;
-$reader$;
-
-create or replace function automation.read_records(entity text, tenant_ids uuid[], ids text[])
-  returns jsonb[]
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $reader$
-begin
-%s
-  return array_fill(null::jsonb, array[cardinality(ids)]);
-end;
-$reader$
-$template$,
-      string_agg(format(
-        E'\n  if entity = %1$L then return automation.read_%1$s(tenant_id, id); end if;', e.name), ''
-        order by e.name),
-      string_agg(format(
-        E'\n  if entity = %1$L then return automation.read_each_%1$s(tenant_ids, ids); end if;', e.name), ''
-        order by e.name))
-    from automation.entities as e
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.step_results(tenant_id uuid, execution_id uuid)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(jsonb_object_agg(s.step_key,
-      case when s.error ->> 'code' = 'shadow' then coalesce(s.error #> '{would,result}', s.error -> 'would')
-          || '{"status": "completed"}'
-        else coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status) end), '{}')
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = step_results.tenant_id and s.execution_id = step_results.execution_id
-  $function$;
 
 CREATE OR REPLACE FUNCTION automation.compile_cases(config jsonb, known jsonb, OUT cases jsonb, OUT roots text[], OUT problems jsonb)
  RETURNS record
@@ -14645,61 +14824,22 @@ AS $function$
       and automation.sms_sender(g.written, automation.country_of(workflow.tenant_id)) is null
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.header_lines(headers jsonb)
+CREATE OR REPLACE FUNCTION automation.fold_fields(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
-      when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
-    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h);
+  return case
+    when config ? 'fields' then config
+    when config ? 'updates' then
+      config - 'updates' || jsonb_build_object('fields', config -> 'updates')
+    when config = '{}' then config
+    else jsonb_build_object('fields', config)
+  end;
 end;
 $function$;
-
-CREATE OR REPLACE FUNCTION automation.step_branches(step_type text, config jsonb)
- RETURNS text[]
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  case step_type
-  when 'add_tag' then return '{}'::text[];
-  when 'assign_user' then return '{}'::text[];
-  when 'change_stage' then return '{}'::text[];
-  when 'conditional' then return automation.branches_conditional(config);
-  when 'create_project' then return '{}'::text[];
-  when 'create_task' then return '{}'::text[];
-  when 'remove_tag' then return '{}'::text[];
-  when 'send_email' then return '{}'::text[];
-  when 'send_sms' then return '{}'::text[];
-  when 'split' then return automation.branches_split(config);
-  when 'stop' then return '{}'::text[];
-  when 'update_contact' then return '{}'::text[];
-  when 'update_field' then return '{}'::text[];
-  when 'update_project' then return '{}'::text[];
-  when 'wait' then return automation.branches_wait(config);
-  when 'webhook' then return '{}'::text[];
-  else
-    raise exception 'step_type: there is no step "%"', left(step_type, 60) using errcode = 'invalid_parameter_value';
-  end case;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.suppress_recipient(due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select automation.suppress(
-      s.tenant_id, automation.channel_of(step_type), s.recipient,
-      reason, detail)
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
-  $function$;
 
 CREATE OR REPLACE FUNCTION automation.fold_webhook(config jsonb)
  RETURNS jsonb
@@ -14713,6 +14853,20 @@ begin
   return automation.fold_key(config, 'body', '{payload}')
     || case when jsonb_typeof(config -> 'method') = 'string'
       then jsonb_build_object('method', upper(config ->> 'method' collate "C")) else '{}' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.header_lines(headers jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
+      when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h);
 end;
 $function$;
 
@@ -14757,18 +14911,17 @@ AS $function$
       automation.erasure_of(suppression_of.tenant_id, suppression_of.channel, suppression_of.address))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.detach_tenants()
+CREATE OR REPLACE FUNCTION automation.suppress_recipient(due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
  RETURNS void
- LANGUAGE plpgsql
+ LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-begin
-  perform automation.unwatch_tenants();
-  delete from automation.tenancy;
-  execute automation.settled_function();
-  execute automation.untold_state_function();
-end;
-$function$;
+    select automation.suppress(
+      s.tenant_id, automation.channel_of(step_type), s.recipient,
+      reason, detail)
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.timer_zone(listener automation.timer_listeners, record jsonb)
  RETURNS text
@@ -14786,40 +14939,14 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.fire_these_timers(tenant_ids uuid[], keys text[])
- RETURNS integer
+CREATE OR REPLACE FUNCTION automation.field_text(record jsonb, field text)
+ RETURNS text
  LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  began constant timestamptz := clock_timestamp();
-  timers constant ridgeline.workflow_timers[] := array(
-    select t from automation.lock_timers(tenant_ids, keys) as t);
-  waiting ridgeline.workflow_timers;
-  one automation.fired_timer;
-  entries automation.entry[] := '{}'::automation.entry[];
-  fired integer := 0;
 begin
-  begin
-    foreach waiting in array timers loop
-      one := automation.fire_timer(waiting);
-      fired := fired + one.fired;
-      if (one.entry).id is not null then
-        entries := entries || one.entry;
-      end if;
-      exit when automation.is_late(began);
-    end loop;
-    perform automation.enter(entries);
-  exception
-    when query_canceled then
-      -- The others are due still; the time of the statement is used up.
-      fired := 0;
-      perform automation.cut_off_timer(waiting);
-    when others then
-      fired := automation.fire_one_by_one(timers);
-  end;
-  perform automation.clear_cause();
-  return fired;
+  return record #>> string_to_array(field, '.');
 end;
 $function$;
 
@@ -14939,36 +15066,40 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.enrol_if_met(version ridgeline.workflow_versions, trigger_type text, data jsonb)
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.fire_these_timers(tenant_ids uuid[], keys text[])
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  timers constant ridgeline.workflow_timers[] := array(
+    select t from automation.lock_timers(tenant_ids, keys) as t);
+  waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
+  entries automation.entry[] := '{}'::automation.entry[];
+  fired integer := 0;
 begin
-  perform automation.enter(array[
-    automation.entry_if_met(version, automation.enrolment_of(version, trigger_type), data)]);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.snapshot(entity text, tenant_id uuid, record jsonb, more jsonb DEFAULT '{}'::jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select case
-      when e.related = '{}' then d.data
-      else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
-    end
-    from automation.entities as e
-    cross join lateral (
-      select more || jsonb_build_object(
-        'entity', e.name, e.name, record, e.name || '_id', record -> e.id_column,
-        'user_id', automation.current_user_id()) as data
-    ) as d
-    where e.name = snapshot.entity);
+  begin
+    foreach waiting in array timers loop
+      one := automation.fire_timer(waiting);
+      fired := fired + one.fired;
+      if (one.entry).id is not null then
+        entries := entries || one.entry;
+      end if;
+      exit when automation.is_late(began);
+    end loop;
+    perform automation.enter(entries);
+  exception
+    when query_canceled then
+      -- The others are due still; the time of the statement is used up.
+      fired := 0;
+      perform automation.cut_off_timer(waiting);
+    when others then
+      fired := automation.fire_one_by_one(timers);
+  end;
+  perform automation.clear_cause();
+  return fired;
 end;
 $function$;
 
@@ -15032,6 +15163,119 @@ begin
     perform automation.finish_bulk(job, 'completed');
   end if;
   return job.scanned - before;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.enroll_records(workflow_id uuid, record_ids text[], filter jsonb, entity text, per_minute integer, data jsonb)
+ RETURNS ridgeline.bulk_enrollments
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  workflow ridgeline.workflows := automation.find_workflow(workflow_id);
+  into_entity constant text := coalesce(entity, workflow.trigger_config ->> 'entity',
+    (select t.entity from automation.trigger_types as t where t.name = workflow.trigger_type), 'contact');
+  compiled record;
+  listed constant text[] := array(
+    select automation.as_key(r.id)
+    from unnest(record_ids) with ordinality as r (id, place)
+    where r.id is not null group by 1 order by min(r.place));
+  job ridgeline.bulk_enrollments;
+begin
+  perform automation.check_publisher(workflow.tenant_id, 'enrolling many');
+  perform automation.check_object(data, 'data');
+  perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
+  if not workflow.is_active then
+    raise exception 'workflow_id: workflow "%" is not active', workflow.name
+      using errcode = 'PT409',
+        hint = 'Set is_active to true, which publishes it.';
+  elsif record_ids is null and filter is null then
+    raise exception 'record_ids: which records?' using errcode = 'invalid_parameter_value',
+      hint = 'Pass record_ids, or a filter: conditions, [] for every record.';
+  elsif cardinality(listed) > 100000 then
+    raise exception 'record_ids: at most 100000 are taken' using errcode = 'PT413',
+      hint = 'Use a filter.';
+  elsif per_minute not between 1 and 100000 then
+    raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
+  end if;
+  select c.* into compiled from automation.compile_conditions(filter, 'filter') as c;
+  perform automation.raise_problems(
+    automation.check_entity(into_entity, 'entity') || compiled.problems, 'these records cannot be enrolled');
+  insert into ridgeline.bulk_enrollments (
+    tenant_id, workflow_id, kind, entity, conditions, record_ids, data, per_minute, total, created_by)
+  values (
+    workflow.tenant_id, workflow.id, 'manual', into_entity, compiled.compiled,
+    case when record_ids is not null then listed end, data, per_minute,
+    case when record_ids is not null then cardinality(listed) end, automation.current_user_id())
+  returning * into job;
+  -- A few are not kept waiting for the tick.
+  if job.total <= 100 then
+    perform automation.run_batch_through(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
+    select b.* into job from ridgeline.bulk_enrollments as b
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
+  return job;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.cancel_bulk_enrollment(id uuid)
+ RETURNS ridgeline.bulk_enrollments
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  job ridgeline.bulk_enrollments;
+begin
+  select b.* into job
+  from automation.usable_tenants() as t (id)
+  join ridgeline.bulk_enrollments as b on b.tenant_id = t.id and b.id = cancel_bulk_enrollment.id
+  for no key update of b;
+  if not found then
+    perform automation.raise_not_found('enrollment_id', id);
+  end if;
+  perform automation.check_editor(job.tenant_id, 'stopping an enrolment');
+  if job.status = 'running' then
+    perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
+      'code', 'cancelled', 'message', 'cancelled by hand'));
+    select b.* into job from ridgeline.bulk_enrollments as b
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
+  return job;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.snapshot(entity text, tenant_id uuid, record jsonb, more jsonb DEFAULT '{}'::jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select case
+      when e.related = '{}' then d.data
+      else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
+    end
+    from automation.entities as e
+    cross join lateral (
+      select more || jsonb_build_object(
+        'entity', e.name, e.name, record, e.name || '_id', record -> e.id_column,
+        'user_id', automation.current_user_id()) as data
+    ) as d
+    where e.name = snapshot.entity);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.enrol_if_met(version ridgeline.workflow_versions, trigger_type text, data jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.enter(array[
+    automation.entry_if_met(version, automation.enrolment_of(version, trigger_type), data)]);
 end;
 $function$;
 
@@ -15269,6 +15513,63 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE PROCEDURE automation.work_database_steps(INOUT ran integer, IN max_steps integer DEFAULT 200, IN duration interval DEFAULT '00:00:01'::interval)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  portion automation.portions;
+  report automation.batch_report;
+  is_trial boolean := false;
+  place integer;
+  id uuid;
+  alone uuid[];
+  size integer := automation.first_size();
+  began timestamptz;
+begin
+  ran := 0;
+  call automation.work_on('signal', ran, until);
+  ran := 0;
+  if automation.time_is_up() then
+    return;
+  end if;
+  loop
+    portion := case when is_trial then automation.begin_trial('database')
+      else automation.begin_portion('database', 200) end;
+    commit;
+    if portion.id is not null then
+      place := 1;
+      alone := '{}'::pg_catalog.uuid[];
+      while place <= pg_catalog.cardinality(portion.step_ids) loop
+        began := pg_catalog.clock_timestamp();
+        report := automation.run_portion(portion.id, place, place + size - 1);
+        commit;
+        ran := ran + report.ran;
+        alone := pg_catalog.array_cat(alone, report.alone);
+        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        place := place + size;
+        size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
+      end loop;
+      perform automation.keep_size(case when report.cut_off then 1 else size end);
+      foreach id in array alone loop
+        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        place := pg_catalog.array_position(portion.step_ids, id);
+        report := automation.run_portion(portion.id, place, place);
+        commit;
+        ran := ran + report.ran;
+      end loop;
+      perform automation.end_portion(portion.id);
+      commit;
+      exit when report.cut_off;
+    end if;
+    exit when is_trial and (portion.id is null or pg_catalog.clock_timestamp() >= until);
+    -- Those that are tried alone come last: nobody waits behind them.
+    is_trial := is_trial or portion.id is null or ran >= max_steps
+      or pg_catalog.clock_timestamp() >= until;
+  end loop;
+end;
+$procedure$;
+
 CREATE OR REPLACE FUNCTION automation.run_database_steps(max_steps integer DEFAULT 200)
  RETURNS integer
  LANGUAGE plpgsql
@@ -15353,6 +15654,108 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.fold_step_config(step_type text, config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.step_fold(step_type, automation.without_own_type(step_type, config));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_step_config(step_type text, config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select automation.check_schema(t.config_schema, config, path)
+      || automation.check_step_entity(config, path)
+      || case when config ? 'event' and t.config_schema -> 'properties' ? 'event'
+        then automation.check_event(config -> 'event', path || '.event') else '[]' end
+      || automation.step_check(step_type, config, path)
+    from automation.step_types as t
+    where t.name = step_type);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_step_entity(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case
+    when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
+      then automation.check_entity(config ->> 'entity', path || '.entity')
+    else '[]'
+  end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_step(step ridgeline.workflow_steps, key text, path text, shared jsonb DEFAULT '{"texts": {}, "addresses": {}, "documents": {}}'::jsonb)
+ RETURNS TABLE(compiled jsonb, problems jsonb)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  known automation.step_types;
+  written constant jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  config constant automation.compiled_config := automation.step_compile(
+    step.step_type, written, path || '.step_config', shared);
+  sending constant jsonb := automation.sending_of(step.step_type, written);
+  template record;
+  condition record;
+begin
+  select t.* into known from automation.step_types as t where t.name = step.step_type;
+  template := automation.compile_template(
+    config.template - automation.sending_keys(step.step_type), path || '.step_config', shared -> 'texts');
+  condition := automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents');
+  compiled := jsonb_build_object(
+    'key', key,
+    'at', path,
+    'name', coalesce(step.name, step.step_type),
+    'type', step.step_type,
+    'lane', known.lane,
+    'delay_seconds', step.delay_minutes * 60,
+    'config', template.compiled || jsonb_build_object(
+      'fits', case template.compiled -> 'slots' when '[]' then '[]'
+        else automation.compile_fits(known.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
+    'conditions', condition.compiled,
+    'roots', to_jsonb(
+      automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
+      || config.roots),
+    'continue_on_error', step.continue_on_error)
+    || config.more || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
+    || automation.compile_retry(step.retry);
+  problems := template.problems || config.problems || condition.problems
+    || automation.check_step_config(step.step_type, config.checked, path || '.step_config')
+    || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;
+  return next;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.branches_of(step ridgeline.workflow_steps)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if exists (select from automation.step_types as t where t.name = step.step_type and t.branches is not null) then
+    return automation.step_branches(
+      step.step_type, automation.fold_step_config(step.step_type, step.step_config));
+  end if;
+  return '{}'::text[];
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.shared_addresses(placed automation.placed_step[])
  RETURNS jsonb
  LANGUAGE sql
@@ -15388,6 +15791,38 @@ AS $function$
       where d.document not in ('[]', 'null', '{}')
       group by 1
       having count(*) > 1))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.read_references(documents jsonb, plan jsonb)
+ RETURNS SETOF automation.read_reference
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select distinct jsonb_strip_nulls(jsonb_build_object(
+        'p', f.found -> 'p', 'b', f.found -> 'b', 'name', f.found -> 'name', 'field', f.found -> 'field')),
+      f.at, f.step
+    from (
+      select t.test as found, (t.test ->> 'at') || '.field' as at, d ->> 'step' as step
+      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
+      union all
+      select t.test -> 'r', (t.test ->> 'at') || '.value.field', d ->> 'step'
+      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
+      where t.test ? 'r'
+      union all
+      select r.reference, slot.at, slot.step
+      from (
+        select s.key as step, automation.slot_path(automation.step_path(s.value), s.value ->> 'type', f.value) as at,
+          f.value as tokens
+        from jsonb_each(plan -> 'steps') as s, jsonb_array_elements(s.value -> 'config' -> 'slots') as f
+        offset 0
+      ) as slot
+      cross join lateral jsonb_path_query(
+        jsonb_build_array(slot.tokens -> 'w', slot.tokens -> 's'),
+        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+      -- What an #each calls its items is no field.
+      where not r.reference ? 'loop'
+    ) as f
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.reference_name(reference jsonb)
@@ -15454,27 +15889,61 @@ AS $function$
       lateral (select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot.value) as at) as a
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.literal_of(test jsonb, negated boolean, scope jsonb, at_start boolean)
+CREATE OR REPLACE FUNCTION automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
  RETURNS jsonb
  LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select (test - '{p,b,q,w,t,f,n,field,k}'::text[]) || jsonb_build_object(
-      'name', automation.reference_name(test), 'neg', n.neg,
-      'k', case when test ->> 'k' in ('changed_to', 'changed_from', 'was') then 'equals'
-        else test ->> 'k' end,
-      'on', case
-        when test ->> 'k' in ('changed_to', 'changed_from', 'was') then (
-          array['trigger', case test ->> 'k' when 'changed_to' then 'record' else 'old' end]
-          || coalesce(test ->> 'q', test ->> 'b')::text[])::text
-        when test ->> 'k' = 'changed'
-          then 'changed ' || coalesce(test ->> 'q', test ->> 'b')
-        else automation.tested_value(test, scope, at_start)
-      end)
-    from (select negated <> (test ? 'n') as neg) as n
-    where not test ? 'r' and test ->> 'k' <> 'legacy'
-      and not (test ->> 'k' in ('changed_to', 'changed_from', 'was') and n.neg)
+    with asked as materialized (
+      select t.test - '{at,t,f}'::text[] as test, t.at_operator, t.at_value
+      from automation.asked_tests(documents, plan) as t
+      -- Those compare whatever there is.
+      where t.test ->> 'k' <> 'legacy'
+    ), wrong as materialized (
+      -- The same is asked in many places: what is wrong with it is found once.
+      select d.test, p.of_operator, p.problem
+      from (select distinct a.test from asked as a) as d
+      cross join lateral automation.resolve_reference(d.test, scope) as r
+      cross join lateral (
+        select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
+          as kind
+      ) as k
+      cross join lateral (
+        select o.problem is not null as of_operator, coalesce(
+          o.problem, automation.operand_problem(d.test, k.kind, r.record, r.keys[1], '', scope)) as problem
+        from automation.operator_problem(d.test, k.kind, '', scope) as o (problem)
+      ) as p
+      where k.kind is not null and p.problem is not null
+    )
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
+    from (
+      select distinct w.problem || jsonb_build_object(
+        'path', case when w.of_operator then a.at_operator else a.at_value end) as problem
+      from asked as a
+      join wrong as w on w.test = a.test
+    ) as p
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_typed_values(plan jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', w.at) order by w.at), '[]')
+    from jsonb_each(plan -> 'steps') as s
+    join automation.step_types as t on t.name = s.value ->> 'type'
+    cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
+    cross join lateral automation.schema_at(t.config_schema, (slot ->> 'at')::text[]) as a
+    cross join lateral automation.resolve_reference(slot -> 'w', scope) as r
+    cross join lateral automation.typed_value_problem(
+      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
+      as p (problem)
+    cross join lateral (
+      select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot) as at) as w
+    where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
+      and cardinality(r.keys) = 1 and p.problem is not null
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.tested_value(test jsonb, scope jsonb, at_start boolean)
@@ -15500,6 +15969,29 @@ begin
       (select scope ->> 'entity' as name) as e);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.literal_of(test jsonb, negated boolean, scope jsonb, at_start boolean)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select (test - '{p,b,q,w,t,f,n,field,k}'::text[]) || jsonb_build_object(
+      'name', automation.reference_name(test), 'neg', n.neg,
+      'k', case when test ->> 'k' in ('changed_to', 'changed_from', 'was') then 'equals'
+        else test ->> 'k' end,
+      'on', case
+        when test ->> 'k' in ('changed_to', 'changed_from', 'was') then (
+          array['trigger', case test ->> 'k' when 'changed_to' then 'record' else 'old' end]
+          || coalesce(test ->> 'q', test ->> 'b')::text[])::text
+        when test ->> 'k' = 'changed'
+          then 'changed ' || coalesce(test ->> 'q', test ->> 'b')
+        else automation.tested_value(test, scope, at_start)
+      end)
+    from (select negated <> (test ? 'n') as neg) as n
+    where not test ? 'r' and test ->> 'k' <> 'legacy'
+      and not (test ->> 'k' in ('changed_to', 'changed_from', 'was') and n.neg)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.conjuncts(tree jsonb, negated boolean)
  RETURNS TABLE(node jsonb, is_negated boolean)
@@ -15533,6 +16025,99 @@ begin
     order by p.place;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.step_exits(step jsonb, verdicts jsonb)
+ RETURNS SETOF text
+ LANGUAGE sql
+ STABLE
+AS $function$
+    with own as (
+      select coalesce(verdicts ->> (step ->> 'key'), case
+        when verdicts is null or jsonb_typeof(step -> 'conditions') = 'object' then 'sometimes'
+        else 'always' end) as runs
+    ), cases as (
+      select c.value ->> 'name' as name, c.position, case
+          when jsonb_typeof(c.value -> 'conditions') = 'object'
+          then verdicts ->> concat_ws('/', step ->> 'key', c.value ->> 'name')
+          when verdicts is not null then 'always' end as verdict
+      from jsonb_array_elements(case jsonb_typeof(step -> 'cases')
+        when 'array' then step -> 'cases' else '[]' end) with ordinality as c (value, position)
+    ), branches as (
+      select b.key as name, coalesce(b.value, step ->> 'next') as target
+      from jsonb_each_text(case jsonb_typeof(step -> 'branches')
+        when 'object' then step -> 'branches' else '{}' end) as b
+      where not exists (
+        select from cases as c
+        where c.name = b.key and c.verdict = 'never'
+          or c.verdict = 'always' and (
+            b.key = 'else' or c.position < (select d.position from cases as d where d.name = b.key)))
+    )
+    select b.target from branches as b, own as o
+    where o.runs <> 'never' and b.target is not null
+    union
+    select step ->> 'next' from own as o
+    where step ->> 'next' is not null
+      and (o.runs <> 'always'
+        or not coalesce(step -> 'branches' <> '{}', false) and not exists (
+          select from automation.step_types as t where t.name = step ->> 'type' and t.ends_run)
+        or step ? 'cases' and not step -> 'branches' ? 'else'
+          and not exists (select from cases as c where c.verdict = 'always'))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_flow(plan jsonb, verdicts jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with reached as materialized (
+      select r.key from automation.reachable_steps(plan, verdicts) as r (key)
+    ), lost as materialized (
+      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
+      where s.key not in (select r.key from reached as r)
+    ), ways as materialized (
+      select s.key as origin, automation.step_path(s.value) as at, s.value ->> 'type' as type, e as target
+      from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
+      where exists (select from lost)
+    ), nearest as (
+      select distinct on (w.target) w.target, case
+          when t.ends_run then format('%s ends the run before it', w.at)
+          else format('the conditions of %s never lead here', w.at) end as why
+      from ways as w join automation.step_types as t on t.name = w.type
+      order by w.target, not t.ends_run, w.at
+    )
+    select coalesce(jsonb_agg(automation.problem(
+        automation.step_path(l.step), 'unreachable',
+        'no run reaches this step: ' || coalesce(n.why, 'nothing leads to it'),
+        'Remove it, or mend the conditions that keep runs away from it.', 'warning')
+      order by automation.step_path(l.step)), '[]')
+    from lost as l
+    left join nearest as n on n.target = l.key
+    where l.key not in (
+      select w.target from ways as w where w.origin in (select o.key from lost as o))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_needs(workflow ridgeline.workflows, plan jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
+    from (
+      select n.problem
+      from jsonb_each(plan -> 'steps') as s
+      cross join lateral jsonb_array_elements(
+        automation.step_needs(s.value ->> 'type', workflow, s.value, scope)) as n (problem)
+      union all
+      select automation.sender_problem(workflow, plan)
+      union all
+      select automation.purpose_problem(plan)
+      union all
+      select automation.postal_problem(workflow, plan)
+    ) as p
+    where p.problem is not null
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.sender_problem(workflow ridgeline.workflows, plan jsonb)
  RETURNS jsonb
@@ -15596,25 +16181,6 @@ AS $function$
     limit 1
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.changed_expression(attached automation.entities)
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select 'array_remove(array['
-      || string_agg(
-        format(
-          case when c.is_comparable
-            then E'\n        case when new.%1$I is distinct from old.%1$I then %2$L end'
-            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
-          c.name, c.name),
-        ',')
-      || ']::text[], null)'
-    from automation.relation_columns(attached.relation::regclass) as c
-    where c.name = any (attached.columns) and not c.name = any (attached.ignored_columns)
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.resume(workflow ridgeline.workflows)
  RETURNS void
  LANGUAGE plpgsql
@@ -15666,6 +16232,38 @@ AS $function$
     ) as first
     cross join automation.quick_conditions(version.conditions, listener.entity) as quick
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_workflow()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not exists (select from automation.trigger_types as t where t.name = new.trigger_type) then
+    raise exception 'trigger_type: there is no trigger "%"', new.trigger_type
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
+                             from automation.trigger_types as t);
+  end if;
+  if tg_op = 'INSERT' then
+    new.is_active := new.is_active or new.status = 'active';
+  elsif new.is_active = old.is_active and new.status is distinct from old.status then
+    new.is_active := new.status = 'active';
+  end if;
+  if new.is_active then
+    new.status := 'active';
+  elsif new.status = 'active' then
+    new.status := 'paused';
+  end if;
+  if new.is_active <> (tg_op = 'UPDATE' and old.is_active) then
+    perform automation.check_publisher(new.tenant_id, 'switching a workflow on or off');
+  elsif tg_op = 'UPDATE' and new.mode <> old.mode then
+    perform automation.check_publisher(new.tenant_id, 'switching a workflow between live and shadow');
+  end if;
+  return new;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.follow_switch()
  RETURNS trigger
@@ -15742,6 +16340,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.detach_tenants()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.unwatch_tenants();
+  delete from automation.tenancy;
+  execute automation.settled_function();
+  execute automation.untold_state_function();
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.match_write(entity text, tenant_id uuid, events text[], changed text[], data jsonb)
  RETURNS automation.enrolment[]
  LANGUAGE plpgsql
@@ -15807,6 +16418,29 @@ AS $function$
       and t.role = 'enrol' and t.mode is not null
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.generate_capture(attached automation.entities)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  execute automation.insert_function(attached);
+  execute automation.update_function(attached);
+  execute automation.delete_function(attached);
+  execute automation.truncate_function(attached);
+  execute automation.reader_function(attached);
+  execute automation.has_function(attached);
+  perform automation.install_triggers(attached);
+  if attached.name = 'contact' then
+    execute case when attached.tags is null then automation.no_tags_functions()
+      else automation.linked_tags_functions(attached) end;
+  end if;
+  execute automation.read_record_function();
+  execute automation.has_record_function();
+  perform automation.close_functions();
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.listen_again(entity text)
  RETURNS void
  LANGUAGE plpgsql
@@ -15870,6 +16504,85 @@ AS $function$
     ) as m
     where m.column_name is not null
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_attachment(attached automation.entities, events jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  problem text;
+begin
+  select p.message into problem
+  from (
+    select 1, format('entity: "%s" is no name: use lower-case letters, digits and _', attached.name)
+    where attached.name !~ '^[a-z][a-z0-9_]{0,40}$'
+    union all
+    select 2, format('entity: "%s" is %s already; detach that first', e.name, e.relation)
+    from automation.entities as e
+    where e.name = attached.name
+      and to_regclass(e.relation) is distinct from to_regclass(attached.relation)
+      -- Renamed or moved since, it is the same table.
+      and not exists (
+        select from automation.capture_triggers(e.name) as t
+        where t.relation = to_regclass(attached.relation))
+    union all
+    select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
+    from automation.entities as e
+    where e.relation = attached.relation and e.name <> attached.name
+    union all
+    select 4, format('columns: the tenant column "%s" is %s; it must be uuid', a.attname,
+      format_type(a.atttypid, a.atttypmod))
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = to_regclass(attached.relation) and a.attname = attached.tenant_column
+      and a.atttypid <> 'pg_catalog.uuid'::regtype
+    union all
+    select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
+      format_type(a.atttypid, a.atttypmod))
+    from (
+      select m.key, m.value from jsonb_each_text(attached.mapped) as m
+      union
+      select m.key, c.value from jsonb_each(attached.several) as m, jsonb_array_elements_text(m.value) as c
+    ) as m
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
+      and (t.typname <> 'citext' or t.typtype <> 'b')
+    union all
+    select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
+    where m.type !~ '^(boolean|date|timestamp)'
+    union all
+    select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
+    from unnest('{$capture$,$reader$}'::text[]) as tag
+    cross join unnest(attached.columns || attached.relation) as n
+    where strpos(n, tag) > 0
+    union all
+    select 6, format('events: %s has no column "%s"', attached.relation, c.name)
+    from jsonb_array_elements(events) as e
+    cross join lateral (values (e ->> 'column'), (e ->> 'unless')) as c (name)
+    where not coalesce(c.name = any (attached.columns), true)
+    union all
+    select 6, format('events: unless "%s" is no boolean', e ->> 'unless')
+    from jsonb_array_elements(events) as e
+    where automation.column_type(to_regclass(attached.relation), e ->> 'unless') <> 'boolean'
+    union all
+    select 7, format('events: "%s" is an event of %s', t.name, coalesce(t.entity, 'the engine'))
+    from jsonb_array_elements(events) as e
+    join automation.trigger_types as t on t.name = e ->> 'type'
+    where t.entity is distinct from attached.name
+  ) as p (rank, message)
+  order by p.rank
+  limit 1;
+  if problem is not null then
+    raise exception '%', problem using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.install_triggers(attached automation.entities)
  RETURNS void
@@ -15936,6 +16649,52 @@ begin
   delete from automation.timer_listeners as t where t.entity = stop_hearing.entity;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.detach(entity text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e where e.name = detach.entity;
+  if not found then
+    raise exception 'entity: "%" is not attached', entity using errcode = 'undefined_object';
+  end if;
+  perform automation.stop_hearing(attached.name);
+  perform automation.remove_triggers(attached);
+  execute format('drop function if exists automation.capture_%s_insert()', attached.name);
+  execute format('drop function if exists automation.capture_%s_update()', attached.name);
+  execute format('drop function if exists automation.capture_%s_delete()', attached.name);
+  execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
+  execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
+  execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
+  delete from automation.entities as e where e.name = attached.name;
+  execute automation.read_record_function();
+  execute automation.has_record_function();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.changed_expression(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select 'array_remove(array['
+      || string_agg(
+        format(
+          case when c.is_comparable
+            then E'\n        case when new.%1$I is distinct from old.%1$I then %2$L end'
+            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
+          c.name, c.name),
+        ',')
+      || ']::text[], null)'
+    from automation.relation_columns(attached.relation::regclass) as c
+    where c.name = any (attached.columns) and not c.name = any (attached.ignored_columns)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.update_events(attached automation.entities)
  RETURNS text
@@ -16153,401 +16912,6 @@ AS $function$
         automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.branches_of(step ridgeline.workflow_steps)
- RETURNS text[]
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if exists (select from automation.step_types as t where t.name = step.step_type and t.branches is not null) then
-    return automation.step_branches(
-      step.step_type, automation.fold_step_config(step.step_type, step.step_config));
-  end if;
-  return '{}'::text[];
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_attachment(attached automation.entities, events jsonb)
- RETURNS void
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  problem text;
-begin
-  select p.message into problem
-  from (
-    select 1, format('entity: "%s" is no name: use lower-case letters, digits and _', attached.name)
-    where attached.name !~ '^[a-z][a-z0-9_]{0,40}$'
-    union all
-    select 2, format('entity: "%s" is %s already; detach that first', e.name, e.relation)
-    from automation.entities as e
-    where e.name = attached.name
-      and to_regclass(e.relation) is distinct from to_regclass(attached.relation)
-      -- Renamed or moved since, it is the same table.
-      and not exists (
-        select from automation.capture_triggers(e.name) as t
-        where t.relation = to_regclass(attached.relation))
-    union all
-    select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
-    from automation.entities as e
-    where e.relation = attached.relation and e.name <> attached.name
-    union all
-    select 4, format('columns: the tenant column "%s" is %s; it must be uuid', a.attname,
-      format_type(a.atttypid, a.atttypmod))
-    from pg_catalog.pg_attribute as a
-    where a.attrelid = to_regclass(attached.relation) and a.attname = attached.tenant_column
-      and a.atttypid <> 'pg_catalog.uuid'::regtype
-    union all
-    select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
-      format_type(a.atttypid, a.atttypmod))
-    from (
-      select m.key, m.value from jsonb_each_text(attached.mapped) as m
-      union
-      select m.key, c.value from jsonb_each(attached.several) as m, jsonb_array_elements_text(m.value) as c
-    ) as m
-    join pg_catalog.pg_attribute as a
-      on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
-    join pg_catalog.pg_type as t on t.oid = a.atttypid
-    where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
-      and (t.typname <> 'citext' or t.typtype <> 'b')
-    union all
-    select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
-    from (
-      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
-      from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
-    where m.type !~ '^(boolean|date|timestamp)'
-    union all
-    select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
-    from unnest('{$capture$,$reader$}'::text[]) as tag
-    cross join unnest(attached.columns || attached.relation) as n
-    where strpos(n, tag) > 0
-    union all
-    select 6, format('events: %s has no column "%s"', attached.relation, c.name)
-    from jsonb_array_elements(events) as e
-    cross join lateral (values (e ->> 'column'), (e ->> 'unless')) as c (name)
-    where not coalesce(c.name = any (attached.columns), true)
-    union all
-    select 6, format('events: unless "%s" is no boolean', e ->> 'unless')
-    from jsonb_array_elements(events) as e
-    where automation.column_type(to_regclass(attached.relation), e ->> 'unless') <> 'boolean'
-    union all
-    select 7, format('events: "%s" is an event of %s', t.name, coalesce(t.entity, 'the engine'))
-    from jsonb_array_elements(events) as e
-    join automation.trigger_types as t on t.name = e ->> 'type'
-    where t.entity is distinct from attached.name
-  ) as p (rank, message)
-  order by p.rank
-  limit 1;
-  if problem is not null then
-    raise exception '%', problem using errcode = 'invalid_parameter_value';
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_flow(plan jsonb, verdicts jsonb)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    with reached as materialized (
-      select r.key from automation.reachable_steps(plan, verdicts) as r (key)
-    ), lost as materialized (
-      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
-      where s.key not in (select r.key from reached as r)
-    ), ways as materialized (
-      select s.key as origin, automation.step_path(s.value) as at, s.value ->> 'type' as type, e as target
-      from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
-      where exists (select from lost)
-    ), nearest as (
-      select distinct on (w.target) w.target, case
-          when t.ends_run then format('%s ends the run before it', w.at)
-          else format('the conditions of %s never lead here', w.at) end as why
-      from ways as w join automation.step_types as t on t.name = w.type
-      order by w.target, not t.ends_run, w.at
-    )
-    select coalesce(jsonb_agg(automation.problem(
-        automation.step_path(l.step), 'unreachable',
-        'no run reaches this step: ' || coalesce(n.why, 'nothing leads to it'),
-        'Remove it, or mend the conditions that keep runs away from it.', 'warning')
-      order by automation.step_path(l.step)), '[]')
-    from lost as l
-    left join nearest as n on n.target = l.key
-    where l.key not in (
-      select w.target from ways as w where w.origin in (select o.key from lost as o))
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.check_needs(workflow ridgeline.workflows, plan jsonb, scope jsonb)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
-    from (
-      select n.problem
-      from jsonb_each(plan -> 'steps') as s
-      cross join lateral jsonb_array_elements(
-        automation.step_needs(s.value ->> 'type', workflow, s.value, scope)) as n (problem)
-      union all
-      select automation.sender_problem(workflow, plan)
-      union all
-      select automation.purpose_problem(plan)
-      union all
-      select automation.postal_problem(workflow, plan)
-    ) as p
-    where p.problem is not null
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    with asked as materialized (
-      select t.test - '{at,t,f}'::text[] as test, t.at_operator, t.at_value
-      from automation.asked_tests(documents, plan) as t
-      -- Those compare whatever there is.
-      where t.test ->> 'k' <> 'legacy'
-    ), wrong as materialized (
-      -- The same is asked in many places: what is wrong with it is found once.
-      select d.test, p.of_operator, p.problem
-      from (select distinct a.test from asked as a) as d
-      cross join lateral automation.resolve_reference(d.test, scope) as r
-      cross join lateral (
-        select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
-          as kind
-      ) as k
-      cross join lateral (
-        select o.problem is not null as of_operator, coalesce(
-          o.problem, automation.operand_problem(d.test, k.kind, r.record, r.keys[1], '', scope)) as problem
-        from automation.operator_problem(d.test, k.kind, '', scope) as o (problem)
-      ) as p
-      where k.kind is not null and p.problem is not null
-    )
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
-    from (
-      select distinct w.problem || jsonb_build_object(
-        'path', case when w.of_operator then a.at_operator else a.at_value end) as problem
-      from asked as a
-      join wrong as w on w.test = a.test
-    ) as p
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.check_step_config(step_type text, config jsonb, path text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select automation.check_schema(t.config_schema, config, path)
-      || automation.check_step_entity(config, path)
-      || case when config ? 'event' and t.config_schema -> 'properties' ? 'event'
-        then automation.check_event(config -> 'event', path || '.event') else '[]' end
-      || automation.step_check(step_type, config, path)
-    from automation.step_types as t
-    where t.name = step_type);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_step_entity(config jsonb, path text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return case
-    when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
-      then automation.check_entity(config ->> 'entity', path || '.entity')
-    else '[]'
-  end;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_typed_values(plan jsonb, scope jsonb)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', w.at) order by w.at), '[]')
-    from jsonb_each(plan -> 'steps') as s
-    join automation.step_types as t on t.name = s.value ->> 'type'
-    cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
-    cross join lateral automation.schema_at(t.config_schema, (slot ->> 'at')::text[]) as a
-    cross join lateral automation.resolve_reference(slot -> 'w', scope) as r
-    cross join lateral automation.typed_value_problem(
-      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
-      as p (problem)
-    cross join lateral (
-      select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot) as at) as w
-    where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
-      and cardinality(r.keys) = 1 and p.problem is not null
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.check_workflow()
- RETURNS trigger
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if not exists (select from automation.trigger_types as t where t.name = new.trigger_type) then
-    raise exception 'trigger_type: there is no trigger "%"', new.trigger_type
-      using errcode = 'invalid_parameter_value',
-        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
-                             from automation.trigger_types as t);
-  end if;
-  if tg_op = 'INSERT' then
-    new.is_active := new.is_active or new.status = 'active';
-  elsif new.is_active = old.is_active and new.status is distinct from old.status then
-    new.is_active := new.status = 'active';
-  end if;
-  if new.is_active then
-    new.status := 'active';
-  elsif new.status = 'active' then
-    new.status := 'paused';
-  end if;
-  if new.is_active <> (tg_op = 'UPDATE' and old.is_active) then
-    perform automation.check_publisher(new.tenant_id, 'switching a workflow on or off');
-  elsif tg_op = 'UPDATE' and new.mode <> old.mode then
-    perform automation.check_publisher(new.tenant_id, 'switching a workflow between live and shadow');
-  end if;
-  return new;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.compile_step(step ridgeline.workflow_steps, key text, path text, shared jsonb DEFAULT '{"texts": {}, "addresses": {}, "documents": {}}'::jsonb)
- RETURNS TABLE(compiled jsonb, problems jsonb)
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  known automation.step_types;
-  written constant jsonb := automation.fold_step_config(step.step_type, step.step_config);
-  config constant automation.compiled_config := automation.step_compile(
-    step.step_type, written, path || '.step_config', shared);
-  sending constant jsonb := automation.sending_of(step.step_type, written);
-  template record;
-  condition record;
-begin
-  select t.* into known from automation.step_types as t where t.name = step.step_type;
-  template := automation.compile_template(
-    config.template - automation.sending_keys(step.step_type), path || '.step_config', shared -> 'texts');
-  condition := automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents');
-  compiled := jsonb_build_object(
-    'key', key,
-    'at', path,
-    'name', coalesce(step.name, step.step_type),
-    'type', step.step_type,
-    'lane', known.lane,
-    'delay_seconds', step.delay_minutes * 60,
-    'config', template.compiled || jsonb_build_object(
-      'fits', case template.compiled -> 'slots' when '[]' then '[]'
-        else automation.compile_fits(known.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
-    'conditions', condition.compiled,
-    'roots', to_jsonb(
-      automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
-      || config.roots),
-    'continue_on_error', step.continue_on_error)
-    || config.more || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
-    || automation.compile_retry(step.retry);
-  problems := template.problems || config.problems || condition.problems
-    || automation.check_step_config(step.step_type, config.checked, path || '.step_config')
-    || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;
-  return next;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.fold_step_config(step_type text, config jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.step_fold(step_type, automation.without_own_type(step_type, config));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.read_references(documents jsonb, plan jsonb)
- RETURNS SETOF automation.read_reference
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select distinct jsonb_strip_nulls(jsonb_build_object(
-        'p', f.found -> 'p', 'b', f.found -> 'b', 'name', f.found -> 'name', 'field', f.found -> 'field')),
-      f.at, f.step
-    from (
-      select t.test as found, (t.test ->> 'at') || '.field' as at, d ->> 'step' as step
-      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
-      union all
-      select t.test -> 'r', (t.test ->> 'at') || '.value.field', d ->> 'step'
-      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
-      where t.test ? 'r'
-      union all
-      select r.reference, slot.at, slot.step
-      from (
-        select s.key as step, automation.slot_path(automation.step_path(s.value), s.value ->> 'type', f.value) as at,
-          f.value as tokens
-        from jsonb_each(plan -> 'steps') as s, jsonb_array_elements(s.value -> 'config' -> 'slots') as f
-        offset 0
-      ) as slot
-      cross join lateral jsonb_path_query(
-        jsonb_build_array(slot.tokens -> 'w', slot.tokens -> 's'),
-        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
-      -- What an #each calls its items is no field.
-      where not r.reference ? 'loop'
-    ) as f
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.step_exits(step jsonb, verdicts jsonb)
- RETURNS SETOF text
- LANGUAGE sql
- STABLE
-AS $function$
-    with own as (
-      select coalesce(verdicts ->> (step ->> 'key'), case
-        when verdicts is null or jsonb_typeof(step -> 'conditions') = 'object' then 'sometimes'
-        else 'always' end) as runs
-    ), cases as (
-      select c.value ->> 'name' as name, c.position, case
-          when jsonb_typeof(c.value -> 'conditions') = 'object'
-          then verdicts ->> concat_ws('/', step ->> 'key', c.value ->> 'name')
-          when verdicts is not null then 'always' end as verdict
-      from jsonb_array_elements(case jsonb_typeof(step -> 'cases')
-        when 'array' then step -> 'cases' else '[]' end) with ordinality as c (value, position)
-    ), branches as (
-      select b.key as name, coalesce(b.value, step ->> 'next') as target
-      from jsonb_each_text(case jsonb_typeof(step -> 'branches')
-        when 'object' then step -> 'branches' else '{}' end) as b
-      where not exists (
-        select from cases as c
-        where c.name = b.key and c.verdict = 'never'
-          or c.verdict = 'always' and (
-            b.key = 'else' or c.position < (select d.position from cases as d where d.name = b.key)))
-    )
-    select b.target from branches as b, own as o
-    where o.runs <> 'never' and b.target is not null
-    union
-    select step ->> 'next' from own as o
-    where step ->> 'next' is not null
-      and (o.runs <> 'always'
-        or not coalesce(step -> 'branches' <> '{}', false) and not exists (
-          select from automation.step_types as t where t.name = step ->> 'type' and t.ends_run)
-        or step ? 'cases' and not step -> 'branches' ? 'else'
-          and not exists (select from cases as c where c.verdict = 'always'))
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.detach_target(target text)
  RETURNS void
  LANGUAGE plpgsql
@@ -16563,6 +16927,67 @@ begin
   end if;
   execute format('drop function if exists automation.write_%s(jsonb, text)', target);
   execute format('drop function if exists automation.write_%ss(jsonb[])', target);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.regenerate_readers()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenants automation.tenancy;
+  target automation.targets;
+begin
+  select t.* into tenants from automation.tenancy as t;
+  if tenants.relation is null then
+    execute automation.settled_function();
+    execute automation.untold_state_function();
+  elsif to_regclass(tenants.relation) is not null then
+    execute automation.tenants_function();
+    execute automation.tenant_state_function();
+    if tenants.sole is null then
+      perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+    end if;
+  end if;
+  execute case when exists (
+      select from automation.membership as m where to_regclass(m.relation) is not null)
+    then automation.members_function() else automation.no_members_function() end;
+  for target in
+    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
+  loop
+    execute automation.target_function(target);
+    if target.name = 'timeline' then
+      perform automation.watch_timeline();
+    end if;
+  end loop;
+  perform automation.generate_steps();
+  perform automation.close_functions();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.regenerate_captures()
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  attached automation.entities;
+  done text[] := array[]::text[];
+begin
+  perform automation.regenerate_readers();
+  for attached in select e.* from automation.entities as e order by e.name loop
+    if to_regclass(attached.relation) is null then
+      raise warning '% is attached as % and does not exist: attach it under its present name',
+        attached.relation, attached.name;
+    else
+      -- Another kind of trigger is not put in the place of the old one.
+      perform automation.remove_triggers(attached);
+      perform automation.generate_capture(attached);
+      done := done || attached.name;
+    end if;
+  end loop;
+  return done;
 end;
 $function$;
 
@@ -16709,6 +17134,39 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.release_submission(held_id uuid, data jsonb DEFAULT NULL::jsonb)
+ RETURNS ridgeline.form_submissions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  held ridgeline.held_submissions;
+  form ridgeline.forms;
+  submission ridgeline.form_submissions;
+begin
+  select h.* into held
+  from ridgeline.held_submissions as h
+  where h.id = held_id and automation.may_use(h.tenant_id)
+  for update;
+  if not found then
+    perform automation.raise_not_found('held_id', held_id);
+  end if;
+  perform automation.check_editor(held.tenant_id, 'releasing a submission');
+  if held.submission_id is null then
+    select f.* into form from ridgeline.forms as f where f.tenant_id = held.tenant_id and f.id = held.form_id;
+    held.submission_id := automation.accept_submission(
+      form, coalesce(release_submission.data, held.data) - form.honeypot);
+    update ridgeline.held_submissions as h
+    set submission_id = held.submission_id, released_at = automation.now()
+    where h.tenant_id = held.tenant_id and h.id = held.id;
+  end if;
+  select s.* into submission from ridgeline.form_submissions as s
+  where s.tenant_id = held.tenant_id and s.id = held.submission_id;
+  return submission;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.start_version(version ridgeline.workflow_versions, trigger_type text, data jsonb)
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
@@ -16746,6 +17204,182 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.execute_workflow(workflow_id uuid, trigger_data jsonb)
+ RETURNS ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  workflow ridgeline.workflows := automation.find_workflow(workflow_id);
+  version ridgeline.workflow_versions;
+  data jsonb;
+begin
+  perform automation.check_editor(workflow.tenant_id, 'starting a workflow');
+  perform automation.check_object(trigger_data, 'trigger_data');
+  if workflow.published_version is null or not workflow.is_active then
+    raise exception 'workflow_id: workflow "%" is not active', workflow.name
+      using errcode = 'PT409',
+        hint = 'Set is_active to true, which publishes it.';
+  end if;
+  data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
+  select v.* into version from ridgeline.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+    and v.version = workflow.published_version;
+  return automation.start_version(version, 'manual', data);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.trigger_workflows(trigger_type text, trigger_data jsonb, tenant_id uuid)
+ RETURNS SETOF ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant uuid;
+  data jsonb;
+  fired jsonb;
+  version ridgeline.workflow_versions;
+begin
+  if not exists (select from automation.trigger_types as t where t.name = trigger_workflows.trigger_type) then
+    raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
+                             from automation.trigger_types as t);
+  end if;
+  perform automation.check_object(trigger_data, 'trigger_data');
+  tenant := automation.resolve_tenant(tenant_id, trigger_data);
+  perform automation.check_editor(tenant, 'starting workflows');
+  data := automation.complete_trigger_data(tenant, trigger_data);
+  fired := coalesce(
+    data -> (select t.entity from automation.trigger_types as t
+             where t.name = trigger_workflows.trigger_type),
+    data -> (data ->> 'entity'), '{}'::jsonb) || data;
+  for version in
+    select v.*
+    from automation.active_triggers as t
+    join ridgeline.workflow_versions as v
+      on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
+    where t.tenant_id = tenant
+      and t.event = trigger_workflows.trigger_type and t.role = 'enrol' and t.mode is not null
+      and automation.matches(fired, t.match, t.match_any)
+      and (t.to_values is null or t.to_values @> (fired -> t.field))
+    order by v.workflow_id
+  loop
+    return next automation.start_version(version, trigger_type, data);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.enrol_again(execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  data constant jsonb := automation.complete_trigger_data(
+    execution.tenant_id,
+    execution.trigger_data - array['contact', 'project', 'job', 'user_id', execution.entity])
+    || jsonb_build_object('user_id', execution.trigger_data -> 'user_id');
+  version ridgeline.workflow_versions;
+begin
+  select v.* into version from ridgeline.workflow_versions as v
+  where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
+    and v.version = execution.version;
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  if automation.conditions_met(version, data) then
+    return true;
+  end if;
+  perform automation.end_execution(
+    execution, 'skipped', automation.unmet_conditions(version, data));
+  return false;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.retry_execution(execution_id uuid)
+ RETURNS ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  execution ridgeline.workflow_executions := automation.find_execution(execution_id);
+  failed ridgeline.workflow_step_executions;
+  step jsonb;
+begin
+  perform automation.check_editor(execution.tenant_id, 'retrying a run');
+  execution := automation.lock_execution(execution.tenant_id, execution.id);
+  if execution.id is null then
+    -- Pruned or erased while we waited: not found, in the same words.
+    return automation.find_execution(execution_id);
+  elsif execution.mode = 'imported' then
+    raise exception 'execution_id: this run is history of another system' using errcode = 'PT409';
+  elsif execution.status <> 'failed' then
+    raise exception 'execution_id: only a failed execution can be retried; this one is %',
+      execution.status
+      using errcode = 'PT409';
+  end if;
+  if execution.error ->> 'code' in ('conditions_failed', 'capture_failed')
+    and not automation.enrol_again(execution) then
+    return automation.find_execution(execution_id);
+  end if;
+  select s.* into failed from ridgeline.workflow_step_executions as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.step_key = execution.error ->> 'step';
+  step := automation.plan_step(execution, coalesce(failed.step_key, (
+    select v.plan ->> 'first' from ridgeline.workflow_versions as v
+    where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
+      and v.version = execution.version)));
+  if step is null then
+    raise exception 'execution_id: version % cannot be run by this release', execution.version
+      using errcode = 'PT409', hint = coalesce(
+        automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
+  end if;
+  update ridgeline.workflow_executions as e
+  -- While it had done nothing another may have entered: it is asked once more.
+  set changed_at = automation.now(),
+    status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
+    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  insert into ridgeline.scheduled_steps (
+    tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
+  values (
+    execution.tenant_id, coalesce(failed.id, automation.new_id()), execution.id, step ->> 'key',
+    (step ->> 'lane')::ridgeline.automation_lane, automation.now(),
+    case when (failed.error ->> 'may_have_been_sent')::boolean then
+      -- The provider's clock is the real one, as that of leases is.
+      failed.started_at - (automation.now() - transaction_timestamp()) end);
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), status = 'pending', finished_at = null, error = null,
+    render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
+  where s.tenant_id = failed.tenant_id and s.id = failed.id;
+  perform automation.ring_once();
+  return automation.find_execution(execution_id);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.release_workflow(workflow_id uuid)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  released integer;
+begin
+  perform automation.check_publisher(workflow.tenant_id, 'releasing a workflow');
+  update ridgeline.workflow_holds as h
+  set released_at = automation.now(), released_by = automation.current_user_id()
+  where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
+  released := automation.release_held(workflow.tenant_id, '{workflow_held}', workflow.id);
+  return released;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.move_execution(tenant_id uuid, execution_id uuid, target ridgeline.workflow_versions)
  RETURNS text
  LANGUAGE plpgsql
@@ -16778,30 +17412,118 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.enrol_again(execution ridgeline.workflow_executions)
- RETURNS boolean
+CREATE OR REPLACE FUNCTION automation.move_executions(workflow_id uuid, to_version integer, execution_ids uuid[])
+ RETURNS jsonb
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  data constant jsonb := automation.complete_trigger_data(
-    execution.tenant_id,
-    execution.trigger_data - array['contact', 'project', 'job', 'user_id', execution.entity])
-    || jsonb_build_object('user_id', execution.trigger_data -> 'user_id');
-  version ridgeline.workflow_versions;
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  target ridgeline.workflow_versions;
+  run record;
+  moved integer := 0;
+  kept jsonb := '[]'::jsonb;
 begin
-  select v.* into version from ridgeline.workflow_versions as v
-  where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
-    and v.version = execution.version;
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
-  where e.tenant_id = execution.tenant_id and e.id = execution.id;
-  if automation.conditions_met(version, data) then
-    return true;
+  perform automation.check_publisher(workflow.tenant_id, 'moving runs');
+  select v.* into target from ridgeline.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+    and v.version = coalesce(to_version, workflow.published_version);
+  if not found then
+    raise exception 'to_version: there is no version %',
+      coalesce(to_version::text, 'yet: the workflow was never published')
+      using errcode = 'PT404';
   end if;
-  perform automation.end_execution(
-    execution, 'skipped', automation.unmet_conditions(version, data));
-  return false;
+  for run in
+    select e.id, automation.move_execution(e.tenant_id, e.id, target) as obstacle
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = workflow.tenant_id and e.workflow_id = workflow.id
+      and e.version <> target.version and e.finished_at is null
+      and (execution_ids is null or e.id = any (execution_ids))
+    limit 10000
+  loop
+    if run.obstacle is null then
+      moved := moved + 1;
+    elsif jsonb_array_length(kept) < 1000 then
+      kept := kept || jsonb_build_object('execution_id', run.id, 'reason', run.obstacle);
+    end if;
+  end loop;
+  return jsonb_build_object('version', target.version, 'moved', moved, 'kept', kept);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.explain_enrollment(workflow_id uuid, record jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  written constant ridgeline.workflows := automation.study_workflow(workflow_id);
+  tested constant automation.tested_workflow :=
+    automation.compile_tested(written, written.published_version);
+  workflow constant ridgeline.workflows := tested.workflow;
+  lifecycle constant jsonb := (tested.compiled).plan -> 'lifecycle';
+  mode constant ridgeline.execution_mode := automation.mode_of(written.tenant_id, written.id);
+  data jsonb;
+  fired_id text;
+  trigger_checks jsonb;
+  conditions jsonb;
+  recent integer;
+  earlier automation.entries;
+begin
+  perform automation.check_object(record, 'record');
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
+  data := automation.complete_trigger_data(workflow.tenant_id, record);
+  fired_id := data ->> ((data ->> 'entity') || '_id');
+  trigger_checks := automation.explain_listener(workflow, data);
+  if (tested.compiled).conditions is not null then
+    conditions := automation.explain_conditions(
+      (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data),
+      automation.tenant_zone(workflow.tenant_id), automation.now());
+  end if;
+  recent := automation.count_enrolments(
+    workflow.tenant_id, workflow.id, fired_id,
+    automation.now() - automation.setting('enrollment_window')::interval, 10001, coalesce(mode, 'live'));
+  if lifecycle ? 'reentry' then
+    earlier := automation.last_entry(
+      workflow.tenant_id, workflow.id,
+      automation.entry_key_in(mode, automation.entry_key(automation.imagine_execution(workflow, data), lifecycle)),
+      fired_id);
+  end if;
+  return jsonb_build_object(
+    'would_enroll',
+      workflow.is_active and workflow.published_version is not null and mode is not null
+      and automation.is_listening(written)
+      and not trigger_checks @> '[{"passed": false}]'
+      and coalesce((conditions ->> 'verdict')::boolean, true)
+      and recent < automation.setting('max_enrollments')::integer
+      and automation.may_enter(lifecycle -> 'reentry', earlier),
+    'workflow', jsonb_build_object(
+      'is_active', workflow.is_active, 'mode', coalesce(mode::text, 'off'),
+      'published_version', workflow.published_version,
+      'has_unpublished_changes', automation.has_changes(written),
+      'trigger_type', workflow.trigger_type),
+    'trigger', trigger_checks,
+    'conditions', conditions,
+    'reentry', case when lifecycle ? 'reentry' then lifecycle -> 'reentry' || jsonb_build_object(
+      'last_entered_at', earlier.entered_at, 'last_execution_id', earlier.execution_id,
+      'passed', automation.may_enter(lifecycle -> 'reentry', earlier)) end,
+    'recent_enrollments', jsonb_build_object(
+      'count', recent, 'limit', automation.setting('max_enrollments')::integer,
+      'window', automation.setting('enrollment_window')),
+    'activity', automation.explain_activity(written, data),
+    'executions', (
+      select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at desc), '[]')
+      from (
+        select x.id, x.status, x.version, x.error, x.created_at
+        from ridgeline.workflow_executions as x
+        where x.tenant_id = workflow.tenant_id and x.record_id = fired_id
+          and x.workflow_id = workflow.id
+        order by x.created_at desc
+        limit 10
+      ) as e));
 end;
 $function$;
 
@@ -16885,275 +17607,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.tick(max_steps integer DEFAULT 200)
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  reaped constant integer := automation.reap_expired_leases();
-  scheduled constant integer := automation.run_schedules();
-  timers constant integer := automation.fire_timers();
-  bulk constant integer := automation.run_bulk();
-  ran constant integer := automation.run_database_steps(max_steps);
-begin
-  perform automation.beat('tick');
-  perform automation.erase_tenants();
-  return jsonb_build_object(
-    'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
-    'database_steps', ran, 'outbound_due', automation.ring_when_due());
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.prune()
- RETURNS integer
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  runs integer := 0;
-  responses integer := 0;
-  changes integer := 0;
-begin
-  begin
-    runs := automation.prune_runs();
-  exception when others then
-    null;
-  end;
-  begin
-    responses := automation.prune_responses();
-  exception when others then
-    null;
-  end;
-  begin
-    changes := automation.prune_changes();
-  exception when others then
-    null;
-  end;
-  return runs + responses + changes;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.related_records(entity text, id text)
- RETURNS TABLE(related text, related_id text)
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  attached automation.entities;
-begin
-  select e.* into attached from automation.entities as e where e.name = related_records.entity;
-  if not found or attached.related = '{}' then
-    return;
-  end if;
-  for related, related_id in execute format(
-    'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
-    'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
-    attached.relation, attached.id_column,
-    automation.tenant_expression('r', attached.tenant_column, attached.sole))
-    using attached.related, id, automation.member_tenants()
-  loop
-    return next;
-  end loop;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.move_executions(workflow_id uuid, to_version integer, execution_ids uuid[])
- RETURNS jsonb
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
-  target ridgeline.workflow_versions;
-  run record;
-  moved integer := 0;
-  kept jsonb := '[]'::jsonb;
-begin
-  perform automation.check_publisher(workflow.tenant_id, 'moving runs');
-  select v.* into target from ridgeline.workflow_versions as v
-  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
-    and v.version = coalesce(to_version, workflow.published_version);
-  if not found then
-    raise exception 'to_version: there is no version %',
-      coalesce(to_version::text, 'yet: the workflow was never published')
-      using errcode = 'PT404';
-  end if;
-  for run in
-    select e.id, automation.move_execution(e.tenant_id, e.id, target) as obstacle
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = workflow.tenant_id and e.workflow_id = workflow.id
-      and e.version <> target.version and e.finished_at is null
-      and (execution_ids is null or e.id = any (execution_ids))
-    limit 10000
-  loop
-    if run.obstacle is null then
-      moved := moved + 1;
-    elsif jsonb_array_length(kept) < 1000 then
-      kept := kept || jsonb_build_object('execution_id', run.id, 'reason', run.obstacle);
-    end if;
-  end loop;
-  return jsonb_build_object('version', target.version, 'moved', moved, 'kept', kept);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.trigger_workflows(trigger_type text, trigger_data jsonb, tenant_id uuid)
- RETURNS SETOF ridgeline.workflow_executions
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenant uuid;
-  data jsonb;
-  fired jsonb;
-  version ridgeline.workflow_versions;
-begin
-  if not exists (select from automation.trigger_types as t where t.name = trigger_workflows.trigger_type) then
-    raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
-      using errcode = 'invalid_parameter_value',
-        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
-                             from automation.trigger_types as t);
-  end if;
-  perform automation.check_object(trigger_data, 'trigger_data');
-  tenant := automation.resolve_tenant(tenant_id, trigger_data);
-  perform automation.check_editor(tenant, 'starting workflows');
-  data := automation.complete_trigger_data(tenant, trigger_data);
-  fired := coalesce(
-    data -> (select t.entity from automation.trigger_types as t
-             where t.name = trigger_workflows.trigger_type),
-    data -> (data ->> 'entity'), '{}'::jsonb) || data;
-  for version in
-    select v.*
-    from automation.active_triggers as t
-    join ridgeline.workflow_versions as v
-      on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
-    where t.tenant_id = tenant
-      and t.event = trigger_workflows.trigger_type and t.role = 'enrol' and t.mode is not null
-      and automation.matches(fired, t.match, t.match_any)
-      and (t.to_values is null or t.to_values @> (fired -> t.field))
-    order by v.workflow_id
-  loop
-    return next automation.start_version(version, trigger_type, data);
-  end loop;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.execute_workflow(workflow_id uuid, trigger_data jsonb)
- RETURNS ridgeline.workflow_executions
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  workflow ridgeline.workflows := automation.find_workflow(workflow_id);
-  version ridgeline.workflow_versions;
-  data jsonb;
-begin
-  perform automation.check_editor(workflow.tenant_id, 'starting a workflow');
-  perform automation.check_object(trigger_data, 'trigger_data');
-  if workflow.published_version is null or not workflow.is_active then
-    raise exception 'workflow_id: workflow "%" is not active', workflow.name
-      using errcode = 'PT409',
-        hint = 'Set is_active to true, which publishes it.';
-  end if;
-  data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
-  select v.* into version from ridgeline.workflow_versions as v
-  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
-    and v.version = workflow.published_version;
-  return automation.start_version(version, 'manual', data);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.cancel_execution(execution_id uuid)
- RETURNS ridgeline.workflow_executions
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  execution ridgeline.workflow_executions := automation.find_execution(execution_id);
-begin
-  perform automation.check_editor(execution.tenant_id, 'cancelling a run');
-  delete from ridgeline.scheduled_steps as s
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-    and s.lease_expires_at is null;
-  execution := automation.lock_execution(execution.tenant_id, execution.id);
-  if automation.is_finished(execution) then
-    return execution;
-  end if;
-  -- A step that advanced while we waited for the lock has queued the next one.
-  perform automation.stop_execution(execution, 'cancelled', null);
-  return automation.find_execution(execution_id);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.retry_execution(execution_id uuid)
- RETURNS ridgeline.workflow_executions
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  execution ridgeline.workflow_executions := automation.find_execution(execution_id);
-  failed ridgeline.workflow_step_executions;
-  step jsonb;
-begin
-  perform automation.check_editor(execution.tenant_id, 'retrying a run');
-  execution := automation.lock_execution(execution.tenant_id, execution.id);
-  if execution.id is null then
-    -- Pruned or erased while we waited: not found, in the same words.
-    return automation.find_execution(execution_id);
-  elsif execution.mode = 'imported' then
-    raise exception 'execution_id: this run is history of another system' using errcode = 'PT409';
-  elsif execution.status <> 'failed' then
-    raise exception 'execution_id: only a failed execution can be retried; this one is %',
-      execution.status
-      using errcode = 'PT409';
-  end if;
-  if execution.error ->> 'code' in ('conditions_failed', 'capture_failed')
-    and not automation.enrol_again(execution) then
-    return automation.find_execution(execution_id);
-  end if;
-  select s.* into failed from ridgeline.workflow_step_executions as s
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-    and s.step_key = execution.error ->> 'step';
-  step := automation.plan_step(execution, coalesce(failed.step_key, (
-    select v.plan ->> 'first' from ridgeline.workflow_versions as v
-    where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
-      and v.version = execution.version)));
-  if step is null then
-    raise exception 'execution_id: version % cannot be run by this release', execution.version
-      using errcode = 'PT409', hint = coalesce(
-        automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
-  end if;
-  update ridgeline.workflow_executions as e
-  -- While it had done nothing another may have entered: it is asked once more.
-  set changed_at = automation.now(),
-    status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
-    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
-  where e.tenant_id = execution.tenant_id and e.id = execution.id;
-  insert into ridgeline.scheduled_steps (
-    tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
-  values (
-    execution.tenant_id, coalesce(failed.id, automation.new_id()), execution.id, step ->> 'key',
-    (step ->> 'lane')::ridgeline.automation_lane, automation.now(),
-    case when (failed.error ->> 'may_have_been_sent')::boolean then
-      -- The provider's clock is the real one, as that of leases is.
-      failed.started_at - (automation.now() - transaction_timestamp()) end);
-  update ridgeline.workflow_step_executions as s
-  set changed_at = automation.now(), status = 'pending', finished_at = null, error = null,
-    render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
-  where s.tenant_id = failed.tenant_id and s.id = failed.id;
-  perform automation.ring_once();
-  return automation.find_execution(execution_id);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.test_workflow(workflow_id uuid, trigger_data jsonb, options jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -17195,170 +17648,47 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.explain_enrollment(workflow_id uuid, record jsonb)
- RETURNS jsonb
+CREATE OR REPLACE FUNCTION automation.suppress_address(tenant_id uuid, channel text, address text)
+ RETURNS void
  LANGUAGE plpgsql
- STABLE SECURITY DEFINER
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  written constant ridgeline.workflows := automation.study_workflow(workflow_id);
-  tested constant automation.tested_workflow :=
-    automation.compile_tested(written, written.published_version);
-  workflow constant ridgeline.workflows := tested.workflow;
-  lifecycle constant jsonb := (tested.compiled).plan -> 'lifecycle';
-  mode constant ridgeline.execution_mode := automation.mode_of(written.tenant_id, written.id);
-  data jsonb;
-  fired_id text;
-  trigger_checks jsonb;
-  conditions jsonb;
-  recent integer;
-  earlier automation.entries;
 begin
-  perform automation.check_object(record, 'record');
-  perform automation.check_author(workflow.tenant_id, automation.entities_of(
-    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
-  data := automation.complete_trigger_data(workflow.tenant_id, record);
-  fired_id := data ->> ((data ->> 'entity') || '_id');
-  trigger_checks := automation.explain_listener(workflow, data);
-  if (tested.compiled).conditions is not null then
-    conditions := automation.explain_conditions(
-      (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data),
-      automation.tenant_zone(workflow.tenant_id), automation.now());
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
+    raise exception 'tenant_id: only owners and admins suppress an address'
+      using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif btrim(coalesce(address, '')) = '' then
+    raise exception 'address: a phone number or an email address is needed'
+      using errcode = 'invalid_parameter_value';
   end if;
-  recent := automation.count_enrolments(
-    workflow.tenant_id, workflow.id, fired_id,
-    automation.now() - automation.setting('enrollment_window')::interval, 10001, coalesce(mode, 'live'));
-  if lifecycle ? 'reentry' then
-    earlier := automation.last_entry(
-      workflow.tenant_id, workflow.id,
-      automation.entry_key_in(mode, automation.entry_key(automation.imagine_execution(workflow, data), lifecycle)),
-      fired_id);
-  end if;
-  return jsonb_build_object(
-    'would_enroll',
-      workflow.is_active and workflow.published_version is not null and mode is not null
-      and automation.is_listening(written)
-      and not trigger_checks @> '[{"passed": false}]'
-      and coalesce((conditions ->> 'verdict')::boolean, true)
-      and recent < automation.setting('max_enrollments')::integer
-      and automation.may_enter(lifecycle -> 'reentry', earlier),
-    'workflow', jsonb_build_object(
-      'is_active', workflow.is_active, 'mode', coalesce(mode::text, 'off'),
-      'published_version', workflow.published_version,
-      'has_unpublished_changes', automation.has_changes(written),
-      'trigger_type', workflow.trigger_type),
-    'trigger', trigger_checks,
-    'conditions', conditions,
-    'reentry', case when lifecycle ? 'reentry' then lifecycle -> 'reentry' || jsonb_build_object(
-      'last_entered_at', earlier.entered_at, 'last_execution_id', earlier.execution_id,
-      'passed', automation.may_enter(lifecycle -> 'reentry', earlier)) end,
-    'recent_enrollments', jsonb_build_object(
-      'count', recent, 'limit', automation.setting('max_enrollments')::integer,
-      'window', automation.setting('enrollment_window')),
-    'activity', automation.explain_activity(written, data),
-    'executions', (
-      select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at desc), '[]')
-      from (
-        select x.id, x.status, x.version, x.error, x.created_at
-        from ridgeline.workflow_executions as x
-        where x.tenant_id = workflow.tenant_id and x.record_id = fired_id
-          and x.workflow_id = workflow.id
-        order by x.created_at desc
-        limit 10
-      ) as e));
+  perform automation.record_consent(tenant_id, channel, address, 'revoked', 'all', 'verbal', '{}', null,
+    jsonb_strip_nulls(jsonb_build_object('user_id', automation.current_user_id())));
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.release_submission(held_id uuid, data jsonb DEFAULT NULL::jsonb)
- RETURNS ridgeline.form_submissions
+CREATE OR REPLACE FUNCTION automation.tick(max_steps integer DEFAULT 200)
+ RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  held ridgeline.held_submissions;
-  form ridgeline.forms;
-  submission ridgeline.form_submissions;
+  reaped constant integer := automation.reap_expired_leases();
+  scheduled constant integer := automation.run_schedules();
+  timers constant integer := automation.fire_timers();
+  bulk constant integer := automation.run_bulk();
+  ran constant integer := automation.run_database_steps(max_steps);
 begin
-  select h.* into held
-  from ridgeline.held_submissions as h
-  where h.id = held_id and automation.may_use(h.tenant_id)
-  for update;
-  if not found then
-    perform automation.raise_not_found('held_id', held_id);
-  end if;
-  perform automation.check_editor(held.tenant_id, 'releasing a submission');
-  if held.submission_id is null then
-    select f.* into form from ridgeline.forms as f where f.tenant_id = held.tenant_id and f.id = held.form_id;
-    held.submission_id := automation.accept_submission(
-      form, coalesce(release_submission.data, held.data) - form.honeypot);
-    update ridgeline.held_submissions as h
-    set submission_id = held.submission_id, released_at = automation.now()
-    where h.tenant_id = held.tenant_id and h.id = held.id;
-  end if;
-  select s.* into submission from ridgeline.form_submissions as s
-  where s.tenant_id = held.tenant_id and s.id = held.submission_id;
-  return submission;
+  perform automation.beat('tick');
+  perform automation.erase_tenants();
+  return jsonb_build_object(
+    'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
+    'database_steps', ran, 'outbound_due', automation.ring_when_due());
 end;
 $function$;
-
-CREATE OR REPLACE PROCEDURE automation.work_database_steps(INOUT ran integer, IN max_steps integer DEFAULT 200, IN duration interval DEFAULT '00:00:01'::interval)
- LANGUAGE plpgsql
-AS $procedure$
-declare
-  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
-  portion automation.portions;
-  report automation.batch_report;
-  is_trial boolean := false;
-  place integer;
-  id uuid;
-  alone uuid[];
-  size integer := automation.first_size();
-  began timestamptz;
-begin
-  ran := 0;
-  call automation.work_on('signal', ran, until);
-  ran := 0;
-  if automation.time_is_up() then
-    return;
-  end if;
-  loop
-    portion := case when is_trial then automation.begin_trial('database')
-      else automation.begin_portion('database', 200) end;
-    commit;
-    if portion.id is not null then
-      place := 1;
-      alone := '{}'::pg_catalog.uuid[];
-      while place <= pg_catalog.cardinality(portion.step_ids) loop
-        began := pg_catalog.clock_timestamp();
-        report := automation.run_portion(portion.id, place, place + size - 1);
-        commit;
-        ran := ran + report.ran;
-        alone := pg_catalog.array_cat(alone, report.alone);
-        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
-        place := place + size;
-        size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
-      end loop;
-      perform automation.keep_size(case when report.cut_off then 1 else size end);
-      foreach id in array alone loop
-        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
-        place := pg_catalog.array_position(portion.step_ids, id);
-        report := automation.run_portion(portion.id, place, place);
-        commit;
-        ran := ran + report.ran;
-      end loop;
-      perform automation.end_portion(portion.id);
-      commit;
-      exit when report.cut_off;
-    end if;
-    exit when is_trial and (portion.id is null or pg_catalog.clock_timestamp() >= until);
-    -- Those that are tried alone come last: nobody waits behind them.
-    is_trial := is_trial or portion.id is null or ran >= max_steps
-      or pg_catalog.clock_timestamp() >= until;
-  end loop;
-end;
-$procedure$;
 
 CREATE OR REPLACE PROCEDURE automation.tick_for(IN duration interval)
  LANGUAGE plpgsql
@@ -17414,363 +17744,33 @@ begin
 end;
 $procedure$;
 
-CREATE OR REPLACE FUNCTION automation.detach(entity text)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  attached automation.entities;
-begin
-  select e.* into attached from automation.entities as e where e.name = detach.entity;
-  if not found then
-    raise exception 'entity: "%" is not attached', entity using errcode = 'undefined_object';
-  end if;
-  perform automation.stop_hearing(attached.name);
-  perform automation.remove_triggers(attached);
-  execute format('drop function if exists automation.capture_%s_insert()', attached.name);
-  execute format('drop function if exists automation.capture_%s_update()', attached.name);
-  execute format('drop function if exists automation.capture_%s_delete()', attached.name);
-  execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
-  execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
-  execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
-  execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
-  delete from automation.entities as e where e.name = attached.name;
-  execute automation.read_record_function();
-  execute automation.has_record_function();
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.generate_capture(attached automation.entities)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  execute automation.insert_function(attached);
-  execute automation.update_function(attached);
-  execute automation.delete_function(attached);
-  execute automation.truncate_function(attached);
-  execute automation.reader_function(attached);
-  execute automation.has_function(attached);
-  perform automation.install_triggers(attached);
-  if attached.name = 'contact' then
-    execute case when attached.tags is null then automation.no_tags_functions()
-      else automation.linked_tags_functions(attached) end;
-  end if;
-  execute automation.read_record_function();
-  execute automation.has_record_function();
-  perform automation.close_functions();
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.regenerate_captures()
- RETURNS text[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  attached automation.entities;
-  done text[] := array[]::text[];
-begin
-  perform automation.regenerate_readers();
-  for attached in select e.* from automation.entities as e order by e.name loop
-    if to_regclass(attached.relation) is null then
-      raise warning '% is attached as % and does not exist: attach it under its present name',
-        attached.relation, attached.name;
-    else
-      -- Another kind of trigger is not put in the place of the old one.
-      perform automation.remove_triggers(attached);
-      perform automation.generate_capture(attached);
-      done := done || attached.name;
-    end if;
-  end loop;
-  return done;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.regenerate_readers()
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenants automation.tenancy;
-  target automation.targets;
-begin
-  select t.* into tenants from automation.tenancy as t;
-  if tenants.relation is null then
-    execute automation.settled_function();
-    execute automation.untold_state_function();
-  elsif to_regclass(tenants.relation) is not null then
-    execute automation.tenants_function();
-    execute automation.tenant_state_function();
-    if tenants.sole is null then
-      perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
-    end if;
-  end if;
-  execute case when exists (
-      select from automation.membership as m where to_regclass(m.relation) is not null)
-    then automation.members_function() else automation.no_members_function() end;
-  for target in
-    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
-  loop
-    execute automation.target_function(target);
-    if target.name = 'timeline' then
-      perform automation.watch_timeline();
-    end if;
-  end loop;
-  perform automation.generate_steps();
-  perform automation.close_functions();
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.normalize_email(given text)
- RETURNS text
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
-    from (
-      -- In the normal form NFC, which is what normalize() makes.
-      select lower(normalize(btrim(regexp_replace(
-        regexp_replace(translate(automation.half_width(automation.visible_text(given)), U&'\3002\FF61', '..'),
-          '^<([^<>]*)>$', '\1'),
-        '^\s*mailto:([^?]*)(\?.*)?$', '\1', 'i')))) as address
-    ) as a
-    where a.address ~ (
-        '^[^\s@<>()\[\]\\,;:".]+(\.[^\s@<>()\[\]\\,;:".]+)*@'
-        '([^\u0001-,/:-@\[-`{-\u007F\s.-]([^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-])?\.)+'
-        '[^\u0001-@\[-`{-\u007F\s][^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-]$')
-      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.visible_text(given text)
- RETURNS text
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return btrim(case
-    when given !~ '[^ -~]' then given
-    else regexp_replace(
-      regexp_replace(given,
-        '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
-      '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
-      '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
-      '', 'g')
-  end);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.half_width(given text)
- RETURNS text
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
-    '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
-    'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
-    '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.enroll_records(workflow_id uuid, record_ids text[], filter jsonb, entity text, per_minute integer, data jsonb)
- RETURNS ridgeline.bulk_enrollments
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  workflow ridgeline.workflows := automation.find_workflow(workflow_id);
-  into_entity constant text := coalesce(entity, workflow.trigger_config ->> 'entity',
-    (select t.entity from automation.trigger_types as t where t.name = workflow.trigger_type), 'contact');
-  compiled record;
-  listed constant text[] := array(
-    select automation.as_key(r.id)
-    from unnest(record_ids) with ordinality as r (id, place)
-    where r.id is not null group by 1 order by min(r.place));
-  job ridgeline.bulk_enrollments;
-begin
-  perform automation.check_publisher(workflow.tenant_id, 'enrolling many');
-  perform automation.check_object(data, 'data');
-  perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
-  if not workflow.is_active then
-    raise exception 'workflow_id: workflow "%" is not active', workflow.name
-      using errcode = 'PT409',
-        hint = 'Set is_active to true, which publishes it.';
-  elsif record_ids is null and filter is null then
-    raise exception 'record_ids: which records?' using errcode = 'invalid_parameter_value',
-      hint = 'Pass record_ids, or a filter: conditions, [] for every record.';
-  elsif cardinality(listed) > 100000 then
-    raise exception 'record_ids: at most 100000 are taken' using errcode = 'PT413',
-      hint = 'Use a filter.';
-  elsif per_minute not between 1 and 100000 then
-    raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
-  end if;
-  select c.* into compiled from automation.compile_conditions(filter, 'filter') as c;
-  perform automation.raise_problems(
-    automation.check_entity(into_entity, 'entity') || compiled.problems, 'these records cannot be enrolled');
-  insert into ridgeline.bulk_enrollments (
-    tenant_id, workflow_id, kind, entity, conditions, record_ids, data, per_minute, total, created_by)
-  values (
-    workflow.tenant_id, workflow.id, 'manual', into_entity, compiled.compiled,
-    case when record_ids is not null then listed end, data, per_minute,
-    case when record_ids is not null then cardinality(listed) end, automation.current_user_id())
-  returning * into job;
-  -- A few are not kept waiting for the tick.
-  if job.total <= 100 then
-    perform automation.run_batch_through(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
-    select b.* into job from ridgeline.bulk_enrollments as b
-    where b.tenant_id = job.tenant_id and b.id = job.id;
-  end if;
-  return job;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.cancel_bulk_enrollment(id uuid)
- RETURNS ridgeline.bulk_enrollments
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  job ridgeline.bulk_enrollments;
-begin
-  select b.* into job
-  from automation.usable_tenants() as t (id)
-  join ridgeline.bulk_enrollments as b on b.tenant_id = t.id and b.id = cancel_bulk_enrollment.id
-  for no key update of b;
-  if not found then
-    perform automation.raise_not_found('enrollment_id', id);
-  end if;
-  perform automation.check_editor(job.tenant_id, 'stopping an enrolment');
-  if job.status = 'running' then
-    perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
-      'code', 'cancelled', 'message', 'cancelled by hand'));
-    select b.* into job from ridgeline.bulk_enrollments as b
-    where b.tenant_id = job.tenant_id and b.id = job.id;
-  end if;
-  return job;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.release_workflow(workflow_id uuid)
+CREATE OR REPLACE FUNCTION automation.prune()
  RETURNS integer
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
-  released integer;
+  runs integer := 0;
+  responses integer := 0;
+  changes integer := 0;
 begin
-  perform automation.check_publisher(workflow.tenant_id, 'releasing a workflow');
-  update ridgeline.workflow_holds as h
-  set released_at = automation.now(), released_by = automation.current_user_id()
-  where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
-  released := automation.release_held(workflow.tenant_id, '{workflow_held}', workflow.id);
-  return released;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.suppress_address(tenant_id uuid, channel text, address text)
- RETURNS void
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
-    raise exception 'tenant_id: only owners and admins suppress an address'
-      using errcode = 'insufficient_privilege';
-  elsif coalesce(channel, '') not in ('sms', 'email') then
-    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
-  elsif btrim(coalesce(address, '')) = '' then
-    raise exception 'address: a phone number or an email address is needed'
-      using errcode = 'invalid_parameter_value';
-  end if;
-  perform automation.record_consent(tenant_id, channel, address, 'revoked', 'all', 'verbal', '{}', null,
-    jsonb_strip_nulls(jsonb_build_object('user_id', automation.current_user_id())));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.read_members(tenants uuid[], users uuid[])
- RETURNS SETOF automation.member
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET jit TO 'off'
- SET plan_cache_mode TO 'force_generic_plan'
-AS $function$
-begin
-  if tenants is null and users is null then
-    return query 
-  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
-      'email', k.email, 'phone', k.phone))
-  from (
-    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
-      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenant_members as t
-    where (true)
-    offset 0
-  ) as k
-;
-  elsif tenants is null then
-    return query 
-  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
-      'email', k.email, 'phone', k.phone))
-  from (
-    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
-      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenant_members as t
-    where (t.user_id = any (users))
-    offset 0
-  ) as k
-;
-  elsif users is null then
-    return query 
-  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
-      'email', k.email, 'phone', k.phone))
-  from (
-    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
-      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenant_members as t
-    where (t.tenant_id = any (tenants))
-    offset 0
-  ) as k
-;
-  else
-    return query 
-  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
-      'email', k.email, 'phone', k.phone))
-  from (
-    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
-      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenant_members as t
-    where (t.tenant_id = any (tenants) and t.user_id = any (users))
-    offset 0
-  ) as k
-;
-  end if;
-exception when undefined_column or undefined_table or insufficient_privilege then
-  raise warning 'automation: the members cannot be read, so nobody is one: %', sqlerrm
-    using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
+  begin
+    runs := automation.prune_runs();
+  exception when others then
+    null;
+  end;
+  begin
+    responses := automation.prune_responses();
+  exception when others then
+    null;
+  end;
+  begin
+    changes := automation.prune_changes();
+  exception when others then
+    null;
+  end;
+  return runs + responses + changes;
 end;
 $function$;
 
@@ -17844,6 +17844,12 @@ alter table automation.regions alter column zones set not null;
 alter table ridgeline.changes alter column tenant_id drop default;
 alter table ridgeline.changes alter column tenant_id set not null;
 
+alter table ridgeline.changes alter column id set default automation.new_id();
+alter table ridgeline.changes alter column id set not null;
+
+alter table ridgeline.changes alter column changed_at set default automation.now();
+alter table ridgeline.changes alter column changed_at set not null;
+
 alter table ridgeline.changes alter column relation drop default;
 alter table ridgeline.changes alter column relation set not null;
 
@@ -17859,20 +17865,14 @@ alter table ridgeline.changes alter column operation set not null;
 alter table ridgeline.changes alter column user_id drop default;
 alter table ridgeline.changes alter column user_id drop not null;
 
+alter table ridgeline.changes alter column source set default '{}'::jsonb;
+alter table ridgeline.changes alter column source set not null;
+
 alter table ridgeline.changes alter column before drop default;
 alter table ridgeline.changes alter column before drop not null;
 
 alter table ridgeline.changes alter column after drop default;
 alter table ridgeline.changes alter column after drop not null;
-
-alter table ridgeline.changes alter column id set default automation.new_id();
-alter table ridgeline.changes alter column id set not null;
-
-alter table ridgeline.changes alter column changed_at set default automation.now();
-alter table ridgeline.changes alter column changed_at set not null;
-
-alter table ridgeline.changes alter column source set default '{}'::jsonb;
-alter table ridgeline.changes alter column source set not null;
 
 alter table ridgeline.stage_changes alter column tenant_id drop default;
 alter table ridgeline.stage_changes alter column tenant_id set not null;
@@ -17925,11 +17925,11 @@ alter table ridgeline.sending_pauses alter column tenant_id set not null;
 alter table ridgeline.sending_pauses alter column reason drop default;
 alter table ridgeline.sending_pauses alter column reason set not null;
 
-alter table ridgeline.sending_pauses alter column paused_by drop default;
-alter table ridgeline.sending_pauses alter column paused_by drop not null;
-
 alter table ridgeline.sending_pauses alter column paused_at set default automation.now();
 alter table ridgeline.sending_pauses alter column paused_at set not null;
+
+alter table ridgeline.sending_pauses alter column paused_by drop default;
+alter table ridgeline.sending_pauses alter column paused_by drop not null;
 
 alter table automation.open_hours alter column name drop default;
 alter table automation.open_hours alter column name set not null;
@@ -17958,6 +17958,9 @@ alter table automation.open_hours alter column source set not null;
 alter table ridgeline.consents alter column tenant_id drop default;
 alter table ridgeline.consents alter column tenant_id set not null;
 
+alter table ridgeline.consents alter column id set default automation.new_id();
+alter table ridgeline.consents alter column id set not null;
+
 alter table ridgeline.consents alter column channel drop default;
 alter table ridgeline.consents alter column channel set not null;
 
@@ -17967,23 +17970,20 @@ alter table ridgeline.consents alter column address set not null;
 alter table ridgeline.consents alter column contact_id drop default;
 alter table ridgeline.consents alter column contact_id drop not null;
 
+alter table ridgeline.consents alter column purpose set default 'all'::text;
+alter table ridgeline.consents alter column purpose set not null;
+
 alter table ridgeline.consents alter column status drop default;
 alter table ridgeline.consents alter column status set not null;
 
 alter table ridgeline.consents alter column method drop default;
 alter table ridgeline.consents alter column method set not null;
 
-alter table ridgeline.consents alter column recorded_by drop default;
-alter table ridgeline.consents alter column recorded_by drop not null;
-
-alter table ridgeline.consents alter column id set default automation.new_id();
-alter table ridgeline.consents alter column id set not null;
-
-alter table ridgeline.consents alter column purpose set default 'all'::text;
-alter table ridgeline.consents alter column purpose set not null;
-
 alter table ridgeline.consents alter column evidence set default '{}'::jsonb;
 alter table ridgeline.consents alter column evidence set not null;
+
+alter table ridgeline.consents alter column recorded_by drop default;
+alter table ridgeline.consents alter column recorded_by drop not null;
 
 alter table ridgeline.consents alter column created_at set default automation.now();
 alter table ridgeline.consents alter column created_at set not null;
@@ -18057,6 +18057,9 @@ alter table automation.retention_places alter column portion set not null;
 alter table automation.statistic_changes alter column tenant_id drop default;
 alter table automation.statistic_changes alter column tenant_id set not null;
 
+alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
+alter table automation.statistic_changes alter column id set not null;
+
 alter table automation.statistic_changes alter column workflow_id drop default;
 alter table automation.statistic_changes alter column workflow_id set not null;
 
@@ -18074,9 +18077,6 @@ alter table automation.statistic_changes alter column at set not null;
 
 alter table automation.statistic_changes alter column outcome drop default;
 alter table automation.statistic_changes alter column outcome set not null;
-
-alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
-alter table automation.statistic_changes alter column id set not null;
 
 alter table automation.statistic_changes alter column amount set default 1;
 alter table automation.statistic_changes alter column amount set not null;
@@ -18147,23 +18147,23 @@ alter table automation.troubles alter column since set not null;
 alter table ridgeline.erasures alter column tenant_id drop default;
 alter table ridgeline.erasures alter column tenant_id set not null;
 
-alter table ridgeline.erasures alter column digest drop default;
-alter table ridgeline.erasures alter column digest set not null;
-
-alter table ridgeline.erasures alter column requested_by drop default;
-alter table ridgeline.erasures alter column requested_by drop not null;
-
-alter table ridgeline.erasures alter column finished_at drop default;
-alter table ridgeline.erasures alter column finished_at drop not null;
-
 alter table ridgeline.erasures alter column id set default automation.new_id();
 alter table ridgeline.erasures alter column id set not null;
+
+alter table ridgeline.erasures alter column digest drop default;
+alter table ridgeline.erasures alter column digest set not null;
 
 alter table ridgeline.erasures alter column status set default 'running'::text;
 alter table ridgeline.erasures alter column status set not null;
 
+alter table ridgeline.erasures alter column requested_by drop default;
+alter table ridgeline.erasures alter column requested_by drop not null;
+
 alter table ridgeline.erasures alter column requested_at set default automation.now();
 alter table ridgeline.erasures alter column requested_at set not null;
+
+alter table ridgeline.erasures alter column finished_at drop default;
+alter table ridgeline.erasures alter column finished_at drop not null;
 
 alter table ridgeline.erasures alter column erased set default '{}'::jsonb;
 alter table ridgeline.erasures alter column erased set not null;
@@ -18213,6 +18213,9 @@ alter table automation.legacy_imports alter column source set not null;
 alter table automation.legacy_imports alter column legacy_id drop default;
 alter table automation.legacy_imports alter column legacy_id set not null;
 
+alter table automation.legacy_imports alter column part set default 0;
+alter table automation.legacy_imports alter column part set not null;
+
 alter table automation.legacy_imports alter column workflow_id drop default;
 alter table automation.legacy_imports alter column workflow_id set not null;
 
@@ -18227,9 +18230,6 @@ alter table automation.legacy_imports alter column history_version drop not null
 
 alter table automation.legacy_imports alter column was_active drop default;
 alter table automation.legacy_imports alter column was_active set not null;
-
-alter table automation.legacy_imports alter column part set default 0;
-alter table automation.legacy_imports alter column part set not null;
 
 alter table automation.legacy_imports alter column step_keys set default '{}'::jsonb;
 alter table automation.legacy_imports alter column step_keys set not null;
@@ -18270,6 +18270,9 @@ alter table automation.legacy_links alter column linked_at set not null;
 alter table automation.legacy_pairs alter column tenant_id drop default;
 alter table automation.legacy_pairs alter column tenant_id set not null;
 
+alter table automation.legacy_pairs alter column id set default automation.new_id();
+alter table automation.legacy_pairs alter column id set not null;
+
 alter table automation.legacy_pairs alter column source drop default;
 alter table automation.legacy_pairs alter column source set not null;
 
@@ -18294,14 +18297,14 @@ alter table automation.legacy_pairs alter column began_at set not null;
 alter table automation.legacy_pairs alter column verdict drop default;
 alter table automation.legacy_pairs alter column verdict set not null;
 
-alter table automation.legacy_pairs alter column id set default automation.new_id();
-alter table automation.legacy_pairs alter column id set not null;
-
 alter table automation.legacy_pairs alter column compared_at set default automation.now();
 alter table automation.legacy_pairs alter column compared_at set not null;
 
 alter table ridgeline.legacy_discrepancies alter column tenant_id drop default;
 alter table ridgeline.legacy_discrepancies alter column tenant_id set not null;
+
+alter table ridgeline.legacy_discrepancies alter column id set default automation.new_id();
+alter table ridgeline.legacy_discrepancies alter column id set not null;
 
 alter table ridgeline.legacy_discrepancies alter column pair_id drop default;
 alter table ridgeline.legacy_discrepancies alter column pair_id set not null;
@@ -18339,11 +18342,11 @@ alter table ridgeline.legacy_discrepancies alter column shadow drop not null;
 alter table ridgeline.legacy_discrepancies alter column at drop default;
 alter table ridgeline.legacy_discrepancies alter column at set not null;
 
-alter table ridgeline.legacy_discrepancies alter column id set default automation.new_id();
-alter table ridgeline.legacy_discrepancies alter column id set not null;
-
 alter table automation.engine_switches alter column tenant_id drop default;
 alter table automation.engine_switches alter column tenant_id set not null;
+
+alter table automation.engine_switches alter column id set default automation.new_id();
+alter table automation.engine_switches alter column id set not null;
 
 alter table automation.engine_switches alter column engine drop default;
 alter table automation.engine_switches alter column engine set not null;
@@ -18351,17 +18354,14 @@ alter table automation.engine_switches alter column engine set not null;
 alter table automation.engine_switches alter column was drop default;
 alter table automation.engine_switches alter column was set not null;
 
-alter table automation.engine_switches alter column by_user drop default;
-alter table automation.engine_switches alter column by_user drop not null;
-
-alter table automation.engine_switches alter column id set default automation.new_id();
-alter table automation.engine_switches alter column id set not null;
-
 alter table automation.engine_switches alter column at set default automation.now();
 alter table automation.engine_switches alter column at set not null;
 
 alter table automation.engine_switches alter column written_at set default clock_timestamp();
 alter table automation.engine_switches alter column written_at set not null;
+
+alter table automation.engine_switches alter column by_user drop default;
+alter table automation.engine_switches alter column by_user drop not null;
 
 alter table automation.engine_switches alter column report set default '{}'::jsonb;
 alter table automation.engine_switches alter column report set not null;
@@ -18392,8 +18392,6 @@ alter table automation.unsubscribe_secret add constraint unsubscribe_secret_pkey
 
 alter table automation.unsubscribe_tokens add constraint unsubscribe_tokens_pkey PRIMARY KEY (tenant_id, digest);
 
-alter table automation.legacy_links add constraint legacy_links_pkey PRIMARY KEY (tenant_id, source, legacy_id);
-
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
 
 alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
@@ -18407,6 +18405,8 @@ alter table ridgeline.erasures add constraint erasures_pkey PRIMARY KEY (tenant_
 alter table automation.erasures_under_way add constraint erasures_under_way_pkey PRIMARY KEY (tenant_id, erasure_id);
 
 alter table automation.legacy_imports add constraint legacy_imports_pkey PRIMARY KEY (tenant_id, source, legacy_id, part);
+
+alter table automation.legacy_links add constraint legacy_links_pkey PRIMARY KEY (tenant_id, source, legacy_id);
 
 alter table automation.legacy_pairs add constraint legacy_pairs_pkey PRIMARY KEY (tenant_id, id);
 
@@ -18452,8 +18452,6 @@ alter table ridgeline.consents add constraint consents_evidence_at_most_64_kb CH
 
 alter table automation.unsubscribe_secret add constraint unsubscribe_secret_has_one_row CHECK (singleton);
 
-alter table automation.legacy_links add constraint legacy_links_kind_known CHECK ((kind = ANY (ARRAY['history'::text, 'in_flight'::text])));
-
 alter table automation.retention_places add constraint retention_places_kind_known CHECK ((kind = ANY (ARRAY['tenants'::text, 'runs'::text, 'inputs'::text])));
 
 alter table automation.retention_places add constraint retention_places_portion_in_range CHECK (((portion >= 1) AND (portion <= 1000)));
@@ -18464,6 +18462,8 @@ alter table ridgeline.erasures add constraint erasures_finished_matches_status C
 
 alter table automation.legacy_imports add constraint legacy_imports_source_known CHECK ((source = ANY (ARRAY['server'::text, 'client'::text, 'campaigns'::text, 'automations'::text])));
 
+alter table automation.legacy_links add constraint legacy_links_kind_known CHECK ((kind = ANY (ARRAY['history'::text, 'in_flight'::text])));
+
 alter table automation.legacy_pairs add constraint legacy_pairs_verdict_known CHECK ((verdict = ANY (ARRAY['identical'::text, 'differs'::text, 'missing'::text, 'extra'::text, 'open'::text])));
 
 alter table automation.legacy_pairs add constraint legacy_pairs_has_a_side CHECK (((legacy_id IS NOT NULL) OR (execution_id IS NOT NULL)));
@@ -18472,9 +18472,9 @@ alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_k
 
 alter table ridgeline.workflow_versions add constraint workflow_versions_via_known CHECK ((published_via = ANY (ARRAY['publish'::text, 'activation'::text, 'steps'::text, 'import'::text])));
 
-alter table automation.legacy_imports add constraint legacy_imports_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
-
 alter table automation.erasures_under_way add constraint erasures_under_way_erasure_fk FOREIGN KEY (tenant_id, erasure_id) REFERENCES ridgeline.erasures(tenant_id, id) ON DELETE CASCADE;
+
+alter table automation.legacy_imports add constraint legacy_imports_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
 
 alter table automation.legacy_pairs add constraint legacy_pairs_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
 
@@ -18790,49 +18790,49 @@ UNION ALL
    FROM (automation.deaf_workflows() d(tenant_id, workflow_id, code, message, since)
      JOIN ridgeline.workflows w ON (((w.tenant_id = d.tenant_id) AND (w.id = d.workflow_id))));
 
-CREATE TRIGGER settings_changes AFTER DELETE OR UPDATE ON automation.settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('name');
-
 CREATE TRIGGER active_triggers_forget_unheard AFTER INSERT OR UPDATE ON automation.active_triggers FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
-
-CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((old.mode = 'shadow'::ridgeline.execution_mode)) EXECUTE FUNCTION automation.forget_pair();
-
-CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_run();
-
-CREATE TRIGGER workflow_executions_count_ended AFTER INSERT ON ridgeline.workflow_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_run();
-
-CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
-
-CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_step();
-
-CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_step();
-
-CREATE TRIGGER workflow_steps_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflow_steps FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
-
-CREATE TRIGGER messages_note_reply AFTER INSERT ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (new.from_number IS NOT NULL))) EXECUTE FUNCTION automation.note_reply();
-
-CREATE TRIGGER emails_note_reply AFTER INSERT ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (NOT new.is_automatic))) EXECUTE FUNCTION automation.note_reply();
-
-CREATE TRIGGER emails_note_engagement AFTER UPDATE OF opened_at, clicked_at ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND ((old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at)))) EXECUTE FUNCTION automation.note_engagement();
-
-CREATE TRIGGER workflows_follow_mode AFTER UPDATE OF mode ON ridgeline.workflows FOR EACH ROW WHEN ((old.mode <> new.mode)) EXECUTE FUNCTION automation.follow_mode();
 
 CREATE TRIGGER workflows_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
 
-CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
-
-CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.check_retention();
-
-CREATE TRIGGER tenant_settings_begin_with_engine AFTER INSERT ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.unified_engine <> 'on'::text)) EXECUTE FUNCTION automation.follow_engine();
-
-CREATE TRIGGER tenant_settings_follow_engine AFTER UPDATE OF unified_engine ON ridgeline.tenant_settings FOR EACH ROW WHEN ((old.unified_engine <> new.unified_engine)) EXECUTE FUNCTION automation.follow_engine();
-
-CREATE TRIGGER tenant_settings_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('tenant_id');
+CREATE TRIGGER workflow_steps_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflow_steps FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
 
 CREATE TRIGGER senders_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.senders FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
 
 CREATE TRIGGER forms_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.forms FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
 
+CREATE TRIGGER tenant_settings_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('tenant_id');
+
+CREATE TRIGGER settings_changes AFTER DELETE OR UPDATE ON automation.settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('name');
+
 CREATE TRIGGER timer_listeners_forget_unheard AFTER INSERT OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
+
+CREATE TRIGGER workflows_follow_mode AFTER UPDATE OF mode ON ridgeline.workflows FOR EACH ROW WHEN ((old.mode <> new.mode)) EXECUTE FUNCTION automation.follow_mode();
+
+CREATE TRIGGER tenant_settings_follow_engine AFTER UPDATE OF unified_engine ON ridgeline.tenant_settings FOR EACH ROW WHEN ((old.unified_engine <> new.unified_engine)) EXECUTE FUNCTION automation.follow_engine();
+
+CREATE TRIGGER tenant_settings_begin_with_engine AFTER INSERT ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.unified_engine <> 'on'::text)) EXECUTE FUNCTION automation.follow_engine();
+
+CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.check_retention();
+
+CREATE TRIGGER workflow_executions_count_ended AFTER INSERT ON ridgeline.workflow_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_run();
+
+CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_run();
+
+CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_step();
+
+CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_step();
+
+CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
+
+CREATE TRIGGER emails_note_engagement AFTER UPDATE OF opened_at, clicked_at ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND ((old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at)))) EXECUTE FUNCTION automation.note_engagement();
+
+CREATE TRIGGER messages_note_reply AFTER INSERT ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (new.from_number IS NOT NULL))) EXECUTE FUNCTION automation.note_reply();
+
+CREATE TRIGGER emails_note_reply AFTER INSERT ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (NOT new.is_automatic))) EXECUTE FUNCTION automation.note_reply();
+
+CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((old.mode = 'shadow'::ridgeline.execution_mode)) EXECUTE FUNCTION automation.forget_pair();
+
+CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
 
 create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
@@ -18906,30 +18906,19 @@ create policy email_addresses_members_read on ridgeline.email_addresses as permi
 
 create policy bulk_enrollments_members_read on ridgeline.bulk_enrollments as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
-alter table automation.statistics enable row level security;
+alter table automation.area_codes enable row level security;
 
-alter table automation.statistic_changes enable row level security;
-alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+alter table automation.regions enable row level security;
 
-alter table ridgeline.erasures enable row level security;
-
-alter table automation.erasures_under_way enable row level security;
-
-alter table automation.erased_addresses enable row level security;
-
-alter table automation.troubles enable row level security;
+alter table ridgeline.changes enable row level security;
 
 alter table ridgeline.stage_changes enable row level security;
 
 alter table automation.heartbeats enable row level security;
 
-alter table ridgeline.changes enable row level security;
+alter table automation.erased_addresses enable row level security;
 
 alter table ridgeline.sending_pauses enable row level security;
-
-alter table automation.area_codes enable row level security;
-
-alter table automation.regions enable row level security;
 
 alter table automation.open_hours enable row level security;
 
@@ -18939,11 +18928,22 @@ alter table automation.revoked_people enable row level security;
 
 alter table automation.doubtful_stops enable row level security;
 
-alter table automation.unsubscribe_tokens enable row level security;
-
 alter table automation.unsubscribe_secret enable row level security;
 
+alter table automation.unsubscribe_tokens enable row level security;
+
 alter table automation.retention_places enable row level security;
+
+alter table automation.statistic_changes enable row level security;
+alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+
+alter table automation.statistics enable row level security;
+
+alter table automation.troubles enable row level security;
+
+alter table ridgeline.erasures enable row level security;
+
+alter table automation.erasures_under_way enable row level security;
 
 alter table automation.legacy_imports enable row level security;
 
@@ -18951,265 +18951,243 @@ alter table automation.legacy_links enable row level security;
 
 alter table automation.legacy_pairs enable row level security;
 
-alter table automation.engine_switches enable row level security;
-
 alter table ridgeline.legacy_discrepancies enable row level security;
 
-comment on table automation.statistics is 'What ended by day, in the tenant''s zone as it was when it was counted; without what is still in automation.statistic_changes.';
-
-comment on table automation.statistic_changes is 'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is written beside every step.';
-
-comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. Outlives the runs.';
-
-comment on table ridgeline.erasures is 'That somebody was erased: who asked for it, when, and how many rows that took. Not who it was.';
-
-comment on table automation.erasures_under_way is 'Whom to look for, and where that stands; goes when the erasure is complete. Nobody but the owner reads it.';
-
-comment on table automation.erased_addresses is 'Suppressions of people who were erased, by automation.erased_digest(). Asked for with every suppression.';
-
-comment on table automation.troubles is 'Workflows whose runs failed, till the office is told.';
-
-comment on table ridgeline.stage_changes is 'The last change of stage (without one, of status) of each record that was moved since its table was attached.';
-
-comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
-
-comment on table ridgeline.changes is 'What was changed of workflows, steps, senders, forms and settings, by whom and from where. Settings of the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
-
-comment on table ridgeline.sending_pauses is 'Tenants that send nothing until ridgeline.resume_sending(): texts, emails and webhooks wait, and what is done in the database goes on.';
-
-comment on table automation.area_codes is 'Where a number is, by its longest prefix here, without the +: its zones, and in the United States and Canada its state or province. libphonenumber''s data. Numbers are ported and people move: it says where a number was given out.';
-
-comment on table automation.regions is 'States and provinces as ISO 3166-2 has them (US-TX), with the zones of their numbers.';
-
-comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
-
-comment on table ridgeline.consents is 'Who agreed to be written to, who took it back, how, when and on what evidence (the wording that was shown, the message, the note of whoever was told). Rows are added and never changed; the last of an address counts.';
-
-comment on table automation.revoked_people is 'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
-
-comment on table automation.doubtful_stops is 'Numbers that may have said stop, until somebody says whether they did.';
-
-comment on table automation.unsubscribe_tokens is 'Which addresses an unsubscribe link is of, by the SHA-256 of its token. Kept for two years.';
-
-comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
-
-comment on table automation.retention_places is 'How far the history of a tenant has been pruned, of each kind, and when it is looked at again.';
-
-comment on table automation.legacy_imports is 'Which workflow came from which old definition. part: which of several that were made of one (a campaign with several triggers). digest: of what was imported last; revision: of the workflow after it. was_active: it ran there. step_keys: {old step: our step_key}, the first where several were made of one.';
-
-comment on table automation.legacy_links is 'Which execution came from which old run, once. It outlives the execution: what retention took away is not brought again. handed: of a run in flight, what its old rows said before it was taken over.';
-
-comment on table automation.legacy_pairs is 'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them has not ended, and will be looked at again.';
-
-comment on table automation.engine_switches is 'When which engine began to work for a tenant, who said so, and what came of it.';
-
-comment on table ridgeline.legacy_discrepancies is 'What the shadow of a workflow would have done otherwise than the old engine did. missing: the old engine did it, the shadow would not have; extra: the other way round (step_key null: a whole run); text, recipient, time: the same step with another; order: the same steps in another order.';
-
-comment on view ridgeline.legacy_discrepancies_by_kind is 'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
-
-comment on column ridgeline.tenant_settings.unified_engine is 'What this engine does for the tenant while another one is at work: off, nothing begins; shadow, all runs are shadows; on, each workflow as its mode says. ridgeline.set_engine() changes it. See docs/legacy.md.';
-
-comment on column automation.step_types.ends_run is 'No step comes after this one.';
-
-comment on column ridgeline.workflow_versions.source is 'The definition that was published, as ridgeline.save_workflow takes it: what restores or compares a version.';
-
-comment on column ridgeline.workflow_versions.author is 'The signed-in user who published it; null: the service role, or SQL.';
-
-comment on column ridgeline.workflow_versions.note is 'What whoever published it said about it.';
-
-comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+alter table automation.engine_switches enable row level security;
 
 comment on column automation.active_triggers.mode is 'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
-comment on column ridgeline.workflow_executions.mode is 'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
-
-comment on column ridgeline.workflow_executions.changed_at is 'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
-
-comment on column ridgeline.workflow_step_executions.delivered_at is 'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; replied_at: the first answer to it within thirty days, a stop apart.';
-
-comment on column ridgeline.workflow_step_executions.changed_at is 'When it was last written; see workflow_executions.';
-
-comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
-
-comment on column ridgeline.changes.operation is 'insert, update, delete, or save: a whole definition at once.';
-
-comment on column ridgeline.changes.user_id is 'The signed-in user; null: the service role, or SQL.';
-
-comment on column ridgeline.changes.before is 'Of an update the columns that changed, as they were; of a delete all.';
-
-comment on column ridgeline.changes.source is '{role, application, address}: which role wrote, what its program calls itself, and from where.';
-
-comment on column ridgeline.stage_changes.user_id is 'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
-
-comment on column ridgeline.stage_changes.root_id is 'The run that moved it, or the one with which the chain of runs began that did; null: no automation.';
-
-comment on column ridgeline.suppressions.purpose is 'marketing: only that is not sent to it; receipts and reminders are.';
+comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
 
 comment on column automation.open_hours.days is '1 is Monday, 7 Sunday.';
 
-comment on column ridgeline.consents.status is 'pending: asked for and not confirmed yet (double opt-in), which is no consent.';
-
-comment on column ridgeline.consents.recorded_by is 'The member who recorded it; null: it came in by itself.';
-
 comment on column automation.retention_places.portion is 'How many rows are looked at next: fewer after a portion that was cut off, more after each that was not.';
 
-comment on column automation.statistic_changes.step_key is 'Empty: it is about the run.';
+comment on column automation.statistic_changes.amount is '-1: it is taken back (a run that is retried).';
 
 comment on column automation.statistic_changes.entered_at is 'When what ended had begun; null: this is about something that became of it later.';
 
-comment on column automation.statistic_changes.amount is '-1: it is taken back (a run that is retried).';
+comment on column automation.statistic_changes.step_key is 'Empty: it is about the run.';
+
+comment on column automation.step_types.ends_run is 'No step comes after this one.';
+
+comment on column ridgeline.changes.before is 'Of an update the columns that changed, as they were; of a delete all.';
+
+comment on column ridgeline.changes.operation is 'insert, update, delete, or save: a whole definition at once.';
+
+comment on column ridgeline.changes.source is '{role, application, address}: which role wrote, what its program calls itself, and from where.';
+
+comment on column ridgeline.changes.user_id is 'The signed-in user; null: the service role, or SQL.';
+
+comment on column ridgeline.consents.recorded_by is 'The member who recorded it; null: it came in by itself.';
+
+comment on column ridgeline.consents.status is 'pending: asked for and not confirmed yet (double opt-in), which is no consent.';
 
 comment on column ridgeline.erasures.digest is 'Keyed HMAC of what was asked for; ridgeline.erasures_of() finds it for whoever asks about the same person.';
 
 comment on column ridgeline.erasures.erased is '{table: rows deleted or blanked}.';
 
-comment on column ridgeline.workflows.mode is 'live, or shadow: its runs wait, branch and render as if live, and have no effect. Switching it to live cancels the shadow runs that are open; runs keep the mode that they began in. See docs/shadow.md.';
-
 comment on column ridgeline.forms.consent is '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending until the number answers START or YES.';
 
-comment on function automation.folded(jsonb) is 'A record with its texts in lower case; null where it has keys that are not, or a Σ.';
+comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
-comment on function ridgeline.validate_definition(jsonb,uuid) is 'ridgeline.validate_workflow() of a definition that is not saved: {valid, problems}. It leaves nothing behind.';
+comment on column ridgeline.stage_changes.root_id is 'The run that moved it, or the one with which the chain of runs began that did; null: no automation.';
 
-comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}.';
+comment on column ridgeline.stage_changes.user_id is 'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
 
-comment on function ridgeline.get_definition(uuid,integer,uuid) is 'The definition as ridgeline.save_workflow() takes it: as it is now {revision, definition}, or as a version was published {version, definition, author, note, published_at}; definition is null for versions of before 1.0.0.';
+comment on column ridgeline.suppressions.purpose is 'marketing: only that is not sent to it; receipts and reminders are.';
 
-comment on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) is 'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, test or imported; max_rows: 1 to 500, 50 when left out; page on with before = the id of the last row.';
+comment on column ridgeline.tenant_settings.unified_engine is 'What this engine does for the tenant while another one is at work: off, nothing begins; shadow, all runs are shadows; on, each workflow as its mode says. ridgeline.set_engine() changes it. See docs/legacy.md.';
 
-comment on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) is 'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the records that are there already and meet filter (conditions; all when left out), at most per_minute of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come. note: what the version says about itself.';
+comment on column ridgeline.workflow_executions.changed_at is 'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
 
-comment on function ridgeline.retry_executions(jsonb,integer,uuid) is 'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call. filter: {workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, refused: [{execution_id, message}]}; call it again until retried is 0.';
+comment on column ridgeline.workflow_executions.mode is 'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
 
-comment on function ridgeline.save_workflow(jsonb,text,uuid) is 'Writes a whole definition as a draft, all of it or nothing: {id?, name, description, trigger_type, trigger_config, conditions, settings, metadata, steps: [{step_key, name, step_type, step_config, delay_minutes, enabled, conditions, continue_on_error, retry, branches: {name: [steps]}}]}. What is left out is as in a new row. base_revision: the revision that was edited; none for a new one. Answers {saved: true, workflow_id, revision}, or, where somebody else has written it meanwhile, {saved: false, conflict: {revision, definition, changed_at}} and writes nothing.';
+comment on column ridgeline.workflow_step_executions.changed_at is 'When it was last written; see workflow_executions.';
 
-comment on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) is 'ridgeline.test_workflow() of a definition that is not saved. It leaves nothing behind.';
+comment on column ridgeline.workflow_step_executions.delivered_at is 'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; replied_at: the first answer to it within thirty days, a stop apart.';
 
-comment on function automation.javascript_number(jsonb) is 'Number(value) of JavaScript: null, false, "" and [] are 0, true is 1, [5] is 5. Null where that is no number.';
+comment on column ridgeline.workflow_versions.author is 'The signed-in user who published it; null: the service role, or SQL.';
 
-comment on function automation.javascript_equal(jsonb,jsonb) is 'a === b of JavaScript: of one type and the same; two lists or objects never are. SQL''s null is undefined.';
+comment on column ridgeline.workflow_versions.note is 'What whoever published it said about it.';
 
-comment on function automation.generate_steps() is 'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
+comment on column ridgeline.workflow_versions.source is 'The definition that was published, as ridgeline.save_workflow takes it: what restores or compares a version.';
 
-comment on function automation.javascript_text(jsonb) is 'String(value) of JavaScript; SQL''s null is undefined.';
+comment on column ridgeline.workflows.mode is 'live, or shadow: its runs wait, branch and render as if live, and have no effect. Switching it to live cancels the shadow runs that are open; runs keep the mode that they began in. See docs/shadow.md.';
 
-comment on function automation.target_function(automation.targets) is 'automation.write_<target>() writes one row, automation.write_<target>s() several, each with its zone and its cause as keys; it returns their ids in the order given, and fewer where a trigger of the table left one out.';
+comment on function automation.activate_imports(uuid) is 'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. Runs in flight are another matter: automation.take_over_runs().';
 
-comment on function automation.misfit_of(regclass,text,jsonb) is 'Why a column cannot hold a value, by its type: in the words of the database; null: it can.';
+comment on function automation.admit(uuid,uuid,text,integer,uuid,integer,ridgeline.execution_mode) is 'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this workflow before.';
 
-comment on function automation.judge_row(regclass,jsonb,text[]) is 'Why a table would refuse a row with these columns written: "column: reason"; null: nothing that its catalog tells.';
+comment on function automation.advance(automation.work[]) is 'Moves runs on after a step of theirs, as transition_after() says; those that have ended meanwhile stay so.';
 
-comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
+comment on function automation.ask_hours(automation.ticket[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
+
+comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
+
+comment on function automation.consent_in_record(jsonb,text) is 'What the record of a contact says of a channel (sms, email): revoked (nothing may be sent), no (no marketing), yes; null: nothing.';
+
+comment on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) is 'The id of the contact that a run is about, now; null when its record belongs to none.';
+
+comment on function automation.create_tasks(automation.work[],text[]) is 'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
+
+comment on function automation.due_lanes() is 'Lanes with work that is due and nobody''s.';
 
 comment on function automation.editors_publish(uuid) is 'Do editors publish in this tenant? Its own setting {"editors_publish": true}, else that of the installation.';
 
-comment on function automation.admit(uuid,uuid,text,integer,uuid,integer,ridgeline.execution_mode) is 'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this workflow before.';
+comment on function automation.end_restore() is 'After the rows of a dump: brings the registries of this release back, generates the captures of what was attached, and says what there is: {workflows, executions, scheduled_steps, attached, missing}. Runs go on with the next tick; call automation.install_schedule() where pg_cron ticks.';
+
+comment on function automation.end_shadows(uuid,uuid[],jsonb) is 'Cancels the shadow runs of workflows and forgets who entered them; says how many were open.';
+
+comment on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) is 'Starts an execution, or records the failed one that explains why it could not start; null when a loop was refused and that is on record already, or the engine is off for the tenant.';
+
+comment on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) is 'Starts an execution of a version for one occurrence, if its conditions are met.';
 
 comment on function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean) is 'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. Returns the last execution. is_log: what strangers write counts against the fuse.';
 
 comment on function automation.enter(automation.entry[]) is 'Writes down executions and their first steps, failed ones that explain why they could not start among them.';
 
-comment on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) is 'Starts an execution, or records the failed one that explains why it could not start; null when a loop was refused and that is on record already, or the engine is off for the tenant.';
-
-comment on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) is 'The id of the contact that a run is about, now; null when its record belongs to none.';
-
-comment on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) is 'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up ones without.';
-
-comment on function automation.transition_after(automation.work) is 'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the result chose is scheduled, or the run completes, as it does at a stop.';
-
-comment on function automation.advance(automation.work[]) is 'Moves runs on after a step of theirs, as transition_after() says; those that have ended meanwhile stay so.';
-
-comment on function automation.end_shadows(uuid,uuid[],jsonb) is 'Cancels the shadow runs of workflows and forgets who entered them; says how many were open.';
-
-comment on function automation.create_tasks(automation.work[],text[]) is 'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
-
-comment on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) is 'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it.';
-
-comment on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) is 'What a step would write into a record of the run. Raises, naming the field, what its table would refuse.';
-
-comment on function automation.suppress(uuid,text,text,text,jsonb,text) is 'Stops a channel for an address, for marketing or for all; a second call changes nothing. Raises when it is no address.';
-
-comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
-
-comment on function automation.is_held(ridgeline.workflow_executions,boolean) is 'Does a run have to wait because its workflow, or with is_send all its tenant sends, is held or paused? Asked before each of its steps; the first run too many blows the fuse.';
-
-comment on function automation.hold_sends(automation.send_verdict[]) is 'Puts off what the gate holds: until its time or without a date, with the reason, and without an attempt.';
-
-comment on function automation.release_held(uuid,text[],uuid) is 'Lets go on what waited without a date for one of these reasons, a second apart; what is in the database at once. Every question is asked of it again.';
-
-comment on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) is 'When all of these rules are open in all of these zones, from a moment on: opens_at, until closes_at.';
-
-comment on function automation.ask_hours(automation.ticket[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
-
-comment on function automation.person_at(uuid,text) is 'Which contacts are the person at an address. is_shared: several people are, or an office.';
-
-comment on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) is 'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
-
-comment on function automation.consent_in_record(jsonb,text) is 'What the record of a contact says of a channel (sms, email): revoked (nothing may be sent), no (no marketing), yes; null: nothing.';
-
-comment on function automation.mapped_consent(uuid,text,text) is 'What the contacts of the CRM that have this address say of a channel: revoked, no, yes; null: nothing.';
-
-comment on function automation.gate(automation.send_question[],timestamp with time zone,boolean) is 'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused or counted is not asked then, and nothing is written.';
-
-comment on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'What a step of a shadow would have done: {action, ...}. Raises what the step itself would raise. Writes nothing.';
-
-comment on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
-
-comment on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) is 'Starts an execution of a version for one occurrence, if its conditions are met.';
-
-comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is 'Tries steps again in a second: somebody holds what they need.';
-
-comment on function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone,jsonb,automation.known_records) is 'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing. options: render_options() of the tenant, where they are read already; known: what was read of the run already.';
-
-comment on function automation.record_ends(automation.work[],integer) is 'Writes the ledger rows of steps that ended. duration_ms: real milliseconds that each of them took.';
-
-comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
-
-comment on function automation.due_lanes() is 'Lanes with work that is due and nobody''s.';
-
-comment on function automation.workflow_source(ridgeline.workflows) is 'The whole definition as it is now: {id, name, description, trigger_type, trigger_config, conditions, settings, metadata, steps: [{step_key, step_type, step_config, ..., branches: {name: [steps]}}]}.';
-
-comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workflow into its next version and makes that version the one that new executions start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in the warnings of the version, and raised as warnings.';
+comment on function automation.erase_tenants(integer) is 'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says how many. The tick calls it. Never raises.';
 
 comment on function automation.events_of(text,jsonb,jsonb,text[]) is 'What a write is called: the events of an insert (old is null) or an update of a record.';
 
-comment on function automation.is_doubtful_stop(text) is 'May a message ask to be sent nothing more, though it is not beyond doubt?';
-
-comment on function automation.retention_of(uuid,text) is 'How long runs or inputs of a tenant are kept. Settings of the tenant: {"retention": {"runs": "13 months", "inputs": "90 days"}}; forever: for good; else automation.settings keep_runs and keep_inputs.';
-
-comment on function automation.reply_text(uuid,text) is 'What is said back to STOP (stop) and HELP (help): settings of the tenant {"replies": {"help": "..."}}, or else words without marketing.';
-
-comment on function ridgeline.answer_doubt(text,boolean,uuid) is 'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. Returns how many texts had waited.';
-
-comment on function automation.reply_to_sms(jsonb) is 'What to say back at once to a text that receive_sms() has stored: a confirmation of a stop, once; help, once an hour; null: nothing. It is on record as sent.';
+comment on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) is 'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up ones without.';
 
 comment on function automation.first_id(timestamp with time zone) is 'No id that automation.new_id() made at this time or later comes before it.';
 
-comment on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) is 'Deletes the runs that ended before a time, among the next so many. looked: how many it looked at; up_to: the last one of them.';
-
-comment on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) is 'Forgets what the steps that ended before a time were told, among the next so many; as prune_executions().';
-
-comment on function automation.legacy_render(text,jsonb) is 'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
-
 comment on function automation.fold_statistics(integer) is 'Adds so many changes to the days they belong to, and says how many those were; 0 while somebody else does.';
 
-comment on function automation.erase_tenants(integer) is 'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says how many. The tick calls it. Never raises.';
+comment on function automation.folded(jsonb) is 'A record with its texts in lower case; null where it has keys that are not, or a Σ.';
+
+comment on function automation.gate(automation.send_question[],timestamp with time zone,boolean) is 'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused or counted is not asked then, and nothing is written.';
+
+comment on function automation.generate_steps() is 'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
+
+comment on function automation.hold_sends(automation.send_verdict[]) is 'Puts off what the gate holds: until its time or without a date, with the reason, and without an attempt.';
 
 comment on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) is 'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, and switched on only if it was on and options say activate.';
-
-comment on function automation.activate_imports(uuid) is 'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. Runs in flight are another matter: automation.take_over_runs().';
 
 comment on function automation.import_runs(text,text,integer,uuid[]) is 'A page of the ended runs of an old engine (source: server or campaigns), as history. Those of definitions that were not imported stay; so do those whose tenant is not that of their definition (foreign).';
 
 comment on function automation.import_steps(text,text,integer,uuid[]) is 'A page of the ended steps of runs that were imported or taken over.';
 
-comment on function automation.take_over_runs(uuid,text,text,integer) is 'Lets the open runs of an old engine (server or campaigns) go on here, from the step that they stood at, each once: a page of them. {last: where the next page begins, outcomes: {taken, ended, <reason why it was left>: how many}}. Their old rows then say so: the step is skipped, the run cancelled.';
+comment on function automation.is_doubtful_stop(text) is 'May a message ask to be sent nothing more, though it is not beyond doubt?';
 
-comment on function automation.undo_import(uuid,text,text,integer) is 'Takes out what an import made: {undone, reason, given_back}. Runs that were taken over and stand where they stood go back to the old engine. What has run here since, or was edited, stays as it is.';
+comment on function automation.is_held(ridgeline.workflow_executions,boolean) is 'Does a run have to wait because its workflow, or with is_send all its tenant sends, is held or paused? Asked before each of its steps; the first run too many blows the fuse.';
+
+comment on function automation.javascript_equal(jsonb,jsonb) is 'a === b of JavaScript: of one type and the same; two lists or objects never are. SQL''s null is undefined.';
+
+comment on function automation.javascript_number(jsonb) is 'Number(value) of JavaScript: null, false, "" and [] are 0, true is 1, [5] is 5. Null where that is no number.';
+
+comment on function automation.javascript_text(jsonb) is 'String(value) of JavaScript; SQL''s null is undefined.';
+
+comment on function automation.judge_row(regclass,jsonb,text[]) is 'Why a table would refuse a row with these columns written: "column: reason"; null: nothing that its catalog tells.';
+
+comment on function automation.legacy_render(text,jsonb) is 'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
+
+comment on function automation.mapped_consent(uuid,text,text) is 'What the contacts of the CRM that have this address say of a channel: revoked, no, yes; null: nothing.';
+
+comment on function automation.misfit_of(regclass,text,jsonb) is 'Why a column cannot hold a value, by its type: in the words of the database; null: it can.';
+
+comment on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) is 'When all of these rules are open in all of these zones, from a moment on: opens_at, until closes_at.';
+
+comment on function automation.person_at(uuid,text) is 'Which contacts are the person at an address. is_shared: several people are, or an office.';
+
+comment on function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone,jsonb,automation.known_records) is 'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing. options: render_options() of the tenant, where they are read already; known: what was read of the run already.';
 
 comment on function automation.prune_changes(integer) is 'One portion of what was changed longer ago than the setting keep_changes.';
 
+comment on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) is 'Deletes the runs that ended before a time, among the next so many. looked: how many it looked at; up_to: the last one of them.';
+
+comment on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) is 'Forgets what the steps that ended before a time were told, among the next so many; as prune_executions().';
+
+comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workflow into its next version and makes that version the one that new executions start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in the warnings of the version, and raised as warnings.';
+
+comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
+
+comment on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) is 'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
+
+comment on function automation.record_ends(automation.work[],integer) is 'Writes the ledger rows of steps that ended. duration_ms: real milliseconds that each of them took.';
+
+comment on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) is 'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it.';
+
+comment on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) is 'What a step would write into a record of the run. Raises, naming the field, what its table would refuse.';
+
+comment on function automation.release_held(uuid,text[],uuid) is 'Lets go on what waited without a date for one of these reasons, a second apart; what is in the database at once. Every question is asked of it again.';
+
+comment on function automation.reply_text(uuid,text) is 'What is said back to STOP (stop) and HELP (help): settings of the tenant {"replies": {"help": "..."}}, or else words without marketing.';
+
+comment on function automation.reply_to_sms(jsonb) is 'What to say back at once to a text that receive_sms() has stored: a confirmation of a stop, once; help, once an hour; null: nothing. It is on record as sent.';
+
+comment on function automation.retention_of(uuid,text) is 'How long runs or inputs of a tenant are kept. Settings of the tenant: {"retention": {"runs": "13 months", "inputs": "90 days"}}; forever: for good; else automation.settings keep_runs and keep_inputs.';
+
+comment on function automation.role_in(uuid) is 'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
+
+comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
+
+comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
+
+comment on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
+
+comment on function automation.suppress(uuid,text,text,text,jsonb,text) is 'Stops a channel for an address, for marketing or for all; a second call changes nothing. Raises when it is no address.';
+
+comment on function automation.take_over_runs(uuid,text,text,integer) is 'Lets the open runs of an old engine (server or campaigns) go on here, from the step that they stood at, each once: a page of them. {last: where the next page begins, outcomes: {taken, ended, <reason why it was left>: how many}}. Their old rows then say so: the step is skipped, the run cancelled.';
+
+comment on function automation.target_function(automation.targets) is 'automation.write_<target>() writes one row, automation.write_<target>s() several, each with its zone and its cause as keys; it returns their ids in the order given, and fewer where a trigger of the table left one out.';
+
 comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures and of silence; how many that was. Called once a minute by the tick.';
+
+comment on function automation.transition_after(automation.work) is 'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the result chose is scheduled, or the run completes, as it does at a stop.';
+
+comment on function automation.undo_import(uuid,text,text,integer) is 'Takes out what an import made: {undone, reason, given_back}. Runs that were taken over and stand where they stood go back to the old engine. What has run here since, or was edited, stays as it is.';
+
+comment on function automation.unsubscribe(text,text) is 'What a posted unsubscribe link does: no more marketing (marketing), or nothing more at all (all). Of a token that nobody made it does nothing, and says nothing either.';
+
+comment on function automation.workflow_source(ridgeline.workflows) is 'The whole definition as it is now: {id, name, description, trigger_type, trigger_config, conditions, settings, metadata, steps: [{step_key, step_type, step_config, ..., branches: {name: [steps]}}]}.';
+
+comment on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'What a step of a shadow would have done: {action, ...}. Raises what the step itself would raise. Writes nothing.';
+
+comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is 'Tries steps again in a second: somebody holds what they need.';
+
+comment on function ridgeline.answer_doubt(text,boolean,uuid) is 'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. Returns how many texts had waited.';
+
+comment on function ridgeline.compare_engines(timestamp with time zone,timestamp with time zone,interval,uuid) is 'Pairs the runs that the old engine began in a time with the shadows beside them, writes down what differs (ridgeline.legacy_discrepancies) and answers {runs, identical, differ, open, kinds, workflows, text: "142 runs, 139 identical, 3 differ: ..."}. tolerance: how far apart in time the same step may be. Called again it looks at what was not over yet, and at what differed.';
+
+comment on function ridgeline.engine_report(uuid) is 'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something still calls it, and customers may hear twice.';
+
+comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}.';
+
+comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a person: by their contact, or else by phone (any notation) and email. Nothing is sent to them from the moment this commits, their runs end, and the tick deletes what the engine has of them. Delete or blank the contact in the CRM first: it is the CRM''s. Owners and admins.';
+
+comment on function ridgeline.erasures_of(text,text,text,uuid) is 'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
+
+comment on function ridgeline.get_definition(uuid,integer,uuid) is 'The definition as ridgeline.save_workflow() takes it: as it is now {revision, definition}, or as a version was published {version, definition, author, note, published_at}; definition is null for versions of before 1.0.0.';
+
+comment on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) is 'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, test or imported; max_rows: 1 to 500, 50 when left out; page on with before = the id of the last row.';
+
+comment on function ridgeline.grant_consent(text,text,text,text,text,uuid) is 'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. Refused for an address that has said stop.';
+
+comment on function ridgeline.lift_revocation(text,text,text,uuid) is 'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. Owners and admins.';
+
+comment on function ridgeline.pause_sending(text,uuid) is 'Sends nothing more, by text, email or webhook, until resume_sending(): what is due waits, and says why. What a dispatcher holds already is let finish. Whoever may publish.';
+
+comment on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) is 'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the records that are there already and meet filter (conditions; all when left out), at most per_minute of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come. note: what the version says about itself.';
+
+comment on function ridgeline.record_revocation(text,text,text,text,uuid) is 'Somebody told a member to stop: sends nothing more to this number (sms) or address (email), or no marketing. note: how and when it was said. Any member; the row of ridgeline.consents says who.';
+
+comment on function ridgeline.resume_sending(uuid) is 'Ends pause_sending(): what waited goes on, spread over up to half an hour, and says how many that were. What has expired meanwhile is not sent.';
+
+comment on function ridgeline.retry_executions(jsonb,integer,uuid) is 'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call. filter: {workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, refused: [{execution_id, message}]}; call it again until retried is 0.';
+
+comment on function ridgeline.save_workflow(jsonb,text,uuid) is 'Writes a whole definition as a draft, all of it or nothing: {id?, name, description, trigger_type, trigger_config, conditions, settings, metadata, steps: [{step_key, name, step_type, step_config, delay_minutes, enabled, conditions, continue_on_error, retry, branches: {name: [steps]}}]}. What is left out is as in a new row. base_revision: the revision that was edited; none for a new one. Answers {saved: true, workflow_id, revision}, or, where somebody else has written it meanwhile, {saved: false, conflict: {revision, definition, changed_at}} and writes nothing.';
+
+comment on function ridgeline.set_engine(text,uuid) is 'Says what this engine does for a tenant beside the one that it replaces: off, shadow or on. on: runs begin live, shadows end, and the runs in flight of the old engine go on here, each once, from the step they stood at (taken_over; where more is true, or a run was left because a step of it was running there, call it again). stop_calling lists the calls that the application must stop making for this tenant. off and shadow: nothing begins live any more; runs that were taken over and stand where they stood go back (given_back), the others end here (going_on_here).';
+
+comment on function ridgeline.set_workflow_mode(uuid,text,uuid) is 'Switches a workflow between live and shadow, active or not: {workflow_id, mode, in_force, cancelled_shadows}. Runs keep the mode that they began in; switching to live cancels the shadow runs that are open. in_force: what runs begin in, shadow or off where the engine of the tenant says so.';
+
+comment on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) is 'ridgeline.test_workflow() of a definition that is not saved. It leaves nothing behind.';
+
+comment on function ridgeline.validate_definition(jsonb,uuid) is 'ridgeline.validate_workflow() of a definition that is not saved: {valid, problems}. It leaves nothing behind.';
 
 comment on procedure automation.erase_people(interval,integer) is 'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
 
@@ -19217,428 +19195,150 @@ comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) 
 
 comment on procedure automation.prune_history(interval,integer) is 'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; pruned: how many runs went and how many inputs.';
 
-comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
+comment on table automation.area_codes is 'Where a number is, by its longest prefix here, without the +: its zones, and in the United States and Canada its state or province. libphonenumber''s data. Numbers are ported and people move: it says where a number was given out.';
 
-comment on function automation.end_restore() is 'After the rows of a dump: brings the registries of this release back, generates the captures of what was attached, and says what there is: {workflows, executions, scheduled_steps, attached, missing}. Runs go on with the next tick; call automation.install_schedule() where pg_cron ticks.';
+comment on table automation.doubtful_stops is 'Numbers that may have said stop, until somebody says whether they did.';
 
-comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a person: by their contact, or else by phone (any notation) and email. Nothing is sent to them from the moment this commits, their runs end, and the tick deletes what the engine has of them. Delete or blank the contact in the CRM first: it is the CRM''s. Owners and admins.';
+comment on table automation.engine_switches is 'When which engine began to work for a tenant, who said so, and what came of it.';
 
-comment on function ridgeline.erasures_of(text,text,text,uuid) is 'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
+comment on table automation.erased_addresses is 'Suppressions of people who were erased, by automation.erased_digest(). Asked for with every suppression.';
 
-comment on function ridgeline.pause_sending(text,uuid) is 'Sends nothing more, by text, email or webhook, until resume_sending(): what is due waits, and says why. What a dispatcher holds already is let finish. Whoever may publish.';
+comment on table automation.erasures_under_way is 'Whom to look for, and where that stands; goes when the erasure is complete. Nobody but the owner reads it.';
 
-comment on function ridgeline.resume_sending(uuid) is 'Ends pause_sending(): what waited goes on, spread over up to half an hour, and says how many that were. What has expired meanwhile is not sent.';
+comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
-comment on function ridgeline.lift_revocation(text,text,text,uuid) is 'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. Owners and admins.';
+comment on table automation.legacy_imports is 'Which workflow came from which old definition. part: which of several that were made of one (a campaign with several triggers). digest: of what was imported last; revision: of the workflow after it. was_active: it ran there. step_keys: {old step: our step_key}, the first where several were made of one.';
 
-comment on function ridgeline.record_revocation(text,text,text,text,uuid) is 'Somebody told a member to stop: sends nothing more to this number (sms) or address (email), or no marketing. note: how and when it was said. Any member; the row of ridgeline.consents says who.';
+comment on table automation.legacy_links is 'Which execution came from which old run, once. It outlives the execution: what retention took away is not brought again. handed: of a run in flight, what its old rows said before it was taken over.';
 
-comment on function ridgeline.grant_consent(text,text,text,text,text,uuid) is 'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. Refused for an address that has said stop.';
+comment on table automation.legacy_pairs is 'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them has not ended, and will be looked at again.';
 
-comment on function automation.unsubscribe(text,text) is 'What a posted unsubscribe link does: no more marketing (marketing), or nothing more at all (all). Of a token that nobody made it does nothing, and says nothing either.';
+comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
 
-comment on function automation.role_in(uuid) is 'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
+comment on table automation.regions is 'States and provinces as ISO 3166-2 has them (US-TX), with the zones of their numbers.';
 
-comment on function ridgeline.set_workflow_mode(uuid,text,uuid) is 'Switches a workflow between live and shadow, active or not: {workflow_id, mode, in_force, cancelled_shadows}. Runs keep the mode that they began in; switching to live cancels the shadow runs that are open. in_force: what runs begin in, shadow or off where the engine of the tenant says so.';
+comment on table automation.retention_places is 'How far the history of a tenant has been pruned, of each kind, and when it is looked at again.';
 
-comment on function ridgeline.set_engine(text,uuid) is 'Says what this engine does for a tenant beside the one that it replaces: off, shadow or on. on: runs begin live, shadows end, and the runs in flight of the old engine go on here, each once, from the step they stood at (taken_over; where more is true, or a run was left because a step of it was running there, call it again). stop_calling lists the calls that the application must stop making for this tenant. off and shadow: nothing begins live any more; runs that were taken over and stand where they stood go back (given_back), the others end here (going_on_here).';
+comment on table automation.revoked_people is 'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
 
-comment on function ridgeline.compare_engines(timestamp with time zone,timestamp with time zone,interval,uuid) is 'Pairs the runs that the old engine began in a time with the shadows beside them, writes down what differs (ridgeline.legacy_discrepancies) and answers {runs, identical, differ, open, kinds, workflows, text: "142 runs, 139 identical, 3 differ: ..."}. tolerance: how far apart in time the same step may be. Called again it looks at what was not over yet, and at what differed.';
+comment on table automation.statistic_changes is 'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is written beside every step.';
 
-comment on function ridgeline.engine_report(uuid) is 'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something still calls it, and customers may hear twice.';
+comment on table automation.statistics is 'What ended by day, in the tenant''s zone as it was when it was counted; without what is still in automation.statistic_changes.';
 
-comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: history of another system, taken over.';
+comment on table automation.troubles is 'Workflows whose runs failed, till the office is told.';
 
-comment on type automation.known_records is 'What was read for a run just now, together with that of others: the record it is about, which contact it has, and that one''s record.';
+comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
 
-comment on type automation.running_plan is 'A version that runs of a batch are pinned to, read once for all of them; options: how its tenant writes.';
+comment on table automation.unsubscribe_tokens is 'Which addresses an unsubscribe link is of, by the SHA-256 of its token. Kept for two years.';
 
-comment on type automation.work is 'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
+comment on table ridgeline.changes is 'What was changed of workflows, steps, senders, forms and settings, by whom and from where. Settings of the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
 
-comment on type automation.entry is 'An execution that is about to be written; expires_at: what it was planned before, so that it says nothing after it.';
+comment on table ridgeline.consents is 'Who agreed to be written to, who took it back, how, when and on what evidence (the wording that was shown, the message, the note of whoever was told). Rows are added and never changed; the last of an address counts.';
 
-comment on type automation.transition is 'Where a run goes: it has ended, or its next step is due at run_at.';
+comment on table ridgeline.erasures is 'That somebody was erased: who asked for it, when, and how many rows that took. Not who it was.';
+
+comment on table ridgeline.legacy_discrepancies is 'What the shadow of a workflow would have done otherwise than the old engine did. missing: the old engine did it, the shadow would not have; extra: the other way round (step_key null: a whole run); text, recipient, time: the same step with another; order: the same steps in another order.';
+
+comment on table ridgeline.sending_pauses is 'Tenants that send nothing until ridgeline.resume_sending(): texts, emails and webhooks wait, and what is done in the database goes on.';
+
+comment on table ridgeline.stage_changes is 'The last change of stage (without one, of status) of each record that was moved since its table was attached.';
+
+comment on type automation.batch_report is 'How many steps ran; cut_off: the statement was cancelled meanwhile, and whoever asked for it stops working; alone: steps that were left for transactions of their own.';
+
+comment on type automation.captured_write is 'A write to an attached table, worked out. timed: timers may follow it; gone_: a record that has runs is no more; moved_to: it has runs and belongs to another contact now; left_: whose timers are dropped.';
 
 comment on type automation.compiled_config is 'What of a step_config is compiled as a template, and what is checked by its schema; what the plan holds besides, and the parts of the context that this reads; and what is wrong.';
 
-comment on type automation.step_write is 'What a step writes to: the entity, whether it makes a new record, and the fields with what they are set to, [value], or [] when that is known only when the step runs.';
+comment on type automation.effect is 'What a step did, or would have: when, to whom, in which words. done: false, it did not; note says why.';
+
+comment on type automation.entry is 'An execution that is about to be written; expires_at: what it was planned before, so that it says nothing after it.';
 
 comment on type automation.imagined is 'The records of a run as a step would leave them, and the result it would have.';
+
+comment on type automation.known_records is 'What was read for a run just now, together with that of others: the record it is about, which contact it has, and that one''s record.';
+
+comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
+
+comment on type automation.report is 'What came of an attempt: succeeded, failed, retry or ambiguous.';
+
+comment on type automation.running_plan is 'A version that runs of a batch are pinned to, read once for all of them; options: how its tenant writes.';
 
 comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one.';
 
 comment on type automation.send_verdict is 'verdict: send (as prepared, from which somebody may have been left out), skip (prepared says why) or hold: until then (infinity: until it is let go), for a reason (held: {code, why, until, zones?, since}). expires_at: when it is of no use any more.';
 
-comment on type automation.batch_report is 'How many steps ran; cut_off: the statement was cancelled meanwhile, and whoever asked for it stops working; alone: steps that were left for transactions of their own.';
+comment on type automation.step_write is 'What a step writes to: the entity, whether it makes a new record, and the fields with what they are set to, [value], or [] when that is known only when the step runs.';
 
-comment on type automation.report is 'What came of an attempt: succeeded, failed, retry or ambiguous.';
+comment on type automation.transition is 'Where a run goes: it has ended, or its next step is due at run_at.';
 
-comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
+comment on type automation.work is 'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
 
-comment on type automation.captured_write is 'A write to an attached table, worked out. timed: timers may follow it; gone_: a record that has runs is no more; moved_to: it has runs and belongs to another contact now; left_: whose timers are dropped.';
+comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: history of another system, taken over.';
 
-comment on type automation.effect is 'What a step did, or would have: when, to whom, in which words. done: false, it did not; note says why.';
+comment on view ridgeline.legacy_discrepancies_by_kind is 'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
 
-comment on view ridgeline.automation_queue is 'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped), or held though its turn had come: held_by says by what, held_why in words, held_since since when the first waits; oldest_run_at until when (infinity: until it is let go).';
-
-comment on view ridgeline.automation_skipped_sends is 'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). mode: shadow, where a shadow came to that.';
-
-comment on view ridgeline.automation_failures is 'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps that their execution went on without, sends that found nobody to go to, tags that found no contact. execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. mode: shadow, where it is a shadow''s: nobody missed anything.';
+comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. Outlives the runs.';
 
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
 
 comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
 
-comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
-
-comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
-
 comment on function automation.begin_portion(ridgeline.automation_lane,integer,uuid[]) is 'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. Call it in a transaction of its own, then claim_portion() or run_portion().';
 
-comment on function automation.run_database_steps(integer) is 'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
+comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
 
 comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, and of ridgeline.changes. Never raises.';
 
+comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
+
+comment on function automation.run_database_steps(integer) is 'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
+
 comment on procedure automation.work_database_steps(integer,integer,interval) is 'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
 
-revoke all on table automation.statistics from public, anon, authenticated, service_role;
-grant select on table automation.statistics to authenticated;
-grant select on table automation.statistics to service_role;
+comment on view ridgeline.automation_failures is 'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps that their execution went on without, sends that found nobody to go to, tags that found no contact. execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. mode: shadow, where it is a shadow''s: nobody missed anything.';
 
-revoke all on table automation.statistic_changes from public, anon, authenticated, service_role;
-grant select on table automation.statistic_changes to authenticated;
-grant select on table automation.statistic_changes to service_role;
+comment on view ridgeline.automation_queue is 'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped), or held though its turn had come: held_by says by what, held_why in words, held_since since when the first waits; oldest_run_at until when (infinity: until it is let go).';
 
-revoke all on table ridgeline.workflow_statistics from public, anon, authenticated, service_role;
-grant select on table ridgeline.workflow_statistics to authenticated;
-grant select on table ridgeline.workflow_statistics to service_role;
+comment on view ridgeline.automation_skipped_sends is 'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). mode: shadow, where a shadow came to that.';
 
-revoke all on table ridgeline.erasures from public, anon, authenticated, service_role;
-grant select on table ridgeline.erasures to authenticated;
-grant select on table ridgeline.erasures to service_role;
+revoke all on function automation.activate_imports(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.activate_imports(uuid) to service_role;
 
-revoke all on table automation.erasures_under_way from public, anon, authenticated, service_role;
+revoke all on function automation.add_footers(automation.send_question[],automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.add_footers(automation.send_question[],automation.ticket[]) to service_role;
 
-revoke all on table automation.erased_addresses from public, anon, authenticated, service_role;
+revoke all on function automation.add_history_version(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.add_history_version(ridgeline.workflows,jsonb) to service_role;
 
-revoke all on table automation.troubles from public, anon, authenticated, service_role;
-grant select on table automation.troubles to service_role;
+revoke all on function automation.add_snapshot_names(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.add_snapshot_names(jsonb,jsonb) to service_role;
 
-revoke all on table ridgeline.stage_changes from public, anon, authenticated, service_role;
-grant select on table ridgeline.stage_changes to authenticated;
-grant select on table ridgeline.stage_changes to service_role;
+revoke all on function automation.add_tokens(automation.claimed_step[]) from public, anon, authenticated, service_role;
+grant execute on function automation.add_tokens(automation.claimed_step[]) to service_role;
 
-revoke all on table automation.heartbeats from public, anon, authenticated, service_role;
-grant select on table automation.heartbeats to service_role;
+revoke all on function automation.add_version(ridgeline.workflows,automation.compiled_workflow,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.add_version(ridgeline.workflows,automation.compiled_workflow,text,text) to service_role;
 
-revoke all on table ridgeline.changes from public, anon, authenticated, service_role;
-grant select on table ridgeline.changes to authenticated;
-grant select on table ridgeline.changes to service_role;
+revoke all on function automation.address(ridgeline.workflow_executions,text,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.address(ridgeline.workflow_executions,text,automation.prepared_step,jsonb,automation.known_records) to service_role;
 
-revoke all on table ridgeline.sending_pauses from public, anon, authenticated, service_role;
-grant select on table ridgeline.sending_pauses to authenticated;
-grant select on table ridgeline.sending_pauses to service_role;
+revoke all on function automation.address_email(ridgeline.workflow_executions,automation.prepared_step,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.address_email(ridgeline.workflow_executions,automation.prepared_step,automation.known_records) to service_role;
 
-revoke all on table automation.area_codes from public, anon, authenticated, service_role;
-grant select on table automation.area_codes to service_role;
+revoke all on function automation.address_send_email(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.address_send_email(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) to service_role;
 
-revoke all on table automation.regions from public, anon, authenticated, service_role;
-grant select on table automation.regions to service_role;
+revoke all on function automation.address_send_sms(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.address_send_sms(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) to service_role;
 
-revoke all on table automation.open_hours from public, anon, authenticated, service_role;
-grant select on table automation.open_hours to service_role;
+revoke all on function automation.address_sms(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.address_sms(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) to service_role;
 
-revoke all on table ridgeline.consents from public, anon, authenticated, service_role;
-grant select on table ridgeline.consents to authenticated;
-grant select on table ridgeline.consents to service_role;
+revoke all on function automation.address_webhook(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.address_webhook(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) to service_role;
 
-revoke all on table automation.revoked_people from public, anon, authenticated, service_role;
-grant select on table automation.revoked_people to service_role;
-
-revoke all on table automation.doubtful_stops from public, anon, authenticated, service_role;
-grant select on table automation.doubtful_stops to service_role;
-
-revoke all on table automation.unsubscribe_tokens from public, anon, authenticated, service_role;
-grant select on table automation.unsubscribe_tokens to service_role;
-
-revoke all on table automation.unsubscribe_secret from public, anon, authenticated, service_role;
-
-revoke all on table automation.retention_places from public, anon, authenticated, service_role;
-grant select on table automation.retention_places to service_role;
-
-revoke all on table automation.legacy_imports from public, anon, authenticated, service_role;
-grant select on table automation.legacy_imports to service_role;
-
-revoke all on table automation.legacy_links from public, anon, authenticated, service_role;
-grant select on table automation.legacy_links to service_role;
-
-revoke all on table automation.legacy_pairs from public, anon, authenticated, service_role;
-grant select on table automation.legacy_pairs to service_role;
-
-revoke all on table automation.engine_switches from public, anon, authenticated, service_role;
-grant select on table automation.engine_switches to service_role;
-
-revoke all on table ridgeline.legacy_discrepancies from public, anon, authenticated, service_role;
-grant select on table ridgeline.legacy_discrepancies to authenticated;
-grant select on table ridgeline.legacy_discrepancies to service_role;
-
-revoke all on table ridgeline.legacy_discrepancies_by_kind from public, anon, authenticated, service_role;
-grant select on table ridgeline.legacy_discrepancies_by_kind to authenticated;
-grant select on table ridgeline.legacy_discrepancies_by_kind to service_role;
-
-revoke all on function automation.holds_update_project(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_update_project(jsonb) to service_role;
-
-revoke all on function automation.perform_conditional(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_conditional(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.writes_send_sms(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_send_sms(jsonb,text) to service_role;
-
-revoke all on function automation.still_open(automation.ticket[],integer[]) from public, anon, authenticated, service_role;
-grant execute on function automation.still_open(automation.ticket[],integer[]) to service_role;
-
-revoke all on function automation.first_size() from public, anon, authenticated, service_role;
-grant execute on function automation.first_size() to service_role;
-
-revoke all on function automation.keep_size(integer) from public, anon, authenticated, service_role;
-grant execute on function automation.keep_size(integer) to service_role;
-
-revoke all on function automation.perform_update_project(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_update_project(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.folded(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.folded(jsonb) to service_role;
-
-revoke all on function automation.quick_unknown() from public, anon, authenticated, service_role;
-grant execute on function automation.quick_unknown() to service_role;
-
-revoke all on function ridgeline.validate_definition(jsonb,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.validate_definition(jsonb,uuid) to authenticated;
-grant execute on function ridgeline.validate_definition(jsonb,uuid) to service_role;
-
-revoke all on function ridgeline.engine_status() from public, anon, authenticated, service_role;
-grant execute on function ridgeline.engine_status() to authenticated;
-grant execute on function ridgeline.engine_status() to service_role;
-
-revoke all on function ridgeline.get_definition(uuid,integer,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.get_definition(uuid,integer,uuid) to authenticated;
-grant execute on function ridgeline.get_definition(uuid,integer,uuid) to service_role;
-
-revoke all on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to authenticated;
-grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to service_role;
-
-revoke all on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) to authenticated;
-grant execute on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) to service_role;
-
-revoke all on function ridgeline.retry_executions(jsonb,integer,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.retry_executions(jsonb,integer,uuid) to authenticated;
-grant execute on function ridgeline.retry_executions(jsonb,integer,uuid) to service_role;
-
-revoke all on function ridgeline.save_workflow(jsonb,text,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.save_workflow(jsonb,text,uuid) to authenticated;
-grant execute on function ridgeline.save_workflow(jsonb,text,uuid) to service_role;
-
-revoke all on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) to authenticated;
-grant execute on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) to service_role;
-
-revoke all on function automation.is_notice_workflow(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.is_notice_workflow(jsonb) to service_role;
-
-revoke all on function automation.change_source() from public, anon, authenticated, service_role;
-grant execute on function automation.change_source() to service_role;
-
-revoke all on function automation.javascript_number(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.javascript_number(jsonb) to service_role;
-
-revoke all on function automation.javascript_equal(jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.javascript_equal(jsonb,jsonb) to service_role;
-
-revoke all on function automation.kept_for(text) from public, anon, authenticated, service_role;
-grant execute on function automation.kept_for(text) to service_role;
-
-revoke all on function automation.with_cause(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.with_cause(jsonb) to service_role;
-
-revoke all on function automation.meant_key(text,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.meant_key(text,text[]) to service_role;
-
-revoke all on function automation.holds_remove_tag(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_remove_tag(jsonb) to service_role;
-
-revoke all on function automation.generate_steps() from public, anon, authenticated, service_role;
-grant execute on function automation.generate_steps() to service_role;
-
-revoke all on function automation.imagine_update_contact(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_update_contact(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.double_of(numeric) from public, anon, authenticated, service_role;
-grant execute on function automation.double_of(numeric) to service_role;
-
-revoke all on function automation.javascript_digits(double precision) from public, anon, authenticated, service_role;
-grant execute on function automation.javascript_digits(double precision) to service_role;
-
-revoke all on function automation.javascript_list(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.javascript_list(jsonb) to service_role;
-
-revoke all on function automation.javascript_text(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.javascript_text(jsonb) to service_role;
-
-revoke all on function automation.radix_number(text,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.radix_number(text,integer) to service_role;
-
-revoke all on function automation.decimal_number(text) from public, anon, authenticated, service_role;
-grant execute on function automation.decimal_number(text) to service_role;
-
-revoke all on function automation.needs_update_contact(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_update_contact(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.javascript_number_in(text) from public, anon, authenticated, service_role;
-grant execute on function automation.javascript_number_in(text) to service_role;
-
-revoke all on function automation.tenants_query(text) from public, anon, authenticated, service_role;
-grant execute on function automation.tenants_query(text) to service_role;
-
-revoke all on function automation.tenant_state_function() from public, anon, authenticated, service_role;
-grant execute on function automation.tenant_state_function() to service_role;
-
-revoke all on function automation.untold_state_function() from public, anon, authenticated, service_role;
-grant execute on function automation.untold_state_function() to service_role;
-
-revoke all on function automation.check_update_project(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.check_update_project(jsonb,text) to service_role;
-
-revoke all on function automation.members_query(text) from public, anon, authenticated, service_role;
-grant execute on function automation.members_query(text) to service_role;
-
-revoke all on function automation.first_column(text,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.first_column(text,text[]) to service_role;
-
-revoke all on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) to service_role;
-
-revoke all on function automation.visible_record(automation.entities,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.visible_record(automation.entities,jsonb) to service_role;
-
-revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
-
-revoke all on function automation.takes_sets(text) from public, anon, authenticated, service_role;
-grant execute on function automation.takes_sets(text) to service_role;
-
-revoke all on function automation.relation_of(automation.entities) from public, anon, authenticated, service_role;
-grant execute on function automation.relation_of(automation.entities) to service_role;
-
-revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
-
-revoke all on function automation.holds_check(regclass,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_check(regclass,text,jsonb) to service_role;
-
-revoke all on function automation.holds_reference(pg_constraint,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_reference(pg_constraint,jsonb) to service_role;
-
-revoke all on function automation.quick_equals(text,jsonb,boolean,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.quick_equals(text,jsonb,boolean,boolean) to service_role;
-
-revoke all on function automation.judge_row(regclass,jsonb,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.judge_row(regclass,jsonb,text[]) to service_role;
-
-revoke all on function automation.target_row(text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.target_row(text,jsonb,text) to service_role;
-
-revoke all on function automation.judge_target(text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.judge_target(text,jsonb,text) to service_role;
-
-revoke all on function automation.unknown_condition_keys(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.unknown_condition_keys(jsonb,text) to service_role;
-
-revoke all on function automation.legacy_operators() from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_operators() to service_role;
-
-revoke all on function automation.snapshot_names() from public, anon, authenticated, service_role;
-grant execute on function automation.snapshot_names() to service_role;
-
-revoke all on function automation.snapshot_root(text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.snapshot_root(text[]) to service_role;
-
-revoke all on function automation.is_timeless(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.is_timeless(jsonb) to service_role;
-
-revoke all on function automation.forget_unheard() from public, anon, authenticated, service_role;
-grant execute on function automation.forget_unheard() to service_role;
-
-revoke all on function automation.fold_update_project(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_update_project(jsonb) to service_role;
-
-revoke all on function automation.legacy_lists(jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_lists(jsonb,jsonb) to service_role;
-
-revoke all on function automation.legacy_holds(text,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_holds(text,jsonb,jsonb) to service_role;
-
-revoke all on function automation.quick_reference(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.quick_reference(jsonb,text) to service_role;
-
-revoke all on function automation.quick_test(jsonb,text,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.quick_test(jsonb,text,boolean) to service_role;
-
-revoke all on function automation.quick_tree(jsonb,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.quick_tree(jsonb,text[]) to service_role;
-
-revoke all on function automation.quick_conditions(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.quick_conditions(jsonb,text) to service_role;
-
-revoke all on function automation.channel_of(text) from public, anon, authenticated, service_role;
-grant execute on function automation.channel_of(text) to service_role;
-
-revoke all on function automation.entry_key_in(ridgeline.execution_mode,text) from public, anon, authenticated, service_role;
-grant execute on function automation.entry_key_in(ridgeline.execution_mode,text) to service_role;
-
-revoke all on function automation.branches_conditional(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.branches_conditional(jsonb) to service_role;
-
-revoke all on function automation.perform_remove_tag(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_remove_tag(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.mode_of(uuid,uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.mode_of(uuid,uuid) to service_role;
-
-revoke all on function automation.imagine_update_project(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_update_project(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.watch_changes() from public, anon, authenticated, service_role;
-grant execute on function automation.watch_changes() to service_role;
-
-revoke all on function automation.note_stage(text,automation.staged_write) from public, anon, authenticated, service_role;
-grant execute on function automation.note_stage(text,automation.staged_write) to service_role;
-
-revoke all on function automation.beat(text) from public, anon, authenticated, service_role;
-grant execute on function automation.beat(text) to service_role;
-
-revoke all on function automation.needs_update_project(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_update_project(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.editors_publish(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.editors_publish(uuid) to service_role;
-
-revoke all on function automation.hmac_sha256(bytea,bytea) from public, anon, authenticated, service_role;
-grant execute on function automation.hmac_sha256(bytea,bytea) to service_role;
-
-revoke all on function automation.erasure_of(uuid,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.erasure_of(uuid,text,text) to service_role;
-
-revoke all on function automation.cause_in(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
-grant execute on function automation.cause_in(ridgeline.workflow_executions) to service_role;
-
-revoke all on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
-grant execute on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) to service_role;
-
-revoke all on function automation.chain_of(uuid,uuid,uuid,ridgeline.execution_mode) from public, anon, authenticated, service_role;
-grant execute on function automation.chain_of(uuid,uuid,uuid,ridgeline.execution_mode) to service_role;
+revoke all on function automation.addresses_of(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.addresses_of(uuid,text,text) to service_role;
 
 revoke all on function automation.admit(uuid,uuid,text,integer,uuid,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
 grant execute on function automation.admit(uuid,uuid,text,integer,uuid,integer,ridgeline.execution_mode) to service_role;
@@ -19646,765 +19346,65 @@ grant execute on function automation.admit(uuid,uuid,text,integer,uuid,integer,r
 revoke all on function automation.admit_all(uuid,text,automation.enrolment[]) from public, anon, authenticated, service_role;
 grant execute on function automation.admit_all(uuid,text,automation.enrolment[]) to service_role;
 
-revoke all on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) to service_role;
-
-revoke all on function automation.enter(automation.entry[]) from public, anon, authenticated, service_role;
-grant execute on function automation.enter(automation.entry[]) to service_role;
-
-revoke all on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) from public, anon, authenticated, service_role;
-grant execute on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) to service_role;
-
-revoke all on function automation.add_snapshot_names(jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.add_snapshot_names(jsonb,jsonb) to service_role;
-
-revoke all on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) to service_role;
-
-revoke all on function automation.as_if(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.as_if(ridgeline.workflow_executions,text,jsonb) to service_role;
-
-revoke all on function automation.perform_create_project(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_create_project(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) to service_role;
-
-revoke all on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) to service_role;
-
-revoke all on function automation.transition_to(ridgeline.workflow_executions,jsonb,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.transition_to(ridgeline.workflow_executions,jsonb,timestamp with time zone,timestamp with time zone) to service_role;
-
-revoke all on function automation.transition_after(automation.work) from public, anon, authenticated, service_role;
-grant execute on function automation.transition_after(automation.work) to service_role;
-
-revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
-grant execute on function automation.go_on(automation.transition[]) to service_role;
-
 revoke all on function automation.advance(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.advance(automation.work[]) to service_role;
 
-revoke all on function automation.end_shadows(uuid,uuid[],jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.end_shadows(uuid,uuid[],jsonb) to service_role;
-
-revoke all on function automation.apply_mode(uuid,uuid[]) from public, anon, authenticated, service_role;
-grant execute on function automation.apply_mode(uuid,uuid[]) to service_role;
-
-revoke all on function automation.unread_endings(automation.work[]) from public, anon, authenticated, service_role;
-grant execute on function automation.unread_endings(automation.work[]) to service_role;
-
-revoke all on function automation.follow_contact(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
-grant execute on function automation.follow_contact(ridgeline.workflow_executions,text) to service_role;
-
-revoke all on function automation.gone_entity(automation.work) from public, anon, authenticated, service_role;
-grant execute on function automation.gone_entity(automation.work) to service_role;
-
-revoke all on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) from public, anon, authenticated, service_role;
-grant execute on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) to service_role;
-
-revoke all on function automation.find_obstacles(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.find_obstacles(automation.work[],automation.running_plan[]) to service_role;
-
-revoke all on function automation.fold_create_project(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_create_project(jsonb) to service_role;
-
-revoke all on function automation.address(ridgeline.workflow_executions,text,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.address(ridgeline.workflow_executions,text,automation.prepared_step,jsonb,automation.known_records) to service_role;
-
-revoke all on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) to service_role;
-
-revoke all on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) to service_role;
-
-revoke all on function automation.forbidden_destination(automation.phone_number,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.forbidden_destination(automation.phone_number,text[]) to service_role;
-
-revoke all on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
-grant execute on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) to service_role;
-
-revoke all on function automation.record_message(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
-grant execute on function automation.record_message(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
-
-revoke all on function automation.imagine_create_task(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_create_task(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.perform_all_create_task(automation.work[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_all_create_task(automation.work[],text[]) to service_role;
-
-revoke all on function automation.task_row(ridgeline.workflow_executions,automation.known_records,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.task_row(ridgeline.workflow_executions,automation.known_records,jsonb,text) to service_role;
-
-revoke all on function automation.create_tasks(automation.work[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.create_tasks(automation.work[],text[]) to service_role;
-
-revoke all on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) to service_role;
-
-revoke all on function automation.written_fields(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.written_fields(jsonb) to service_role;
-
-revoke all on function automation.present_record(ridgeline.workflow_executions,automation.entities) from public, anon, authenticated, service_role;
-grant execute on function automation.present_record(ridgeline.workflow_executions,automation.entities) to service_role;
-
-revoke all on function automation.with_fields(jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.with_fields(jsonb,jsonb) to service_role;
-
-revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
-grant execute on function automation.refuse_misfit(text) to service_role;
-
-revoke all on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) to service_role;
-
-revoke all on function automation.rehearse_target(ridgeline.workflow_executions,text,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.rehearse_target(ridgeline.workflow_executions,text,text,jsonb) to service_role;
-
-revoke all on function automation.address_email(ridgeline.workflow_executions,automation.prepared_step,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.address_email(ridgeline.workflow_executions,automation.prepared_step,automation.known_records) to service_role;
-
-revoke all on function automation.perform_create_task(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_create_task(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.address_sms(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.address_sms(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) to service_role;
-
-revoke all on function automation.branches_wait(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.branches_wait(jsonb) to service_role;
-
-revoke all on function automation.writes_update_contact(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_update_contact(jsonb,text) to service_role;
-
-revoke all on function automation.capture_triggers(text) from public, anon, authenticated, service_role;
-grant execute on function automation.capture_triggers(text) to service_role;
-
-revoke all on function automation.address_webhook(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.address_webhook(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) to service_role;
-
-revoke all on function automation.check_editor(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.check_editor(uuid,text) to service_role;
-
-revoke all on function automation.writes_create_task(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_create_task(jsonb,text) to service_role;
-
-revoke all on function automation.read_known(automation.work[]) from public, anon, authenticated, service_role;
-grant execute on function automation.read_known(automation.work[]) to service_role;
-
-revoke all on function automation.check_publisher(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.check_publisher(uuid,text) to service_role;
-
-revoke all on function automation.next_size(integer,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.next_size(integer,interval) to service_role;
-
-revoke all on function automation.holds_update_contact(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_update_contact(jsonb) to service_role;
-
-revoke all on function automation.compile_fits(jsonb,jsonb,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.compile_fits(jsonb,jsonb,boolean) to service_role;
-
-revoke all on function automation.compile_legacy_condition(jsonb,text[],text) from public, anon, authenticated, service_role;
-grant execute on function automation.compile_legacy_condition(jsonb,text[],text) to service_role;
-
-revoke all on function automation.perform_update_contact(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_update_contact(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.imagine_wait(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_wait(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.imagine_write(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_write(ridgeline.workflow_executions,text,jsonb,text) to service_role;
-
-revoke all on function automation.needs_column(jsonb,jsonb,automation.step_write) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_column(jsonb,jsonb,automation.step_write) to service_role;
-
-revoke all on function automation.imagine_conditional(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_conditional(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.needs_recipient(jsonb,jsonb,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_recipient(jsonb,jsonb,text,text) to service_role;
-
-revoke all on function automation.needs_record(jsonb,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_record(jsonb,jsonb,text) to service_role;
-
-revoke all on function automation.needs_wait(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_wait(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.perform_each(automation.work[]) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_each(automation.work[]) to service_role;
-
-revoke all on function automation.perform_wait(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_wait(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.read_anew(text,uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.read_anew(text,uuid,text) to service_role;
-
-revoke all on function automation.check_update_contact(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.check_update_contact(jsonb,text) to service_role;
-
-revoke all on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) to service_role;
-
-revoke all on function automation.step_dispatcher(text,text,text,text,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.step_dispatcher(text,text,text,text,text,text) to service_role;
-
-revoke all on function automation.writes_target(text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_target(text,jsonb) to service_role;
-
-revoke all on function automation.branches_split(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.branches_split(jsonb) to service_role;
-
-revoke all on function automation.step_questions() from public, anon, authenticated, service_role;
-grant execute on function automation.step_questions() to service_role;
-
-revoke all on function automation.without_cases(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.without_cases(jsonb) to service_role;
-
-revoke all on function automation.compile_conditional(jsonb,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.compile_conditional(jsonb,text,jsonb) to service_role;
-
-revoke all on function automation.imagine_split(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_split(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.perform_split(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_split(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.imagine_stop(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_stop(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.perform_stop(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_stop(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.address_send_sms(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.address_send_sms(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) to service_role;
-
-revoke all on function automation.fold_send_sms(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_send_sms(jsonb) to service_role;
-
-revoke all on function automation.needs_send_sms(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_send_sms(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.address_send_email(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.address_send_email(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) to service_role;
-
-revoke all on function automation.compile_send_email(jsonb,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.compile_send_email(jsonb,text,jsonb) to service_role;
-
-revoke all on function automation.fold_send_email(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_send_email(jsonb) to service_role;
-
-revoke all on function automation.needs_send_email(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_send_email(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.place_send_email(text) from public, anon, authenticated, service_role;
-grant execute on function automation.place_send_email(text) to service_role;
-
-revoke all on function automation.writes_send_email(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_send_email(jsonb,text) to service_role;
-
-revoke all on function automation.names_in(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.names_in(jsonb) to service_role;
-
-revoke all on function automation.check_fields(text,text[],text) from public, anon, authenticated, service_role;
-grant execute on function automation.check_fields(text,text[],text) to service_role;
-
-revoke all on function automation.fold_create_task(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_create_task(jsonb) to service_role;
-
-revoke all on function automation.fold_update_contact(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_update_contact(jsonb) to service_role;
-
-revoke all on function automation.writes_update_project(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_update_project(jsonb,text) to service_role;
-
-revoke all on function automation.holds_update_field(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_update_field(jsonb) to service_role;
-
-revoke all on function automation.check_update_field(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.check_update_field(jsonb,text) to service_role;
-
-revoke all on function automation.fold_update_field(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_update_field(jsonb) to service_role;
-
-revoke all on function automation.imagine_update_field(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_update_field(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.needs_update_field(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_update_field(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.perform_update_field(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_update_field(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.perform_change_stage(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_change_stage(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.writes_update_field(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_update_field(jsonb,text) to service_role;
-
-revoke all on function automation.holds_change_stage(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_change_stage(jsonb) to service_role;
-
-revoke all on function automation.writes_change_stage(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_change_stage(jsonb,text) to service_role;
-
-revoke all on function automation.imagine_change_stage(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_change_stage(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.needs_change_stage(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_change_stage(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.holds_assign_user(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_assign_user(jsonb) to service_role;
-
-revoke all on function automation.imagine_assign_user(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_assign_user(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.needs_assign_user(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_assign_user(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.perform_assign_user(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_assign_user(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.writes_assign_user(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_assign_user(jsonb,text) to service_role;
-
-revoke all on function automation.holds_add_tag(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_add_tag(jsonb) to service_role;
-
-revoke all on function automation.fold_add_tag(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_add_tag(jsonb) to service_role;
-
-revoke all on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.needs_add_tag(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_add_tag(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.perform_add_tag(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_add_tag(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
-
-revoke all on function automation.fold_remove_tag(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_remove_tag(jsonb) to service_role;
-
-revoke all on function automation.imagine_remove_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_remove_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.needs_remove_tag(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.needs_remove_tag(ridgeline.workflows,jsonb,jsonb) to service_role;
-
-revoke all on function automation.imagine_create_project(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_create_project(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.writes_create_project(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.writes_create_project(jsonb,text) to service_role;
-
-revoke all on function automation.webhook_input(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.webhook_input(ridgeline.workflow_executions,jsonb) to service_role;
-
-revoke all on function automation.suppress(uuid,text,text,text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.suppress(uuid,text,text,text,jsonb,text) to service_role;
-
-revoke all on function automation.step_writes(text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.step_writes(text,jsonb,text) to service_role;
-
-revoke all on function automation.check_webhook(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.check_webhook(jsonb,text) to service_role;
-
-revoke all on function automation.imagine_webhook(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_webhook(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.told_member(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.told_member(uuid) to service_role;
-
-revoke all on function automation.goes_to_the_office(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.goes_to_the_office(jsonb) to service_role;
-
-revoke all on function automation.drop_suppressed(automation.prepared_step,text,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.drop_suppressed(automation.prepared_step,text,text[]) to service_role;
-
-revoke all on function automation.leave_out_of_email(automation.prepared_step,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.leave_out_of_email(automation.prepared_step,text[]) to service_role;
-
-revoke all on function automation.sending_keys(text) from public, anon, authenticated, service_role;
-grant execute on function automation.sending_keys(text) to service_role;
-
-revoke all on function automation.sending_of(text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.sending_of(text,jsonb) to service_role;
-
-revoke all on function automation.pause_of(uuid,uuid,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.pause_of(uuid,uuid,boolean) to service_role;
-
-revoke all on function automation.is_held(ridgeline.workflow_executions,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.is_held(ridgeline.workflow_executions,boolean) to service_role;
-
-revoke all on function automation.hold_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.hold_steps(ridgeline.scheduled_steps[]) to service_role;
-
-revoke all on function automation.hold_sends(automation.send_verdict[]) from public, anon, authenticated, service_role;
-grant execute on function automation.hold_sends(automation.send_verdict[]) to service_role;
-
-revoke all on function automation.release_spread(bigint,bigint) from public, anon, authenticated, service_role;
-grant execute on function automation.release_spread(bigint,bigint) to service_role;
+revoke all on function automation.answer_doubt(uuid,text,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.answer_doubt(uuid,text,boolean) to authenticated;
+grant execute on function automation.answer_doubt(uuid,text,boolean) to service_role;
 
 revoke all on function automation.answering(automation.send_question[]) from public, anon, authenticated, service_role;
 grant execute on function automation.answering(automation.send_question[]) to service_role;
 
-revoke all on function automation.release_held(uuid,text[],uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.release_held(uuid,text[],uuid) to service_role;
+revoke all on function automation.apply_mode(uuid,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.apply_mode(uuid,uuid[]) to service_role;
 
-revoke all on function automation.make_tickets(automation.send_question[]) from public, anon, authenticated, service_role;
-grant execute on function automation.make_tickets(automation.send_question[]) to service_role;
-
-revoke all on function automation.refuse_expired(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.refuse_expired(automation.ticket[],timestamp with time zone) to service_role;
-
-revoke all on function automation.hold_paused(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.hold_paused(automation.ticket[]) to service_role;
-
-revoke all on function automation.own_hours(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.own_hours(jsonb) to service_role;
-
-revoke all on function automation.country_zones(text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.country_zones(text,text) to service_role;
-
-revoke all on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) to service_role;
-
-revoke all on function automation.closing_margin() from public, anon, authenticated, service_role;
-grant execute on function automation.closing_margin() to service_role;
-
-revoke all on function automation.keeps_quiet_hours() from public, anon, authenticated, service_role;
-grant execute on function automation.keeps_quiet_hours() to service_role;
-
-revoke all on function automation.contact_places(uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.contact_places(uuid[],text[]) to service_role;
-
-revoke all on function automation.whereabouts(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.whereabouts(automation.ticket[]) to service_role;
-
-revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
+revoke all on function automation.as_if(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.as_if(ridgeline.workflow_executions,text,jsonb) to service_role;
 
 revoke all on function automation.ask_hours(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_hours(automation.ticket[],timestamp with time zone) to service_role;
 
-revoke all on function automation.projected_reason(text) from public, anon, authenticated, service_role;
-grant execute on function automation.projected_reason(text) to service_role;
-
-revoke all on function automation.is_role_address(text) from public, anon, authenticated, service_role;
-grant execute on function automation.is_role_address(text) to service_role;
-
-revoke all on function automation.person_at(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.person_at(uuid,text) to service_role;
-
-revoke all on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) to service_role;
-
-revoke all on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) to service_role;
-
-revoke all on function automation.settle_doubt(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.settle_doubt(uuid,text) to service_role;
-
-revoke all on function automation.revoked_of(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.revoked_of(automation.ticket[]) to service_role;
-
-revoke all on function automation.hold_doubtful(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.hold_doubtful(automation.ticket[]) to service_role;
-
-revoke all on function automation.unconsented(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.unconsented(automation.ticket[]) to service_role;
-
-revoke all on function automation.add_footers(automation.send_question[],automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.add_footers(automation.send_question[],automation.ticket[]) to service_role;
-
-revoke all on function automation.has_effect(text) from public, anon, authenticated, service_role;
-grant execute on function automation.has_effect(text) to service_role;
-
-revoke all on function automation.word_of_consent(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.word_of_consent(jsonb) to service_role;
-
-revoke all on function automation.mapped_field(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.mapped_field(jsonb,text) to service_role;
-
-revoke all on function automation.consent_in_record(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.consent_in_record(jsonb,text) to service_role;
-
-revoke all on function automation.maps_consent(text) from public, anon, authenticated, service_role;
-grant execute on function automation.maps_consent(text) to service_role;
-
-revoke all on function automation.mapped_consent(uuid,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.mapped_consent(uuid,text,text) to service_role;
-
-revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
-
-revoke all on function automation.leave_out_refused(automation.send_question,text[],text) from public, anon, authenticated, service_role;
-grant execute on function automation.leave_out_refused(automation.send_question,text[],text) to service_role;
-
-revoke all on function automation.leave_out_revoked(automation.send_question,text,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.leave_out_revoked(automation.send_question,text,text[]) to service_role;
-
-revoke all on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) to service_role;
-
-revoke all on function automation.quiet_reason(timestamp with time zone,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.quiet_reason(timestamp with time zone,text[]) to service_role;
-
-revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean) to service_role;
-
-revoke all on function automation.foresee(ridgeline.workflow_executions,jsonb,automation.prepared_step,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.foresee(ridgeline.workflow_executions,jsonb,automation.prepared_step,timestamp with time zone) to service_role;
-
-revoke all on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) to service_role;
-
-revoke all on function automation.would_assign(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.would_assign(ridgeline.workflow_executions,jsonb) to service_role;
-
-revoke all on function automation.would_create_task(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.would_create_task(ridgeline.workflow_executions,jsonb) to service_role;
-
-revoke all on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
-grant execute on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
-
-revoke all on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
-grant execute on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
-
-revoke all on function automation.entry_if_met(ridgeline.workflow_versions,automation.enrolment,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.entry_if_met(ridgeline.workflow_versions,automation.enrolment,jsonb,timestamp with time zone) to service_role;
-
-revoke all on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
-
-revoke all on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
-
-revoke all on function automation.unsent(automation.work,automation.prepared_step) from public, anon, authenticated, service_role;
-grant execute on function automation.unsent(automation.work,automation.prepared_step) to service_role;
-
-revoke all on function automation.lock_runs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to service_role;
-
-revoke all on function automation.unschedule(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.unschedule(ridgeline.scheduled_steps[]) to service_role;
-
-revoke all on function automation.yield_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.yield_steps(ridgeline.scheduled_steps[]) to service_role;
-
-revoke all on function automation.paused_plans(automation.work[]) from public, anon, authenticated, service_role;
-grant execute on function automation.paused_plans(automation.work[]) to service_role;
-
-revoke all on function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone,jsonb,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone,jsonb,automation.known_records) to service_role;
-
-revoke all on function automation.take_work(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.take_work(ridgeline.scheduled_steps[]) to service_role;
-
-revoke all on function automation.record_ends(automation.work[],integer) from public, anon, authenticated, service_role;
-grant execute on function automation.record_ends(automation.work[],integer) to service_role;
-
-revoke all on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) to service_role;
-
-revoke all on function automation.finish_works(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.finish_works(jsonb) to service_role;
-
-revoke all on function automation.prepare_sends(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.prepare_sends(automation.work[],automation.running_plan[]) to service_role;
-
-revoke all on function automation.known_provider_ids(uuid,uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.known_provider_ids(uuid,uuid,text) to service_role;
-
-revoke all on function automation.claim_batch(ridgeline.scheduled_steps[],text,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.claim_batch(ridgeline.scheduled_steps[],text,interval) to service_role;
-
-revoke all on function automation.report_in(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.report_in(jsonb) to service_role;
-
-revoke all on function automation.is_given_up(automation.work,automation.report) from public, anon, authenticated, service_role;
-grant execute on function automation.is_given_up(automation.work,automation.report) to service_role;
-
-revoke all on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) to service_role;
-
-revoke all on function automation.lock_ledgers(automation.work[]) from public, anon, authenticated, service_role;
-grant execute on function automation.lock_ledgers(automation.work[]) to service_role;
-
-revoke all on function automation.prepare_send(automation.work,ridgeline.workflow_step_executions,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.prepare_send(automation.work,ridgeline.workflow_step_executions,jsonb) to service_role;
-
-revoke all on function automation.close_unsent(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.close_unsent(automation.work[],automation.running_plan[]) to service_role;
-
-revoke all on function automation.add_tokens(automation.claimed_step[]) from public, anon, authenticated, service_role;
-grant execute on function automation.add_tokens(automation.claimed_step[]) to service_role;
-
-revoke all on function automation.lease_steps(automation.work[],text,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.lease_steps(automation.work[],text,interval) to service_role;
-
-revoke all on function automation.lock_leased(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.lock_leased(jsonb) to service_role;
-
-revoke all on function automation.taken_ids(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
-grant execute on function automation.taken_ids(automation.work[],automation.report[]) to service_role;
-
-revoke all on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) from public, anon, authenticated, service_role;
-grant execute on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) to service_role;
-
 revoke all on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) to service_role;
 
-revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[]) to service_role;
+revoke all on function automation.beat(text) from public, anon, authenticated, service_role;
+grant execute on function automation.beat(text) to service_role;
 
-revoke all on function automation.clear_suspects(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.clear_suspects(ridgeline.scheduled_steps[]) to service_role;
+revoke all on function automation.begin_erasure() from public, anon, authenticated, service_role;
+grant execute on function automation.begin_erasure() to service_role;
 
-revoke all on function automation.close_steps(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
-grant execute on function automation.close_steps(automation.work[],automation.report[]) to service_role;
+revoke all on function automation.begin_restore() from public, anon, authenticated, service_role;
 
-revoke all on function automation.try_again(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
-grant execute on function automation.try_again(automation.work[],automation.report[]) to service_role;
+revoke all on function automation.begin_retention() from public, anon, authenticated, service_role;
+grant execute on function automation.begin_retention() to service_role;
 
-revoke all on function automation.claim_of_portion(uuid,text,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.claim_of_portion(uuid,text,interval) to service_role;
+revoke all on function automation.begun_there_since(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.begun_there_since(uuid,timestamp with time zone) to service_role;
 
-revoke all on function automation.run_portion(uuid,integer,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.run_portion(uuid,integer,integer) to service_role;
+revoke all on function automation.blank_consent(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.blank_consent(jsonb) to service_role;
 
-revoke all on function automation.prepare_works(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.prepare_works(automation.work[],automation.running_plan[]) to service_role;
+revoke all on function automation.blank_open_step(automation.erasures_under_way,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.blank_open_step(automation.erasures_under_way,jsonb) to service_role;
 
-revoke all on function automation.run_batch(ridgeline.scheduled_steps[],boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.run_batch(ridgeline.scheduled_steps[],boolean) to service_role;
+revoke all on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) to service_role;
 
-revoke all on function automation.next_of(automation.work) from public, anon, authenticated, service_role;
-grant execute on function automation.next_of(automation.work) to service_role;
+revoke all on function automation.branches_conditional(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.branches_conditional(jsonb) to service_role;
 
-revoke all on function automation.holds_record(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_record(jsonb) to service_role;
+revoke all on function automation.branches_split(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.branches_split(jsonb) to service_role;
 
-revoke all on function automation.leave_batch(automation.work[]) from public, anon, authenticated, service_role;
-grant execute on function automation.leave_batch(automation.work[]) to service_role;
+revoke all on function automation.branches_wait(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.branches_wait(jsonb) to service_role;
 
-revoke all on function automation.run_wave(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.run_wave(automation.work[],automation.running_plan[]) to service_role;
+revoke all on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) from public, anon, authenticated, service_role;
+grant execute on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) to service_role;
 
-revoke all on function automation.with_outcome(automation.work[],text) from public, anon, authenticated, service_role;
-grant execute on function automation.with_outcome(automation.work[],text) to service_role;
-
-revoke all on function automation.with_failure(automation.work[],jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.with_failure(automation.work[],jsonb) to service_role;
-
-revoke all on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
-
-revoke all on function automation.due_lanes() from public, anon, authenticated, service_role;
-grant execute on function automation.due_lanes() to service_role;
-
-revoke all on function automation.try_portion(uuid,text,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.try_portion(uuid,text,interval) to service_role;
-
-revoke all on function automation.dry_channels(jsonb,automation.portions[],jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.dry_channels(jsonb,automation.portions[],jsonb) to service_role;
-
-revoke all on function automation.steps_below(uuid,uuid,uuid[]) from public, anon, authenticated, service_role;
-grant execute on function automation.steps_below(uuid,uuid,uuid[]) to service_role;
-
-revoke all on function automation.workflow_source(ridgeline.workflows) from public, anon, authenticated, service_role;
-grant execute on function automation.workflow_source(ridgeline.workflows) to service_role;
-
-revoke all on function automation.revision_of(ridgeline.workflows) from public, anon, authenticated, service_role;
-grant execute on function automation.revision_of(ridgeline.workflows) to service_role;
-
-revoke all on function automation.slot_path(text,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.slot_path(text,text,jsonb) to service_role;
-
-revoke all on function automation.purpose_problem(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.purpose_problem(jsonb) to service_role;
-
-revoke all on function automation.names_in_snapshot(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.names_in_snapshot(jsonb) to service_role;
-
-revoke all on function automation.unknown_in_snapshot(jsonb,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.unknown_in_snapshot(jsonb,text,jsonb) to service_role;
-
-revoke all on function automation.postal_problem(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.postal_problem(ridgeline.workflows,jsonb) to service_role;
-
-revoke all on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) from public, anon, authenticated, service_role;
-grant execute on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) to service_role;
-
-revoke all on function automation.editor_tenants() from public, anon, authenticated, service_role;
-grant execute on function automation.editor_tenants() to authenticated;
-grant execute on function automation.editor_tenants() to service_role;
-
-revoke all on function automation.publish(uuid,uuid,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.publish(uuid,uuid,text,text) to service_role;
-
-revoke all on function automation.add_version(ridgeline.workflows,automation.compiled_workflow,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.add_version(ridgeline.workflows,automation.compiled_workflow,text,text) to service_role;
-
-revoke all on function automation.follow_mode() from public, anon, authenticated, service_role;
-grant execute on function automation.follow_mode() to service_role;
-
-revoke all on function automation.follow_engine() from public, anon, authenticated, service_role;
-grant execute on function automation.follow_engine() to service_role;
-
-revoke all on function automation.is_drawn() from public, anon, authenticated, service_role;
-grant execute on function automation.is_drawn() to service_role;
-
-revoke all on function automation.truncate_function(automation.entities) from public, anon, authenticated, service_role;
-grant execute on function automation.truncate_function(automation.entities) to service_role;
-
-revoke all on function automation.is_partitioned(automation.entities) from public, anon, authenticated, service_role;
-grant execute on function automation.is_partitioned(automation.entities) to service_role;
-
-revoke all on function automation.unless_expression(automation.trigger_types) from public, anon, authenticated, service_role;
-grant execute on function automation.unless_expression(automation.trigger_types) to service_role;
-
-revoke all on function automation.snapshot_of(automation.entities,uuid,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.snapshot_of(automation.entities,uuid,jsonb) to service_role;
-
-revoke all on function automation.possible_events(automation.entities,text) from public, anon, authenticated, service_role;
-grant execute on function automation.possible_events(automation.entities,text) to service_role;
-
-revoke all on function automation.fits_expression() from public, anon, authenticated, service_role;
-grant execute on function automation.fits_expression() to service_role;
-
-revoke all on function automation.virtual_columns(automation.entities) from public, anon, authenticated, service_role;
-grant execute on function automation.virtual_columns(automation.entities) to service_role;
-
-revoke all on function automation.written_expression(automation.entities,text) from public, anon, authenticated, service_role;
-grant execute on function automation.written_expression(automation.entities,text) to service_role;
-
-revoke all on function automation.unheard_expression(automation.entities,text) from public, anon, authenticated, service_role;
-grant execute on function automation.unheard_expression(automation.entities,text) to service_role;
-
-revoke all on function automation.staged_block(automation.entities) from public, anon, authenticated, service_role;
-grant execute on function automation.staged_block(automation.entities) to service_role;
-
-revoke all on function automation.watched_columns(automation.entities) from public, anon, authenticated, service_role;
-grant execute on function automation.watched_columns(automation.entities) to service_role;
-
-revoke all on function automation.changed_fields(jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.changed_fields(jsonb,jsonb,text[]) to service_role;
-
-revoke all on function automation.events_of(text,jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.events_of(text,jsonb,jsonb,text[]) to service_role;
-
-revoke all on function automation.tenant_of(automation.entities,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.tenant_of(automation.entities,jsonb) to service_role;
-
-revoke all on function automation.warn_slower(text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.warn_slower(text,text) to service_role;
-
-revoke all on function automation.note_moving(text,uuid,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.note_moving(text,uuid,text,jsonb) to service_role;
-
-revoke all on function automation.note_truncated(text,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.note_truncated(text,boolean) to service_role;
+revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.calls_to_stop(uuid) to service_role;
 
 revoke all on function automation.capture_anew(text,automation.captured_write,jsonb,jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.capture_anew(text,automation.captured_write,jsonb,jsonb,text,text) to service_role;
@@ -20424,326 +19424,85 @@ grant execute on function automation.capture_moved(text,uuid,text,jsonb) to serv
 revoke all on function automation.capture_record(automation.entities,uuid,text,jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.capture_record(automation.entities,uuid,text,jsonb,jsonb,text[]) to service_role;
 
-revoke all on function automation.welcome_back(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.welcome_back(uuid) to service_role;
+revoke all on function automation.capture_triggers(text) from public, anon, authenticated, service_role;
+grant execute on function automation.capture_triggers(text) to service_role;
 
-revoke all on function automation.perform_works(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_works(automation.work[],automation.running_plan[]) to service_role;
+revoke all on function automation.cause_in(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.cause_in(ridgeline.workflow_executions) to service_role;
 
-revoke all on function automation.read_plans(automation.work[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.read_plans(automation.work[],timestamp with time zone) to service_role;
+revoke all on function automation.chain_of(uuid,uuid,uuid,ridgeline.execution_mode) from public, anon, authenticated, service_role;
+grant execute on function automation.chain_of(uuid,uuid,uuid,ridgeline.execution_mode) to service_role;
 
-revoke all on function automation.write_down(text,automation.captured_write,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.write_down(text,automation.captured_write,boolean) to service_role;
+revoke all on function automation.change_source() from public, anon, authenticated, service_role;
+grant execute on function automation.change_source() to service_role;
 
-revoke all on function automation.is_doubtful_stop(text) from public, anon, authenticated, service_role;
-grant execute on function automation.is_doubtful_stop(text) to service_role;
+revoke all on function automation.changed_fields(jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.changed_fields(jsonb,jsonb,text[]) to service_role;
 
-revoke all on function automation.is_pending(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.is_pending(uuid,text) to service_role;
-
-revoke all on function automation.is_provider_keyword(text) from public, anon, authenticated, service_role;
-grant execute on function automation.is_provider_keyword(text) to service_role;
-
-revoke all on function automation.stop_at_others(uuid,text,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.stop_at_others(uuid,text,text,text) to service_role;
-
-revoke all on function automation.retention_of(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.retention_of(uuid,text) to service_role;
-
-revoke all on function automation.reply_text(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.reply_text(uuid,text) to service_role;
-
-revoke all on function ridgeline.answer_doubt(text,boolean,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.answer_doubt(text,boolean,uuid) to authenticated;
-grant execute on function ridgeline.answer_doubt(text,boolean,uuid) to service_role;
-
-revoke all on function automation.erase_tenant(uuid,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.erase_tenant(uuid,integer) to service_role;
-
-revoke all on function automation.consent_of_form(ridgeline.forms,jsonb,jsonb,uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.consent_of_form(ridgeline.forms,jsonb,jsonb,uuid,text) to service_role;
-
-revoke all on function automation.count_news() from public, anon, authenticated, service_role;
-grant execute on function automation.count_news() to service_role;
-
-revoke all on function automation.reply_to_sms(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.reply_to_sms(jsonb) to service_role;
-
-revoke all on function automation.unsubscribe_token(uuid,text) from public, anon, authenticated, service_role;
-
-revoke all on function automation.delete_row(regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.delete_row(regclass,jsonb) to service_role;
-
-revoke all on function automation.known_keys(jsonb,text[],text) from public, anon, authenticated, service_role;
-grant execute on function automation.known_keys(jsonb,text[],text) to service_role;
-
-revoke all on function automation.mistyped(jsonb,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.mistyped(jsonb,jsonb,text) to service_role;
-
-revoke all on function automation.definition_steps(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.definition_steps(jsonb) to service_role;
+revoke all on function automation.channel_of(text) from public, anon, authenticated, service_role;
+grant execute on function automation.channel_of(text) to service_role;
 
 revoke all on function automation.check_definition(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_definition(jsonb) to service_role;
 
-revoke all on function automation.write_definition(uuid,uuid,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.write_definition(uuid,uuid,jsonb) to service_role;
+revoke all on function automation.check_editor(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_editor(uuid,text) to service_role;
 
-revoke all on function automation.check_retry_filter(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.check_retry_filter(jsonb) to service_role;
+revoke all on function automation.check_fields(text,text[],text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_fields(text,text[],text) to service_role;
 
-revoke all on function automation.first_id(timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.first_id(timestamp with time zone) to service_role;
+revoke all on function automation.check_history_filter(text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_history_filter(text,text,text) to authenticated;
+grant execute on function automation.check_history_filter(text,text,text) to service_role;
+
+revoke all on function automation.check_notices() from public, anon, authenticated, service_role;
+grant execute on function automation.check_notices() to service_role;
+
+revoke all on function automation.check_publisher(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_publisher(uuid,text) to service_role;
 
 revoke all on function automation.check_retention() from public, anon, authenticated, service_role;
 grant execute on function automation.check_retention() to service_role;
 
-revoke all on function automation.settle_entries(uuid,uuid[]) from public, anon, authenticated, service_role;
-grant execute on function automation.settle_entries(uuid,uuid[]) to service_role;
+revoke all on function automation.check_retry_filter(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_retry_filter(jsonb) to service_role;
 
-revoke all on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) to service_role;
+revoke all on function automation.check_update_contact(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_update_contact(jsonb,text) to service_role;
 
-revoke all on function automation.count_step() from public, anon, authenticated, service_role;
-grant execute on function automation.count_step() to service_role;
+revoke all on function automation.check_update_field(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_update_field(jsonb,text) to service_role;
 
-revoke all on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) to service_role;
+revoke all on function automation.check_update_project(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_update_project(jsonb,text) to service_role;
 
-revoke all on function automation.find_histories() from public, anon, authenticated, service_role;
-grant execute on function automation.find_histories() to service_role;
+revoke all on function automation.check_webhook(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_webhook(jsonb,text) to service_role;
 
-revoke all on function automation.begin_retention() from public, anon, authenticated, service_role;
-grant execute on function automation.begin_retention() to service_role;
+revoke all on function automation.claim_batch(ridgeline.scheduled_steps[],text,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.claim_batch(ridgeline.scheduled_steps[],text,interval) to service_role;
 
-revoke all on function automation.run_retention(automation.retention_places) from public, anon, authenticated, service_role;
-grant execute on function automation.run_retention(automation.retention_places) to service_role;
+revoke all on function automation.claim_of_portion(uuid,text,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.claim_of_portion(uuid,text,interval) to service_role;
 
-revoke all on function automation.count_run() from public, anon, authenticated, service_role;
-grant execute on function automation.count_run() to service_role;
+revoke all on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) to service_role;
 
-revoke all on function automation.step_outcome(ridgeline.automation_status,text) from public, anon, authenticated, service_role;
-grant execute on function automation.step_outcome(ridgeline.automation_status,text) to service_role;
+revoke all on function automation.clear_suspects(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.clear_suspects(ridgeline.scheduled_steps[]) to service_role;
 
-revoke all on function automation.has_rows(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.has_rows(uuid) to service_role;
+revoke all on function automation.close_steps(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
+grant execute on function automation.close_steps(automation.work[],automation.report[]) to service_role;
 
-revoke all on function automation.legacy_render(text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_render(text,jsonb) to service_role;
+revoke all on function automation.close_unsent(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.close_unsent(automation.work[],automation.running_plan[]) to service_role;
 
-revoke all on function automation.move_statistics(uuid,uuid,uuid,integer,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
-grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,integer,ridgeline.execution_mode) to service_role;
+revoke all on function automation.closing_margin() from public, anon, authenticated, service_role;
+grant execute on function automation.closing_margin() to service_role;
 
-revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
-grant execute on function automation.note_engagement() to service_role;
-
-revoke all on function automation.note_reply() from public, anon, authenticated, service_role;
-grant execute on function automation.note_reply() to service_role;
-
-revoke all on function automation.fold_statistics(integer) from public, anon, authenticated, service_role;
-grant execute on function automation.fold_statistics(integer) to service_role;
-
-revoke all on function automation.blank_consent(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.blank_consent(jsonb) to service_role;
-
-revoke all on function automation.tenant_tables() from public, anon, authenticated, service_role;
-grant execute on function automation.tenant_tables() to service_role;
-
-revoke all on function automation.erase_rows(regclass,uuid,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.erase_rows(regclass,uuid,integer) to service_role;
-
-revoke all on function automation.erase_tenants(integer) from public, anon, authenticated, service_role;
-grant execute on function automation.erase_tenants(integer) to service_role;
-
-revoke all on function automation.phone_pattern(text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.phone_pattern(text[]) to service_role;
-
-revoke all on function automation.word_pattern(text[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.word_pattern(text[],text[]) to service_role;
-
-revoke all on function automation.addresses_of(uuid,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.addresses_of(uuid,text,text) to service_role;
-
-revoke all on function automation.may_erase(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.may_erase(uuid) to service_role;
-
-revoke all on function automation.begin_erasure() from public, anon, authenticated, service_role;
-grant execute on function automation.begin_erasure() to service_role;
-
-revoke all on function automation.seal_suppressions(uuid,text,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.seal_suppressions(uuid,text,text[]) to service_role;
-
-revoke all on function automation.end_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.end_runs_of(uuid,text[]) to service_role;
-
-revoke all on function automation.erased_reason() from public, anon, authenticated, service_role;
-grant execute on function automation.erased_reason() to service_role;
-
-revoke all on function automation.walked_tables() from public, anon, authenticated, service_role;
-grant execute on function automation.walked_tables() to service_role;
-
-revoke all on function automation.key_columns(regclass) from public, anon, authenticated, service_role;
-grant execute on function automation.key_columns(regclass) to service_role;
-
-revoke all on function automation.erase_found(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.erase_found(automation.erasures_under_way,regclass,jsonb) to service_role;
-
-revoke all on function automation.walk(automation.erasures_under_way,regclass,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.walk(automation.erasures_under_way,regclass,integer) to service_role;
-
-revoke all on function automation.is_own(automation.erasures_under_way,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.is_own(automation.erasures_under_way,text,jsonb) to service_role;
-
-revoke all on function automation.key_test(regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.key_test(regclass,jsonb) to service_role;
-
-revoke all on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) to service_role;
-
-revoke all on function automation.erase_run(uuid,uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.erase_run(uuid,uuid) to service_role;
-
-revoke all on function automation.blank_open_step(automation.erasures_under_way,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.blank_open_step(automation.erasures_under_way,jsonb) to service_role;
-
-revoke all on function automation.erase_all_found(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.erase_all_found(automation.erasures_under_way,regclass,jsonb) to service_role;
-
-revoke all on function automation.erase_elsewhere(automation.erasures_under_way) from public, anon, authenticated, service_role;
-grant execute on function automation.erase_elsewhere(automation.erasures_under_way) to service_role;
-
-revoke all on function automation.run_erasure(automation.erasures_under_way) from public, anon, authenticated, service_role;
-grant execute on function automation.run_erasure(automation.erasures_under_way) to service_role;
-
-revoke all on function automation.legacy_table(text) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_table(text) to service_role;
-
-revoke all on function automation.legacy_run_id(timestamp with time zone,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_run_id(timestamp with time zone,text,text) to service_role;
-
-revoke all on function automation.doubtful_moment(text) from public, anon, authenticated, service_role;
-grant execute on function automation.doubtful_moment(text) to service_role;
-
-revoke all on function automation.compared_addresses(uuid,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.compared_addresses(uuid,text,jsonb) to service_role;
-
-revoke all on function automation.legacy_moment(text,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_moment(text,boolean) to service_role;
-
-revoke all on function automation.holds_moments(regclass) from public, anon, authenticated, service_role;
-grant execute on function automation.holds_moments(regclass) to service_role;
-
-revoke all on function automation.add_history_version(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.add_history_version(ridgeline.workflows,jsonb) to service_role;
-
-revoke all on function automation.imported_id(text,text,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.imported_id(text,text,integer) to service_role;
-
-revoke all on function automation.publish_import(uuid,uuid,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.publish_import(uuid,uuid,boolean) to service_role;
-
-revoke all on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) to service_role;
-
-revoke all on function automation.activate_imports(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.activate_imports(uuid) to service_role;
-
-revoke all on function automation.legacy_status(text) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_status(text) to service_role;
-
-revoke all on function automation.old_runs(uuid,text,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.old_runs(uuid,text,timestamp with time zone,timestamp with time zone) to service_role;
-
-revoke all on function automation.legacy_error(text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_error(text,text) to service_role;
-
-revoke all on function automation.legacy_entity(text) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_entity(text) to service_role;
-
-revoke all on function automation.subject_of(text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.subject_of(text,jsonb) to service_role;
-
-revoke all on function automation.legacy_subject(text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_subject(text,jsonb) to service_role;
-
-revoke all on function automation.legacy_page(regclass,text,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_page(regclass,text,integer) to service_role;
-
-revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
-
-revoke all on function automation.legacy_runs(text,text,integer,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_runs(text,text,integer,boolean) to service_role;
-
-revoke all on function automation.is_open_there(text) from public, anon, authenticated, service_role;
-grant execute on function automation.is_open_there(text) to service_role;
-
-revoke all on function automation.begun_there_since(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.begun_there_since(uuid,timestamp with time zone) to service_role;
-
-revoke all on function automation.import_runs(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
-grant execute on function automation.import_runs(text,text,integer,uuid[]) to service_role;
-
-revoke all on function automation.legacy_steps(text,text,integer,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_steps(text,text,integer,boolean) to service_role;
-
-revoke all on function automation.import_steps(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
-grant execute on function automation.import_steps(text,text,integer,uuid[]) to service_role;
-
-revoke all on function automation.legacy_open_runs(text,uuid,text,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.legacy_open_runs(text,uuid,text,integer) to service_role;
-
-revoke all on function automation.taken_data(uuid,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.taken_data(uuid,text,jsonb) to service_role;
-
-revoke all on function automation.why_left(automation.legacy_imports,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.why_left(automation.legacy_imports,jsonb,jsonb,jsonb) to service_role;
-
-revoke all on function automation.hand_over(text,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.hand_over(text,jsonb,jsonb) to service_role;
-
-revoke all on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) from public, anon, authenticated, service_role;
-grant execute on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) to service_role;
-
-revoke all on function automation.take_over_run(text,automation.legacy_imports,jsonb,jsonb,jsonb,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.take_over_run(text,automation.legacy_imports,jsonb,jsonb,jsonb,integer) to service_role;
-
-revoke all on function automation.shadow_beside(uuid,uuid[],text,text,timestamp with time zone,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.shadow_beside(uuid,uuid[],text,text,timestamp with time zone,interval) to service_role;
-
-revoke all on function automation.take_over_runs(uuid,text,text,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.take_over_runs(uuid,text,text,integer) to service_role;
-
-revoke all on function automation.give_back_run(automation.legacy_links) from public, anon, authenticated, service_role;
-grant execute on function automation.give_back_run(automation.legacy_links) to service_role;
-
-revoke all on function automation.why_kept(automation.legacy_imports) from public, anon, authenticated, service_role;
-grant execute on function automation.why_kept(automation.legacy_imports) to service_role;
-
-revoke all on function automation.undo_history(uuid,uuid,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.undo_history(uuid,uuid,integer) to service_role;
-
-revoke all on function automation.undo_import(uuid,text,text,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.undo_import(uuid,text,text,integer) to service_role;
-
-revoke all on function automation.forget_pair() from public, anon, authenticated, service_role;
-grant execute on function automation.forget_pair() to service_role;
-
-revoke all on function automation.old_texts(text,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to service_role;
-
-revoke all on function automation.new_texts(text,jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.new_texts(text,jsonb,jsonb) to service_role;
-
-revoke all on function automation.old_effects(automation.legacy_imports,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.old_effects(automation.legacy_imports,jsonb) to service_role;
-
-revoke all on function automation.shadow_effects(uuid,uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.shadow_effects(uuid,uuid) to service_role;
-
-revoke all on function automation.differences(automation.effect[],automation.effect[],interval,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.differences(automation.effect[],automation.effect[],interval,boolean) to service_role;
+revoke all on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to authenticated;
+grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to service_role;
 
 revoke all on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) to service_role;
@@ -20751,59 +19510,1074 @@ grant execute on function automation.compare_pair(automation.legacy_pairs,automa
 revoke all on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval) to service_role;
 
-revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
+revoke all on function automation.compared_addresses(uuid,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.compared_addresses(uuid,text,jsonb) to service_role;
 
 revoke all on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.compile_conditional(jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_conditional(jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.compile_fits(jsonb,jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_fits(jsonb,jsonb,boolean) to service_role;
+
+revoke all on function automation.compile_legacy_condition(jsonb,text[],text) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_legacy_condition(jsonb,text[],text) to service_role;
+
+revoke all on function automation.compile_send_email(jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_send_email(jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
+
+revoke all on function automation.consent_in_record(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.consent_in_record(jsonb,text) to service_role;
+
+revoke all on function automation.consent_of_form(ridgeline.forms,jsonb,jsonb,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.consent_of_form(ridgeline.forms,jsonb,jsonb,uuid,text) to service_role;
+
+revoke all on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) to service_role;
+
+revoke all on function automation.contact_places(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_places(uuid[],text[]) to service_role;
+
+revoke all on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
+grant execute on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) to service_role;
+
+revoke all on function automation.count_news() from public, anon, authenticated, service_role;
+grant execute on function automation.count_news() to service_role;
+
+revoke all on function automation.count_run() from public, anon, authenticated, service_role;
+grant execute on function automation.count_run() to service_role;
+
+revoke all on function automation.count_step() from public, anon, authenticated, service_role;
+grant execute on function automation.count_step() to service_role;
+
+revoke all on function automation.country_zones(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.country_zones(text,text) to service_role;
+
+revoke all on function automation.create_tasks(automation.work[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.create_tasks(automation.work[],text[]) to service_role;
+
+revoke all on function automation.decimal_number(text) from public, anon, authenticated, service_role;
+grant execute on function automation.decimal_number(text) to service_role;
+
+revoke all on function automation.definition_steps(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.definition_steps(jsonb) to service_role;
+
+revoke all on function automation.delete_row(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.delete_row(regclass,jsonb) to service_role;
+
+revoke all on function automation.differences(automation.effect[],automation.effect[],interval,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.differences(automation.effect[],automation.effect[],interval,boolean) to service_role;
+
+revoke all on function automation.double_of(numeric) from public, anon, authenticated, service_role;
+grant execute on function automation.double_of(numeric) to service_role;
+
+revoke all on function automation.doubtful_moment(text) from public, anon, authenticated, service_role;
+grant execute on function automation.doubtful_moment(text) to service_role;
+
+revoke all on function automation.drop_suppressed(automation.prepared_step,text,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.drop_suppressed(automation.prepared_step,text,text[]) to service_role;
+
+revoke all on function automation.dry_channels(jsonb,automation.portions[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.dry_channels(jsonb,automation.portions[],jsonb) to service_role;
+
+revoke all on function automation.due_lanes() from public, anon, authenticated, service_role;
+grant execute on function automation.due_lanes() to service_role;
+
+revoke all on function automation.editor_tenants() from public, anon, authenticated, service_role;
+grant execute on function automation.editor_tenants() to authenticated;
+grant execute on function automation.editor_tenants() to service_role;
+
+revoke all on function automation.editors_publish(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.editors_publish(uuid) to service_role;
+
+revoke all on function automation.end_restore() from public, anon, authenticated, service_role;
+
+revoke all on function automation.end_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.end_runs_of(uuid,text[]) to service_role;
+
+revoke all on function automation.end_shadows(uuid,uuid[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.end_shadows(uuid,uuid[],jsonb) to service_role;
+
 revoke all on function automation.engine_of(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.engine_of(uuid) to service_role;
 
-revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.calls_to_stop(uuid) to service_role;
+revoke all on function automation.engine_report(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.engine_report(uuid) to authenticated;
+grant execute on function automation.engine_report(uuid) to service_role;
 
-revoke all on function automation.stop_duplicates(uuid,text,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.stop_duplicates(uuid,text,timestamp with time zone) to service_role;
+revoke all on function automation.engine_status() from public, anon, authenticated, service_role;
+grant execute on function automation.engine_status() to authenticated;
+grant execute on function automation.engine_status() to service_role;
 
-revoke all on function automation.take_over_all(uuid,text,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.take_over_all(uuid,text,integer) to service_role;
+revoke all on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) from public, anon, authenticated, service_role;
+grant execute on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) to service_role;
 
-revoke all on function automation.give_back_all(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.give_back_all(uuid) to service_role;
+revoke all on function automation.enter(automation.entry[]) from public, anon, authenticated, service_role;
+grant execute on function automation.enter(automation.entry[]) to service_role;
 
-revoke all on function automation.unclaimed_shadows(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.unclaimed_shadows(uuid,timestamp with time zone) to service_role;
+revoke all on function automation.entry_if_met(ridgeline.workflow_versions,automation.enrolment,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.entry_if_met(ridgeline.workflow_versions,automation.enrolment,jsonb,timestamp with time zone) to service_role;
 
-revoke all on function automation.registries() from public, anon, authenticated, service_role;
-grant execute on function automation.registries() to service_role;
+revoke all on function automation.entry_key_in(ridgeline.execution_mode,text) from public, anon, authenticated, service_role;
+grant execute on function automation.entry_key_in(ridgeline.execution_mode,text) to service_role;
 
-revoke all on function automation.prune_changes(integer) from public, anon, authenticated, service_role;
-grant execute on function automation.prune_changes(integer) to service_role;
+revoke all on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) to service_role;
 
-revoke all on function automation.tell_when_due() from public, anon, authenticated, service_role;
-grant execute on function automation.tell_when_due() to service_role;
+revoke all on function automation.erase_all_found(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.erase_all_found(automation.erasures_under_way,regclass,jsonb) to service_role;
 
-revoke all on function automation.notice_problem(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.notice_problem(jsonb) to service_role;
+revoke all on function automation.erase_elsewhere(automation.erasures_under_way) from public, anon, authenticated, service_role;
+grant execute on function automation.erase_elsewhere(automation.erasures_under_way) to service_role;
 
-revoke all on function automation.check_notices() from public, anon, authenticated, service_role;
-grant execute on function automation.check_notices() to service_role;
+revoke all on function automation.erase_found(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.erase_found(automation.erasures_under_way,regclass,jsonb) to service_role;
 
-revoke all on function automation.notice_workflow(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.notice_workflow(uuid) to service_role;
+revoke all on function automation.erase_person(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.erase_person(uuid,text,text,text) to authenticated;
+grant execute on function automation.erase_person(uuid,text,text,text) to service_role;
 
-revoke all on function automation.tell(uuid,text,text,interval,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.tell(uuid,text,text,interval,text,text) to service_role;
+revoke all on function automation.erase_rows(regclass,uuid,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.erase_rows(regclass,uuid,integer) to service_role;
+
+revoke all on function automation.erase_run(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.erase_run(uuid,uuid) to service_role;
+
+revoke all on function automation.erase_tenant(uuid,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.erase_tenant(uuid,integer) to service_role;
+
+revoke all on function automation.erase_tenants(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.erase_tenants(integer) to service_role;
+
+revoke all on function automation.erased_digest(uuid,text,text) from public, anon, authenticated, service_role;
+
+revoke all on function automation.erased_reason() from public, anon, authenticated, service_role;
+grant execute on function automation.erased_reason() to service_role;
+
+revoke all on function automation.erasure_digest(uuid,text,text,text) from public, anon, authenticated, service_role;
+
+revoke all on function automation.erasure_key() from public, anon, authenticated, service_role;
+
+revoke all on function automation.erasure_of(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.erasure_of(uuid,text,text) to service_role;
+
+revoke all on function automation.erasures_of(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.erasures_of(uuid,text,text,text) to authenticated;
+grant execute on function automation.erasures_of(uuid,text,text,text) to service_role;
+
+revoke all on function automation.events_of(text,jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.events_of(text,jsonb,jsonb,text[]) to service_role;
+
+revoke all on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) to service_role;
+
+revoke all on function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
+grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to authenticated;
+grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to service_role;
+
+revoke all on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) from public, anon, authenticated, service_role;
+grant execute on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) to service_role;
+
+revoke all on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) to service_role;
 
 revoke all on function automation.failure_text(uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.failure_text(uuid,uuid[]) to service_role;
 
+revoke all on function automation.find_histories() from public, anon, authenticated, service_role;
+grant execute on function automation.find_histories() to service_role;
+
+revoke all on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) from public, anon, authenticated, service_role;
+grant execute on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) to service_role;
+
+revoke all on function automation.find_obstacles(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.find_obstacles(automation.work[],automation.running_plan[]) to service_role;
+
+revoke all on function automation.finish_works(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.finish_works(jsonb) to service_role;
+
+revoke all on function automation.first_column(text,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.first_column(text,text[]) to service_role;
+
+revoke all on function automation.first_id(timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.first_id(timestamp with time zone) to service_role;
+
+revoke all on function automation.first_size() from public, anon, authenticated, service_role;
+grant execute on function automation.first_size() to service_role;
+
+revoke all on function automation.fits_expression() from public, anon, authenticated, service_role;
+grant execute on function automation.fits_expression() to service_role;
+
+revoke all on function automation.fold_add_tag(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_add_tag(jsonb) to service_role;
+
+revoke all on function automation.fold_create_project(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_create_project(jsonb) to service_role;
+
+revoke all on function automation.fold_create_task(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_create_task(jsonb) to service_role;
+
+revoke all on function automation.fold_remove_tag(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_remove_tag(jsonb) to service_role;
+
+revoke all on function automation.fold_send_email(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_send_email(jsonb) to service_role;
+
+revoke all on function automation.fold_send_sms(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_send_sms(jsonb) to service_role;
+
+revoke all on function automation.fold_statistics(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_statistics(integer) to service_role;
+
+revoke all on function automation.fold_update_contact(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_update_contact(jsonb) to service_role;
+
+revoke all on function automation.fold_update_field(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_update_field(jsonb) to service_role;
+
+revoke all on function automation.fold_update_project(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_update_project(jsonb) to service_role;
+
+revoke all on function automation.folded(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.folded(jsonb) to service_role;
+
+revoke all on function automation.follow_contact(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.follow_contact(ridgeline.workflow_executions,text) to service_role;
+
+revoke all on function automation.follow_engine() from public, anon, authenticated, service_role;
+grant execute on function automation.follow_engine() to service_role;
+
+revoke all on function automation.follow_mode() from public, anon, authenticated, service_role;
+grant execute on function automation.follow_mode() to service_role;
+
+revoke all on function automation.forbidden_destination(automation.phone_number,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.forbidden_destination(automation.phone_number,text[]) to service_role;
+
+revoke all on function automation.foresee(ridgeline.workflow_executions,jsonb,automation.prepared_step,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.foresee(ridgeline.workflow_executions,jsonb,automation.prepared_step,timestamp with time zone) to service_role;
+
+revoke all on function automation.forget_pair() from public, anon, authenticated, service_role;
+grant execute on function automation.forget_pair() to service_role;
+
+revoke all on function automation.forget_unheard() from public, anon, authenticated, service_role;
+grant execute on function automation.forget_unheard() to service_role;
+
+revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean) to service_role;
+
+revoke all on function automation.generate_steps() from public, anon, authenticated, service_role;
+grant execute on function automation.generate_steps() to service_role;
+
+revoke all on function automation.get_definition(uuid,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.get_definition(uuid,integer) to authenticated;
+grant execute on function automation.get_definition(uuid,integer) to service_role;
+
+revoke all on function automation.give_back_all(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.give_back_all(uuid) to service_role;
+
+revoke all on function automation.give_back_run(automation.legacy_links) from public, anon, authenticated, service_role;
+grant execute on function automation.give_back_run(automation.legacy_links) to service_role;
+
+revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
+grant execute on function automation.go_on(automation.transition[]) to service_role;
+
+revoke all on function automation.goes_to_the_office(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.goes_to_the_office(jsonb) to service_role;
+
+revoke all on function automation.gone_entity(automation.work) from public, anon, authenticated, service_role;
+grant execute on function automation.gone_entity(automation.work) to service_role;
+
+revoke all on function automation.grant_consent(uuid,text,text,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.grant_consent(uuid,text,text,text,text,text) to authenticated;
+grant execute on function automation.grant_consent(uuid,text,text,text,text,text) to service_role;
+
+revoke all on function automation.hand_over(text,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.hand_over(text,jsonb,jsonb) to service_role;
+
+revoke all on function automation.has_effect(text) from public, anon, authenticated, service_role;
+grant execute on function automation.has_effect(text) to service_role;
+
+revoke all on function automation.has_rows(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.has_rows(uuid) to service_role;
+
+revoke all on function automation.hmac_sha256(bytea,bytea) from public, anon, authenticated, service_role;
+grant execute on function automation.hmac_sha256(bytea,bytea) to service_role;
+
+revoke all on function automation.hold_doubtful(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.hold_doubtful(automation.ticket[]) to service_role;
+
+revoke all on function automation.hold_paused(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.hold_paused(automation.ticket[]) to service_role;
+
+revoke all on function automation.hold_sends(automation.send_verdict[]) from public, anon, authenticated, service_role;
+grant execute on function automation.hold_sends(automation.send_verdict[]) to service_role;
+
+revoke all on function automation.hold_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.hold_steps(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.holds_add_tag(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_add_tag(jsonb) to service_role;
+
+revoke all on function automation.holds_assign_user(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_assign_user(jsonb) to service_role;
+
+revoke all on function automation.holds_change_stage(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_change_stage(jsonb) to service_role;
+
+revoke all on function automation.holds_check(regclass,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_check(regclass,text,jsonb) to service_role;
+
+revoke all on function automation.holds_moments(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_moments(regclass) to service_role;
+
+revoke all on function automation.holds_record(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_record(jsonb) to service_role;
+
+revoke all on function automation.holds_reference(pg_constraint,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_reference(pg_constraint,jsonb) to service_role;
+
+revoke all on function automation.holds_remove_tag(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_remove_tag(jsonb) to service_role;
+
+revoke all on function automation.holds_update_contact(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_update_contact(jsonb) to service_role;
+
+revoke all on function automation.holds_update_field(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_update_field(jsonb) to service_role;
+
+revoke all on function automation.holds_update_project(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_update_project(jsonb) to service_role;
+
+revoke all on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_assign_user(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_assign_user(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_change_stage(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_change_stage(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_conditional(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_conditional(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_create_project(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_create_project(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_create_task(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_create_task(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_remove_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_remove_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_split(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_split(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_stop(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_stop(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_update_contact(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_update_contact(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_update_field(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_update_field(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_update_project(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_update_project(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_wait(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_wait(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_webhook(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_webhook(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.imagine_write(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_write(ridgeline.workflow_executions,text,jsonb,text) to service_role;
+
+revoke all on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) to service_role;
+
+revoke all on function automation.import_runs(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.import_runs(text,text,integer,uuid[]) to service_role;
+
+revoke all on function automation.import_steps(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.import_steps(text,text,integer,uuid[]) to service_role;
+
+revoke all on function automation.imported_id(text,text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.imported_id(text,text,integer) to service_role;
+
+revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
+
+revoke all on function automation.is_doubtful_stop(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_doubtful_stop(text) to service_role;
+
+revoke all on function automation.is_drawn() from public, anon, authenticated, service_role;
+grant execute on function automation.is_drawn() to service_role;
+
+revoke all on function automation.is_given_up(automation.work,automation.report) from public, anon, authenticated, service_role;
+grant execute on function automation.is_given_up(automation.work,automation.report) to service_role;
+
+revoke all on function automation.is_held(ridgeline.workflow_executions,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.is_held(ridgeline.workflow_executions,boolean) to service_role;
+
+revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
+
+revoke all on function automation.is_notice_workflow(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_notice_workflow(jsonb) to service_role;
+
+revoke all on function automation.is_open_there(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_open_there(text) to service_role;
+
+revoke all on function automation.is_own(automation.erasures_under_way,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_own(automation.erasures_under_way,text,jsonb) to service_role;
+
+revoke all on function automation.is_partitioned(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.is_partitioned(automation.entities) to service_role;
+
+revoke all on function automation.is_pending(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_pending(uuid,text) to service_role;
+
+revoke all on function automation.is_provider_keyword(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_provider_keyword(text) to service_role;
+
+revoke all on function automation.is_role_address(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_role_address(text) to service_role;
+
+revoke all on function automation.is_timeless(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_timeless(jsonb) to service_role;
+
+revoke all on function automation.javascript_digits(double precision) from public, anon, authenticated, service_role;
+grant execute on function automation.javascript_digits(double precision) to service_role;
+
+revoke all on function automation.javascript_equal(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.javascript_equal(jsonb,jsonb) to service_role;
+
+revoke all on function automation.javascript_list(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.javascript_list(jsonb) to service_role;
+
+revoke all on function automation.javascript_number(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.javascript_number(jsonb) to service_role;
+
+revoke all on function automation.javascript_number_in(text) from public, anon, authenticated, service_role;
+grant execute on function automation.javascript_number_in(text) to service_role;
+
+revoke all on function automation.javascript_text(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.javascript_text(jsonb) to service_role;
+
+revoke all on function automation.judge_row(regclass,jsonb,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.judge_row(regclass,jsonb,text[]) to service_role;
+
+revoke all on function automation.judge_target(text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.judge_target(text,jsonb,text) to service_role;
+
+revoke all on function automation.keep_size(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_size(integer) to service_role;
+
+revoke all on function automation.keeps_quiet_hours() from public, anon, authenticated, service_role;
+grant execute on function automation.keeps_quiet_hours() to service_role;
+
+revoke all on function automation.kept_for(text) from public, anon, authenticated, service_role;
+grant execute on function automation.kept_for(text) to service_role;
+
+revoke all on function automation.key_columns(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.key_columns(regclass) to service_role;
+
+revoke all on function automation.key_test(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.key_test(regclass,jsonb) to service_role;
+
+revoke all on function automation.known_keys(jsonb,text[],text) from public, anon, authenticated, service_role;
+grant execute on function automation.known_keys(jsonb,text[],text) to service_role;
+
+revoke all on function automation.known_provider_ids(uuid,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.known_provider_ids(uuid,uuid,text) to service_role;
+
+revoke all on function automation.lease_steps(automation.work[],text,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.lease_steps(automation.work[],text,interval) to service_role;
+
+revoke all on function automation.leave_batch(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.leave_batch(automation.work[]) to service_role;
+
+revoke all on function automation.leave_out_of_email(automation.prepared_step,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.leave_out_of_email(automation.prepared_step,text[]) to service_role;
+
+revoke all on function automation.leave_out_refused(automation.send_question,text[],text) from public, anon, authenticated, service_role;
+grant execute on function automation.leave_out_refused(automation.send_question,text[],text) to service_role;
+
+revoke all on function automation.leave_out_revoked(automation.send_question,text,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.leave_out_revoked(automation.send_question,text,text[]) to service_role;
+
+revoke all on function automation.legacy_entity(text) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_entity(text) to service_role;
+
+revoke all on function automation.legacy_error(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_error(text,text) to service_role;
+
+revoke all on function automation.legacy_holds(text,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_holds(text,jsonb,jsonb) to service_role;
+
+revoke all on function automation.legacy_lists(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_lists(jsonb,jsonb) to service_role;
+
+revoke all on function automation.legacy_moment(text,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_moment(text,boolean) to service_role;
+
+revoke all on function automation.legacy_open_runs(text,uuid,text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_open_runs(text,uuid,text,integer) to service_role;
+
+revoke all on function automation.legacy_operators() from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_operators() to service_role;
+
+revoke all on function automation.legacy_page(regclass,text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_page(regclass,text,integer) to service_role;
+
+revoke all on function automation.legacy_render(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_render(text,jsonb) to service_role;
+
+revoke all on function automation.legacy_run_id(timestamp with time zone,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_run_id(timestamp with time zone,text,text) to service_role;
+
+revoke all on function automation.legacy_runs(text,text,integer,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_runs(text,text,integer,boolean) to service_role;
+
+revoke all on function automation.legacy_status(text) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_status(text) to service_role;
+
+revoke all on function automation.legacy_steps(text,text,integer,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_steps(text,text,integer,boolean) to service_role;
+
+revoke all on function automation.legacy_subject(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_subject(text,jsonb) to service_role;
+
+revoke all on function automation.legacy_table(text) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_table(text) to service_role;
+
+revoke all on function automation.lift_revocation(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.lift_revocation(uuid,text,text,text) to authenticated;
+grant execute on function automation.lift_revocation(uuid,text,text,text) to service_role;
+
+revoke all on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) from public, anon, authenticated, service_role;
+grant execute on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) to service_role;
+
+revoke all on function automation.lock_leased(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_leased(jsonb) to service_role;
+
+revoke all on function automation.lock_ledgers(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_ledgers(automation.work[]) to service_role;
+
+revoke all on function automation.lock_runs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.make_erasure_key() from public, anon, authenticated, service_role;
+
+revoke all on function automation.make_tickets(automation.send_question[]) from public, anon, authenticated, service_role;
+grant execute on function automation.make_tickets(automation.send_question[]) to service_role;
+
+revoke all on function automation.mapped_consent(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.mapped_consent(uuid,text,text) to service_role;
+
+revoke all on function automation.mapped_field(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.mapped_field(jsonb,text) to service_role;
+
+revoke all on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) to service_role;
+
+revoke all on function automation.maps_consent(text) from public, anon, authenticated, service_role;
+grant execute on function automation.maps_consent(text) to service_role;
+
+revoke all on function automation.may_erase(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.may_erase(uuid) to service_role;
+
+revoke all on function automation.meant_key(text,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.meant_key(text,text[]) to service_role;
+
+revoke all on function automation.members_query(text) from public, anon, authenticated, service_role;
+grant execute on function automation.members_query(text) to service_role;
+
+revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
+
+revoke all on function automation.mistyped(jsonb,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.mistyped(jsonb,jsonb,text) to service_role;
+
+revoke all on function automation.mode_of(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.mode_of(uuid,uuid) to service_role;
+
+revoke all on function automation.move_statistics(uuid,uuid,uuid,integer,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
+grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,integer,ridgeline.execution_mode) to service_role;
+
+revoke all on function automation.names_in(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.names_in(jsonb) to service_role;
+
+revoke all on function automation.names_in_snapshot(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.names_in_snapshot(jsonb) to service_role;
+
+revoke all on function automation.needs_add_tag(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_add_tag(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_assign_user(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_assign_user(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_change_stage(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_change_stage(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_column(jsonb,jsonb,automation.step_write) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_column(jsonb,jsonb,automation.step_write) to service_role;
+
+revoke all on function automation.needs_recipient(jsonb,jsonb,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_recipient(jsonb,jsonb,text,text) to service_role;
+
+revoke all on function automation.needs_record(jsonb,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_record(jsonb,jsonb,text) to service_role;
+
+revoke all on function automation.needs_remove_tag(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_remove_tag(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_send_email(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_send_email(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_send_sms(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_send_sms(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_update_contact(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_update_contact(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_update_field(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_update_field(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_update_project(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_update_project(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_wait(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_wait(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.new_texts(text,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.new_texts(text,jsonb,jsonb) to service_role;
+
+revoke all on function automation.next_of(automation.work) from public, anon, authenticated, service_role;
+grant execute on function automation.next_of(automation.work) to service_role;
+
+revoke all on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) to service_role;
+
+revoke all on function automation.next_size(integer,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.next_size(integer,interval) to service_role;
+
+revoke all on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) to service_role;
+
+revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
+grant execute on function automation.note_engagement() to service_role;
+
+revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.note_moving(text,uuid,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.note_moving(text,uuid,text,jsonb) to service_role;
+
+revoke all on function automation.note_reply() from public, anon, authenticated, service_role;
+grant execute on function automation.note_reply() to service_role;
+
+revoke all on function automation.note_stage(text,automation.staged_write) from public, anon, authenticated, service_role;
+grant execute on function automation.note_stage(text,automation.staged_write) to service_role;
+
+revoke all on function automation.note_truncated(text,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.note_truncated(text,boolean) to service_role;
+
+revoke all on function automation.notice_problem(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.notice_problem(jsonb) to service_role;
+
+revoke all on function automation.notice_workflow(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.notice_workflow(uuid) to service_role;
+
+revoke all on function automation.old_effects(automation.legacy_imports,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.old_effects(automation.legacy_imports,jsonb) to service_role;
+
+revoke all on function automation.old_runs(uuid,text,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.old_runs(uuid,text,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.old_texts(text,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to service_role;
+
+revoke all on function automation.own_hours(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.own_hours(jsonb) to service_role;
+
+revoke all on function automation.pause_of(uuid,uuid,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.pause_of(uuid,uuid,boolean) to service_role;
+
+revoke all on function automation.pause_sending(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.pause_sending(uuid,text) to authenticated;
+grant execute on function automation.pause_sending(uuid,text) to service_role;
+
+revoke all on function automation.paused_plans(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.paused_plans(automation.work[]) to service_role;
+
+revoke all on function automation.perform_add_tag(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_add_tag(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_all_create_task(automation.work[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_all_create_task(automation.work[],text[]) to service_role;
+
+revoke all on function automation.perform_assign_user(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_assign_user(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_change_stage(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_change_stage(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_conditional(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_conditional(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_create_project(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_create_project(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_create_task(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_create_task(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_each(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_each(automation.work[]) to service_role;
+
+revoke all on function automation.perform_remove_tag(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_remove_tag(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_split(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_split(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_stop(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_stop(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_update_contact(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_update_contact(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_update_field(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_update_field(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_update_project(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_update_project(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_wait(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_wait(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
+revoke all on function automation.perform_works(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_works(automation.work[],automation.running_plan[]) to service_role;
+
+revoke all on function automation.person_at(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.person_at(uuid,text) to service_role;
+
+revoke all on function automation.phone_pattern(text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.phone_pattern(text[]) to service_role;
+
+revoke all on function automation.place_send_email(text) from public, anon, authenticated, service_role;
+grant execute on function automation.place_send_email(text) to service_role;
+
+revoke all on function automation.possible_events(automation.entities,text) from public, anon, authenticated, service_role;
+grant execute on function automation.possible_events(automation.entities,text) to service_role;
+
+revoke all on function automation.postal_problem(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.postal_problem(ridgeline.workflows,jsonb) to service_role;
+
+revoke all on function automation.prepare_send(automation.work,ridgeline.workflow_step_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.prepare_send(automation.work,ridgeline.workflow_step_executions,jsonb) to service_role;
+
+revoke all on function automation.prepare_sends(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.prepare_sends(automation.work[],automation.running_plan[]) to service_role;
+
+revoke all on function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone,jsonb,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone,jsonb,automation.known_records) to service_role;
+
+revoke all on function automation.prepare_works(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.prepare_works(automation.work[],automation.running_plan[]) to service_role;
+
+revoke all on function automation.present_record(ridgeline.workflow_executions,automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.present_record(ridgeline.workflow_executions,automation.entities) to service_role;
+
+revoke all on function automation.projected_reason(text) from public, anon, authenticated, service_role;
+grant execute on function automation.projected_reason(text) to service_role;
+
+revoke all on function automation.prune_changes(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.prune_changes(integer) to service_role;
+
+revoke all on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) to service_role;
+
+revoke all on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) to service_role;
+
+revoke all on function automation.publish(uuid,uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.publish(uuid,uuid,text,text) to service_role;
+
+revoke all on function automation.publish_import(uuid,uuid,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.publish_import(uuid,uuid,boolean) to service_role;
+
+revoke all on function automation.publish_workflow(uuid,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.publish_workflow(uuid,jsonb,text) to authenticated;
+grant execute on function automation.publish_workflow(uuid,jsonb,text) to service_role;
+
+revoke all on function automation.purpose_problem(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.purpose_problem(jsonb) to service_role;
+
+revoke all on function automation.quick_conditions(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.quick_conditions(jsonb,text) to service_role;
+
+revoke all on function automation.quick_equals(text,jsonb,boolean,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.quick_equals(text,jsonb,boolean,boolean) to service_role;
+
+revoke all on function automation.quick_reference(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.quick_reference(jsonb,text) to service_role;
+
+revoke all on function automation.quick_test(jsonb,text,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.quick_test(jsonb,text,boolean) to service_role;
+
+revoke all on function automation.quick_tree(jsonb,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.quick_tree(jsonb,text[]) to service_role;
+
+revoke all on function automation.quick_unknown() from public, anon, authenticated, service_role;
+grant execute on function automation.quick_unknown() to service_role;
+
+revoke all on function automation.quiet_reason(timestamp with time zone,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.quiet_reason(timestamp with time zone,text[]) to service_role;
+
+revoke all on function automation.radix_number(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.radix_number(text,integer) to service_role;
+
+revoke all on function automation.read_anew(text,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.read_anew(text,uuid,text) to service_role;
+
+revoke all on function automation.read_known(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.read_known(automation.work[]) to service_role;
+
+revoke all on function automation.read_plans(automation.work[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.read_plans(automation.work[],timestamp with time zone) to service_role;
+
+revoke all on function automation.read_records(text,uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.read_records(text,uuid[],text[]) to service_role;
+
+revoke all on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) to service_role;
+
+revoke all on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) to service_role;
+
+revoke all on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.record_ends(automation.work[],integer) from public, anon, authenticated, service_role;
+grant execute on function automation.record_ends(automation.work[],integer) to service_role;
+
+revoke all on function automation.record_message(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.record_message(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
+
+revoke all on function automation.record_revocation(uuid,text,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.record_revocation(uuid,text,text,text,text) to authenticated;
+grant execute on function automation.record_revocation(uuid,text,text,text,text) to service_role;
+
+revoke all on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.refuse_expired(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.refuse_expired(automation.ticket[],timestamp with time zone) to service_role;
+
+revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
+grant execute on function automation.refuse_misfit(text) to service_role;
+
+revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
+
+revoke all on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) to service_role;
+
+revoke all on function automation.registries() from public, anon, authenticated, service_role;
+grant execute on function automation.registries() to service_role;
+
+revoke all on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) to service_role;
+
+revoke all on function automation.rehearse_target(ridgeline.workflow_executions,text,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.rehearse_target(ridgeline.workflow_executions,text,text,jsonb) to service_role;
+
+revoke all on function automation.relation_of(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.relation_of(automation.entities) to service_role;
+
+revoke all on function automation.release_held(uuid,text[],uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.release_held(uuid,text[],uuid) to service_role;
+
+revoke all on function automation.release_spread(bigint,bigint) from public, anon, authenticated, service_role;
+grant execute on function automation.release_spread(bigint,bigint) to service_role;
+
+revoke all on function automation.reply_text(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.reply_text(uuid,text) to service_role;
+
+revoke all on function automation.reply_to_sms(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.reply_to_sms(jsonb) to service_role;
+
+revoke all on function automation.report_in(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.report_in(jsonb) to service_role;
+
+revoke all on function automation.resume_sending(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.resume_sending(uuid) to authenticated;
+grant execute on function automation.resume_sending(uuid) to service_role;
+
+revoke all on function automation.retention_of(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.retention_of(uuid,text) to service_role;
+
+revoke all on function automation.retry_executions(uuid,jsonb,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.retry_executions(uuid,jsonb,integer) to authenticated;
+grant execute on function automation.retry_executions(uuid,jsonb,integer) to service_role;
+
+revoke all on function automation.revision_of(ridgeline.workflows) from public, anon, authenticated, service_role;
+grant execute on function automation.revision_of(ridgeline.workflows) to service_role;
+
+revoke all on function automation.revoked_of(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.revoked_of(automation.ticket[]) to service_role;
+
+revoke all on function automation.run_batch(ridgeline.scheduled_steps[],boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.run_batch(ridgeline.scheduled_steps[],boolean) to service_role;
+
+revoke all on function automation.run_erasure(automation.erasures_under_way) from public, anon, authenticated, service_role;
+grant execute on function automation.run_erasure(automation.erasures_under_way) to service_role;
+
+revoke all on function automation.run_portion(uuid,integer,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.run_portion(uuid,integer,integer) to service_role;
+
+revoke all on function automation.run_retention(automation.retention_places) from public, anon, authenticated, service_role;
+grant execute on function automation.run_retention(automation.retention_places) to service_role;
+
+revoke all on function automation.run_wave(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.run_wave(automation.work[],automation.running_plan[]) to service_role;
+
+revoke all on function automation.save_workflow(uuid,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.save_workflow(uuid,jsonb,text) to authenticated;
+grant execute on function automation.save_workflow(uuid,jsonb,text) to service_role;
+
+revoke all on function automation.seal_suppressions(uuid,text,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.seal_suppressions(uuid,text,text[]) to service_role;
+
+revoke all on function automation.sending_keys(text) from public, anon, authenticated, service_role;
+grant execute on function automation.sending_keys(text) to service_role;
+
+revoke all on function automation.sending_of(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.sending_of(text,jsonb) to service_role;
+
+revoke all on function automation.set_engine(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.set_engine(uuid,text) to authenticated;
+grant execute on function automation.set_engine(uuid,text) to service_role;
+
+revoke all on function automation.set_workflow_mode(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.set_workflow_mode(uuid,text) to authenticated;
+grant execute on function automation.set_workflow_mode(uuid,text) to service_role;
+
+revoke all on function automation.settle_doubt(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.settle_doubt(uuid,text) to service_role;
+
+revoke all on function automation.settle_entries(uuid,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.settle_entries(uuid,uuid[]) to service_role;
+
+revoke all on function automation.shadow_beside(uuid,uuid[],text,text,timestamp with time zone,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.shadow_beside(uuid,uuid[],text,text,timestamp with time zone,interval) to service_role;
+
+revoke all on function automation.shadow_effects(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.shadow_effects(uuid,uuid) to service_role;
+
+revoke all on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
+
+revoke all on function automation.slot_path(text,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.slot_path(text,text,jsonb) to service_role;
+
+revoke all on function automation.snapshot_names() from public, anon, authenticated, service_role;
+grant execute on function automation.snapshot_names() to service_role;
+
+revoke all on function automation.snapshot_of(automation.entities,uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.snapshot_of(automation.entities,uuid,jsonb) to service_role;
+
+revoke all on function automation.snapshot_root(text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.snapshot_root(text[]) to service_role;
+
+revoke all on function automation.staged_block(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.staged_block(automation.entities) to service_role;
+
+revoke all on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
+grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to authenticated;
+grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to service_role;
+
+revoke all on function automation.step_dispatcher(text,text,text,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.step_dispatcher(text,text,text,text,text,text) to service_role;
+
+revoke all on function automation.step_outcome(ridgeline.automation_status,text) from public, anon, authenticated, service_role;
+grant execute on function automation.step_outcome(ridgeline.automation_status,text) to service_role;
+
+revoke all on function automation.step_questions() from public, anon, authenticated, service_role;
+grant execute on function automation.step_questions() to service_role;
+
+revoke all on function automation.step_writes(text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.step_writes(text,jsonb,text) to service_role;
+
+revoke all on function automation.steps_below(uuid,uuid,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.steps_below(uuid,uuid,uuid[]) to service_role;
+
+revoke all on function automation.still_open(automation.ticket[],integer[]) from public, anon, authenticated, service_role;
+grant execute on function automation.still_open(automation.ticket[],integer[]) to service_role;
+
+revoke all on function automation.stop_at_others(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.stop_at_others(uuid,text,text,text) to service_role;
+
+revoke all on function automation.stop_duplicates(uuid,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.stop_duplicates(uuid,text,timestamp with time zone) to service_role;
+
+revoke all on function automation.subject_of(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.subject_of(text,jsonb) to service_role;
+
+revoke all on function automation.suppress(uuid,text,text,text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.suppress(uuid,text,text,text,jsonb,text) to service_role;
+
+revoke all on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) to service_role;
+
+revoke all on function automation.take_over_all(uuid,text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.take_over_all(uuid,text,integer) to service_role;
+
+revoke all on function automation.take_over_run(text,automation.legacy_imports,jsonb,jsonb,jsonb,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.take_over_run(text,automation.legacy_imports,jsonb,jsonb,jsonb,integer) to service_role;
+
+revoke all on function automation.take_over_runs(uuid,text,text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.take_over_runs(uuid,text,text,integer) to service_role;
+
+revoke all on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.take_work(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.take_work(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.taken_data(uuid,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.taken_data(uuid,text,jsonb) to service_role;
+
+revoke all on function automation.taken_ids(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
+grant execute on function automation.taken_ids(automation.work[],automation.report[]) to service_role;
+
+revoke all on function automation.takes_sets(text) from public, anon, authenticated, service_role;
+grant execute on function automation.takes_sets(text) to service_role;
+
+revoke all on function automation.target_row(text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.target_row(text,jsonb,text) to service_role;
+
+revoke all on function automation.task_row(ridgeline.workflow_executions,automation.known_records,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.task_row(ridgeline.workflow_executions,automation.known_records,jsonb,text) to service_role;
+
+revoke all on function automation.tell(uuid,text,text,interval,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.tell(uuid,text,text,interval,text,text) to service_role;
+
 revoke all on function automation.tell_of_failures() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_failures() to service_role;
-
-revoke all on function automation.was_told(uuid,text,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.was_told(uuid,text,interval) to service_role;
 
 revoke all on function automation.tell_of_silence() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_silence() to service_role;
@@ -20811,153 +20585,223 @@ grant execute on function automation.tell_of_silence() to service_role;
 revoke all on function automation.tell_troubles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_troubles() to service_role;
 
-revoke all on function automation.publish_workflow(uuid,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.publish_workflow(uuid,jsonb,text) to authenticated;
-grant execute on function automation.publish_workflow(uuid,jsonb,text) to service_role;
+revoke all on function automation.tell_when_due() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_when_due() to service_role;
 
-revoke all on function automation.check_history_filter(text,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.check_history_filter(text,text,text) to authenticated;
-grant execute on function automation.check_history_filter(text,text,text) to service_role;
+revoke all on function automation.tenant_of(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_of(automation.entities,jsonb) to service_role;
 
-revoke all on function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
-grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to authenticated;
-grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to service_role;
+revoke all on function automation.tenant_state(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_state(uuid) to service_role;
 
-revoke all on procedure automation.erase_people(interval,integer) from public, anon, authenticated, service_role;
-grant execute on procedure automation.erase_people(interval,integer) to service_role;
+revoke all on function automation.tenant_state_function() from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_state_function() to service_role;
 
-revoke all on function automation.save_workflow(uuid,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.save_workflow(uuid,jsonb,text) to authenticated;
-grant execute on function automation.save_workflow(uuid,jsonb,text) to service_role;
+revoke all on function automation.tenant_tables() from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_tables() to service_role;
 
-revoke all on function automation.get_definition(uuid,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.get_definition(uuid,integer) to authenticated;
-grant execute on function automation.get_definition(uuid,integer) to service_role;
+revoke all on function automation.tenants_query(text) from public, anon, authenticated, service_role;
+grant execute on function automation.tenants_query(text) to service_role;
+
+revoke all on function automation.told_member(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.told_member(uuid) to service_role;
+
+revoke all on function automation.transition_after(automation.work) from public, anon, authenticated, service_role;
+grant execute on function automation.transition_after(automation.work) to service_role;
+
+revoke all on function automation.transition_to(ridgeline.workflow_executions,jsonb,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.transition_to(ridgeline.workflow_executions,jsonb,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.truncate_function(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.truncate_function(automation.entities) to service_role;
+
+revoke all on function automation.try_again(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
+grant execute on function automation.try_again(automation.work[],automation.report[]) to service_role;
 
 revoke all on function automation.try_definition(uuid,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to authenticated;
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to service_role;
 
-revoke all on function automation.retry_executions(uuid,jsonb,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.retry_executions(uuid,jsonb,integer) to authenticated;
-grant execute on function automation.retry_executions(uuid,jsonb,integer) to service_role;
+revoke all on function automation.try_portion(uuid,text,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.try_portion(uuid,text,interval) to service_role;
 
-revoke all on function automation.engine_status() from public, anon, authenticated, service_role;
-grant execute on function automation.engine_status() to authenticated;
-grant execute on function automation.engine_status() to service_role;
+revoke all on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
 
-revoke all on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) from public, anon, authenticated, service_role;
-grant execute on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) to service_role;
+revoke all on function automation.unclaimed_shadows(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.unclaimed_shadows(uuid,timestamp with time zone) to service_role;
 
-revoke all on procedure automation.prune_history(interval,integer) from public, anon, authenticated, service_role;
-grant execute on procedure automation.prune_history(interval,integer) to service_role;
+revoke all on function automation.unconsented(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.unconsented(automation.ticket[]) to service_role;
 
-revoke all on function automation.erasures_of(uuid,text,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.erasures_of(uuid,text,text,text) to authenticated;
-grant execute on function automation.erasures_of(uuid,text,text,text) to service_role;
+revoke all on function automation.undo_history(uuid,uuid,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.undo_history(uuid,uuid,integer) to service_role;
 
-revoke all on function automation.begin_restore() from public, anon, authenticated, service_role;
+revoke all on function automation.undo_import(uuid,text,text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.undo_import(uuid,text,text,integer) to service_role;
 
-revoke all on function automation.end_restore() from public, anon, authenticated, service_role;
+revoke all on function automation.unheard_expression(automation.entities,text) from public, anon, authenticated, service_role;
+grant execute on function automation.unheard_expression(automation.entities,text) to service_role;
+
+revoke all on function automation.unknown_condition_keys(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.unknown_condition_keys(jsonb,text) to service_role;
+
+revoke all on function automation.unknown_in_snapshot(jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.unknown_in_snapshot(jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.unless_expression(automation.trigger_types) from public, anon, authenticated, service_role;
+grant execute on function automation.unless_expression(automation.trigger_types) to service_role;
+
+revoke all on function automation.unread_endings(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.unread_endings(automation.work[]) to service_role;
+
+revoke all on function automation.unschedule(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.unschedule(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.unsent(automation.work,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.unsent(automation.work,automation.prepared_step) to service_role;
+
+revoke all on function automation.unsubscribe(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.unsubscribe(text,text) to service_role;
+
+revoke all on function automation.unsubscribe_token(uuid,text) from public, anon, authenticated, service_role;
+
+revoke all on function automation.untold_state_function() from public, anon, authenticated, service_role;
+grant execute on function automation.untold_state_function() to service_role;
+
+revoke all on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.virtual_columns(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.virtual_columns(automation.entities) to service_role;
+
+revoke all on function automation.visible_record(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.visible_record(automation.entities,jsonb) to service_role;
 
 revoke all on function automation.visible_zones() from public, anon, authenticated, service_role;
 grant execute on function automation.visible_zones() to authenticated;
 grant execute on function automation.visible_zones() to service_role;
 
-revoke all on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
-grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to authenticated;
-grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to service_role;
+revoke all on function automation.walk(automation.erasures_under_way,regclass,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.walk(automation.erasures_under_way,regclass,integer) to service_role;
 
-revoke all on function automation.erasure_key() from public, anon, authenticated, service_role;
+revoke all on function automation.walked_tables() from public, anon, authenticated, service_role;
+grant execute on function automation.walked_tables() to service_role;
 
-revoke all on function automation.make_erasure_key() from public, anon, authenticated, service_role;
+revoke all on function automation.warn_slower(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.warn_slower(text,text) to service_role;
 
-revoke all on function automation.erased_digest(uuid,text,text) from public, anon, authenticated, service_role;
+revoke all on function automation.was_told(uuid,text,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.was_told(uuid,text,interval) to service_role;
 
-revoke all on function automation.erasure_digest(uuid,text,text,text) from public, anon, authenticated, service_role;
+revoke all on function automation.watch_changes() from public, anon, authenticated, service_role;
+grant execute on function automation.watch_changes() to service_role;
 
-revoke all on function automation.erase_person(uuid,text,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.erase_person(uuid,text,text,text) to authenticated;
-grant execute on function automation.erase_person(uuid,text,text,text) to service_role;
+revoke all on function automation.watched_columns(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.watched_columns(automation.entities) to service_role;
 
-revoke all on function ridgeline.erase_person(text,text,text,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.erase_person(text,text,text,uuid) to authenticated;
-grant execute on function ridgeline.erase_person(text,text,text,uuid) to service_role;
+revoke all on function automation.webhook_input(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.webhook_input(ridgeline.workflow_executions,jsonb) to service_role;
 
-revoke all on function ridgeline.erasures_of(text,text,text,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.erasures_of(text,text,text,uuid) to authenticated;
-grant execute on function ridgeline.erasures_of(text,text,text,uuid) to service_role;
+revoke all on function automation.welcome_back(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.welcome_back(uuid) to service_role;
 
-revoke all on function automation.pause_sending(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.pause_sending(uuid,text) to authenticated;
-grant execute on function automation.pause_sending(uuid,text) to service_role;
+revoke all on function automation.whereabouts(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.whereabouts(automation.ticket[]) to service_role;
 
-revoke all on function automation.resume_sending(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.resume_sending(uuid) to authenticated;
-grant execute on function automation.resume_sending(uuid) to service_role;
+revoke all on function automation.why_kept(automation.legacy_imports) from public, anon, authenticated, service_role;
+grant execute on function automation.why_kept(automation.legacy_imports) to service_role;
 
-revoke all on function ridgeline.pause_sending(text,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.pause_sending(text,uuid) to authenticated;
-grant execute on function ridgeline.pause_sending(text,uuid) to service_role;
+revoke all on function automation.why_left(automation.legacy_imports,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.why_left(automation.legacy_imports,jsonb,jsonb,jsonb) to service_role;
 
-revoke all on function ridgeline.resume_sending(uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.resume_sending(uuid) to authenticated;
-grant execute on function ridgeline.resume_sending(uuid) to service_role;
+revoke all on function automation.with_cause(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.with_cause(jsonb) to service_role;
 
-revoke all on function ridgeline.lift_revocation(text,text,text,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to authenticated;
-grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to service_role;
+revoke all on function automation.with_failure(automation.work[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.with_failure(automation.work[],jsonb) to service_role;
 
-revoke all on function automation.record_revocation(uuid,text,text,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.record_revocation(uuid,text,text,text,text) to authenticated;
-grant execute on function automation.record_revocation(uuid,text,text,text,text) to service_role;
+revoke all on function automation.with_fields(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.with_fields(jsonb,jsonb) to service_role;
 
-revoke all on function automation.lift_revocation(uuid,text,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.lift_revocation(uuid,text,text,text) to authenticated;
-grant execute on function automation.lift_revocation(uuid,text,text,text) to service_role;
+revoke all on function automation.with_outcome(automation.work[],text) from public, anon, authenticated, service_role;
+grant execute on function automation.with_outcome(automation.work[],text) to service_role;
 
-revoke all on function automation.grant_consent(uuid,text,text,text,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.grant_consent(uuid,text,text,text,text,text) to authenticated;
-grant execute on function automation.grant_consent(uuid,text,text,text,text,text) to service_role;
+revoke all on function automation.without_cases(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.without_cases(jsonb) to service_role;
 
-revoke all on function automation.answer_doubt(uuid,text,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.answer_doubt(uuid,text,boolean) to authenticated;
-grant execute on function automation.answer_doubt(uuid,text,boolean) to service_role;
+revoke all on function automation.word_of_consent(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.word_of_consent(jsonb) to service_role;
 
-revoke all on function ridgeline.record_revocation(text,text,text,text,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.record_revocation(text,text,text,text,uuid) to authenticated;
-grant execute on function ridgeline.record_revocation(text,text,text,text,uuid) to service_role;
+revoke all on function automation.word_pattern(text[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.word_pattern(text[],text[]) to service_role;
 
-revoke all on function ridgeline.grant_consent(text,text,text,text,text,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to authenticated;
-grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to service_role;
+revoke all on function automation.workflow_source(ridgeline.workflows) from public, anon, authenticated, service_role;
+grant execute on function automation.workflow_source(ridgeline.workflows) to service_role;
 
-revoke all on function automation.unsubscribe(text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.unsubscribe(text,text) to service_role;
+revoke all on function automation.would_assign(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.would_assign(ridgeline.workflow_executions,jsonb) to service_role;
 
-revoke all on function automation.set_workflow_mode(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.set_workflow_mode(uuid,text) to authenticated;
-grant execute on function automation.set_workflow_mode(uuid,text) to service_role;
+revoke all on function automation.would_create_task(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.would_create_task(ridgeline.workflow_executions,jsonb) to service_role;
 
-revoke all on function ridgeline.set_workflow_mode(uuid,text,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.set_workflow_mode(uuid,text,uuid) to authenticated;
-grant execute on function ridgeline.set_workflow_mode(uuid,text,uuid) to service_role;
+revoke all on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
 
-revoke all on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to authenticated;
-grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to service_role;
+revoke all on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) to service_role;
 
-revoke all on function automation.set_engine(uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.set_engine(uuid,text) to authenticated;
-grant execute on function automation.set_engine(uuid,text) to service_role;
+revoke all on function automation.write_definition(uuid,uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.write_definition(uuid,uuid,jsonb) to service_role;
 
-revoke all on function ridgeline.set_engine(text,uuid) from public, anon, authenticated, service_role;
-grant execute on function ridgeline.set_engine(text,uuid) to authenticated;
-grant execute on function ridgeline.set_engine(text,uuid) to service_role;
+revoke all on function automation.write_down(text,automation.captured_write,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.write_down(text,automation.captured_write,boolean) to service_role;
 
-revoke all on function automation.engine_report(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.engine_report(uuid) to authenticated;
-grant execute on function automation.engine_report(uuid) to service_role;
+revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
+
+revoke all on function automation.writes_assign_user(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_assign_user(jsonb,text) to service_role;
+
+revoke all on function automation.writes_change_stage(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_change_stage(jsonb,text) to service_role;
+
+revoke all on function automation.writes_create_project(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_create_project(jsonb,text) to service_role;
+
+revoke all on function automation.writes_create_task(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_create_task(jsonb,text) to service_role;
+
+revoke all on function automation.writes_send_email(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_send_email(jsonb,text) to service_role;
+
+revoke all on function automation.writes_send_sms(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_send_sms(jsonb,text) to service_role;
+
+revoke all on function automation.writes_target(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_target(text,jsonb) to service_role;
+
+revoke all on function automation.writes_update_contact(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_update_contact(jsonb,text) to service_role;
+
+revoke all on function automation.writes_update_field(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_update_field(jsonb,text) to service_role;
+
+revoke all on function automation.writes_update_project(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_update_project(jsonb,text) to service_role;
+
+revoke all on function automation.written_expression(automation.entities,text) from public, anon, authenticated, service_role;
+grant execute on function automation.written_expression(automation.entities,text) to service_role;
+
+revoke all on function automation.written_fields(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.written_fields(jsonb) to service_role;
+
+revoke all on function automation.yield_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.yield_steps(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function ridgeline.answer_doubt(text,boolean,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.answer_doubt(text,boolean,uuid) to authenticated;
+grant execute on function ridgeline.answer_doubt(text,boolean,uuid) to service_role;
 
 revoke all on function ridgeline.compare_engines(timestamp with time zone,timestamp with time zone,interval,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.compare_engines(timestamp with time zone,timestamp with time zone,interval,uuid) to authenticated;
@@ -20967,21 +20811,196 @@ revoke all on function ridgeline.engine_report(uuid) from public, anon, authenti
 grant execute on function ridgeline.engine_report(uuid) to authenticated;
 grant execute on function ridgeline.engine_report(uuid) to service_role;
 
-revoke all on function automation.tenant_state(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.tenant_state(uuid) to service_role;
+revoke all on function ridgeline.engine_status() from public, anon, authenticated, service_role;
+grant execute on function ridgeline.engine_status() to authenticated;
+grant execute on function ridgeline.engine_status() to service_role;
 
-revoke all on function automation.read_records(text,uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.read_records(text,uuid[],text[]) to service_role;
+revoke all on function ridgeline.erase_person(text,text,text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.erase_person(text,text,text,uuid) to authenticated;
+grant execute on function ridgeline.erase_person(text,text,text,uuid) to service_role;
 
-revoke all (mode) on table ridgeline.workflows from public, anon, authenticated, service_role;
-grant insert (mode), update (mode) on table ridgeline.workflows to authenticated;
+revoke all on function ridgeline.erasures_of(text,text,text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.erasures_of(text,text,text,uuid) to authenticated;
+grant execute on function ridgeline.erasures_of(text,text,text,uuid) to service_role;
+
+revoke all on function ridgeline.get_definition(uuid,integer,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.get_definition(uuid,integer,uuid) to authenticated;
+grant execute on function ridgeline.get_definition(uuid,integer,uuid) to service_role;
+
+revoke all on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to authenticated;
+grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to service_role;
+
+revoke all on function ridgeline.grant_consent(text,text,text,text,text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to authenticated;
+grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to service_role;
+
+revoke all on function ridgeline.lift_revocation(text,text,text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to authenticated;
+grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to service_role;
+
+revoke all on function ridgeline.pause_sending(text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.pause_sending(text,uuid) to authenticated;
+grant execute on function ridgeline.pause_sending(text,uuid) to service_role;
+
+revoke all on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) to authenticated;
+grant execute on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) to service_role;
+
+revoke all on function ridgeline.record_revocation(text,text,text,text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.record_revocation(text,text,text,text,uuid) to authenticated;
+grant execute on function ridgeline.record_revocation(text,text,text,text,uuid) to service_role;
+
+revoke all on function ridgeline.resume_sending(uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.resume_sending(uuid) to authenticated;
+grant execute on function ridgeline.resume_sending(uuid) to service_role;
+
+revoke all on function ridgeline.retry_executions(jsonb,integer,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.retry_executions(jsonb,integer,uuid) to authenticated;
+grant execute on function ridgeline.retry_executions(jsonb,integer,uuid) to service_role;
+
+revoke all on function ridgeline.save_workflow(jsonb,text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.save_workflow(jsonb,text,uuid) to authenticated;
+grant execute on function ridgeline.save_workflow(jsonb,text,uuid) to service_role;
+
+revoke all on function ridgeline.set_engine(text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.set_engine(text,uuid) to authenticated;
+grant execute on function ridgeline.set_engine(text,uuid) to service_role;
+
+revoke all on function ridgeline.set_workflow_mode(uuid,text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.set_workflow_mode(uuid,text,uuid) to authenticated;
+grant execute on function ridgeline.set_workflow_mode(uuid,text,uuid) to service_role;
+
+revoke all on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) to authenticated;
+grant execute on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) to service_role;
+
+revoke all on function ridgeline.validate_definition(jsonb,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.validate_definition(jsonb,uuid) to authenticated;
+grant execute on function ridgeline.validate_definition(jsonb,uuid) to service_role;
+
+revoke all on procedure automation.erase_people(interval,integer) from public, anon, authenticated, service_role;
+grant execute on procedure automation.erase_people(interval,integer) to service_role;
+
+revoke all on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) from public, anon, authenticated, service_role;
+grant execute on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) to service_role;
+
+revoke all on procedure automation.prune_history(interval,integer) from public, anon, authenticated, service_role;
+grant execute on procedure automation.prune_history(interval,integer) to service_role;
+
+revoke all on table automation.area_codes from public, anon, authenticated, service_role;
+grant select on table automation.area_codes to service_role;
+
+revoke all on table automation.doubtful_stops from public, anon, authenticated, service_role;
+grant select on table automation.doubtful_stops to service_role;
+
+revoke all on table automation.engine_switches from public, anon, authenticated, service_role;
+grant select on table automation.engine_switches to service_role;
+
+revoke all on table automation.erased_addresses from public, anon, authenticated, service_role;
+
+revoke all on table automation.erasures_under_way from public, anon, authenticated, service_role;
+
+revoke all on table automation.heartbeats from public, anon, authenticated, service_role;
+grant select on table automation.heartbeats to service_role;
+
+revoke all on table automation.legacy_imports from public, anon, authenticated, service_role;
+grant select on table automation.legacy_imports to service_role;
+
+revoke all on table automation.legacy_links from public, anon, authenticated, service_role;
+grant select on table automation.legacy_links to service_role;
+
+revoke all on table automation.legacy_pairs from public, anon, authenticated, service_role;
+grant select on table automation.legacy_pairs to service_role;
+
+revoke all on table automation.open_hours from public, anon, authenticated, service_role;
+grant select on table automation.open_hours to service_role;
+
+revoke all on table automation.regions from public, anon, authenticated, service_role;
+grant select on table automation.regions to service_role;
+
+revoke all on table automation.retention_places from public, anon, authenticated, service_role;
+grant select on table automation.retention_places to service_role;
+
+revoke all on table automation.revoked_people from public, anon, authenticated, service_role;
+grant select on table automation.revoked_people to service_role;
+
+revoke all on table automation.statistic_changes from public, anon, authenticated, service_role;
+grant select on table automation.statistic_changes to authenticated;
+grant select on table automation.statistic_changes to service_role;
+
+revoke all on table automation.statistics from public, anon, authenticated, service_role;
+grant select on table automation.statistics to authenticated;
+grant select on table automation.statistics to service_role;
+
+revoke all on table automation.troubles from public, anon, authenticated, service_role;
+grant select on table automation.troubles to service_role;
+
+revoke all on table automation.unsubscribe_secret from public, anon, authenticated, service_role;
+
+revoke all on table automation.unsubscribe_tokens from public, anon, authenticated, service_role;
+grant select on table automation.unsubscribe_tokens to service_role;
+
+revoke all on table ridgeline.changes from public, anon, authenticated, service_role;
+grant select on table ridgeline.changes to authenticated;
+grant select on table ridgeline.changes to service_role;
+
+revoke all on table ridgeline.consents from public, anon, authenticated, service_role;
+grant select on table ridgeline.consents to authenticated;
+grant select on table ridgeline.consents to service_role;
+
+revoke all on table ridgeline.erasures from public, anon, authenticated, service_role;
+grant select on table ridgeline.erasures to authenticated;
+grant select on table ridgeline.erasures to service_role;
 
 revoke all (consent) on table ridgeline.forms from public, anon, authenticated, service_role;
 grant insert (consent), update (consent) on table ridgeline.forms to authenticated;
 
+revoke all on table ridgeline.legacy_discrepancies from public, anon, authenticated, service_role;
+grant select on table ridgeline.legacy_discrepancies to authenticated;
+grant select on table ridgeline.legacy_discrepancies to service_role;
+
+revoke all on table ridgeline.legacy_discrepancies_by_kind from public, anon, authenticated, service_role;
+grant select on table ridgeline.legacy_discrepancies_by_kind to authenticated;
+grant select on table ridgeline.legacy_discrepancies_by_kind to service_role;
+
+revoke all on table ridgeline.sending_pauses from public, anon, authenticated, service_role;
+grant select on table ridgeline.sending_pauses to authenticated;
+grant select on table ridgeline.sending_pauses to service_role;
+
+revoke all on table ridgeline.stage_changes from public, anon, authenticated, service_role;
+grant select on table ridgeline.stage_changes to authenticated;
+grant select on table ridgeline.stage_changes to service_role;
+
+revoke all on table ridgeline.workflow_statistics from public, anon, authenticated, service_role;
+grant select on table ridgeline.workflow_statistics to authenticated;
+grant select on table ridgeline.workflow_statistics to service_role;
+
+revoke all (mode) on table ridgeline.workflows from public, anon, authenticated, service_role;
+grant insert (mode), update (mode) on table ridgeline.workflows to authenticated;
+
 revoke all on table ridgeline.suppressions from public, anon, authenticated, service_role;
 grant insert, select on table ridgeline.suppressions to service_role;
 grant select on table ridgeline.suppressions to authenticated;
+
+revoke all on function automation.compile_cases(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;
+
+revoke all on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) to service_role;
+
+revoke all on function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean) to service_role;
+
+revoke all on function automation.fire_timer(ridgeline.workflow_timers) from public, anon, authenticated, service_role;
+grant execute on function automation.fire_timer(ridgeline.workflow_timers) to service_role;
+
+revoke all on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) to service_role;
+
+revoke all on table ridgeline.automation_failures from public, anon, authenticated, service_role;
+grant select on table ridgeline.automation_failures to authenticated;
+grant select on table ridgeline.automation_failures to service_role;
 
 revoke all on table ridgeline.automation_queue from public, anon, authenticated, service_role;
 grant select on table ridgeline.automation_queue to authenticated;
@@ -20990,25 +21009,6 @@ grant select on table ridgeline.automation_queue to service_role;
 revoke all on table ridgeline.automation_skipped_sends from public, anon, authenticated, service_role;
 grant select on table ridgeline.automation_skipped_sends to authenticated;
 grant select on table ridgeline.automation_skipped_sends to service_role;
-
-revoke all on table ridgeline.automation_failures from public, anon, authenticated, service_role;
-grant select on table ridgeline.automation_failures to authenticated;
-grant select on table ridgeline.automation_failures to service_role;
-
-revoke all on function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean) to service_role;
-
-revoke all on function automation.compile_cases(jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;
-
-revoke all on function automation.fire_timer(ridgeline.workflow_timers) from public, anon, authenticated, service_role;
-grant execute on function automation.fire_timer(ridgeline.workflow_timers) to service_role;
-
-revoke all on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) to service_role;
-
-revoke all on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) to service_role;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "editors_publish", "value": "true", "description": "Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false."}') as r on conflict (name) do update set description = excluded.description;
 
@@ -27772,7 +27772,7 @@ insert into automation.step_types select r.* from jsonb_populate_record(null::au
 
 insert into automation.heartbeats (name, at) select name, at from jsonb_populate_recordset(null::automation.heartbeats, '[{"at": "-infinity", "name": "notices"}, {"at": "-infinity", "name": "tick"}]') as r on conflict do nothing;
 
-insert into automation.unsubscribe_secret (singleton, secret) select singleton, secret from jsonb_populate_recordset(null::automation.unsubscribe_secret, '[{"secret": "\\x4e979c91510748ecbd75e757eb6f8255b19654dcde94432fb300eeaaaf03cdea99beca9c82584c83abf00312204842cf", "singleton": true}]') as r on conflict do nothing;
+insert into automation.unsubscribe_secret (singleton) select singleton from jsonb_populate_recordset(null::automation.unsubscribe_secret, '[{"singleton": true}]') as r on conflict do nothing;
 
 insert into automation.retention_places (tenant_id, kind, up_to, portion) select tenant_id, kind, up_to, portion from jsonb_populate_recordset(null::automation.retention_places, '[{"kind": "tenants", "up_to": "00000000-0000-0000-0000-000000000000", "portion": 200, "tenant_id": "00000000-0000-0000-0000-000000000000"}]') as r on conflict do nothing;
 
