@@ -124,7 +124,7 @@ create or replace function automation.attach_inbox(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  known constant text[] := '{id,tenant,from,to,body,direction,media}';
+  known constant text[] := '{id,tenant,from,to,body,direction,media}'::text[];
   called constant text := automation.relation_name(relation);
   mapped constant jsonb := (
     select jsonb_object_agg(n.key, n.column_name)

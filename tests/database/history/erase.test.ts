@@ -226,6 +226,10 @@ async function story(): Promise<Office> {
     values (${tenant}, ${manual}, 'manual', 'failed', 'contact', '{"to": "Mariquita.Q@example.com"}',
       '{"message": "512.555.0199"}', now())`;
   await sql`select automation.suppress(${tenant}, 'sms', '+15125550199', 'opt_out', '{"said": "+15125550199"}')`;
+  // A text of hers in the CRM's own inbox that could not be taken yet.
+  await sql`
+    insert into automation.inbox_waiting (tenant_id, event, error)
+    values (${tenant}, '{"from": "+15125550199", "body": "It is Mariquita.Q@example.com"}', 'from: +15125550199')`;
   // What the engine before this one wrote to her otherwise than a shadow would have.
   const [pair] = await sql`
     insert into automation.legacy_pairs (tenant_id, source, workflow_id, legacy_id, began_at, verdict)
