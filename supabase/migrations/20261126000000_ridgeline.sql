@@ -656,7 +656,7 @@ comment on function automation.version() is 'The release of Ridgeline that this 
 create or replace function automation.api_version() returns integer
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select 1 $$;
+  as $$ select 2 $$;
 
 comment on function automation.api_version() is
   'The version of what the Edge Functions call. They work with a database that is at most one apart.';
@@ -25306,11 +25306,16 @@ begin
 end;
 $$;
 
-create or replace function automation.claim_portion(
-  portion_id uuid, worker text, lease interval default '60 seconds')
-  returns setof automation.claimed_step
+create type automation.portion_report as (
+  claimed automation.claimed_step[],
+  done boolean
+);
+
+comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
+
+create or replace function automation.claim_of_portion(portion_id uuid, worker text, lease interval)
+  returns automation.portion_report
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -25318,8 +25323,8 @@ declare
   set_began timestamptz;
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
-  one_set ridgeline.scheduled_steps[];
   report automation.claim_report;
+  claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
   size integer := 10;
   place integer := 1;
 begin
@@ -25328,18 +25333,30 @@ begin
   dues := array(select d from automation.lock_portion(portion) as d);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
-    one_set := dues[place:place + size - 1];
-    report := automation.claim_batch(one_set, worker, lease);
-    return query select * from unnest(report.claimed);
+    report := automation.claim_batch(dues[place:place + size - 1], worker, lease);
+    claimed := claimed || report.claimed;
     exit when report.cut_off;
     if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
       perform automation.clear_suspects(dues);
     end if;
-    exit when automation.is_over(began);
     place := place + size;
+    exit when automation.is_over(began);
     size := automation.next_size(size, clock_timestamp() - set_began);
   end loop;
   perform automation.end_portion(portion_id);
+  return row(claimed, place > cardinality(dues));
+end;
+$$;
+
+create or replace function automation.claim_portion(
+  portion_id uuid, worker text, lease interval default '60 seconds')
+  returns setof automation.claimed_step
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
 end;
 $$;
 
@@ -25879,6 +25896,121 @@ begin
     automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
 end;
 $$;
+
+-- sql/engine/70_dispatch/06_exchange.sql
+
+-- The dispatcher's round trip: results in, due steps out. What is about to be claimed is committed before work on it
+-- begins, as everywhere; the dispatcher does not have to come back for that.
+
+create or replace function automation.due_lanes() returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce((
+    select jsonb_agg(l)
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l
+    where automation.next_due_at(l) <= automation.now()), '[]');
+end;
+$$;
+
+comment on function automation.due_lanes() is 'Lanes with work that is due and nobody''s.';
+
+-- One portion, as claim_portion(). An error is told and not raised: what other portions brought is the caller's
+-- already, and must reach it.
+create or replace function automation.try_portion(portion_id uuid, worker text, lease interval) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  report automation.portion_report;
+begin
+  report := automation.claim_of_portion(portion_id, worker, lease);
+  return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
+exception
+  when query_canceled or others then
+    return jsonb_build_object('claimed', '[]'::jsonb, 'done', false,
+      'error', jsonb_build_object('code', sqlstate, 'message', sqlerrm));
+end;
+$$;
+
+-- Channels of which less was begun than wanted, and all of that is done: nothing more of them is due.
+create or replace function automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
+  returns text[]
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(w.key order by w.key), '{}')
+    from jsonb_each(wanted) as w
+    left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
+      on b.lane::text = w.key
+    where b.id is null
+      or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
+        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean
+  $$;
+
+create or replace procedure automation.exchange_steps(
+  inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds')
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until pg_catalog.timestamptz;
+  begun automation.portions[];
+  portion automation.portions;
+  part pg_catalog.jsonb;
+  parts pg_catalog.jsonb;
+  claimed pg_catalog.jsonb := '[]';
+  dry pg_catalog.text[] := '{}';
+  gone pg_catalog.text[];
+begin
+  perform automation.check_lease(lease);
+  answer := '{}';
+  if pg_catalog.jsonb_array_length(results) > 0 then
+    answer := pg_catalog.jsonb_build_object('finished', (
+      select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
+    commit;
+  end if;
+  until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
+  while wanted <> '{}' loop
+    begun := array(select p from automation.begin_portions(wanted) as p);
+    commit;
+    parts := '[]';
+    foreach portion in array begun loop
+      if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
+        perform automation.end_portion(portion.id);
+        commit;
+        continue;
+      end if;
+      part := automation.try_portion(portion.id, worker, lease);
+      commit;
+      claimed := claimed || (part -> 'claimed');
+      parts := parts || part;
+      if part ? 'error' then
+        answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
+      end if;
+    end loop;
+    gone := automation.dry_channels(wanted, begun, parts);
+    dry := pg_catalog.array_cat(dry, gone);
+    wanted := wanted - gone;
+    -- Where all were closed unsent, there may be others behind them.
+    exit when claimed <> '[]' or answer ? 'error' or pg_catalog.clock_timestamp() >= until;
+  end loop;
+  answer := answer || pg_catalog.jsonb_build_object('claimed', claimed, 'dry', pg_catalog.to_jsonb(dry));
+  if answer ? 'finished' then
+    answer := answer || pg_catalog.jsonb_build_object('due', automation.due_lanes());
+  end if;
+end;
+$$;
+
+comment on procedure automation.exchange_steps(jsonb, jsonb, jsonb, text, interval) is
+  'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, '
+  'and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. answer (give null): '
+  '{finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that '
+  'nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could '
+  'not be claimed}. A bad result or lease is an error, and nothing has happened.';
 
 -- sql/engine/80_definitions/00_source.sql
 
@@ -33184,7 +33316,7 @@ create or replace function automation.attach_inbox(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  known constant text[] := '{id,tenant,from,to,body,direction,media}';
+  known constant text[] := '{id,tenant,from,to,body,direction,media}'::text[];
   called constant text := automation.relation_name(relation);
   mapped constant jsonb := (
     select jsonb_object_agg(n.key, n.column_name)
@@ -36162,7 +36294,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops')
+        'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops')
     end
   $$;
 
@@ -36557,20 +36689,32 @@ create or replace function automation.legacy_table(name text) returns regclass
 -- The same id whenever it is asked for, and in the order of time as all others (00_foundation/02_ids).
 create or replace function automation.legacy_run_id(at timestamptz, source text, legacy_id text) returns uuid
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
-      || '7' || substr(m.digest, 1, 3) || '8' || substr(m.digest, 4, 15))::uuid
-    from (select md5(source || '/' || legacy_id) as digest) as m
-  $$;
+  -- Bound when created: no search_path to set.
+  return (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
+    || '7' || left(md5(source || '/' || legacy_id), 3) || '8' || substr(md5(source || '/' || legacy_id), 4, 15))::uuid;
 
 -- What stood in a text column of a stranger's table is no moment until it can be read as one.
-create or replace function automation.legacy_moment(value text) returns timestamptz
+create or replace function automation.doubtful_moment(value text) returns timestamptz
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case when value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?$'
       then automation.instant_in(value, 'UTC') end
+  $$;
+
+-- Where the column holds moments, its text can be read without a doubt (automation.holds_moments()).
+create or replace function automation.legacy_moment(value text, is_sure boolean default false) returns timestamptz
+  language sql stable
+  -- Bound when created: no search_path to set.
+  return case when is_sure then value::timestamptz else automation.doubtful_moment(value) end;
+
+create or replace function automation.holds_moments(relation regclass) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(bool_and(a.atttypid = 'timestamptz'::regtype), true)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and not a.attisdropped and (a.attname like '%\_at')
   $$;
 
 -- The version that history hangs from: the steps that there were, and nothing that could run.
@@ -36735,42 +36879,55 @@ comment on function automation.activate_imports(uuid) is
 
 create or replace function automation.legacy_status(status text) returns ridgeline.automation_status
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case status
-      when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
-      else 'cancelled' end::ridgeline.automation_status
-  $$;
+  -- Bound when created: no search_path to set.
+  return case status
+    when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
+    else 'cancelled' end::ridgeline.automation_status;
 
 create or replace function automation.legacy_error(status text, message text) returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when status = 'completed' or status = 'skipped' and message is null then null
+    else jsonb_build_object(
+        'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
+      || case when status in ('failed', 'skipped', 'cancelled') then '{}'
+        else jsonb_build_object('status', status) end
+  end;
+
+-- Which record a run was about, from what its route had sent; entity: of its trigger, if that has one.
+create or replace function automation.legacy_entity(trigger_type text) returns text
+  language sql stable
   set search_path = pg_catalog, pg_temp
+  as $$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $$;
+
+create or replace function automation.subject_of(entity text, data jsonb, out entity_is text, out record_id text,
+  out contact_id text)
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
   as $$
-    select case
-      when status = 'completed' or status = 'skipped' and message is null then null
-      else jsonb_build_object(
-          'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
-        || case when status in ('failed', 'skipped', 'cancelled') then '{}'
-          else jsonb_build_object('status', status) end
-    end
+    select case when r.id is not null then e.name end, r.id, coalesce(
+      data operator(pg_catalog.->>) 'contact_id', data operator(pg_catalog.#>>) '{contact,id}',
+      data operator(pg_catalog.#>>) '{project,contact_id}')
+    from (
+      select coalesce(entity, case
+        when data operator(pg_catalog.?) 'job_id' then 'job'
+        when data operator(pg_catalog.?) 'project_id' then 'project'
+        else 'contact' end) as name
+    ) as e
+    cross join lateral (
+      select coalesce(data operator(pg_catalog.->>) pg_catalog.concat(e.name, '_id'),
+        data operator(pg_catalog.#>>) array[e.name, 'id']) as id
+    ) as r
   $$;
 
--- {entity, record_id, contact_id} of a run, from what its route had sent.
 create or replace function automation.legacy_subject(trigger_type text, data jsonb)
   returns table (entity text, record_id text, contact_id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when r.id is not null then r.entity end, r.id,
-      coalesce(data ->> 'contact_id', data #>> '{contact,id}', data #>> '{project,contact_id}')
-    from (
-      select coalesce(
-          nullif((select t.entity from automation.trigger_types as t where t.name = trigger_type), ''),
-          case when data ? 'job_id' then 'job' when data ? 'project_id' then 'project' else 'contact' end) as entity
-    ) as e
-    cross join lateral (
-      select e.entity, coalesce(data ->> (e.entity || '_id'), data #>> array[e.entity, 'id']) as id
-    ) as r
+    select s.entity_is, s.record_id, s.contact_id
+    from automation.subject_of(automation.legacy_entity(trigger_type), data) as s
   $$;
 
 -- A page of a table of theirs as JSON, so that a column that a version of it lacks is merely missing.
@@ -36789,8 +36946,8 @@ begin
 end;
 $$;
 
--- Runs of the server's engine and enrolments in campaigns, under one set of names. finished: null while it is open.
-create or replace function automation.legacy_runs(source text, after text, most integer)
+-- Runs of the server's engine and enrolments in campaigns, under one set of names.
+create or replace function automation.legacy_runs(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, definition text, tenant_id uuid, data jsonb, status text, message text, created_at timestamptz,
     started_at timestamptz, finished_at timestamptz)
@@ -36802,22 +36959,21 @@ create or replace function automation.legacy_runs(source text, after text, most 
         else jsonb_strip_nulls(jsonb_build_object('entity', 'contact', 'contact_id', r -> 'contact_id')) end,
       case r ->> 'status' when 'exited' then 'cancelled' else r ->> 'status' end,
       coalesce(r ->> 'error_message', r ->> 'exit_reason'),
-      c.at, coalesce(automation.legacy_moment(r ->> 'started_at'), c.at),
-      greatest(c.at, coalesce(
-        automation.legacy_moment(r ->> 'completed_at'), automation.legacy_moment(r ->> 'exited_at'),
-        automation.legacy_moment(r ->> 'last_step_executed_at'), automation.legacy_moment(r ->> 'updated_at'), c.at))
+      c.at, coalesce(automation.legacy_moment(r ->> 'started_at', is_sure), c.at),
+      greatest(c.at, automation.legacy_moment(coalesce(r ->> 'completed_at', r ->> 'exited_at',
+        r ->> 'last_step_executed_at', r ->> 'updated_at'), is_sure))
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end), after, most) as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'created_at'), automation.legacy_moment(r ->> 'enrolled_at'),
-        automation.legacy_moment(r ->> 'started_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'created_at', r ->> 'enrolled_at', r ->> 'started_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
 create or replace function automation.is_open_there(status text) returns boolean
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused') $$;
+  -- Bound when created: no search_path to set.
+  return coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused');
 
 -- {last, seen, imported, foreign}: last is where the next page begins; null: there is none.
 create or replace function automation.import_runs(
@@ -36829,22 +36985,31 @@ create or replace function automation.import_runs(
   as $$
 declare
   answer jsonb;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
 begin
-  if automation.legacy_table(case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end)
-    is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
   end if;
   with page as materialized (
-    select r.* from automation.legacy_runs(source, after, most) as r
+    select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
+  ), imports as materialized (
+    select i.tenant_id, i.legacy_id, i.workflow_id, i.history_version, w.trigger_type,
+      automation.legacy_entity(w.trigger_type) as entity
+    from automation.legacy_imports as i
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where i.source = import_runs.source and i.part = 0
+      and i.legacy_id in (select p.definition from page as p)
   ), ended as materialized (
-    select p.*, i.workflow_id, i.history_version, w.trigger_type, s.entity, s.record_id, s.contact_id,
+    select p.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
       automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
     from page as p
-    join automation.legacy_imports as i
-      on i.tenant_id = p.tenant_id and i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
-    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
-    cross join lateral automation.legacy_subject(w.trigger_type, p.data) as s
+    join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
+    cross join lateral automation.subject_of(i.entity, p.data) as s
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
+      and not exists (
+        select from automation.legacy_links as l
+        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id)
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -36873,8 +37038,7 @@ begin
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
-      select count(*) from page as p join automation.legacy_imports as i
-        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+      select count(*) from page as p join imports as i on i.legacy_id = p.definition
       where p.tenant_id is distinct from i.tenant_id))
     into answer;
   return answer;
@@ -36886,7 +37050,7 @@ comment on function automation.import_runs(text, text, integer, uuid[]) is
   'not imported stay; so do those whose tenant is not that of their definition (foreign).';
 
 -- A step of theirs as one of ours; its key is the one that the definition has, where that still has it.
-create or replace function automation.legacy_steps(source text, after text, most integer)
+create or replace function automation.legacy_steps(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, run text, step text, status text, result jsonb, message text, started_at timestamptz,
     finished_at timestamptz, opened_at timestamptz, clicked_at timestamptz, replied_at timestamptz)
@@ -36896,15 +37060,15 @@ create or replace function automation.legacy_steps(source text, after text, most
     select r ->> 'id', coalesce(r ->> 'execution_id', r ->> 'enrollment_id'), r ->> 'step_id', r ->> 'status',
       case jsonb_typeof(r -> 'result_data') when 'object' then r -> 'result_data' when 'null' then null
         else jsonb_build_object('value', r -> 'result_data') end,
-      r ->> 'error_message', c.at, greatest(c.at, coalesce(automation.legacy_moment(r ->> 'completed_at'), c.at)),
-      automation.legacy_moment(r ->> 'opened_at'), automation.legacy_moment(r ->> 'clicked_at'),
-      automation.legacy_moment(r ->> 'replied_at')
+      r ->> 'error_message', c.at, greatest(c.at, automation.legacy_moment(r ->> 'completed_at', is_sure)),
+      automation.legacy_moment(r ->> 'opened_at', is_sure), automation.legacy_moment(r ->> 'clicked_at', is_sure),
+      automation.legacy_moment(r ->> 'replied_at', is_sure)
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end), after, most)
       as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'started_at'), automation.legacy_moment(r ->> 'created_at'),
-        automation.legacy_moment(r ->> 'scheduled_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'started_at', r ->> 'created_at', r ->> 'scheduled_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
@@ -36958,13 +37122,14 @@ declare
   steps automation.imported_step[];
   seen bigint;
   last text;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
 begin
-  if automation.legacy_table(
-    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end) is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0}'::jsonb;
   end if;
   with page as materialized (
-    select p.* from automation.legacy_steps(source, after, most) as p
+    select p.* from automation.legacy_steps(source, after, most, automation.holds_moments(relation)) as p
   )
   select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
     array_agg(row(
@@ -36973,17 +37138,20 @@ begin
       automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
       p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
-    filter (where l.execution_id is not null and e.id is not null and not automation.is_open_there(p.status)
-      and p.legacy_id is distinct from l.handed ->> 'step_row')
     into seen, last, steps
   from page as p
-  left join automation.legacy_links as l
+  join automation.legacy_links as l
     on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
-  left join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
   left join automation.legacy_imports as i
     on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
   left join ridgeline.workflow_steps as s
-    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step;
+    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
+  where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
+    and not exists (
+      select from ridgeline.workflow_step_executions as x
+      where x.tenant_id = l.tenant_id
+        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id));
   return jsonb_build_object('last', last, 'seen', seen, 'imported',
     automation.write_steps(steps, false) + automation.write_steps(steps, true));
 end;
@@ -37046,7 +37214,7 @@ create or replace function automation.taken_data(tenant_id uuid, trigger_type te
   as $$
 declare
   complete jsonb := data;
-  fired constant text := (automation.legacy_subject(trigger_type, data)).entity;
+  fired constant text := (automation.subject_of(automation.legacy_entity(trigger_type), data)).entity_is;
   entity text;
   id text;
   live jsonb;
@@ -37196,7 +37364,8 @@ begin
   if is_due then
     data := automation.taken_data(link.tenant_id, workflow.trigger_type, data);
   end if;
-  select s.* into subject from automation.legacy_subject(workflow.trigger_type, data) as s;
+  select s.* into subject
+  from automation.subject_of(automation.legacy_entity(workflow.trigger_type), data) as s;
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id,
     current_step, error, created_at, started_at, finished_at, mode)
@@ -37204,7 +37373,7 @@ begin
     link.tenant_id, link.execution_id, link.workflow_id, case when is_due then version else import.history_version end,
     case when is_due then 'waiting' when step ->> 'status' = 'running' then 'failed' else 'cancelled'
       end::ridgeline.automation_status,
-    workflow.trigger_type, data, subject.entity, subject.record_id, subject.contact_id, next ->> 'key',
+    workflow.trigger_type, data, subject.entity_is, subject.record_id, subject.contact_id, next ->> 'key',
     case
       when is_due then null
       when step ->> 'status' = 'running' then jsonb_build_object('code', 'legacy_unclear', 'may_have_been_sent', true,
@@ -37450,6 +37619,7 @@ create table automation.legacy_pairs (
 
 create index legacy_pairs_by_time on automation.legacy_pairs (began_at, tenant_id);
 create index legacy_pairs_by_execution on automation.legacy_pairs (execution_id, tenant_id);
+create index legacy_pairs_by_workflow on automation.legacy_pairs (workflow_id, tenant_id);
 
 comment on table automation.legacy_pairs is
   'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them '
