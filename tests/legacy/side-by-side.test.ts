@@ -103,6 +103,8 @@ describe("comparing", () => {
     });
     await side.later("61 minutes");
     await old.cron();
+    // The shadows have not come to it yet: that is no difference.
+    expect(await compare()).toMatchObject({ runs: 3, differ: 0, open: 3 });
     expect(await side.work()).toBe(0);
     expect(await compare()).toMatchObject({
       runs: 3,
@@ -228,17 +230,23 @@ describe("comparing", () => {
   it("two runs of one record at once are paired one to one, and looked at again when they have gone on", async () => {
     const { id } = await side.adopt("Twice", "contact_updated", [
       ["send_sms", { to: "+15125550101", body: "Changed {{trigger.n}}" }],
-    ], [["send_sms", { to: "+15125550101", body: "Changed" }]]);
+    ], [["send_sms", { to: "+15125550101", body: "Changed {{trigger.contact.lead_score}}!" }]]);
     const old = new OldEngine(sql, SUMMIT);
     const contact = await side.lead(undefined, "Ann");
     for (const n of [1, 2]) {
       await sql`update public.contacts set lead_score = ${n} where id = ${contact}`;
+    }
+    for (const n of [1, 2]) {
       await old.trigger("contact_updated", { contact_id: contact, n });
       await side.later("10 seconds");
     }
     await side.work();
     await compare();
-    expect(await found(id)).toMatchObject([{ kind: "text" }, { kind: "text" }]);
+    expect(await found(id)).toMatchObject([1, 2].map((n) => ({
+      kind: "text",
+      old: { texts: { body: `Changed ${n}` } },
+      shadow: { texts: { body: `Changed ${n}!` } },
+    })));
     const pairs =
       await sql`select distinct execution_id from automation.legacy_pairs where workflow_id = ${id}`;
     expect(pairs).toHaveLength(2);
@@ -251,6 +259,29 @@ describe("comparing", () => {
     });
     expect(await found(id)).toHaveLength(2);
     await switchOffAll();
+  });
+
+  it("is done by the tick, a day of an office at a time, without being asked", async () => {
+    const before =
+      await sql`select verdict, count(*)::int from automation.legacy_pairs group by 1 order by 1`;
+    await sql`delete from automation.legacy_pairs`;
+    const turn = async () =>
+      (await sql<{ tenant: string | null }[]>`select automation.compare_next() as tenant`)[0]!
+        .tenant;
+    const turns: (string | null)[] = [];
+    for (let n = 0; n < 10; n++) {
+      turns.push(await turn());
+      expect(await turn()).toBeNull();
+      await side.later("61 seconds");
+    }
+    // Eight days, and then not before an hour has gone. Lakeside is in the shadow of nothing.
+    expect(turns).toEqual([...Array(8).fill(SUMMIT), null, null]);
+    await side.later("1 hour");
+    expect(await turn()).toBe(SUMMIT);
+    expect(
+      await sql`select verdict, count(*)::int from automation.legacy_pairs group by 1 order by 1`,
+    ).toEqual(before);
+    await sql`call automation.tick_for('10 milliseconds')`;
   });
 
   it("says so in a sentence, worst first", async () => {
