@@ -5,6 +5,7 @@ import {
   type FindAccount,
   ourSideOf,
   type RecordTwilioEvent,
+  type ReplyToText,
   twilioEventOf,
 } from "../_shared/channels/sms/inbound.ts";
 import type { Log } from "../_shared/runtime/log.ts";
@@ -25,15 +26,21 @@ export interface Dependencies {
   address: () => PublicAddress;
   /** Made at the first verified call. */
   record: () => RecordTwilioEvent;
+  /** Made at the first text that is stored. */
+  reply?: () => ReplyToText;
   log: Log;
 }
 
 /** Twilio's own are a few kilobytes. */
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** "Do nothing": an answer to texts and to calls. Replies are steps of workflows. */
-function noInstructions(): Response {
-  return new Response('<?xml version="1.0" encoding="UTF-8"?><Response></Response>', {
+const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
+const escaped = (text: string) => text.replace(/[&<>]/g, (character) => entities[character]!);
+
+/** Nothing to do, or one text back; other replies are steps of workflows. */
+function instructions(reply?: string): Response {
+  const message = reply === undefined ? "" : `<Message>${escaped(reply)}</Message>`;
+  return new Response(`<?xml version="1.0" encoding="UTF-8"?><Response>${message}</Response>`, {
     headers: { "content-type": "text/xml; charset=utf-8" },
   });
 }
@@ -62,7 +69,7 @@ async function verify(
 }
 
 export function createHandler(dependencies: Dependencies): (request: Request) => Promise<Response> {
-  const { address, record, log } = dependencies;
+  const { address, record, reply, log } = dependencies;
   return async (request) => {
     try {
       requireMethod(request, "POST");
@@ -76,12 +83,13 @@ export function createHandler(dependencies: Dependencies): (request: Request) =>
       const event = twilioEventOf(parameters);
       if (event === null) {
         log("warn", "twilio_event_ignored");
-        return noInstructions();
+        return instructions();
       }
       const result = await record()(event, tenantId);
       const id = "call_sid" in event.event ? event.event.call_sid : event.event.message_sid;
       log("info", "twilio_event", { kind: event.kind, id, result });
-      return noInstructions();
+      const isNew = event.kind === "sms" && result === "stored";
+      return instructions(isNew ? await reply?.()(event) : undefined);
     } catch (error) {
       const id = crypto.randomUUID();
       return problemResponse(problemOf(error, { name: "twilio_webhook", request: id, log }), id);

@@ -692,6 +692,51 @@ export type Database = {
         };
         Relationships: [];
       };
+      consents: {
+        Row: {
+          address: string;
+          channel: string;
+          contact_id: string | null;
+          created_at: string;
+          evidence: Json;
+          id: string;
+          method: string;
+          purpose: string;
+          recorded_by: string | null;
+          seq: number;
+          status: string;
+          tenant_id: string;
+        };
+        Insert: {
+          address: string;
+          channel: string;
+          contact_id?: string | null;
+          created_at?: string;
+          evidence?: Json;
+          id?: string;
+          method: string;
+          purpose?: string;
+          recorded_by?: string | null;
+          seq?: number;
+          status: string;
+          tenant_id: string;
+        };
+        Update: {
+          address?: string;
+          channel?: string;
+          contact_id?: string | null;
+          created_at?: string;
+          evidence?: Json;
+          id?: string;
+          method?: string;
+          purpose?: string;
+          recorded_by?: string | null;
+          seq?: number;
+          status?: string;
+          tenant_id?: string;
+        };
+        Relationships: [];
+      };
       email_addresses: {
         Row: {
           address: string;
@@ -916,6 +961,7 @@ export type Database = {
       forms: {
         Row: {
           allowed_origins: string[];
+          consent: Json | null;
           created_at: string;
           duplicate_window: string;
           field_map: Json;
@@ -936,6 +982,7 @@ export type Database = {
         };
         Insert: {
           allowed_origins?: string[];
+          consent?: Json | null;
           created_at?: string;
           duplicate_window?: string;
           field_map?: Json;
@@ -956,6 +1003,7 @@ export type Database = {
         };
         Update: {
           allowed_origins?: string[];
+          consent?: Json | null;
           created_at?: string;
           duplicate_window?: string;
           field_map?: Json;
@@ -1280,6 +1328,39 @@ export type Database = {
         };
         Relationships: [];
       };
+      stage_changes: {
+        Row: {
+          changed_at: string;
+          entity: string;
+          record_id: string;
+          root_id: string | null;
+          stage: string | null;
+          tenant_id: string;
+          user_id: string | null;
+          was: string | null;
+        };
+        Insert: {
+          changed_at: string;
+          entity: string;
+          record_id: string;
+          root_id?: string | null;
+          stage?: string | null;
+          tenant_id: string;
+          user_id?: string | null;
+          was?: string | null;
+        };
+        Update: {
+          changed_at?: string;
+          entity?: string;
+          record_id?: string;
+          root_id?: string | null;
+          stage?: string | null;
+          tenant_id?: string;
+          user_id?: string | null;
+          was?: string | null;
+        };
+        Relationships: [];
+      };
       suppressions: {
         Row: {
           address: string;
@@ -1287,6 +1368,7 @@ export type Database = {
           created_at: string;
           detail: Json | null;
           id: string;
+          purpose: string;
           reason: string;
           tenant_id: string;
         };
@@ -1296,6 +1378,7 @@ export type Database = {
           created_at?: string;
           detail?: Json | null;
           id?: string;
+          purpose?: string;
           reason: string;
           tenant_id: string;
         };
@@ -1305,6 +1388,7 @@ export type Database = {
           created_at?: string;
           detail?: Json | null;
           id?: string;
+          purpose?: string;
           reason?: string;
           tenant_id?: string;
         };
@@ -1976,6 +2060,14 @@ export type Database = {
       };
     };
     Functions: {
+      answer_doubt: {
+        Args: {
+          phone: string;
+          is_stop: boolean;
+          tenant_id?: string;
+        };
+        Returns: number;
+      };
       cancel_bulk_enrollment: {
         Args: {
           id: string;
@@ -2143,11 +2235,43 @@ export type Database = {
           mode: string;
         }[];
       };
+      grant_consent: {
+        Args: {
+          channel: string;
+          address: string;
+          wording: string;
+          purpose?: string;
+          method?: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["consents"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "consents";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       has_unpublished_changes: {
         Args: {
           workflow: string;
         };
         Returns: boolean;
+      };
+      lift_revocation: {
+        Args: {
+          channel: string;
+          address: string;
+          reason: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["consents"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "consents";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       list_secrets: {
         Args: {
@@ -2186,6 +2310,22 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "workflow_versions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      record_revocation: {
+        Args: {
+          channel: string;
+          address: string;
+          note: string;
+          purpose?: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["consents"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "consents";
           isOneToOne: true;
           isSetofReturn: false;
         };

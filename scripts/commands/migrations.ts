@@ -21,11 +21,12 @@ import { createDatabase, startScratchServer, using } from "../lib/scratch.ts";
 const usage = `scripts/migrations [option]
 
 As long as nothing is released: generates the first migration of each part from sql/.
-From then on a released file never changes, and every change is the next file.
+From then on a released file never changes, and every change is the next file: below its mark it is what sql/ says and
+the migrations before it do not, drafted again by each call until it is released; above it stands what is written
+by hand, which comes first (data that moves, a column that changes its type).
 
   --check            changes nothing; fails where a file is not what it has to be
-  --new NAME         begins the next migration: what sql/ says and the migrations do not, as a draft to be
-                     read, reordered and completed (a name that begins with reference_crm is of sql/crm)
+  --new NAME         begins the next migration (a name that begins with reference_crm is of sql/crm)
   --release VERSION  keeps the checksums of all files that are not released yet; VERSION is automation.version()
 `;
 
@@ -44,24 +45,73 @@ function fail(message: string): void {
   process.exitCode = 1;
 }
 
-function generate(check: boolean): void {
+async function generate(check: boolean): Promise<void> {
   for (const migration of migrations.filter((one) => isGenerated(one))) {
-    const file = migrationFile(migration);
-    const wanted = schemaScript(migration.part);
-    const present = fs.existsSync(file) ? fs.readFileSync(file, "utf8") : "";
-    if (present === wanted) console.log(`${shown(file)} is what sql/${migration.part} says`);
-    else if (check) {
-      fail(`${shown(file)} differs from sql/. Run scripts/migrations and commit the result.`);
-    } else {
-      fs.mkdirSync(path.dirname(file), { recursive: true });
-      fs.writeFileSync(file, wanted);
-      console.log(`Wrote ${shown(file)}`);
-    }
+    keep(migrationFile(migration), schemaScript(migration.part), check);
   }
+  await redraft(check);
   const releases = readReleases();
   releaseProblems(releases, migrationFiles()).forEach(fail);
   for (const [version, files] of Object.entries(releases)) {
     console.log(`${version}: ${Object.keys(files).join(", ")}`);
+  }
+}
+
+function keep(file: string, wanted: string, check: boolean): void {
+  const present = fs.existsSync(file) ? fs.readFileSync(file, "utf8") : "";
+  if (present === wanted) console.log(`${shown(file)} is what sql/ says`);
+  else if (check) {
+    fail(`${shown(file)} differs from sql/. Run scripts/migrations and commit the result.`);
+  } else {
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    fs.writeFileSync(file, wanted);
+    console.log(`Wrote ${shown(file)}`);
+  }
+}
+
+const MARK = "-- DRAFTED from sql/ by scripts/migrations: edit there, or above this line.\n\n";
+
+/** What of a migration is written by hand. */
+const handwritten = (file: string) =>
+  fs.existsSync(file) ? fs.readFileSync(file, "utf8").split(MARK)[0]! : "";
+
+/** The migrations that are not released, each drafted anew below what stands in it by hand. */
+async function redraft(check: boolean): Promise<void> {
+  const released = Object.assign({}, ...Object.values(readReleases())) as Record<string, string>;
+  const files = migrations.filter((one) => !isGenerated(one))
+    .map((one) => ({ part: one.part, file: migrationFile(one) }))
+    .filter(({ file }) => !(path.basename(file) in released));
+  if (files.length === 0) return;
+  const before = [...migrationFiles()].filter(([file]) => file in released).map(([, text]) => text);
+  before.push(...files.map(({ file }) => handwritten(file)));
+  const source = [schemaScript("engine"), schemaScript("crm")];
+  const { server, stop } = await startScratchServer();
+  try {
+    const [was, is] = await Promise.all([["before", before], ["after", source]].map(
+      async ([database, scripts]) => {
+        const url = await createDatabase(server.url(), database as string);
+        await using(url, async (sql) => {
+          for (const script of scripts!) await runScript(sql, script);
+        });
+        return url;
+      },
+    ));
+    for (const { part, file } of files) {
+      const schemas = part === "crm" ? ["public", "ridgeline_crm"] : ["automation", "ridgeline"];
+      const draft = await using(
+        was!,
+        (from) =>
+          using(
+            is!,
+            (to) =>
+              draftMigration(from, to, schemas, writtenRoutines([...before, ...source].join("\n"))),
+          ),
+      );
+      draft.byHand.forEach((one) => fail(`To be written by hand in ${shown(file)}: ${one}`));
+      keep(file, handwritten(file) + MARK + draftScript(draft), check);
+    }
+  } finally {
+    await stop();
   }
 }
 
@@ -80,40 +130,14 @@ async function begin(name: string): Promise<void> {
     return fail("Nothing is released yet: change sql/ and run scripts/migrations.");
   }
   const part: Part = name.startsWith("reference_crm") ? "crm" : "engine";
-  const schemas = part === "crm" ? ["public", "ridgeline_crm"] : ["automation", "ridgeline"];
-  const present = [...migrationFiles().values()];
-  const source = [schemaScript("engine"), schemaScript("crm")];
-  const { server, stop } = await startScratchServer();
-  try {
-    const [before, after] = await Promise.all([["before", present], ["after", source]].map(
-      async ([database, scripts]) => {
-        const url = await createDatabase(server.url(), database as string);
-        await using(url, async (sql) => {
-          for (const script of scripts!) await runScript(sql, script);
-        });
-        return url;
-      },
-    ));
-    const draft = await using(
-      before!,
-      (from) =>
-        using(
-          after!,
-          (to) =>
-            draftMigration(from, to, schemas, writtenRoutines([...present, ...source].join("\n"))),
-        ),
-    );
-    const file = migrationFile({ version: nextVersion(), name });
-    fs.writeFileSync(file, draftScript(draft));
-    console.log(`Wrote ${shown(file)}: ${draft.statements.length} statements. Read it through.`);
-    draft.byHand.forEach((one) => console.log(`To be written by hand: ${one}`));
-  } finally {
-    await stop();
-  }
+  const migration = { version: nextVersion(), name, part };
+  migrations.push(migration);
+  fs.writeFileSync(migrationFile(migration), MARK);
+  await redraft(false);
 }
 
-function release(version: string): void {
-  generate(true);
+async function release(version: string): Promise<void> {
+  await generate(true);
   if (process.exitCode) return;
   const releases = readReleases();
   const source = schemaScript("engine");
@@ -131,5 +155,5 @@ function release(version: string): void {
 
 if (values.help) console.log(usage);
 else if (values.new !== undefined) await begin(values.new);
-else if (values.release !== undefined) release(values.release);
-else generate(values.check === true);
+else if (values.release !== undefined) await release(values.release);
+else await generate(values.check === true);

@@ -220,9 +220,15 @@ async function bringHistory(sql: Sql, source: string, order: Order): Promise<His
 async function takeOver(sql: Sql, tenantId: string, source: string): Promise<Taken> {
   const taken: Taken = { tenantId, source, outcomes: {} };
   // While the old engine is at work its runs stay where they are: ridgeline.set_engine() takes them over.
-  const [engine] = await sql<{ is_on: boolean }[]>`
-    select automation.engine_of(${tenantId}::uuid) = 'on' as is_on`;
-  if (!engine?.is_on) return taken;
+  const [engine] = await sql<{ is_on: boolean; open: number }[]>`
+    select automation.engine_of(${tenantId}::uuid) = 'on' as is_on, (
+      select count(*)::int from automation.legacy_open_runs(${source}, ${tenantId}::uuid, null, 100000)) as open`;
+  if (!engine?.is_on) {
+    if (engine?.open) {
+      taken.outcomes["left: the old engine is still at work for this tenant"] = engine.open;
+    }
+    return taken;
+  }
   for (let after: string | null = null, first = true; first || after !== null; first = false) {
     const rows: { page: { last: string | null; outcomes: Record<string, number> } }[] = await sql`
       select automation.take_over_runs(${tenantId}::uuid, ${source}, ${after}, 200) as page`;

@@ -216,15 +216,27 @@ async function rowsOf(sql: Sql, table: string): Promise<CatalogObject[]> {
   });
 }
 
-/** The rows that a new table begins with, where they are not those of a registry. */
+/**
+ * The rows that a new table begins with, where they are not those of a registry. What a column takes from
+ * the clock by default it takes again: a draft says the same whenever it is made.
+ */
 export async function rowsOfTable(sql: Sql, table: string): Promise<string[]> {
   if (table in registries || table === "ridgeline.changes") return [];
+  const columns = await sql.unsafe<{ name: string }[]>(
+    `select quote_ident(a.attname) as name
+     from pg_attribute as a left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+     where a.attrelid = $1::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+       and coalesce(pg_get_expr(d.adbin, d.adrelid), '') !~ '(now|timestamp)\\(|CURRENT_TIMESTAMP'
+     order by a.attnum`,
+    [table],
+  );
+  const names = columns.map(({ name }) => name).join(", ");
   const [row] = await sql.unsafe<{ rows: string | null }[]>(
-    `select jsonb_agg(to_jsonb(t))::text as rows from ${table} as t`,
+    `select jsonb_agg(to_jsonb(t) order by to_jsonb(t)::text)::text as rows from (select ${names} from ${table}) as t`,
   );
   return row?.rows
     ? [
-      `insert into ${table} select r.* from jsonb_populate_recordset(null::${table}, ${
+      `insert into ${table} (${names}) select ${names} from jsonb_populate_recordset(null::${table}, ${
         literal(row.rows)
       }) as r on conflict do nothing`,
     ]

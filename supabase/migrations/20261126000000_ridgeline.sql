@@ -1229,9 +1229,11 @@ create or replace function automation.ascii_domain(domain text) returns text
 -- One bare address. What could hold a second one or end a header (comma, semicolon, quotes, brackets, a
 -- blank) is in none; neither are quoted local parts, which the providers refuse.
 create or replace function automation.normalize_email(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
       -- In the normal form NFC, which is what normalize() makes.
@@ -1244,8 +1246,9 @@ create or replace function automation.normalize_email(given text) returns text
         '^[^\s@<>()\[\]\\,;:".]+(\.[^\s@<>()\[\]\\,;:".]+)*@'
         '([^\u0001-,/:-@\[-`{-\u007F\s.-]([^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-])?\.)+'
         '[^\u0001-@\[-`{-\u007F\s][^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-]$')
-      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254
-  $$;
+      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254);
+end;
+$$;
 
 comment on function automation.normalize_email(text) is
   'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
@@ -5017,6 +5020,9 @@ create table ridgeline.tenant_settings (
   unified_engine text not null default 'on'
     constraint tenant_settings_engine_known check (unified_engine in ('off', 'shadow', 'on'))
 );
+
+-- Next to none are: asked at every tick.
+create index tenant_settings_in_shadow on ridgeline.tenant_settings (tenant_id) where unified_engine = 'shadow';
 
 comment on table ridgeline.tenant_settings is
   'What the engine needs to know of a tenant and the CRM does not tell it: a row for each tenant, where there is '
@@ -9863,16 +9869,18 @@ create or replace function automation.is_script_url(address text) returns boolea
 
 -- What a token becomes in a text.
 create or replace function automation.token_text(value jsonb, token jsonb, html boolean) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when html and token ? 'br' then regexp_replace(t.text, '\r\n|\r|\n', '<br>', 'g') else t.text end
-    from (
-      select coalesce(case
-        when html and not token ? 'raw' then automation.escape_html(automation.text_of(value))
-        else automation.text_of(value) end, '') as text
-    ) as t
-  $$;
+declare
+  written text := coalesce(automation.text_of(value), '');
+begin
+  if html and not token ? 'raw' then
+    written := automation.escape_html(written);
+  end if;
+  return case when html and token ? 'br' then regexp_replace(written, '\r\n|\r|\n', '<br>', 'g') else written end;
+end;
+$$;
 
 -- A variable in a link never becomes a script: the address is looked at as a whole, whatever parts it
 -- was put together from.
@@ -10321,17 +10329,19 @@ $$;
 -- What the schema asks of a text besides being one. Dates and ids are told by the step that reads them, in
 -- whose zone and of whom.
 create or replace function automation.fit_problem(schema jsonb, value jsonb, name text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-      else (
-        select format('%s: %s', name, p ->> 'message')
-        from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-        where p ->> 'severity' = 'error' limit 1)
-    end
-  $$;
+begin
+  return case
+    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
+    else (
+      select format('%s: %s', name, p ->> 'message')
+      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+      where p ->> 'severity' = 'error' limit 1)
+  end;
+end;
+$$;
 
 -- An input that was rendered, as the step takes it; reason: {code, message} when it cannot be.
 create or replace function automation.fit_input(fits jsonb, input jsonb, out fitted jsonb, out reason jsonb)
@@ -10345,7 +10355,8 @@ declare
   part record;
 begin
   fitted := input;
-  for fit in select f from jsonb_array_elements(fits) as f loop
+  for i in 0 .. jsonb_array_length(fits) - 1 loop
+    fit := fits -> i;
     at := (fit ->> 'at')::text[];
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
@@ -10791,6 +10802,11 @@ create table ridgeline.forms (
     constraint forms_max_per_address_in_range check (max_per_address_per_hour between 1 and 1000),
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
+  consent jsonb
+    constraint forms_consent_shape check (
+      jsonb_typeof(consent) = 'object' and jsonb_typeof(consent -> 'field') = 'string'
+      and btrim(consent ->> 'wording') <> '' and octet_length(consent::text) <= 16384
+      and jsonb_typeof(coalesce(consent -> 'channels', '[]')) = 'array'),
   constraint forms_pkey primary key (tenant_id, id),
   constraint forms_public_key_unique unique (public_key)
 );
@@ -10806,6 +10822,10 @@ comment on column ridgeline.forms.field_map is
 comment on column ridgeline.forms.honeypot is
   'A field that people do not see, under a name that browsers fill with nothing. A post that fills it is '
   'answered like any other and held for a month.';
+comment on column ridgeline.forms.consent is
+  '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; '
+  'default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending '
+  'until the number answers START or YES.';
 comment on column ridgeline.forms.redirect_url is
   'Where a browser without JavaScript goes after the post.';
 comment on column ridgeline.forms.duplicate_window is
@@ -12442,15 +12462,54 @@ begin
 end;
 $$;
 
+-- When a record last came to the stage that it has, and who moved it: capture writes it (85_capture), whatever the CRM
+-- itself keeps of it.
+create table ridgeline.stage_changes (
+  tenant_id uuid not null,
+  entity text not null,
+  record_id text not null,
+  stage text,
+  was text,
+  changed_at timestamptz not null,
+  user_id uuid,
+  root_id uuid,
+  constraint stage_changes_pkey primary key (tenant_id, entity, record_id)
+);
+
+comment on table ridgeline.stage_changes is
+  'The last change of stage (without one, of status) of each record that was moved since its table was attached.';
+comment on column ridgeline.stage_changes.user_id is
+  'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
+comment on column ridgeline.stage_changes.root_id is
+  'The run that moved it, or the one with which the chain of runs began that did; null: no automation.';
+
+create type automation.staged_write as (
+  tenant_id uuid, record_id text, stage text, was text, user_id uuid, root_id uuid);
+
+-- Only who holds the record itself comes here, so nobody waits for the row.
+create or replace function automation.note_stage(entity text, moved automation.staged_write) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into ridgeline.stage_changes as s (
+      tenant_id, entity, record_id, stage, was, changed_at, user_id, root_id)
+    values (moved.tenant_id, note_stage.entity, moved.record_id, moved.stage, moved.was, automation.now(),
+      moved.user_id, moved.root_id)
+    on conflict on constraint stage_changes_pkey do update set
+      (stage, was, changed_at, user_id, root_id) = row (
+        excluded.stage, excluded.was, excluded.changed_at, excluded.user_id, excluded.root_id)
+  $$;
+
 -- When a tick last looked: written at most every few seconds.
 create table automation.heartbeats (
   name text constraint heartbeats_pkey primary key,
   at timestamptz not null default '-infinity'
 );
 
-comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick.';
+comment on table automation.heartbeats is
+  'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
-insert into automation.heartbeats (name) values ('tick')
+insert into automation.heartbeats (name) values ('tick'), ('notices')
 on conflict on constraint heartbeats_pkey do nothing;
 
 create or replace function automation.beat(name text) returns void
@@ -14083,39 +14142,43 @@ create or replace function automation.read_root(
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  data constant jsonb := execution.trigger_data;
 begin
-  return case root
-    when 'trigger' then automation.trigger_root(execution.trigger_data)
-    when 'tenant' then
-      (select t.record from automation.read_tenants(array[execution.tenant_id]) as t)
-    when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
-      'user_id', execution.trigger_data -> 'user_id')
-      || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity, known)) end)
-    when 'custom' then coalesce(
-      execution.trigger_data -> 'custom',
-      execution.trigger_data #> array[execution.entity, 'custom_fields'])
-    when 'steps' then coalesce(execution.trigger_data -> 'steps', '{}')
-      || automation.step_results(execution.tenant_id, execution.id)
-    when 'contact.tags' then coalesce(
-      case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
+  if root = 'trigger' then
+    return automation.trigger_root(data);
+  elsif root = 'contact' then
+    if not data ? 'contact_id' or execution.version = 0 then
+      return data -> 'contact';
+    elsif known.contact_id is not null then
+      return automation.as_if(execution, 'contact', known.contact);
+    end if;
+    return automation.as_if(execution, 'contact', automation.read_record(
+      'contact', execution.tenant_id, automation.contact_key(execution, known)));
+  elsif root = 'contact.tags' then
+    return coalesce(
+      case when execution.version = 0 then data #> '{contact,tags}' end,
       automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))))
-    when 'contact' then case
-      when not execution.trigger_data ? 'contact_id' or execution.version = 0 then execution.trigger_data -> 'contact'
-      when known.contact_id is not null then automation.as_if(execution, 'contact', known.contact)
-      else automation.as_if(execution, 'contact', automation.read_record(
-        'contact', execution.tenant_id, automation.contact_key(execution, known))) end
-    else case
-      when not execution.trigger_data ? (root || '_id') or execution.version = 0 then execution.trigger_data -> root
-      when root = execution.entity and known.record is not null
-        and execution.trigger_data ->> (root || '_id') = execution.record_id
-        then automation.as_if(execution, root, known.record)
-      else automation.as_if(execution, root, automation.read_record(
-        root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
-    end
-  end;
+        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))));
+  elsif root = 'tenant' then
+    return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
+  elsif root = 'user' then
+    return automation.read_user(execution.tenant_id, jsonb_build_object(
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
+      'user_id', data -> 'user_id')
+      || case when execution.entity is null then '{}' else jsonb_build_object(
+        execution.entity, automation.read_root(execution, execution.entity, known)) end);
+  elsif root = 'custom' then
+    return coalesce(data -> 'custom', data #> array[execution.entity, 'custom_fields']);
+  elsif root = 'steps' then
+    return coalesce(data -> 'steps', '{}') || automation.step_results(execution.tenant_id, execution.id);
+  elsif not data ? (root || '_id') or execution.version = 0 then
+    return data -> root;
+  elsif root = execution.entity and known.record is not null and data ->> (root || '_id') = execution.record_id then
+    return automation.as_if(execution, root, known.record);
+  end if;
+  return automation.as_if(execution, root, automation.read_record(
+    root, execution.tenant_id, data ->> (root || '_id')));
 end;
 $$;
 
@@ -15260,7 +15323,8 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
-  ('no_consent', 'refusal', 'The contact''s own record in the CRM says that they want no marketing.'),
+  ('no_consent', 'refusal',
+   'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
   ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set
@@ -19622,20 +19686,25 @@ $$;
 
 -- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
 create or replace function automation.header_lines(headers jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
       when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
-    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
-  $$;
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h);
+end;
+$$;
 
 create or replace function automation.webhook_input(
   execution ridgeline.workflow_executions, input jsonb)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
       || case
         when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
@@ -19643,8 +19712,9 @@ create or replace function automation.webhook_input(
           'type', execution.trigger_type, 'timestamp', automation.now(),
           'execution_id', execution.id, 'data', execution.trigger_data))
       end
-    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
-  $$;
+    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m);
+end;
+$$;
 
 create or replace function automation.address_webhook(
   execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
@@ -19779,6 +19849,17 @@ create table automation.notices (
 
 comment on table automation.notices is 'What the office was told, and when last.';
 
+-- Who gets such tasks, where the tenant names a member: settings {"notices": {"to": "<user id>"}}.
+create or replace function automation.told_member(tenant_id uuid) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.as_uuid(n.who)
+    from (
+      select automation.tenant_setting(told_member.tenant_id, 'notices', 'to') #>> '{}' as who) as n
+    where automation.as_uuid(n.who) is not null and automation.is_member(told_member.tenant_id, n.who)
+  $$;
+
 create or replace function automation.tell_office(
   tenant_id uuid, kind text, subject text, at_most_every interval, contact_id text, title text, description text)
   returns void
@@ -19798,7 +19879,8 @@ begin
     perform automation.check_target('task', 'a word to the office');
     perform automation.write_task(jsonb_build_object(
         'tenant', tenant_id, 'contact', contact_id, 'title', left(title, 200), 'description', description,
-        'status', 'open', 'priority', 'high', 'due', automation.now()),
+        'status', 'open', 'priority', 'high', 'due', automation.now(),
+        'assigned_to', automation.told_member(tenant_id)),
       automation.tenant_zone(tenant_id));
   end if;
 exception when others then
@@ -19925,6 +20007,8 @@ create table ridgeline.suppressions (
     check (reason in ('opt_out', 'provider', 'bounce', 'complaint', 'manual', 'landline')),
   detail jsonb,
   created_at timestamptz not null default automation.now(),
+  purpose text not null default 'all'
+    constraint suppressions_purpose_known check (purpose in ('marketing', 'all')),
   constraint suppressions_pkey primary key (tenant_id, id),
   constraint suppressions_address_unique unique (tenant_id, channel, address)
 );
@@ -19932,6 +20016,8 @@ create table ridgeline.suppressions (
 comment on table ridgeline.suppressions is
   'Addresses that get nothing more from this tenant. sms: E.164; email: as normalize_email(). Any notation is '
   'taken and stored this way; what is no number or address is refused, for it would stop nothing.';
+comment on column ridgeline.suppressions.purpose is
+  'marketing: only that is not sent to it; receipts and reminders are.';
 comment on column ridgeline.suppressions.reason is
   'landline: no text reaches it, until one comes from it. The others: nobody may write to it.';
 
@@ -19996,9 +20082,9 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
 
 -- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
 create or replace function automation.drop_suppressed(
-  tenant_id uuid, prepared automation.prepared_step, key text)
+  prepared automation.prepared_step, key text, stopped text[])
   returns automation.prepared_step
-  language plpgsql volatile
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -20011,8 +20097,8 @@ begin
       order by m.place) filter (where m.stopped), '[]')
     into allowed, dropped
   from (
-    select l.mailbox, l.place, a.address, automation.is_suppressed(
-      drop_suppressed.tenant_id, 'email', a.address) as stopped
+    select l.mailbox, l.place, a.address,
+      coalesce(automation.normalize_email(a.address) = any (drop_suppressed.stopped), true) as stopped
     from jsonb_array_elements_text(prepared.input -> key) with ordinality as l (mailbox, place)
     cross join lateral (select automation.bare_address(l.mailbox) as address) as a
   ) as m;
@@ -20021,10 +20107,9 @@ begin
 end;
 $$;
 
-create or replace function automation.ask_email_consent(
-  tenant_id uuid, prepared automation.prepared_step)
+create or replace function automation.leave_out_of_email(prepared automation.prepared_step, stopped text[])
   returns automation.prepared_step
-  language plpgsql volatile
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -20032,7 +20117,7 @@ declare
 begin
   foreach key in array '{to,cc,bcc}'::text[] loop
     if prepared.input ? key then
-      prepared := automation.drop_suppressed(tenant_id, prepared, key);
+      prepared := automation.drop_suppressed(prepared, key, stopped);
     end if;
   end loop;
   prepared.recipient := automation.recipients_of(prepared.input -> 'to');
@@ -20042,20 +20127,22 @@ $$;
 
 -- That somebody opted out weighs more than that they cannot be reached: the latter passes.
 create or replace function automation.suppress(
-  tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
+  tenant_id uuid, channel text, address text, reason text, detail jsonb default null, purpose text default 'all')
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail)
-    values (tenant_id, channel, address, reason, detail)
+    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail, purpose)
+    values (tenant_id, channel, address, reason, detail, suppress.purpose)
     on conflict on constraint suppressions_address_unique do update
-      set reason = excluded.reason, detail = excluded.detail
+      set reason = excluded.reason, detail = excluded.detail, purpose = excluded.purpose
       where s.reason = 'landline' and excluded.reason <> 'landline'
+        or s.purpose = 'marketing' and excluded.purpose = 'all'
   $$;
 
-comment on function automation.suppress(uuid, text, text, text, jsonb) is
-  'Stops a channel for an address; a second call changes nothing. Raises when it is no address.';
+comment on function automation.suppress(uuid, text, text, text, jsonb, text) is
+  'Stops a channel for an address, for marketing or for all; a second call changes nothing. Raises when it is no '
+  'address.';
 
 create or replace function automation.suppress_recipient(
   due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
@@ -20495,42 +20582,6 @@ begin
 end;
 $$;
 
--- Who must not be written to, of all addresses at once: why. An address of somebody who was erased is known by its
--- digest alone, which costs a calculation, so only tenants that have any are asked.
-create or replace function automation.revoked_of(tickets automation.ticket[])
-  returns table (place integer, address text, reason text)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-  set jit = off
-  as $$
-#variable_conflict use_column
-begin
-  return query
-    with asked as materialized (
-      select t.place, t.tenant_id, t.channel, a.address
-      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
-      where t.channel in ('sms', 'email') and a.address is not null
-    ), stopped as (
-      select a.place, a.address, s.reason
-      from asked as a
-      join ridgeline.suppressions as s
-        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
-    )
-    select s.place, s.address, s.reason from stopped as s
-    union all
-    select a.place, a.address, e.reason
-    from asked as a
-    cross join lateral (
-      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
-      where exists (
-        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
-    ) as e
-    where e.reason is not null and not exists (
-      select from stopped as s where s.place = a.place and s.address = a.address);
-end;
-$$;
-
 -- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
 create or replace function automation.answering(questions automation.send_question[]) returns setof integer
   language plpgsql stable
@@ -20877,6 +20928,464 @@ $$;
 comment on function automation.ask_hours(automation.ticket[], timestamptz) is
   'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
 
+-- sql/engine/65_gate/07_consents.sql
+
+-- CONSENT
+--
+-- What somebody agreed to, and what they took back: a ledger to which rows are only added. Evidence outlives the
+-- contact it was of. ridgeline.suppressions is its hot projection, read in every claim.
+
+create table ridgeline.consents (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  channel text not null
+    constraint consents_channel_known check (channel in ('sms', 'email')),
+  address text not null constraint consents_address_not_blank check (btrim(address) <> ''),
+  contact_id text,
+  purpose text not null default 'all'
+    constraint consents_purpose_known check (purpose in ('marketing', 'all')),
+  status text not null
+    constraint consents_status_known check (status in ('granted', 'pending', 'revoked')),
+  method text not null
+    constraint consents_method_known check (method in (
+      'form', 'keyword', 'message', 'verbal', 'written', 'import', 'provider', 'complaint', 'unsubscribe', 'silence',
+      'lifted')),
+  evidence jsonb not null default '{}'
+    constraint consents_evidence_is_object check (jsonb_typeof(evidence) = 'object')
+    constraint consents_evidence_at_most_64_kb check (octet_length(evidence::text) <= 65536),
+  recorded_by uuid,
+  created_at timestamptz not null default automation.now(),
+  seq bigint not null default nextval('automation.write_order'),
+  constraint consents_pkey primary key (tenant_id, id)
+);
+
+comment on table ridgeline.consents is
+  'Who agreed to be written to, who took it back, how, when and on what evidence (the wording that was shown, the '
+  'message, the note of whoever was told). Rows are added and never changed; the last of an address counts.';
+comment on column ridgeline.consents.status is
+  'pending: asked for and not confirmed yet (double opt-in), which is no consent.';
+comment on column ridgeline.consents.recorded_by is 'The member who recorded it; null: it came in by itself.';
+
+create index consents_by_address on ridgeline.consents (address, tenant_id, channel, seq);
+
+-- A person who said stop is left alone at every number, those they get later included: whose texts their contact gets.
+create table automation.revoked_people (
+  tenant_id uuid not null,
+  contact_id text not null,
+  channel text not null,
+  address text not null,
+  constraint revoked_people_pkey primary key (tenant_id, contact_id, channel, address)
+);
+
+comment on table automation.revoked_people is
+  'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
+
+create index revoked_people_by_address on automation.revoked_people (address, tenant_id, channel);
+
+create or replace function automation.projected_reason(method text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when method in ('provider', 'complaint') then method
+      when method in ('verbal', 'written', 'import') then 'manual'
+      else 'opt_out' end
+  $$;
+
+create or replace function automation.is_role_address(address text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select split_part(address, '@', 1) ~ ('^(info|office|admin|contact|hello|sales|support|service|accounts?|billing|'
+      'mail|post|team|home|family|reception|enquir(y|ies)|inquir(y|ies)|no-?reply)$')
+  $$;
+
+-- The contacts that are the one person at an address: its own rows, and those that share the email or a number with
+-- them. None when it is a family's or an office's: then nobody can tell who it was.
+create or replace function automation.person_at(
+  tenant_id uuid, address text, out contact_ids text[], out is_shared boolean)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  first_name constant text := automation.mapped_column('contact', 'first_name');
+  email constant text := automation.mapped_column('contact', 'email');
+  names text[];
+  mailboxes text[];
+begin
+  contact_ids := array(select distinct c from automation.contacts_at(person_at.tenant_id, address) as c);
+  select array_agg(distinct n.name) filter (where n.name <> ''),
+      array_agg(distinct n.mailbox) filter (where not automation.is_role_address(n.mailbox))
+    into names, mailboxes
+  from (
+    select lower(btrim(coalesce(r.record ->> first_name, ''))) as name,
+      automation.normalize_email(r.record ->> email) as mailbox
+    from unnest(contact_ids) as c (id)
+    cross join lateral automation.read_record('contact', person_at.tenant_id, c.id) as r (record)
+  ) as n;
+  is_shared := cardinality(names) > 1 or address like '%@%' and automation.is_role_address(address);
+  if is_shared then
+    contact_ids := '{}';
+    return;
+  end if;
+  contact_ids := array(
+    select distinct c.id
+    from (
+      select unnest(contact_ids) as id
+      union
+      select o.id
+      from unnest(mailboxes) as m (mailbox)
+      cross join lateral automation.contacts_at(person_at.tenant_id, m.mailbox) as o (id)
+      cross join lateral automation.read_record('contact', person_at.tenant_id, o.id) as r (record)
+      where lower(btrim(coalesce(r.record ->> first_name, ''))) = any (names || ''::text)
+    ) as c);
+end;
+$$;
+
+comment on function automation.person_at(uuid, text) is
+  'Which contacts are the person at an address. is_shared: several people are, or an office.';
+
+-- Writes down what was agreed to or taken back, and makes it count.
+create or replace function automation.record_consent(
+  tenant_id uuid, channel text, address text, status text, purpose text, method text,
+  evidence jsonb default '{}', contact_id text default null, detail jsonb default null)
+  returns ridgeline.consents
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  normal constant text := automation.normal_address(record_consent.tenant_id, channel, address);
+  said ridgeline.consents;
+  person record;
+begin
+  if normal is null then
+    raise exception 'address: "%" is not %', left(address, 80),
+      case channel when 'sms' then 'a phone number' else 'an email address' end
+      using errcode = 'invalid_parameter_value';
+  end if;
+  insert into ridgeline.consents (
+    tenant_id, channel, address, contact_id, purpose, status, method, evidence, recorded_by)
+  values (record_consent.tenant_id, record_consent.channel, normal, record_consent.contact_id, record_consent.purpose,
+    record_consent.status, record_consent.method, coalesce(record_consent.evidence, '{}'), automation.current_user_id())
+  returning * into said;
+  if status = 'revoked' then
+    perform automation.suppress(said.tenant_id, said.channel, normal, automation.projected_reason(method),
+      coalesce(detail, '{}') || jsonb_build_object('consent_id', said.id), said.purpose);
+    if said.channel = 'sms' and said.purpose = 'all' then
+      person := automation.person_at(said.tenant_id, normal);
+      insert into automation.revoked_people (tenant_id, contact_id, channel, address)
+      select said.tenant_id, c, said.channel, normal from unnest(person.contact_ids) as c
+      on conflict on constraint revoked_people_pkey do nothing;
+      if person.is_shared then
+        perform automation.tell_office(said.tenant_id, 'shared_stop', normal, interval '1 day', null,
+          format('Who said stop at %s?', normal),
+          'Several people have this number. It gets nothing more; if whoever it was has other numbers, record the '
+          'revocation for those as well.');
+      end if;
+    end if;
+  elsif status = 'granted' then
+    delete from ridgeline.suppressions as s
+    where s.tenant_id = said.tenant_id and s.channel = said.channel and s.address = normal
+      and (method = 'lifted' or s.reason in ('opt_out', 'provider'))
+      and (said.purpose = 'all' or s.purpose = 'marketing');
+    delete from automation.revoked_people as p
+    where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all';
+  end if;
+  return said;
+end;
+$$;
+
+comment on function automation.record_consent(uuid, text, text, text, text, text, jsonb, text, jsonb) is
+  'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant '
+  'lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
+
+-- For somebody who said so to a member, on the telephone or at the door: whoever works there writes it down.
+create or replace function automation.record_revocation(
+  tenant_id uuid, channel text, address text, note text, purpose text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and automation.role_in(tenant_id) is null then
+    raise exception 'tenant_id: only members record what they were told' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(note), '') = '' then
+    raise exception 'note: how and when it was said is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "on the phone, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'revoked', purpose, 'verbal',
+    jsonb_build_object('note', left(note, 2000)));
+end;
+$$;
+
+-- A suppression is lifted by somebody who says why, and both stay on record.
+create or replace function automation.lift_revocation(tenant_id uuid, channel text, address text, reason text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
+    raise exception 'tenant_id: only owners and admins lift a revocation' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(reason), '') = '' then
+    raise exception 'reason: why they may be written to again is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "asked for it in writing, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', 'all', 'lifted',
+    jsonb_build_object('reason', left(reason, 2000)));
+end;
+$$;
+
+-- What somebody agreed to elsewhere: on paper, in another system.
+create or replace function automation.grant_consent(
+  tenant_id uuid, channel text, address text, wording text, purpose text, method text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_editor(tenant_id, 'recording consent');
+  if coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(method, '') not in ('written', 'verbal', 'import') then
+    raise exception 'method: written, verbal or import is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(wording), '') = '' then
+    raise exception 'wording: what they agreed to, in its words, is needed' using errcode = 'invalid_parameter_value';
+  elsif automation.suppression_of(
+    tenant_id, channel, automation.normal_address(tenant_id, channel, address)) is not null then
+    raise exception 'address: they have said stop, and that counts until they say otherwise'
+      using errcode = 'PT409', hint = 'An owner or an admin lifts it with ridgeline.lift_revocation(), and says why.';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', purpose, method,
+    jsonb_build_object('wording', left(wording, 8000)));
+end;
+$$;
+
+create or replace function ridgeline.record_revocation(
+  channel text, address text, note text, purpose text default 'all', tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.record_revocation(automation.own_tenant(tenant_id), channel, address, note, purpose)
+  $$;
+
+comment on function ridgeline.record_revocation(text, text, text, text, uuid) is
+  'Somebody told a member to stop: sends nothing more to this number (sms) or address (email), or no marketing. note: '
+  'how and when it was said. Any member; the row of ridgeline.consents says who.';
+
+create or replace function ridgeline.lift_revocation(
+  channel text, address text, reason text, tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.lift_revocation(automation.own_tenant(tenant_id), channel, address, reason) $$;
+
+comment on function ridgeline.lift_revocation(text, text, text, uuid) is
+  'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. '
+  'Owners and admins.';
+
+create or replace function ridgeline.grant_consent(
+  channel text, address text, wording text, purpose text default 'marketing', method text default 'written',
+  tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.grant_consent(automation.own_tenant(tenant_id), channel, address, wording, purpose, method)
+  $$;
+
+comment on function ridgeline.grant_consent(text, text, text, text, text, uuid) is
+  'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. '
+  'Refused for an address that has said stop.';
+
+-- WORDS THAT MAY MEAN STOP
+--
+-- A person decides. Until they have, marketing to that number waits; who has heard nothing for a day counts it as a
+-- stop.
+
+create table automation.doubtful_stops (
+  tenant_id uuid not null,
+  address text not null,
+  message_id uuid not null,
+  asked_at timestamptz not null,
+  constraint doubtful_stops_pkey primary key (tenant_id, address)
+);
+
+comment on table automation.doubtful_stops is 'Numbers that may have said stop, until somebody says whether they did.';
+
+-- Those that nobody answered for a day are a stop.
+create or replace function automation.settle_doubt(tenant_id uuid, address text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt automation.doubtful_stops;
+begin
+  delete from automation.doubtful_stops as d
+  where d.tenant_id = settle_doubt.tenant_id and d.address = settle_doubt.address
+    and d.asked_at <= automation.now() - interval '1 day'
+  returning * into doubt;
+  if found then
+    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'silence',
+      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
+  end if;
+end;
+$$;
+
+create or replace function automation.answer_doubt(tenant_id uuid, phone text, is_stop boolean)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt automation.doubtful_stops;
+  released integer;
+begin
+  perform automation.check_editor(tenant_id, 'saying what somebody meant');
+  if is_stop is null then
+    raise exception 'is_stop: true or false is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  delete from automation.doubtful_stops as d
+  where d.tenant_id = answer_doubt.tenant_id
+    and d.address = automation.normal_address(answer_doubt.tenant_id, 'sms', phone)
+  returning * into doubt;
+  if not found then
+    raise exception 'phone: nobody is asked about this number' using errcode = 'PT404';
+  end if;
+  if is_stop then
+    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'message',
+      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
+  end if;
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now(), held = jsonb_build_object('since', s.held -> 'since')
+  where s.tenant_id = doubt.tenant_id and s.lane = 'sms' and s.lease_expires_at is null
+    and s.run_at > automation.now() and s.held ->> 'code' = 'doubtful_stop' and s.held ->> 'address' = doubt.address;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+create or replace function ridgeline.answer_doubt(phone text, is_stop boolean, tenant_id uuid default null)
+  returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.answer_doubt(automation.own_tenant(tenant_id), phone, is_stop) $$;
+
+comment on function ridgeline.answer_doubt(text, boolean, uuid) is
+  'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. '
+  'Returns how many texts had waited.';
+
+-- WHAT THE GATE ASKS
+
+-- Who must not be written to, of all addresses at once: why. A person who said stop is left alone at every number of
+-- theirs. An address of somebody who was erased is known by its digest alone, which costs a calculation, so only
+-- tenants that have any are asked.
+create or replace function automation.revoked_of(tickets automation.ticket[])
+  returns table (place integer, address text, reason text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    with asked as materialized (
+      select t.place, t.tenant_id, t.channel, t.purpose, a.address
+      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
+      where t.channel in ('sms', 'email') and a.address is not null
+    ), stopped as materialized (
+      select a.place, a.address, s.reason
+      from asked as a
+      join ridgeline.suppressions as s
+        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
+      where s.purpose = 'all' or a.purpose = 'marketing'
+    )
+    select s.place, s.address, s.reason from stopped as s
+    union all
+    select t.place, t.recipients[1], 'opt_out'
+    from unnest(tickets) as t
+    where t.channel = 'sms' and t.purpose <> 'internal'
+      and exists (
+        select from automation.revoked_people as p
+        where p.tenant_id = t.tenant_id and p.contact_id = t.contact_id and p.channel = t.channel)
+      and not exists (select from stopped as s where s.place = t.place)
+    union all
+    select a.place, a.address, e.reason
+    from asked as a
+    cross join lateral (
+      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
+      where exists (
+        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
+    ) as e
+    where e.reason is not null and not exists (
+      select from stopped as s where s.place = a.place and s.address = a.address);
+end;
+$$;
+
+create or replace function automation.hold_doubtful(tickets automation.ticket[])
+  returns table (place integer, tenant_id uuid, address text, until timestamptz, expires_at timestamptz)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    select t.place, d.tenant_id, d.address, d.asked_at + interval '1 day', t.expires_at
+    from unnest(tickets) as t
+    join automation.doubtful_stops as d on d.tenant_id = t.tenant_id and d.address = t.recipients[1]
+    where t.channel = 'sms' and t.purpose = 'marketing';
+end;
+$$;
+
+-- Marketing of a tenant that asks for consent goes to whoever gave it last.
+create or replace function automation.unconsented(tickets automation.ticket[])
+  returns table (place integer, address text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    with strict as materialized (
+      select r.id
+      from automation.read_tenants(array(select distinct t.tenant_id from unnest(tickets) as t
+        where t.purpose = 'marketing')) as r
+      where coalesce(r.settings ->> 'consent', 'recorded_optout_only') <> 'recorded_optout_only'
+    )
+    select distinct on (t.place) t.place, a.address
+    from unnest(tickets) as t
+    join strict as s on s.id = t.tenant_id
+    cross join lateral unnest(t.recipients) as a (address)
+    left join lateral (
+      select c.status from ridgeline.consents as c
+      where c.address = a.address and c.tenant_id = t.tenant_id and c.channel = t.channel
+      order by c.seq desc
+      limit 1
+    ) as c on true
+    where t.purpose = 'marketing' and c.status is distinct from 'granted'
+    order by t.place;
+end;
+$$;
+
 -- sql/engine/65_gate/10_mapped_consent.sql
 
 -- What the CRM itself knows of consent, in columns of its contacts that attach() maps: sms_opt_out and email_opt_out
@@ -20961,17 +21470,28 @@ comment on function automation.mapped_consent(uuid, text, text) is
 -- Whom the CRM forbids to write to.
 create or replace function automation.refused_in_records(tickets automation.ticket[])
   returns table (place integer, address text, says text)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
+#variable_conflict use_column
+declare
+  -- Most CRMs have no such column, and no contact is read for it.
+  channels constant text[] := array(
+    select c from unnest('{sms,email}'::text[]) as c where automation.maps_consent(c));
+begin
+  if channels = '{}' then
+    return;
+  end if;
+  return query
     select t.place, a.address, m.says
     from unnest(tickets) as t
     cross join lateral unnest(t.recipients) as a (address)
     cross join lateral (select automation.mapped_consent(t.tenant_id, t.channel, a.address) as says) as m
-    where t.channel in ('sms', 'email') and a.address is not null and automation.maps_consent(t.channel)
-      and (m.says = 'revoked' or m.says = 'no' and t.purpose = 'marketing')
-  $$;
+    where t.channel = any (channels) and a.address is not null
+      and (m.says = 'revoked' or m.says = 'no' and t.purpose = 'marketing');
+end;
+$$;
 
 -- The message without those who do not want it; where nobody is left it is skipped.
 create or replace function automation.leave_out_refused(
@@ -21024,15 +21544,18 @@ create or replace function automation.verdict_on(
   question automation.send_question, verdict text, prepared automation.prepared_step,
   held jsonb default null, until timestamptz default null, expires_at timestamptz default null)
   returns automation.send_verdict
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
-      verdict, prepared, held, until, expires_at)::automation.send_verdict
-  $$;
+begin
+  return row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
+    verdict, prepared, held, until, expires_at)::automation.send_verdict;
+end;
+$$;
 
 -- Whoever may still be written to of those whom a message would go to; where nobody is left it is skipped.
-create or replace function automation.leave_out_revoked(question automation.send_question, reason text)
+create or replace function automation.leave_out_revoked(
+  question automation.send_question, reason text, addresses text[])
   returns automation.prepared_step
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -21041,7 +21564,7 @@ declare
   allowed automation.prepared_step;
 begin
   if (question.due).lane = 'email' then
-    allowed := automation.ask_email_consent((question.due).tenant_id, question.prepared);
+    allowed := automation.leave_out_of_email(question.prepared, addresses);
     if allowed.input -> 'to' <> '[]' then
       return allowed;
     end if;
@@ -21136,13 +21659,51 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
-    questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
+  for found in select d.* from automation.hold_doubtful(tickets) as d loop
+    if found.until > now then
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'doubtful_stop', 'address', found.address,
+        'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+        found.until, found.expires_at);
+    elsif not is_trial then
+      perform automation.settle_doubt(found.tenant_id, found.address);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in
+    select r.place, min(r.reason) as reason, array_agg(r.address) as addresses
+    from automation.revoked_of(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_revoked(
+      questions[found.place], found.reason, found.addresses);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in
+    select r.place, array_agg(r.address) as addresses, max(r.says) as says
+    from automation.refused_in_records(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_refused(
+      questions[found.place], found.addresses, found.says);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
@@ -21163,19 +21724,6 @@ begin
         found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
     end if;
   end loop;
-  for found in
-    select r.place, array_agg(r.address) as addresses, max(r.says) as says
-    from automation.refused_in_records(tickets) as r group by 1
-  loop
-    questions[found.place].prepared := automation.leave_out_refused(
-      questions[found.place], found.addresses, found.says);
-    if (questions[found.place].prepared).verdict <> 'run' then
-      decided := decided || found.place;
-      return next automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  tickets := automation.still_open(tickets, decided);
   for found in
     select a.place from automation.answering(questions) as a (place)
     where not is_trial and a.place <> all (decided)
@@ -21371,21 +21919,26 @@ begin
   if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
     gated := automation.foresee(execution, step, prepared, automation.now());
     prepared := gated.prepared;
+    -- What follows is as much later as it would be live.
+    if gated.verdict = 'hold' then
+      prepared.verdict := 'hold';
+      prepared.reason := to_jsonb(gated) - 'prepared';
+      return prepared;
+    end if;
   end if;
   if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
-      'would', automation.would_do(execution, step, prepared)
-        || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until)
-          else '{}' end);
+      'would', automation.would_do(execution, step, prepared));
   end if;
   return prepared;
 end;
 $$;
 
 comment on function automation.skip_in_shadow(ridgeline.workflow_executions, jsonb, automation.prepared_step) is
-  'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
+  'Turns whatever has an effect outside its own run into a skip that says what would have been done; verdict hold: it '
+  'would have to wait now (reason: the send_verdict).';
 
 -- sql/engine/68_time/02_schedules.sql
 
@@ -23510,6 +24063,7 @@ create or replace function automation.prepare_step(
   as $$
 declare
   prepared automation.prepared_step;
+  made record;
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
   context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
@@ -23526,8 +24080,9 @@ begin
   if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
   end if;
-  select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
-  from automation.render(step -> 'config', context, options) as r;
+  made := automation.render(step -> 'config', context, options);
+  prepared.input := made.rendered;
+  prepared.warnings := nullif(made.warnings, '[]');
   prepared.reason := automation.size_problem(prepared.warnings);
   if prepared.reason is null and prepared.input is not null then
     prepared.reason := automation.oversize(step ->> 'type', prepared.input);
@@ -23542,8 +24097,9 @@ begin
     return prepared;
   end if;
   if step #> '{config,fits}' <> '[]' then
-    select f.fitted, f.reason into prepared.input, prepared.reason
-    from automation.fit_input(step #> '{config,fits}', prepared.input) as f;
+    made := automation.fit_input(step #> '{config,fits}', prepared.input);
+    prepared.input := made.fitted;
+    prepared.reason := made.reason;
     if prepared.reason is not null then
       prepared.verdict := 'fail';
       return prepared;
@@ -23820,6 +24376,12 @@ begin
         places := places || i;
         question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
         questions := questions || question;
+      elsif prepared.verdict = 'hold' then
+        -- A shadow, of which nothing goes to the gate.
+        work.outcome := 'hold';
+        held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
+          prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
+          (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
       else
         work := automation.unsent(work, prepared);
       end if;
@@ -24963,7 +25525,7 @@ declare
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
   work automation.work;
-  execution ridgeline.workflow_executions;
+  done automation.work[];
   is_over boolean;
 begin
   select t.works, t.plans into going, plans from automation.take_work(dues) as t;
@@ -24973,32 +25535,44 @@ begin
     going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
   end if;
   while cardinality(going) > 0 loop
-    going := automation.run_wave(going, plans);
-    is_over := automation.is_over(began) or exists (select from unnest(going) as g where g.outcome = 'cut off');
-    for i in 1 .. cardinality(going) loop
-      work := going[i];
+    done := automation.run_wave(going, plans);
+    going := '{}'::automation.work[];
+    is_over := automation.is_over(began);
+    foreach work in array done loop
+      is_over := is_over or work.outcome = 'cut off';
+    end loop;
+    foreach work in array done loop
       if work.outcome not in ('busy', 'cut off', 'untried') then
         report.ran := report.ran + 1;
         work.ran := work.ran + 1;
       end if;
       report.cut_off := report.cut_off or work.outcome = 'cut off';
       if work.outcome = 'go on' then
-        execution := work.execution;
-        execution.started_at := coalesce(execution.started_at, automation.now());
-        work := row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null,
-          null, null, 'go on', work.ran, null, null);
+        work := automation.next_of(work);
       end if;
       if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
         ended := ended || work;
-        going[i] := null;
       else
-        going[i] := work;
+        going := going || work;
       end if;
     end loop;
-    going := array(select g from unnest(going) as g where g.outcome is not null);
   end loop;
   perform automation.leave_batch(ended);
   return report;
+end;
+$$;
+
+-- A run before its next step.
+create or replace function automation.next_of(work automation.work) returns automation.work
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions := work.execution;
+begin
+  execution.started_at := coalesce(execution.started_at, automation.now());
+  return row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null, null,
+    null, 'go on', work.ran, null, null)::automation.work;
 end;
 $$;
 
@@ -25176,7 +25750,7 @@ begin
 end;
 $$;
 
--- What the steps of a batch do, those of one type together where the type can do it for a set.
+-- What the steps of a batch do, those of one type together.
 create or replace function automation.perform_works(works automation.work[], plans automation.running_plan[])
   returns automation.work[]
   language plpgsql
@@ -25184,21 +25758,32 @@ create or replace function automation.perform_works(works automation.work[], pla
   as $$
 declare
   work automation.work;
+  types text[] := '{}'::text[];
   type text;
   places integer[];
+  alike automation.work[];
+  zones text[];
   results jsonb[];
 begin
-  for type, places in
-    select w.step ->> 'type', array_agg(w.place::integer order by w.place)
-    from unnest(works) with ordinality as w (
-      due, execution, plan, known, obstacle, step, step_id, prepared, status, result, error, next_step, outcome, ran,
-      seq, began, place)
-    where (w.obstacle).status is null and w.status is null
-    group by 1
-    order by 1
-  loop
-    results := automation.step_perform_all(type, array(select works[p] from unnest(places) as p),
-      array(select (plans[(works[p]).plan]).options ->> 'zone' from unnest(places) as p));
+  foreach work in array works loop
+    type := work.step ->> 'type';
+    if (work.obstacle).status is null and work.status is null and (type = any (types)) is not true then
+      types := types || type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    places := '{}'::integer[];
+    alike := '{}'::automation.work[];
+    zones := '{}'::text[];
+    for i in 1 .. cardinality(works) loop
+      work := works[i];
+      if (work.obstacle).status is null and work.status is null and work.step ->> 'type' = type then
+        places := places || i;
+        alike := alike || work;
+        zones := zones || ((plans[work.plan]).options ->> 'zone');
+      end if;
+    end loop;
+    results := automation.step_perform_all(type, alike, zones);
     for n in 1 .. cardinality(places) loop
       work := works[places[n]];
       work.result := results[n];
@@ -28467,8 +29052,8 @@ comment on function automation.detach_tenants() is
 -- turning it into JSON, conditions) runs in a block that catches errors and writes nothing, so that it takes no
 -- transaction id of its own; and what writes, after it, cannot raise.
 --
--- Lock order: capture locks no row that exists already; it only inserts, holding the writer's own
--- CRM row.
+-- Lock order: capture locks no row that exists already, but the one of ridgeline.stage_changes that belongs to the
+-- writer's own CRM row; it only inserts, holding that row.
 
 -- Matching a write against the listeners, and enrolling it.
 
@@ -29285,7 +29870,7 @@ begin
     perform automation.write_down(%1$L, write, %5$L);
   elsif write.enrolments is not null then
     perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
-  end if;
+  end if;%7$s
   return null;
 end;
 $capture$
@@ -29294,8 +29879,13 @@ $template$,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
       attached.is_log, case op when 'insert' then ''
-        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update' then E'\n  changed text[];' else '' end
-        end)
+        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update'
+          then E'\n  changed text[];\n  moved automation.staged_write;' else '' end
+        end,
+      case op when 'update' then format($moved$
+  if moved.record_id is not null and moved.tenant_id is not null then
+    perform automation.note_stage(%L, moved);
+  end if;$moved$, attached.name) else '' end)
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean
@@ -29355,17 +29945,35 @@ create or replace function automation.insert_function(attached automation.entiti
       || case when automation.is_partitioned(attached) then E'\n    end if;' else '' end)
   $$;
 
+-- Whoever moves a record to another stage is put on record: see automation.note_stage().
+create or replace function automation.staged_block(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select format($block$
+    if new.%1$I%3$s is distinct from old.%1$I%3$s then
+      moved := row(%4$s, automation.as_key(new.%2$I::text), new.%1$I::text, old.%1$I::text,
+        automation.current_user_id(), automation.causation_root());
+    end if;$block$,
+        c.name, attached.id_column, case when c.is_comparable then '' else '::text' end,
+        automation.tenant_expression('new', attached.tenant_column, attached.sole))
+      from automation.relation_columns(attached.relation::regclass) as c
+      where c.name = coalesce(attached.mapped ->> 'stage', attached.mapped ->> 'status')
+        and not attached.is_log and not c.is_generated), '')
+  $$;
+
 create or replace function automation.update_function(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.capture_function(attached, 'update', format($block$
+    select automation.capture_function(attached, 'update', automation.staged_block(attached) || format($block$
     if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
         %1$L, %19$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
          (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
     elsif current_setting('automation.unheard', true) <> '' then
-      if current_setting('automation.unheard', true) = %10$s then
+      if current_setting('automation.unheard', true) = %10$s and moved is null then
         return null;
       end if;
     end if;
@@ -30257,6 +30865,26 @@ create or replace function automation.is_stop_request(body text) returns boolean
 comment on function automation.is_stop_request(text) is
   'Does a message ask to be sent nothing more? Null and false: no, or not beyond doubt.';
 
+-- What is not beyond doubt, and not plainly something else: a person decides (65_gate/07_consents).
+create or replace function automation.is_doubtful_stop(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select w.words ~ ('\m(stop|stopping|unsubscribe|unsub|opt ?out|remove|harass(ing|ment)?|spam(ming)?|no more|'
+        'leave me|not interested|do not|dont|quit|revoke|baja|alto|basta)\M')
+      and (w.words ~ '\m(unsubscribe|unsub|opt ?out|harass(ing|ment)?|spam(ming)?|leave me|revoke)\M'
+        or w.words ~ ('\m(text|texts|texting|message|messages|messaging|contact|contacting|call|calling|send|sending|'
+            'me|us|these|this|list)\M')
+          and w.words !~ '\m(stop|stopping) (by|in|over|at|off|past|and)\M'
+        or w.words ~ '^(no more|not interested|stop|quit)\M' and length(w.words) < 40
+          and w.words !~ '\m(stop|stopping) (by|in|over|at|off|past|and)\M')
+      and coalesce(not automation.is_stop_request(body), true)
+    from (select automation.plain_words(automation.spoken_text(body)) as words) as w
+  $$;
+
+comment on function automation.is_doubtful_stop(text) is
+  'May a message ask to be sent nothing more, though it is not beyond doubt?';
+
 -- Opting in again takes one of the two words that mean nothing else; a "yes" may answer anything.
 create or replace function automation.is_start_request(body text) returns boolean
   language sql immutable parallel safe
@@ -30267,6 +30895,52 @@ create or replace function automation.is_help_request(body text) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$ select automation.keyword_of(body) in ('help', 'info', 'ayuda') $$;
+
+-- Was it asked to confirm its consent (double opt-in), and has not answered yet? Then a yes is one.
+create or replace function automation.is_pending(tenant_id uuid, phone text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select c.status = 'pending' from ridgeline.consents as c
+      where c.address = phone and c.tenant_id = is_pending.tenant_id and c.channel = 'sms'
+      order by c.seq desc
+      limit 1), false)
+  $$;
+
+-- What Twilio answers by itself, to the letter.
+create or replace function automation.is_provider_keyword(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(upper(btrim(body)) = any ('{STOP,STOPALL,UNSUBSCRIBE,CANCEL,END,QUIT,REVOKE,OPTOUT,HELP,INFO,START,'
+      'YES,UNSTOP}'::text[]), false)
+  $$;
+
+-- Whoever answers STOP to a number that several tenants send from means all whose last text to them came from it.
+create or replace function automation.stop_at_others(tenant_id uuid, sender text, number text, body text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  other uuid;
+begin
+  for other in
+    select l.tenant_id
+    from (
+      select distinct on (s.tenant_id) s.tenant_id, coalesce(s.result_data ->> 'from', s.input ->> 'from') as number
+      from ridgeline.workflow_step_executions as s
+      where s.recipient = stop_at_others.sender and s.step_type = 'send_sms' and s.status = 'completed'
+        and s.tenant_id is distinct from stop_at_others.tenant_id
+      order by s.tenant_id, s.started_at desc
+    ) as l
+    where l.number = stop_at_others.number
+  loop
+    perform automation.record_consent(other, 'sms', sender, 'revoked', 'all', 'message',
+      jsonb_build_object('said', left(body, 500), 'to', number));
+  end loop;
+end;
+$$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
 -- took for nothing special may still be a stop in other words. Both are believed of what the provider
@@ -30290,10 +30964,11 @@ begin
   if new.opt_out_type = 'HELP' then
     return null;
   elsif new.opt_out_type = 'START'
-    or (new.opt_out_type is null and automation.is_start_request(new.body)) then
-    delete from ridgeline.suppressions as s
-    where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
-      and s.reason in ('opt_out', 'provider');
+    or (new.opt_out_type is null and (automation.is_start_request(new.body)
+      or automation.keyword_of(new.body) in ('yes', 'y', 'si') and automation.is_pending(new.tenant_id, sender))) then
+    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+    perform automation.record_consent(new.tenant_id, 'sms', sender, 'granted', 'all', 'keyword',
+      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id);
     -- Somebody who was erased, and wants to be written to again.
     if automation.erasure_of(new.tenant_id, 'sms', sender) in ('opt_out', 'provider', 'erased') then
       delete from automation.erased_addresses as a
@@ -30301,8 +30976,20 @@ begin
         and a.digest = automation.erased_digest(new.tenant_id, 'sms', sender);
     end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
-    perform automation.suppress(
-      new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
+    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+    perform automation.record_consent(new.tenant_id, 'sms', sender, 'revoked', 'all',
+      case when automation.is_provider_keyword(new.body) then 'keyword' else 'message' end,
+      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id,
+      jsonb_build_object('message_id', new.id));
+    perform automation.stop_at_others(new.tenant_id, sender, new.to_number, new.body);
+  elsif automation.is_doubtful_stop(new.body)
+    and automation.suppression_of(new.tenant_id, 'sms', sender) is null then
+    insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
+    values (new.tenant_id, sender, new.id, automation.now())
+    on conflict on constraint doubtful_stops_pkey do nothing;
+    perform automation.tell_office(new.tenant_id, 'doubtful_stop', sender, interval '1 day', new.contact_id,
+      format('Did %s ask for no more texts?', sender), format('They wrote: "%s". Marketing to this number waits. '
+        'answer_doubt() says what they meant; nobody''s answer within a day counts as a stop.', left(new.body, 300)));
   end if;
   return null;
 end;
@@ -30549,6 +31236,12 @@ declare
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
   if owner is null or not automation.may_tell(event, owner) then
+    -- Nobody's own number, but somebody may have sent from it.
+    if owner is null and not event ? 'tenant_id'
+      and (opt_out = 'STOP' or automation.is_stop_request(event ->> 'body'))
+      and automation.normal_number(sender) is not null then
+      perform automation.stop_at_others(null, sender, automation.normalize_line(event ->> 'to'), event ->> 'body');
+    end if;
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
@@ -32088,6 +32781,38 @@ create or replace function automation.is_robot(form ridgeline.forms, fields json
   set search_path = pg_catalog, pg_temp
   as $$ select coalesce(not automation.is_declined('ok', fields -> form.honeypot), false) $$;
 
+-- A box that was ticked is consent, in the words that stood beside it. Somebody who said stop may change their mind
+-- here for email; a text to a number that anybody may type in waits for the number itself to say so.
+create or replace function automation.consent_of_form(
+  form ridgeline.forms, content jsonb, given jsonb, submission_id uuid, contact_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  channel text;
+  address text;
+begin
+  if form.consent is null or automation.is_declined('ok', content -> (form.consent ->> 'field')) is not false then
+    return;
+  end if;
+  foreach channel in array '{sms,email}'::text[] loop
+    address := automation.normal_address(
+      form.tenant_id, channel, given ->> case channel when 'sms' then 'phone' else 'email' end);
+    continue when address is null
+      or form.consent ? 'channels' and not form.consent -> 'channels' ? channel
+      or automation.suppression_of(form.tenant_id, channel, address) is not null;
+    perform automation.record_consent(form.tenant_id, channel, address,
+      case when form.consent -> 'double_opt_in' = 'true' then 'pending' else 'granted' end, 'marketing', 'form',
+      jsonb_build_object('form', form.name, 'form_id', form.id, 'submission_id', submission_id,
+        'wording', form.consent -> 'wording', 'field', form.consent -> 'field',
+        'value', content -> (form.consent ->> 'field')), contact_id);
+  end loop;
+exception when others then
+  raise warning 'automation: the consent of a form could not be recorded: %', sqlerrm;
+end;
+$$;
+
 create or replace function automation.accept_submission(form ridgeline.forms, content jsonb) returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -32105,6 +32830,7 @@ begin
     tenant_id, id, form, contact_id, data, email, phone, understood, is_trusted, is_contact_new)
   values (form.tenant_id, submission_id, form.name, linked.contact, content, given ->> 'email',
     given ->> 'phone', given, form.trusted, linked.is_new);
+  perform automation.consent_of_form(form, content, given, submission_id, linked.contact);
   return submission_id;
 end;
 $$;
@@ -32239,6 +32965,74 @@ create or replace function ridgeline.release_submission(held_id uuid, data jsonb
 comment on function ridgeline.release_submission(uuid, jsonb) is
   'Makes a submission of a held one, which fires workflows like any other; data: its fields, put right. '
   'Once: a second call answers the same submission.';
+
+-- sql/engine/90_inbound/07_replies.sql
+
+-- What is said back at once to STOP and HELP, in the answer to the provider's own call. Where the provider has
+-- answered by itself, to its exact keywords or because it said what the message was, nothing is.
+
+create or replace function automation.reply_text(tenant_id uuid, kind text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select left(coalesce(
+      nullif(btrim(t.settings #>> array['replies', kind]), ''),
+      case kind
+        when 'stop' then format('%s: You get no more texts from us. Reply START to get them again.', t.name)
+        when 'help' then concat_ws(' ', t.name || ':', 'texts about your request.', 'Call ' || t.phone || '.',
+          'Reply STOP to get no more.') end), 320)
+    from automation.read_tenants(array[reply_text.tenant_id]) as t
+  $$;
+
+comment on function automation.reply_text(uuid, text) is
+  'What is said back to STOP (stop) and HELP (help): settings of the tenant {"replies": {"help": "..."}}, or else '
+  'words without marketing.';
+
+create or replace function automation.reply_to_sms(event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  message ridgeline.messages;
+  kind text;
+  reply text;
+begin
+  select m.* into message from ridgeline.messages as m
+  where m.provider_id = event ->> 'message_sid' and m.tenant_id = automation.tenant_of_number(event ->> 'to')
+    and m.provider = 'twilio' and m.direction = 'inbound';
+  if not found or message.opt_out_type is not null or message.channel <> 'sms'
+    or automation.is_provider_keyword(message.body) then
+    return null;
+  elsif automation.is_stop_request(message.body) then
+    -- One confirmation: not again for who has said it before and not taken it back.
+    kind := case when (
+      select count(*) from ridgeline.consents as c
+      where c.address = message.from_number and c.tenant_id = message.tenant_id and c.channel = 'sms'
+        and c.status = 'revoked' and c.seq > coalesce((
+          select max(g.seq) from ridgeline.consents as g
+          where g.address = c.address and g.tenant_id = c.tenant_id and g.channel = 'sms' and g.status = 'granted'), 0)
+      ) = 1 then 'stop' end;
+  elsif automation.is_help_request(message.body) then
+    insert into automation.notices as n (tenant_id, kind, subject, at)
+    values (message.tenant_id, 'help', message.from_number, automation.now())
+    on conflict on constraint notices_pkey do update set at = excluded.at
+      where n.at + interval '1 hour' <= excluded.at;
+    kind := case when found then 'help' end;
+  end if;
+  reply := case when kind is not null then automation.reply_text(message.tenant_id, kind) end;
+  if reply is not null then
+    insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body, status, provider)
+    values (message.tenant_id, message.contact_id, 'outbound', message.to_number, message.from_number, reply, 'sent',
+      message.provider);
+  end if;
+  return reply;
+end;
+$$;
+
+comment on function automation.reply_to_sms(jsonb) is
+  'What to say back at once to a text that receive_sms() has stored: a confirmation of a stop, once; help, once an '
+  'hour; null: nothing. It is on record as sent.';
 
 -- sql/engine/95_api/02_start.sql
 
@@ -33559,7 +34353,7 @@ begin
     raise exception 'address: a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
-  perform automation.suppress(tenant_id, channel, address, 'manual',
+  perform automation.record_consent(tenant_id, channel, address, 'revoked', 'all', 'verbal', '{}', null,
     jsonb_strip_nulls(jsonb_build_object('user_id', automation.current_user_id())));
 end;
 $$;
@@ -34582,6 +35376,17 @@ create trigger emails_note_reply
 -- FOLDING
 
 -- One at a time: whoever comes second has nothing to do.
+-- Of tenants that want to be told: runs that failed since they last were (99_ops/07_notices).
+create table automation.troubles (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  failed bigint not null,
+  since timestamptz not null,
+  constraint troubles_pkey primary key (tenant_id, workflow_id)
+);
+
+comment on table automation.troubles is 'Workflows whose runs failed, till the office is told.';
+
 create or replace function automation.fold_statistics(portion integer default 5000) returns integer
   language plpgsql
   security definer
@@ -34632,6 +35437,14 @@ begin
       skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
       delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
       clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied
+  ), troubled as (
+    insert into automation.troubles as x (tenant_id, workflow_id, failed, since)
+    select c.tenant_id, c.workflow_id, sum(c.amount), min(c.at)
+    from taken as c
+    join ridgeline.tenant_settings as s on s.tenant_id = c.tenant_id and s.settings ? 'notices'
+    where c.outcome = 'failed' and c.step_key = '' and c.mode = 'live'
+    group by 1, 2 having sum(c.amount) > 0
+    on conflict on constraint troubles_pkey do update set failed = x.failed + excluded.failed
   )
   select count(*) into folded from taken;
   return folded;
@@ -35150,7 +35963,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals')
+        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops')
     end
   $$;
 
@@ -35261,6 +36074,25 @@ begin
 end;
 $$;
 
+-- Evidence of what was agreed to or taken back outlives the person, without their words: the address becomes its
+-- digest.
+create or replace function automation.blank_consent(record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update ridgeline.consents as c
+  set address = 'erased', contact_id = null, evidence = jsonb_strip_nulls(jsonb_build_object(
+    'digest', encode(automation.erased_digest(c.tenant_id, c.channel, c.address), 'hex'),
+    'wording', c.evidence -> 'wording', 'form_id', c.evidence -> 'form_id'))
+  where c.ctid = any (array(
+    select r.ctid from ridgeline.consents as r
+    where r.tenant_id = (record ->> 'tenant_id')::uuid and r.id = (record ->> 'id')::uuid
+    for update skip locked));
+  return found;
+end;
+$$;
+
 create or replace function automation.erase_found(
   work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
   language plpgsql
@@ -35271,6 +36103,8 @@ declare
 begin
   if is_own and relation = 'ridgeline.workflow_executions'::regclass then
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
+  elsif is_own and relation = 'ridgeline.consents'::regclass then
+    return automation.blank_consent(record);
   elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
     return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
@@ -35524,20 +36358,32 @@ create or replace function automation.legacy_table(name text) returns regclass
 -- The same id whenever it is asked for, and in the order of time as all others (00_foundation/02_ids).
 create or replace function automation.legacy_run_id(at timestamptz, source text, legacy_id text) returns uuid
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
-      || '7' || substr(m.digest, 1, 3) || '8' || substr(m.digest, 4, 15))::uuid
-    from (select md5(source || '/' || legacy_id) as digest) as m
-  $$;
+  -- Bound when created: no search_path to set.
+  return (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
+    || '7' || left(md5(source || '/' || legacy_id), 3) || '8' || substr(md5(source || '/' || legacy_id), 4, 15))::uuid;
 
 -- What stood in a text column of a stranger's table is no moment until it can be read as one.
-create or replace function automation.legacy_moment(value text) returns timestamptz
+create or replace function automation.doubtful_moment(value text) returns timestamptz
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case when value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?$'
       then automation.instant_in(value, 'UTC') end
+  $$;
+
+-- Where the column holds moments, its text can be read without a doubt (automation.holds_moments()).
+create or replace function automation.legacy_moment(value text, is_sure boolean default false) returns timestamptz
+  language sql stable
+  -- Bound when created: no search_path to set.
+  return case when is_sure then value::timestamptz else automation.doubtful_moment(value) end;
+
+create or replace function automation.holds_moments(relation regclass) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(bool_and(a.atttypid = 'timestamptz'::regtype), true)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and not a.attisdropped and (a.attname like '%\_at')
   $$;
 
 -- The version that history hangs from: the steps that there were, and nothing that could run.
@@ -35692,8 +36538,8 @@ end;
 $$;
 
 comment on function automation.activate_imports(uuid) is
-  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. '
-  'Runs in flight are another matter: automation.take_over_runs().';
+  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how '
+  'many. Runs in flight are another matter: automation.take_over_runs().';
 
 -- sql/engine/98_legacy/02_history.sql
 
@@ -35702,42 +36548,55 @@ comment on function automation.activate_imports(uuid) is
 
 create or replace function automation.legacy_status(status text) returns ridgeline.automation_status
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case status
-      when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
-      else 'cancelled' end::ridgeline.automation_status
-  $$;
+  -- Bound when created: no search_path to set.
+  return case status
+    when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
+    else 'cancelled' end::ridgeline.automation_status;
 
 create or replace function automation.legacy_error(status text, message text) returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when status = 'completed' or status = 'skipped' and message is null then null
+    else jsonb_build_object(
+        'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
+      || case when status in ('failed', 'skipped', 'cancelled') then '{}'
+        else jsonb_build_object('status', status) end
+  end;
+
+-- Which record a run was about, from what its route had sent; entity: of its trigger, if that has one.
+create or replace function automation.legacy_entity(trigger_type text) returns text
+  language sql stable
   set search_path = pg_catalog, pg_temp
+  as $$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $$;
+
+create or replace function automation.subject_of(entity text, data jsonb, out entity_is text, out record_id text,
+  out contact_id text)
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
   as $$
-    select case
-      when status = 'completed' or status = 'skipped' and message is null then null
-      else jsonb_build_object(
-          'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
-        || case when status in ('failed', 'skipped', 'cancelled') then '{}'
-          else jsonb_build_object('status', status) end
-    end
+    select case when r.id is not null then e.name end, r.id, coalesce(
+      data operator(pg_catalog.->>) 'contact_id', data operator(pg_catalog.#>>) '{contact,id}',
+      data operator(pg_catalog.#>>) '{project,contact_id}')
+    from (
+      select coalesce(entity, case
+        when data operator(pg_catalog.?) 'job_id' then 'job'
+        when data operator(pg_catalog.?) 'project_id' then 'project'
+        else 'contact' end) as name
+    ) as e
+    cross join lateral (
+      select coalesce(data operator(pg_catalog.->>) pg_catalog.concat(e.name, '_id'),
+        data operator(pg_catalog.#>>) array[e.name, 'id']) as id
+    ) as r
   $$;
 
--- {entity, record_id, contact_id} of a run, from what its route had sent.
 create or replace function automation.legacy_subject(trigger_type text, data jsonb)
   returns table (entity text, record_id text, contact_id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when r.id is not null then r.entity end, r.id,
-      coalesce(data ->> 'contact_id', data #>> '{contact,id}', data #>> '{project,contact_id}')
-    from (
-      select coalesce(
-          nullif((select t.entity from automation.trigger_types as t where t.name = trigger_type), ''),
-          case when data ? 'job_id' then 'job' when data ? 'project_id' then 'project' else 'contact' end) as entity
-    ) as e
-    cross join lateral (
-      select e.entity, coalesce(data ->> (e.entity || '_id'), data #>> array[e.entity, 'id']) as id
-    ) as r
+    select s.entity_is, s.record_id, s.contact_id
+    from automation.subject_of(automation.legacy_entity(trigger_type), data) as s
   $$;
 
 -- A page of a table of theirs as JSON, so that a column that a version of it lacks is merely missing.
@@ -35756,8 +36615,8 @@ begin
 end;
 $$;
 
--- Runs of the server's engine and enrolments in campaigns, under one set of names. finished: null while it is open.
-create or replace function automation.legacy_runs(source text, after text, most integer)
+-- Runs of the server's engine and enrolments in campaigns, under one set of names.
+create or replace function automation.legacy_runs(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, definition text, tenant_id uuid, data jsonb, status text, message text, created_at timestamptz,
     started_at timestamptz, finished_at timestamptz)
@@ -35769,22 +36628,21 @@ create or replace function automation.legacy_runs(source text, after text, most 
         else jsonb_strip_nulls(jsonb_build_object('entity', 'contact', 'contact_id', r -> 'contact_id')) end,
       case r ->> 'status' when 'exited' then 'cancelled' else r ->> 'status' end,
       coalesce(r ->> 'error_message', r ->> 'exit_reason'),
-      c.at, coalesce(automation.legacy_moment(r ->> 'started_at'), c.at),
-      greatest(c.at, coalesce(
-        automation.legacy_moment(r ->> 'completed_at'), automation.legacy_moment(r ->> 'exited_at'),
-        automation.legacy_moment(r ->> 'last_step_executed_at'), automation.legacy_moment(r ->> 'updated_at'), c.at))
+      c.at, coalesce(automation.legacy_moment(r ->> 'started_at', is_sure), c.at),
+      greatest(c.at, automation.legacy_moment(coalesce(r ->> 'completed_at', r ->> 'exited_at',
+        r ->> 'last_step_executed_at', r ->> 'updated_at'), is_sure))
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end), after, most) as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'created_at'), automation.legacy_moment(r ->> 'enrolled_at'),
-        automation.legacy_moment(r ->> 'started_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'created_at', r ->> 'enrolled_at', r ->> 'started_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
 create or replace function automation.is_open_there(status text) returns boolean
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused') $$;
+  -- Bound when created: no search_path to set.
+  return coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused');
 
 -- {last, seen, imported, foreign}: last is where the next page begins; null: there is none.
 create or replace function automation.import_runs(
@@ -35796,22 +36654,31 @@ create or replace function automation.import_runs(
   as $$
 declare
   answer jsonb;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
 begin
-  if automation.legacy_table(case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end)
-    is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
   end if;
   with page as materialized (
-    select r.* from automation.legacy_runs(source, after, most) as r
+    select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
+  ), imports as materialized (
+    select i.tenant_id, i.legacy_id, i.workflow_id, i.history_version, w.trigger_type,
+      automation.legacy_entity(w.trigger_type) as entity
+    from automation.legacy_imports as i
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where i.source = import_runs.source and i.part = 0
+      and i.legacy_id in (select p.definition from page as p)
   ), ended as materialized (
-    select p.*, i.workflow_id, i.history_version, w.trigger_type, s.entity, s.record_id, s.contact_id,
+    select p.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
       automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
     from page as p
-    join automation.legacy_imports as i
-      on i.tenant_id = p.tenant_id and i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
-    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
-    cross join lateral automation.legacy_subject(w.trigger_type, p.data) as s
+    join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
+    cross join lateral automation.subject_of(i.entity, p.data) as s
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
+      and not exists (
+        select from automation.legacy_links as l
+        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id)
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -35840,8 +36707,7 @@ begin
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
-      select count(*) from page as p join automation.legacy_imports as i
-        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+      select count(*) from page as p join imports as i on i.legacy_id = p.definition
       where p.tenant_id is distinct from i.tenant_id))
     into answer;
   return answer;
@@ -35853,7 +36719,7 @@ comment on function automation.import_runs(text, text, integer, uuid[]) is
   'not imported stay; so do those whose tenant is not that of their definition (foreign).';
 
 -- A step of theirs as one of ours; its key is the one that the definition has, where that still has it.
-create or replace function automation.legacy_steps(source text, after text, most integer)
+create or replace function automation.legacy_steps(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, run text, step text, status text, result jsonb, message text, started_at timestamptz,
     finished_at timestamptz, opened_at timestamptz, clicked_at timestamptz, replied_at timestamptz)
@@ -35863,15 +36729,15 @@ create or replace function automation.legacy_steps(source text, after text, most
     select r ->> 'id', coalesce(r ->> 'execution_id', r ->> 'enrollment_id'), r ->> 'step_id', r ->> 'status',
       case jsonb_typeof(r -> 'result_data') when 'object' then r -> 'result_data' when 'null' then null
         else jsonb_build_object('value', r -> 'result_data') end,
-      r ->> 'error_message', c.at, greatest(c.at, coalesce(automation.legacy_moment(r ->> 'completed_at'), c.at)),
-      automation.legacy_moment(r ->> 'opened_at'), automation.legacy_moment(r ->> 'clicked_at'),
-      automation.legacy_moment(r ->> 'replied_at')
+      r ->> 'error_message', c.at, greatest(c.at, automation.legacy_moment(r ->> 'completed_at', is_sure)),
+      automation.legacy_moment(r ->> 'opened_at', is_sure), automation.legacy_moment(r ->> 'clicked_at', is_sure),
+      automation.legacy_moment(r ->> 'replied_at', is_sure)
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end), after, most)
       as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'started_at'), automation.legacy_moment(r ->> 'created_at'),
-        automation.legacy_moment(r ->> 'scheduled_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'started_at', r ->> 'created_at', r ->> 'scheduled_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
@@ -35925,13 +36791,14 @@ declare
   steps automation.imported_step[];
   seen bigint;
   last text;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
 begin
-  if automation.legacy_table(
-    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end) is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0}'::jsonb;
   end if;
   with page as materialized (
-    select p.* from automation.legacy_steps(source, after, most) as p
+    select p.* from automation.legacy_steps(source, after, most, automation.holds_moments(relation)) as p
   )
   select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
     array_agg(row(
@@ -35940,17 +36807,20 @@ begin
       automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
       p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
-    filter (where l.execution_id is not null and e.id is not null and not automation.is_open_there(p.status)
-      and p.legacy_id is distinct from l.handed ->> 'step_row')
     into seen, last, steps
   from page as p
-  left join automation.legacy_links as l
+  join automation.legacy_links as l
     on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
-  left join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
   left join automation.legacy_imports as i
     on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
   left join ridgeline.workflow_steps as s
-    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step;
+    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
+  where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
+    and not exists (
+      select from ridgeline.workflow_step_executions as x
+      where x.tenant_id = l.tenant_id
+        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id));
   return jsonb_build_object('last', last, 'seen', seen, 'imported',
     automation.write_steps(steps, false) + automation.write_steps(steps, true));
 end;
@@ -36013,7 +36883,7 @@ create or replace function automation.taken_data(tenant_id uuid, trigger_type te
   as $$
 declare
   complete jsonb := data;
-  fired constant text := (automation.legacy_subject(trigger_type, data)).entity;
+  fired constant text := (automation.subject_of(automation.legacy_entity(trigger_type), data)).entity_is;
   entity text;
   id text;
   live jsonb;
@@ -36163,7 +37033,8 @@ begin
   if is_due then
     data := automation.taken_data(link.tenant_id, workflow.trigger_type, data);
   end if;
-  select s.* into subject from automation.legacy_subject(workflow.trigger_type, data) as s;
+  select s.* into subject
+  from automation.subject_of(automation.legacy_entity(workflow.trigger_type), data) as s;
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id,
     current_step, error, created_at, started_at, finished_at, mode)
@@ -36171,7 +37042,7 @@ begin
     link.tenant_id, link.execution_id, link.workflow_id, case when is_due then version else import.history_version end,
     case when is_due then 'waiting' when step ->> 'status' = 'running' then 'failed' else 'cancelled'
       end::ridgeline.automation_status,
-    workflow.trigger_type, data, subject.entity, subject.record_id, subject.contact_id, next ->> 'key',
+    workflow.trigger_type, data, subject.entity_is, subject.record_id, subject.contact_id, next ->> 'key',
     case
       when is_due then null
       when step ->> 'status' = 'running' then jsonb_build_object('code', 'legacy_unclear', 'may_have_been_sent', true,
@@ -36417,6 +37288,7 @@ create table automation.legacy_pairs (
 
 create index legacy_pairs_by_time on automation.legacy_pairs (began_at, tenant_id);
 create index legacy_pairs_by_execution on automation.legacy_pairs (execution_id, tenant_id);
+create index legacy_pairs_by_workflow on automation.legacy_pairs (workflow_id, tenant_id);
 
 comment on table automation.legacy_pairs is
   'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them '
@@ -36717,7 +37589,8 @@ begin
 end;
 $$;
 
--- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has.
+-- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has; of
+-- several at once the first, for the application calls in the order in which it writes.
 create or replace function automation.shadow_beside(
   tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamptz, within interval)
   returns ridgeline.workflow_executions
@@ -36734,7 +37607,7 @@ create or replace function automation.shadow_beside(
       and not exists (
         select from automation.legacy_pairs as p
         where p.tenant_id = e.tenant_id and p.execution_id = e.id)
-    order by abs(extract(epoch from e.created_at - at)), e.id
+    order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $$;
 
@@ -36907,6 +37780,79 @@ create or replace function automation.comparison_report(tenant_id uuid, since ti
     from total as t
   $$;
 
+create or replace function automation.compare_window(
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  source text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
+  foreach source in array array['server', 'campaigns'] loop
+    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+  end loop;
+  perform automation.note_extra_runs(tenant_id, since, until);
+end;
+$$;
+
+-- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, one day a
+-- call, so that no tick is held up for long.
+create table automation.comparison_turns (
+  tenant_id uuid not null,
+  span text not null default 'days',
+  turn integer not null default 0,
+  next_at timestamptz not null,
+  error jsonb,
+  constraint comparison_turns_pkey primary key (tenant_id, span)
+);
+
+comment on table automation.comparison_turns is
+  'Where the comparison of a tenant''s two engines stands, and when it goes on.';
+
+create or replace function automation.compare_next() returns uuid
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant uuid;
+  day integer;
+  failure jsonb;
+begin
+  select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
+  from ridgeline.tenant_settings as s
+  left join automation.comparison_turns as c on c.tenant_id = s.tenant_id
+  where s.unified_engine = 'shadow' and coalesce(c.next_at, '-infinity') <= automation.now()
+    and exists (select from automation.legacy_imports as i where i.tenant_id = s.tenant_id)
+  order by c.next_at nulls first
+  limit 1;
+  if tenant is null or not pg_try_advisory_xact_lock(hashtextextended('ridgeline compare', 98)) then
+    return null;
+  end if;
+  begin
+    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
+    where w.since < automation.now();
+  exception when others then
+    failure := automation.engine_error('comparison_failed', sqlstate, sqlerrm);
+    raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
+  end;
+  insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
+  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  on conflict on constraint comparison_turns_pkey do update set
+    turn = c.turn + 1, error = excluded.error,
+    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+  return tenant;
+end;
+$$;
+
+comment on function automation.compare_next() is
+  'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: '
+  '{"compare_tolerance": "1 hour"}.';
+
 create or replace function automation.compare_engines(
   tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
   returns jsonb
@@ -36916,7 +37862,6 @@ create or replace function automation.compare_engines(
   as $$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  source text;
 begin
   perform automation.check_publisher(tenant, 'comparing the engines');
   if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
@@ -36924,11 +37869,7 @@ begin
   elsif since is null or until is null or since >= until then
     raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
-  foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant, source, since, until, tolerance);
-  end loop;
-  perform automation.note_extra_runs(tenant, since, until);
+  perform automation.compare_window(tenant, since, until, tolerance);
   return automation.comparison_report(tenant, since, until);
 end;
 $$;
@@ -37348,6 +38289,8 @@ begin
   commit;
   perform automation.erase_tenants();
   commit;
+  perform automation.compare_next();
+  commit;
   loop
     did := automation.reap_expired_leases();
     perform automation.beat('tick');
@@ -37382,6 +38325,8 @@ begin
     commit;
     exit when did < 5000 or automation.time_is_up();
   end loop;
+  perform automation.tell_when_due();
+  commit;
   call automation.erase_people(automation.setting('prune_time')::interval, did);
   call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
@@ -37784,6 +38729,253 @@ comment on function ridgeline.engine_status() is
   'yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two '
   'minutes, and nothing due for more than five}.';
 
+-- sql/engine/99_ops/07_notices.sql
+
+-- Who is told when runs fail or nothing happens any more, and how: ridgeline.tenant_settings.settings
+-- {"notices": {"by": "task" | "email", "to": "<user id>" | "<address>", "failures": true, "every": "1 hour",
+-- "silence_after": "2 days"}}. Told by a task, or by an email through the engine's own steps and gate; what is told of
+-- is never a notice itself, and the same trouble is told once a day at most.
+
+create or replace function automation.notice_problem(setting jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  unknown constant text := (
+    select k from jsonb_object_keys(case jsonb_typeof(setting) when 'object' then setting else '{}' end) as k
+    where k not in ('by', 'to', 'failures', 'every', 'silence_after') limit 1);
+begin
+  return case
+    when jsonb_typeof(setting) <> 'object' then ': an object is needed'
+    when unknown is not null then format('.%s: there is no such setting', unknown)
+    when setting ? 'by' and coalesce(setting ->> 'by', '') not in ('task', 'email') then '.by: task or email'
+    when setting ? 'failures' and jsonb_typeof(setting -> 'failures') <> 'boolean' then '.failures: true or false'
+    when setting ? 'every' and coalesce(automation.duration_in(setting -> 'every') < interval '5 minutes', true)
+      then '.every: a length of time of at least 5 minutes'
+    when setting ? 'silence_after'
+      and coalesce(automation.duration_in(setting -> 'silence_after') < interval '1 hour', true)
+      then '.silence_after: a length of time of at least an hour'
+    when setting ->> 'by' = 'email' and automation.normalize_email(coalesce(setting ->> 'to', '')) is null
+      then '.to: the email address that is told'
+    when coalesce(setting ->> 'by', 'task') = 'task' and setting ? 'to'
+      and automation.as_uuid(setting ->> 'to') is null then '.to: the id of the member who is told'
+  end;
+end;
+$$;
+
+create or replace function automation.check_notices() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong constant text := automation.notice_problem(new.settings -> 'notices');
+begin
+  if wrong is not null then
+    raise exception 'settings.notices%', wrong using errcode = 'invalid_parameter_value',
+      hint = 'Such as {"notices": {"by": "email", "to": "office@example.com", "silence_after": "2 days"}}.';
+  end if;
+  return new;
+end;
+$$;
+
+create trigger tenant_settings_check_notices
+  before insert or update of settings on ridgeline.tenant_settings
+  for each row when (new.settings ? 'notices')
+  execute function automation.check_notices();
+
+create or replace function automation.is_notice_workflow(metadata jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $$;
+
+-- The workflow by which a tenant is told by email: made when it is first needed, and like any other to be seen,
+-- changed and switched off.
+create or replace function automation.notice_workflow(tenant_id uuid) returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found_id uuid := (
+    select w.id from ridgeline.workflows as w
+    where w.tenant_id = notice_workflow.tenant_id and automation.is_notice_workflow(w.metadata)
+      and w.status <> 'archived'
+    order by w.created_at limit 1);
+begin
+  if found_id is not null then
+    return found_id;
+  end if;
+  insert into ridgeline.workflows (tenant_id, name, description, trigger_type, metadata)
+  values (notice_workflow.tenant_id, 'Notices of Ridgeline',
+    'Tells the office of failures and of silence, as the setting "notices" asks.', 'manual',
+    '{"ridgeline": "notices"}')
+  returning id into found_id;
+  insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_key, step_type, step_config)
+  values (notice_workflow.tenant_id, found_id, 1, 'tell', 'send_email', jsonb_build_object(
+    'to', '{{trigger.notice.to}}', 'subject', '{{trigger.notice.title}}', 'text', '{{trigger.notice.text}}',
+    'purpose', 'internal'));
+  perform automation.publish(notice_workflow.tenant_id, found_id, 'publish');
+  return found_id;
+end;
+$$;
+
+-- Once for a kind and subject within a time. What cannot go out as an email is a task.
+create or replace function automation.tell(
+  tenant_id uuid, kind text, subject text, at_most_every interval, title text, description text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  setting constant jsonb := (
+    select s.settings -> 'notices' from ridgeline.tenant_settings as s where s.tenant_id = tell.tenant_id);
+  workflow_id uuid;
+begin
+  if exists (
+    select from automation.notices as n
+    where n.tenant_id = tell.tenant_id and n.kind = tell.kind and n.subject = tell.subject
+      and n.at + at_most_every > automation.now()) then
+    return;
+  end if;
+  if setting ->> 'by' = 'email' then
+    begin
+      workflow_id := automation.notice_workflow(tenant_id);
+      perform ridgeline.execute_workflow(workflow_id, jsonb_build_object('notice', jsonb_build_object(
+        'to', setting ->> 'to', 'title', title, 'text', description)), tenant_id => tell.tenant_id);
+      insert into automation.notices as n (tenant_id, kind, subject, at)
+      values (tell.tenant_id, tell.kind, tell.subject, automation.now())
+      on conflict on constraint notices_pkey do update set at = excluded.at;
+      return;
+    exception when others then
+      raise warning 'automation: "%" could not be sent to the office: %', title, sqlerrm;
+    end;
+  end if;
+  perform automation.tell_office(tenant_id, kind, subject, at_most_every, null, title, description);
+end;
+$$;
+
+create or replace function automation.failure_text(tenant_id uuid, workflow_ids uuid[]) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select string_agg(format('%s: %s since %s', w.name, t.failed, automation.date_text(t.tenant_id, t.since)), E'\n'
+      order by t.failed desc, w.name) || E'\n\nridgeline.automation_failures says why.'
+    from automation.troubles as t
+    join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+    where t.tenant_id = failure_text.tenant_id and t.workflow_id = any (workflow_ids)
+  $$;
+
+-- Runs that failed, a tenant at a time.
+create or replace function automation.tell_of_failures() returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  troubled record;
+  told integer := 0;
+begin
+  delete from automation.troubles as t
+  using ridgeline.workflows as w
+  where w.tenant_id = t.tenant_id and w.id = t.workflow_id and automation.is_notice_workflow(w.metadata);
+  for troubled in
+    select t.tenant_id, array_agg(t.workflow_id order by t.workflow_id) as workflow_ids, sum(t.failed) as failed,
+      s.settings -> 'notices' as setting
+    from automation.troubles as t
+    left join ridgeline.tenant_settings as s on s.tenant_id = t.tenant_id
+    group by t.tenant_id, s.settings
+    having not coalesce(automation.was_told(
+      t.tenant_id, 'failures', coalesce(automation.duration_in(s.settings #> '{notices,every}'), interval '1 hour')),
+      false)
+    order by t.tenant_id limit 100
+  loop
+    if troubled.setting is not null and coalesce((troubled.setting ->> 'failures')::boolean, true) then
+      perform automation.tell(troubled.tenant_id, 'failures', md5(troubled.workflow_ids::text), interval '1 day',
+        format('%s automations failed', troubled.failed),
+        automation.failure_text(troubled.tenant_id, troubled.workflow_ids));
+      told := told + 1;
+    end if;
+    delete from automation.troubles as t
+    where t.tenant_id = troubled.tenant_id and t.workflow_id = any (troubled.workflow_ids);
+  end loop;
+  return told;
+end;
+$$;
+
+create or replace function automation.was_told(tenant_id uuid, kind text, within interval) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.notices as n
+      where n.tenant_id = was_told.tenant_id and n.kind = was_told.kind and n.at + within > automation.now())
+  $$;
+
+-- A tenant whose workflows have been on for so long and have started nothing: a form that broke, a table that was
+-- detached. Told once for each silence.
+create or replace function automation.tell_of_silence() returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  silent record;
+  told integer := 0;
+begin
+  for silent in
+    select s.tenant_id, automation.duration_in(s.settings #> '{notices,silence_after}') as after, l.id, l.at
+    from ridgeline.tenant_settings as s
+    left join lateral (
+      select e.id, e.created_at as at
+      from ridgeline.workflow_executions as e
+      join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+      where e.tenant_id = s.tenant_id and e.mode = 'live' and not automation.is_notice_workflow(w.metadata)
+      order by e.id desc limit 1
+    ) as l on true
+    where s.settings -> 'notices' ? 'silence_after' and s.unified_engine = 'on'
+  loop
+    continue when silent.after is null or silent.at > automation.now() - silent.after or not exists (
+      select from automation.activations as a
+      join ridgeline.workflows as w on w.tenant_id = a.tenant_id and w.id = a.workflow_id
+      where a.tenant_id = silent.tenant_id and a.active_until is null
+          and a.active_from <= automation.now() - silent.after
+        and w.is_active and not automation.is_notice_workflow(w.metadata));
+    continue when automation.was_told(
+      silent.tenant_id, 'silence ' || coalesce(silent.id::text, ''), interval '1000 years');
+    perform automation.tell(
+      silent.tenant_id, 'silence ' || coalesce(silent.id::text, ''), '', interval '1000 years',
+      'No automation has begun for a while',
+      format('The last run began %s. Are forms, numbers and tables still connected? ridgeline.engine_status() and '
+        'explain_enrollment() say more.', coalesce(automation.date_text(silent.tenant_id, silent.at), 'never')));
+    told := told + 1;
+  end loop;
+  return told;
+end;
+$$;
+
+create or replace function automation.tell_troubles() returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.tell_of_failures() + automation.tell_of_silence() $$;
+
+comment on function automation.tell_troubles() is
+  'Tells offices that asked for it of failures and of silence; how many that was. Called once a minute by the tick.';
+
+-- Once a minute of real time, by whichever tick comes first.
+create or replace function automation.tell_when_due() returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update automation.heartbeats as h set at = clock_timestamp()
+  where h.ctid = (
+    select b.ctid from automation.heartbeats as b
+    where b.name = 'notices' and b.at < clock_timestamp() - interval '1 minute'
+    for update skip locked);
+  return case when found then automation.tell_troubles() else 0 end;
+end;
+$$;
+
 -- sql/engine/99_ops/20_roles.sql
 
 -- ROLES, POLICIES AND GRANTS
@@ -38023,8 +39215,10 @@ grant select on all tables in schema ridgeline to service_role;
 
 grant insert, update, delete on
   ridgeline.tenant_settings, ridgeline.messages, ridgeline.emails, ridgeline.calls,
-  ridgeline.form_submissions, ridgeline.workflows, ridgeline.workflow_steps, ridgeline.suppressions
+  ridgeline.form_submissions, ridgeline.workflows, ridgeline.workflow_steps
   to service_role;
+-- Lifted by ridgeline.lift_revocation() alone, which keeps who did it and why.
+grant insert on ridgeline.suppressions to service_role;
 
 grant select on
   ridgeline.tenant_settings, ridgeline.messages, ridgeline.emails, ridgeline.calls,
@@ -38080,10 +39274,10 @@ grant update (label, display_name, is_default, is_active) on ridgeline.senders t
 grant delete,
   insert (tenant_id, id, name, is_active, allowed_origins, required_fields, field_map, honeypot,
     redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
-    max_per_address_per_hour),
+    max_per_address_per_hour, consent),
   update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
     max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
-    max_per_address_per_hour)
+    max_per_address_per_hour, consent)
   on ridgeline.forms to authenticated;
 
 -- What ridgeline.workflow_schemas and ridgeline.automation_skipped_sends read.
@@ -38179,7 +39373,14 @@ create policy workflow_holds_members_read on ridgeline.workflow_holds for select
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 revoke all on ridgeline.workflow_holds from anon, authenticated, service_role;
 grant select on ridgeline.workflow_holds to authenticated, service_role;
-grant select on automation.notices to service_role;
+alter table automation.troubles enable row level security;
+grant select on automation.notices, automation.troubles to service_role;
+
+alter table ridgeline.stage_changes enable row level security;
+create policy stage_changes_members_read on ridgeline.stage_changes for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.stage_changes from anon, authenticated, service_role;
+grant select on ridgeline.stage_changes to authenticated, service_role;
 
 alter table automation.heartbeats enable row level security;
 grant select on automation.heartbeats to service_role;
@@ -38210,6 +39411,26 @@ alter table automation.area_codes enable row level security;
 alter table automation.regions enable row level security;
 alter table automation.open_hours enable row level security;
 grant select on automation.area_codes, automation.regions, automation.open_hours to service_role;
+
+-- Evidence is added, by functions that know who adds it, and never changed or deleted.
+alter table ridgeline.consents enable row level security;
+alter table automation.revoked_people enable row level security;
+alter table automation.doubtful_stops enable row level security;
+create policy consents_members_read on ridgeline.consents for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.consents from anon, authenticated, service_role;
+grant select on ridgeline.consents to authenticated, service_role;
+grant select on automation.revoked_people, automation.doubtful_stops to service_role;
+revoke all on function
+  ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
+  ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
+  from public, anon;
+grant execute on function
+  automation.record_revocation(uuid, text, text, text, text), automation.lift_revocation(uuid, text, text, text),
+  automation.grant_consent(uuid, text, text, text, text, text), automation.answer_doubt(uuid, text, boolean),
+  ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
+  ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
+  to authenticated, service_role;
 
 -- sql/engine/99_ops/25_portions.sql
 
@@ -38276,6 +39497,7 @@ alter table automation.legacy_links enable row level security;
 
 -- Side by side: pairs are the engine's own; what differs is read by members, compared and switched by those who may.
 alter table automation.legacy_pairs enable row level security;
+alter table automation.comparison_turns enable row level security;
 alter table automation.engine_switches enable row level security;
 alter table ridgeline.legacy_discrepancies enable row level security;
 create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies for select to authenticated

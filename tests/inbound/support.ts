@@ -12,6 +12,7 @@ import {
 } from "../../functions/_shared/channels/email/inbound.ts";
 import {
   createAccountFinder,
+  createReplier,
   createTwilioRecorder,
 } from "../../functions/_shared/channels/sms/inbound.ts";
 import { readPublicAddress } from "../../functions/_shared/http/webhook-env.ts";
@@ -157,6 +158,7 @@ export function functionsOn(
       address,
       findAccount: () => createAccountFinder(sql, silent),
       record: () => createTwilioRecorder(sql),
+      reply: () => createReplier(sql),
       log: silent,
     }),
     resend: createResend({

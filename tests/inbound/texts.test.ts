@@ -270,6 +270,24 @@ describe("opting out and in", () => {
     expect(await suppressionsOf(office)).toHaveLength(isIn ? 0 : 1);
   });
 
+  it("in other words than Twilio's is confirmed in the answer to Twilio, once", async () => {
+    const office = await openOffice(database().sql);
+    await database()
+      .sql`update public.tenants set name = 'Lopez & Sons' where id = ${office.tenantId}`;
+    const said = textTo(office, { Body: "please stop texting me" });
+    const answer = async (fields: Fields) =>
+      (await (await functions.twilio(signedForm(fields))).text()).replace(/^.*<Response>/, "");
+    expect(await answer(said)).toBe(
+      "<Message>Lopez &amp; Sons: You get no more texts from us. Reply START to get them again." +
+        "</Message></Response>",
+    );
+    expect(await answer(said)).toBe("</Response>");
+    expect(await answer({ ...said, MessageSid: newSid() })).toBe("</Response>");
+    expect((await messagesOf(office)).map(({ direction }) => direction)).toEqual(
+      ["inbound", "outbound", "inbound"],
+    );
+  });
+
   it("a STOP that is delivered again after a START changes nothing", async () => {
     const office = await openOffice(database().sql);
     const stop = textTo(office, { Body: "STOP" });

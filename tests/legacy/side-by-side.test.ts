@@ -1,17 +1,7 @@
 // The comparison job, kind by kind: an old engine that writes its own tables, and the shadows beside it.
 import type { JSONValue, Sql } from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import {
-  createHost,
-  type Host,
-  LAKESIDE,
-  LENA,
-  MANUEL,
-  OLIVIA,
-  send,
-  speakAs,
-  SUMMIT,
-} from "../support/host.ts";
+import { createHost, type Host, LAKESIDE, LENA, MANUEL, speakAs, SUMMIT } from "../support/host.ts";
 import { OldEngine, oldRender } from "./old-engine.ts";
 import { type Given, Side } from "./side.ts";
 

@@ -198,6 +198,23 @@ describe("the server's engine", () => {
       .rejects.toThrow("history of another system");
   });
 
+  it("while the old engine is at work for the tenant, its runs stay its own", async () => {
+    await sql`insert into ridgeline.tenant_settings (tenant_id, unified_engine) values (${SUMMIT}, 'shadow')
+      on conflict (tenant_id) do update set unified_engine = 'shadow'`;
+    const report = await importLegacy(sql, order({ activate: true }));
+    expect(report.taken).toEqual([{
+      tenantId: SUMMIT,
+      source: "server",
+      outcomes: { "left: the old engine is still at work for this tenant": 2 },
+    }]);
+    expect(await status("1c000000-0000-4000-8000-000000000003")).toMatchObject({
+      status: "running",
+    });
+    await expect(sql`select automation.take_over_runs(${SUMMIT})`).rejects.toThrow("still at work");
+    await sql`update ridgeline.tenant_settings set unified_engine = 'on' where tenant_id = ${SUMMIT}`;
+    await sql`update ridgeline.workflows set is_active = false`;
+  });
+
   it("switched on, a run goes on at the step it stood at, once, however often it is imported", async () => {
     const [first, second] = await Promise.all([
       importLegacy(sql, order({ activate: true })),

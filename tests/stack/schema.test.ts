@@ -1,7 +1,9 @@
 import { describe, expect, inject, it } from "vitest";
 import {
   checksum,
+  isGenerated,
   migrationFiles,
+  migrations,
   readReleases,
   releaseProblems,
   runScript,
@@ -26,12 +28,18 @@ async function built(name: string, ...scripts: string[]) {
 
 const source = [schemaScript("engine"), schemaScript("crm")];
 
+/** A migration adds a column at the end of its table, wherever it stands in sql/. */
+const anywhere = (lines: string[]) =>
+  migrations.every((one) => isGenerated(one))
+    ? lines
+    : lines.map((line) => line.replace(/^(column \S+) \d+ /, "$1 ")).sort();
+
 describe("the migrations", () => {
   it("build the database that sql/ describes", async () => {
     const fromSource = await built("from_source", ...source);
     const fromMigrations = await built("from_migrations", ...migrationFiles().values());
     expect(fromSource.fingerprint.length).toBeGreaterThan(500);
-    expect(fromMigrations.fingerprint).toEqual(fromSource.fingerprint);
+    expect(anywhere(fromMigrations.fingerprint)).toEqual(anywhere(fromSource.fingerprint));
     expect(fromMigrations.contents).toEqual(fromSource.contents);
   });
 

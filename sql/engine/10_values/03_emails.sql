@@ -118,9 +118,11 @@ create or replace function automation.ascii_domain(domain text) returns text
 -- One bare address. What could hold a second one or end a header (comma, semicolon, quotes, brackets, a
 -- blank) is in none; neither are quoted local parts, which the providers refuse.
 create or replace function automation.normalize_email(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
       -- In the normal form NFC, which is what normalize() makes.
@@ -133,8 +135,9 @@ create or replace function automation.normalize_email(given text) returns text
         '^[^\s@<>()\[\]\\,;:".]+(\.[^\s@<>()\[\]\\,;:".]+)*@'
         '([^\u0001-,/:-@\[-`{-\u007F\s.-]([^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-])?\.)+'
         '[^\u0001-@\[-`{-\u007F\s][^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-]$')
-      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254
-  $$;
+      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254);
+end;
+$$;
 
 comment on function automation.normalize_email(text) is
   'One email address as everything compares it: lower case, without blanks, line breaks and invisible '

@@ -143,6 +143,11 @@ create table ridgeline.forms (
     constraint forms_max_per_address_in_range check (max_per_address_per_hour between 1 and 1000),
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
+  consent jsonb
+    constraint forms_consent_shape check (
+      jsonb_typeof(consent) = 'object' and jsonb_typeof(consent -> 'field') = 'string'
+      and btrim(consent ->> 'wording') <> '' and octet_length(consent::text) <= 16384
+      and jsonb_typeof(coalesce(consent -> 'channels', '[]')) = 'array'),
   constraint forms_pkey primary key (tenant_id, id),
   constraint forms_public_key_unique unique (public_key)
 );
@@ -158,6 +163,10 @@ comment on column ridgeline.forms.field_map is
 comment on column ridgeline.forms.honeypot is
   'A field that people do not see, under a name that browsers fill with nothing. A post that fills it is '
   'answered like any other and held for a month.';
+comment on column ridgeline.forms.consent is
+  '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; '
+  'default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending '
+  'until the number answers START or YES.';
 comment on column ridgeline.forms.redirect_url is
   'Where a browser without JavaScript goes after the post.';
 comment on column ridgeline.forms.duplicate_window is

@@ -109,15 +109,54 @@ begin
 end;
 $$;
 
+-- When a record last came to the stage that it has, and who moved it: capture writes it (85_capture), whatever the CRM
+-- itself keeps of it.
+create table ridgeline.stage_changes (
+  tenant_id uuid not null,
+  entity text not null,
+  record_id text not null,
+  stage text,
+  was text,
+  changed_at timestamptz not null,
+  user_id uuid,
+  root_id uuid,
+  constraint stage_changes_pkey primary key (tenant_id, entity, record_id)
+);
+
+comment on table ridgeline.stage_changes is
+  'The last change of stage (without one, of status) of each record that was moved since its table was attached.';
+comment on column ridgeline.stage_changes.user_id is
+  'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
+comment on column ridgeline.stage_changes.root_id is
+  'The run that moved it, or the one with which the chain of runs began that did; null: no automation.';
+
+create type automation.staged_write as (
+  tenant_id uuid, record_id text, stage text, was text, user_id uuid, root_id uuid);
+
+-- Only who holds the record itself comes here, so nobody waits for the row.
+create or replace function automation.note_stage(entity text, moved automation.staged_write) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into ridgeline.stage_changes as s (
+      tenant_id, entity, record_id, stage, was, changed_at, user_id, root_id)
+    values (moved.tenant_id, note_stage.entity, moved.record_id, moved.stage, moved.was, automation.now(),
+      moved.user_id, moved.root_id)
+    on conflict on constraint stage_changes_pkey do update set
+      (stage, was, changed_at, user_id, root_id) = row (
+        excluded.stage, excluded.was, excluded.changed_at, excluded.user_id, excluded.root_id)
+  $$;
+
 -- When a tick last looked: written at most every few seconds.
 create table automation.heartbeats (
   name text constraint heartbeats_pkey primary key,
   at timestamptz not null default '-infinity'
 );
 
-comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick.';
+comment on table automation.heartbeats is
+  'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
-insert into automation.heartbeats (name) values ('tick')
+insert into automation.heartbeats (name) values ('tick'), ('notices')
 on conflict on constraint heartbeats_pkey do nothing;
 
 create or replace function automation.beat(name text) returns void

@@ -243,39 +243,43 @@ create or replace function automation.read_root(
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  data constant jsonb := execution.trigger_data;
 begin
-  return case root
-    when 'trigger' then automation.trigger_root(execution.trigger_data)
-    when 'tenant' then
-      (select t.record from automation.read_tenants(array[execution.tenant_id]) as t)
-    when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
-      'user_id', execution.trigger_data -> 'user_id')
-      || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity, known)) end)
-    when 'custom' then coalesce(
-      execution.trigger_data -> 'custom',
-      execution.trigger_data #> array[execution.entity, 'custom_fields'])
-    when 'steps' then coalesce(execution.trigger_data -> 'steps', '{}')
-      || automation.step_results(execution.tenant_id, execution.id)
-    when 'contact.tags' then coalesce(
-      case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
+  if root = 'trigger' then
+    return automation.trigger_root(data);
+  elsif root = 'contact' then
+    if not data ? 'contact_id' or execution.version = 0 then
+      return data -> 'contact';
+    elsif known.contact_id is not null then
+      return automation.as_if(execution, 'contact', known.contact);
+    end if;
+    return automation.as_if(execution, 'contact', automation.read_record(
+      'contact', execution.tenant_id, automation.contact_key(execution, known)));
+  elsif root = 'contact.tags' then
+    return coalesce(
+      case when execution.version = 0 then data #> '{contact,tags}' end,
       automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))))
-    when 'contact' then case
-      when not execution.trigger_data ? 'contact_id' or execution.version = 0 then execution.trigger_data -> 'contact'
-      when known.contact_id is not null then automation.as_if(execution, 'contact', known.contact)
-      else automation.as_if(execution, 'contact', automation.read_record(
-        'contact', execution.tenant_id, automation.contact_key(execution, known))) end
-    else case
-      when not execution.trigger_data ? (root || '_id') or execution.version = 0 then execution.trigger_data -> root
-      when root = execution.entity and known.record is not null
-        and execution.trigger_data ->> (root || '_id') = execution.record_id
-        then automation.as_if(execution, root, known.record)
-      else automation.as_if(execution, root, automation.read_record(
-        root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
-    end
-  end;
+        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))));
+  elsif root = 'tenant' then
+    return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
+  elsif root = 'user' then
+    return automation.read_user(execution.tenant_id, jsonb_build_object(
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
+      'user_id', data -> 'user_id')
+      || case when execution.entity is null then '{}' else jsonb_build_object(
+        execution.entity, automation.read_root(execution, execution.entity, known)) end);
+  elsif root = 'custom' then
+    return coalesce(data -> 'custom', data #> array[execution.entity, 'custom_fields']);
+  elsif root = 'steps' then
+    return coalesce(data -> 'steps', '{}') || automation.step_results(execution.tenant_id, execution.id);
+  elsif not data ? (root || '_id') or execution.version = 0 then
+    return data -> root;
+  elsif root = execution.entity and known.record is not null and data ->> (root || '_id') = execution.record_id then
+    return automation.as_if(execution, root, known.record);
+  end if;
+  return automation.as_if(execution, root, automation.read_record(
+    root, execution.tenant_id, data ->> (root || '_id')));
 end;
 $$;
 

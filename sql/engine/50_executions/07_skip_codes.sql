@@ -29,7 +29,8 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
-  ('no_consent', 'refusal', 'The contact''s own record in the CRM says that they want no marketing.'),
+  ('no_consent', 'refusal',
+   'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
   ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set

@@ -78,6 +78,17 @@ create table automation.notices (
 
 comment on table automation.notices is 'What the office was told, and when last.';
 
+-- Who gets such tasks, where the tenant names a member: settings {"notices": {"to": "<user id>"}}.
+create or replace function automation.told_member(tenant_id uuid) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.as_uuid(n.who)
+    from (
+      select automation.tenant_setting(told_member.tenant_id, 'notices', 'to') #>> '{}' as who) as n
+    where automation.as_uuid(n.who) is not null and automation.is_member(told_member.tenant_id, n.who)
+  $$;
+
 create or replace function automation.tell_office(
   tenant_id uuid, kind text, subject text, at_most_every interval, contact_id text, title text, description text)
   returns void
@@ -97,7 +108,8 @@ begin
     perform automation.check_target('task', 'a word to the office');
     perform automation.write_task(jsonb_build_object(
         'tenant', tenant_id, 'contact', contact_id, 'title', left(title, 200), 'description', description,
-        'status', 'open', 'priority', 'high', 'due', automation.now()),
+        'status', 'open', 'priority', 'high', 'due', automation.now(),
+        'assigned_to', automation.told_member(tenant_id)),
       automation.tenant_zone(tenant_id));
   end if;
 exception when others then

@@ -14,6 +14,8 @@ create table ridgeline.suppressions (
     check (reason in ('opt_out', 'provider', 'bounce', 'complaint', 'manual', 'landline')),
   detail jsonb,
   created_at timestamptz not null default automation.now(),
+  purpose text not null default 'all'
+    constraint suppressions_purpose_known check (purpose in ('marketing', 'all')),
   constraint suppressions_pkey primary key (tenant_id, id),
   constraint suppressions_address_unique unique (tenant_id, channel, address)
 );
@@ -21,6 +23,8 @@ create table ridgeline.suppressions (
 comment on table ridgeline.suppressions is
   'Addresses that get nothing more from this tenant. sms: E.164; email: as normalize_email(). Any notation is '
   'taken and stored this way; what is no number or address is refused, for it would stop nothing.';
+comment on column ridgeline.suppressions.purpose is
+  'marketing: only that is not sent to it; receipts and reminders are.';
 comment on column ridgeline.suppressions.reason is
   'landline: no text reaches it, until one comes from it. The others: nobody may write to it.';
 
@@ -85,9 +89,9 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
 
 -- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
 create or replace function automation.drop_suppressed(
-  tenant_id uuid, prepared automation.prepared_step, key text)
+  prepared automation.prepared_step, key text, stopped text[])
   returns automation.prepared_step
-  language plpgsql volatile
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -100,8 +104,8 @@ begin
       order by m.place) filter (where m.stopped), '[]')
     into allowed, dropped
   from (
-    select l.mailbox, l.place, a.address, automation.is_suppressed(
-      drop_suppressed.tenant_id, 'email', a.address) as stopped
+    select l.mailbox, l.place, a.address,
+      coalesce(automation.normalize_email(a.address) = any (drop_suppressed.stopped), true) as stopped
     from jsonb_array_elements_text(prepared.input -> key) with ordinality as l (mailbox, place)
     cross join lateral (select automation.bare_address(l.mailbox) as address) as a
   ) as m;
@@ -110,10 +114,9 @@ begin
 end;
 $$;
 
-create or replace function automation.ask_email_consent(
-  tenant_id uuid, prepared automation.prepared_step)
+create or replace function automation.leave_out_of_email(prepared automation.prepared_step, stopped text[])
   returns automation.prepared_step
-  language plpgsql volatile
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -121,7 +124,7 @@ declare
 begin
   foreach key in array '{to,cc,bcc}'::text[] loop
     if prepared.input ? key then
-      prepared := automation.drop_suppressed(tenant_id, prepared, key);
+      prepared := automation.drop_suppressed(prepared, key, stopped);
     end if;
   end loop;
   prepared.recipient := automation.recipients_of(prepared.input -> 'to');
@@ -131,20 +134,22 @@ $$;
 
 -- That somebody opted out weighs more than that they cannot be reached: the latter passes.
 create or replace function automation.suppress(
-  tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
+  tenant_id uuid, channel text, address text, reason text, detail jsonb default null, purpose text default 'all')
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail)
-    values (tenant_id, channel, address, reason, detail)
+    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail, purpose)
+    values (tenant_id, channel, address, reason, detail, suppress.purpose)
     on conflict on constraint suppressions_address_unique do update
-      set reason = excluded.reason, detail = excluded.detail
+      set reason = excluded.reason, detail = excluded.detail, purpose = excluded.purpose
       where s.reason = 'landline' and excluded.reason <> 'landline'
+        or s.purpose = 'marketing' and excluded.purpose = 'all'
   $$;
 
-comment on function automation.suppress(uuid, text, text, text, jsonb) is
-  'Stops a channel for an address; a second call changes nothing. Raises when it is no address.';
+comment on function automation.suppress(uuid, text, text, text, jsonb, text) is
+  'Stops a channel for an address, for marketing or for all; a second call changes nothing. Raises when it is no '
+  'address.';
 
 create or replace function automation.suppress_recipient(
   due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)

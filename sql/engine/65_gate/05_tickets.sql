@@ -89,42 +89,6 @@ begin
 end;
 $$;
 
--- Who must not be written to, of all addresses at once: why. An address of somebody who was erased is known by its
--- digest alone, which costs a calculation, so only tenants that have any are asked.
-create or replace function automation.revoked_of(tickets automation.ticket[])
-  returns table (place integer, address text, reason text)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-  set jit = off
-  as $$
-#variable_conflict use_column
-begin
-  return query
-    with asked as materialized (
-      select t.place, t.tenant_id, t.channel, a.address
-      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
-      where t.channel in ('sms', 'email') and a.address is not null
-    ), stopped as (
-      select a.place, a.address, s.reason
-      from asked as a
-      join ridgeline.suppressions as s
-        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
-    )
-    select s.place, s.address, s.reason from stopped as s
-    union all
-    select a.place, a.address, e.reason
-    from asked as a
-    cross join lateral (
-      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
-      where exists (
-        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
-    ) as e
-    where e.reason is not null and not exists (
-      select from stopped as s where s.place = a.place and s.address = a.address);
-end;
-$$;
-
 -- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
 create or replace function automation.answering(questions automation.send_question[]) returns setof integer
   language plpgsql stable

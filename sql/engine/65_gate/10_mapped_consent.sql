@@ -80,17 +80,28 @@ comment on function automation.mapped_consent(uuid, text, text) is
 -- Whom the CRM forbids to write to.
 create or replace function automation.refused_in_records(tickets automation.ticket[])
   returns table (place integer, address text, says text)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
+#variable_conflict use_column
+declare
+  -- Most CRMs have no such column, and no contact is read for it.
+  channels constant text[] := array(
+    select c from unnest('{sms,email}'::text[]) as c where automation.maps_consent(c));
+begin
+  if channels = '{}' then
+    return;
+  end if;
+  return query
     select t.place, a.address, m.says
     from unnest(tickets) as t
     cross join lateral unnest(t.recipients) as a (address)
     cross join lateral (select automation.mapped_consent(t.tenant_id, t.channel, a.address) as says) as m
-    where t.channel in ('sms', 'email') and a.address is not null and automation.maps_consent(t.channel)
-      and (m.says = 'revoked' or m.says = 'no' and t.purpose = 'marketing')
-  $$;
+    where t.channel = any (channels) and a.address is not null
+      and (m.says = 'revoked' or m.says = 'no' and t.purpose = 'marketing');
+end;
+$$;
 
 -- The message without those who do not want it; where nobody is left it is skipped.
 create or replace function automation.leave_out_refused(

@@ -10,15 +10,18 @@ create or replace function automation.verdict_on(
   question automation.send_question, verdict text, prepared automation.prepared_step,
   held jsonb default null, until timestamptz default null, expires_at timestamptz default null)
   returns automation.send_verdict
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
-      verdict, prepared, held, until, expires_at)::automation.send_verdict
-  $$;
+begin
+  return row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
+    verdict, prepared, held, until, expires_at)::automation.send_verdict;
+end;
+$$;
 
 -- Whoever may still be written to of those whom a message would go to; where nobody is left it is skipped.
-create or replace function automation.leave_out_revoked(question automation.send_question, reason text)
+create or replace function automation.leave_out_revoked(
+  question automation.send_question, reason text, addresses text[])
   returns automation.prepared_step
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -27,7 +30,7 @@ declare
   allowed automation.prepared_step;
 begin
   if (question.due).lane = 'email' then
-    allowed := automation.ask_email_consent((question.due).tenant_id, question.prepared);
+    allowed := automation.leave_out_of_email(question.prepared, addresses);
     if allowed.input -> 'to' <> '[]' then
       return allowed;
     end if;
@@ -122,13 +125,51 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
-    questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
+  for found in select d.* from automation.hold_doubtful(tickets) as d loop
+    if found.until > now then
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'doubtful_stop', 'address', found.address,
+        'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+        found.until, found.expires_at);
+    elsif not is_trial then
+      perform automation.settle_doubt(found.tenant_id, found.address);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in
+    select r.place, min(r.reason) as reason, array_agg(r.address) as addresses
+    from automation.revoked_of(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_revoked(
+      questions[found.place], found.reason, found.addresses);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in
+    select r.place, array_agg(r.address) as addresses, max(r.says) as says
+    from automation.refused_in_records(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_refused(
+      questions[found.place], found.addresses, found.says);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
@@ -149,19 +190,6 @@ begin
         found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
     end if;
   end loop;
-  for found in
-    select r.place, array_agg(r.address) as addresses, max(r.says) as says
-    from automation.refused_in_records(tickets) as r group by 1
-  loop
-    questions[found.place].prepared := automation.leave_out_refused(
-      questions[found.place], found.addresses, found.says);
-    if (questions[found.place].prepared).verdict <> 'run' then
-      decided := decided || found.place;
-      return next automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  tickets := automation.still_open(tickets, decided);
   for found in
     select a.place from automation.answering(questions) as a (place)
     where not is_trial and a.place <> all (decided)

@@ -9,6 +9,7 @@ create or replace function automation.prepare_step(
   as $$
 declare
   prepared automation.prepared_step;
+  made record;
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
   context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
@@ -25,8 +26,9 @@ begin
   if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
   end if;
-  select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
-  from automation.render(step -> 'config', context, options) as r;
+  made := automation.render(step -> 'config', context, options);
+  prepared.input := made.rendered;
+  prepared.warnings := nullif(made.warnings, '[]');
   prepared.reason := automation.size_problem(prepared.warnings);
   if prepared.reason is null and prepared.input is not null then
     prepared.reason := automation.oversize(step ->> 'type', prepared.input);
@@ -41,8 +43,9 @@ begin
     return prepared;
   end if;
   if step #> '{config,fits}' <> '[]' then
-    select f.fitted, f.reason into prepared.input, prepared.reason
-    from automation.fit_input(step #> '{config,fits}', prepared.input) as f;
+    made := automation.fit_input(step #> '{config,fits}', prepared.input);
+    prepared.input := made.fitted;
+    prepared.reason := made.reason;
     if prepared.reason is not null then
       prepared.verdict := 'fail';
       return prepared;

@@ -65,7 +65,7 @@ declare
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
   work automation.work;
-  execution ridgeline.workflow_executions;
+  done automation.work[];
   is_over boolean;
 begin
   select t.works, t.plans into going, plans from automation.take_work(dues) as t;
@@ -75,32 +75,44 @@ begin
     going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
   end if;
   while cardinality(going) > 0 loop
-    going := automation.run_wave(going, plans);
-    is_over := automation.is_over(began) or exists (select from unnest(going) as g where g.outcome = 'cut off');
-    for i in 1 .. cardinality(going) loop
-      work := going[i];
+    done := automation.run_wave(going, plans);
+    going := '{}'::automation.work[];
+    is_over := automation.is_over(began);
+    foreach work in array done loop
+      is_over := is_over or work.outcome = 'cut off';
+    end loop;
+    foreach work in array done loop
       if work.outcome not in ('busy', 'cut off', 'untried') then
         report.ran := report.ran + 1;
         work.ran := work.ran + 1;
       end if;
       report.cut_off := report.cut_off or work.outcome = 'cut off';
       if work.outcome = 'go on' then
-        execution := work.execution;
-        execution.started_at := coalesce(execution.started_at, automation.now());
-        work := row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null,
-          null, null, 'go on', work.ran, null, null);
+        work := automation.next_of(work);
       end if;
       if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
         ended := ended || work;
-        going[i] := null;
       else
-        going[i] := work;
+        going := going || work;
       end if;
     end loop;
-    going := array(select g from unnest(going) as g where g.outcome is not null);
   end loop;
   perform automation.leave_batch(ended);
   return report;
+end;
+$$;
+
+-- A run before its next step.
+create or replace function automation.next_of(work automation.work) returns automation.work
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions := work.execution;
+begin
+  execution.started_at := coalesce(execution.started_at, automation.now());
+  return row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null, null,
+    null, 'go on', work.ran, null, null)::automation.work;
 end;
 $$;
 
@@ -278,7 +290,7 @@ begin
 end;
 $$;
 
--- What the steps of a batch do, those of one type together where the type can do it for a set.
+-- What the steps of a batch do, those of one type together.
 create or replace function automation.perform_works(works automation.work[], plans automation.running_plan[])
   returns automation.work[]
   language plpgsql
@@ -286,21 +298,32 @@ create or replace function automation.perform_works(works automation.work[], pla
   as $$
 declare
   work automation.work;
+  types text[] := '{}'::text[];
   type text;
   places integer[];
+  alike automation.work[];
+  zones text[];
   results jsonb[];
 begin
-  for type, places in
-    select w.step ->> 'type', array_agg(w.place::integer order by w.place)
-    from unnest(works) with ordinality as w (
-      due, execution, plan, known, obstacle, step, step_id, prepared, status, result, error, next_step, outcome, ran,
-      seq, began, place)
-    where (w.obstacle).status is null and w.status is null
-    group by 1
-    order by 1
-  loop
-    results := automation.step_perform_all(type, array(select works[p] from unnest(places) as p),
-      array(select (plans[(works[p]).plan]).options ->> 'zone' from unnest(places) as p));
+  foreach work in array works loop
+    type := work.step ->> 'type';
+    if (work.obstacle).status is null and work.status is null and (type = any (types)) is not true then
+      types := types || type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    places := '{}'::integer[];
+    alike := '{}'::automation.work[];
+    zones := '{}'::text[];
+    for i in 1 .. cardinality(works) loop
+      work := works[i];
+      if (work.obstacle).status is null and work.status is null and work.step ->> 'type' = type then
+        places := places || i;
+        alike := alike || work;
+        zones := zones || ((plans[work.plan]).options ->> 'zone');
+      end if;
+    end loop;
+    results := automation.step_perform_all(type, alike, zones);
     for n in 1 .. cardinality(places) loop
       work := works[places[n]];
       work.result := results[n];

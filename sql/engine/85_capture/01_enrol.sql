@@ -10,8 +10,8 @@
 -- turning it into JSON, conditions) runs in a block that catches errors and writes nothing, so that it takes no
 -- transaction id of its own; and what writes, after it, cannot raise.
 --
--- Lock order: capture locks no row that exists already; it only inserts, holding the writer's own
--- CRM row.
+-- Lock order: capture locks no row that exists already, but the one of ridgeline.stage_changes that belongs to the
+-- writer's own CRM row; it only inserts, holding that row.
 
 -- Matching a write against the listeners, and enrolling it.
 

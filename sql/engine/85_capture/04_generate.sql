@@ -227,7 +227,7 @@ begin
     perform automation.write_down(%1$L, write, %5$L);
   elsif write.enrolments is not null then
     perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
-  end if;
+  end if;%7$s
   return null;
 end;
 $capture$
@@ -236,8 +236,13 @@ $template$,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
       attached.is_log, case op when 'insert' then ''
-        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update' then E'\n  changed text[];' else '' end
-        end)
+        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update'
+          then E'\n  changed text[];\n  moved automation.staged_write;' else '' end
+        end,
+      case op when 'update' then format($moved$
+  if moved.record_id is not null and moved.tenant_id is not null then
+    perform automation.note_stage(%L, moved);
+  end if;$moved$, attached.name) else '' end)
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean
@@ -297,17 +302,35 @@ create or replace function automation.insert_function(attached automation.entiti
       || case when automation.is_partitioned(attached) then E'\n    end if;' else '' end)
   $$;
 
+-- Whoever moves a record to another stage is put on record: see automation.note_stage().
+create or replace function automation.staged_block(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select format($block$
+    if new.%1$I%3$s is distinct from old.%1$I%3$s then
+      moved := row(%4$s, automation.as_key(new.%2$I::text), new.%1$I::text, old.%1$I::text,
+        automation.current_user_id(), automation.causation_root());
+    end if;$block$,
+        c.name, attached.id_column, case when c.is_comparable then '' else '::text' end,
+        automation.tenant_expression('new', attached.tenant_column, attached.sole))
+      from automation.relation_columns(attached.relation::regclass) as c
+      where c.name = coalesce(attached.mapped ->> 'stage', attached.mapped ->> 'status')
+        and not attached.is_log and not c.is_generated), '')
+  $$;
+
 create or replace function automation.update_function(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.capture_function(attached, 'update', format($block$
+    select automation.capture_function(attached, 'update', automation.staged_block(attached) || format($block$
     if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
         %1$L, %19$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
          (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
     elsif current_setting('automation.unheard', true) <> '' then
-      if current_setting('automation.unheard', true) = %10$s then
+      if current_setting('automation.unheard', true) = %10$s and moved is null then
         return null;
       end if;
     end if;

@@ -139,6 +139,26 @@ create or replace function automation.is_stop_request(body text) returns boolean
 comment on function automation.is_stop_request(text) is
   'Does a message ask to be sent nothing more? Null and false: no, or not beyond doubt.';
 
+-- What is not beyond doubt, and not plainly something else: a person decides (65_gate/07_consents).
+create or replace function automation.is_doubtful_stop(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select w.words ~ ('\m(stop|stopping|unsubscribe|unsub|opt ?out|remove|harass(ing|ment)?|spam(ming)?|no more|'
+        'leave me|not interested|do not|dont|quit|revoke|baja|alto|basta)\M')
+      and (w.words ~ '\m(unsubscribe|unsub|opt ?out|harass(ing|ment)?|spam(ming)?|leave me|revoke)\M'
+        or w.words ~ ('\m(text|texts|texting|message|messages|messaging|contact|contacting|call|calling|send|sending|'
+            'me|us|these|this|list)\M')
+          and w.words !~ '\m(stop|stopping) (by|in|over|at|off|past|and)\M'
+        or w.words ~ '^(no more|not interested|stop|quit)\M' and length(w.words) < 40
+          and w.words !~ '\m(stop|stopping) (by|in|over|at|off|past|and)\M')
+      and coalesce(not automation.is_stop_request(body), true)
+    from (select automation.plain_words(automation.spoken_text(body)) as words) as w
+  $$;
+
+comment on function automation.is_doubtful_stop(text) is
+  'May a message ask to be sent nothing more, though it is not beyond doubt?';
+
 -- Opting in again takes one of the two words that mean nothing else; a "yes" may answer anything.
 create or replace function automation.is_start_request(body text) returns boolean
   language sql immutable parallel safe
@@ -149,6 +169,52 @@ create or replace function automation.is_help_request(body text) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$ select automation.keyword_of(body) in ('help', 'info', 'ayuda') $$;
+
+-- Was it asked to confirm its consent (double opt-in), and has not answered yet? Then a yes is one.
+create or replace function automation.is_pending(tenant_id uuid, phone text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select c.status = 'pending' from ridgeline.consents as c
+      where c.address = phone and c.tenant_id = is_pending.tenant_id and c.channel = 'sms'
+      order by c.seq desc
+      limit 1), false)
+  $$;
+
+-- What Twilio answers by itself, to the letter.
+create or replace function automation.is_provider_keyword(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(upper(btrim(body)) = any ('{STOP,STOPALL,UNSUBSCRIBE,CANCEL,END,QUIT,REVOKE,OPTOUT,HELP,INFO,START,'
+      'YES,UNSTOP}'::text[]), false)
+  $$;
+
+-- Whoever answers STOP to a number that several tenants send from means all whose last text to them came from it.
+create or replace function automation.stop_at_others(tenant_id uuid, sender text, number text, body text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  other uuid;
+begin
+  for other in
+    select l.tenant_id
+    from (
+      select distinct on (s.tenant_id) s.tenant_id, coalesce(s.result_data ->> 'from', s.input ->> 'from') as number
+      from ridgeline.workflow_step_executions as s
+      where s.recipient = stop_at_others.sender and s.step_type = 'send_sms' and s.status = 'completed'
+        and s.tenant_id is distinct from stop_at_others.tenant_id
+      order by s.tenant_id, s.started_at desc
+    ) as l
+    where l.number = stop_at_others.number
+  loop
+    perform automation.record_consent(other, 'sms', sender, 'revoked', 'all', 'message',
+      jsonb_build_object('said', left(body, 500), 'to', number));
+  end loop;
+end;
+$$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
 -- took for nothing special may still be a stop in other words. Both are believed of what the provider
@@ -172,10 +238,11 @@ begin
   if new.opt_out_type = 'HELP' then
     return null;
   elsif new.opt_out_type = 'START'
-    or (new.opt_out_type is null and automation.is_start_request(new.body)) then
-    delete from ridgeline.suppressions as s
-    where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
-      and s.reason in ('opt_out', 'provider');
+    or (new.opt_out_type is null and (automation.is_start_request(new.body)
+      or automation.keyword_of(new.body) in ('yes', 'y', 'si') and automation.is_pending(new.tenant_id, sender))) then
+    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+    perform automation.record_consent(new.tenant_id, 'sms', sender, 'granted', 'all', 'keyword',
+      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id);
     -- Somebody who was erased, and wants to be written to again.
     if automation.erasure_of(new.tenant_id, 'sms', sender) in ('opt_out', 'provider', 'erased') then
       delete from automation.erased_addresses as a
@@ -183,8 +250,20 @@ begin
         and a.digest = automation.erased_digest(new.tenant_id, 'sms', sender);
     end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
-    perform automation.suppress(
-      new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
+    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+    perform automation.record_consent(new.tenant_id, 'sms', sender, 'revoked', 'all',
+      case when automation.is_provider_keyword(new.body) then 'keyword' else 'message' end,
+      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id,
+      jsonb_build_object('message_id', new.id));
+    perform automation.stop_at_others(new.tenant_id, sender, new.to_number, new.body);
+  elsif automation.is_doubtful_stop(new.body)
+    and automation.suppression_of(new.tenant_id, 'sms', sender) is null then
+    insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
+    values (new.tenant_id, sender, new.id, automation.now())
+    on conflict on constraint doubtful_stops_pkey do nothing;
+    perform automation.tell_office(new.tenant_id, 'doubtful_stop', sender, interval '1 day', new.contact_id,
+      format('Did %s ask for no more texts?', sender), format('They wrote: "%s". Marketing to this number waits. '
+        'answer_doubt() says what they meant; nobody''s answer within a day counts as a stop.', left(new.body, 300)));
   end if;
   return null;
 end;

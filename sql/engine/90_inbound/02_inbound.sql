@@ -230,6 +230,12 @@ declare
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
   if owner is null or not automation.may_tell(event, owner) then
+    -- Nobody's own number, but somebody may have sent from it.
+    if owner is null and not event ? 'tenant_id'
+      and (opt_out = 'STOP' or automation.is_stop_request(event ->> 'body'))
+      and automation.normal_number(sender) is not null then
+      perform automation.stop_at_others(null, sender, automation.normalize_line(event ->> 'to'), event ->> 'body');
+    end if;
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));

@@ -323,6 +323,38 @@ create or replace function automation.is_robot(form ridgeline.forms, fields json
   set search_path = pg_catalog, pg_temp
   as $$ select coalesce(not automation.is_declined('ok', fields -> form.honeypot), false) $$;
 
+-- A box that was ticked is consent, in the words that stood beside it. Somebody who said stop may change their mind
+-- here for email; a text to a number that anybody may type in waits for the number itself to say so.
+create or replace function automation.consent_of_form(
+  form ridgeline.forms, content jsonb, given jsonb, submission_id uuid, contact_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  channel text;
+  address text;
+begin
+  if form.consent is null or automation.is_declined('ok', content -> (form.consent ->> 'field')) is not false then
+    return;
+  end if;
+  foreach channel in array '{sms,email}'::text[] loop
+    address := automation.normal_address(
+      form.tenant_id, channel, given ->> case channel when 'sms' then 'phone' else 'email' end);
+    continue when address is null
+      or form.consent ? 'channels' and not form.consent -> 'channels' ? channel
+      or automation.suppression_of(form.tenant_id, channel, address) is not null;
+    perform automation.record_consent(form.tenant_id, channel, address,
+      case when form.consent -> 'double_opt_in' = 'true' then 'pending' else 'granted' end, 'marketing', 'form',
+      jsonb_build_object('form', form.name, 'form_id', form.id, 'submission_id', submission_id,
+        'wording', form.consent -> 'wording', 'field', form.consent -> 'field',
+        'value', content -> (form.consent ->> 'field')), contact_id);
+  end loop;
+exception when others then
+  raise warning 'automation: the consent of a form could not be recorded: %', sqlerrm;
+end;
+$$;
+
 create or replace function automation.accept_submission(form ridgeline.forms, content jsonb) returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -340,6 +372,7 @@ begin
     tenant_id, id, form, contact_id, data, email, phone, understood, is_trusted, is_contact_new)
   values (form.tenant_id, submission_id, form.name, linked.contact, content, given ->> 'email',
     given ->> 'phone', given, form.trusted, linked.is_new);
+  perform automation.consent_of_form(form, content, given, submission_id, linked.contact);
   return submission_id;
 end;
 $$;

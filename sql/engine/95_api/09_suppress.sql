@@ -15,7 +15,7 @@ begin
     raise exception 'address: a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
-  perform automation.suppress(tenant_id, channel, address, 'manual',
+  perform automation.record_consent(tenant_id, channel, address, 'revoked', 'all', 'verbal', '{}', null,
     jsonb_strip_nulls(jsonb_build_object('user_id', automation.current_user_id())));
 end;
 $$;

@@ -261,6 +261,17 @@ create trigger emails_note_reply
 -- FOLDING
 
 -- One at a time: whoever comes second has nothing to do.
+-- Of tenants that want to be told: runs that failed since they last were (99_ops/07_notices).
+create table automation.troubles (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  failed bigint not null,
+  since timestamptz not null,
+  constraint troubles_pkey primary key (tenant_id, workflow_id)
+);
+
+comment on table automation.troubles is 'Workflows whose runs failed, till the office is told.';
+
 create or replace function automation.fold_statistics(portion integer default 5000) returns integer
   language plpgsql
   security definer
@@ -311,6 +322,14 @@ begin
       skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
       delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
       clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied
+  ), troubled as (
+    insert into automation.troubles as x (tenant_id, workflow_id, failed, since)
+    select c.tenant_id, c.workflow_id, sum(c.amount), min(c.at)
+    from taken as c
+    join ridgeline.tenant_settings as s on s.tenant_id = c.tenant_id and s.settings ? 'notices'
+    where c.outcome = 'failed' and c.step_key = '' and c.mode = 'live'
+    group by 1, 2 having sum(c.amount) > 0
+    on conflict on constraint troubles_pkey do update set failed = x.failed + excluded.failed
   )
   select count(*) into folded from taken;
   return folded;

@@ -312,7 +312,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals')
+        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops')
     end
   $$;
 
@@ -423,6 +423,25 @@ begin
 end;
 $$;
 
+-- Evidence of what was agreed to or taken back outlives the person, without their words: the address becomes its
+-- digest.
+create or replace function automation.blank_consent(record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update ridgeline.consents as c
+  set address = 'erased', contact_id = null, evidence = jsonb_strip_nulls(jsonb_build_object(
+    'digest', encode(automation.erased_digest(c.tenant_id, c.channel, c.address), 'hex'),
+    'wording', c.evidence -> 'wording', 'form_id', c.evidence -> 'form_id'))
+  where c.ctid = any (array(
+    select r.ctid from ridgeline.consents as r
+    where r.tenant_id = (record ->> 'tenant_id')::uuid and r.id = (record ->> 'id')::uuid
+    for update skip locked));
+  return found;
+end;
+$$;
+
 create or replace function automation.erase_found(
   work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
   language plpgsql
@@ -433,6 +452,8 @@ declare
 begin
   if is_own and relation = 'ridgeline.workflow_executions'::regclass then
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
+  elsif is_own and relation = 'ridgeline.consents'::regclass then
+    return automation.blank_consent(record);
   elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
     return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then

@@ -62,20 +62,32 @@ create or replace function automation.legacy_table(name text) returns regclass
 -- The same id whenever it is asked for, and in the order of time as all others (00_foundation/02_ids).
 create or replace function automation.legacy_run_id(at timestamptz, source text, legacy_id text) returns uuid
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
-      || '7' || substr(m.digest, 1, 3) || '8' || substr(m.digest, 4, 15))::uuid
-    from (select md5(source || '/' || legacy_id) as digest) as m
-  $$;
+  -- Bound when created: no search_path to set.
+  return (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
+    || '7' || left(md5(source || '/' || legacy_id), 3) || '8' || substr(md5(source || '/' || legacy_id), 4, 15))::uuid;
 
 -- What stood in a text column of a stranger's table is no moment until it can be read as one.
-create or replace function automation.legacy_moment(value text) returns timestamptz
+create or replace function automation.doubtful_moment(value text) returns timestamptz
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case when value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?$'
       then automation.instant_in(value, 'UTC') end
+  $$;
+
+-- Where the column holds moments, its text can be read without a doubt (automation.holds_moments()).
+create or replace function automation.legacy_moment(value text, is_sure boolean default false) returns timestamptz
+  language sql stable
+  -- Bound when created: no search_path to set.
+  return case when is_sure then value::timestamptz else automation.doubtful_moment(value) end;
+
+create or replace function automation.holds_moments(relation regclass) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(bool_and(a.atttypid = 'timestamptz'::regtype), true)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and not a.attisdropped and (a.attname like '%\_at')
   $$;
 
 -- The version that history hangs from: the steps that there were, and nothing that could run.
@@ -230,5 +242,5 @@ end;
 $$;
 
 comment on function automation.activate_imports(uuid) is
-  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. '
-  'Runs in flight are another matter: automation.take_over_runs().';
+  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how '
+  'many. Runs in flight are another matter: automation.take_over_runs().';

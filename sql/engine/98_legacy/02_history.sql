@@ -3,42 +3,55 @@
 
 create or replace function automation.legacy_status(status text) returns ridgeline.automation_status
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case status
-      when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
-      else 'cancelled' end::ridgeline.automation_status
-  $$;
+  -- Bound when created: no search_path to set.
+  return case status
+    when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
+    else 'cancelled' end::ridgeline.automation_status;
 
 create or replace function automation.legacy_error(status text, message text) returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when status = 'completed' or status = 'skipped' and message is null then null
+    else jsonb_build_object(
+        'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
+      || case when status in ('failed', 'skipped', 'cancelled') then '{}'
+        else jsonb_build_object('status', status) end
+  end;
+
+-- Which record a run was about, from what its route had sent; entity: of its trigger, if that has one.
+create or replace function automation.legacy_entity(trigger_type text) returns text
+  language sql stable
   set search_path = pg_catalog, pg_temp
+  as $$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $$;
+
+create or replace function automation.subject_of(entity text, data jsonb, out entity_is text, out record_id text,
+  out contact_id text)
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
   as $$
-    select case
-      when status = 'completed' or status = 'skipped' and message is null then null
-      else jsonb_build_object(
-          'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
-        || case when status in ('failed', 'skipped', 'cancelled') then '{}'
-          else jsonb_build_object('status', status) end
-    end
+    select case when r.id is not null then e.name end, r.id, coalesce(
+      data operator(pg_catalog.->>) 'contact_id', data operator(pg_catalog.#>>) '{contact,id}',
+      data operator(pg_catalog.#>>) '{project,contact_id}')
+    from (
+      select coalesce(entity, case
+        when data operator(pg_catalog.?) 'job_id' then 'job'
+        when data operator(pg_catalog.?) 'project_id' then 'project'
+        else 'contact' end) as name
+    ) as e
+    cross join lateral (
+      select coalesce(data operator(pg_catalog.->>) pg_catalog.concat(e.name, '_id'),
+        data operator(pg_catalog.#>>) array[e.name, 'id']) as id
+    ) as r
   $$;
 
--- {entity, record_id, contact_id} of a run, from what its route had sent.
 create or replace function automation.legacy_subject(trigger_type text, data jsonb)
   returns table (entity text, record_id text, contact_id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when r.id is not null then r.entity end, r.id,
-      coalesce(data ->> 'contact_id', data #>> '{contact,id}', data #>> '{project,contact_id}')
-    from (
-      select coalesce(
-          nullif((select t.entity from automation.trigger_types as t where t.name = trigger_type), ''),
-          case when data ? 'job_id' then 'job' when data ? 'project_id' then 'project' else 'contact' end) as entity
-    ) as e
-    cross join lateral (
-      select e.entity, coalesce(data ->> (e.entity || '_id'), data #>> array[e.entity, 'id']) as id
-    ) as r
+    select s.entity_is, s.record_id, s.contact_id
+    from automation.subject_of(automation.legacy_entity(trigger_type), data) as s
   $$;
 
 -- A page of a table of theirs as JSON, so that a column that a version of it lacks is merely missing.
@@ -57,8 +70,8 @@ begin
 end;
 $$;
 
--- Runs of the server's engine and enrolments in campaigns, under one set of names. finished: null while it is open.
-create or replace function automation.legacy_runs(source text, after text, most integer)
+-- Runs of the server's engine and enrolments in campaigns, under one set of names.
+create or replace function automation.legacy_runs(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, definition text, tenant_id uuid, data jsonb, status text, message text, created_at timestamptz,
     started_at timestamptz, finished_at timestamptz)
@@ -70,22 +83,21 @@ create or replace function automation.legacy_runs(source text, after text, most 
         else jsonb_strip_nulls(jsonb_build_object('entity', 'contact', 'contact_id', r -> 'contact_id')) end,
       case r ->> 'status' when 'exited' then 'cancelled' else r ->> 'status' end,
       coalesce(r ->> 'error_message', r ->> 'exit_reason'),
-      c.at, coalesce(automation.legacy_moment(r ->> 'started_at'), c.at),
-      greatest(c.at, coalesce(
-        automation.legacy_moment(r ->> 'completed_at'), automation.legacy_moment(r ->> 'exited_at'),
-        automation.legacy_moment(r ->> 'last_step_executed_at'), automation.legacy_moment(r ->> 'updated_at'), c.at))
+      c.at, coalesce(automation.legacy_moment(r ->> 'started_at', is_sure), c.at),
+      greatest(c.at, automation.legacy_moment(coalesce(r ->> 'completed_at', r ->> 'exited_at',
+        r ->> 'last_step_executed_at', r ->> 'updated_at'), is_sure))
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end), after, most) as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'created_at'), automation.legacy_moment(r ->> 'enrolled_at'),
-        automation.legacy_moment(r ->> 'started_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'created_at', r ->> 'enrolled_at', r ->> 'started_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
 create or replace function automation.is_open_there(status text) returns boolean
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused') $$;
+  -- Bound when created: no search_path to set.
+  return coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused');
 
 -- {last, seen, imported, foreign}: last is where the next page begins; null: there is none.
 create or replace function automation.import_runs(
@@ -97,22 +109,31 @@ create or replace function automation.import_runs(
   as $$
 declare
   answer jsonb;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
 begin
-  if automation.legacy_table(case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end)
-    is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
   end if;
   with page as materialized (
-    select r.* from automation.legacy_runs(source, after, most) as r
+    select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
+  ), imports as materialized (
+    select i.tenant_id, i.legacy_id, i.workflow_id, i.history_version, w.trigger_type,
+      automation.legacy_entity(w.trigger_type) as entity
+    from automation.legacy_imports as i
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where i.source = import_runs.source and i.part = 0
+      and i.legacy_id in (select p.definition from page as p)
   ), ended as materialized (
-    select p.*, i.workflow_id, i.history_version, w.trigger_type, s.entity, s.record_id, s.contact_id,
+    select p.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
       automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
     from page as p
-    join automation.legacy_imports as i
-      on i.tenant_id = p.tenant_id and i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
-    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
-    cross join lateral automation.legacy_subject(w.trigger_type, p.data) as s
+    join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
+    cross join lateral automation.subject_of(i.entity, p.data) as s
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
+      and not exists (
+        select from automation.legacy_links as l
+        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id)
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -141,8 +162,7 @@ begin
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
-      select count(*) from page as p join automation.legacy_imports as i
-        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+      select count(*) from page as p join imports as i on i.legacy_id = p.definition
       where p.tenant_id is distinct from i.tenant_id))
     into answer;
   return answer;
@@ -154,7 +174,7 @@ comment on function automation.import_runs(text, text, integer, uuid[]) is
   'not imported stay; so do those whose tenant is not that of their definition (foreign).';
 
 -- A step of theirs as one of ours; its key is the one that the definition has, where that still has it.
-create or replace function automation.legacy_steps(source text, after text, most integer)
+create or replace function automation.legacy_steps(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, run text, step text, status text, result jsonb, message text, started_at timestamptz,
     finished_at timestamptz, opened_at timestamptz, clicked_at timestamptz, replied_at timestamptz)
@@ -164,15 +184,15 @@ create or replace function automation.legacy_steps(source text, after text, most
     select r ->> 'id', coalesce(r ->> 'execution_id', r ->> 'enrollment_id'), r ->> 'step_id', r ->> 'status',
       case jsonb_typeof(r -> 'result_data') when 'object' then r -> 'result_data' when 'null' then null
         else jsonb_build_object('value', r -> 'result_data') end,
-      r ->> 'error_message', c.at, greatest(c.at, coalesce(automation.legacy_moment(r ->> 'completed_at'), c.at)),
-      automation.legacy_moment(r ->> 'opened_at'), automation.legacy_moment(r ->> 'clicked_at'),
-      automation.legacy_moment(r ->> 'replied_at')
+      r ->> 'error_message', c.at, greatest(c.at, automation.legacy_moment(r ->> 'completed_at', is_sure)),
+      automation.legacy_moment(r ->> 'opened_at', is_sure), automation.legacy_moment(r ->> 'clicked_at', is_sure),
+      automation.legacy_moment(r ->> 'replied_at', is_sure)
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end), after, most)
       as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'started_at'), automation.legacy_moment(r ->> 'created_at'),
-        automation.legacy_moment(r ->> 'scheduled_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'started_at', r ->> 'created_at', r ->> 'scheduled_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
@@ -226,13 +246,14 @@ declare
   steps automation.imported_step[];
   seen bigint;
   last text;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
 begin
-  if automation.legacy_table(
-    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end) is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0}'::jsonb;
   end if;
   with page as materialized (
-    select p.* from automation.legacy_steps(source, after, most) as p
+    select p.* from automation.legacy_steps(source, after, most, automation.holds_moments(relation)) as p
   )
   select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
     array_agg(row(
@@ -241,17 +262,20 @@ begin
       automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
       p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
-    filter (where l.execution_id is not null and e.id is not null and not automation.is_open_there(p.status)
-      and p.legacy_id is distinct from l.handed ->> 'step_row')
     into seen, last, steps
   from page as p
-  left join automation.legacy_links as l
+  join automation.legacy_links as l
     on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
-  left join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
   left join automation.legacy_imports as i
     on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
   left join ridgeline.workflow_steps as s
-    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step;
+    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
+  where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
+    and not exists (
+      select from ridgeline.workflow_step_executions as x
+      where x.tenant_id = l.tenant_id
+        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id));
   return jsonb_build_object('last', last, 'seen', seen, 'imported',
     automation.write_steps(steps, false) + automation.write_steps(steps, true));
 end;

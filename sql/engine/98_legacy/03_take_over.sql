@@ -50,7 +50,7 @@ create or replace function automation.taken_data(tenant_id uuid, trigger_type te
   as $$
 declare
   complete jsonb := data;
-  fired constant text := (automation.legacy_subject(trigger_type, data)).entity;
+  fired constant text := (automation.subject_of(automation.legacy_entity(trigger_type), data)).entity_is;
   entity text;
   id text;
   live jsonb;
@@ -200,7 +200,8 @@ begin
   if is_due then
     data := automation.taken_data(link.tenant_id, workflow.trigger_type, data);
   end if;
-  select s.* into subject from automation.legacy_subject(workflow.trigger_type, data) as s;
+  select s.* into subject
+  from automation.subject_of(automation.legacy_entity(workflow.trigger_type), data) as s;
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id,
     current_step, error, created_at, started_at, finished_at, mode)
@@ -208,7 +209,7 @@ begin
     link.tenant_id, link.execution_id, link.workflow_id, case when is_due then version else import.history_version end,
     case when is_due then 'waiting' when step ->> 'status' = 'running' then 'failed' else 'cancelled'
       end::ridgeline.automation_status,
-    workflow.trigger_type, data, subject.entity, subject.record_id, subject.contact_id, next ->> 'key',
+    workflow.trigger_type, data, subject.entity_is, subject.record_id, subject.contact_id, next ->> 'key',
     case
       when is_due then null
       when step ->> 'status' = 'running' then jsonb_build_object('code', 'legacy_unclear', 'may_have_been_sent', true,

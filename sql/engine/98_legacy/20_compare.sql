@@ -26,6 +26,7 @@ create table automation.legacy_pairs (
 
 create index legacy_pairs_by_time on automation.legacy_pairs (began_at, tenant_id);
 create index legacy_pairs_by_execution on automation.legacy_pairs (execution_id, tenant_id);
+create index legacy_pairs_by_workflow on automation.legacy_pairs (workflow_id, tenant_id);
 
 comment on table automation.legacy_pairs is
   'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them '

@@ -125,6 +125,8 @@ begin
     commit;
     exit when did < 5000 or automation.time_is_up();
   end loop;
+  perform automation.tell_when_due();
+  commit;
   call automation.erase_people(automation.setting('prune_time')::interval, did);
   call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;

@@ -6,8 +6,10 @@ grant select on all tables in schema ridgeline to service_role;
 
 grant insert, update, delete on
   ridgeline.tenant_settings, ridgeline.messages, ridgeline.emails, ridgeline.calls,
-  ridgeline.form_submissions, ridgeline.workflows, ridgeline.workflow_steps, ridgeline.suppressions
+  ridgeline.form_submissions, ridgeline.workflows, ridgeline.workflow_steps
   to service_role;
+-- Lifted by ridgeline.lift_revocation() alone, which keeps who did it and why.
+grant insert on ridgeline.suppressions to service_role;
 
 grant select on
   ridgeline.tenant_settings, ridgeline.messages, ridgeline.emails, ridgeline.calls,
@@ -63,10 +65,10 @@ grant update (label, display_name, is_default, is_active) on ridgeline.senders t
 grant delete,
   insert (tenant_id, id, name, is_active, allowed_origins, required_fields, field_map, honeypot,
     redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
-    max_per_address_per_hour),
+    max_per_address_per_hour, consent),
   update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
     max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
-    max_per_address_per_hour)
+    max_per_address_per_hour, consent)
   on ridgeline.forms to authenticated;
 
 -- What ridgeline.workflow_schemas and ridgeline.automation_skipped_sends read.

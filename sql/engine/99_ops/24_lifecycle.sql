@@ -21,7 +21,14 @@ create policy workflow_holds_members_read on ridgeline.workflow_holds for select
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 revoke all on ridgeline.workflow_holds from anon, authenticated, service_role;
 grant select on ridgeline.workflow_holds to authenticated, service_role;
-grant select on automation.notices to service_role;
+alter table automation.troubles enable row level security;
+grant select on automation.notices, automation.troubles to service_role;
+
+alter table ridgeline.stage_changes enable row level security;
+create policy stage_changes_members_read on ridgeline.stage_changes for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.stage_changes from anon, authenticated, service_role;
+grant select on ridgeline.stage_changes to authenticated, service_role;
 
 alter table automation.heartbeats enable row level security;
 grant select on automation.heartbeats to service_role;
@@ -52,3 +59,23 @@ alter table automation.area_codes enable row level security;
 alter table automation.regions enable row level security;
 alter table automation.open_hours enable row level security;
 grant select on automation.area_codes, automation.regions, automation.open_hours to service_role;
+
+-- Evidence is added, by functions that know who adds it, and never changed or deleted.
+alter table ridgeline.consents enable row level security;
+alter table automation.revoked_people enable row level security;
+alter table automation.doubtful_stops enable row level security;
+create policy consents_members_read on ridgeline.consents for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.consents from anon, authenticated, service_role;
+grant select on ridgeline.consents to authenticated, service_role;
+grant select on automation.revoked_people, automation.doubtful_stops to service_role;
+revoke all on function
+  ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
+  ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
+  from public, anon;
+grant execute on function
+  automation.record_revocation(uuid, text, text, text, text), automation.lift_revocation(uuid, text, text, text),
+  automation.grant_consent(uuid, text, text, text, text, text), automation.answer_doubt(uuid, text, boolean),
+  ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
+  ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
+  to authenticated, service_role;

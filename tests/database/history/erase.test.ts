@@ -237,6 +237,13 @@ async function story(): Promise<Office> {
   }, '{"texts": {"body": "Hi Mariquita"}}',
       '{"recipients": ["mariquita.q@example.com"]}', now())`;
   await sql`
+    select automation.record_consent(${tenant}, 'sms', ${maria.phone}, 'revoked', 'all', 'message',
+      '{"said": "Mariquita here, no more purple shingles", "wording": "Yes, text me"}', (
+        select c.id::text from public.contacts as c where c.email = ${maria.email} limit 1))`;
+  await sql`
+    insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
+    values (${tenant}, '+15125550199', gen_random_uuid(), automation.now())`;
+  await sql`
     insert into automation.notices (tenant_id, kind, subject, at)
     values (${tenant}, 'conversation_brake', '+15125550199', now())`;
   await sql`
@@ -263,7 +270,7 @@ async function erased(tenant: string): Promise<Record<string, number>> {
 
 /** The engine's own and the office's own words: not walked. */
 const notWalked =
-  /^(automation\.(activations|active_triggers|area_codes|comparison_turns|engine_switches|entities|heartbeats|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
+  /^(automation\.(activations|active_triggers|area_codes|comparison_turns|engine_switches|entities|heartbeats|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|troubles|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
 
 /** Of the tables that hold people: words of the engine, ids, and digests that nobody can guess. */
 const nobodys = `
@@ -279,7 +286,8 @@ const nobodys = `
   automation.run_events.event automation.run_events.step_key automation.signals.contact_id
   automation.signals.entity automation.signals.event automation.signals.listener automation.signals.record_id
   automation.signals.role automation.split_assignments.branch automation.split_assignments.step_key
-  automation.split_assignments.subject ridgeline.bulk_enrollments.conditions ridgeline.bulk_enrollments.entity
+  automation.split_assignments.subject ridgeline.stage_changes.entity ridgeline.stage_changes.record_id
+  ridgeline.stage_changes.stage ridgeline.stage_changes.was ridgeline.bulk_enrollments.conditions ridgeline.bulk_enrollments.entity
   ridgeline.bulk_enrollments.kind ridgeline.bulk_enrollments.last_record_id
   ridgeline.bulk_enrollments.record_ids ridgeline.bulk_enrollments.status ridgeline.calls.contact_id
   ridgeline.calls.direction ridgeline.calls.provider ridgeline.calls.provider_id ridgeline.calls.status
@@ -295,7 +303,10 @@ const nobodys = `
   ridgeline.legacy_discrepancies.legacy_id ridgeline.legacy_discrepancies.record_id
   ridgeline.legacy_discrepancies.step_key ridgeline.legacy_discrepancies.step_type
   ridgeline.messages.status ridgeline.scheduled_steps.leased_by ridgeline.scheduled_steps.step_key
-  ridgeline.scheduled_steps.held
+  automation.revoked_people.channel automation.revoked_people.contact_id
+  ridgeline.consents.channel ridgeline.consents.contact_id
+  ridgeline.consents.method ridgeline.consents.purpose ridgeline.consents.status
+  ridgeline.scheduled_steps.held ridgeline.suppressions.purpose
   ridgeline.suppressions.channel ridgeline.suppressions.reason ridgeline.workflow_executions.contact_id
   ridgeline.workflow_executions.current_step ridgeline.workflow_executions.entity
   ridgeline.workflow_executions.error ridgeline.workflow_executions.record_id

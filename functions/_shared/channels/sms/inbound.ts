@@ -157,6 +157,21 @@ export function createAccountFinder(sql: Database, log: Log): FindAccount {
 /** Records a verified event; answers what the database made of it. tenantId: whose own account signed it. */
 export type RecordTwilioEvent = (event: TwilioEvent, tenantId?: string) => Promise<string>;
 
+/** What is said back at once, in the answer to Twilio's call; undefined: nothing. */
+export type ReplyToText = (event: TwilioEvent & { kind: "sms" }) => Promise<string | undefined>;
+
+export function createReplier(sql: Database): ReplyToText {
+  return async ({ event }) => {
+    const json = sql.json({ message_sid: event.message_sid, to: event.to });
+    const reply = await callFunction(
+      "reply_to_sms",
+      z.string().nullable(),
+      sql`select automation.reply_to_sms(${json}::jsonb) as result`,
+    );
+    return reply ?? undefined;
+  };
+}
+
 export function createTwilioRecorder(sql: Database): RecordTwilioEvent {
   return ({ kind, event }, tenantId) => {
     const json = sql.json({ ...event, ...(tenantId === undefined ? {} : { tenant_id: tenantId }) });

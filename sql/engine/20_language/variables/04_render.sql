@@ -169,16 +169,18 @@ create or replace function automation.is_script_url(address text) returns boolea
 
 -- What a token becomes in a text.
 create or replace function automation.token_text(value jsonb, token jsonb, html boolean) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when html and token ? 'br' then regexp_replace(t.text, '\r\n|\r|\n', '<br>', 'g') else t.text end
-    from (
-      select coalesce(case
-        when html and not token ? 'raw' then automation.escape_html(automation.text_of(value))
-        else automation.text_of(value) end, '') as text
-    ) as t
-  $$;
+declare
+  written text := coalesce(automation.text_of(value), '');
+begin
+  if html and not token ? 'raw' then
+    written := automation.escape_html(written);
+  end if;
+  return case when html and token ? 'br' then regexp_replace(written, '\r\n|\r|\n', '<br>', 'g') else written end;
+end;
+$$;
 
 -- A variable in a link never becomes a script: the address is looked at as a whole, whatever parts it
 -- was put together from.

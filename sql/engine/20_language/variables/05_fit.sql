@@ -178,17 +178,19 @@ $$;
 -- What the schema asks of a text besides being one. Dates and ids are told by the step that reads them, in
 -- whose zone and of whom.
 create or replace function automation.fit_problem(schema jsonb, value jsonb, name text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-      else (
-        select format('%s: %s', name, p ->> 'message')
-        from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-        where p ->> 'severity' = 'error' limit 1)
-    end
-  $$;
+begin
+  return case
+    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
+    else (
+      select format('%s: %s', name, p ->> 'message')
+      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+      where p ->> 'severity' = 'error' limit 1)
+  end;
+end;
+$$;
 
 -- An input that was rendered, as the step takes it; reason: {code, message} when it cannot be.
 create or replace function automation.fit_input(fits jsonb, input jsonb, out fitted jsonb, out reason jsonb)
@@ -202,7 +204,8 @@ declare
   part record;
 begin
   fitted := input;
-  for fit in select f from jsonb_array_elements(fits) as f loop
+  for i in 0 .. jsonb_array_length(fits) - 1 loop
+    fit := fits -> i;
     at := (fit ->> 'at')::text[];
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);

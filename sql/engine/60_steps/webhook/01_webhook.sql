@@ -52,20 +52,25 @@ $$;
 
 -- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
 create or replace function automation.header_lines(headers jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
       when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
-    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
-  $$;
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h);
+end;
+$$;
 
 create or replace function automation.webhook_input(
   execution ridgeline.workflow_executions, input jsonb)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
       || case
         when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
@@ -73,8 +78,9 @@ create or replace function automation.webhook_input(
           'type', execution.trigger_type, 'timestamp', automation.now(),
           'execution_id', execution.id, 'data', execution.trigger_data))
       end
-    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
-  $$;
+    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m);
+end;
+$$;
 
 create or replace function automation.address_webhook(
   execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,

@@ -1,0 +1,455 @@
+-- CONSENT
+--
+-- What somebody agreed to, and what they took back: a ledger to which rows are only added. Evidence outlives the
+-- contact it was of. ridgeline.suppressions is its hot projection, read in every claim.
+
+create table ridgeline.consents (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  channel text not null
+    constraint consents_channel_known check (channel in ('sms', 'email')),
+  address text not null constraint consents_address_not_blank check (btrim(address) <> ''),
+  contact_id text,
+  purpose text not null default 'all'
+    constraint consents_purpose_known check (purpose in ('marketing', 'all')),
+  status text not null
+    constraint consents_status_known check (status in ('granted', 'pending', 'revoked')),
+  method text not null
+    constraint consents_method_known check (method in (
+      'form', 'keyword', 'message', 'verbal', 'written', 'import', 'provider', 'complaint', 'unsubscribe', 'silence',
+      'lifted')),
+  evidence jsonb not null default '{}'
+    constraint consents_evidence_is_object check (jsonb_typeof(evidence) = 'object')
+    constraint consents_evidence_at_most_64_kb check (octet_length(evidence::text) <= 65536),
+  recorded_by uuid,
+  created_at timestamptz not null default automation.now(),
+  seq bigint not null default nextval('automation.write_order'),
+  constraint consents_pkey primary key (tenant_id, id)
+);
+
+comment on table ridgeline.consents is
+  'Who agreed to be written to, who took it back, how, when and on what evidence (the wording that was shown, the '
+  'message, the note of whoever was told). Rows are added and never changed; the last of an address counts.';
+comment on column ridgeline.consents.status is
+  'pending: asked for and not confirmed yet (double opt-in), which is no consent.';
+comment on column ridgeline.consents.recorded_by is 'The member who recorded it; null: it came in by itself.';
+
+create index consents_by_address on ridgeline.consents (address, tenant_id, channel, seq);
+
+-- A person who said stop is left alone at every number, those they get later included: whose texts their contact gets.
+create table automation.revoked_people (
+  tenant_id uuid not null,
+  contact_id text not null,
+  channel text not null,
+  address text not null,
+  constraint revoked_people_pkey primary key (tenant_id, contact_id, channel, address)
+);
+
+comment on table automation.revoked_people is
+  'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
+
+create index revoked_people_by_address on automation.revoked_people (address, tenant_id, channel);
+
+create or replace function automation.projected_reason(method text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when method in ('provider', 'complaint') then method
+      when method in ('verbal', 'written', 'import') then 'manual'
+      else 'opt_out' end
+  $$;
+
+create or replace function automation.is_role_address(address text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select split_part(address, '@', 1) ~ ('^(info|office|admin|contact|hello|sales|support|service|accounts?|billing|'
+      'mail|post|team|home|family|reception|enquir(y|ies)|inquir(y|ies)|no-?reply)$')
+  $$;
+
+-- The contacts that are the one person at an address: its own rows, and those that share the email or a number with
+-- them. None when it is a family's or an office's: then nobody can tell who it was.
+create or replace function automation.person_at(
+  tenant_id uuid, address text, out contact_ids text[], out is_shared boolean)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  first_name constant text := automation.mapped_column('contact', 'first_name');
+  email constant text := automation.mapped_column('contact', 'email');
+  names text[];
+  mailboxes text[];
+begin
+  contact_ids := array(select distinct c from automation.contacts_at(person_at.tenant_id, address) as c);
+  select array_agg(distinct n.name) filter (where n.name <> ''),
+      array_agg(distinct n.mailbox) filter (where not automation.is_role_address(n.mailbox))
+    into names, mailboxes
+  from (
+    select lower(btrim(coalesce(r.record ->> first_name, ''))) as name,
+      automation.normalize_email(r.record ->> email) as mailbox
+    from unnest(contact_ids) as c (id)
+    cross join lateral automation.read_record('contact', person_at.tenant_id, c.id) as r (record)
+  ) as n;
+  is_shared := cardinality(names) > 1 or address like '%@%' and automation.is_role_address(address);
+  if is_shared then
+    contact_ids := '{}';
+    return;
+  end if;
+  contact_ids := array(
+    select distinct c.id
+    from (
+      select unnest(contact_ids) as id
+      union
+      select o.id
+      from unnest(mailboxes) as m (mailbox)
+      cross join lateral automation.contacts_at(person_at.tenant_id, m.mailbox) as o (id)
+      cross join lateral automation.read_record('contact', person_at.tenant_id, o.id) as r (record)
+      where lower(btrim(coalesce(r.record ->> first_name, ''))) = any (names || ''::text)
+    ) as c);
+end;
+$$;
+
+comment on function automation.person_at(uuid, text) is
+  'Which contacts are the person at an address. is_shared: several people are, or an office.';
+
+-- Writes down what was agreed to or taken back, and makes it count.
+create or replace function automation.record_consent(
+  tenant_id uuid, channel text, address text, status text, purpose text, method text,
+  evidence jsonb default '{}', contact_id text default null, detail jsonb default null)
+  returns ridgeline.consents
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  normal constant text := automation.normal_address(record_consent.tenant_id, channel, address);
+  said ridgeline.consents;
+  person record;
+begin
+  if normal is null then
+    raise exception 'address: "%" is not %', left(address, 80),
+      case channel when 'sms' then 'a phone number' else 'an email address' end
+      using errcode = 'invalid_parameter_value';
+  end if;
+  insert into ridgeline.consents (
+    tenant_id, channel, address, contact_id, purpose, status, method, evidence, recorded_by)
+  values (record_consent.tenant_id, record_consent.channel, normal, record_consent.contact_id, record_consent.purpose,
+    record_consent.status, record_consent.method, coalesce(record_consent.evidence, '{}'), automation.current_user_id())
+  returning * into said;
+  if status = 'revoked' then
+    perform automation.suppress(said.tenant_id, said.channel, normal, automation.projected_reason(method),
+      coalesce(detail, '{}') || jsonb_build_object('consent_id', said.id), said.purpose);
+    if said.channel = 'sms' and said.purpose = 'all' then
+      person := automation.person_at(said.tenant_id, normal);
+      insert into automation.revoked_people (tenant_id, contact_id, channel, address)
+      select said.tenant_id, c, said.channel, normal from unnest(person.contact_ids) as c
+      on conflict on constraint revoked_people_pkey do nothing;
+      if person.is_shared then
+        perform automation.tell_office(said.tenant_id, 'shared_stop', normal, interval '1 day', null,
+          format('Who said stop at %s?', normal),
+          'Several people have this number. It gets nothing more; if whoever it was has other numbers, record the '
+          'revocation for those as well.');
+      end if;
+    end if;
+  elsif status = 'granted' then
+    delete from ridgeline.suppressions as s
+    where s.tenant_id = said.tenant_id and s.channel = said.channel and s.address = normal
+      and (method = 'lifted' or s.reason in ('opt_out', 'provider'))
+      and (said.purpose = 'all' or s.purpose = 'marketing');
+    delete from automation.revoked_people as p
+    where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all';
+  end if;
+  return said;
+end;
+$$;
+
+comment on function automation.record_consent(uuid, text, text, text, text, text, jsonb, text, jsonb) is
+  'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant '
+  'lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
+
+-- For somebody who said so to a member, on the telephone or at the door: whoever works there writes it down.
+create or replace function automation.record_revocation(
+  tenant_id uuid, channel text, address text, note text, purpose text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and automation.role_in(tenant_id) is null then
+    raise exception 'tenant_id: only members record what they were told' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(note), '') = '' then
+    raise exception 'note: how and when it was said is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "on the phone, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'revoked', purpose, 'verbal',
+    jsonb_build_object('note', left(note, 2000)));
+end;
+$$;
+
+-- A suppression is lifted by somebody who says why, and both stay on record.
+create or replace function automation.lift_revocation(tenant_id uuid, channel text, address text, reason text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
+    raise exception 'tenant_id: only owners and admins lift a revocation' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(reason), '') = '' then
+    raise exception 'reason: why they may be written to again is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "asked for it in writing, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', 'all', 'lifted',
+    jsonb_build_object('reason', left(reason, 2000)));
+end;
+$$;
+
+-- What somebody agreed to elsewhere: on paper, in another system.
+create or replace function automation.grant_consent(
+  tenant_id uuid, channel text, address text, wording text, purpose text, method text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_editor(tenant_id, 'recording consent');
+  if coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(method, '') not in ('written', 'verbal', 'import') then
+    raise exception 'method: written, verbal or import is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(wording), '') = '' then
+    raise exception 'wording: what they agreed to, in its words, is needed' using errcode = 'invalid_parameter_value';
+  elsif automation.suppression_of(
+    tenant_id, channel, automation.normal_address(tenant_id, channel, address)) is not null then
+    raise exception 'address: they have said stop, and that counts until they say otherwise'
+      using errcode = 'PT409', hint = 'An owner or an admin lifts it with ridgeline.lift_revocation(), and says why.';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', purpose, method,
+    jsonb_build_object('wording', left(wording, 8000)));
+end;
+$$;
+
+create or replace function ridgeline.record_revocation(
+  channel text, address text, note text, purpose text default 'all', tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.record_revocation(automation.own_tenant(tenant_id), channel, address, note, purpose)
+  $$;
+
+comment on function ridgeline.record_revocation(text, text, text, text, uuid) is
+  'Somebody told a member to stop: sends nothing more to this number (sms) or address (email), or no marketing. note: '
+  'how and when it was said. Any member; the row of ridgeline.consents says who.';
+
+create or replace function ridgeline.lift_revocation(
+  channel text, address text, reason text, tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.lift_revocation(automation.own_tenant(tenant_id), channel, address, reason) $$;
+
+comment on function ridgeline.lift_revocation(text, text, text, uuid) is
+  'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. '
+  'Owners and admins.';
+
+create or replace function ridgeline.grant_consent(
+  channel text, address text, wording text, purpose text default 'marketing', method text default 'written',
+  tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.grant_consent(automation.own_tenant(tenant_id), channel, address, wording, purpose, method)
+  $$;
+
+comment on function ridgeline.grant_consent(text, text, text, text, text, uuid) is
+  'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. '
+  'Refused for an address that has said stop.';
+
+-- WORDS THAT MAY MEAN STOP
+--
+-- A person decides. Until they have, marketing to that number waits; who has heard nothing for a day counts it as a
+-- stop.
+
+create table automation.doubtful_stops (
+  tenant_id uuid not null,
+  address text not null,
+  message_id uuid not null,
+  asked_at timestamptz not null,
+  constraint doubtful_stops_pkey primary key (tenant_id, address)
+);
+
+comment on table automation.doubtful_stops is 'Numbers that may have said stop, until somebody says whether they did.';
+
+-- Those that nobody answered for a day are a stop.
+create or replace function automation.settle_doubt(tenant_id uuid, address text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt automation.doubtful_stops;
+begin
+  delete from automation.doubtful_stops as d
+  where d.tenant_id = settle_doubt.tenant_id and d.address = settle_doubt.address
+    and d.asked_at <= automation.now() - interval '1 day'
+  returning * into doubt;
+  if found then
+    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'silence',
+      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
+  end if;
+end;
+$$;
+
+create or replace function automation.answer_doubt(tenant_id uuid, phone text, is_stop boolean)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt automation.doubtful_stops;
+  released integer;
+begin
+  perform automation.check_editor(tenant_id, 'saying what somebody meant');
+  if is_stop is null then
+    raise exception 'is_stop: true or false is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  delete from automation.doubtful_stops as d
+  where d.tenant_id = answer_doubt.tenant_id
+    and d.address = automation.normal_address(answer_doubt.tenant_id, 'sms', phone)
+  returning * into doubt;
+  if not found then
+    raise exception 'phone: nobody is asked about this number' using errcode = 'PT404';
+  end if;
+  if is_stop then
+    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'message',
+      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
+  end if;
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now(), held = jsonb_build_object('since', s.held -> 'since')
+  where s.tenant_id = doubt.tenant_id and s.lane = 'sms' and s.lease_expires_at is null
+    and s.run_at > automation.now() and s.held ->> 'code' = 'doubtful_stop' and s.held ->> 'address' = doubt.address;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+create or replace function ridgeline.answer_doubt(phone text, is_stop boolean, tenant_id uuid default null)
+  returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.answer_doubt(automation.own_tenant(tenant_id), phone, is_stop) $$;
+
+comment on function ridgeline.answer_doubt(text, boolean, uuid) is
+  'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. '
+  'Returns how many texts had waited.';
+
+-- WHAT THE GATE ASKS
+
+-- Who must not be written to, of all addresses at once: why. A person who said stop is left alone at every number of
+-- theirs. An address of somebody who was erased is known by its digest alone, which costs a calculation, so only
+-- tenants that have any are asked.
+create or replace function automation.revoked_of(tickets automation.ticket[])
+  returns table (place integer, address text, reason text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    with asked as materialized (
+      select t.place, t.tenant_id, t.channel, t.purpose, a.address
+      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
+      where t.channel in ('sms', 'email') and a.address is not null
+    ), stopped as materialized (
+      select a.place, a.address, s.reason
+      from asked as a
+      join ridgeline.suppressions as s
+        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
+      where s.purpose = 'all' or a.purpose = 'marketing'
+    )
+    select s.place, s.address, s.reason from stopped as s
+    union all
+    select t.place, t.recipients[1], 'opt_out'
+    from unnest(tickets) as t
+    where t.channel = 'sms' and t.purpose <> 'internal'
+      and exists (
+        select from automation.revoked_people as p
+        where p.tenant_id = t.tenant_id and p.contact_id = t.contact_id and p.channel = t.channel)
+      and not exists (select from stopped as s where s.place = t.place)
+    union all
+    select a.place, a.address, e.reason
+    from asked as a
+    cross join lateral (
+      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
+      where exists (
+        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
+    ) as e
+    where e.reason is not null and not exists (
+      select from stopped as s where s.place = a.place and s.address = a.address);
+end;
+$$;
+
+create or replace function automation.hold_doubtful(tickets automation.ticket[])
+  returns table (place integer, tenant_id uuid, address text, until timestamptz, expires_at timestamptz)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    select t.place, d.tenant_id, d.address, d.asked_at + interval '1 day', t.expires_at
+    from unnest(tickets) as t
+    join automation.doubtful_stops as d on d.tenant_id = t.tenant_id and d.address = t.recipients[1]
+    where t.channel = 'sms' and t.purpose = 'marketing';
+end;
+$$;
+
+-- Marketing of a tenant that asks for consent goes to whoever gave it last.
+create or replace function automation.unconsented(tickets automation.ticket[])
+  returns table (place integer, address text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    with strict as materialized (
+      select r.id
+      from automation.read_tenants(array(select distinct t.tenant_id from unnest(tickets) as t
+        where t.purpose = 'marketing')) as r
+      where coalesce(r.settings ->> 'consent', 'recorded_optout_only') <> 'recorded_optout_only'
+    )
+    select distinct on (t.place) t.place, a.address
+    from unnest(tickets) as t
+    join strict as s on s.id = t.tenant_id
+    cross join lateral unnest(t.recipients) as a (address)
+    left join lateral (
+      select c.status from ridgeline.consents as c
+      where c.address = a.address and c.tenant_id = t.tenant_id and c.channel = t.channel
+      order by c.seq desc
+      limit 1
+    ) as c on true
+    where t.purpose = 'marketing' and c.status is distinct from 'granted'
+    order by t.place;
+end;
+$$;
