@@ -304,6 +304,7 @@ const nobodys = `
   ridgeline.legacy_discrepancies.step_key ridgeline.legacy_discrepancies.step_type
   ridgeline.messages.status ridgeline.scheduled_steps.leased_by ridgeline.scheduled_steps.step_key
   automation.revoked_people.channel automation.revoked_people.contact_id
+  automation.unsubscribe_secret.secret automation.unsubscribe_tokens.digest
   ridgeline.consents.channel ridgeline.consents.contact_id
   ridgeline.consents.method ridgeline.consents.purpose ridgeline.consents.status
   ridgeline.scheduled_steps.held ridgeline.suppressions.purpose
