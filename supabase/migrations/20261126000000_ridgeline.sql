@@ -656,7 +656,7 @@ comment on function automation.version() is 'The release of Ridgeline that this 
 create or replace function automation.api_version() returns integer
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select 1 $$;
+  as $$ select 2 $$;
 
 comment on function automation.api_version() is
   'The version of what the Edge Functions call. They work with a database that is at most one apart.';
@@ -15381,7 +15381,7 @@ create or replace function automation.is_reserved_header(name text) returns bool
   as $$
     select lower(btrim(name)) ~ ('^((resent-)?(to|from|cc|bcc|sender|reply-to|date|message-id)|subject|return-path'
       '|(apparently|delivered|errors|envelope|x-original|x-envelope|x-forwarded)-(to|from|cc|bcc)'
-      '|received|mime-version|content-.*|dkim-signature|arc-.*|authentication-results)$')
+      '|received|mime-version|list-unsubscribe(-post)?|content-.*|dkim-signature|arc-.*|authentication-results)$')
   $$;
 
 create or replace function automation.header_problem(name text, path text) returns jsonb
@@ -21386,6 +21386,109 @@ begin
 end;
 $$;
 
+-- sql/engine/65_gate/08_unsubscribe.sql
+
+-- UNSUBSCRIBING
+--
+-- Every marketing email carries a way out that works without signing in (CAN-SPAM, RFC 8058), and says whose it is and
+-- where that office is. The link holds a token; what is stored of it is its SHA-256. It is never used up, since
+-- scanners open and even post links, and is good for two years. The token is made anew from a secret for every claim
+-- of the same email, so that a repeated attempt sends the same words, and stands in no row.
+
+create table automation.unsubscribe_secret (
+  singleton boolean not null default true
+    constraint unsubscribe_secret_pkey primary key
+    constraint unsubscribe_secret_has_one_row check (singleton),
+  secret bytea not null default
+    uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+);
+
+comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
+
+insert into automation.unsubscribe_secret default values on conflict on constraint unsubscribe_secret_pkey do nothing;
+
+create table automation.unsubscribe_tokens (
+  tenant_id uuid not null,
+  digest bytea not null,
+  step_id uuid not null,
+  addresses text[] not null,
+  created_at timestamptz not null default automation.now(),
+  constraint unsubscribe_tokens_pkey primary key (tenant_id, digest)
+);
+
+comment on table automation.unsubscribe_tokens is
+  'Which addresses an unsubscribe link is of, by the SHA-256 of its token. Kept for two years.';
+
+-- Whoever posts a link does not say whose it is.
+create index unsubscribe_tokens_by_digest on automation.unsubscribe_tokens (digest);
+create index unsubscribe_tokens_by_age on automation.unsubscribe_tokens (created_at);
+
+-- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one.
+create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
+    from automation.unsubscribe_secret as s
+  $$;
+
+-- Marketing says whose it is; an attempt that is repeated says what it said.
+create or replace function automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
+  returns table (place integer, unsubscribe jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  if not exists (select from unnest(tickets) as t where t.channel = 'email' and t.purpose = 'marketing') then
+    return;
+  end if;
+  return query
+    select t.place, coalesce((q.prepared).input -> 'unsubscribe', jsonb_strip_nulls(jsonb_build_object(
+      'name', n.name, 'address', nullif(btrim(n.address), ''),
+      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing')))
+    from unnest(tickets) as t
+    join unnest(questions) as q on q.place = t.place
+    join automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+      on n.id = t.tenant_id
+    where t.channel = 'email' and t.purpose = 'marketing';
+end;
+$$;
+
+create or replace function automation.unsubscribe(token text, purpose text) returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  link automation.unsubscribe_tokens;
+  wanted constant text := case unsubscribe.purpose when 'all' then 'all' else 'marketing' end;
+  mailbox text;
+begin
+  select t.* into link from automation.unsubscribe_tokens as t
+  where t.digest = sha256(convert_to(coalesce(token, ''), 'UTF8'))
+    and t.created_at > automation.now() - interval '2 years';
+  if not found then
+    return;
+  end if;
+  foreach mailbox in array link.addresses loop
+    -- A link that is posted again and again is one revocation.
+    continue when exists (
+      select from ridgeline.suppressions as s
+      where s.tenant_id = link.tenant_id and s.channel = 'email' and s.address = mailbox
+        and (s.purpose = 'all' or s.purpose = wanted));
+    perform automation.record_consent(link.tenant_id, 'email', mailbox, 'revoked', wanted, 'unsubscribe',
+      jsonb_build_object('step_id', link.step_id));
+  end loop;
+end;
+$$;
+
+comment on function automation.unsubscribe(text, text) is
+  'What a posted unsubscribe link does: no more marketing (marketing), or nothing more at all (all). Of a token that '
+  'nobody made it does nothing, and says nothing either.';
+
 -- sql/engine/65_gate/10_mapped_consent.sql
 
 -- What the CRM itself knows of consent, in columns of its contacts that attach() maps: sms_opt_out and email_opt_out
@@ -21619,6 +21722,7 @@ declare
   decided integer[] := '{}'::integer[];
   found record;
   question automation.send_question;
+  prepared automation.prepared_step;
 begin
   for question in
     select q.* from unnest(questions) as q
@@ -21736,6 +21840,11 @@ begin
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
+    prepared := questions[found.place].prepared;
+    prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
+    questions[found.place].prepared := prepared;
   end loop;
   return query
     select v.* from unnest(questions) as q
@@ -24505,6 +24614,31 @@ begin
 end;
 $$;
 
+-- A marketing email gets the token of its link, which no row holds, when it is handed out.
+create or replace function automation.add_tokens(claimed automation.claimed_step[]) returns automation.claimed_step[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  token text;
+  step automation.claimed_step;
+begin
+  for i in 1 .. coalesce(cardinality(claimed), 0) loop
+    step := claimed[i];
+    continue when not step.payload ? 'unsubscribe';
+    token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
+    insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
+    select sha256(convert_to(token, 'UTF8')), step.tenant_id, step.step_id, array(
+      select automation.normalize_email(automation.bare_address(m.mailbox))
+      from jsonb_array_elements_text(step.payload -> 'to') as m (mailbox))
+    on conflict on constraint unsubscribe_tokens_pkey do nothing;
+    step.payload := jsonb_set(step.payload, '{unsubscribe,token}', to_jsonb(token));
+    claimed[i] := step;
+  end loop;
+  return claimed;
+end;
+$$;
+
 -- Opens the ledger, and the leases.
 create or replace function automation.lease_steps(works automation.work[], worker text, lease interval)
   returns automation.claimed_step[]
@@ -24570,7 +24704,7 @@ begin
   cross join lateral (
     select x.rendition from ridgeline.workflow_step_executions as x
     where x.tenant_id = l.tenant_id and x.id between l.id and l.id order by x.id limit 1) as s;
-  return claimed;
+  return automation.add_tokens(claimed);
 end;
 $$;
 
@@ -25320,11 +25454,16 @@ begin
 end;
 $$;
 
-create or replace function automation.claim_portion(
-  portion_id uuid, worker text, lease interval default '60 seconds')
-  returns setof automation.claimed_step
+create type automation.portion_report as (
+  claimed automation.claimed_step[],
+  done boolean
+);
+
+comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
+
+create or replace function automation.claim_of_portion(portion_id uuid, worker text, lease interval)
+  returns automation.portion_report
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -25332,8 +25471,8 @@ declare
   set_began timestamptz;
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
-  one_set ridgeline.scheduled_steps[];
   report automation.claim_report;
+  claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
   size integer := 10;
   place integer := 1;
 begin
@@ -25342,18 +25481,30 @@ begin
   dues := array(select d from automation.lock_portion(portion) as d);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
-    one_set := dues[place:place + size - 1];
-    report := automation.claim_batch(one_set, worker, lease);
-    return query select * from unnest(report.claimed);
+    report := automation.claim_batch(dues[place:place + size - 1], worker, lease);
+    claimed := claimed || report.claimed;
     exit when report.cut_off;
     if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
       perform automation.clear_suspects(dues);
     end if;
-    exit when automation.is_over(began);
     place := place + size;
+    exit when automation.is_over(began);
     size := automation.next_size(size, clock_timestamp() - set_began);
   end loop;
   perform automation.end_portion(portion_id);
+  return row(claimed, place > cardinality(dues));
+end;
+$$;
+
+create or replace function automation.claim_portion(
+  portion_id uuid, worker text, lease interval default '60 seconds')
+  returns setof automation.claimed_step
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
 end;
 $$;
 
@@ -25893,6 +26044,121 @@ begin
     automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
 end;
 $$;
+
+-- sql/engine/70_dispatch/06_exchange.sql
+
+-- The dispatcher's round trip: results in, due steps out. What is about to be claimed is committed before work on it
+-- begins, as everywhere; the dispatcher does not have to come back for that.
+
+create or replace function automation.due_lanes() returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce((
+    select jsonb_agg(l)
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l
+    where automation.next_due_at(l) <= automation.now()), '[]');
+end;
+$$;
+
+comment on function automation.due_lanes() is 'Lanes with work that is due and nobody''s.';
+
+-- One portion, as claim_portion(). An error is told and not raised: what other portions brought is the caller's
+-- already, and must reach it.
+create or replace function automation.try_portion(portion_id uuid, worker text, lease interval) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  report automation.portion_report;
+begin
+  report := automation.claim_of_portion(portion_id, worker, lease);
+  return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
+exception
+  when query_canceled or others then
+    return jsonb_build_object('claimed', '[]'::jsonb, 'done', false,
+      'error', jsonb_build_object('code', sqlstate, 'message', sqlerrm));
+end;
+$$;
+
+-- Channels of which less was begun than wanted, and all of that is done: nothing more of them is due.
+create or replace function automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
+  returns text[]
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(w.key order by w.key), '{}')
+    from jsonb_each(wanted) as w
+    left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
+      on b.lane::text = w.key
+    where b.id is null
+      or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
+        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean
+  $$;
+
+create or replace procedure automation.exchange_steps(
+  inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds')
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until pg_catalog.timestamptz;
+  begun automation.portions[];
+  portion automation.portions;
+  part pg_catalog.jsonb;
+  parts pg_catalog.jsonb;
+  claimed pg_catalog.jsonb := '[]';
+  dry pg_catalog.text[] := '{}';
+  gone pg_catalog.text[];
+begin
+  perform automation.check_lease(lease);
+  answer := '{}';
+  if pg_catalog.jsonb_array_length(results) > 0 then
+    answer := pg_catalog.jsonb_build_object('finished', (
+      select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
+    commit;
+  end if;
+  until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
+  while wanted <> '{}' loop
+    begun := array(select p from automation.begin_portions(wanted) as p);
+    commit;
+    parts := '[]';
+    foreach portion in array begun loop
+      if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
+        perform automation.end_portion(portion.id);
+        commit;
+        continue;
+      end if;
+      part := automation.try_portion(portion.id, worker, lease);
+      commit;
+      claimed := claimed || (part -> 'claimed');
+      parts := parts || part;
+      if part ? 'error' then
+        answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
+      end if;
+    end loop;
+    gone := automation.dry_channels(wanted, begun, parts);
+    dry := pg_catalog.array_cat(dry, gone);
+    wanted := wanted - gone;
+    -- Where all were closed unsent, there may be others behind them.
+    exit when claimed <> '[]' or answer ? 'error' or pg_catalog.clock_timestamp() >= until;
+  end loop;
+  answer := answer || pg_catalog.jsonb_build_object('claimed', claimed, 'dry', pg_catalog.to_jsonb(dry));
+  if answer ? 'finished' then
+    answer := answer || pg_catalog.jsonb_build_object('due', automation.due_lanes());
+  end if;
+end;
+$$;
+
+comment on procedure automation.exchange_steps(jsonb, jsonb, jsonb, text, interval) is
+  'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, '
+  'and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. answer (give null): '
+  '{finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that '
+  'nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could '
+  'not be claimed}. A bad result or lease is an error, and nothing has happened.';
 
 -- sql/engine/80_definitions/00_source.sql
 
@@ -28129,6 +28395,8 @@ create or replace function automation.check_needs(
       select automation.sender_problem(workflow, plan)
       union all
       select automation.purpose_problem(plan)
+      union all
+      select automation.postal_problem(workflow, plan)
     ) as p
     where p.problem is not null
   $$;
@@ -28166,6 +28434,23 @@ create or replace function automation.purpose_problem(plan jsonb) returns jsonb
       'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
     from jsonb_each(plan -> 'steps') as s
     where s.value ->> 'lane' in ('sms', 'email') and s.value #>> '{sending,purpose}' is null
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- CAN-SPAM: a commercial email says where its sender can be reached by post.
+create or replace function automation.postal_problem(workflow ridgeline.workflows, plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(s.value), 'no_postal_address',
+      'a marketing email carries the postal address of the office, and there is none',
+      'Write it into the address of the tenant (ridgeline.tenant_settings, or the column that is mapped to it).')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'type' = 'send_email' and s.value #>> '{sending,purpose}' = 'marketing'
+      and not exists (
+        select from automation.read_tenants(array[workflow.tenant_id]) as t where btrim(t.address) <> '')
     order by automation.step_path(s.value)
     limit 1
   $$;
@@ -35963,7 +36248,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops')
+        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops', 'automation.unsubscribe_tokens')
     end
   $$;
 
@@ -39431,6 +39716,12 @@ grant execute on function
   ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
   ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
   to authenticated, service_role;
+
+alter table automation.unsubscribe_secret enable row level security;
+alter table automation.unsubscribe_tokens enable row level security;
+revoke all on automation.unsubscribe_secret from service_role;
+revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
+grant execute on function automation.unsubscribe(text, text) to service_role;
 
 -- sql/engine/99_ops/25_portions.sql
 
