@@ -5021,6 +5021,9 @@ create table ridgeline.tenant_settings (
     constraint tenant_settings_engine_known check (unified_engine in ('off', 'shadow', 'on'))
 );
 
+-- Next to none are: asked at every tick.
+create index tenant_settings_in_shadow on ridgeline.tenant_settings (tenant_id) where unified_engine = 'shadow';
+
 comment on table ridgeline.tenant_settings is
   'What the engine needs to know of a tenant and the CRM does not tell it: a row for each tenant, where there is '
   'something to say. What attach_tenants() maps to a column of the CRM is read there; where that is empty, here.';
@@ -15378,7 +15381,7 @@ create or replace function automation.is_reserved_header(name text) returns bool
   as $$
     select lower(btrim(name)) ~ ('^((resent-)?(to|from|cc|bcc|sender|reply-to|date|message-id)|subject|return-path'
       '|(apparently|delivered|errors|envelope|x-original|x-envelope|x-forwarded)-(to|from|cc|bcc)'
-      '|received|mime-version|content-.*|dkim-signature|arc-.*|authentication-results)$')
+      '|received|mime-version|list-unsubscribe(-post)?|content-.*|dkim-signature|arc-.*|authentication-results)$')
   $$;
 
 create or replace function automation.header_problem(name text, path text) returns jsonb
@@ -21383,6 +21386,109 @@ begin
 end;
 $$;
 
+-- sql/engine/65_gate/08_unsubscribe.sql
+
+-- UNSUBSCRIBING
+--
+-- Every marketing email carries a way out that works without signing in (CAN-SPAM, RFC 8058), and says whose it is and
+-- where that office is. The link holds a token; what is stored of it is its SHA-256. It is never used up, since
+-- scanners open and even post links, and is good for two years. The token is made anew from a secret for every claim
+-- of the same email, so that a repeated attempt sends the same words, and stands in no row.
+
+create table automation.unsubscribe_secret (
+  singleton boolean not null default true
+    constraint unsubscribe_secret_pkey primary key
+    constraint unsubscribe_secret_has_one_row check (singleton),
+  secret bytea not null default
+    uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+);
+
+comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
+
+insert into automation.unsubscribe_secret default values on conflict on constraint unsubscribe_secret_pkey do nothing;
+
+create table automation.unsubscribe_tokens (
+  tenant_id uuid not null,
+  digest bytea not null,
+  step_id uuid not null,
+  addresses text[] not null,
+  created_at timestamptz not null default automation.now(),
+  constraint unsubscribe_tokens_pkey primary key (tenant_id, digest)
+);
+
+comment on table automation.unsubscribe_tokens is
+  'Which addresses an unsubscribe link is of, by the SHA-256 of its token. Kept for two years.';
+
+-- Whoever posts a link does not say whose it is.
+create index unsubscribe_tokens_by_digest on automation.unsubscribe_tokens (digest);
+create index unsubscribe_tokens_by_age on automation.unsubscribe_tokens (created_at);
+
+-- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one.
+create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
+    from automation.unsubscribe_secret as s
+  $$;
+
+-- Marketing says whose it is; an attempt that is repeated says what it said.
+create or replace function automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
+  returns table (place integer, unsubscribe jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  if not exists (select from unnest(tickets) as t where t.channel = 'email' and t.purpose = 'marketing') then
+    return;
+  end if;
+  return query
+    select t.place, coalesce((q.prepared).input -> 'unsubscribe', jsonb_strip_nulls(jsonb_build_object(
+      'name', n.name, 'address', nullif(btrim(n.address), ''),
+      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing')))
+    from unnest(tickets) as t
+    join unnest(questions) as q on q.place = t.place
+    join automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+      on n.id = t.tenant_id
+    where t.channel = 'email' and t.purpose = 'marketing';
+end;
+$$;
+
+create or replace function automation.unsubscribe(token text, purpose text) returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  link automation.unsubscribe_tokens;
+  wanted constant text := case unsubscribe.purpose when 'all' then 'all' else 'marketing' end;
+  mailbox text;
+begin
+  select t.* into link from automation.unsubscribe_tokens as t
+  where t.digest = sha256(convert_to(coalesce(token, ''), 'UTF8'))
+    and t.created_at > automation.now() - interval '2 years';
+  if not found then
+    return;
+  end if;
+  foreach mailbox in array link.addresses loop
+    -- A link that is posted again and again is one revocation.
+    continue when exists (
+      select from ridgeline.suppressions as s
+      where s.tenant_id = link.tenant_id and s.channel = 'email' and s.address = mailbox
+        and (s.purpose = 'all' or s.purpose = wanted));
+    perform automation.record_consent(link.tenant_id, 'email', mailbox, 'revoked', wanted, 'unsubscribe',
+      jsonb_build_object('step_id', link.step_id));
+  end loop;
+end;
+$$;
+
+comment on function automation.unsubscribe(text, text) is
+  'What a posted unsubscribe link does: no more marketing (marketing), or nothing more at all (all). Of a token that '
+  'nobody made it does nothing, and says nothing either.';
+
 -- sql/engine/65_gate/10_mapped_consent.sql
 
 -- What the CRM itself knows of consent, in columns of its contacts that attach() maps: sms_opt_out and email_opt_out
@@ -21616,6 +21722,7 @@ declare
   decided integer[] := '{}'::integer[];
   found record;
   question automation.send_question;
+  prepared automation.prepared_step;
 begin
   for question in
     select q.* from unnest(questions) as q
@@ -21733,6 +21840,11 @@ begin
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
+    prepared := questions[found.place].prepared;
+    prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
+    questions[found.place].prepared := prepared;
   end loop;
   return query
     select v.* from unnest(questions) as q
@@ -21916,21 +22028,26 @@ begin
   if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
     gated := automation.foresee(execution, step, prepared, automation.now());
     prepared := gated.prepared;
+    -- What follows is as much later as it would be live.
+    if gated.verdict = 'hold' then
+      prepared.verdict := 'hold';
+      prepared.reason := to_jsonb(gated) - 'prepared';
+      return prepared;
+    end if;
   end if;
   if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
-      'would', automation.would_do(execution, step, prepared)
-        || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until)
-          else '{}' end);
+      'would', automation.would_do(execution, step, prepared));
   end if;
   return prepared;
 end;
 $$;
 
 comment on function automation.skip_in_shadow(ridgeline.workflow_executions, jsonb, automation.prepared_step) is
-  'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
+  'Turns whatever has an effect outside its own run into a skip that says what would have been done; verdict hold: it '
+  'would have to wait now (reason: the send_verdict).';
 
 -- sql/engine/68_time/02_schedules.sql
 
@@ -24368,6 +24485,12 @@ begin
         places := places || i;
         question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
         questions := questions || question;
+      elsif prepared.verdict = 'hold' then
+        -- A shadow, of which nothing goes to the gate.
+        work.outcome := 'hold';
+        held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
+          prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
+          (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
       else
         work := automation.unsent(work, prepared);
       end if;
@@ -24491,6 +24614,31 @@ begin
 end;
 $$;
 
+-- A marketing email gets the token of its link, which no row holds, when it is handed out.
+create or replace function automation.add_tokens(claimed automation.claimed_step[]) returns automation.claimed_step[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  token text;
+  step automation.claimed_step;
+begin
+  for i in 1 .. coalesce(cardinality(claimed), 0) loop
+    step := claimed[i];
+    continue when not step.payload ? 'unsubscribe';
+    token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
+    insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
+    select sha256(convert_to(token, 'UTF8')), step.tenant_id, step.step_id, array(
+      select automation.normalize_email(automation.bare_address(m.mailbox))
+      from jsonb_array_elements_text(step.payload -> 'to') as m (mailbox))
+    on conflict on constraint unsubscribe_tokens_pkey do nothing;
+    step.payload := jsonb_set(step.payload, '{unsubscribe,token}', to_jsonb(token));
+    claimed[i] := step;
+  end loop;
+  return claimed;
+end;
+$$;
+
 -- Opens the ledger, and the leases.
 create or replace function automation.lease_steps(works automation.work[], worker text, lease interval)
   returns automation.claimed_step[]
@@ -24556,7 +24704,7 @@ begin
   cross join lateral (
     select x.rendition from ridgeline.workflow_step_executions as x
     where x.tenant_id = l.tenant_id and x.id between l.id and l.id order by x.id limit 1) as s;
-  return claimed;
+  return automation.add_tokens(claimed);
 end;
 $$;
 
@@ -28247,6 +28395,8 @@ create or replace function automation.check_needs(
       select automation.sender_problem(workflow, plan)
       union all
       select automation.purpose_problem(plan)
+      union all
+      select automation.postal_problem(workflow, plan)
     ) as p
     where p.problem is not null
   $$;
@@ -28284,6 +28434,23 @@ create or replace function automation.purpose_problem(plan jsonb) returns jsonb
       'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
     from jsonb_each(plan -> 'steps') as s
     where s.value ->> 'lane' in ('sms', 'email') and s.value #>> '{sending,purpose}' is null
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- CAN-SPAM: a commercial email says where its sender can be reached by post.
+create or replace function automation.postal_problem(workflow ridgeline.workflows, plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(s.value), 'no_postal_address',
+      'a marketing email carries the postal address of the office, and there is none',
+      'Write it into the address of the tenant (ridgeline.tenant_settings, or the column that is mapped to it).')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'type' = 'send_email' and s.value #>> '{sending,purpose}' = 'marketing'
+      and not exists (
+        select from automation.read_tenants(array[workflow.tenant_id]) as t where btrim(t.address) <> '')
     order by automation.step_path(s.value)
     limit 1
   $$;
@@ -36294,7 +36461,8 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops')
+        'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
+        'automation.unsubscribe_tokens')
     end
   $$;
 
@@ -37920,7 +38088,8 @@ begin
 end;
 $$;
 
--- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has.
+-- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has; of
+-- several at once the first, for the application calls in the order in which it writes.
 create or replace function automation.shadow_beside(
   tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamptz, within interval)
   returns ridgeline.workflow_executions
@@ -37937,7 +38106,7 @@ create or replace function automation.shadow_beside(
       and not exists (
         select from automation.legacy_pairs as p
         where p.tenant_id = e.tenant_id and p.execution_id = e.id)
-    order by abs(extract(epoch from e.created_at - at)), e.id
+    order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $$;
 
@@ -38110,6 +38279,79 @@ create or replace function automation.comparison_report(tenant_id uuid, since ti
     from total as t
   $$;
 
+create or replace function automation.compare_window(
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  source text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
+  foreach source in array array['server', 'campaigns'] loop
+    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+  end loop;
+  perform automation.note_extra_runs(tenant_id, since, until);
+end;
+$$;
+
+-- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, one day a
+-- call, so that no tick is held up for long.
+create table automation.comparison_turns (
+  tenant_id uuid not null,
+  span text not null default 'days',
+  turn integer not null default 0,
+  next_at timestamptz not null,
+  error jsonb,
+  constraint comparison_turns_pkey primary key (tenant_id, span)
+);
+
+comment on table automation.comparison_turns is
+  'Where the comparison of a tenant''s two engines stands, and when it goes on.';
+
+create or replace function automation.compare_next() returns uuid
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant uuid;
+  day integer;
+  failure jsonb;
+begin
+  select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
+  from ridgeline.tenant_settings as s
+  left join automation.comparison_turns as c on c.tenant_id = s.tenant_id
+  where s.unified_engine = 'shadow' and coalesce(c.next_at, '-infinity') <= automation.now()
+    and exists (select from automation.legacy_imports as i where i.tenant_id = s.tenant_id)
+  order by c.next_at nulls first
+  limit 1;
+  if tenant is null or not pg_try_advisory_xact_lock(hashtextextended('ridgeline compare', 98)) then
+    return null;
+  end if;
+  begin
+    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
+    where w.since < automation.now();
+  exception when others then
+    failure := automation.engine_error('comparison_failed', sqlstate, sqlerrm);
+    raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
+  end;
+  insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
+  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  on conflict on constraint comparison_turns_pkey do update set
+    turn = c.turn + 1, error = excluded.error,
+    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+  return tenant;
+end;
+$$;
+
+comment on function automation.compare_next() is
+  'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: '
+  '{"compare_tolerance": "1 hour"}.';
+
 create or replace function automation.compare_engines(
   tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
   returns jsonb
@@ -38119,7 +38361,6 @@ create or replace function automation.compare_engines(
   as $$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  source text;
 begin
   perform automation.check_publisher(tenant, 'comparing the engines');
   if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
@@ -38127,11 +38368,7 @@ begin
   elsif since is null or until is null or since >= until then
     raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
-  foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant, source, since, until, tolerance);
-  end loop;
-  perform automation.note_extra_runs(tenant, since, until);
+  perform automation.compare_window(tenant, since, until, tolerance);
   return automation.comparison_report(tenant, since, until);
 end;
 $$;
@@ -38550,6 +38787,8 @@ begin
   perform automation.prune();
   commit;
   perform automation.erase_tenants();
+  commit;
+  perform automation.compare_next();
   commit;
   loop
     did := automation.reap_expired_leases();
@@ -39707,6 +39946,12 @@ grant execute on function
   ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
   to authenticated, service_role;
 
+alter table automation.unsubscribe_secret enable row level security;
+alter table automation.unsubscribe_tokens enable row level security;
+revoke all on automation.unsubscribe_secret from service_role;
+revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
+grant execute on function automation.unsubscribe(text, text) to service_role;
+
 -- sql/engine/99_ops/25_portions.sql
 
 -- What is being worked on: the engine's own; the service role may look.
@@ -39772,6 +40017,7 @@ alter table automation.legacy_links enable row level security;
 
 -- Side by side: pairs are the engine's own; what differs is read by members, compared and switched by those who may.
 alter table automation.legacy_pairs enable row level security;
+alter table automation.comparison_turns enable row level security;
 alter table automation.engine_switches enable row level security;
 alter table ridgeline.legacy_discrepancies enable row level security;
 create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies for select to authenticated

@@ -83,3 +83,9 @@ grant execute on function
   ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
   ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
   to authenticated, service_role;
+
+alter table automation.unsubscribe_secret enable row level security;
+alter table automation.unsubscribe_tokens enable row level security;
+revoke all on automation.unsubscribe_secret from service_role;
+revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
+grant execute on function automation.unsubscribe(text, text) to service_role;
