@@ -230,7 +230,10 @@ test("a dispatcher that dies before it records is reconciled by the next", async
   await workflow([TEXT]);
   await leads(5);
   const dead = dispatcher({
-    finish: () => Promise.reject(Object.assign(new Error("killed"), { code: "42501" })),
+    exchange: (worker, results, ...rest) =>
+      results.length > 0
+        ? Promise.reject(Object.assign(new Error("killed"), { code: "42501" }))
+        : queue.exchange(worker, results, ...rest),
   });
   expect(await dead.dispatch(BUDGET)).toMatchObject({ unrecorded: 5 });
   expect(twilio.messages()).toHaveLength(5);
@@ -244,12 +247,13 @@ test("a dispatcher that dies before it records is reconciled by the next", async
   expect(await executions()).toEqual({ completed: 5 });
 });
 
-const sms = (most: number) => ({ sms: { most, but: [] } });
+const claim = async (worker: string, most: number) =>
+  (await queue.exchange(worker, [], { sms: { most, but: [] } }, 60)).claimed;
 
 test("a late result is refused", async () => {
   await workflow([TEXT]);
   await leads(1);
-  const [step] = await queue.claim("slow", sms(1), 60);
+  const [step] = await claim("slow", 1);
   if (!step) throw new Error("nothing was claimed");
   await sql`
     update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
@@ -257,18 +261,21 @@ test("a late result is refused", async () => {
   await queue.reapExpiredLeases(100);
   const { tenant_id, step_id, attempt_token } = step;
   const result = { provider_id: "SMlate" };
-  const [row] = await queue.finish([
-    { tenant_id, step_id, attempt_token, outcome: "succeeded", result },
-  ]);
-  expect(row).toMatchObject({ accepted: false });
+  const { finished } = await queue.exchange(
+    "slow",
+    [{ tenant_id, step_id, attempt_token, outcome: "succeeded", result }],
+    {},
+    60,
+  );
+  expect(finished).toMatchObject([{ accepted: false }]);
 });
 
 test("what is released was never tried", async () => {
   await workflow([TEXT]);
   await leads(3);
-  const steps = await queue.claim("w", sms(10), 60);
+  const steps = await claim("w", 10);
   expect(await queue.release(steps)).toBe(3);
-  const [again] = await queue.claim("w", sms(1), 60);
+  const [again] = await claim("w", 1);
   expect(again).toMatchObject({ attempt: 1, reconcile_since: null, known_provider_ids: [] });
   await queue.release(again ? [again] : []);
 });

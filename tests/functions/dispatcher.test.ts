@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import {
   createDispatcher,
   type DispatcherOptions,
@@ -121,6 +121,70 @@ test("a quick provider lets more be claimed at once", async () => {
   expect(Math.max(...queue.claimSizes)).toBeGreaterThan(50);
 });
 
+describe("one trip", () => {
+  /** What each exchange carried: results in, channels wanted. */
+  function watched(queue: FakeQueue) {
+    const trips: { results: number; wanted: boolean }[] = [];
+    const exchange = queue.exchange.bind(queue);
+    queue.exchange = (worker, results, wanted) => {
+      trips.push({ results: results.length, wanted: Object.keys(wanted).length > 0 });
+      return exchange(worker, results, wanted);
+    };
+    return trips;
+  }
+
+  test("takes the results that are waiting along with a claim", async () => {
+    const queue = new FakeQueue(steps(500));
+    const trips = watched(queue);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 500 });
+    expect(trips.some(({ results, wanted }) => results > 0 && wanted)).toBe(true);
+    expect(trips.every(({ results, wanted }) => results > 0 || wanted)).toBe(true);
+  });
+
+  test("a result that is refused on such a trip is recorded by itself, and claims go on", async () => {
+    const queue = new FakeQueue(steps(100));
+    const exchange = queue.exchange.bind(queue);
+    let refused = 0;
+    queue.exchange = (worker, results, wanted) => {
+      if (results.length > 0 && Object.keys(wanted).length > 0) {
+        refused++;
+        return Promise.reject(Object.assign(new Error("no"), { code: "22023" }));
+      }
+      return exchange(worker, results, wanted);
+    };
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 100, unrecorded: 0 });
+    expect(refused).toBeGreaterThan(0);
+  });
+
+  test("from a ring to the claim there is no rest, even when it rings during a claim that finds nothing", async () => {
+    const queue = new FakeQueue();
+    const controller = new AbortController();
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { pollMs: 60_000 });
+    // Timers stand still: whatever waited for one would never come.
+    vi.useFakeTimers({ toFake: ["setTimeout"] });
+    try {
+      const claim = queue.claim.bind(queue);
+      let rung = false;
+      queue.claim = async (wanted) => {
+        const claimed = await claim(wanted);
+        if (!rung) {
+          rung = true;
+          queue.due.push(aStep());
+          dispatcher.ring();
+        }
+        return claimed;
+      };
+      queue.onFinish = () => controller.abort();
+      const summary = await dispatcher.run({ until: controller.signal });
+      expect(summary).toMatchObject({ succeeded: 1 });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
 describe("stopping in good order", () => {
   test("at the end of the budget what is under way is finished, the rest released", async () => {
     const door = gate();
@@ -163,9 +227,9 @@ describe("stopping in good order", () => {
     const queue = new FakeQueue(steps(5));
     const controller = new AbortController();
     const claim = queue.claim.bind(queue);
-    queue.claim = async (worker, max) => {
+    queue.claim = async (wanted) => {
       controller.abort();
-      return await claim(worker, max);
+      return await claim(wanted);
     };
     const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
     expect(await dispatcher.run({ until: controller.signal })).toMatchObject({

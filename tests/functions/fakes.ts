@@ -6,7 +6,9 @@ import {
   channelOf,
   CHANNELS,
   type ClaimedStep,
+  type Exchange,
   type FinishedStep,
+  LANES,
   type LeaseHolder,
   type Queue,
   type Wanted,
@@ -60,7 +62,21 @@ export class FakeQueue implements Queue {
     if (error) throw error;
   }
 
-  async claim(_worker: string, wanted: Wanted): Promise<ClaimedStep[]> {
+  async exchange(
+    _worker: string,
+    results: readonly FinishedStep[],
+    wanted: Wanted,
+  ): Promise<Exchange> {
+    const done = results.length > 0 ? await this.finish(results) : [];
+    const isWanted = Object.keys(wanted).length > 0;
+    const claimed = isWanted ? await this.claim(wanted) : [];
+    const dry = CHANNELS.filter((channel) =>
+      claimed.filter((step) => channelOf(step) === channel).length < (wanted[channel]?.most ?? 0)
+    );
+    return { claimed, dry, finished: done, due: done.some(({ due_now }) => due_now) ? LANES : [] };
+  }
+
+  async claim(wanted: Wanted): Promise<ClaimedStep[]> {
     this.calls.claim++;
     this.claimSizes.push(Math.max(...Object.values(wanted).map(({ most }) => most)));
     await Promise.resolve();

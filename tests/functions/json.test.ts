@@ -108,7 +108,7 @@ test("a claimed payload has the digits of its record", async () => {
     select jsonb_build_object('body', '{"id": 7615917337495251231, "price": 1.10}'::jsonb) as payload`;
   expect(stringifyJson(row?.payload)).toBe('{"body":{"id":7615917337495251231,"price":1.10}}');
   // What is reported may hold them too.
-  await expect(createQueue(sql).finish([])).resolves.toEqual([]);
+  await expect(createQueue(sql).exchange("w", [], {}, 60)).resolves.toMatchObject({ finished: [] });
 });
 
 test("the fields of a form keep them", () => {

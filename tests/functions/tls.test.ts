@@ -7,26 +7,7 @@ import { connect } from "../../functions/_shared/runtime/database.ts";
 import { denoBinary } from "../../scripts/lib/functions.ts";
 import { postgresIdentity } from "../../scripts/lib/postgres.ts";
 import { startScratchServer } from "../../scripts/lib/scratch.ts";
-
-// For localhost and nobody else; made for this test.
-const certificate = `-----BEGIN CERTIFICATE-----
-MIIBfzCCASWgAwIBAgIUPIUe5NIeFgYUXbOCEVSpwfwzcBowCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNjA5NTIzNloYDzIxMjYxMTAy
-MDk1MjM2WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAASDP7EsaNMgHySqVa4M/bTbKv5FNfA1vPYeoCNfuZBMc+vF7MdtU28G
-ZXv/cvtoJcrnufnEAVuqBECsJB1uucp/o1MwUTAdBgNVHQ4EFgQUtS5Qti1WbJUy
-2lYYSoc/huYHYSUwHwYDVR0jBBgwFoAUtS5Qti1WbJUy2lYYSoc/huYHYSUwDwYD
-VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiEAypKaTWvBXo+uU/+DF/5c
-+uykod3RykvPsxvFbrnFevkCIAVfrphaFqPnHPoUO60JWLpvQfKeeaCHq6uBVrv6
-6iBY
------END CERTIFICATE-----
-`;
-const key = `-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgUdiZIOVLusNkmk0g
-eS8CCuh5i1TCY67mZrnCBImASEOhRANCAASDP7EsaNMgHySqVa4M/bTbKv5FNfA1
-vPYeoCNfuZBMc+vF7MdtU28GZXv/cvtoJcrnufnEAVuqBECsJB1uucp/
------END PRIVATE KEY-----
-`;
+import { certificate, key } from "./certificate.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 let server: Awaited<ReturnType<typeof startScratchServer>>;

@@ -1,9 +1,22 @@
 // A contractor's database is upgraded in the middle of its work: runs wait, are leased, have timers, schedules and
 // a bulk enrolment under way. Nothing is lost, nothing happens twice, and functions of either release go on.
 import { afterAll, beforeAll, expect, it } from "vitest";
+import type {
+  ClaimedStep,
+  FinishedRow,
+  FinishedStep,
+  Wanted,
+} from "../../functions/_shared/engine/queue.ts";
 import { runScript } from "../../scripts/lib/schema.ts";
 import { type Functions, now, Office, task, text } from "./office.ts";
 import { nextMigration, oldFunctions, previousScripts } from "./releases.ts";
+
+/** What the queue of the release before was called by. */
+interface OldQueue {
+  claim(worker: string, wanted: Wanted, leaseSeconds: number): Promise<ClaimedStep[]>;
+  finish(results: readonly FinishedStep[]): Promise<FinishedRow[]>;
+}
+const oldQueue = (office: Office) => office.queue(old) as unknown as OldQueue;
 
 let old: Functions;
 let migration: string;
@@ -42,7 +55,7 @@ it("runs under way are finished by the release after", { timeout: 240_000 }, asy
   await office.lead("Maria");
   await office.lead("Bob");
   await sql`select automation.tick()`;
-  const leased = await office.queue(old).claim("old", { sms: { most: 10, but: [] } }, 60);
+  const leased = await oldQueue(office).claim("old", { sms: { most: 10, but: [] } }, 60);
   expect(leased.length).toBe(2);
   await sql`
     select ridgeline.enroll_records(${bulk}, null, '[]', 'contact', 1, '{}', ${tenant})`;
@@ -51,7 +64,7 @@ it("runs under way are finished by the release after", { timeout: 240_000 }, asy
   await runScript(sql, migration);
 
   // The dispatcher that was in the middle of its sends reports to the new database.
-  const reported = await office.queue(old).finish(
+  const reported = await oldQueue(office).finish(
     leased.map(({ tenant_id, step_id, attempt_token }) => ({
       tenant_id,
       step_id,

@@ -10,8 +10,11 @@ import {
   channelOf,
   CHANNELS,
   type ClaimedStep,
+  type Exchange,
   type FinishedRow,
   type FinishedStep,
+  type Lane,
+  LANES,
   type Queue,
   type Wanted,
 } from "./queue.ts";
@@ -132,8 +135,6 @@ const REAP_BATCH = 500;
 const FINISH_BATCH = 500;
 /** Between two looks for a step that has to be tried alone. */
 const TRIAL_PAUSE_MS = 2_000;
-/** Between two claims that found nothing, while other work keeps announcing more. */
-const DRY_PAUSE_MS = 5;
 
 const now = () => performance.now();
 
@@ -146,8 +147,9 @@ function longestSendMs(senders: Senders): number {
 
 /**
  * Three loops share one state and one bell: claim, run database steps, record. Sends start
- * whenever a slot is free. `work` counts events that may have made something due; a loop that
- * found nothing remembers the count, and when nothing has happened since, the run is idle.
+ * whenever a slot is free. `news` counts, for each lane, events that may have made something of it
+ * due; a loop that found nothing remembers the count, and when nothing has happened since, the run
+ * is idle. Nothing else makes a loop rest: from news to a claim there is only the trip itself.
  */
 class Run {
   readonly #settings: Settings;
@@ -159,6 +161,8 @@ class Run {
   readonly #slots: Record<Channel, Slots<Held>>;
   readonly #unstarted: Held[] = [];
   readonly #results: Result[] = [];
+  /** Went along with a claim that failed: recorded by themselves. */
+  readonly #returned: Result[] = [];
   readonly #totals = {
     database_steps: 0,
     claimed: 0,
@@ -170,8 +174,7 @@ class Run {
     late: 0,
     unrecorded: 0,
   };
-  #work = 0;
-  #rings = 0;
+  readonly #news: Record<Lane, number> = { sms: 0, email: 0, webhook: 0, database: 0 };
   #databaseDry = -1;
   #lookedAt = now();
   #claiming = false;
@@ -193,10 +196,13 @@ class Run {
   /** False when the run has already decided to end: whoever asks must start another. */
   lookAgain(): boolean {
     if (this.#stopped || this.#done) return false;
-    this.#work++;
-    this.#rings++;
+    this.#announce(LANES);
     this.#bell.ring();
     return true;
+  }
+
+  #announce(lanes: readonly Lane[]): void {
+    for (const lane of lanes) this.#news[lane]++;
   }
 
   async execute(): Promise<Summary> {
@@ -209,6 +215,7 @@ class Run {
     try {
       await Promise.all([
         this.#claimLoop(),
+        this.#reap(),
         this.#trialLoop(),
         this.#databaseLoop(),
         this.#recordLoop(),
@@ -254,12 +261,12 @@ class Run {
   /** Called after every event: starts what can start, and ends the run when nothing is left. */
   #changed(): void {
     this.#startSends();
-    const slots = Object.values(this.#slots);
-    const quiet = slots.every((channel) => channel.isQuiet) &&
-      this.#unstarted.length === 0 && this.#results.length === 0 && !this.#recording;
+    const quiet = Object.values(this.#slots).every((slots) => slots.isQuiet) &&
+      this.#unstarted.length + this.#results.length + this.#returned.length === 0 &&
+      !this.#recording;
     if (quiet && !this.#claiming && !this.#trying) {
-      const dry = slots.every((channel) => channel.dryAt === this.#work) &&
-        this.#databaseDry === this.#work;
+      const dry = CHANNELS.every((channel) => this.#slots[channel].dryAt === this.#news[channel]) &&
+        this.#databaseDry === this.#news.database;
       if (dry && !this.#standing) this.#stopped ??= "idle";
       if (this.#stopped) this.#done = true;
     }
@@ -270,7 +277,6 @@ class Run {
 
   async #claimLoop(): Promise<void> {
     const { maxSteps, pollMs } = this.#settings;
-    if (!this.#done) await this.#reap();
     while (!this.#done) {
       const wanted = this.#wanted();
       if (this.#stopped) await this.#bell.wait();
@@ -286,8 +292,14 @@ class Run {
     if (left > 0) await this.#bell.wait(left);
     else {
       this.#lookedAt = now();
-      this.#work++;
+      this.#announce(LANES);
     }
+  }
+
+  /** Will the claim loop, once it comes to it, claim? */
+  get #claimIsNext(): boolean {
+    return !this.#claiming && !this.#stopped && !this.#done &&
+      this.#totals.claimed < this.#settings.maxSteps && Object.keys(this.#wanted()).length > 0;
   }
 
   /** Of each channel that is not known to be dry, what there is room for. */
@@ -297,7 +309,10 @@ class Run {
     for (const channel of CHANNELS) {
       const slots = this.#slots[channel];
       const most = Math.min(slots.room, left);
-      if (most <= 0 || slots.dryAt === this.#work || most * 2 < Math.min(slots.target, left)) {
+      if (
+        most <= 0 || slots.dryAt === this.#news[channel] ||
+        most * 2 < Math.min(slots.target, left)
+      ) {
         continue;
       }
       wanted[channel] = { most, but: slots.crowded };
@@ -307,19 +322,35 @@ class Run {
   }
 
   async #claim(wanted: Wanted): Promise<void> {
-    const { queue, worker, leaseSeconds } = this.#settings;
-    const work = this.#work;
+    const news = { ...this.#news };
     this.#lookedAt = now();
     this.#claiming = true;
-    const steps = await this.#lease("claim", () => queue.claim(worker, wanted, leaseSeconds));
+    let dry: readonly Channel[] = [];
+    await this.#lease("claim", async () => {
+      const answer = await this.#exchange(wanted);
+      dry = answer?.dry ?? [];
+      return answer?.claimed ?? [];
+    });
     this.#claiming = false;
-    for (const channel of CHANNELS) {
-      const asked = wanted[channel]?.most ?? Infinity;
-      const got = steps?.filter((step) => channelOf(step) === channel).length ?? Infinity;
-      if (got < asked && asked < Infinity) this.#slots[channel].dryAt = work;
-    }
+    for (const channel of dry) this.#slots[channel].dryAt = news[channel];
     this.#changed();
-    if (steps?.length === 0) await this.#restUnlessRung();
+  }
+
+  /** Takes the results along that are waiting. Undefined: that failed, and they are recorded by themselves. */
+  async #exchange(wanted: Wanted): Promise<Exchange | undefined> {
+    const { queue, worker, leaseSeconds } = this.#settings;
+    const batch = this.#results.splice(0, FINISH_BATCH);
+    const results = batch.map(({ finished }) => finished);
+    try {
+      const answer = await queue.exchange(worker, results, wanted, leaseSeconds);
+      this.#recorded(batch, answer);
+      return answer;
+    } catch (error) {
+      if (batch.length === 0) throw error;
+      this.#returned.push(...batch);
+      this.#bell.ring();
+      return undefined;
+    }
   }
 
   /** Steps that are leased wait for a place, or go back when the run has stopped meanwhile. */
@@ -360,7 +391,9 @@ class Run {
     }
   }
 
+  /** Nobody waits for it: what it takes back is not due for a while. */
   async #reap(): Promise<void> {
+    if (this.#stopped) return;
     const reaped = await this.#call(
       "reap",
       () => this.#settings.queue.reapExpiredLeases(REAP_BATCH),
@@ -368,15 +401,9 @@ class Run {
     if (reaped) this.#settings.log("warn", "leases_reaped", { count: reaped });
   }
 
-  /** What the run announces itself can wait a moment; a ring cannot. */
-  #restUnlessRung(): Promise<void> {
-    const rings = this.#rings;
-    return this.#pause(DRY_PAUSE_MS, () => this.#rings !== rings);
-  }
-
-  async #pause(milliseconds: number, enough: () => boolean = () => false): Promise<void> {
+  async #pause(milliseconds: number): Promise<void> {
     const end = now() + milliseconds;
-    while (!this.#done && !this.#stopped && !enough() && now() < end) {
+    while (!this.#done && !this.#stopped && now() < end) {
       await this.#bell.wait(Math.max(end - now(), 1));
     }
   }
@@ -385,21 +412,20 @@ class Run {
 
   async #databaseLoop(): Promise<void> {
     while (!this.#done) {
-      if (this.#stopped || this.#databaseDry === this.#work) await this.#bell.wait();
+      if (this.#stopped || this.#databaseDry === this.#news.database) await this.#bell.wait();
       else await this.#runDatabaseSteps();
     }
   }
 
   async #runDatabaseSteps(): Promise<void> {
-    const work = this.#work;
+    const news = this.#news.database;
     const run = () => this.#settings.queue.runDatabaseSteps(DATABASE_BATCH);
     const count = await this.#call("run_database_steps", run);
     if (count) {
       this.#totals.database_steps += count;
-      this.#work++;
-    } else if (count === 0) this.#databaseDry = work;
+      this.#announce(LANES);
+    } else if (count === 0) this.#databaseDry = news;
     this.#changed();
-    if (count === 0) await this.#restUnlessRung();
   }
 
   // Sending --------------------------------------------------------------------------------------
@@ -424,7 +450,7 @@ class Run {
     const startedAt = now();
     const outcome = await deliver(step, this.#settings.senders[step.step_type]);
     // A tenant of whom enough was waiting may have more claimed now.
-    if (slots.end(held, now() - startedAt)) this.#work++;
+    if (slots.end(held, now() - startedAt)) this.#announce([channelOf(step)]);
     const { tenant_id, step_id, attempt_token } = step;
     this.#results.push({
       finished: { tenant_id, step_id, attempt_token, ...outcome },
@@ -458,24 +484,32 @@ class Run {
   async #recordLoop(): Promise<void> {
     while (!this.#done) {
       this.#recording = true;
-      if (this.#results.length > 0) await this.#record(this.#results.splice(0, FINISH_BATCH));
+      const batch = this.#toRecord?.splice(0, FINISH_BATCH);
+      if (batch) await this.#record(batch);
       if (this.#unstarted.length > 0) await this.#release(this.#unstarted.splice(0));
       this.#recording = false;
       this.#changed();
-      const more = this.#results.length > 0 || this.#unstarted.length > 0;
+      const more = this.#toRecord || this.#unstarted.length > 0;
       if (!more && !this.#done) await this.#bell.wait();
     }
   }
 
+  /** What a claim is about to take along is left to it. */
+  get #toRecord(): Result[] | undefined {
+    if (this.#returned.length > 0) return this.#returned;
+    return this.#results.length > 0 && !this.#claimIsNext ? this.#results : undefined;
+  }
+
   async #record(batch: Result[]): Promise<void> {
+    const { queue, worker, leaseSeconds } = this.#settings;
+    const results = batch.map(({ finished }) => finished);
     try {
-      const rows = await withRetries(
-        () => this.#settings.queue.finish(batch.map(({ finished }) => finished)),
+      const answer = await withRetries(
+        () => queue.exchange(worker, results, {}, leaseSeconds),
         this.#bell,
         this.#untilLeaseEnds("finish", batch),
       );
-      this.#count(batch, rows);
-      if (rows.some(({ due_now }) => due_now)) this.#work++;
+      this.#recorded(batch, answer);
     } catch (error) {
       await this.#recordApart(batch, error);
     }
@@ -501,6 +535,12 @@ class Run {
   #unrecorded({ tenant_id, step_id, outcome }: FinishedStep, error: unknown): void {
     const code = codeOf(error) ?? null;
     this.#settings.log("error", "result_unrecorded", { tenant_id, step_id, outcome, code });
+  }
+
+  #recorded(batch: Result[], { finished, due }: Exchange): void {
+    if (batch.length === 0) return;
+    this.#count(batch, finished);
+    this.#announce(due);
   }
 
   #count(batch: Result[], rows: FinishedRow[]): void {

@@ -17,7 +17,9 @@ const claimedStep = z.object({
   /** Checked by the provider that sends it: a malformed payload fails its own step, not the batch. */
   payload: z.unknown(),
   idempotency_key: z.string().min(1),
-  reconcile_since: z.date().nullable(),
+  /** A text inside of JSON, a date from a column. */
+  reconcile_since: z.union([z.date(), z.iso.datetime({ offset: true })]).nullable()
+    .transform((at) => typeof at === "string" ? new Date(at) : at),
   known_provider_ids: z.array(z.string()).nullable().transform((ids) => ids ?? []),
 });
 export type ClaimedStep = z.infer<typeof claimedStep>;
@@ -26,6 +28,8 @@ export type StepType = ClaimedStep["step_type"];
 /** What a step goes out by: the lanes of the queue that the dispatcher works on. */
 export const CHANNELS = ["sms", "email", "webhook"] as const;
 export type Channel = typeof CHANNELS[number];
+export const LANES = [...CHANNELS, "database"] as const;
+export type Lane = typeof LANES[number];
 
 export function channelOf({ step_type }: Pick<ClaimedStep, "step_type">): Channel {
   return step_type === "webhook" ? "webhook" : step_type === "send_sms" ? "sms" : "email";
@@ -51,16 +55,39 @@ const finishedRow = z.object({
 });
 export type FinishedRow = z.infer<typeof finishedRow>;
 
+const exchanged = z.object({
+  answer: z.object({
+    claimed: z.array(claimedStep),
+    dry: z.array(z.enum(CHANNELS)),
+    finished: z.array(finishedRow).default([]),
+    due: z.array(z.enum(LANES)).default([]),
+    error: z.object({ code: z.string(), message: z.string() }).optional(),
+  }),
+});
+
 const count = z.object({ count: z.int() });
 const ran = z.object({ ran: z.int() });
 const portion = z.object({ id: z.guid() });
 
+export interface Exchange {
+  claimed: ClaimedStep[];
+  /** Channels of which nothing more is due that nobody holds. */
+  dry: readonly Channel[];
+  finished: FinishedRow[];
+  /** Where there were results: the lanes that have work due now which is nobody's. */
+  due: readonly Lane[];
+}
+
 export interface Queue {
-  /** Fewer of a channel than asked for: nothing more of it is due that nobody holds. */
-  claim(worker: string, wanted: Wanted, leaseSeconds: number): Promise<ClaimedStep[]>;
+  /** Results in, due steps out. Either may be empty. */
+  exchange(
+    worker: string,
+    results: readonly FinishedStep[],
+    wanted: Wanted,
+    leaseSeconds: number,
+  ): Promise<Exchange>;
   /** One step during which a claim was cut off before; none when there is no such step now. */
   claimSuspect(worker: string, leaseSeconds: number): Promise<ClaimedStep[]>;
-  finish(results: readonly FinishedStep[]): Promise<FinishedRow[]>;
   release(steps: readonly LeaseHolder[]): Promise<number>;
   runDatabaseSteps(maxSteps: number): Promise<number>;
   reapExpiredLeases(maxSteps: number): Promise<number>;
@@ -137,41 +164,70 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
     return parseRows("claim_portion", claimedStep, await rows("claim", query, workTimeoutMs));
   }
 
+  /** From a database that is one version older: a trip for what is begun, and one for each portion. */
+  async function claimInTrips(worker: string, wanted: Wanted, leaseSeconds: number) {
+    const steps: ClaimedStep[] = [];
+    let left: Wanted = wanted;
+    for (let portions = 0; portions < MOST_PORTIONS && Object.keys(left).length > 0;) {
+      const asked = sql.json(storable(left) as JSONValue);
+      const begun = await begin(sql`select id from automation.begin_portions(${asked}::jsonb)`);
+      if (begun.length === 0) break;
+      portions += begun.length;
+      try {
+        for (const id of begun) steps.push(...await claimPortion(id, worker, leaseSeconds));
+      } catch (error) {
+        // What is leased already is sent; the rest meets its error again at the next claim.
+        if (steps.length === 0) throw error;
+        break;
+      }
+      left = stillWanted(wanted, steps);
+    }
+    return { claimed: steps, dry: CHANNELS.filter((channel) => left[channel]) };
+  }
+  async function finishAlone(results: readonly FinishedStep[]) {
+    const query = sql`
+      select step_id, accepted, status, due_now
+      from automation.finish_steps(${sql.json(storable(results) as JSONValue)}::jsonb)`;
+    const finished = parseRows("finish_steps", finishedRow, await rows("finish_steps", query));
+    return { finished, due: finished.some(({ due_now }) => due_now) ? LANES : [] };
+  }
+
   async function counted(what: string, query: Promise<Rows> & { cancel(): void }) {
     return parseRows(what, count, await rows(what, query))[0]?.count ?? 0;
   }
 
   return {
-    async claim(worker, wanted, leaseSeconds) {
-      const steps: ClaimedStep[] = [];
-      let left: Wanted = wanted;
-      for (let portions = 0; portions < MOST_PORTIONS && Object.keys(left).length > 0;) {
-        const asked = sql.json(storable(left) as JSONValue);
-        const begun = await begin(sql`select id from automation.begin_portions(${asked}::jsonb)`);
-        if (begun.length === 0) break;
-        portions += begun.length;
-        try {
-          for (const id of begun) steps.push(...await claimPortion(id, worker, leaseSeconds));
-        } catch (error) {
-          // What is leased already is sent; the rest meets its error again at the next claim.
-          if (steps.length === 0) throw error;
-          break;
-        }
-        left = stillWanted(wanted, steps);
+    async exchange(worker, results, wanted, leaseSeconds) {
+      if (await withTimeout("version", timeoutMs, () => requireVersion(sql)) < 2) {
+        const none = { claimed: [], dry: [], finished: [], due: [] };
+        const finished = results.length > 0 ? await finishAlone(results) : none;
+        // What was accepted must be told, whatever becomes of the claim: that is another trip.
+        if (results.length > 0) return { ...none, ...finished };
+        return { ...none, ...await claimInTrips(worker, wanted, leaseSeconds) };
       }
-      return steps;
+      const query = sql`call automation.exchange_steps(
+        null, ${sql.json(storable(results) as JSONValue)}::jsonb,
+        ${sql.json(storable(wanted) as JSONValue)}::jsonb, ${worker}::text,
+        make_interval(secs => ${leaseSeconds}::float8))`;
+      const milliseconds = results.length > 0 ? timeoutMs : 1_000 + workTimeoutMs;
+      const [row] = parseRows(
+        "exchange_steps",
+        exchanged,
+        await rows("claim", query, milliseconds),
+      );
+      if (!row) throw new ContractError("automation.exchange_steps: no row");
+      const { error, ...answer } = row.answer;
+      // What is leased already is sent; the rest meets its error again at the next claim.
+      if (error && answer.claimed.length + answer.finished.length === 0) {
+        throw Object.assign(new Error(error.message), { code: error.code });
+      }
+      return answer;
     },
     async claimSuspect(worker, leaseSeconds) {
       const [id] = await begin(
         sql`select t.id from automation.begin_trial() as t where t.id is not null`,
       );
       return id === undefined ? [] : await claimPortion(id, worker, leaseSeconds);
-    },
-    async finish(results) {
-      const query = sql`
-        select step_id, accepted, status, due_now
-        from automation.finish_steps(${sql.json(storable(results) as JSONValue)}::jsonb)`;
-      return parseRows("finish_steps", finishedRow, await rows("finish_steps", query));
     },
     release(steps) {
       const held = sql.json(steps.map(holder));

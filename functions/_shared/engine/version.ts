@@ -5,7 +5,7 @@ import { z } from "zod";
 import { codeOf, VersionError } from "../runtime/errors.ts";
 
 /** What these functions call and read; automation.api_version() says what the database offers. */
-export const API_VERSION = 1;
+export const API_VERSION = 2;
 
 /** A worker may outlive an upgrade of its database. */
 const READ_AGAIN_MS = 60_000;
@@ -40,25 +40,28 @@ async function readVersion(sql: Reader): Promise<z.infer<typeof row>> {
   }
 }
 
-const checks = new WeakMap<object, (sql: Reader) => Promise<void>>();
+const checks = new WeakMap<object, (sql: Reader) => Promise<number>>();
 
 /**
  * Asked before every use of a database, and reads once a minute, through `sql`, a transaction of it. What
- * cannot be read is read again.
+ * cannot be read is read again. Returns the API version of the database.
  */
-export function requireVersion(database: Sql, sql: Reader = database): Promise<void> {
+export function requireVersion(database: Sql, sql: Reader = database): Promise<number> {
   let check = checks.get(database);
   if (!check) checks.set(database, check = versionCheck());
   return check(sql);
 }
 
-export function versionCheck(ours = API_VERSION): (sql: Reader) => Promise<void> {
-  let reading: Promise<void> | undefined;
+export function versionCheck(ours = API_VERSION): (sql: Reader) => Promise<number> {
+  let reading: Promise<number> | undefined;
   let until = 0;
   return (sql) => {
     if (reading === undefined || performance.now() > until) {
       until = performance.now() + READ_AGAIN_MS;
-      reading = readVersion(sql).then(({ api, version }) => checkVersion(api, version, ours));
+      reading = readVersion(sql).then(({ api, version }) => {
+        checkVersion(api, version, ours);
+        return api;
+      });
       reading.catch(() => reading = undefined);
     }
     return reading;

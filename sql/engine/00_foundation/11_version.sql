@@ -13,7 +13,7 @@ comment on function automation.version() is 'The release of Ridgeline that this 
 create or replace function automation.api_version() returns integer
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select 1 $$;
+  as $$ select 2 $$;
 
 comment on function automation.api_version() is
   'The version of what the Edge Functions call. They work with a database that is at most one apart.';

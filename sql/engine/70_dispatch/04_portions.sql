@@ -283,11 +283,16 @@ begin
 end;
 $$;
 
-create or replace function automation.claim_portion(
-  portion_id uuid, worker text, lease interval default '60 seconds')
-  returns setof automation.claimed_step
+create type automation.portion_report as (
+  claimed automation.claimed_step[],
+  done boolean
+);
+
+comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
+
+create or replace function automation.claim_of_portion(portion_id uuid, worker text, lease interval)
+  returns automation.portion_report
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -295,8 +300,8 @@ declare
   set_began timestamptz;
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
-  one_set ridgeline.scheduled_steps[];
   report automation.claim_report;
+  claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
   size integer := 10;
   place integer := 1;
 begin
@@ -305,18 +310,30 @@ begin
   dues := array(select d from automation.lock_portion(portion) as d);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
-    one_set := dues[place:place + size - 1];
-    report := automation.claim_batch(one_set, worker, lease);
-    return query select * from unnest(report.claimed);
+    report := automation.claim_batch(dues[place:place + size - 1], worker, lease);
+    claimed := claimed || report.claimed;
     exit when report.cut_off;
     if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
       perform automation.clear_suspects(dues);
     end if;
-    exit when automation.is_over(began);
     place := place + size;
+    exit when automation.is_over(began);
     size := automation.next_size(size, clock_timestamp() - set_began);
   end loop;
   perform automation.end_portion(portion_id);
+  return row(claimed, place > cardinality(dues));
+end;
+$$;
+
+create or replace function automation.claim_portion(
+  portion_id uuid, worker text, lease interval default '60 seconds')
+  returns setof automation.claimed_step
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
 end;
 $$;
 

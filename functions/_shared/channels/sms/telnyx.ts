@@ -1,4 +1,3 @@
-import { Buffer } from "node:buffer";
 import process from "node:process";
 import { z } from "zod";
 import { readTelnyx, type TelnyxSettings } from "../../runtime/env.ts";
@@ -53,20 +52,18 @@ async function ask(
   signal: AbortSignal,
   sent?: object,
 ): Promise<Reply> {
-  const body = sent === undefined ? "" : JSON.stringify(sent);
-  const response = await requestOnce(new URL(path, `${settings.baseUrl}/`), body, {
+  const body = sent === undefined ? undefined : JSON.stringify(sent);
+  const response = await requestOnce(new URL(path, `${settings.baseUrl}/`), {
     method: sent === undefined ? "GET" : "POST",
     signal,
+    body,
     headers: {
       authorization: `Bearer ${settings.apiKey}`,
       accept: "application/json",
-      ...(sent === undefined ? {} : {
-        "content-type": "application/json",
-        "content-length": String(Buffer.byteLength(body)),
-      }),
+      ...(body === undefined ? {} : { "content-type": "application/json" }),
     },
   });
-  const text = await readText(response, signal);
+  const text = await readText(response);
   return { ...answerOf(response), body: parsed(text) };
 }
 

@@ -25,7 +25,7 @@ import { credentialsOf, parsePayload, type Sender, type SentMessage, SKEW_MS } f
 
 /**
  * Only the message resource of the package is loaded (eleven modules, no axios); its entry point
- * loads 237. The resource asks for an HTTP client, and `Transport` is one on node:http.
+ * loads 237. The resource asks for an HTTP client, and `Transport` is one on kept connections.
  */
 const Domain = defaultExport(DomainModule);
 const Version = defaultExport(VersionModule);
@@ -84,23 +84,21 @@ class Transport {
     const url = new URL(options.uri ?? "");
     append(url.searchParams, options.params);
     const method = (options.method ?? "get").toUpperCase();
-    const form = method === "POST" ? append(new URLSearchParams(), options.data).toString() : "";
-    const response = await requestOnce(url, form, {
+    const form = method === "POST"
+      ? append(new URLSearchParams(), options.data).toString()
+      : undefined;
+    const response = await requestOnce(url, {
       method,
       signal: this.signal,
+      body: form,
       headers: {
         authorization: `Basic ${Buffer.from(`${accountSid}:${authToken}`).toString("base64")}`,
         accept: "application/json",
-        ...(method === "POST"
-          ? {
-            "content-type": "application/x-www-form-urlencoded",
-            "content-length": String(Buffer.byteLength(form)),
-          }
-          : {}),
+        ...(form === undefined ? {} : { "content-type": "application/x-www-form-urlencoded" }),
       },
     });
     this.answer = answerOf(response);
-    return { statusCode: this.answer.status, body: await readText(response, this.signal) };
+    return { statusCode: this.answer.status, body: await readText(response) };
   }
 }
 

@@ -1,5 +1,4 @@
-import http from "node:http";
-import https from "node:https";
+import type { LookupFunction } from "node:net";
 import { Webhook } from "standardwebhooks";
 import { z } from "zod";
 import { readWebhook, type WebhookSettings } from "../../runtime/env.ts";
@@ -17,7 +16,6 @@ import {
   neverConnected,
   OPERATOR_DELAY_SECONDS,
   type Outcome,
-  parseRetryAfter,
   retry,
   stepError,
   type StepResult,
@@ -25,6 +23,7 @@ import {
 import type { ClaimedStep } from "../../engine/queue.ts";
 import { missing, noSecrets, readAll, type Secrets } from "../../runtime/secrets.ts";
 import { checkUrl, guardedLookup, isPublicAddress, type Resolve, resolveAll } from "./address.ts";
+import { answerOf as statusOf, Connections, headerOf, type Reply } from "../once.ts";
 import { parsePayload, type Sender } from "../sender.ts";
 
 /** Set by the transport or by the signature: a definition cannot replace them. */
@@ -139,9 +138,6 @@ function prepare(
       ...body === undefined ? {} : { "content-type": "application/json" },
       "user-agent": "ridgeline",
       ...Object.fromEntries(custom),
-      ...body === undefined
-        ? {}
-        : { "content-length": String(new TextEncoder().encode(body).length) },
       "webhook-id": step.idempotency_key,
       "webhook-timestamp": String(Math.floor(now.getTime() / 1000)),
       "webhook-signature": signing.map((secret) =>
@@ -182,84 +178,72 @@ function keptBody(text: string): Pick<StepResult, "body" | "body_truncated"> {
   }
 }
 
-function keptOf(response: http.IncomingMessage, text: string): Omit<StepResult, "http_status"> {
-  const headers = Object.fromEntries(KEPT_HEADERS.flatMap((name) => {
-    const value = response.headers[name];
-    return typeof value === "string" ? [[name, value.slice(0, 1_000)]] : [];
+function keptOf({ headers }: Reply, text: string): Omit<StepResult, "http_status"> {
+  const kept = Object.fromEntries(KEPT_HEADERS.flatMap((name) => {
+    const value = headerOf(headers, name);
+    return value === undefined ? [] : [[name, value.slice(0, 1_000)]];
   }));
-  return { ...keptBody(text), ...Object.keys(headers).length ? { headers } : {} };
+  return { ...keptBody(text), ...Object.keys(kept).length ? { headers: kept } : {} };
 }
 
-function outcomeOf(response: http.IncomingMessage, text: string): Outcome {
-  const outcome = classifyWebhook(answerOf(response, text));
+function outcomeOf(reply: Reply, text: string): Outcome {
+  const outcome = classifyWebhook(answerOf(reply, text));
   return outcome.outcome === "succeeded"
-    ? { ...outcome, result: { ...outcome.result, ...keptOf(response, text) } }
+    ? { ...outcome, result: { ...outcome.result, ...keptOf(reply, text) } }
     : outcome;
 }
 
-function answerOf(response: http.IncomingMessage, body: string): Answer {
-  const answer: Answer = { status: response.statusCode ?? 0 };
-  const seconds = parseRetryAfter(response.headers["retry-after"]);
-  if (seconds !== undefined) answer.retryAfterSeconds = seconds;
+function answerOf(reply: Reply, body: string): Answer {
+  const answer = statusOf(reply);
   const excerpt = body.replace(/\s+/g, " ").trim().slice(0, EXCERPT_CHARACTERS);
   if (excerpt) answer.message = `the receiver answered ${answer.status}: ${excerpt}`;
   return answer;
 }
 
 /** The status is what counts: a body that is too long, or never ends, is cut. */
-async function readCapped(response: http.IncomingMessage): Promise<string> {
+async function readCapped({ body }: Reply): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of response) {
+  for await (const chunk of body) {
     chunks.push(chunk);
     size += chunk.length;
     if (size >= MAX_RESPONSE_BYTES) break;
   }
-  response.destroy();
   return new TextDecoder().decode(await new Blob(chunks as BlobPart[]).arrayBuffer())
     .slice(0, MAX_RESPONSE_BYTES);
 }
 
-/**
- * node:http rather than fetch, because it lets the caller choose the address to connect to; it
- * follows no redirects. A new connection each time: an idle one that the receiver has closed
- * would fail a delivery.
- */
-function request(prepared: Prepared, allowPrivate: boolean, resolve: Resolve, signal: AbortSignal) {
-  const { url, method, headers, body } = prepared;
-  const client = url.protocol === "https:" ? https : http;
-  return new Promise<Outcome>((fulfil, reject) => {
-    const outgoing = client.request(url, {
-      method,
-      headers,
-      signal,
-      agent: false,
-      ...(allowPrivate ? {} : { lookup: guardedLookup(resolve) }),
-    });
-    // Once the status is known it stands, whatever becomes of the body.
-    let answered: http.IncomingMessage | undefined;
-    outgoing.on("error", (error) => answered ? fulfil(outcomeOf(answered, "")) : reject(error));
-    outgoing.once("response", (response) => {
-      answered = response;
-      readCapped(response).catch(() => "").then((text) => fulfil(outcomeOf(response, text)));
-    });
-    if (!allowPrivate) outgoing.once("socket", (socket) => refusePrivatePeer(socket, outgoing));
-    // As bytes: Node writes the header together with a text, in the encoding of that.
-    outgoing.end(body === undefined ? undefined : new TextEncoder().encode(body));
-  });
+/** Where a webhook may go. Follows no redirects. */
+interface Routes {
+  anywhere: Connections;
+  /** To the public internet only, by the name's addresses and by who is at the other end of a connection. */
+  outside: Connections;
 }
 
-/** A runtime that ignored `lookup` would show here, before a byte of the request is encrypted. */
-function refusePrivatePeer(
-  socket: { once(event: "connect", listener: () => void): unknown; remoteAddress?: string },
-  outgoing: http.ClientRequest,
-): void {
-  socket.once("connect", () => {
-    const peer = socket.remoteAddress;
-    if (peer !== undefined && !isPublicAddress(peer)) {
-      outgoing.destroy(new ForbiddenAddressError(`${peer} is not a public address`));
-    }
-  });
+function routes(resolve: Resolve): Routes {
+  return {
+    anywhere: new Connections(),
+    outside: new Connections({
+      lookup: guardedLookup(resolve) as LookupFunction,
+      // A runtime that ignored `lookup` would show here, before a byte of a request is sent.
+      check: (peer) => {
+        if (isPublicAddress(peer)) return;
+        throw new ForbiddenAddressError(`${peer} is not a public address`);
+      },
+    }),
+  };
+}
+
+async function request(
+  { url, body, ...prepared }: Prepared,
+  connections: Connections,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  // As bytes: what is in the header is a byte a character, whatever is in the body.
+  const bytes = body === undefined ? undefined : new TextEncoder().encode(body);
+  const reply = await connections.request(url, { ...prepared, signal, body: bytes });
+  // Once the status is known it stands, whatever becomes of the body.
+  return outcomeOf(reply, await readCapped(reply).catch(() => ""));
 }
 
 function outcomeOfError(error: unknown): Outcome {
@@ -290,6 +274,7 @@ export function createWebhookSender(options: WebhookOptions = {}): Sender {
     resolve = resolveAll,
     resolveSecrets = (step, names) => readAll(secrets, step.tenant_id, names),
   } = options;
+  const { anywhere, outside } = routes(resolve);
   return {
     timeoutMs,
     async send(step, signal) {
@@ -299,7 +284,7 @@ export function createWebhookSender(options: WebhookOptions = {}): Sender {
       try {
         const custom = await headersOf(payload, step, resolveSecrets);
         const prepared = prepare(payload, custom, step, current, signing);
-        return await request(prepared, current.allowPrivate, resolve, signal);
+        return await request(prepared, current.allowPrivate ? anywhere : outside, signal);
       } catch (error) {
         if (error instanceof ConfigurationError) throw error;
         return outcomeOfError(signal.aborted ? signal.reason : error);

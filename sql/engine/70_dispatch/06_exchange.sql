@@ -1,0 +1,112 @@
+-- The dispatcher's round trip: results in, due steps out. What is about to be claimed is committed before work on it
+-- begins, as everywhere; the dispatcher does not have to come back for that.
+
+create or replace function automation.due_lanes() returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce((
+    select jsonb_agg(l)
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l
+    where automation.next_due_at(l) <= automation.now()), '[]');
+end;
+$$;
+
+comment on function automation.due_lanes() is 'Lanes with work that is due and nobody''s.';
+
+-- One portion, as claim_portion(). An error is told and not raised: what other portions brought is the caller's
+-- already, and must reach it.
+create or replace function automation.try_portion(portion_id uuid, worker text, lease interval) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  report automation.portion_report;
+begin
+  report := automation.claim_of_portion(portion_id, worker, lease);
+  return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
+exception
+  when query_canceled or others then
+    return jsonb_build_object('claimed', '[]'::jsonb, 'done', false,
+      'error', jsonb_build_object('code', sqlstate, 'message', sqlerrm));
+end;
+$$;
+
+-- Channels of which less was begun than wanted, and all of that is done: nothing more of them is due.
+create or replace function automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
+  returns text[]
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(w.key order by w.key), '{}')
+    from jsonb_each(wanted) as w
+    left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
+      on b.lane::text = w.key
+    where b.id is null
+      or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
+        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean
+  $$;
+
+create or replace procedure automation.exchange_steps(
+  inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds')
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until pg_catalog.timestamptz;
+  begun automation.portions[];
+  portion automation.portions;
+  part pg_catalog.jsonb;
+  parts pg_catalog.jsonb;
+  claimed pg_catalog.jsonb := '[]';
+  dry pg_catalog.text[] := '{}';
+  gone pg_catalog.text[];
+begin
+  perform automation.check_lease(lease);
+  answer := '{}';
+  if pg_catalog.jsonb_array_length(results) > 0 then
+    answer := pg_catalog.jsonb_build_object('finished', (
+      select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
+    commit;
+  end if;
+  until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
+  while wanted <> '{}' loop
+    begun := array(select p from automation.begin_portions(wanted) as p);
+    commit;
+    parts := '[]';
+    foreach portion in array begun loop
+      if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
+        perform automation.end_portion(portion.id);
+        commit;
+        continue;
+      end if;
+      part := automation.try_portion(portion.id, worker, lease);
+      commit;
+      claimed := claimed || (part -> 'claimed');
+      parts := parts || part;
+      if part ? 'error' then
+        answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
+      end if;
+    end loop;
+    gone := automation.dry_channels(wanted, begun, parts);
+    dry := pg_catalog.array_cat(dry, gone);
+    wanted := wanted - gone;
+    -- Where all were closed unsent, there may be others behind them.
+    exit when claimed <> '[]' or answer ? 'error' or pg_catalog.clock_timestamp() >= until;
+  end loop;
+  answer := answer || pg_catalog.jsonb_build_object('claimed', claimed, 'dry', pg_catalog.to_jsonb(dry));
+  if answer ? 'finished' then
+    answer := answer || pg_catalog.jsonb_build_object('due', automation.due_lanes());
+  end if;
+end;
+$$;
+
+comment on procedure automation.exchange_steps(jsonb, jsonb, jsonb, text, interval) is
+  'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, '
+  'and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. answer (give null): '
+  '{finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that '
+  'nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could '
+  'not be claimed}. A bad result or lease is an error, and nothing has happened.';

@@ -1,0 +1,176 @@
+// One round trip of a dispatcher: what it brings is kept and what it gets reaches it, whatever else breaks in it.
+import { randomUUID } from "node:crypto";
+import { beforeEach, describe, expect, it } from "vitest";
+import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
+import { createQueue, type Queue, type Wanted } from "../../functions/_shared/engine/queue.ts";
+import { useSessions } from "../database/executions/support.ts";
+import { waitFor } from "../support/standins.ts";
+import { recordingLog, sendersOf, sent } from "../functions/fakes.ts";
+
+const sessions = useSessions();
+let queue: Queue;
+beforeEach(() => queue = createQueue(sessions.connect(), 3_000, 1_500));
+
+const TEXT = { type: "send_sms", config: { body: "Hi {{contact.first_name}}" } };
+const EMAIL = { type: "send_email", config: { subject: "Hi", text: "{{user.full_name}}" } };
+const ten: Wanted = { sms: { most: 10, but: [] }, email: { most: 10, but: [] } };
+
+async function lead(tenantId: string, name: string, phone = "+15125550100"): Promise<void> {
+  await sessions.sql`
+    insert into contacts (tenant_id, first_name, phone, email)
+    values (${tenantId}, ${name}, ${phone}, 'maria@example.com')`;
+}
+
+/** The claim of an email, and nothing else, does something when it reads who looks after the lead. */
+const emailThat = (deed: string) =>
+  sessions.sql.unsafe(`
+    create or replace function automation.find_obstacles(
+      works automation.work[], plans automation.running_plan[]) returns automation.work[]
+      language plpgsql as $$
+    begin
+      if (works[1].due).lane = 'email' then ${deed} end if;
+      return works;
+    end $$`);
+
+const reported = ({ tenant_id, step_id, attempt_token }: {
+  tenant_id: string;
+  step_id: string;
+  attempt_token: string;
+}) => ({
+  tenant_id,
+  step_id,
+  attempt_token,
+  outcome: "succeeded" as const,
+  result: { provider_id: `SM${step_id}` },
+});
+
+const statuses = () =>
+  sessions
+    .sql`select step_type, status from ridgeline.workflow_step_executions order by step_type, status`;
+
+describe("an exchange", () => {
+  it("takes results and brings what is due, in one call", async () => {
+    const { tenantId } = await sessions.office([TEXT, TEXT]);
+    await lead(tenantId, "Maria");
+    const first = await queue.exchange("w", [], ten, 60);
+    expect(first).toMatchObject({ claimed: [{ attempt: 1 }], dry: ["email", "sms"], finished: [] });
+    // The second text is due as soon as the first one is recorded.
+    const next = await queue.exchange("w", first.claimed.map(reported), ten, 60);
+    expect(next.finished).toMatchObject([{ accepted: true, status: "completed" }]);
+    expect(next.claimed).toMatchObject([{ payload: { body: "Hi Maria" } }]);
+    expect(next.claimed[0]?.step_id).not.toBe(first.claimed[0]?.step_id);
+  });
+
+  it("says which lanes have work now that a result is in", async () => {
+    const { tenantId } = await sessions.office([TEXT, {
+      type: "create_task",
+      config: { title: "Call" },
+    }]);
+    await lead(tenantId, "Maria");
+    const { claimed } = await queue.exchange("w", [], ten, 60);
+    expect(await queue.exchange("w", claimed.map(reported), {}, 60))
+      .toMatchObject({ due: ["database"], claimed: [], dry: [] });
+  });
+
+  it("does not call a channel dry of which it got as many as it asked for, or closed some unsent", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    const { sql } = sessions;
+    for (let n = 0; n < 25; n++) await lead(tenantId, `Lead ${n}`, `+1512555${1000 + n}`);
+    await sql`
+      insert into ridgeline.suppressions (tenant_id, channel, address, reason)
+      select ${tenantId}, 'sms', phone, 'opt_out' from contacts`;
+    await lead(tenantId, "Maria");
+    await lead(tenantId, "Zoe");
+    // An exchange has a second: on a busy machine all of it may go to those that are closed.
+    const one = await waitFor("Maria", async () => {
+      const answer = await queue.exchange("w", [], { sms: { most: 1, but: [] } }, 60);
+      expect(answer.dry).toEqual([]);
+      return answer.claimed.length > 0 && answer;
+    });
+    expect(one.claimed).toMatchObject([{ payload: { body: "Hi Maria" } }]);
+    const rest = await queue.exchange("w", [], { sms: { most: 5, but: [] } }, 60);
+    expect(rest.claimed).toMatchObject([{ payload: { body: "Hi Zoe" } }]);
+    expect(rest.dry).toEqual(["sms"]);
+  });
+
+  it("whose claim of one channel breaks brings the others, and keeps the results", async () => {
+    const { tenantId } = await sessions.office([TEXT, TEXT]);
+    const mail = await sessions.office([EMAIL]);
+    await lead(tenantId, "Maria");
+    const first = await queue.exchange("w", [], ten, 60);
+    await lead(mail.tenantId, "Zoe");
+    await sessions.sql.unsafe(`
+      create or replace function automation.take_work(
+        dues ridgeline.scheduled_steps[], out works automation.work[], out plans automation.running_plan[])
+        language plpgsql as $$
+      begin
+        if dues[1].lane = 'email' then raise exception 'broken' using errcode = 'XX000'; end if;
+        works := automation.lock_runs(dues);
+        plans := automation.read_plans(works, automation.now());
+        for i in 1 .. cardinality(works) loop
+          works[i].step := (plans[works[i].plan]).steps -> (works[i].due).step_key;
+        end loop;
+      end $$`);
+    const answer = await queue.exchange("w", first.claimed.map(reported), ten, 60);
+    expect(answer.finished).toMatchObject([{ accepted: true }]);
+    // The channel that broke is not dry: it is looked at again.
+    expect(answer.dry).not.toContain("email");
+    const texts = [
+      ...answer.claimed,
+      ...(await queue.exchange("w", [], {
+        sms: { most: 10, but: [] },
+      }, 60)).claimed,
+    ];
+    expect(texts).toMatchObject([{ step_type: "send_sms" }]);
+    // Alone, it says why.
+    await sessions.sql`delete from automation.portions`;
+    await expect(queue.exchange("w", [], { email: { most: 10, but: [] } }, 60))
+      .rejects.toMatchObject({ code: "XX000", message: "broken" });
+  });
+
+  it("that is cut off in the middle has its results recorded, and takes the culprit apart", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    const mail = await sessions.office([EMAIL]);
+    await lead(tenantId, "Maria");
+    const { claimed } = await queue.exchange("w", [], ten, 60);
+    await lead(mail.tenantId, "Zoe");
+    await emailThat("perform pg_sleep(60);");
+    await queue.exchange("w", claimed.map(reported), ten, 60).catch(() => {});
+    expect(await statuses()).toMatchObject([{ step_type: "send_sms", status: "completed" }]);
+    const [left] = await sessions.sql`
+      select (select count(*)::int from automation.suspects) as suspects,
+        (select count(*)::int from automation.portions) as portions`;
+    expect(left?.suspects + left?.portions).toBeGreaterThan(0);
+  });
+
+  it("with a result that cannot be, or a lease, is refused whole", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    await lead(tenantId, "Maria");
+    const bad = {
+      ...reported({ tenant_id: tenantId, step_id: randomUUID(), attempt_token: "no" }),
+    };
+    await expect(queue.exchange("w", [bad], ten, 60)).rejects.toThrow(/attempt_token: a UUID/);
+    await expect(queue.exchange("w", [], ten, 0)).rejects.toThrow(/lease/);
+    expect(await statuses()).toEqual([]);
+    expect((await queue.exchange("w", [], ten, 60)).claimed).toHaveLength(1);
+  });
+});
+
+it("of a database that is one version older takes more trips, and does the same", async () => {
+  const { sql } = sessions;
+  await sql.unsafe(`
+    create or replace function automation.api_version() returns integer language sql immutable as 'select 1';
+    drop procedure automation.exchange_steps`);
+  const { tenantId } = await sessions.office([TEXT, TEXT]);
+  for (let n = 0; n < 30; n++) await lead(tenantId, `Lead ${n}`);
+  const dispatcher = createDispatcher({
+    queue,
+    senders: sendersOf((step) =>
+      Promise.resolve({ ...sent, result: { provider_id: `SM${step.step_id}` } })
+    ),
+    log: recordingLog().log,
+    worker: "w",
+  });
+  expect(await dispatcher.dispatch({ budgetMs: 20_000 }))
+    .toMatchObject({ claimed: 60, succeeded: 60, stopped: "idle" });
+});
