@@ -5021,6 +5021,9 @@ create table ridgeline.tenant_settings (
     constraint tenant_settings_engine_known check (unified_engine in ('off', 'shadow', 'on'))
 );
 
+-- Next to none are: asked at every tick.
+create index tenant_settings_in_shadow on ridgeline.tenant_settings (tenant_id) where unified_engine = 'shadow';
+
 comment on table ridgeline.tenant_settings is
   'What the engine needs to know of a tenant and the CRM does not tell it: a row for each tenant, where there is '
   'something to say. What attach_tenants() maps to a column of the CRM is read there; where that is empty, here.';
@@ -15319,6 +15322,7 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('stranger_not_allowed', 'failure',
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
+  ('over_cap', 'refusal', 'One marketing message too many for a person today, and the step says to skip it then.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('no_consent', 'refusal',
    'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),
@@ -21630,6 +21634,231 @@ begin
 end;
 $$;
 
+-- sql/engine/65_gate/11_cap_and_rate.sql
+
+-- CAP AND RATE
+--
+-- The last two questions. How much marketing one person gets in a day, across all workflows; and how fast a number may
+-- send. Neither waits for a lock: whoever finds a person or a number taken by somebody else's claim comes back in a
+-- moment.
+
+create table automation.marketing_sent (
+  tenant_id uuid not null,
+  person text not null,
+  step_id uuid not null,
+  at timestamptz not null,
+  constraint marketing_sent_pkey primary key (tenant_id, person, step_id)
+);
+
+comment on table automation.marketing_sent is
+  'What marketing a person (the contact, or else the address) got lately: claimed, sent or unclear. The row that a '
+  'claim writes is the count.';
+
+create table automation.sender_slots (
+  tenant_id uuid not null,
+  sender_id uuid not null,
+  is_marketing boolean not null,
+  free_at timestamptz not null,
+  constraint sender_slots_pkey primary key (tenant_id, sender_id, is_marketing)
+);
+
+comment on table automation.sender_slots is
+  'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
+
+-- Of a text, what the carriers count: GSM-7 160, then 153 each, some characters twice; with any other character UCS-2,
+-- 70, then 67 each, in units of UTF-16. No character is cut in two, so the end of a segment may stay empty.
+create or replace function automation.sms_segments(body text) returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  is_gsm constant boolean := body ~ ('^[@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà'
+    '{}\\~|€\f\[\]\^-]*$');
+  alone constant integer := case when is_gsm then 160 else 70 end;
+  joined constant integer := case when is_gsm then 153 else 67 end;
+  units constant integer := case
+    when is_gsm then length(body) + length(regexp_replace(body, '[^][\^{}\\~|€\f]', '', 'g'))
+    else length(body) + length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
+  segments integer := 1;
+  used integer := 0;
+  size integer;
+  one text;
+begin
+  if units <= alone then
+    return 1;
+  elsif units = length(body) then
+    return ceil(units::numeric / joined);
+  end if;
+  foreach one in array string_to_array(body, null) loop
+    size := case when is_gsm then 1 + (one ~ '[][\^{}\\~|€\f]')::integer else 1 + (ascii(one) > 65535)::integer end;
+    if used + size > joined then
+      segments := segments + 1;
+      used := 0;
+    end if;
+    used := used + size;
+  end loop;
+  return segments;
+end;
+$$;
+
+comment on function automation.sms_segments(text) is 'How many segments a text is sent, and paid for, as.';
+
+-- A tenant's settings: {"marketing_cap": {"per_day": 3}}, or null: as many as there are.
+create or replace function automation.cap_of(settings jsonb) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
+      then (settings #>> '{marketing_cap,per_day}')::integer end
+  $$;
+
+create type automation.capped as (
+  place integer,
+  tenant_id uuid,
+  person text,
+  step_id uuid,
+  cap integer,
+  over_cap text,
+  expires_at timestamptz
+);
+
+-- Those that are one too many, and when there is room again; the others are counted. A cap of null: somebody else's
+-- claim is counting this person, for a moment.
+create or replace function automation.ask_cap(tickets automation.ticket[], now timestamptz)
+  returns table (place integer, until timestamptz, over_cap text, cap integer, expires_at timestamptz)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+declare
+  capped automation.capped[];
+  busy text[] := '{}'::text[];
+  person record;
+begin
+  if not exists (select from unnest(tickets) as t where t.purpose = 'marketing') then
+    return;
+  end if;
+  -- An attempt that is repeated has been counted.
+  capped := array(
+    select row(t.place, t.tenant_id, coalesce(t.contact_id, t.recipients[1]), t.step_id, r.cap, t.over_cap,
+      t.expires_at)::automation.capped
+    from unnest(tickets) as t
+    join (
+      select n.id, automation.cap_of(n.settings) as cap
+      from automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+    ) as r on r.id = t.tenant_id and r.cap is not null
+    where t.purpose = 'marketing' and not exists (
+      select from automation.marketing_sent as m
+      where m.tenant_id = t.tenant_id and m.person = coalesce(t.contact_id, t.recipients[1])
+        and m.step_id = t.step_id)
+    order by t.place);
+  for person in select distinct c.tenant_id, c.person as name from unnest(capped) as c order by 1, 2 loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', person.tenant_id, person.name), 13)) then
+      busy := busy || person.name;
+    end if;
+  end loop;
+  return query
+    select c.place, ask_cap.now + interval '1 second', 'hold', null::integer, c.expires_at
+    from unnest(capped) as c where c.person = any (busy);
+  capped := array(select c from unnest(capped) as c where c.person <> all (busy) order by c.place);
+  return query
+    select c.place, coalesce(r.nth + interval '1 day', ask_cap.now + interval '1 day'), c.over_cap, c.cap, c.expires_at
+    from (
+      select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
+      from unnest(capped) as u
+    ) as c
+    cross join lateral (
+      select count(*) as sent, (array_agg(m.at order by m.at desc))[greatest(c.cap, 1)] as nth
+      from automation.marketing_sent as m
+      where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day'
+    ) as r
+    where r.sent + c.number > c.cap;
+  insert into automation.marketing_sent (tenant_id, person, step_id, at)
+  select c.tenant_id, c.person, c.step_id, ask_cap.now
+  from (
+    select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
+    from unnest(capped) as u
+  ) as c
+  where c.number <= c.cap - (
+    select count(*) from automation.marketing_sent as m
+    where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day')
+  on conflict on constraint marketing_sent_pkey do nothing;
+  delete from automation.marketing_sent as m
+  using (select distinct u.tenant_id, u.person from unnest(capped) as u) as c
+  where m.tenant_id = c.tenant_id and m.person = c.person and m.at < ask_cap.now - interval '3 days';
+end;
+$$;
+
+comment on function automation.ask_cap(automation.ticket[], timestamptz) is
+  'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
+
+-- Slots: each text that has no room gets its own place in the future, once, and is not asked again when it comes back.
+-- Marketing has four fifths of what a sender may send, so that somebody who has just asked does not wait behind a
+-- storm; the others have all of it while no marketing waits, and the last fifth while it does.
+create or replace function automation.ask_rate(
+  questions automation.send_question[], tickets automation.ticket[], now timestamptz)
+  returns table (place integer, until timestamptz, expires_at timestamptz)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+declare
+  sender record;
+begin
+  for sender in
+    select s.tenant_id, s.id, t.purpose = 'marketing' as is_marketing, array_agg(t.place order by t.place) as places,
+      (s.limits ->> 'per_second')::numeric as per_second
+    from unnest(tickets) as t
+    join ridgeline.senders as s on s.tenant_id = t.tenant_id and s.id = t.sender_id
+    where t.channel = 'sms' and s.limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$'
+      and (s.limits ->> 'per_second')::numeric > 0 and t.held ->> 'code' is distinct from 'rate'
+    group by 1, 2, 3, 5
+    order by 1, 2, 3
+  loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14)) then
+      return query
+        select t.place, ask_rate.now + interval '1 second', t.expires_at
+        from unnest(tickets) as t where t.place = any (sender.places);
+      continue;
+    end if;
+    return query
+      with slots as (
+        select greatest(ask_rate.now, max(p.free_at) filter (where p.is_marketing = sender.is_marketing)) as free_at,
+          1 / (sender.per_second * case
+            when sender.is_marketing then 0.8
+            when max(p.free_at) filter (where p.is_marketing) > ask_rate.now then 0.2
+            else 1 end) as seconds
+        from (values (1)) as always (here)
+        left join automation.sender_slots as p on p.tenant_id = sender.tenant_id and p.sender_id = sender.id
+      ), placed as (
+        select t.place, t.expires_at, s.free_at, s.seconds,
+          sum(automation.sms_segments((q.prepared).input ->> 'body')) over (order by t.place) as upto,
+          automation.sms_segments((q.prepared).input ->> 'body') as segments
+        from unnest(tickets) as t
+        join unnest(questions) as q on q.place = t.place
+        cross join slots as s
+        where t.place = any (sender.places)
+      ), taken as (
+        insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
+        select sender.tenant_id, sender.id, sender.is_marketing,
+          max(l.free_at + l.upto * l.seconds * interval '1 second')
+        from placed as l
+        on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
+      )
+      select l.place, l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second', l.expires_at
+      from placed as l
+      where l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second' > ask_rate.now + interval '1 second';
+  end loop;
+end;
+$$;
+
+comment on function automation.ask_rate(automation.send_question[], automation.ticket[], timestamptz) is
+  'Texts for which their sender has no room now, and the place each got: by senders.limits {per_second}, in segments.';
+
 -- sql/engine/65_gate/20_gate.sql
 
 -- THE GATE
@@ -21838,6 +22067,29 @@ begin
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now) as c loop
+    decided := decided || found.place;
+    if found.over_cap = 'skip' then
+      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+        questions[found.place].prepared, 'over_cap',
+        format('%s marketing messages went to this person within a day', found.cap)));
+    else
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'cap',
+        'why', coalesce(format('%s marketing messages went to this person within a day', found.cap),
+          'another message to this person is being counted')), found.until, found.expires_at);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select r.* from automation.ask_rate(questions, case when not is_trial then tickets end, now) as r loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'rate',
+      'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
+  end loop;
   for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
     prepared := questions[found.place].prepared;
     prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
@@ -22025,21 +22277,26 @@ begin
   if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
     gated := automation.foresee(execution, step, prepared, automation.now());
     prepared := gated.prepared;
+    -- What follows is as much later as it would be live.
+    if gated.verdict = 'hold' then
+      prepared.verdict := 'hold';
+      prepared.reason := to_jsonb(gated) - 'prepared';
+      return prepared;
+    end if;
   end if;
   if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
-      'would', automation.would_do(execution, step, prepared)
-        || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until)
-          else '{}' end);
+      'would', automation.would_do(execution, step, prepared));
   end if;
   return prepared;
 end;
 $$;
 
 comment on function automation.skip_in_shadow(ridgeline.workflow_executions, jsonb, automation.prepared_step) is
-  'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
+  'Turns whatever has an effect outside its own run into a skip that says what would have been done; verdict hold: it '
+  'would have to wait now (reason: the send_verdict).';
 
 -- sql/engine/68_time/02_schedules.sql
 
@@ -24477,6 +24734,12 @@ begin
         places := places || i;
         question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
         questions := questions || question;
+      elsif prepared.verdict = 'hold' then
+        -- A shadow, of which nothing goes to the gate.
+        work.outcome := 'hold';
+        held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
+          prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
+          (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
       else
         work := automation.unsent(work, prepared);
       end if;
@@ -29610,6 +29873,41 @@ begin
 end;
 $$;
 
+-- A record is known by its tenant and one column: a table whose rows only several columns tell apart is refused before
+-- anything of it is generated.
+create or replace function automation.check_key(relation regclass, tenant_column text, id jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text[];
+begin
+  select array_agg(a.attname::text order by u.place) into key
+  from pg_catalog.pg_index as i
+  cross join lateral unnest(i.indkey::int2[]) with ordinality as u (number, place)
+  join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = u.number
+  where i.indrelid = check_key.relation and i.indisprimary;
+  if jsonb_typeof(id) = 'string' and (key is null or cardinality(array_remove(key, tenant_column)) < 2 or exists (
+    select from pg_catalog.pg_index as i
+    where i.indrelid = check_key.relation and i.indisunique and i.indpred is null and i.indexprs is null
+      and id #>> '{}' in (
+        select a.attname from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[]))
+      and not exists (
+        select from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[])
+          and a.attname not in (id #>> '{}', coalesce(tenant_column, ''))))) then
+    return;
+  end if;
+  raise exception 'columns: the rows of % are told apart by % together; a record is known by one column and its tenant',
+    relation, array_to_string(coalesce(key, array(select jsonb_array_elements_text(
+      case jsonb_typeof(id) when 'array' then id else '[]' end))), ', ')
+    using errcode = 'invalid_parameter_value',
+      hint = 'Add a column that is unique by itself, such as "ridgeline_id uuid not null default gen_random_uuid() '
+        'unique", and name it: {"id": "ridgeline_id"}.';
+end;
+$$;
+
 create or replace function automation.describe_entity(
   relation regclass, entity text, columns jsonb, visible text[] default null)
   returns automation.entities
@@ -29626,6 +29924,7 @@ begin
   described.sole := automation.constant_tenant(relation, columns, 'tenant');
   described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
   described.id_column := coalesce(columns ->> 'id', 'id');
+  perform automation.check_key(relation, described.tenant_column, coalesce(columns -> 'id', '"id"'));
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
     from pg_catalog.pg_attribute as a
@@ -33305,6 +33604,183 @@ comment on function automation.reply_to_sms(jsonb) is
   'What to say back at once to a text that receive_sms() has stored: a confirmation of a stop, once; help, once an '
   'hour; null: nothing. It is on record as sent.';
 
+-- sql/engine/90_inbound/08_attach_inbox.sql
+
+-- automation.attach_inbox(): a host that has an inbox of its own, a table in which its texts arrive. A row that is
+-- inserted there counts like one that a provider's webhook brings: stops, answers, waits, exits, missed contacts.
+-- The writer's transaction never fails on our account: what cannot be taken is kept and tried again by the tick.
+
+create table automation.inboxes (
+  relation text not null constraint inboxes_pkey primary key,
+  columns jsonb not null,
+  words jsonb not null default '{}'
+);
+
+comment on table automation.inboxes is 'Tables of the CRM in which texts arrive: {field: column}, {inbound: its word}.';
+
+create table automation.inbox_waiting (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  event jsonb not null,
+  error text not null,
+  tries integer not null default 1,
+  created_at timestamptz not null default automation.now(),
+  constraint inbox_waiting_pkey primary key (tenant_id, id)
+);
+
+comment on table automation.inbox_waiting is
+  'Texts of the CRM''s inbox that could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
+
+-- A row as receive_sms() takes it; null: it is none that came in.
+create or replace function automation.event_of_inbox(inbox automation.inboxes, written jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  names constant jsonb := inbox.columns;
+  tenant constant text := written ->> (names ->> 'tenant');
+  direction constant text := written ->> (names ->> 'direction');
+begin
+  if names ? 'direction'
+    and lower(direction) is distinct from lower(coalesce(inbox.words ->> 'inbound', 'inbound')) then
+    return null;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'message_sid', format('%s %s', inbox.relation, written ->> (names ->> 'id')),
+    'from', written ->> (names ->> 'from'),
+    -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
+    'to', coalesce(nullif(written ->> (names ->> 'to'), ''), (
+      select s.address from ridgeline.senders as s
+      where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
+        and s.verified_at is not null
+      order by s.is_default desc, s.created_at, s.id limit 1)),
+    'body', written ->> (names ->> 'body'), 'tenant_id', tenant,
+    'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
+      when 'array' then written -> (names ->> 'media') end));
+end;
+$$;
+
+create or replace function automation.take_inbox() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  inbox automation.inboxes;
+  event jsonb;
+  failure text;
+begin
+  begin
+    select i.* into inbox from automation.inboxes as i
+    where to_regclass(i.relation) = tg_relid or i.relation = tg_argv[0];
+    event := automation.event_of_inbox(inbox, to_jsonb(new.*));
+    -- What a message that we keep writes there is no message that came.
+    if event is null or current_setting('automation.in_inbox', true) = 'on' then
+      return null;
+    end if;
+    perform set_config('automation.in_inbox', 'on', true);
+    if automation.receive_sms(event) = 'unknown_number' then
+      failure := format('to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing'));
+    end if;
+    perform set_config('automation.in_inbox', '', true);
+  exception when others then
+    failure := sqlerrm;
+  end;
+  if failure is not null and event is not null then
+    raise warning 'automation: a text in % could not be taken: %', tg_argv[0], failure;
+    insert into automation.inbox_waiting (tenant_id, event, error)
+    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), event,
+      failure);
+  end if;
+  return null;
+end;
+$$;
+
+-- Those that were kept, once more: what has been mended since is taken, in a portion. Ten tries; the rows stay.
+create or replace function automation.take_waiting(portion integer default 20) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  waiting automation.inbox_waiting;
+  taken integer := 0;
+begin
+  for waiting in
+    select w.* from automation.inbox_waiting as w where w.tries < 10 order by w.tries, w.created_at limit portion
+    for update skip locked
+  loop
+    begin
+      if automation.receive_sms(waiting.event) = 'unknown_number' then
+        raise exception 'to: % is no number of this tenant''s senders', coalesce(waiting.event ->> 'to', 'nothing');
+      end if;
+      delete from automation.inbox_waiting as w where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
+      taken := taken + 1;
+    exception when others then
+      update automation.inbox_waiting as w set tries = w.tries + 1, error = sqlerrm
+      where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
+    end;
+  end loop;
+  return taken;
+end;
+$$;
+
+create or replace function automation.attach_inbox(
+  relation regclass, columns jsonb default '{}', words jsonb default '{}')
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  known constant text[] := '{id,tenant,from,to,body,direction,media}'::text[];
+  called constant text := automation.relation_name(relation);
+  mapped constant jsonb := (
+    select jsonb_object_agg(n.key, n.column_name)
+    from (
+      select k as key, case when columns ? k then columns ->> k else (
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = any (case k when 'tenant' then '{tenant_id}' when 'from' then '{from_number}'
+          when 'to' then '{to_number}' when 'media' then '{media_urls}' else array[k] end::text[])) end as column_name
+      from unnest(known) as k
+    ) as n where n.column_name is not null);
+begin
+  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns), known,
+    '{id,from,body}');
+  if not mapped ?| '{tenant,to}' then
+    raise exception 'columns: neither tenant nor to says whose texts % holds', called
+      using errcode = 'invalid_parameter_value', hint = 'Such as {"tenant": "company_id"}.';
+  elsif exists (select from automation.targets as t where t.name = 'timeline' and t.relation = called) then
+    raise exception 'relation: % is the timeline, in which the engine writes what came in', called
+      using errcode = 'invalid_parameter_value', hint = 'An inbox is a table in which the CRM alone writes.';
+  end if;
+  insert into automation.inboxes as i (relation, columns, words)
+  values (called, mapped, attach_inbox.words)
+  on conflict on constraint inboxes_pkey do update set (columns, words) = row (excluded.columns, excluded.words);
+  execute format('drop trigger if exists automation_inbox on %s', called);
+  execute format('create trigger automation_inbox after insert on %1$s for each row '
+    'execute function automation.take_inbox(%1$L)', called);
+end;
+$$;
+
+comment on function automation.attach_inbox(regclass, jsonb, jsonb) is
+  'A table of the CRM in which texts arrive: each row that is inserted is received like one from a provider. columns: '
+  '{field: column} where they differ: id, tenant (tenant_id), from (from_number), to (to_number), body, direction, '
+  'media. words: {"inbound": "incoming"} where direction has other words; without direction every row came in. '
+  'Raises 22023, 42703.';
+
+create or replace function automation.detach_inbox(relation regclass) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.inboxes as i where to_regclass(i.relation) = detach_inbox.relation;
+  if not found then
+    raise exception 'relation: % is no inbox', relation using errcode = 'undefined_object';
+  end if;
+  execute format('drop trigger if exists automation_inbox on %s', relation);
+end;
+$$;
+
 -- sql/engine/95_api/02_start.sql
 
 -- 95 API
@@ -36234,7 +36710,8 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops', 'automation.unsubscribe_tokens')
+        'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
+        'automation.unsubscribe_tokens', 'automation.marketing_sent')
     end
   $$;
 
@@ -37194,6 +37671,10 @@ create or replace function automation.why_left(
       when plan is null then 'its workflow is a draft: publish it'
       when not plan -> 'steps' ? coalesce(import.step_keys ->> (step ->> 'step_id'), '')
         then 'the step that it stands at is not in the published version'
+      when exists (
+        select from ridgeline.workflows as w
+        where w.tenant_id = import.tenant_id and w.id = import.workflow_id and not w.is_active)
+        then 'its workflow is switched off here, where its runs would wait'
     end
   $$;
 
@@ -37860,7 +38341,8 @@ begin
 end;
 $$;
 
--- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has.
+-- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has; of
+-- several at once the first, for the application calls in the order in which it writes.
 create or replace function automation.shadow_beside(
   tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamptz, within interval)
   returns ridgeline.workflow_executions
@@ -37877,7 +38359,7 @@ create or replace function automation.shadow_beside(
       and not exists (
         select from automation.legacy_pairs as p
         where p.tenant_id = e.tenant_id and p.execution_id = e.id)
-    order by abs(extract(epoch from e.created_at - at)), e.id
+    order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $$;
 
@@ -38050,6 +38532,79 @@ create or replace function automation.comparison_report(tenant_id uuid, since ti
     from total as t
   $$;
 
+create or replace function automation.compare_window(
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  source text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
+  foreach source in array array['server', 'campaigns'] loop
+    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+  end loop;
+  perform automation.note_extra_runs(tenant_id, since, until);
+end;
+$$;
+
+-- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, one day a
+-- call, so that no tick is held up for long.
+create table automation.comparison_turns (
+  tenant_id uuid not null,
+  span text not null default 'days',
+  turn integer not null default 0,
+  next_at timestamptz not null,
+  error jsonb,
+  constraint comparison_turns_pkey primary key (tenant_id, span)
+);
+
+comment on table automation.comparison_turns is
+  'Where the comparison of a tenant''s two engines stands, and when it goes on.';
+
+create or replace function automation.compare_next() returns uuid
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant uuid;
+  day integer;
+  failure jsonb;
+begin
+  select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
+  from ridgeline.tenant_settings as s
+  left join automation.comparison_turns as c on c.tenant_id = s.tenant_id
+  where s.unified_engine = 'shadow' and coalesce(c.next_at, '-infinity') <= automation.now()
+    and exists (select from automation.legacy_imports as i where i.tenant_id = s.tenant_id)
+  order by c.next_at nulls first
+  limit 1;
+  if tenant is null or not pg_try_advisory_xact_lock(hashtextextended('ridgeline compare', 98)) then
+    return null;
+  end if;
+  begin
+    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
+    where w.since < automation.now();
+  exception when others then
+    failure := automation.engine_error('comparison_failed', sqlstate, sqlerrm);
+    raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
+  end;
+  insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
+  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  on conflict on constraint comparison_turns_pkey do update set
+    turn = c.turn + 1, error = excluded.error,
+    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+  return tenant;
+end;
+$$;
+
+comment on function automation.compare_next() is
+  'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: '
+  '{"compare_tolerance": "1 hour"}.';
+
 create or replace function automation.compare_engines(
   tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
   returns jsonb
@@ -38059,7 +38614,6 @@ create or replace function automation.compare_engines(
   as $$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  source text;
 begin
   perform automation.check_publisher(tenant, 'comparing the engines');
   if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
@@ -38067,11 +38621,7 @@ begin
   elsif since is null or until is null or since >= until then
     raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
-  foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant, source, since, until, tolerance);
-  end loop;
-  perform automation.note_extra_runs(tenant, since, until);
+  perform automation.compare_window(tenant, since, until, tolerance);
   return automation.comparison_report(tenant, since, until);
 end;
 $$;
@@ -38491,6 +39041,8 @@ begin
   commit;
   perform automation.erase_tenants();
   commit;
+  perform automation.compare_next();
+  commit;
   loop
     did := automation.reap_expired_leases();
     perform automation.beat('tick');
@@ -38827,7 +39379,13 @@ begin
       using errcode = 'PT409', hint = 'Create a database, apply the migrations, and restore there.';
   end if;
   -- Neither triggers nor foreign keys: rows come in the order of the dump, and happened before.
-  perform set_config('session_replication_role', 'replica', true);
+  begin
+    perform set_config('session_replication_role', 'replica', true);
+  exception when insufficient_privilege then
+    raise exception 'this role may not set session_replication_role' using errcode = 'insufficient_privilege',
+      hint = format('As a superuser: grant set on parameter session_replication_role to %I. The platform''s '
+        'postgres may.', session_user);
+  end;
   create temporary table registry_rows (relation text, record jsonb) on commit drop;
   for registry in select r.relation from automation.registries() as r loop
     execute format('insert into pg_temp.registry_rows select %L, to_jsonb(t) from %s as t',
@@ -39172,7 +39730,11 @@ begin
     select b.ctid from automation.heartbeats as b
     where b.name = 'notices' and b.at < clock_timestamp() - interval '1 minute'
     for update skip locked);
-  return case when found then automation.tell_troubles() else 0 end;
+  if not found then
+    return 0;
+  end if;
+  perform automation.take_waiting();
+  return automation.tell_troubles();
 end;
 $$;
 
@@ -39248,6 +39810,7 @@ grant update (value) on automation.settings to service_role;
 revoke execute on function
   automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
   automation.generate_capture(automation.entities), automation.regenerate_captures(),
+  automation.attach_inbox(regclass, jsonb, jsonb), automation.detach_inbox(regclass),
   automation.regenerate_readers(), automation.begin_restore(), automation.end_restore(),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
@@ -39582,6 +40145,10 @@ create policy stage_changes_members_read on ridgeline.stage_changes for select t
 revoke all on ridgeline.stage_changes from anon, authenticated, service_role;
 grant select on ridgeline.stage_changes to authenticated, service_role;
 
+alter table automation.inboxes enable row level security;
+alter table automation.inbox_waiting enable row level security;
+grant select on automation.inboxes, automation.inbox_waiting to service_role;
+
 alter table automation.heartbeats enable row level security;
 grant select on automation.heartbeats to service_role;
 
@@ -39637,6 +40204,9 @@ alter table automation.unsubscribe_tokens enable row level security;
 revoke all on automation.unsubscribe_secret from service_role;
 revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
 grant execute on function automation.unsubscribe(text, text) to service_role;
+
+alter table automation.marketing_sent enable row level security;
+alter table automation.sender_slots enable row level security;
 
 -- sql/engine/99_ops/25_portions.sql
 
@@ -39703,6 +40273,7 @@ alter table automation.legacy_links enable row level security;
 
 -- Side by side: pairs are the engine's own; what differs is read by members, compared and switched by those who may.
 alter table automation.legacy_pairs enable row level security;
+alter table automation.comparison_turns enable row level security;
 alter table automation.engine_switches enable row level security;
 alter table ridgeline.legacy_discrepancies enable row level security;
 create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies for select to authenticated
