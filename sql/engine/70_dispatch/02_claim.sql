@@ -203,6 +203,12 @@ begin
         places := places || i;
         question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
         questions := questions || question;
+      elsif prepared.verdict = 'hold' then
+        -- A shadow, of which nothing goes to the gate.
+        work.outcome := 'hold';
+        held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
+          prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
+          (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
       else
         work := automation.unsent(work, prepared);
       end if;
