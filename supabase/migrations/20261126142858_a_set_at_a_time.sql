@@ -230,6 +230,8 @@ create type automation.hours_rule as ();
 
 create type automation.contact_place as ();
 
+create type automation.capped as ();
+
 create type automation.fired_timer as ();
 
 create type automation.taken_record as ();
@@ -280,6 +282,14 @@ create table automation.unsubscribe_secret ();
 
 create table automation.unsubscribe_tokens ();
 
+create table automation.marketing_sent ();
+
+create table automation.sender_slots ();
+
+create table automation.inboxes ();
+
+create table automation.inbox_waiting ();
+
 create table automation.retention_places ();
 
 create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
@@ -299,6 +309,8 @@ create table automation.legacy_links ();
 create table automation.legacy_pairs ();
 
 create table ridgeline.legacy_discrepancies ();
+
+create table automation.comparison_turns ();
 
 create table automation.engine_switches ();
 
@@ -682,6 +694,36 @@ alter table automation.unsubscribe_tokens add column addresses text[];
 
 alter table automation.unsubscribe_tokens add column created_at timestamp with time zone;
 
+alter table automation.marketing_sent add column tenant_id uuid;
+
+alter table automation.marketing_sent add column person text;
+
+alter table automation.marketing_sent add column step_id uuid;
+
+alter table automation.marketing_sent add column at timestamp with time zone;
+
+alter table automation.sender_slots add column tenant_id uuid;
+
+alter table automation.sender_slots add column sender_id uuid;
+
+alter table automation.sender_slots add column is_marketing boolean;
+
+alter table automation.sender_slots add column free_at timestamp with time zone;
+
+alter type automation.capped add attribute place integer;
+
+alter type automation.capped add attribute tenant_id uuid;
+
+alter type automation.capped add attribute person text;
+
+alter type automation.capped add attribute step_id uuid;
+
+alter type automation.capped add attribute cap integer;
+
+alter type automation.capped add attribute over_cap text;
+
+alter type automation.capped add attribute expires_at timestamp with time zone;
+
 alter type automation.fired_timer add attribute fired integer;
 
 alter type automation.fired_timer add attribute entry automation.entry;
@@ -741,6 +783,24 @@ alter type automation.captured_write add attribute moved_to text;
 alter type automation.captured_write add attribute left_tenant uuid;
 
 alter type automation.captured_write add attribute left_id text;
+
+alter table automation.inboxes add column relation text;
+
+alter table automation.inboxes add column columns jsonb;
+
+alter table automation.inboxes add column words jsonb;
+
+alter table automation.inbox_waiting add column tenant_id uuid;
+
+alter table automation.inbox_waiting add column id uuid;
+
+alter table automation.inbox_waiting add column event jsonb;
+
+alter table automation.inbox_waiting add column error text;
+
+alter table automation.inbox_waiting add column tries integer;
+
+alter table automation.inbox_waiting add column created_at timestamp with time zone;
 
 alter type automation.imagined_step add attribute shown jsonb;
 
@@ -999,6 +1059,16 @@ alter type automation.effect add attribute note jsonb;
 alter type automation.old_run add attribute run jsonb;
 
 alter type automation.old_run add attribute began_at timestamp with time zone;
+
+alter table automation.comparison_turns add column tenant_id uuid;
+
+alter table automation.comparison_turns add column span text;
+
+alter table automation.comparison_turns add column turn integer;
+
+alter table automation.comparison_turns add column next_at timestamp with time zone;
+
+alter table automation.comparison_turns add column error jsonb;
 
 alter table automation.engine_switches add column tenant_id uuid;
 
@@ -5648,13 +5718,20 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.unsubscribe_token(tenant_id uuid, key text)
  RETURNS text
- LANGUAGE sql
- STABLE
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
-    from automation.unsubscribe_secret as s
-  $function$;
+declare
+  secret bytea := (select s.secret from automation.unsubscribe_secret as s);
+begin
+  if secret is null then
+    insert into automation.unsubscribe_secret default values
+    on conflict on constraint unsubscribe_secret_pkey do nothing;
+    secret := (select s.secret from automation.unsubscribe_secret as s);
+  end if;
+  return encode(sha256(secret || sha256(secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex');
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
  RETURNS TABLE(place integer, unsubscribe jsonb)
@@ -5845,6 +5922,177 @@ begin
       question.prepared, 'suppressed', 'the contact''s record says that they opted out of this channel')
     else automation.skip_unaddressed(
       question.prepared, 'no_consent', 'the contact''s record says that they want no marketing on this channel') end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.sms_segments(body text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_gsm constant boolean := body ~ ('^[@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà'
+    '{}\\~|€\f\[\]\^-]*$');
+  alone constant integer := case when is_gsm then 160 else 70 end;
+  joined constant integer := case when is_gsm then 153 else 67 end;
+  units constant integer := case
+    when is_gsm then length(body) + length(regexp_replace(body, '[^][\^{}\\~|€\f]', '', 'g'))
+    else length(body) + length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
+  segments integer := 1;
+  used integer := 0;
+  size integer;
+  one text;
+begin
+  if units <= alone then
+    return 1;
+  elsif units = length(body) then
+    return ceil(units::numeric / joined);
+  end if;
+  foreach one in array string_to_array(body, null) loop
+    size := case when is_gsm then 1 + (one ~ '[][\^{}\\~|€\f]')::integer else 1 + (ascii(one) > 65535)::integer end;
+    if used + size > joined then
+      segments := segments + 1;
+      used := 0;
+    end if;
+    used := used + size;
+  end loop;
+  return segments;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.cap_of(settings jsonb)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
+      then (settings #>> '{marketing_cap,per_day}')::integer end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_cap(tickets automation.ticket[], now timestamp with time zone)
+ RETURNS TABLE(place integer, until timestamp with time zone, over_cap text, cap integer, expires_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  capped automation.capped[];
+  busy text[] := '{}'::text[];
+  person record;
+begin
+  if not exists (select from unnest(tickets) as t where t.purpose = 'marketing') then
+    return;
+  end if;
+  -- An attempt that is repeated has been counted.
+  capped := array(
+    select row(t.place, t.tenant_id, coalesce(t.contact_id, t.recipients[1]), t.step_id, r.cap, t.over_cap,
+      t.expires_at)::automation.capped
+    from unnest(tickets) as t
+    join (
+      select n.id, automation.cap_of(n.settings) as cap
+      from automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+    ) as r on r.id = t.tenant_id and r.cap is not null
+    where t.purpose = 'marketing' and not exists (
+      select from automation.marketing_sent as m
+      where m.tenant_id = t.tenant_id and m.person = coalesce(t.contact_id, t.recipients[1])
+        and m.step_id = t.step_id)
+    order by t.place);
+  for person in select distinct c.tenant_id, c.person as name from unnest(capped) as c order by 1, 2 loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', person.tenant_id, person.name), 13)) then
+      busy := busy || person.name;
+    end if;
+  end loop;
+  return query
+    select c.place, ask_cap.now + interval '1 second', 'hold', null::integer, c.expires_at
+    from unnest(capped) as c where c.person = any (busy);
+  capped := array(select c from unnest(capped) as c where c.person <> all (busy) order by c.place);
+  return query
+    select c.place, coalesce(r.nth + interval '1 day', ask_cap.now + interval '1 day'), c.over_cap, c.cap, c.expires_at
+    from (
+      select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
+      from unnest(capped) as u
+    ) as c
+    cross join lateral (
+      select count(*) as sent, (array_agg(m.at order by m.at desc))[greatest(c.cap, 1)] as nth
+      from automation.marketing_sent as m
+      where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day'
+    ) as r
+    where r.sent + c.number > c.cap;
+  insert into automation.marketing_sent (tenant_id, person, step_id, at)
+  select c.tenant_id, c.person, c.step_id, ask_cap.now
+  from (
+    select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
+    from unnest(capped) as u
+  ) as c
+  where c.number <= c.cap - (
+    select count(*) from automation.marketing_sent as m
+    where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day')
+  on conflict on constraint marketing_sent_pkey do nothing;
+  delete from automation.marketing_sent as m
+  using (select distinct u.tenant_id, u.person from unnest(capped) as u) as c
+  where m.tenant_id = c.tenant_id and m.person = c.person and m.at < ask_cap.now - interval '3 days';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_rate(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
+ RETURNS TABLE(place integer, until timestamp with time zone, expires_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  sender record;
+begin
+  for sender in
+    select s.tenant_id, s.id, t.purpose = 'marketing' as is_marketing, array_agg(t.place order by t.place) as places,
+      (s.limits ->> 'per_second')::numeric as per_second
+    from unnest(tickets) as t
+    join ridgeline.senders as s on s.tenant_id = t.tenant_id and s.id = t.sender_id
+    where t.channel = 'sms' and s.limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$'
+      and (s.limits ->> 'per_second')::numeric > 0 and t.held ->> 'code' is distinct from 'rate'
+    group by 1, 2, 3, 5
+    order by 1, 2, 3
+  loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14)) then
+      return query
+        select t.place, ask_rate.now + interval '1 second', t.expires_at
+        from unnest(tickets) as t where t.place = any (sender.places);
+      continue;
+    end if;
+    return query
+      with slots as (
+        select greatest(ask_rate.now, max(p.free_at) filter (where p.is_marketing = sender.is_marketing)) as free_at,
+          1 / (sender.per_second * case
+            when sender.is_marketing then 0.8
+            when max(p.free_at) filter (where p.is_marketing) > ask_rate.now then 0.2
+            else 1 end) as seconds
+        from (values (1)) as always (here)
+        left join automation.sender_slots as p on p.tenant_id = sender.tenant_id and p.sender_id = sender.id
+      ), placed as (
+        select t.place, t.expires_at, s.free_at, s.seconds,
+          sum(automation.sms_segments((q.prepared).input ->> 'body')) over (order by t.place) as upto,
+          automation.sms_segments((q.prepared).input ->> 'body') as segments
+        from unnest(tickets) as t
+        join unnest(questions) as q on q.place = t.place
+        cross join slots as s
+        where t.place = any (sender.places)
+      ), taken as (
+        insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
+        select sender.tenant_id, sender.id, sender.is_marketing,
+          max(l.free_at + l.upto * l.seconds * interval '1 second')
+        from placed as l
+        on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
+      )
+      select l.place, l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second', l.expires_at
+      from placed as l
+      where l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second' > ask_rate.now + interval '1 second';
+  end loop;
 end;
 $function$;
 
@@ -6040,6 +6288,29 @@ begin
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now) as c loop
+    decided := decided || found.place;
+    if found.over_cap = 'skip' then
+      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+        questions[found.place].prepared, 'over_cap',
+        format('%s marketing messages went to this person within a day', found.cap)));
+    else
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'cap',
+        'why', coalesce(format('%s marketing messages went to this person within a day', found.cap),
+          'another message to this person is being counted')), found.until, found.expires_at);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select r.* from automation.ask_rate(questions, case when not is_trial then tickets end, now) as r loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'rate',
+      'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
+  end loop;
   for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
     prepared := questions[found.place].prepared;
     prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
@@ -6210,14 +6481,18 @@ begin
   if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
     gated := automation.foresee(execution, step, prepared, automation.now());
     prepared := gated.prepared;
+    -- What follows is as much later as it would be live.
+    if gated.verdict = 'hold' then
+      prepared.verdict := 'hold';
+      prepared.reason := to_jsonb(gated) - 'prepared';
+      return prepared;
+    end if;
   end if;
   if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
-      'would', automation.would_do(execution, step, prepared)
-        || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until)
-          else '{}' end);
+      'would', automation.would_do(execution, step, prepared));
   end if;
   return prepared;
 end;
@@ -6686,6 +6961,12 @@ begin
         places := places || i;
         question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
         questions := questions || question;
+      elsif prepared.verdict = 'hold' then
+        -- A shadow, of which nothing goes to the gate.
+        work.outcome := 'hold';
+        held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
+          prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
+          (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
       else
         work := automation.unsent(work, prepared);
       end if;
@@ -7960,6 +8241,41 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_key(relation regclass, tenant_column text, id jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key text[];
+begin
+  select array_agg(a.attname::text order by u.place) into key
+  from pg_catalog.pg_index as i
+  cross join lateral unnest(i.indkey::int2[]) with ordinality as u (number, place)
+  join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = u.number
+  where i.indrelid = check_key.relation and i.indisprimary;
+  if jsonb_typeof(id) = 'string' and (key is null or cardinality(array_remove(key, tenant_column)) < 2 or exists (
+    select from pg_catalog.pg_index as i
+    where i.indrelid = check_key.relation and i.indisunique and i.indpred is null and i.indexprs is null
+      and id #>> '{}' in (
+        select a.attname from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[]))
+      and not exists (
+        select from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[])
+          and a.attname not in (id #>> '{}', coalesce(tenant_column, ''))))) then
+    return;
+  end if;
+  raise exception 'columns: the rows of % are told apart by % together; a record is known by one column and its tenant',
+    relation, array_to_string(coalesce(key, array(select jsonb_array_elements_text(
+      case jsonb_typeof(id) when 'array' then id else '[]' end))), ', ')
+    using errcode = 'invalid_parameter_value',
+      hint = 'Add a column that is unique by itself, such as "ridgeline_id uuid not null default gen_random_uuid() '
+        'unique", and name it: {"id": "ridgeline_id"}.';
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.unless_expression(type automation.trigger_types)
  RETURNS text
  LANGUAGE sql
@@ -8606,6 +8922,152 @@ begin
       message.provider);
   end if;
   return reply;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, written jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  names constant jsonb := inbox.columns;
+  tenant constant text := written ->> (names ->> 'tenant');
+  direction constant text := written ->> (names ->> 'direction');
+begin
+  if names ? 'direction'
+    and lower(direction) is distinct from lower(coalesce(inbox.words ->> 'inbound', 'inbound')) then
+    return null;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'message_sid', format('%s %s', inbox.relation, written ->> (names ->> 'id')),
+    'from', written ->> (names ->> 'from'),
+    -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
+    'to', coalesce(nullif(written ->> (names ->> 'to'), ''), (
+      select s.address from ridgeline.senders as s
+      where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
+        and s.verified_at is not null
+      order by s.is_default desc, s.created_at, s.id limit 1)),
+    'body', written ->> (names ->> 'body'), 'tenant_id', tenant,
+    'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
+      when 'array' then written -> (names ->> 'media') end));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.take_inbox()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  inbox automation.inboxes;
+  event jsonb;
+  failure text;
+begin
+  begin
+    select i.* into inbox from automation.inboxes as i
+    where to_regclass(i.relation) = tg_relid or i.relation = tg_argv[0];
+    event := automation.event_of_inbox(inbox, to_jsonb(new.*));
+    -- What a message that we keep writes there is no message that came.
+    if event is null or current_setting('automation.in_inbox', true) = 'on' then
+      return null;
+    end if;
+    perform set_config('automation.in_inbox', 'on', true);
+    if automation.receive_sms(event) = 'unknown_number' then
+      failure := format('to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing'));
+    end if;
+    perform set_config('automation.in_inbox', '', true);
+  exception when others then
+    failure := sqlerrm;
+  end;
+  if failure is not null and event is not null then
+    raise warning 'automation: a text in % could not be taken: %', tg_argv[0], failure;
+    insert into automation.inbox_waiting (tenant_id, event, error)
+    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), event,
+      failure);
+  end if;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.take_waiting(portion integer DEFAULT 20)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  waiting automation.inbox_waiting;
+  taken integer := 0;
+begin
+  for waiting in
+    select w.* from automation.inbox_waiting as w where w.tries < 10 order by w.tries, w.created_at limit portion
+    for update skip locked
+  loop
+    begin
+      if automation.receive_sms(waiting.event) = 'unknown_number' then
+        raise exception 'to: % is no number of this tenant''s senders', coalesce(waiting.event ->> 'to', 'nothing');
+      end if;
+      delete from automation.inbox_waiting as w where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
+      taken := taken + 1;
+    exception when others then
+      update automation.inbox_waiting as w set tries = w.tries + 1, error = sqlerrm
+      where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
+    end;
+  end loop;
+  return taken;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.attach_inbox(relation regclass, columns jsonb DEFAULT '{}'::jsonb, words jsonb DEFAULT '{}'::jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  known constant text[] := '{id,tenant,from,to,body,direction,media}'::text[];
+  called constant text := automation.relation_name(relation);
+  mapped constant jsonb := (
+    select jsonb_object_agg(n.key, n.column_name)
+    from (
+      select k as key, case when columns ? k then columns ->> k else (
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = any (case k when 'tenant' then '{tenant_id}' when 'from' then '{from_number}'
+          when 'to' then '{to_number}' when 'media' then '{media_urls}' else array[k] end::text[])) end as column_name
+      from unnest(known) as k
+    ) as n where n.column_name is not null);
+begin
+  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns), known,
+    '{id,from,body}');
+  if not mapped ?| '{tenant,to}' then
+    raise exception 'columns: neither tenant nor to says whose texts % holds', called
+      using errcode = 'invalid_parameter_value', hint = 'Such as {"tenant": "company_id"}.';
+  elsif exists (select from automation.targets as t where t.name = 'timeline' and t.relation = called) then
+    raise exception 'relation: % is the timeline, in which the engine writes what came in', called
+      using errcode = 'invalid_parameter_value', hint = 'An inbox is a table in which the CRM alone writes.';
+  end if;
+  insert into automation.inboxes as i (relation, columns, words)
+  values (called, mapped, attach_inbox.words)
+  on conflict on constraint inboxes_pkey do update set (columns, words) = row (excluded.columns, excluded.words);
+  execute format('drop trigger if exists automation_inbox on %s', called);
+  execute format('create trigger automation_inbox after insert on %1$s for each row '
+    'execute function automation.take_inbox(%1$L)', called);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.detach_inbox(relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  delete from automation.inboxes as i where to_regclass(i.relation) = detach_inbox.relation;
+  if not found then
+    raise exception 'relation: % is no inbox', relation using errcode = 'undefined_object';
+  end if;
+  execute format('drop trigger if exists automation_inbox on %s', relation);
 end;
 $function$;
 
@@ -10009,7 +10471,8 @@ AS $function$
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops', 'automation.unsubscribe_tokens')
+        'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
+        'automation.unsubscribe_tokens', 'automation.marketing_sent')
     end
   $function$;
 
@@ -10633,9 +11096,10 @@ begin
     join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
     cross join lateral automation.subject_of(i.entity, p.data) as s
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
-      and not exists (
-        select from automation.legacy_links as l
-        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id)
+      -- By its key: as a join, all links would be read for each page.
+      and (
+        select l.kind from automation.legacy_links as l
+        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -10742,18 +11206,22 @@ begin
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
     into seen, last, steps
   from page as p
-  join automation.legacy_links as l
-    on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
-  join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  -- By their keys, each: as joins, all links and runs would be read for each page.
+  cross join lateral (
+    select k.* from automation.legacy_links as k
+    where k.source = import_steps.source and k.legacy_id = p.run and (tenants is null or k.tenant_id = any (tenants))
+    offset 0
+  ) as l
   left join automation.legacy_imports as i
     on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
   left join ridgeline.workflow_steps as s
     on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
   where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
-    and not exists (
-      select from ridgeline.workflow_step_executions as x
+    and (select e.id from ridgeline.workflow_executions as e
+      where e.tenant_id = l.tenant_id and e.id = l.execution_id) is not null
+    and (select x.id from ridgeline.workflow_step_executions as x
       where x.tenant_id = l.tenant_id
-        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id));
+        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id)) is null;
   return jsonb_build_object('last', last, 'seen', seen, 'imported',
     automation.write_steps(steps, false) + automation.write_steps(steps, true));
 end;
@@ -10844,6 +11312,10 @@ AS $function$
       when plan is null then 'its workflow is a draft: publish it'
       when not plan -> 'steps' ? coalesce(import.step_keys ->> (step ->> 'step_id'), '')
         then 'the step that it stands at is not in the published version'
+      when exists (
+        select from ridgeline.workflows as w
+        where w.tenant_id = import.tenant_id and w.id = import.workflow_id and not w.is_active)
+        then 'its workflow is switched off here, where its runs would wait'
     end
   $function$;
 
@@ -11412,7 +11884,7 @@ AS $function$
       and not exists (
         select from automation.legacy_pairs as p
         where p.tenant_id = e.tenant_id and p.execution_id = e.id)
-    order by abs(extract(epoch from e.created_at - at)), e.id
+    order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $function$;
 
@@ -11575,6 +12047,61 @@ AS $function$
     from total as t
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.compare_window(tenant_id uuid, since timestamp with time zone, until timestamp with time zone, tolerance interval)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  source text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
+  foreach source in array array['server', 'campaigns'] loop
+    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+  end loop;
+  perform automation.note_extra_runs(tenant_id, since, until);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compare_next()
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant uuid;
+  day integer;
+  failure jsonb;
+begin
+  select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
+  from ridgeline.tenant_settings as s
+  left join automation.comparison_turns as c on c.tenant_id = s.tenant_id
+  where s.unified_engine = 'shadow' and coalesce(c.next_at, '-infinity') <= automation.now()
+    and exists (select from automation.legacy_imports as i where i.tenant_id = s.tenant_id)
+  order by c.next_at nulls first
+  limit 1;
+  if tenant is null or not pg_try_advisory_xact_lock(hashtextextended('ridgeline compare', 98)) then
+    return null;
+  end if;
+  begin
+    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
+    where w.since < automation.now();
+  exception when others then
+    failure := automation.engine_error('comparison_failed', sqlstate, sqlerrm);
+    raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
+  end;
+  insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
+  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  on conflict on constraint comparison_turns_pkey do update set
+    turn = c.turn + 1, error = excluded.error,
+    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+  return tenant;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.compare_engines(tenant_id uuid, since timestamp with time zone, until timestamp with time zone, tolerance interval)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -11583,7 +12110,6 @@ CREATE OR REPLACE FUNCTION automation.compare_engines(tenant_id uuid, since time
 AS $function$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  source text;
 begin
   perform automation.check_publisher(tenant, 'comparing the engines');
   if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
@@ -11591,11 +12117,7 @@ begin
   elsif since is null or until is null or since >= until then
     raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
-  foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant, source, since, until, tolerance);
-  end loop;
-  perform automation.note_extra_runs(tenant, since, until);
+  perform automation.compare_window(tenant, since, until, tolerance);
   return automation.comparison_report(tenant, since, until);
 end;
 $function$;
@@ -11938,7 +12460,13 @@ begin
       using errcode = 'PT409', hint = 'Create a database, apply the migrations, and restore there.';
   end if;
   -- Neither triggers nor foreign keys: rows come in the order of the dump, and happened before.
-  perform set_config('session_replication_role', 'replica', true);
+  begin
+    perform set_config('session_replication_role', 'replica', true);
+  exception when insufficient_privilege then
+    raise exception 'this role may not set session_replication_role' using errcode = 'insufficient_privilege',
+      hint = format('As a superuser: grant set on parameter session_replication_role to %I. The platform''s '
+        'postgres may.', session_user);
+  end;
   create temporary table registry_rows (relation text, record jsonb) on commit drop;
   for registry in select r.relation from automation.registries() as r loop
     execute format('insert into pg_temp.registry_rows select %L, to_jsonb(t) from %s as t',
@@ -12260,7 +12788,11 @@ begin
     select b.ctid from automation.heartbeats as b
     where b.name = 'notices' and b.at < clock_timestamp() - interval '1 minute'
     for update skip locked);
-  return case when found then automation.tell_troubles() else 0 end;
+  if not found then
+    return 0;
+  end if;
+  perform automation.take_waiting();
+  return automation.tell_troubles();
 end;
 $function$;
 
@@ -16483,6 +17015,70 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.describe_entity(relation regclass, entity text, columns jsonb, visible text[] DEFAULT NULL::text[])
+ RETURNS automation.entities
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  described automation.entities;
+  missing text;
+  shown text[] := coalesce(visible, automation.visible_by_default(relation));
+begin
+  described.name := entity;
+  described.relation := automation.relation_name(describe_entity.relation);
+  described.sole := automation.constant_tenant(relation, columns, 'tenant');
+  described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
+  described.id_column := coalesce(columns ->> 'id', 'id');
+  perform automation.check_key(relation, described.tenant_column, coalesce(columns -> 'id', '"id"'));
+  described.id_type := (
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = describe_entity.relation and a.attname = described.id_column);
+  described.is_log := coalesce((columns -> 'log')::boolean, false);
+  described.related := columns - '{tenant,id,ignore,protect,related,log,tags}'::text[]
+    - automation.mapped_names() || coalesce(columns -> 'related', '{}');
+  described.mapped := automation.map_columns(relation, columns);
+  described.several := automation.several_columns(columns);
+  described.tags := case when jsonb_typeof(columns -> 'tags') = 'object'
+    then automation.check_tags(columns -> 'tags') end;
+  described.ignored_columns := array(select jsonb_array_elements_text(coalesce(
+    columns -> 'ignore', jsonb_build_array(coalesce(described.mapped ->> 'updated_at', 'updated_at')))));
+  -- What the engine itself is told to use it sees, whatever it is called.
+  shown := shown || array_remove(array[described.tenant_column, described.id_column], null)
+    || array(select v.value from jsonb_each_text(described.related || described.mapped) as v)
+    || array(select jsonb_path_query(described.several, '$.*[*]') #>> '{}');
+  described.hides_columns := exists (
+    select from automation.relation_columns(relation) as c where not c.name = any (shown));
+  select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
+    array_agg(c.name) filter (where not c.is_generated and not c.name = any (
+      array[coalesce(described.tenant_column, ''), described.id_column, 'created_at', 'updated_at',
+        coalesce(described.mapped ->> 'created_at', ''), coalesce(described.mapped ->> 'updated_at', '')]
+      || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
+    into described.columns, described.match_columns, described.writable_columns
+  from automation.relation_columns(relation) as c
+  where c.name = any (shown);
+  described.writable_columns := coalesce(described.writable_columns, '{}') || array(
+    select a.key from jsonb_each_text(automation.aliases(described)) as a
+    where a.value = any (described.writable_columns));
+  select n into missing
+  from unnest(array_remove(array[described.tenant_column, described.id_column], null)
+    || array(select r.value from jsonb_each_text(described.related || described.mapped) as r)
+    || array(select jsonb_path_query(described.several, '$.*[*]') #>> '{}')
+    || visible || array(select jsonb_array_elements_text(
+      coalesce(columns -> 'ignore', '[]') || coalesce(columns -> 'protect', '[]')))) as n
+  where not exists (select from automation.relation_columns(relation) as c where c.name = n)
+  limit 1;
+  if missing is not null then
+    raise exception 'columns: % has no column "%"', described.relation, missing
+      using errcode = 'undefined_column',
+        hint = 'Name the column in the columns argument, such as {"tenant": "company_id"}.';
+  end if;
+  return described;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.map_columns(relation regclass, columns jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -17703,6 +18299,8 @@ begin
   commit;
   perform automation.erase_tenants();
   commit;
+  perform automation.compare_next();
+  commit;
   loop
     did := automation.reap_expired_leases();
     perform automation.beat('tick');
@@ -18036,6 +18634,57 @@ alter table automation.unsubscribe_tokens alter column addresses set not null;
 alter table automation.unsubscribe_tokens alter column created_at set default automation.now();
 alter table automation.unsubscribe_tokens alter column created_at set not null;
 
+alter table automation.marketing_sent alter column tenant_id drop default;
+alter table automation.marketing_sent alter column tenant_id set not null;
+
+alter table automation.marketing_sent alter column person drop default;
+alter table automation.marketing_sent alter column person set not null;
+
+alter table automation.marketing_sent alter column step_id drop default;
+alter table automation.marketing_sent alter column step_id set not null;
+
+alter table automation.marketing_sent alter column at drop default;
+alter table automation.marketing_sent alter column at set not null;
+
+alter table automation.sender_slots alter column tenant_id drop default;
+alter table automation.sender_slots alter column tenant_id set not null;
+
+alter table automation.sender_slots alter column sender_id drop default;
+alter table automation.sender_slots alter column sender_id set not null;
+
+alter table automation.sender_slots alter column is_marketing drop default;
+alter table automation.sender_slots alter column is_marketing set not null;
+
+alter table automation.sender_slots alter column free_at drop default;
+alter table automation.sender_slots alter column free_at set not null;
+
+alter table automation.inboxes alter column relation drop default;
+alter table automation.inboxes alter column relation set not null;
+
+alter table automation.inboxes alter column columns drop default;
+alter table automation.inboxes alter column columns set not null;
+
+alter table automation.inboxes alter column words set default '{}'::jsonb;
+alter table automation.inboxes alter column words set not null;
+
+alter table automation.inbox_waiting alter column tenant_id drop default;
+alter table automation.inbox_waiting alter column tenant_id set not null;
+
+alter table automation.inbox_waiting alter column id set default automation.new_id();
+alter table automation.inbox_waiting alter column id set not null;
+
+alter table automation.inbox_waiting alter column event drop default;
+alter table automation.inbox_waiting alter column event set not null;
+
+alter table automation.inbox_waiting alter column error drop default;
+alter table automation.inbox_waiting alter column error set not null;
+
+alter table automation.inbox_waiting alter column tries set default 1;
+alter table automation.inbox_waiting alter column tries set not null;
+
+alter table automation.inbox_waiting alter column created_at set default automation.now();
+alter table automation.inbox_waiting alter column created_at set not null;
+
 alter table automation.retention_places alter column tenant_id drop default;
 alter table automation.retention_places alter column tenant_id set not null;
 
@@ -18342,6 +18991,21 @@ alter table ridgeline.legacy_discrepancies alter column shadow drop not null;
 alter table ridgeline.legacy_discrepancies alter column at drop default;
 alter table ridgeline.legacy_discrepancies alter column at set not null;
 
+alter table automation.comparison_turns alter column tenant_id drop default;
+alter table automation.comparison_turns alter column tenant_id set not null;
+
+alter table automation.comparison_turns alter column span set default 'days'::text;
+alter table automation.comparison_turns alter column span set not null;
+
+alter table automation.comparison_turns alter column turn set default 0;
+alter table automation.comparison_turns alter column turn set not null;
+
+alter table automation.comparison_turns alter column next_at drop default;
+alter table automation.comparison_turns alter column next_at set not null;
+
+alter table automation.comparison_turns alter column error drop default;
+alter table automation.comparison_turns alter column error drop not null;
+
 alter table automation.engine_switches alter column tenant_id drop default;
 alter table automation.engine_switches alter column tenant_id set not null;
 
@@ -18392,6 +19056,14 @@ alter table automation.unsubscribe_secret add constraint unsubscribe_secret_pkey
 
 alter table automation.unsubscribe_tokens add constraint unsubscribe_tokens_pkey PRIMARY KEY (tenant_id, digest);
 
+alter table automation.marketing_sent add constraint marketing_sent_pkey PRIMARY KEY (tenant_id, person, step_id);
+
+alter table automation.sender_slots add constraint sender_slots_pkey PRIMARY KEY (tenant_id, sender_id, is_marketing);
+
+alter table automation.inboxes add constraint inboxes_pkey PRIMARY KEY (relation);
+
+alter table automation.inbox_waiting add constraint inbox_waiting_pkey PRIMARY KEY (tenant_id, id);
+
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
 
 alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
@@ -18411,6 +19083,8 @@ alter table automation.legacy_links add constraint legacy_links_pkey PRIMARY KEY
 alter table automation.legacy_pairs add constraint legacy_pairs_pkey PRIMARY KEY (tenant_id, id);
 
 alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_pkey PRIMARY KEY (tenant_id, id);
+
+alter table automation.comparison_turns add constraint comparison_turns_pkey PRIMARY KEY (tenant_id, span);
 
 alter table automation.engine_switches add constraint engine_switches_pkey PRIMARY KEY (tenant_id, id);
 
@@ -18479,6 +19153,8 @@ alter table automation.legacy_imports add constraint legacy_imports_workflow_fk 
 alter table automation.legacy_pairs add constraint legacy_pairs_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
 
 alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_pair_fk FOREIGN KEY (tenant_id, pair_id) REFERENCES automation.legacy_pairs(tenant_id, id) ON DELETE CASCADE;
+
+CREATE INDEX tenant_settings_in_shadow ON ridgeline.tenant_settings USING btree (tenant_id) WHERE (unified_engine = 'shadow'::text);
 
 CREATE INDEX changes_by_record ON ridgeline.changes USING btree (record_id, tenant_id, changed_at);
 
@@ -18932,6 +19608,14 @@ alter table automation.unsubscribe_secret enable row level security;
 
 alter table automation.unsubscribe_tokens enable row level security;
 
+alter table automation.marketing_sent enable row level security;
+
+alter table automation.sender_slots enable row level security;
+
+alter table automation.inboxes enable row level security;
+
+alter table automation.inbox_waiting enable row level security;
+
 alter table automation.retention_places enable row level security;
 
 alter table automation.statistic_changes enable row level security;
@@ -18952,6 +19636,8 @@ alter table automation.legacy_links enable row level security;
 alter table automation.legacy_pairs enable row level security;
 
 alter table ridgeline.legacy_discrepancies enable row level security;
+
+alter table automation.comparison_turns enable row level security;
 
 alter table automation.engine_switches enable row level security;
 
@@ -19021,9 +19707,17 @@ comment on function automation.admit(uuid,uuid,text,integer,uuid,integer,ridgeli
 
 comment on function automation.advance(automation.work[]) is 'Moves runs on after a step of theirs, as transition_after() says; those that have ended meanwhile stay so.';
 
+comment on function automation.ask_cap(automation.ticket[],timestamp with time zone) is 'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
+
 comment on function automation.ask_hours(automation.ticket[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
 
+comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room now, and the place each got: by senders.limits {per_second}, in segments.';
+
+comment on function automation.attach_inbox(regclass,jsonb,jsonb) is 'A table of the CRM in which texts arrive: each row that is inserted is received like one from a provider. columns: {field: column} where they differ: id, tenant (tenant_id), from (from_number), to (to_number), body, direction, media. words: {"inbound": "incoming"} where direction has other words; without direction every row came in. Raises 22023, 42703.';
+
 comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
+
+comment on function automation.compare_next() is 'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: {"compare_tolerance": "1 hour"}.';
 
 comment on function automation.consent_in_record(jsonb,text) is 'What the record of a contact says of a channel (sms, email): revoked (nothing may be sent), no (no marketing), yes; null: nothing.';
 
@@ -19127,7 +19821,9 @@ comment on function automation.run_wave(automation.work[],automation.running_pla
 
 comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
 
-comment on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
+comment on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'Turns whatever has an effect outside its own run into a skip that says what would have been done; verdict hold: it would have to wait now (reason: the send_verdict).';
+
+comment on function automation.sms_segments(text) is 'How many segments a text is sent, and paid for, as.';
 
 comment on function automation.suppress(uuid,text,text,text,jsonb,text) is 'Stops a channel for an address, for marketing or for all; a second call changes nothing. Raises when it is no address.';
 
@@ -19197,6 +19893,8 @@ comment on procedure automation.prune_history(interval,integer) is 'Prunes histo
 
 comment on table automation.area_codes is 'Where a number is, by its longest prefix here, without the +: its zones, and in the United States and Canada its state or province. libphonenumber''s data. Numbers are ported and people move: it says where a number was given out.';
 
+comment on table automation.comparison_turns is 'Where the comparison of a tenant''s two engines stands, and when it goes on.';
+
 comment on table automation.doubtful_stops is 'Numbers that may have said stop, until somebody says whether they did.';
 
 comment on table automation.engine_switches is 'When which engine began to work for a tenant, who said so, and what came of it.';
@@ -19207,11 +19905,17 @@ comment on table automation.erasures_under_way is 'Whom to look for, and where t
 
 comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
+comment on table automation.inbox_waiting is 'Texts of the CRM''s inbox that could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
+
+comment on table automation.inboxes is 'Tables of the CRM in which texts arrive: {field: column}, {inbound: its word}.';
+
 comment on table automation.legacy_imports is 'Which workflow came from which old definition. part: which of several that were made of one (a campaign with several triggers). digest: of what was imported last; revision: of the workflow after it. was_active: it ran there. step_keys: {old step: our step_key}, the first where several were made of one.';
 
 comment on table automation.legacy_links is 'Which execution came from which old run, once. It outlives the execution: what retention took away is not brought again. handed: of a run in flight, what its old rows said before it was taken over.';
 
 comment on table automation.legacy_pairs is 'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them has not ended, and will be looked at again.';
+
+comment on table automation.marketing_sent is 'What marketing a person (the contact, or else the address) got lately: claimed, sent or unclear. The row that a claim writes is the count.';
 
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
 
@@ -19220,6 +19924,8 @@ comment on table automation.regions is 'States and provinces as ISO 3166-2 has t
 comment on table automation.retention_places is 'How far the history of a tenant has been pruned, of each kind, and when it is looked at again.';
 
 comment on table automation.revoked_people is 'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
+
+comment on table automation.sender_slots is 'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
 
 comment on table automation.statistic_changes is 'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is written beside every step.';
 
@@ -19362,8 +20068,16 @@ grant execute on function automation.apply_mode(uuid,uuid[]) to service_role;
 revoke all on function automation.as_if(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.as_if(ridgeline.workflow_executions,text,jsonb) to service_role;
 
+revoke all on function automation.ask_cap(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_cap(automation.ticket[],timestamp with time zone) to service_role;
+
 revoke all on function automation.ask_hours(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_hours(automation.ticket[],timestamp with time zone) to service_role;
+
+revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
+
+revoke all on function automation.attach_inbox(regclass,jsonb,jsonb) from public, anon, authenticated, service_role;
 
 revoke all on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) to service_role;
@@ -19405,6 +20119,9 @@ grant execute on function automation.bring_steps(text,automation.legacy_links,au
 
 revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.calls_to_stop(uuid) to service_role;
+
+revoke all on function automation.cap_of(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.cap_of(jsonb) to service_role;
 
 revoke all on function automation.capture_anew(text,automation.captured_write,jsonb,jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.capture_anew(text,automation.captured_write,jsonb,jsonb,text,text) to service_role;
@@ -19455,6 +20172,9 @@ revoke all on function automation.check_history_filter(text,text,text) from publ
 grant execute on function automation.check_history_filter(text,text,text) to authenticated;
 grant execute on function automation.check_history_filter(text,text,text) to service_role;
 
+revoke all on function automation.check_key(regclass,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_key(regclass,text,jsonb) to service_role;
+
 revoke all on function automation.check_notices() from public, anon, authenticated, service_role;
 grant execute on function automation.check_notices() to service_role;
 
@@ -19504,11 +20224,17 @@ revoke all on function automation.compare_engines(uuid,timestamp with time zone,
 grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to authenticated;
 grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to service_role;
 
+revoke all on function automation.compare_next() from public, anon, authenticated, service_role;
+grant execute on function automation.compare_next() to service_role;
+
 revoke all on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) to service_role;
 
 revoke all on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval) to service_role;
+
+revoke all on function automation.compare_window(uuid,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.compare_window(uuid,timestamp with time zone,timestamp with time zone,interval) to service_role;
 
 revoke all on function automation.compared_addresses(uuid,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compared_addresses(uuid,text,jsonb) to service_role;
@@ -19569,6 +20295,8 @@ grant execute on function automation.definition_steps(jsonb) to service_role;
 
 revoke all on function automation.delete_row(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.delete_row(regclass,jsonb) to service_role;
+
+revoke all on function automation.detach_inbox(regclass) from public, anon, authenticated, service_role;
 
 revoke all on function automation.differences(automation.effect[],automation.effect[],interval,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.differences(automation.effect[],automation.effect[],interval,boolean) to service_role;
@@ -19669,6 +20397,9 @@ grant execute on function automation.erasure_of(uuid,text,text) to service_role;
 revoke all on function automation.erasures_of(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.erasures_of(uuid,text,text,text) to authenticated;
 grant execute on function automation.erasures_of(uuid,text,text,text) to service_role;
+
+revoke all on function automation.event_of_inbox(automation.inboxes,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.event_of_inbox(automation.inboxes,jsonb) to service_role;
 
 revoke all on function automation.events_of(text,jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.events_of(text,jsonb,jsonb,text[]) to service_role;
@@ -20494,6 +21225,9 @@ grant execute on function automation.skip_in_shadow(ridgeline.workflow_execution
 revoke all on function automation.slot_path(text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.slot_path(text,text,jsonb) to service_role;
 
+revoke all on function automation.sms_segments(text) from public, anon, authenticated, service_role;
+grant execute on function automation.sms_segments(text) to service_role;
+
 revoke all on function automation.snapshot_names() from public, anon, authenticated, service_role;
 grant execute on function automation.snapshot_names() to service_role;
 
@@ -20543,6 +21277,9 @@ grant execute on function automation.suppress(uuid,text,text,text,jsonb,text) to
 revoke all on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) to service_role;
 
+revoke all on function automation.take_inbox() from public, anon, authenticated, service_role;
+grant execute on function automation.take_inbox() to service_role;
+
 revoke all on function automation.take_over_all(uuid,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_all(uuid,text,integer) to service_role;
 
@@ -20554,6 +21291,9 @@ grant execute on function automation.take_over_runs(uuid,text,text,integer) to s
 
 revoke all on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.take_waiting(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.take_waiting(integer) to service_role;
 
 revoke all on function automation.take_work(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.take_work(ridgeline.scheduled_steps[]) to service_role;
@@ -20891,6 +21631,9 @@ grant execute on procedure automation.prune_history(interval,integer) to service
 revoke all on table automation.area_codes from public, anon, authenticated, service_role;
 grant select on table automation.area_codes to service_role;
 
+revoke all on table automation.comparison_turns from public, anon, authenticated, service_role;
+grant select on table automation.comparison_turns to service_role;
+
 revoke all on table automation.doubtful_stops from public, anon, authenticated, service_role;
 grant select on table automation.doubtful_stops to service_role;
 
@@ -20904,6 +21647,12 @@ revoke all on table automation.erasures_under_way from public, anon, authenticat
 revoke all on table automation.heartbeats from public, anon, authenticated, service_role;
 grant select on table automation.heartbeats to service_role;
 
+revoke all on table automation.inbox_waiting from public, anon, authenticated, service_role;
+grant select on table automation.inbox_waiting to service_role;
+
+revoke all on table automation.inboxes from public, anon, authenticated, service_role;
+grant select on table automation.inboxes to service_role;
+
 revoke all on table automation.legacy_imports from public, anon, authenticated, service_role;
 grant select on table automation.legacy_imports to service_role;
 
@@ -20912,6 +21661,9 @@ grant select on table automation.legacy_links to service_role;
 
 revoke all on table automation.legacy_pairs from public, anon, authenticated, service_role;
 grant select on table automation.legacy_pairs to service_role;
+
+revoke all on table automation.marketing_sent from public, anon, authenticated, service_role;
+grant select on table automation.marketing_sent to service_role;
 
 revoke all on table automation.open_hours from public, anon, authenticated, service_role;
 grant select on table automation.open_hours to service_role;
@@ -20924,6 +21676,9 @@ grant select on table automation.retention_places to service_role;
 
 revoke all on table automation.revoked_people from public, anon, authenticated, service_role;
 grant select on table automation.revoked_people to service_role;
+
+revoke all on table automation.sender_slots from public, anon, authenticated, service_role;
+grant select on table automation.sender_slots to service_role;
 
 revoke all on table automation.statistic_changes from public, anon, authenticated, service_role;
 grant select on table automation.statistic_changes to authenticated;
@@ -21023,6 +21778,8 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent", "counts_as": "refusal", "description": "Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent_rule", "counts_as": "failure", "description": "A type of step for whose channel no rule of consent is written."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "over_cap", "counts_as": "refusal", "description": "One marketing message too many for a person today, and the step says to skip it then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "shadow", "counts_as": "choice", "description": "A shadow would have done it; {would} says what."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
@@ -27771,8 +28528,6 @@ insert into automation.step_types select r.* from jsonb_populate_record(null::au
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "webhook", "name": "webhook", "branches": null, "ends_run": false, "description": "Calls a URL, signed the Standard Webhooks way.", "config_schema": {"type": "object", "title": "webhook", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}, {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET", "headers": {"Authorization": {"prefix": "Bearer ", "secret": "crm_api_key"}}}], "required": ["url"], "properties": {"url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{", "examples": ["https://example.com/hooks/won"], "description": "Whom to call.", "errorMessage": "url must start with https:// or http://"}, "body": {"format": "template", "description": "What to send. Default: the event and its records; with GET and DELETE nothing."}, "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."}, "headers": {"type": "object", "description": "Further headers, by name: a text, or a secret by its name.", "additionalProperties": {"type": ["string", "object"], "title": "a header", "format": "header", "required": ["secret"], "properties": {"prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}, "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$", "description": "Its name in your secrets.", "errorMessage": "secret must be the name of a secret"}}}}, "secret_name": {"type": "string", "format": "template", "minLength": 1, "description": "Signs with this secret of yours. Default: your signing secret."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.heartbeats (name, at) select name, at from jsonb_populate_recordset(null::automation.heartbeats, '[{"at": "-infinity", "name": "notices"}, {"at": "-infinity", "name": "tick"}]') as r on conflict do nothing;
-
-insert into automation.unsubscribe_secret (singleton) select singleton from jsonb_populate_recordset(null::automation.unsubscribe_secret, '[{"singleton": true}]') as r on conflict do nothing;
 
 insert into automation.retention_places (tenant_id, kind, up_to, portion) select tenant_id, kind, up_to, portion from jsonb_populate_recordset(null::automation.retention_places, '[{"kind": "tenants", "up_to": "00000000-0000-0000-0000-000000000000", "portion": 200, "tenant_id": "00000000-0000-0000-0000-000000000000"}]') as r on conflict do nothing;
 
