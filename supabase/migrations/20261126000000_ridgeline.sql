@@ -15322,6 +15322,7 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('stranger_not_allowed', 'failure',
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
+  ('over_cap', 'refusal', 'One marketing message too many for a person today, and the step says to skip it then.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('no_consent', 'refusal',
    'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),
@@ -20817,16 +20818,18 @@ begin
     ), numbers as materialized (
       select distinct on (t.place) t.place, o.zones, o.region
       from texts as t
-      cross join generate_series(1, 9) as l
+      cross join lateral generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l
       join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
       where t.purpose <> 'internal'
       order by t.place, l desc
     ), states as materialized (
-      select a.tenant_id, a.contact_id, r.region, r.zones
-      from addresses as a
-      join tenants as n on n.id = a.tenant_id
-      join automation.regions as r on r.region = n.country || '-' || upper(btrim(a.region))
-        or r.region = upper(btrim(a.region)) or lower(r.name) = lower(btrim(a.region))
+      select d.country, d.said, r.region, r.zones
+      from (
+        select distinct n.country, btrim(a.region) as said
+        from addresses as a join tenants as n on n.id = a.tenant_id where btrim(a.region) <> ''
+      ) as d
+      join automation.regions as r on r.region = d.country || '-' || upper(d.said)
+        or r.region = upper(d.said) or lower(r.name) = lower(d.said)
     ), said as (
       select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
         c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
@@ -20834,7 +20837,7 @@ begin
       left join tenants as n on n.id = t.tenant_id
       left join numbers as c on c.place = t.place
       left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join states as s on s.tenant_id = t.tenant_id and s.contact_id = t.contact_id
+      left join states as s on s.country = n.country and s.said = btrim(a.region)
     ), known as (
       select s.zones as said, array_agg(distinct k.name) as zones
       from (select distinct d.zones from said as d) as s
@@ -21405,8 +21408,6 @@ create table automation.unsubscribe_secret (
 
 comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
 
-insert into automation.unsubscribe_secret default values on conflict on constraint unsubscribe_secret_pkey do nothing;
-
 create table automation.unsubscribe_tokens (
   tenant_id uuid not null,
   digest bytea not null,
@@ -21423,14 +21424,23 @@ comment on table automation.unsubscribe_tokens is
 create index unsubscribe_tokens_by_digest on automation.unsubscribe_tokens (digest);
 create index unsubscribe_tokens_by_age on automation.unsubscribe_tokens (created_at);
 
--- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one.
+-- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one. The secret is made
+-- when it is first needed, so that no two installations have the same.
 create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
-  language sql stable
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
-    from automation.unsubscribe_secret as s
-  $$;
+declare
+  secret bytea := (select s.secret from automation.unsubscribe_secret as s);
+begin
+  if secret is null then
+    insert into automation.unsubscribe_secret default values
+    on conflict on constraint unsubscribe_secret_pkey do nothing;
+    secret := (select s.secret from automation.unsubscribe_secret as s);
+  end if;
+  return encode(sha256(secret || sha256(secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex');
+end;
+$$;
 
 -- Marketing says whose it is; an attempt that is repeated says what it said.
 create or replace function automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
@@ -21633,6 +21643,231 @@ begin
 end;
 $$;
 
+-- sql/engine/65_gate/11_cap_and_rate.sql
+
+-- CAP AND RATE
+--
+-- The last two questions. How much marketing one person gets in a day, across all workflows; and how fast a number may
+-- send. Neither waits for a lock: whoever finds a person or a number taken by somebody else's claim comes back in a
+-- moment.
+
+create table automation.marketing_sent (
+  tenant_id uuid not null,
+  person text not null,
+  step_id uuid not null,
+  at timestamptz not null,
+  constraint marketing_sent_pkey primary key (tenant_id, person, step_id)
+);
+
+comment on table automation.marketing_sent is
+  'What marketing a person (the contact, or else the address) got lately: claimed, sent or unclear. The row that a '
+  'claim writes is the count.';
+
+create table automation.sender_slots (
+  tenant_id uuid not null,
+  sender_id uuid not null,
+  is_marketing boolean not null,
+  free_at timestamptz not null,
+  constraint sender_slots_pkey primary key (tenant_id, sender_id, is_marketing)
+);
+
+comment on table automation.sender_slots is
+  'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
+
+-- Of a text, what the carriers count: GSM-7 160, then 153 each, some characters twice; with any other character UCS-2,
+-- 70, then 67 each, in units of UTF-16. No character is cut in two, so the end of a segment may stay empty.
+create or replace function automation.sms_segments(body text) returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  is_gsm constant boolean := body ~ ('^[@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà'
+    '{}\\~|€\f\[\]\^-]*$');
+  alone constant integer := case when is_gsm then 160 else 70 end;
+  joined constant integer := case when is_gsm then 153 else 67 end;
+  units constant integer := case
+    when is_gsm then length(body) + length(regexp_replace(body, '[^][\^{}\\~|€\f]', '', 'g'))
+    else length(body) + length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
+  segments integer := 1;
+  used integer := 0;
+  size integer;
+  one text;
+begin
+  if units <= alone then
+    return 1;
+  elsif units = length(body) then
+    return ceil(units::numeric / joined);
+  end if;
+  foreach one in array string_to_array(body, null) loop
+    size := case when is_gsm then 1 + (one ~ '[][\^{}\\~|€\f]')::integer else 1 + (ascii(one) > 65535)::integer end;
+    if used + size > joined then
+      segments := segments + 1;
+      used := 0;
+    end if;
+    used := used + size;
+  end loop;
+  return segments;
+end;
+$$;
+
+comment on function automation.sms_segments(text) is 'How many segments a text is sent, and paid for, as.';
+
+-- A tenant's settings: {"marketing_cap": {"per_day": 3}}, or null: as many as there are.
+create or replace function automation.cap_of(settings jsonb) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
+      then (settings #>> '{marketing_cap,per_day}')::integer end
+  $$;
+
+create type automation.capped as (
+  place integer,
+  tenant_id uuid,
+  person text,
+  step_id uuid,
+  cap integer,
+  over_cap text,
+  expires_at timestamptz
+);
+
+-- Those that are one too many, and when there is room again; the others are counted. A cap of null: somebody else's
+-- claim is counting this person, for a moment.
+create or replace function automation.ask_cap(tickets automation.ticket[], now timestamptz)
+  returns table (place integer, until timestamptz, over_cap text, cap integer, expires_at timestamptz)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+declare
+  capped automation.capped[];
+  busy text[] := '{}'::text[];
+  person record;
+begin
+  if not exists (select from unnest(tickets) as t where t.purpose = 'marketing') then
+    return;
+  end if;
+  -- An attempt that is repeated has been counted.
+  capped := array(
+    select row(t.place, t.tenant_id, coalesce(t.contact_id, t.recipients[1]), t.step_id, r.cap, t.over_cap,
+      t.expires_at)::automation.capped
+    from unnest(tickets) as t
+    join (
+      select n.id, automation.cap_of(n.settings) as cap
+      from automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+    ) as r on r.id = t.tenant_id and r.cap is not null
+    where t.purpose = 'marketing' and not exists (
+      select from automation.marketing_sent as m
+      where m.tenant_id = t.tenant_id and m.person = coalesce(t.contact_id, t.recipients[1])
+        and m.step_id = t.step_id)
+    order by t.place);
+  for person in select distinct c.tenant_id, c.person as name from unnest(capped) as c order by 1, 2 loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', person.tenant_id, person.name), 13)) then
+      busy := busy || person.name;
+    end if;
+  end loop;
+  return query
+    select c.place, ask_cap.now + interval '1 second', 'hold', null::integer, c.expires_at
+    from unnest(capped) as c where c.person = any (busy);
+  capped := array(select c from unnest(capped) as c where c.person <> all (busy) order by c.place);
+  return query
+    select c.place, coalesce(r.nth + interval '1 day', ask_cap.now + interval '1 day'), c.over_cap, c.cap, c.expires_at
+    from (
+      select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
+      from unnest(capped) as u
+    ) as c
+    cross join lateral (
+      select count(*) as sent, (array_agg(m.at order by m.at desc))[greatest(c.cap, 1)] as nth
+      from automation.marketing_sent as m
+      where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day'
+    ) as r
+    where r.sent + c.number > c.cap;
+  insert into automation.marketing_sent (tenant_id, person, step_id, at)
+  select c.tenant_id, c.person, c.step_id, ask_cap.now
+  from (
+    select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
+    from unnest(capped) as u
+  ) as c
+  where c.number <= c.cap - (
+    select count(*) from automation.marketing_sent as m
+    where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day')
+  on conflict on constraint marketing_sent_pkey do nothing;
+  delete from automation.marketing_sent as m
+  using (select distinct u.tenant_id, u.person from unnest(capped) as u) as c
+  where m.tenant_id = c.tenant_id and m.person = c.person and m.at < ask_cap.now - interval '3 days';
+end;
+$$;
+
+comment on function automation.ask_cap(automation.ticket[], timestamptz) is
+  'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
+
+-- Slots: each text that has no room gets its own place in the future, once, and is not asked again when it comes back.
+-- Marketing has four fifths of what a sender may send, so that somebody who has just asked does not wait behind a
+-- storm; the others have all of it while no marketing waits, and the last fifth while it does.
+create or replace function automation.ask_rate(
+  questions automation.send_question[], tickets automation.ticket[], now timestamptz)
+  returns table (place integer, until timestamptz, expires_at timestamptz)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+declare
+  sender record;
+begin
+  for sender in
+    select s.tenant_id, s.id, t.purpose = 'marketing' as is_marketing, array_agg(t.place order by t.place) as places,
+      (s.limits ->> 'per_second')::numeric as per_second
+    from unnest(tickets) as t
+    join ridgeline.senders as s on s.tenant_id = t.tenant_id and s.id = t.sender_id
+    where t.channel = 'sms' and s.limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$'
+      and (s.limits ->> 'per_second')::numeric > 0 and t.held ->> 'code' is distinct from 'rate'
+    group by 1, 2, 3, 5
+    order by 1, 2, 3
+  loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14)) then
+      return query
+        select t.place, ask_rate.now + interval '1 second', t.expires_at
+        from unnest(tickets) as t where t.place = any (sender.places);
+      continue;
+    end if;
+    return query
+      with slots as (
+        select greatest(ask_rate.now, max(p.free_at) filter (where p.is_marketing = sender.is_marketing)) as free_at,
+          1 / (sender.per_second * case
+            when sender.is_marketing then 0.8
+            when max(p.free_at) filter (where p.is_marketing) > ask_rate.now then 0.2
+            else 1 end) as seconds
+        from (values (1)) as always (here)
+        left join automation.sender_slots as p on p.tenant_id = sender.tenant_id and p.sender_id = sender.id
+      ), placed as (
+        select t.place, t.expires_at, s.free_at, s.seconds,
+          sum(automation.sms_segments((q.prepared).input ->> 'body')) over (order by t.place) as upto,
+          automation.sms_segments((q.prepared).input ->> 'body') as segments
+        from unnest(tickets) as t
+        join unnest(questions) as q on q.place = t.place
+        cross join slots as s
+        where t.place = any (sender.places)
+      ), taken as (
+        insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
+        select sender.tenant_id, sender.id, sender.is_marketing,
+          max(l.free_at + l.upto * l.seconds * interval '1 second')
+        from placed as l
+        on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
+      )
+      select l.place, l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second', l.expires_at
+      from placed as l
+      where l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second' > ask_rate.now + interval '1 second';
+  end loop;
+end;
+$$;
+
+comment on function automation.ask_rate(automation.send_question[], automation.ticket[], timestamptz) is
+  'Texts for which their sender has no room now, and the place each got: by senders.limits {per_second}, in segments.';
+
 -- sql/engine/65_gate/20_gate.sql
 
 -- THE GATE
@@ -21726,7 +21961,9 @@ declare
 begin
   for question in
     select q.* from unnest(questions) as q
-    where coalesce(automation.channel_of(q.step ->> 'type'), '') not in ('sms', 'email', 'webhook')
+    where not exists (
+      select from automation.step_types as t
+      where t.name = q.step ->> 'type' and t.lane in ('sms', 'email', 'webhook'))
   loop
     decided := decided || question.place;
     return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
@@ -21840,6 +22077,29 @@ begin
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now) as c loop
+    decided := decided || found.place;
+    if found.over_cap = 'skip' then
+      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+        questions[found.place].prepared, 'over_cap',
+        format('%s marketing messages went to this person within a day', found.cap)));
+    else
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'cap',
+        'why', coalesce(format('%s marketing messages went to this person within a day', found.cap),
+          'another message to this person is being counted')), found.until, found.expires_at);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select r.* from automation.ask_rate(questions, case when not is_trial then tickets end, now) as r loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'rate',
+      'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
   end loop;
   for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
     prepared := questions[found.place].prepared;
@@ -29624,6 +29884,41 @@ begin
 end;
 $$;
 
+-- A record is known by its tenant and one column: a table whose rows only several columns tell apart is refused before
+-- anything of it is generated.
+create or replace function automation.check_key(relation regclass, tenant_column text, id jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text[];
+begin
+  select array_agg(a.attname::text order by u.place) into key
+  from pg_catalog.pg_index as i
+  cross join lateral unnest(i.indkey::int2[]) with ordinality as u (number, place)
+  join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = u.number
+  where i.indrelid = check_key.relation and i.indisprimary;
+  if jsonb_typeof(id) = 'string' and (key is null or cardinality(array_remove(key, tenant_column)) < 2 or exists (
+    select from pg_catalog.pg_index as i
+    where i.indrelid = check_key.relation and i.indisunique and i.indpred is null and i.indexprs is null
+      and id #>> '{}' in (
+        select a.attname from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[]))
+      and not exists (
+        select from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[])
+          and a.attname not in (id #>> '{}', coalesce(tenant_column, ''))))) then
+    return;
+  end if;
+  raise exception 'columns: the rows of % are told apart by % together; a record is known by one column and its tenant',
+    relation, array_to_string(coalesce(key, array(select jsonb_array_elements_text(
+      case jsonb_typeof(id) when 'array' then id else '[]' end))), ', ')
+    using errcode = 'invalid_parameter_value',
+      hint = 'Add a column that is unique by itself, such as "ridgeline_id uuid not null default gen_random_uuid() '
+        'unique", and name it: {"id": "ridgeline_id"}.';
+end;
+$$;
+
 create or replace function automation.describe_entity(
   relation regclass, entity text, columns jsonb, visible text[] default null)
   returns automation.entities
@@ -29640,6 +29935,7 @@ begin
   described.sole := automation.constant_tenant(relation, columns, 'tenant');
   described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
   described.id_column := coalesce(columns ->> 'id', 'id');
+  perform automation.check_key(relation, described.tenant_column, coalesce(columns -> 'id', '"id"'));
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
     from pg_catalog.pg_attribute as a
@@ -33319,6 +33615,183 @@ comment on function automation.reply_to_sms(jsonb) is
   'What to say back at once to a text that receive_sms() has stored: a confirmation of a stop, once; help, once an '
   'hour; null: nothing. It is on record as sent.';
 
+-- sql/engine/90_inbound/08_attach_inbox.sql
+
+-- automation.attach_inbox(): a host that has an inbox of its own, a table in which its texts arrive. A row that is
+-- inserted there counts like one that a provider's webhook brings: stops, answers, waits, exits, missed contacts.
+-- The writer's transaction never fails on our account: what cannot be taken is kept and tried again by the tick.
+
+create table automation.inboxes (
+  relation text not null constraint inboxes_pkey primary key,
+  columns jsonb not null,
+  words jsonb not null default '{}'
+);
+
+comment on table automation.inboxes is 'Tables of the CRM in which texts arrive: {field: column}, {inbound: its word}.';
+
+create table automation.inbox_waiting (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  event jsonb not null,
+  error text not null,
+  tries integer not null default 1,
+  created_at timestamptz not null default automation.now(),
+  constraint inbox_waiting_pkey primary key (tenant_id, id)
+);
+
+comment on table automation.inbox_waiting is
+  'Texts of the CRM''s inbox that could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
+
+-- A row as receive_sms() takes it; null: it is none that came in.
+create or replace function automation.event_of_inbox(inbox automation.inboxes, written jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  names constant jsonb := inbox.columns;
+  tenant constant text := written ->> (names ->> 'tenant');
+  direction constant text := written ->> (names ->> 'direction');
+begin
+  if names ? 'direction'
+    and lower(direction) is distinct from lower(coalesce(inbox.words ->> 'inbound', 'inbound')) then
+    return null;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'message_sid', format('%s %s', inbox.relation, written ->> (names ->> 'id')),
+    'from', written ->> (names ->> 'from'),
+    -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
+    'to', coalesce(nullif(written ->> (names ->> 'to'), ''), (
+      select s.address from ridgeline.senders as s
+      where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
+        and s.verified_at is not null
+      order by s.is_default desc, s.created_at, s.id limit 1)),
+    'body', written ->> (names ->> 'body'), 'tenant_id', tenant,
+    'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
+      when 'array' then written -> (names ->> 'media') end));
+end;
+$$;
+
+create or replace function automation.take_inbox() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  inbox automation.inboxes;
+  event jsonb;
+  failure text;
+begin
+  begin
+    select i.* into inbox from automation.inboxes as i
+    where to_regclass(i.relation) = tg_relid or i.relation = tg_argv[0];
+    event := automation.event_of_inbox(inbox, to_jsonb(new.*));
+    -- What a message that we keep writes there is no message that came.
+    if event is null or current_setting('automation.in_inbox', true) = 'on' then
+      return null;
+    end if;
+    perform set_config('automation.in_inbox', 'on', true);
+    if automation.receive_sms(event) = 'unknown_number' then
+      failure := format('to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing'));
+    end if;
+    perform set_config('automation.in_inbox', '', true);
+  exception when others then
+    failure := sqlerrm;
+  end;
+  if failure is not null and event is not null then
+    raise warning 'automation: a text in % could not be taken: %', tg_argv[0], failure;
+    insert into automation.inbox_waiting (tenant_id, event, error)
+    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), event,
+      failure);
+  end if;
+  return null;
+end;
+$$;
+
+-- Those that were kept, once more: what has been mended since is taken, in a portion. Ten tries; the rows stay.
+create or replace function automation.take_waiting(portion integer default 20) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  waiting automation.inbox_waiting;
+  taken integer := 0;
+begin
+  for waiting in
+    select w.* from automation.inbox_waiting as w where w.tries < 10 order by w.tries, w.created_at limit portion
+    for update skip locked
+  loop
+    begin
+      if automation.receive_sms(waiting.event) = 'unknown_number' then
+        raise exception 'to: % is no number of this tenant''s senders', coalesce(waiting.event ->> 'to', 'nothing');
+      end if;
+      delete from automation.inbox_waiting as w where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
+      taken := taken + 1;
+    exception when others then
+      update automation.inbox_waiting as w set tries = w.tries + 1, error = sqlerrm
+      where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
+    end;
+  end loop;
+  return taken;
+end;
+$$;
+
+create or replace function automation.attach_inbox(
+  relation regclass, columns jsonb default '{}', words jsonb default '{}')
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  known constant text[] := '{id,tenant,from,to,body,direction,media}'::text[];
+  called constant text := automation.relation_name(relation);
+  mapped constant jsonb := (
+    select jsonb_object_agg(n.key, n.column_name)
+    from (
+      select k as key, case when columns ? k then columns ->> k else (
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = any (case k when 'tenant' then '{tenant_id}' when 'from' then '{from_number}'
+          when 'to' then '{to_number}' when 'media' then '{media_urls}' else array[k] end::text[])) end as column_name
+      from unnest(known) as k
+    ) as n where n.column_name is not null);
+begin
+  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns), known,
+    '{id,from,body}');
+  if not mapped ?| '{tenant,to}' then
+    raise exception 'columns: neither tenant nor to says whose texts % holds', called
+      using errcode = 'invalid_parameter_value', hint = 'Such as {"tenant": "company_id"}.';
+  elsif exists (select from automation.targets as t where t.name = 'timeline' and t.relation = called) then
+    raise exception 'relation: % is the timeline, in which the engine writes what came in', called
+      using errcode = 'invalid_parameter_value', hint = 'An inbox is a table in which the CRM alone writes.';
+  end if;
+  insert into automation.inboxes as i (relation, columns, words)
+  values (called, mapped, attach_inbox.words)
+  on conflict on constraint inboxes_pkey do update set (columns, words) = row (excluded.columns, excluded.words);
+  execute format('drop trigger if exists automation_inbox on %s', called);
+  execute format('create trigger automation_inbox after insert on %1$s for each row '
+    'execute function automation.take_inbox(%1$L)', called);
+end;
+$$;
+
+comment on function automation.attach_inbox(regclass, jsonb, jsonb) is
+  'A table of the CRM in which texts arrive: each row that is inserted is received like one from a provider. columns: '
+  '{field: column} where they differ: id, tenant (tenant_id), from (from_number), to (to_number), body, direction, '
+  'media. words: {"inbound": "incoming"} where direction has other words; without direction every row came in. '
+  'Raises 22023, 42703.';
+
+create or replace function automation.detach_inbox(relation regclass) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.inboxes as i where to_regclass(i.relation) = detach_inbox.relation;
+  if not found then
+    raise exception 'relation: % is no inbox', relation using errcode = 'undefined_object';
+  end if;
+  execute format('drop trigger if exists automation_inbox on %s', relation);
+end;
+$$;
+
 -- sql/engine/95_api/02_start.sql
 
 -- 95 API
@@ -36248,7 +36721,8 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops', 'automation.unsubscribe_tokens')
+        'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
+        'automation.unsubscribe_tokens', 'automation.marketing_sent')
     end
   $$;
 
@@ -36961,9 +37435,10 @@ begin
     join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
     cross join lateral automation.subject_of(i.entity, p.data) as s
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
-      and not exists (
-        select from automation.legacy_links as l
-        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id)
+      -- By its key: as a join, all links would be read for each page.
+      and (
+        select l.kind from automation.legacy_links as l
+        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -37094,18 +37569,22 @@ begin
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
     into seen, last, steps
   from page as p
-  join automation.legacy_links as l
-    on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
-  join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  -- By their keys, each: as joins, all links and runs would be read for each page.
+  cross join lateral (
+    select k.* from automation.legacy_links as k
+    where k.source = import_steps.source and k.legacy_id = p.run and (tenants is null or k.tenant_id = any (tenants))
+    offset 0
+  ) as l
   left join automation.legacy_imports as i
     on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
   left join ridgeline.workflow_steps as s
     on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
   where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
-    and not exists (
-      select from ridgeline.workflow_step_executions as x
+    and (select e.id from ridgeline.workflow_executions as e
+      where e.tenant_id = l.tenant_id and e.id = l.execution_id) is not null
+    and (select x.id from ridgeline.workflow_step_executions as x
       where x.tenant_id = l.tenant_id
-        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id));
+        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id)) is null;
   return jsonb_build_object('last', last, 'seen', seen, 'imported',
     automation.write_steps(steps, false) + automation.write_steps(steps, true));
 end;
@@ -37208,6 +37687,10 @@ create or replace function automation.why_left(
       when plan is null then 'its workflow is a draft: publish it'
       when not plan -> 'steps' ? coalesce(import.step_keys ->> (step ->> 'step_id'), '')
         then 'the step that it stands at is not in the published version'
+      when exists (
+        select from ridgeline.workflows as w
+        where w.tenant_id = import.tenant_id and w.id = import.workflow_id and not w.is_active)
+        then 'its workflow is switched off here, where its runs would wait'
     end
   $$;
 
@@ -38912,7 +39395,13 @@ begin
       using errcode = 'PT409', hint = 'Create a database, apply the migrations, and restore there.';
   end if;
   -- Neither triggers nor foreign keys: rows come in the order of the dump, and happened before.
-  perform set_config('session_replication_role', 'replica', true);
+  begin
+    perform set_config('session_replication_role', 'replica', true);
+  exception when insufficient_privilege then
+    raise exception 'this role may not set session_replication_role' using errcode = 'insufficient_privilege',
+      hint = format('As a superuser: grant set on parameter session_replication_role to %I. The platform''s '
+        'postgres may.', session_user);
+  end;
   create temporary table registry_rows (relation text, record jsonb) on commit drop;
   for registry in select r.relation from automation.registries() as r loop
     execute format('insert into pg_temp.registry_rows select %L, to_jsonb(t) from %s as t',
@@ -39257,7 +39746,11 @@ begin
     select b.ctid from automation.heartbeats as b
     where b.name = 'notices' and b.at < clock_timestamp() - interval '1 minute'
     for update skip locked);
-  return case when found then automation.tell_troubles() else 0 end;
+  if not found then
+    return 0;
+  end if;
+  perform automation.take_waiting();
+  return automation.tell_troubles();
 end;
 $$;
 
@@ -39333,6 +39826,7 @@ grant update (value) on automation.settings to service_role;
 revoke execute on function
   automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
   automation.generate_capture(automation.entities), automation.regenerate_captures(),
+  automation.attach_inbox(regclass, jsonb, jsonb), automation.detach_inbox(regclass),
   automation.regenerate_readers(), automation.begin_restore(), automation.end_restore(),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
@@ -39667,6 +40161,10 @@ create policy stage_changes_members_read on ridgeline.stage_changes for select t
 revoke all on ridgeline.stage_changes from anon, authenticated, service_role;
 grant select on ridgeline.stage_changes to authenticated, service_role;
 
+alter table automation.inboxes enable row level security;
+alter table automation.inbox_waiting enable row level security;
+grant select on automation.inboxes, automation.inbox_waiting to service_role;
+
 alter table automation.heartbeats enable row level security;
 grant select on automation.heartbeats to service_role;
 
@@ -39722,6 +40220,9 @@ alter table automation.unsubscribe_tokens enable row level security;
 revoke all on automation.unsubscribe_secret from service_role;
 revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
 grant execute on function automation.unsubscribe(text, text) to service_role;
+
+alter table automation.marketing_sent enable row level security;
+alter table automation.sender_slots enable row level security;
 
 -- sql/engine/99_ops/25_portions.sql
 

@@ -131,9 +131,10 @@ begin
     join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
     cross join lateral automation.subject_of(i.entity, p.data) as s
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
-      and not exists (
-        select from automation.legacy_links as l
-        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id)
+      -- By its key: as a join, all links would be read for each page.
+      and (
+        select l.kind from automation.legacy_links as l
+        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -264,18 +265,22 @@ begin
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
     into seen, last, steps
   from page as p
-  join automation.legacy_links as l
-    on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
-  join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  -- By their keys, each: as joins, all links and runs would be read for each page.
+  cross join lateral (
+    select k.* from automation.legacy_links as k
+    where k.source = import_steps.source and k.legacy_id = p.run and (tenants is null or k.tenant_id = any (tenants))
+    offset 0
+  ) as l
   left join automation.legacy_imports as i
     on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
   left join ridgeline.workflow_steps as s
     on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
   where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
-    and not exists (
-      select from ridgeline.workflow_step_executions as x
+    and (select e.id from ridgeline.workflow_executions as e
+      where e.tenant_id = l.tenant_id and e.id = l.execution_id) is not null
+    and (select x.id from ridgeline.workflow_step_executions as x
       where x.tenant_id = l.tenant_id
-        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id));
+        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id)) is null;
   return jsonb_build_object('last', last, 'seen', seen, 'imported',
     automation.write_steps(steps, false) + automation.write_steps(steps, true));
 end;

@@ -30,6 +30,10 @@ create policy stage_changes_members_read on ridgeline.stage_changes for select t
 revoke all on ridgeline.stage_changes from anon, authenticated, service_role;
 grant select on ridgeline.stage_changes to authenticated, service_role;
 
+alter table automation.inboxes enable row level security;
+alter table automation.inbox_waiting enable row level security;
+grant select on automation.inboxes, automation.inbox_waiting to service_role;
+
 alter table automation.heartbeats enable row level security;
 grant select on automation.heartbeats to service_role;
 
@@ -85,3 +89,6 @@ alter table automation.unsubscribe_tokens enable row level security;
 revoke all on automation.unsubscribe_secret from service_role;
 revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
 grant execute on function automation.unsubscribe(text, text) to service_role;
+
+alter table automation.marketing_sent enable row level security;
+alter table automation.sender_slots enable row level security;
