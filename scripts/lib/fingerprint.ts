@@ -83,8 +83,9 @@ export async function contents(sql: Sql): Promise<Record<string, unknown>> {
         or pg_get_expr(d.adbin, d.adrelid) like '%random%'), '{}') as times
     from pg_class as c join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0
     left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
-    -- What was changed while it was built is history.
+    -- What was changed while it was built is history, and each installation has a secret of its own.
     where c.relkind = 'r' and c.oid <> coalesce(to_regclass('ridgeline.changes'), 0)
+      and c.oid <> coalesce(to_regclass('automation.unsubscribe_secret'), 0)
       and c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace, 'public'::regnamespace)
     group by c.oid`;
   const filled: Record<string, unknown> = {};

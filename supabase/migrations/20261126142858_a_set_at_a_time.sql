@@ -5254,16 +5254,18 @@ begin
     ), numbers as materialized (
       select distinct on (t.place) t.place, o.zones, o.region
       from texts as t
-      cross join generate_series(1, 9) as l
+      cross join lateral generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l
       join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
       where t.purpose <> 'internal'
       order by t.place, l desc
     ), states as materialized (
-      select a.tenant_id, a.contact_id, r.region, r.zones
-      from addresses as a
-      join tenants as n on n.id = a.tenant_id
-      join automation.regions as r on r.region = n.country || '-' || upper(btrim(a.region))
-        or r.region = upper(btrim(a.region)) or lower(r.name) = lower(btrim(a.region))
+      select d.country, d.said, r.region, r.zones
+      from (
+        select distinct n.country, btrim(a.region) as said
+        from addresses as a join tenants as n on n.id = a.tenant_id where btrim(a.region) <> ''
+      ) as d
+      join automation.regions as r on r.region = d.country || '-' || upper(d.said)
+        or r.region = upper(d.said) or lower(r.name) = lower(d.said)
     ), said as (
       select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
         c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
@@ -5271,7 +5273,7 @@ begin
       left join tenants as n on n.id = t.tenant_id
       left join numbers as c on c.place = t.place
       left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join states as s on s.tenant_id = t.tenant_id and s.contact_id = t.contact_id
+      left join states as s on s.country = n.country and s.said = btrim(a.region)
     ), known as (
       select s.zones as said, array_agg(distinct k.name) as zones
       from (select distinct d.zones from said as d) as s
@@ -6173,7 +6175,9 @@ declare
 begin
   for question in
     select q.* from unnest(questions) as q
-    where coalesce(automation.channel_of(q.step ->> 'type'), '') not in ('sms', 'email', 'webhook')
+    where not exists (
+      select from automation.step_types as t
+      where t.name = q.step ->> 'type' and t.lane in ('sms', 'email', 'webhook'))
   loop
     decided := decided || question.place;
     return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
@@ -7959,8 +7963,8 @@ declare
   portion automation.portions;
   part pg_catalog.jsonb;
   parts pg_catalog.jsonb;
-  claimed pg_catalog.jsonb := '[]';
-  dry pg_catalog.text[] := '{}';
+  claimed pg_catalog.jsonb := '[]'::pg_catalog.jsonb;
+  dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
   perform automation.check_lease(lease);
@@ -10991,8 +10995,8 @@ CREATE OR REPLACE FUNCTION automation.legacy_entity(trigger_type text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $function$;
 
-CREATE OR REPLACE FUNCTION automation.subject_of(entity text, data jsonb, OUT entity_is text, OUT record_id text, OUT contact_id text)
- RETURNS record
+CREATE OR REPLACE FUNCTION automation.subject_of(entity text, data jsonb)
+ RETURNS TABLE(entity_is text, record_id text, contact_id text)
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 AS $function$
@@ -11082,24 +11086,26 @@ begin
   end if;
   with page as materialized (
     select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
-  ), imports as materialized (
-    select i.tenant_id, i.legacy_id, i.workflow_id, i.history_version, w.trigger_type,
-      automation.legacy_entity(w.trigger_type) as entity
-    from automation.legacy_imports as i
-    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
-    where i.source = import_runs.source and i.part = 0
-      and i.legacy_id in (select p.definition from page as p)
-  ), ended as materialized (
-    select p.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
-      automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
-    from page as p
-    join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
-    cross join lateral automation.subject_of(i.entity, p.data) as s
+  ), fresh as materialized (
+    select p.* from page as p
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
       -- By its key: as a join, all links would be read for each page.
       and (
         select l.kind from automation.legacy_links as l
         where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
+  ), ended as materialized (
+    select f.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
+      automation.legacy_run_id(f.created_at, import_runs.source, f.legacy_id) as execution_id
+    from fresh as f
+    cross join lateral (
+      select m.workflow_id, m.history_version, w.trigger_type, nullif(t.entity, '') as entity
+      from automation.legacy_imports as m
+      join ridgeline.workflows as w on w.tenant_id = m.tenant_id and w.id = m.workflow_id
+      left join automation.trigger_types as t on t.name = w.trigger_type
+      where m.tenant_id = f.tenant_id and m.source = import_runs.source and m.legacy_id = f.definition and m.part = 0
+      offset 0
+    ) as i
+    cross join lateral automation.subject_of(i.entity, f.data) as s
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -11128,7 +11134,8 @@ begin
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
-      select count(*) from page as p join imports as i on i.legacy_id = p.definition
+      select count(*) from page as p join automation.legacy_imports as i
+        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
       where p.tenant_id is distinct from i.tenant_id))
     into answer;
   return answer;
@@ -11839,7 +11846,7 @@ AS $function$
       and exists (
         select from paired as a join paired as b on a.old_place < b.old_place and a.new_place > b.new_place
         where a.old_did and a.shadow_did and b.old_did and b.shadow_did
-          and ((b.o).at - (a.o).at > interval '1 second' or (a.s).at - (b.s).at > interval '1 second'))
+          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second')
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.compare_pair(pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, tolerance interval)
@@ -11873,17 +11880,23 @@ CREATE OR REPLACE FUNCTION automation.shadow_beside(tenant_id uuid, workflow_ids
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
-    select e from ridgeline.workflow_executions as e
-    where e.tenant_id = shadow_beside.tenant_id and e.workflow_id = any (workflow_ids) and e.mode = 'shadow'
-      and e.created_at between at - within and at + within
-      and (e.record_id = shadow_beside.record_id
-        or shadow_beside.record_id is null and e.contact_id is not distinct from shadow_beside.contact_id
-        or e.entity <> 'contact' and e.contact_id = shadow_beside.contact_id and shadow_beside.record_id
-          = shadow_beside.contact_id)
+    select e.* from (
+      select r.* from ridgeline.workflow_executions as r
+      where r.record_id = shadow_beside.record_id and r.tenant_id = shadow_beside.tenant_id
+      union all
+      select c.* from ridgeline.workflow_executions as c
+      where c.contact_id = shadow_beside.contact_id and c.tenant_id = shadow_beside.tenant_id
+        and c.entity <> 'contact'
+        and (shadow_beside.record_id is null or shadow_beside.record_id = shadow_beside.contact_id)
+    ) as e
+    where e.workflow_id = any (workflow_ids) and e.mode = 'shadow' and e.created_at between at - within and at + within
       and not exists (
         select from automation.legacy_pairs as p
-        where p.tenant_id = e.tenant_id and p.execution_id = e.id)
+        where p.execution_id = e.id and p.tenant_id = e.tenant_id)
     order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $function$;
@@ -11909,8 +11922,8 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.compare_source(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone, tolerance interval)
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.compare_source(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone, tolerance interval, deadline timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
+ RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
@@ -11923,7 +11936,17 @@ declare
   subject record;
   pair automation.legacy_pairs;
 begin
-  for old in select o.* from automation.old_runs(tenant_id, source, since, until) as o loop
+  for old in
+    select o.* from automation.old_runs(tenant_id, source, since, until) as o
+    left join automation.legacy_pairs as p
+      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
+    where p.verdict is distinct from 'identical'
+      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
+    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
+  loop
+    if clock_timestamp() > deadline then
+      return false;
+    end if;
     select i.* into import from automation.legacy_imports as i
     where i.tenant_id = compare_source.tenant_id and i.source = compare_source.source and i.part = 0
       and i.legacy_id = coalesce(old.run ->> 'workflow_id', old.run ->> 'campaign_id');
@@ -11932,10 +11955,6 @@ begin
       select i.workflow_id from automation.legacy_imports as i
       where i.tenant_id = import.tenant_id and i.source = import.source and i.legacy_id = import.legacy_id);
     -- What was the same stays; the rest is looked at anew, as it may have gone on or been mended.
-    continue when exists (
-      select from automation.legacy_pairs as p
-      where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
-        and p.legacy_id = old.run ->> 'id' and p.verdict = 'identical');
     delete from automation.legacy_pairs as p
     where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
       and p.legacy_id = old.run ->> 'id';
@@ -11963,6 +11982,7 @@ begin
       where p.tenant_id = pair.tenant_id and p.id = pair.id;
     end if;
   end loop;
+  return true;
 end;
 $function$;
 
@@ -11971,12 +11991,11 @@ CREATE OR REPLACE FUNCTION automation.note_extra_runs(tenant_id uuid, since time
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    with gone as (
-      delete from automation.legacy_pairs as p
-      where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
-        and p.began_at >= since and p.began_at < until
-      returning p.execution_id
-    ), alone as (
+    delete from automation.legacy_pairs as p
+    where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
+      and p.began_at >= since and p.began_at < until;
+
+    with alone as (
       insert into automation.legacy_pairs (
         tenant_id, source, workflow_id, execution_id, record_id, contact_id, began_at, verdict)
       select e.tenant_id, i.source, e.workflow_id, e.id, e.record_id, coalesce(
@@ -11987,9 +12006,7 @@ AS $function$
         and e.created_at >= since and e.created_at < until and e.status not in ('skipped')
         and (e.error ->> 'code') is distinct from 'switched_on'
         and not exists (
-          select from automation.legacy_pairs as p
-          where p.tenant_id = e.tenant_id and p.execution_id = e.id
-            and p.execution_id not in (select g.execution_id from gone as g))
+          select from automation.legacy_pairs as p where p.execution_id = e.id and p.tenant_id = e.tenant_id)
       returning *
     )
     insert into ridgeline.legacy_discrepancies (
@@ -12047,8 +12064,8 @@ AS $function$
     from total as t
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.compare_window(tenant_id uuid, since timestamp with time zone, until timestamp with time zone, tolerance interval)
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.compare_window(tenant_id uuid, since timestamp with time zone, until timestamp with time zone, tolerance interval, deadline timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
+ RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -12057,9 +12074,12 @@ declare
 begin
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
   foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+    if not automation.compare_source(tenant_id, source, since, until, tolerance, deadline) then
+      return false;
+    end if;
   end loop;
   perform automation.note_extra_runs(tenant_id, since, until);
+  return true;
 end;
 $function$;
 
@@ -12073,6 +12093,7 @@ declare
   tenant uuid;
   day integer;
   failure jsonb;
+  is_done boolean := true;
 begin
   select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
   from ridgeline.tenant_settings as s
@@ -12085,8 +12106,9 @@ begin
     return null;
   end if;
   begin
-    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
-      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    select automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+        automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'),
+        clock_timestamp() + interval '300 milliseconds') into is_done
     from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
     where w.since < automation.now();
   exception when others then
@@ -12094,10 +12116,12 @@ begin
     raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
   end;
   insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
-  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  values (tenant, (is_done is not false)::integer,
+    automation.now() + case when is_done is false then interval '0' else interval '1 minute' end, failure)
   on conflict on constraint comparison_turns_pkey do update set
-    turn = c.turn + 1, error = excluded.error,
-    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+    turn = c.turn + excluded.turn, error = excluded.error,
+    next_at = case when excluded.turn = 1 and c.turn % 8 = 7 then automation.now() + interval '1 hour'
+      else excluded.next_at end;
   return tenant;
 end;
 $function$;
@@ -20230,11 +20254,11 @@ grant execute on function automation.compare_next() to service_role;
 revoke all on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) to service_role;
 
-revoke all on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval) to service_role;
+revoke all on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval,timestamp with time zone) to service_role;
 
-revoke all on function automation.compare_window(uuid,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.compare_window(uuid,timestamp with time zone,timestamp with time zone,interval) to service_role;
+revoke all on function automation.compare_window(uuid,timestamp with time zone,timestamp with time zone,interval,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.compare_window(uuid,timestamp with time zone,timestamp with time zone,interval,timestamp with time zone) to service_role;
 
 revoke all on function automation.compared_addresses(uuid,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compared_addresses(uuid,text,jsonb) to service_role;

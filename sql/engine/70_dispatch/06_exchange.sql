@@ -61,8 +61,8 @@ declare
   portion automation.portions;
   part pg_catalog.jsonb;
   parts pg_catalog.jsonb;
-  claimed pg_catalog.jsonb := '[]';
-  dry pg_catalog.text[] := '{}';
+  claimed pg_catalog.jsonb := '[]'::pg_catalog.jsonb;
+  dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
   perform automation.check_lease(lease);
