@@ -266,6 +266,54 @@ export const operations: readonly Operation[] = [
   }),
   define({
     method: "POST",
+    path: "/engine",
+    id: "setEngine",
+    summary: "Say which engine works for a tenant. Runs in flight go over, or back.",
+    input: schemas.setEngine,
+    output: schemas.engineSet,
+    kind: "act",
+    run: async (sql, { engine, tenant_id }, caller) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select ridgeline.set_engine(${engine}, ${
+          tenant_id ?? caller.tenantId ?? null
+        }) as result`,
+      ),
+  }),
+  define({
+    method: "GET",
+    path: "/engine",
+    id: "engine",
+    summary: "Which engine works for a tenant, and whether the old one is still called.",
+    input: schemas.ofTenant,
+    output: schemas.engineReport,
+    kind: "look",
+    run: async (sql, { tenant_id }, caller) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select ridgeline.engine_report(${tenant_id ?? caller.tenantId ?? null}) as result`,
+      ),
+  }),
+  define({
+    method: "POST",
+    path: "/compare",
+    id: "compare",
+    summary: "Compare what the old engine did with what the shadows beside it would have done.",
+    input: schemas.compare,
+    output: schemas.compared,
+    kind: "act",
+    run: async (sql, { since, until, tolerance_minutes, tenant_id }, caller) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select ridgeline.compare_engines(
+            coalesce(${since ?? null}::timestamptz, automation.now() - interval '7 days'),
+            coalesce(${until ?? null}::timestamptz, automation.now()),
+            make_interval(secs => 60.0 * ${tolerance_minutes}::float8),
+            ${tenant_id ?? caller.tenantId ?? null}) as result`,
+      ),
+  }),
+  define({
+    method: "POST",
     path: "/move",
     id: "move",
     summary: "Move runs in flight to another version, where their next step is there too.",

@@ -114,6 +114,52 @@ export const modeSet = z.object({
   cancelled_shadows: z.int(),
 }).meta({ id: "ModeSet" });
 
+const engineName = z.enum(["off", "shadow", "on"]).meta({
+  description: "What this engine does for the tenant beside the one that it replaces.",
+});
+export const setEngine = z.strictObject({ engine: engineName, tenant_id: tenantId }).meta({
+  id: "SetEngine",
+});
+export const ofTenant = z.strictObject({ tenant_id: tenantId });
+
+const oldCall = z.object({ call: z.string(), where: z.string(), why: z.string() });
+export const engineSet = z.looseObject({
+  tenant_id: id,
+  engine: engineName,
+  was: engineName,
+  stop_calling: z.array(oldCall).optional().meta({
+    description: "What the application must not call any more for this tenant.",
+  }),
+}).meta({ id: "EngineSet" });
+export const engineReport = z.looseObject({
+  engine: engineName,
+  since: moment.nullable(),
+  stop_calling: z.array(oldCall),
+  begun_there_since: z.int().nullable().meta({
+    description:
+      "Runs that the old engine has begun since this one is on: 0, or it is still called.",
+  }),
+}).meta({ id: "EngineReport" });
+
+export const compare = z.strictObject({
+  since: givenMoment.optional().meta({ description: "Default: a week ago." }),
+  until: givenMoment.optional().meta({ description: "Default: now." }),
+  tolerance_minutes: z.number().min(0).max(10_080).default(5).meta({
+    description: "How far apart in time the same step may be.",
+  }),
+  tenant_id: tenantId,
+}).meta({ id: "Compare" });
+export const compared = z.looseObject({
+  runs: z.int(),
+  identical: z.int(),
+  differ: z.int(),
+  open: z.int(),
+  kinds: z.record(z.string(), z.int()),
+  text: z.string().meta({
+    examples: ["142 runs, 139 identical, 3 differ: 1 missing, 2 with other text"],
+  }),
+}).meta({ id: "Compared" });
+
 export const enroll = z.strictObject({
   workflow_id: id,
   record_ids: z.array(z.union([z.string().min(1).max(200), z.int()])).min(1).max(25_000).optional()

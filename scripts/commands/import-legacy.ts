@@ -110,7 +110,7 @@ if ([given["dry-run"], given.apply, given.undo].filter(Boolean).length > 1) {
 if ((given.activate || given.overwrite) && !given.apply) {
   fail("--activate and --overwrite go with --apply.");
 }
-const tenants = given.tenant ?? null;
+const tenants = given.tenant?.map((tenant) => tenant.toLowerCase()) ?? null;
 for (const tenant of tenants ?? []) {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(tenant)) {
     fail(`--tenant: ${tenant} is no UUID.`);

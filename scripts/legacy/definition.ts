@@ -91,8 +91,6 @@ export const safeChoices: Choices = {
 
 /** What the translation has to know of where it goes. */
 export interface Target {
-  /** Columns by record, from automation.known_columns(); left out: unknown, and not asked. */
-  columns?: Record<string, Record<string, string>>;
   /** Addresses of members by user id, for those who were notified. */
   members?: Record<string, { email: string | null }>;
   choices: Choices;

@@ -27,12 +27,6 @@ export interface Order {
 
 const asJson = (sql: Sql | TransactionSql, value: unknown) => sql.json(value as JSONValue);
 
-async function readTarget(sql: Sql, choices: Choices): Promise<Target> {
-  const [row] = await sql<{ columns: Record<string, Record<string, string>> }[]>`
-    select automation.known_columns() as columns`;
-  return { choices, columns: row?.columns ?? {} };
-}
-
 async function membersOf(sql: Sql, tenantId: string): Promise<Target["members"]> {
   const rows = await sql<{ user_id: string; email: string | null }[]>`
     select m.user_id::text, m.email from automation.read_members(array[${tenantId}::uuid], null::uuid[]) as m`;
@@ -134,32 +128,39 @@ async function write(sql: Sql, one: Translation, order: Order): Promise<Written>
   });
 }
 
+interface Known {
+  digest: string | null;
+  is_edited: boolean | null;
+  found: { problems: Problem[] };
+}
+
+function wouldBe({ digest, is_edited }: Known, one: Translation, order: Order): string {
+  if (digest === null) return "would_be_created";
+  if (digest === digestOf(one)) return "would_be_unchanged";
+  return is_edited && !order.overwrite ? "would_be_edited" : "would_be_updated";
+}
+
 /** What would be written, and what publishing would say to it; nothing stays. */
-async function look(sql: Sql, one: Translation): Promise<Written> {
-  const [row] = await sql<{ digest: string | null; found: { problems: Problem[] } }[]>`
-    select i.digest, ridgeline.validate_definition(${
-    asJson(sql, one.definition)
-  }, ${one.tenantId}::uuid) as found
+async function look(sql: Sql, one: Translation, order: Order): Promise<Written> {
+  const [row] = await sql<Known[]>`
+    select i.digest, i.revision <> automation.revision_of(w) as is_edited,
+      ridgeline.validate_definition(${asJson(sql, one.definition)}, ${one.tenantId}::uuid) as found
     from (select) as always
     left join automation.legacy_imports as i on i.tenant_id = ${one.tenantId}::uuid and i.source = ${one.source}
-      and i.legacy_id = ${one.legacyId} and i.part = ${one.part}`;
-  const outcome = !row?.digest
-    ? "would_be_created"
-    : row.digest === digestOf(one)
-    ? "would_be_unchanged"
-    : "would_be_updated";
-  return { outcome, workflow_id: "", problems: row?.found.problems ?? [] };
+      and i.legacy_id = ${one.legacyId} and i.part = ${one.part}
+    left join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id`;
+  return { outcome: wouldBe(row!, one, order), workflow_id: "", problems: row!.found.problems };
 }
 
 async function handle(sql: Sql, one: Translation, order: Order): Promise<Entry> {
   const entry = entryOf(one);
   try {
     if (!one.tenantId) throw new Error("it names no tenant: say which with --tenant");
-    const written = order.apply ? await write(sql, one, order) : await look(sql, one);
+    const written = order.apply ? await write(sql, one, order) : await look(sql, one, order);
     entry.outcome = written.outcome;
     entry.workflowId = written.workflow_id || null;
     entry.problems = written.problems ?? [];
-    if (written.outcome === "edited") {
+    if (["edited", "would_be_edited"].includes(written.outcome)) {
       entry.notes.push({
         kind: "person",
         key: "",
@@ -247,14 +248,68 @@ const stored = (source: Source): boolean => source === "server" || source === "c
 async function isWorthIt(sql: Sql, one: Translation, order: Order): Promise<boolean> {
   if (!one.isDeleted) return true;
   if (!order.history || !stored(one.source)) return false;
-  const rows = one.source === "server"
-    ? await sql`select 1 from public.workflow_executions as e where e.workflow_id::text = ${one.legacyId} limit 1`
-    : await sql`select 1 from public.campaign_enrollments as e where e.campaign_id::text = ${one.legacyId} limit 1`;
+  const [table, column] = one.source === "server"
+    ? ["workflow_executions", "workflow_id"]
+    : ["campaign_enrollments", "campaign_id"];
+  const [there] = await sql<
+    { is: boolean }[]
+  >`select automation.legacy_table(${table!}) is not null as is`;
+  if (!there?.is) return false;
+  const rows = await sql`
+    select 1 from ${sql(`public.${table}`)} as r where r.${
+    sql(column!)
+  }::text = ${one.legacyId} limit 1`;
   return rows.length > 0;
 }
 
+/** Imported once, and no longer in the old tables: it stays here, and is named. */
+async function goneThere(
+  sql: Sql,
+  sources: string[],
+  tenants: string[] | null,
+  seen: Set<string>,
+): Promise<Entry[]> {
+  const rows = await sql<
+    {
+      tenant_id: string;
+      source: Source;
+      legacy_id: string;
+      part: number;
+      workflow_id: string;
+      name: string;
+      is_active: boolean;
+    }[]
+  >`
+    select i.tenant_id, i.source, i.legacy_id, i.part, i.workflow_id, w.name, w.is_active
+    from automation.legacy_imports as i
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where i.source = any (${sources.filter((source) => source !== "client")}::text[])
+      and (${tenants}::uuid[] is null or i.tenant_id = any (${tenants}::uuid[]))
+    order by i.tenant_id, i.source, i.legacy_id, i.part`;
+  return rows.filter(({ source, legacy_id }) => !seen.has(`${source}/${legacy_id}`)).map((row) => ({
+    source: row.source,
+    legacyId: row.legacy_id,
+    part: row.part,
+    tenantId: row.tenant_id,
+    name: row.name,
+    outcome: "gone_there",
+    workflowId: row.workflow_id,
+    becomes: "",
+    isOn: row.is_active,
+    isDraft: false,
+    secrets: [],
+    notes: [{
+      kind: "difference",
+      key: "",
+      old: "its row was deleted since it was imported",
+      becomes: "it stays as it is",
+    }],
+    problems: [],
+  }));
+}
+
 export async function importLegacy(sql: Sql, order: Order): Promise<Report> {
-  const target = await readTarget(sql, order.choices);
+  const target: Target = { choices: order.choices };
   const report: Report = {
     mode: order.apply ? "apply" : "dry-run",
     choices: { ...order.choices, activate: String(order.activate), history: String(order.history) },
@@ -300,6 +355,10 @@ export async function importLegacy(sql: Sql, order: Order): Promise<Report> {
       }
     }
   }
+  const seen = new Set(report.entries.map(({ source, legacyId }) => `${source}/${legacyId}`));
+  report.entries.push(
+    ...await goneThere(sql, found.map(({ source }) => source), order.tenants, seen),
+  );
   if (order.apply && order.history) {
     for (const { source } of found) {
       if (stored(source)) report.history.push(await bringHistory(sql, source, order));

@@ -148,6 +148,8 @@ export async function listen(port: number): Promise<Gateway> {
   const server = http.createServer((incoming, response) => {
     const name = /^\/functions\/v1\/([^/?]+)/.exec(incoming.url ?? "")?.[1];
     if (!lite) return sendJson(response, 503, { message: "The stack is starting" });
+    const page = /^\/pages\/([a-z-]+\.html)(?:[?#]|$)/.exec(incoming.url ?? "")?.[1];
+    if (page !== undefined) return sendOwnPage(response, page);
     if (name === undefined) {
       answer(lite, incoming, response).catch((error: unknown) => {
         if (response.headersSent) response.destroy();
@@ -177,6 +179,14 @@ export async function listen(port: number): Promise<Gateway> {
         server.closeAllConnections();
       }),
   };
+}
+
+/** Static pages that functions lead to: the platform serves no HTML from functions. */
+function sendOwnPage(response: http.ServerResponse, page: string): void {
+  const file = path.resolve(import.meta.dirname, "../../pages", page);
+  if (!fs.existsSync(file)) return sendJson(response, 404, { message: `There is no page ${page}` });
+  response.writeHead(200, { "content-type": "text/html; charset=utf-8" });
+  response.end(fs.readFileSync(file));
 }
 
 function sendJson(response: http.ServerResponse, status: number, body: unknown): void {

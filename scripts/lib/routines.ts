@@ -32,6 +32,8 @@ create or replace function net.http_post(
 ) returns bigint language sql as 'select 1::bigint';
 create table public.checked_timeline (id bigint, tenant_id uuid, contact_id uuid, content text);
 select automation.attach_target('timeline', 'public.checked_timeline');
+create table public.checked_inbox (id bigint, tenant_id uuid, from_number text, body text);
+select automation.attach_inbox('public.checked_inbox');
 `;
 
 /** plpgsql_check over every function, trigger functions once for each of their triggers. */

@@ -301,6 +301,7 @@ export class Stack implements StackFile {
       DATABASE_URL: this.databaseUrl,
       SUPABASE_DB_URL: this.databaseUrl,
       SUPABASE_URL: this.apiUrl,
+      UNSUBSCRIBE_PAGE_URL: `${this.apiUrl}/pages/unsubscribe.html`,
       SUPABASE_PUBLISHABLE_KEYS: JSON.stringify({ default: keys.publishableKey }),
       SUPABASE_SECRET_KEYS: JSON.stringify({ default: keys.secretKey }),
       ...this.#options.environment,

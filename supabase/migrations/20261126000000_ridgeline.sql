@@ -5021,6 +5021,9 @@ create table ridgeline.tenant_settings (
     constraint tenant_settings_engine_known check (unified_engine in ('off', 'shadow', 'on'))
 );
 
+-- Next to none are: asked at every tick.
+create index tenant_settings_in_shadow on ridgeline.tenant_settings (tenant_id) where unified_engine = 'shadow';
+
 comment on table ridgeline.tenant_settings is
   'What the engine needs to know of a tenant and the CRM does not tell it: a row for each tenant, where there is '
   'something to say. What attach_tenants() maps to a column of the CRM is read there; where that is empty, here.';
@@ -15378,7 +15381,7 @@ create or replace function automation.is_reserved_header(name text) returns bool
   as $$
     select lower(btrim(name)) ~ ('^((resent-)?(to|from|cc|bcc|sender|reply-to|date|message-id)|subject|return-path'
       '|(apparently|delivered|errors|envelope|x-original|x-envelope|x-forwarded)-(to|from|cc|bcc)'
-      '|received|mime-version|content-.*|dkim-signature|arc-.*|authentication-results)$')
+      '|received|mime-version|list-unsubscribe(-post)?|content-.*|dkim-signature|arc-.*|authentication-results)$')
   $$;
 
 create or replace function automation.header_problem(name text, path text) returns jsonb
@@ -21383,6 +21386,109 @@ begin
 end;
 $$;
 
+-- sql/engine/65_gate/08_unsubscribe.sql
+
+-- UNSUBSCRIBING
+--
+-- Every marketing email carries a way out that works without signing in (CAN-SPAM, RFC 8058), and says whose it is and
+-- where that office is. The link holds a token; what is stored of it is its SHA-256. It is never used up, since
+-- scanners open and even post links, and is good for two years. The token is made anew from a secret for every claim
+-- of the same email, so that a repeated attempt sends the same words, and stands in no row.
+
+create table automation.unsubscribe_secret (
+  singleton boolean not null default true
+    constraint unsubscribe_secret_pkey primary key
+    constraint unsubscribe_secret_has_one_row check (singleton),
+  secret bytea not null default
+    uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+);
+
+comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
+
+insert into automation.unsubscribe_secret default values on conflict on constraint unsubscribe_secret_pkey do nothing;
+
+create table automation.unsubscribe_tokens (
+  tenant_id uuid not null,
+  digest bytea not null,
+  step_id uuid not null,
+  addresses text[] not null,
+  created_at timestamptz not null default automation.now(),
+  constraint unsubscribe_tokens_pkey primary key (tenant_id, digest)
+);
+
+comment on table automation.unsubscribe_tokens is
+  'Which addresses an unsubscribe link is of, by the SHA-256 of its token. Kept for two years.';
+
+-- Whoever posts a link does not say whose it is.
+create index unsubscribe_tokens_by_digest on automation.unsubscribe_tokens (digest);
+create index unsubscribe_tokens_by_age on automation.unsubscribe_tokens (created_at);
+
+-- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one.
+create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
+    from automation.unsubscribe_secret as s
+  $$;
+
+-- Marketing says whose it is; an attempt that is repeated says what it said.
+create or replace function automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
+  returns table (place integer, unsubscribe jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  if not exists (select from unnest(tickets) as t where t.channel = 'email' and t.purpose = 'marketing') then
+    return;
+  end if;
+  return query
+    select t.place, coalesce((q.prepared).input -> 'unsubscribe', jsonb_strip_nulls(jsonb_build_object(
+      'name', n.name, 'address', nullif(btrim(n.address), ''),
+      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing')))
+    from unnest(tickets) as t
+    join unnest(questions) as q on q.place = t.place
+    join automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+      on n.id = t.tenant_id
+    where t.channel = 'email' and t.purpose = 'marketing';
+end;
+$$;
+
+create or replace function automation.unsubscribe(token text, purpose text) returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  link automation.unsubscribe_tokens;
+  wanted constant text := case unsubscribe.purpose when 'all' then 'all' else 'marketing' end;
+  mailbox text;
+begin
+  select t.* into link from automation.unsubscribe_tokens as t
+  where t.digest = sha256(convert_to(coalesce(token, ''), 'UTF8'))
+    and t.created_at > automation.now() - interval '2 years';
+  if not found then
+    return;
+  end if;
+  foreach mailbox in array link.addresses loop
+    -- A link that is posted again and again is one revocation.
+    continue when exists (
+      select from ridgeline.suppressions as s
+      where s.tenant_id = link.tenant_id and s.channel = 'email' and s.address = mailbox
+        and (s.purpose = 'all' or s.purpose = wanted));
+    perform automation.record_consent(link.tenant_id, 'email', mailbox, 'revoked', wanted, 'unsubscribe',
+      jsonb_build_object('step_id', link.step_id));
+  end loop;
+end;
+$$;
+
+comment on function automation.unsubscribe(text, text) is
+  'What a posted unsubscribe link does: no more marketing (marketing), or nothing more at all (all). Of a token that '
+  'nobody made it does nothing, and says nothing either.';
+
 -- sql/engine/65_gate/10_mapped_consent.sql
 
 -- What the CRM itself knows of consent, in columns of its contacts that attach() maps: sms_opt_out and email_opt_out
@@ -21616,6 +21722,7 @@ declare
   decided integer[] := '{}'::integer[];
   found record;
   question automation.send_question;
+  prepared automation.prepared_step;
 begin
   for question in
     select q.* from unnest(questions) as q
@@ -21733,6 +21840,11 @@ begin
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
+    prepared := questions[found.place].prepared;
+    prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
+    questions[found.place].prepared := prepared;
   end loop;
   return query
     select v.* from unnest(questions) as q
@@ -21916,21 +22028,26 @@ begin
   if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
     gated := automation.foresee(execution, step, prepared, automation.now());
     prepared := gated.prepared;
+    -- What follows is as much later as it would be live.
+    if gated.verdict = 'hold' then
+      prepared.verdict := 'hold';
+      prepared.reason := to_jsonb(gated) - 'prepared';
+      return prepared;
+    end if;
   end if;
   if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
-      'would', automation.would_do(execution, step, prepared)
-        || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until)
-          else '{}' end);
+      'would', automation.would_do(execution, step, prepared));
   end if;
   return prepared;
 end;
 $$;
 
 comment on function automation.skip_in_shadow(ridgeline.workflow_executions, jsonb, automation.prepared_step) is
-  'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
+  'Turns whatever has an effect outside its own run into a skip that says what would have been done; verdict hold: it '
+  'would have to wait now (reason: the send_verdict).';
 
 -- sql/engine/68_time/02_schedules.sql
 
@@ -24368,6 +24485,12 @@ begin
         places := places || i;
         question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
         questions := questions || question;
+      elsif prepared.verdict = 'hold' then
+        -- A shadow, of which nothing goes to the gate.
+        work.outcome := 'hold';
+        held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
+          prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
+          (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
       else
         work := automation.unsent(work, prepared);
       end if;
@@ -24491,6 +24614,31 @@ begin
 end;
 $$;
 
+-- A marketing email gets the token of its link, which no row holds, when it is handed out.
+create or replace function automation.add_tokens(claimed automation.claimed_step[]) returns automation.claimed_step[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  token text;
+  step automation.claimed_step;
+begin
+  for i in 1 .. coalesce(cardinality(claimed), 0) loop
+    step := claimed[i];
+    continue when not step.payload ? 'unsubscribe';
+    token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
+    insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
+    select sha256(convert_to(token, 'UTF8')), step.tenant_id, step.step_id, array(
+      select automation.normalize_email(automation.bare_address(m.mailbox))
+      from jsonb_array_elements_text(step.payload -> 'to') as m (mailbox))
+    on conflict on constraint unsubscribe_tokens_pkey do nothing;
+    step.payload := jsonb_set(step.payload, '{unsubscribe,token}', to_jsonb(token));
+    claimed[i] := step;
+  end loop;
+  return claimed;
+end;
+$$;
+
 -- Opens the ledger, and the leases.
 create or replace function automation.lease_steps(works automation.work[], worker text, lease interval)
   returns automation.claimed_step[]
@@ -24556,7 +24704,7 @@ begin
   cross join lateral (
     select x.rendition from ridgeline.workflow_step_executions as x
     where x.tenant_id = l.tenant_id and x.id between l.id and l.id order by x.id limit 1) as s;
-  return claimed;
+  return automation.add_tokens(claimed);
 end;
 $$;
 
@@ -28247,6 +28395,8 @@ create or replace function automation.check_needs(
       select automation.sender_problem(workflow, plan)
       union all
       select automation.purpose_problem(plan)
+      union all
+      select automation.postal_problem(workflow, plan)
     ) as p
     where p.problem is not null
   $$;
@@ -28284,6 +28434,23 @@ create or replace function automation.purpose_problem(plan jsonb) returns jsonb
       'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
     from jsonb_each(plan -> 'steps') as s
     where s.value ->> 'lane' in ('sms', 'email') and s.value #>> '{sending,purpose}' is null
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- CAN-SPAM: a commercial email says where its sender can be reached by post.
+create or replace function automation.postal_problem(workflow ridgeline.workflows, plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(s.value), 'no_postal_address',
+      'a marketing email carries the postal address of the office, and there is none',
+      'Write it into the address of the tenant (ridgeline.tenant_settings, or the column that is mapped to it).')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'type' = 'send_email' and s.value #>> '{sending,purpose}' = 'marketing'
+      and not exists (
+        select from automation.read_tenants(array[workflow.tenant_id]) as t where btrim(t.address) <> '')
     order by automation.step_path(s.value)
     limit 1
   $$;
@@ -29457,6 +29624,41 @@ begin
 end;
 $$;
 
+-- A record is known by its tenant and one column: a table whose rows only several columns tell apart is refused before
+-- anything of it is generated.
+create or replace function automation.check_key(relation regclass, tenant_column text, id jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text[];
+begin
+  select array_agg(a.attname::text order by u.place) into key
+  from pg_catalog.pg_index as i
+  cross join lateral unnest(i.indkey::int2[]) with ordinality as u (number, place)
+  join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = u.number
+  where i.indrelid = check_key.relation and i.indisprimary;
+  if jsonb_typeof(id) = 'string' and (key is null or cardinality(array_remove(key, tenant_column)) < 2 or exists (
+    select from pg_catalog.pg_index as i
+    where i.indrelid = check_key.relation and i.indisunique and i.indpred is null and i.indexprs is null
+      and id #>> '{}' in (
+        select a.attname from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[]))
+      and not exists (
+        select from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[])
+          and a.attname not in (id #>> '{}', coalesce(tenant_column, ''))))) then
+    return;
+  end if;
+  raise exception 'columns: the rows of % are told apart by % together; a record is known by one column and its tenant',
+    relation, array_to_string(coalesce(key, array(select jsonb_array_elements_text(
+      case jsonb_typeof(id) when 'array' then id else '[]' end))), ', ')
+    using errcode = 'invalid_parameter_value',
+      hint = 'Add a column that is unique by itself, such as "ridgeline_id uuid not null default gen_random_uuid() '
+        'unique", and name it: {"id": "ridgeline_id"}.';
+end;
+$$;
+
 create or replace function automation.describe_entity(
   relation regclass, entity text, columns jsonb, visible text[] default null)
   returns automation.entities
@@ -29473,6 +29675,7 @@ begin
   described.sole := automation.constant_tenant(relation, columns, 'tenant');
   described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
   described.id_column := coalesce(columns ->> 'id', 'id');
+  perform automation.check_key(relation, described.tenant_column, coalesce(columns -> 'id', '"id"'));
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
     from pg_catalog.pg_attribute as a
@@ -33152,6 +33355,183 @@ comment on function automation.reply_to_sms(jsonb) is
   'What to say back at once to a text that receive_sms() has stored: a confirmation of a stop, once; help, once an '
   'hour; null: nothing. It is on record as sent.';
 
+-- sql/engine/90_inbound/08_attach_inbox.sql
+
+-- automation.attach_inbox(): a host that has an inbox of its own, a table in which its texts arrive. A row that is
+-- inserted there counts like one that a provider's webhook brings: stops, answers, waits, exits, missed contacts.
+-- The writer's transaction never fails on our account: what cannot be taken is kept and tried again by the tick.
+
+create table automation.inboxes (
+  relation text not null constraint inboxes_pkey primary key,
+  columns jsonb not null,
+  words jsonb not null default '{}'
+);
+
+comment on table automation.inboxes is 'Tables of the CRM in which texts arrive: {field: column}, {inbound: its word}.';
+
+create table automation.inbox_waiting (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  event jsonb not null,
+  error text not null,
+  tries integer not null default 1,
+  created_at timestamptz not null default automation.now(),
+  constraint inbox_waiting_pkey primary key (tenant_id, id)
+);
+
+comment on table automation.inbox_waiting is
+  'Texts of the CRM''s inbox that could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
+
+-- A row as receive_sms() takes it; null: it is none that came in.
+create or replace function automation.event_of_inbox(inbox automation.inboxes, written jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  names constant jsonb := inbox.columns;
+  tenant constant text := written ->> (names ->> 'tenant');
+  direction constant text := written ->> (names ->> 'direction');
+begin
+  if names ? 'direction'
+    and lower(direction) is distinct from lower(coalesce(inbox.words ->> 'inbound', 'inbound')) then
+    return null;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'message_sid', format('%s %s', inbox.relation, written ->> (names ->> 'id')),
+    'from', written ->> (names ->> 'from'),
+    -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
+    'to', coalesce(nullif(written ->> (names ->> 'to'), ''), (
+      select s.address from ridgeline.senders as s
+      where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
+        and s.verified_at is not null
+      order by s.is_default desc, s.created_at, s.id limit 1)),
+    'body', written ->> (names ->> 'body'), 'tenant_id', tenant,
+    'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
+      when 'array' then written -> (names ->> 'media') end));
+end;
+$$;
+
+create or replace function automation.take_inbox() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  inbox automation.inboxes;
+  event jsonb;
+  failure text;
+begin
+  begin
+    select i.* into inbox from automation.inboxes as i
+    where to_regclass(i.relation) = tg_relid or i.relation = tg_argv[0];
+    event := automation.event_of_inbox(inbox, to_jsonb(new.*));
+    -- What a message that we keep writes there is no message that came.
+    if event is null or current_setting('automation.in_inbox', true) = 'on' then
+      return null;
+    end if;
+    perform set_config('automation.in_inbox', 'on', true);
+    if automation.receive_sms(event) = 'unknown_number' then
+      failure := format('to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing'));
+    end if;
+    perform set_config('automation.in_inbox', '', true);
+  exception when others then
+    failure := sqlerrm;
+  end;
+  if failure is not null and event is not null then
+    raise warning 'automation: a text in % could not be taken: %', tg_argv[0], failure;
+    insert into automation.inbox_waiting (tenant_id, event, error)
+    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), event,
+      failure);
+  end if;
+  return null;
+end;
+$$;
+
+-- Those that were kept, once more: what has been mended since is taken, in a portion. Ten tries; the rows stay.
+create or replace function automation.take_waiting(portion integer default 20) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  waiting automation.inbox_waiting;
+  taken integer := 0;
+begin
+  for waiting in
+    select w.* from automation.inbox_waiting as w where w.tries < 10 order by w.tries, w.created_at limit portion
+    for update skip locked
+  loop
+    begin
+      if automation.receive_sms(waiting.event) = 'unknown_number' then
+        raise exception 'to: % is no number of this tenant''s senders', coalesce(waiting.event ->> 'to', 'nothing');
+      end if;
+      delete from automation.inbox_waiting as w where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
+      taken := taken + 1;
+    exception when others then
+      update automation.inbox_waiting as w set tries = w.tries + 1, error = sqlerrm
+      where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
+    end;
+  end loop;
+  return taken;
+end;
+$$;
+
+create or replace function automation.attach_inbox(
+  relation regclass, columns jsonb default '{}', words jsonb default '{}')
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  known constant text[] := '{id,tenant,from,to,body,direction,media}'::text[];
+  called constant text := automation.relation_name(relation);
+  mapped constant jsonb := (
+    select jsonb_object_agg(n.key, n.column_name)
+    from (
+      select k as key, case when columns ? k then columns ->> k else (
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = any (case k when 'tenant' then '{tenant_id}' when 'from' then '{from_number}'
+          when 'to' then '{to_number}' when 'media' then '{media_urls}' else array[k] end::text[])) end as column_name
+      from unnest(known) as k
+    ) as n where n.column_name is not null);
+begin
+  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns), known,
+    '{id,from,body}');
+  if not mapped ?| '{tenant,to}' then
+    raise exception 'columns: neither tenant nor to says whose texts % holds', called
+      using errcode = 'invalid_parameter_value', hint = 'Such as {"tenant": "company_id"}.';
+  elsif exists (select from automation.targets as t where t.name = 'timeline' and t.relation = called) then
+    raise exception 'relation: % is the timeline, in which the engine writes what came in', called
+      using errcode = 'invalid_parameter_value', hint = 'An inbox is a table in which the CRM alone writes.';
+  end if;
+  insert into automation.inboxes as i (relation, columns, words)
+  values (called, mapped, attach_inbox.words)
+  on conflict on constraint inboxes_pkey do update set (columns, words) = row (excluded.columns, excluded.words);
+  execute format('drop trigger if exists automation_inbox on %s', called);
+  execute format('create trigger automation_inbox after insert on %1$s for each row '
+    'execute function automation.take_inbox(%1$L)', called);
+end;
+$$;
+
+comment on function automation.attach_inbox(regclass, jsonb, jsonb) is
+  'A table of the CRM in which texts arrive: each row that is inserted is received like one from a provider. columns: '
+  '{field: column} where they differ: id, tenant (tenant_id), from (from_number), to (to_number), body, direction, '
+  'media. words: {"inbound": "incoming"} where direction has other words; without direction every row came in. '
+  'Raises 22023, 42703.';
+
+create or replace function automation.detach_inbox(relation regclass) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.inboxes as i where to_regclass(i.relation) = detach_inbox.relation;
+  if not found then
+    raise exception 'relation: % is no inbox', relation using errcode = 'undefined_object';
+  end if;
+  execute format('drop trigger if exists automation_inbox on %s', relation);
+end;
+$$;
+
 -- sql/engine/95_api/02_start.sql
 
 -- 95 API
@@ -36081,7 +36461,8 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops')
+        'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
+        'automation.unsubscribe_tokens')
     end
   $$;
 
@@ -37041,6 +37422,10 @@ create or replace function automation.why_left(
       when plan is null then 'its workflow is a draft: publish it'
       when not plan -> 'steps' ? coalesce(import.step_keys ->> (step ->> 'step_id'), '')
         then 'the step that it stands at is not in the published version'
+      when exists (
+        select from ridgeline.workflows as w
+        where w.tenant_id = import.tenant_id and w.id = import.workflow_id and not w.is_active)
+        then 'its workflow is switched off here, where its runs would wait'
     end
   $$;
 
@@ -37707,7 +38092,8 @@ begin
 end;
 $$;
 
--- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has.
+-- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has; of
+-- several at once the first, for the application calls in the order in which it writes.
 create or replace function automation.shadow_beside(
   tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamptz, within interval)
   returns ridgeline.workflow_executions
@@ -37724,7 +38110,7 @@ create or replace function automation.shadow_beside(
       and not exists (
         select from automation.legacy_pairs as p
         where p.tenant_id = e.tenant_id and p.execution_id = e.id)
-    order by abs(extract(epoch from e.created_at - at)), e.id
+    order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $$;
 
@@ -37897,6 +38283,79 @@ create or replace function automation.comparison_report(tenant_id uuid, since ti
     from total as t
   $$;
 
+create or replace function automation.compare_window(
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  source text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
+  foreach source in array array['server', 'campaigns'] loop
+    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+  end loop;
+  perform automation.note_extra_runs(tenant_id, since, until);
+end;
+$$;
+
+-- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, one day a
+-- call, so that no tick is held up for long.
+create table automation.comparison_turns (
+  tenant_id uuid not null,
+  span text not null default 'days',
+  turn integer not null default 0,
+  next_at timestamptz not null,
+  error jsonb,
+  constraint comparison_turns_pkey primary key (tenant_id, span)
+);
+
+comment on table automation.comparison_turns is
+  'Where the comparison of a tenant''s two engines stands, and when it goes on.';
+
+create or replace function automation.compare_next() returns uuid
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant uuid;
+  day integer;
+  failure jsonb;
+begin
+  select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
+  from ridgeline.tenant_settings as s
+  left join automation.comparison_turns as c on c.tenant_id = s.tenant_id
+  where s.unified_engine = 'shadow' and coalesce(c.next_at, '-infinity') <= automation.now()
+    and exists (select from automation.legacy_imports as i where i.tenant_id = s.tenant_id)
+  order by c.next_at nulls first
+  limit 1;
+  if tenant is null or not pg_try_advisory_xact_lock(hashtextextended('ridgeline compare', 98)) then
+    return null;
+  end if;
+  begin
+    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
+    where w.since < automation.now();
+  exception when others then
+    failure := automation.engine_error('comparison_failed', sqlstate, sqlerrm);
+    raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
+  end;
+  insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
+  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  on conflict on constraint comparison_turns_pkey do update set
+    turn = c.turn + 1, error = excluded.error,
+    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+  return tenant;
+end;
+$$;
+
+comment on function automation.compare_next() is
+  'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: '
+  '{"compare_tolerance": "1 hour"}.';
+
 create or replace function automation.compare_engines(
   tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
   returns jsonb
@@ -37906,7 +38365,6 @@ create or replace function automation.compare_engines(
   as $$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  source text;
 begin
   perform automation.check_publisher(tenant, 'comparing the engines');
   if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
@@ -37914,11 +38372,7 @@ begin
   elsif since is null or until is null or since >= until then
     raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
-  foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant, source, since, until, tolerance);
-  end loop;
-  perform automation.note_extra_runs(tenant, since, until);
+  perform automation.compare_window(tenant, since, until, tolerance);
   return automation.comparison_report(tenant, since, until);
 end;
 $$;
@@ -38338,6 +38792,8 @@ begin
   commit;
   perform automation.erase_tenants();
   commit;
+  perform automation.compare_next();
+  commit;
   loop
     did := automation.reap_expired_leases();
     perform automation.beat('tick');
@@ -38674,7 +39130,13 @@ begin
       using errcode = 'PT409', hint = 'Create a database, apply the migrations, and restore there.';
   end if;
   -- Neither triggers nor foreign keys: rows come in the order of the dump, and happened before.
-  perform set_config('session_replication_role', 'replica', true);
+  begin
+    perform set_config('session_replication_role', 'replica', true);
+  exception when insufficient_privilege then
+    raise exception 'this role may not set session_replication_role' using errcode = 'insufficient_privilege',
+      hint = format('As a superuser: grant set on parameter session_replication_role to %I. The platform''s '
+        'postgres may.', session_user);
+  end;
   create temporary table registry_rows (relation text, record jsonb) on commit drop;
   for registry in select r.relation from automation.registries() as r loop
     execute format('insert into pg_temp.registry_rows select %L, to_jsonb(t) from %s as t',
@@ -39019,7 +39481,11 @@ begin
     select b.ctid from automation.heartbeats as b
     where b.name = 'notices' and b.at < clock_timestamp() - interval '1 minute'
     for update skip locked);
-  return case when found then automation.tell_troubles() else 0 end;
+  if not found then
+    return 0;
+  end if;
+  perform automation.take_waiting();
+  return automation.tell_troubles();
 end;
 $$;
 
@@ -39095,6 +39561,7 @@ grant update (value) on automation.settings to service_role;
 revoke execute on function
   automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
   automation.generate_capture(automation.entities), automation.regenerate_captures(),
+  automation.attach_inbox(regclass, jsonb, jsonb), automation.detach_inbox(regclass),
   automation.regenerate_readers(), automation.begin_restore(), automation.end_restore(),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
@@ -39429,6 +39896,10 @@ create policy stage_changes_members_read on ridgeline.stage_changes for select t
 revoke all on ridgeline.stage_changes from anon, authenticated, service_role;
 grant select on ridgeline.stage_changes to authenticated, service_role;
 
+alter table automation.inboxes enable row level security;
+alter table automation.inbox_waiting enable row level security;
+grant select on automation.inboxes, automation.inbox_waiting to service_role;
+
 alter table automation.heartbeats enable row level security;
 grant select on automation.heartbeats to service_role;
 
@@ -39478,6 +39949,12 @@ grant execute on function
   ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
   ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
   to authenticated, service_role;
+
+alter table automation.unsubscribe_secret enable row level security;
+alter table automation.unsubscribe_tokens enable row level security;
+revoke all on automation.unsubscribe_secret from service_role;
+revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
+grant execute on function automation.unsubscribe(text, text) to service_role;
 
 -- sql/engine/99_ops/25_portions.sql
 
@@ -39544,6 +40021,7 @@ alter table automation.legacy_links enable row level security;
 
 -- Side by side: pairs are the engine's own; what differs is read by members, compared and switched by those who may.
 alter table automation.legacy_pairs enable row level security;
+alter table automation.comparison_turns enable row level security;
 alter table automation.engine_switches enable row level security;
 alter table ridgeline.legacy_discrepancies enable row level security;
 create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies for select to authenticated

@@ -750,6 +750,40 @@ describe("Idempotency-Key", () => {
   });
 });
 
+describe("which engine works", () => {
+  it("is said and asked by owners, each of their own office", async () => {
+    expect(await asApex("POST", "/engine", { engine: "shadow" })).toMatchObject({
+      status: 200,
+      body: { tenant_id: apex.tenantId, engine: "shadow", was: "on" },
+    });
+    expect(await asApex("GET", "/engine")).toMatchObject({
+      status: 200,
+      body: { engine: "shadow", begun_there_since: null },
+    });
+    expect(await asBlue("GET", "/engine")).toMatchObject({ body: { engine: "on" } });
+    expect(await asBlue("POST", "/engine", { engine: "off", tenant_id: apex.tenantId }))
+      .toMatchObject({
+        status: 404,
+      });
+    expect(await asApex("POST", "/engine", { engine: "loud" })).toMatchObject({
+      status: 422,
+      body: { errors: [{ field: "engine" }] },
+    });
+    expect(await asApex("POST", "/compare", { tolerance_minutes: 30 })).toMatchObject({
+      status: 200,
+      body: { runs: 0, text: "0 runs, 0 identical, 0 differ" },
+    });
+    expect(await asService("POST", "/compare", {})).toMatchObject({
+      status: 422,
+      body: { errors: [{ field: "tenant_id" }] },
+    });
+    expect(await asApex("POST", "/engine", { engine: "on" })).toMatchObject({
+      status: 200,
+      body: { was: "shadow", stop_calling: [{ call: "/api/cron/process-workflows" }] },
+    });
+  });
+});
+
 describe("what anybody may ask", () => {
   it("health and the document need no credentials", async () => {
     const anybody = caller(apiOf(stage()));

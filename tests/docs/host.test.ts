@@ -25,7 +25,7 @@ it("install, tenants, members and attach, in that order and each for itself", as
     await using(host.url, async (sql) => {
       await fillHost(sql);
       await installEngine(sql);
-      await sql`update public.contacts set sms_opt_out = true where id = ${MARIA}`;
+      await sql`update public.contacts set dnc_status = true where id = ${MARIA}`;
       for (const file of ["install.md", "tenants.md", "members.md", "attach.md"]) {
         const scripts = blocks(file);
         expect(scripts.length, file).toBeGreaterThan(0);

@@ -8,6 +8,9 @@ beforeAll(async () => {
   host = await createHost();
   await speakAs(host.sql, SUMMIT, "+15125550100");
   await host.sql`
+    insert into ridgeline.tenant_settings (tenant_id, address) values (${SUMMIT}, '1 Main St, Austin TX')
+    on conflict (tenant_id) do update set address = excluded.address`;
+  await host.sql`
     select automation.attach('public.contacts', 'contact',
       '{"phone": ["mobile_phone", "phone"], "deleted": "is_deleted", "sms_consent": "text_consent"}',
       '[{"type": "stage_changed", "column": "stage"}]', authors => 'members')`;

@@ -1,98 +1,13 @@
 // The comparison job, kind by kind: an old engine that writes its own tables, and the shadows beside it.
 import type { JSONValue, Sql } from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import {
-  createHost,
-  type Host,
-  LAKESIDE,
-  LENA,
-  MANUEL,
-  OLIVIA,
-  send,
-  speakAs,
-  SUMMIT,
-} from "../support/host.ts";
+import { createHost, type Host, LAKESIDE, LENA, MANUEL, speakAs, SUMMIT } from "../support/host.ts";
 import { OldEngine, oldRender } from "./old-engine.ts";
+import { type Given, Side } from "./side.ts";
 
 let host: Host & { sql: Sql };
 let sql: Sql;
-
-type Given = [type: string, config: Record<string, JSONValue>, delay?: number];
-
-/** An old workflow, and what became of it here: the same, unless `here` says otherwise. */
-async function adopt(
-  name: string,
-  trigger: string,
-  steps: Given[],
-  here: Given[] = steps,
-  tenant = SUMMIT,
-): Promise<{ old: string; id: string; steps: string[] }> {
-  const [old] = await sql<{ id: string }[]>`
-    insert into public.workflows (tenant_id, name, trigger_type) values (${tenant}, ${name}, ${trigger}) returning id`;
-  const rows: string[] = [];
-  for (const [place, [type, config, delay]] of steps.entries()) {
-    const [row] = await sql<{ id: string }[]>`
-      insert into public.workflow_steps (workflow_id, step_order, step_type, step_config, delay_minutes)
-      values (${old!.id}, ${place + 1}, ${type}, ${sql.json(config)}, ${delay ?? 0}) returning id`;
-    rows.push(row!.id);
-  }
-  const definition = {
-    name,
-    trigger_type: trigger,
-    steps: here.map(([type, config, delay], place) => ({
-      step_key: `s${place + 1}`,
-      step_type: type,
-      step_config: type === "create_task"
-        ? { title: config.title }
-        : type === "update_contact"
-        ? { fields: config.updates }
-        : config,
-      delay_minutes: delay ?? 0,
-    })),
-  };
-  const [saved] = await sql<{ id: string }[]>`
-    select ridgeline.save_workflow(${
-    sql.json(definition as JSONValue)
-  }, null, ${tenant}) ->> 'workflow_id' as id`;
-  await sql`
-    insert into automation.legacy_imports (
-      tenant_id, source, legacy_id, workflow_id, digest, revision, was_active, step_keys)
-    values (${tenant}, 'server', ${old!.id}, ${saved!.id}, '', '', true, ${
-    sql.json(Object.fromEntries(rows.map((id, place) => [id, `s${place + 1}`])))
-  })`;
-  await sql`select ridgeline.publish_workflow(${saved!.id}, null, ${tenant})`;
-  return { old: old!.id, id: saved!.id, steps: rows };
-}
-
-async function work(): Promise<number> {
-  let sent = 0;
-  for (let round = 0; round < 4; round++) {
-    await sql`select automation.tick()`;
-    sent += (await send(sql)).length;
-  }
-  return sent;
-}
-
-const later = (interval: string) => sql`select automation.advance_clock(${interval}::interval)`;
-
-let phones = 1_000;
-/** As POST /api/contacts: the write, and then the call. */
-async function lead(
-  old: OldEngine | undefined,
-  first_name: string,
-  tenant = SUMMIT,
-): Promise<string> {
-  const [contact] = await sql<{ contact: { id: string } }[]>`
-    insert into public.contacts as c (tenant_id, first_name, last_name, phone, email)
-    values (${tenant}, ${first_name}, 'Lopez', ${`+1512555${++phones}`}, ${`${first_name}@example.com`})
-    returning to_jsonb(c) as contact`;
-  await old?.trigger("contact_created", {
-    contact_id: contact!.contact.id,
-    contact: contact!.contact,
-    user_id: OLIVIA,
-  });
-  return contact!.contact.id;
-}
+let side: Side;
 
 interface Report {
   runs: number;
@@ -125,6 +40,7 @@ async function switchOffAll(): Promise<void> {
 beforeAll(async () => {
   host = await createHost();
   sql = host.sql;
+  side = new Side(sql);
   await sql`delete from public.workflows`;
   await sql`select automation.set_clock('2026-11-02 15:00:00+00')`;
   await speakAs(sql, SUMMIT, "+15125550100");
@@ -161,23 +77,25 @@ describe("the old rendering", () => {
 
 describe("comparing", () => {
   it("finds nothing where both do the same", async () => {
-    const { id } = await adopt("Greet", "contact_created", [
+    const { id } = await side.adopt("Greet", "contact_created", [
       hello,
       ["create_task", { title: "Call {{trigger.contact.first_name}}", tenant_id: SUMMIT }, 60],
       ["update_contact", { contact_id: "{{trigger.contact_id}}", updates: { stage: "contacted" } }],
     ]);
     const old = new OldEngine(sql, SUMMIT);
-    for (const name of ["Ann", "Bob", "Zoë"]) await lead(old, name);
-    expect(await work()).toBe(0);
+    for (const name of ["Ann", "Bob", "Zoë"]) await side.lead(old, name);
+    expect(await side.work()).toBe(0);
     expect(await compare()).toMatchObject({
       runs: 3,
       identical: 0,
       open: 3,
       text: "3 runs, 0 identical, 0 differ; 3 not over yet",
     });
-    await later("61 minutes");
+    await side.later("61 minutes");
     await old.cron();
-    expect(await work()).toBe(0);
+    // The shadows have not come to it yet: that is no difference.
+    expect(await compare()).toMatchObject({ runs: 3, differ: 0, open: 3 });
+    expect(await side.work()).toBe(0);
     expect(await compare()).toMatchObject({
       runs: 3,
       identical: 3,
@@ -234,13 +152,13 @@ describe("comparing", () => {
     await sql`
       insert into ridgeline.tenant_settings (tenant_id, text_strangers) values (${SUMMIT}, true)
       on conflict (tenant_id) do update set text_strangers = true`;
-    const { id } = await adopt(name, "contact_created", theirs, ours);
+    const { id } = await side.adopt(name, "contact_created", theirs, ours);
     const old = new OldEngine(sql, SUMMIT);
-    await lead(old, "Ann");
+    await side.lead(old, "Ann");
     for (const interval of ["1 second", "31 minutes", "90 minutes"]) {
-      await later(interval);
+      await side.later(interval);
       await old.cron();
-      expect(await work()).toBe(0);
+      expect(await side.work()).toBe(0);
     }
     await compare();
     expect(await found(id)).toMatchObject(expected);
@@ -251,7 +169,7 @@ describe("comparing", () => {
   });
 
   it("another order, said once", async () => {
-    const { id, steps, old: legacy } = await adopt("Order", "contact_created", [
+    const { id, steps, old: legacy } = await side.adopt("Order", "contact_created", [
       sms("First"),
       ["send_sms", { to: "{{trigger.contact.phone}}", body: "Second" }, 10],
     ], [
@@ -264,11 +182,11 @@ describe("comparing", () => {
     }
       where legacy_id = ${legacy}`;
     const old = new OldEngine(sql, SUMMIT);
-    await lead(old, "Ann");
-    await work();
-    await later("11 minutes");
+    await side.lead(old, "Ann");
+    await side.work();
+    await side.later("11 minutes");
     await old.cron();
-    await work();
+    await side.work();
     await compare("1 hour");
     expect(await found(id)).toMatchObject([{
       kind: "order",
@@ -280,17 +198,17 @@ describe("comparing", () => {
   });
 
   it("a run that only one of them has", async () => {
-    const { id } = await adopt("Alone", "contact_created", [hello]);
+    const { id } = await side.adopt("Alone", "contact_created", [hello]);
     const old = new OldEngine(sql, SUMMIT);
     // Written by SQL: the application was not asked, so the old engine never knew.
-    await lead(undefined, "Imported");
+    await side.lead(undefined, "Imported");
     // Called without a write: the old engine took the caller's word.
     await old.trigger("contact_created", {
       contact_id: crypto.randomUUID(),
       contact: { phone: "+15125550190", first_name: "Nobody" },
     });
-    await work();
-    await later("1 hour");
+    await side.work();
+    await side.later("1 hour");
     await compare();
     expect((await found(id)).map(({ kind, step_key }) => [kind, step_key]).sort()).toEqual([[
       "extra",
@@ -300,19 +218,25 @@ describe("comparing", () => {
   });
 
   it("two runs of one record at once are paired one to one, and looked at again when they have gone on", async () => {
-    const { id } = await adopt("Twice", "contact_updated", [
+    const { id } = await side.adopt("Twice", "contact_updated", [
       ["send_sms", { to: "+15125550101", body: "Changed {{trigger.n}}" }],
-    ], [["send_sms", { to: "+15125550101", body: "Changed" }]]);
+    ], [["send_sms", { to: "+15125550101", body: "Changed {{trigger.contact.lead_score}}!" }]]);
     const old = new OldEngine(sql, SUMMIT);
-    const contact = await lead(undefined, "Ann");
+    const contact = await side.lead(undefined, "Ann");
     for (const n of [1, 2]) {
       await sql`update public.contacts set lead_score = ${n} where id = ${contact}`;
-      await old.trigger("contact_updated", { contact_id: contact, n });
-      await later("10 seconds");
     }
-    await work();
+    for (const n of [1, 2]) {
+      await old.trigger("contact_updated", { contact_id: contact, n });
+      await side.later("10 seconds");
+    }
+    await side.work();
     await compare();
-    expect(await found(id)).toMatchObject([{ kind: "text" }, { kind: "text" }]);
+    expect(await found(id)).toMatchObject([1, 2].map((n) => ({
+      kind: "text",
+      old: { texts: { body: `Changed ${n}` } },
+      shadow: { texts: { body: `Changed ${n}!` } },
+    })));
     const pairs =
       await sql`select distinct execution_id from automation.legacy_pairs where workflow_id = ${id}`;
     expect(pairs).toHaveLength(2);
@@ -325,6 +249,29 @@ describe("comparing", () => {
     });
     expect(await found(id)).toHaveLength(2);
     await switchOffAll();
+  });
+
+  it("is done by the tick, a day of an office at a time, without being asked", async () => {
+    const before =
+      await sql`select verdict, count(*)::int from automation.legacy_pairs group by 1 order by 1`;
+    await sql`delete from automation.legacy_pairs`;
+    const turn = async () =>
+      (await sql<{ tenant: string | null }[]>`select automation.compare_next() as tenant`)[0]!
+        .tenant;
+    const turns: (string | null)[] = [];
+    for (let n = 0; n < 10; n++) {
+      turns.push(await turn());
+      expect(await turn()).toBeNull();
+      await side.later("61 seconds");
+    }
+    // Eight days, and then not before an hour has gone. Lakeside is in the shadow of nothing.
+    expect(turns).toEqual([...Array(8).fill(SUMMIT), null, null]);
+    await side.later("1 hour");
+    expect(await turn()).toBe(SUMMIT);
+    expect(
+      await sql`select verdict, count(*)::int from automation.legacy_pairs group by 1 order by 1`,
+    ).toEqual(before);
+    await sql`call automation.tick_for('10 milliseconds')`;
   });
 
   it("says so in a sentence, worst first", async () => {

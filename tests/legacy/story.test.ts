@@ -111,6 +111,9 @@ describe("the server's engine", () => {
     ]);
     await sql`update ridgeline.workflow_steps set delay_minutes = 45 where step_type = 'send_sms'`;
     await sql`update public.workflow_steps set delay_minutes = 60 where id = ${step(3)}`;
+    expect((await importLegacy(sql, order({ apply: false }))).entries[0]!.outcome).toBe(
+      "would_be_edited",
+    );
     const edited = await importLegacy(sql, order());
     expect([edited.entries[0]!.outcome, edited.needsPerson]).toEqual(["edited", true]);
     expect((await importLegacy(sql, order({ overwrite: true }))).entries[0]!.outcome).toBe(
@@ -302,9 +305,24 @@ describe("undo", () => {
       .toEqual([{ status: "pending" }]);
     expect(await sql`select 1 from ridgeline.workflows where id = ${OTHER}`).toHaveLength(0);
     expect(await sql`select name from ridgeline.list_secrets(${SUMMIT})`).toHaveLength(0);
+    await sql`alter table public.workflow_step_executions drop column scheduled_at, drop column trigger_data`;
     const once = await importLegacy(sql, order());
     expect(once.entries.find(({ legacyId }) => legacyId === OTHER)).toMatchObject({
       outcome: "created",
     });
+  });
+
+  it("what is gone there stays here, and is named; what was deleted there is archived", async () => {
+    await sql`delete from public.workflows where id = ${OTHER}`;
+    await sql`update public.workflows set is_deleted = true, is_active = false where id = ${WON}`;
+    const report = await importLegacy(sql, order());
+    expect(report.entries.map(({ name, outcome }) => [name, outcome])).toEqual([
+      ["Won", "updated"],
+      ["Job done", "gone_there"],
+    ]);
+    expect(await sql`select name, status from ridgeline.workflows order by name`).toEqual([
+      { name: "Job done", status: "paused" },
+      { name: "Won", status: "archived" },
+    ]);
   });
 });

@@ -85,9 +85,13 @@ const steps: Written[] = [
       short: [{
         key: "short",
         type: "send_email",
-        config: { subject: "Your roof", text: "Short" },
+        config: { subject: "Your roof", text: "Short", purpose: "transactional" },
       }],
-      long: [{ key: "long", type: "send_email", config: { subject: "Your roof", text: "Long" } }],
+      long: [{
+        key: "long",
+        type: "send_email",
+        config: { subject: "Your roof", text: "Long", purpose: "transactional" },
+      }],
     },
   },
   { key: "two_days", type: "wait", config: { days: 2 } },

@@ -156,6 +156,7 @@ describe("HTML in a name", () => {
           subject: "Hi {{contact.first_name}}",
           html: '<p title="{{contact.last_name}}">Hi {{contact.first_name}}</p>',
           text: "Hi {{contact.first_name}}",
+          purpose: "transactional",
         },
       }],
     });

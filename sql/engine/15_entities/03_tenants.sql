@@ -27,6 +27,9 @@ create table ridgeline.tenant_settings (
     constraint tenant_settings_engine_known check (unified_engine in ('off', 'shadow', 'on'))
 );
 
+-- Next to none are: asked at every tick.
+create index tenant_settings_in_shadow on ridgeline.tenant_settings (tenant_id) where unified_engine = 'shadow';
+
 comment on table ridgeline.tenant_settings is
   'What the engine needs to know of a tenant and the CRM does not tell it: a row for each tenant, where there is '
   'something to say. What attach_tenants() maps to a column of the CRM is read there; where that is empty, here.';

@@ -13,7 +13,7 @@ create or replace function automation.is_reserved_header(name text) returns bool
   as $$
     select lower(btrim(name)) ~ ('^((resent-)?(to|from|cc|bcc|sender|reply-to|date|message-id)|subject|return-path'
       '|(apparently|delivered|errors|envelope|x-original|x-envelope|x-forwarded)-(to|from|cc|bcc)'
-      '|received|mime-version|content-.*|dkim-signature|arc-.*|authentication-results)$')
+      '|received|mime-version|list-unsubscribe(-post)?|content-.*|dkim-signature|arc-.*|authentication-results)$')
   $$;
 
 create or replace function automation.header_problem(name text, path text) returns jsonb

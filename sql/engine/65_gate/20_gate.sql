@@ -85,6 +85,7 @@ declare
   decided integer[] := '{}'::integer[];
   found record;
   question automation.send_question;
+  prepared automation.prepared_step;
 begin
   for question in
     select q.* from unnest(questions) as q
@@ -202,6 +203,11 @@ begin
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
+    prepared := questions[found.place].prepared;
+    prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
+    questions[found.place].prepared := prepared;
   end loop;
   return query
     select v.* from unnest(questions) as q

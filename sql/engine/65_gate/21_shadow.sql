@@ -141,18 +141,23 @@ begin
   if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
     gated := automation.foresee(execution, step, prepared, automation.now());
     prepared := gated.prepared;
+    -- What follows is as much later as it would be live.
+    if gated.verdict = 'hold' then
+      prepared.verdict := 'hold';
+      prepared.reason := to_jsonb(gated) - 'prepared';
+      return prepared;
+    end if;
   end if;
   if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
-      'would', automation.would_do(execution, step, prepared)
-        || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until)
-          else '{}' end);
+      'would', automation.would_do(execution, step, prepared));
   end if;
   return prepared;
 end;
 $$;
 
 comment on function automation.skip_in_shadow(ridgeline.workflow_executions, jsonb, automation.prepared_step) is
-  'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
+  'Turns whatever has an effect outside its own run into a skip that says what would have been done; verdict hold: it '
+  'would have to wait now (reason: the send_verdict).';

@@ -203,6 +203,12 @@ begin
         places := places || i;
         question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
         questions := questions || question;
+      elsif prepared.verdict = 'hold' then
+        -- A shadow, of which nothing goes to the gate.
+        work.outcome := 'hold';
+        held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
+          prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
+          (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
       else
         work := automation.unsent(work, prepared);
       end if;
@@ -326,6 +332,31 @@ begin
 end;
 $$;
 
+-- A marketing email gets the token of its link, which no row holds, when it is handed out.
+create or replace function automation.add_tokens(claimed automation.claimed_step[]) returns automation.claimed_step[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  token text;
+  step automation.claimed_step;
+begin
+  for i in 1 .. coalesce(cardinality(claimed), 0) loop
+    step := claimed[i];
+    continue when not step.payload ? 'unsubscribe';
+    token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
+    insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
+    select sha256(convert_to(token, 'UTF8')), step.tenant_id, step.step_id, array(
+      select automation.normalize_email(automation.bare_address(m.mailbox))
+      from jsonb_array_elements_text(step.payload -> 'to') as m (mailbox))
+    on conflict on constraint unsubscribe_tokens_pkey do nothing;
+    step.payload := jsonb_set(step.payload, '{unsubscribe,token}', to_jsonb(token));
+    claimed[i] := step;
+  end loop;
+  return claimed;
+end;
+$$;
+
 -- Opens the ledger, and the leases.
 create or replace function automation.lease_steps(works automation.work[], worker text, lease interval)
   returns automation.claimed_step[]
@@ -391,6 +422,6 @@ begin
   cross join lateral (
     select x.rendition from ridgeline.workflow_step_executions as x
     where x.tenant_id = l.tenant_id and x.id between l.id and l.id order by x.id limit 1) as s;
-  return claimed;
+  return automation.add_tokens(claimed);
 end;
 $$;

@@ -123,6 +123,8 @@ create or replace function automation.check_needs(
       select automation.sender_problem(workflow, plan)
       union all
       select automation.purpose_problem(plan)
+      union all
+      select automation.postal_problem(workflow, plan)
     ) as p
     where p.problem is not null
   $$;
@@ -160,6 +162,23 @@ create or replace function automation.purpose_problem(plan jsonb) returns jsonb
       'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
     from jsonb_each(plan -> 'steps') as s
     where s.value ->> 'lane' in ('sms', 'email') and s.value #>> '{sending,purpose}' is null
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- CAN-SPAM: a commercial email says where its sender can be reached by post.
+create or replace function automation.postal_problem(workflow ridgeline.workflows, plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(s.value), 'no_postal_address',
+      'a marketing email carries the postal address of the office, and there is none',
+      'Write it into the address of the tenant (ridgeline.tenant_settings, or the column that is mapped to it).')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'type' = 'send_email' and s.value #>> '{sending,purpose}' = 'marketing'
+      and not exists (
+        select from automation.read_tenants(array[workflow.tenant_id]) as t where btrim(t.address) <> '')
     order by automation.step_path(s.value)
     limit 1
   $$;

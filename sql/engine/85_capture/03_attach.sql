@@ -158,6 +158,41 @@ begin
 end;
 $$;
 
+-- A record is known by its tenant and one column: a table whose rows only several columns tell apart is refused before
+-- anything of it is generated.
+create or replace function automation.check_key(relation regclass, tenant_column text, id jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text[];
+begin
+  select array_agg(a.attname::text order by u.place) into key
+  from pg_catalog.pg_index as i
+  cross join lateral unnest(i.indkey::int2[]) with ordinality as u (number, place)
+  join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = u.number
+  where i.indrelid = check_key.relation and i.indisprimary;
+  if jsonb_typeof(id) = 'string' and (key is null or cardinality(array_remove(key, tenant_column)) < 2 or exists (
+    select from pg_catalog.pg_index as i
+    where i.indrelid = check_key.relation and i.indisunique and i.indpred is null and i.indexprs is null
+      and id #>> '{}' in (
+        select a.attname from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[]))
+      and not exists (
+        select from pg_catalog.pg_attribute as a
+        where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[])
+          and a.attname not in (id #>> '{}', coalesce(tenant_column, ''))))) then
+    return;
+  end if;
+  raise exception 'columns: the rows of % are told apart by % together; a record is known by one column and its tenant',
+    relation, array_to_string(coalesce(key, array(select jsonb_array_elements_text(
+      case jsonb_typeof(id) when 'array' then id else '[]' end))), ', ')
+    using errcode = 'invalid_parameter_value',
+      hint = 'Add a column that is unique by itself, such as "ridgeline_id uuid not null default gen_random_uuid() '
+        'unique", and name it: {"id": "ridgeline_id"}.';
+end;
+$$;
+
 create or replace function automation.describe_entity(
   relation regclass, entity text, columns jsonb, visible text[] default null)
   returns automation.entities
@@ -174,6 +209,7 @@ begin
   described.sole := automation.constant_tenant(relation, columns, 'tenant');
   described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
   described.id_column := coalesce(columns ->> 'id', 'id');
+  perform automation.check_key(relation, described.tenant_column, coalesce(columns -> 'id', '"id"'));
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
     from pg_catalog.pg_attribute as a

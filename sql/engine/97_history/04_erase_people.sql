@@ -312,7 +312,8 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops')
+        'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
+        'automation.unsubscribe_tokens')
     end
   $$;
 

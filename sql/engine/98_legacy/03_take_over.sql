@@ -90,6 +90,10 @@ create or replace function automation.why_left(
       when plan is null then 'its workflow is a draft: publish it'
       when not plan -> 'steps' ? coalesce(import.step_keys ->> (step ->> 'step_id'), '')
         then 'the step that it stands at is not in the published version'
+      when exists (
+        select from ridgeline.workflows as w
+        where w.tenant_id = import.tenant_id and w.id = import.workflow_id and not w.is_active)
+        then 'its workflow is switched off here, where its runs would wait'
     end
   $$;
 

@@ -327,7 +327,8 @@ begin
 end;
 $$;
 
--- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has.
+-- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has; of
+-- several at once the first, for the application calls in the order in which it writes.
 create or replace function automation.shadow_beside(
   tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamptz, within interval)
   returns ridgeline.workflow_executions
@@ -344,7 +345,7 @@ create or replace function automation.shadow_beside(
       and not exists (
         select from automation.legacy_pairs as p
         where p.tenant_id = e.tenant_id and p.execution_id = e.id)
-    order by abs(extract(epoch from e.created_at - at)), e.id
+    order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $$;
 
@@ -517,6 +518,79 @@ create or replace function automation.comparison_report(tenant_id uuid, since ti
     from total as t
   $$;
 
+create or replace function automation.compare_window(
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  source text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
+  foreach source in array array['server', 'campaigns'] loop
+    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+  end loop;
+  perform automation.note_extra_runs(tenant_id, since, until);
+end;
+$$;
+
+-- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, one day a
+-- call, so that no tick is held up for long.
+create table automation.comparison_turns (
+  tenant_id uuid not null,
+  span text not null default 'days',
+  turn integer not null default 0,
+  next_at timestamptz not null,
+  error jsonb,
+  constraint comparison_turns_pkey primary key (tenant_id, span)
+);
+
+comment on table automation.comparison_turns is
+  'Where the comparison of a tenant''s two engines stands, and when it goes on.';
+
+create or replace function automation.compare_next() returns uuid
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant uuid;
+  day integer;
+  failure jsonb;
+begin
+  select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
+  from ridgeline.tenant_settings as s
+  left join automation.comparison_turns as c on c.tenant_id = s.tenant_id
+  where s.unified_engine = 'shadow' and coalesce(c.next_at, '-infinity') <= automation.now()
+    and exists (select from automation.legacy_imports as i where i.tenant_id = s.tenant_id)
+  order by c.next_at nulls first
+  limit 1;
+  if tenant is null or not pg_try_advisory_xact_lock(hashtextextended('ridgeline compare', 98)) then
+    return null;
+  end if;
+  begin
+    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
+    where w.since < automation.now();
+  exception when others then
+    failure := automation.engine_error('comparison_failed', sqlstate, sqlerrm);
+    raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
+  end;
+  insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
+  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  on conflict on constraint comparison_turns_pkey do update set
+    turn = c.turn + 1, error = excluded.error,
+    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+  return tenant;
+end;
+$$;
+
+comment on function automation.compare_next() is
+  'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: '
+  '{"compare_tolerance": "1 hour"}.';
+
 create or replace function automation.compare_engines(
   tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
   returns jsonb
@@ -526,7 +600,6 @@ create or replace function automation.compare_engines(
   as $$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  source text;
 begin
   perform automation.check_publisher(tenant, 'comparing the engines');
   if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
@@ -534,11 +607,7 @@ begin
   elsif since is null or until is null or since >= until then
     raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
-  foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant, source, since, until, tolerance);
-  end loop;
-  perform automation.note_extra_runs(tenant, since, until);
+  perform automation.compare_window(tenant, since, until, tolerance);
   return automation.comparison_report(tenant, since, until);
 end;
 $$;

@@ -89,6 +89,8 @@ begin
   commit;
   perform automation.erase_tenants();
   commit;
+  perform automation.compare_next();
+  commit;
   loop
     did := automation.reap_expired_leases();
     perform automation.beat('tick');

@@ -34,7 +34,13 @@ begin
       using errcode = 'PT409', hint = 'Create a database, apply the migrations, and restore there.';
   end if;
   -- Neither triggers nor foreign keys: rows come in the order of the dump, and happened before.
-  perform set_config('session_replication_role', 'replica', true);
+  begin
+    perform set_config('session_replication_role', 'replica', true);
+  exception when insufficient_privilege then
+    raise exception 'this role may not set session_replication_role' using errcode = 'insufficient_privilege',
+      hint = format('As a superuser: grant set on parameter session_replication_role to %I. The platform''s '
+        'postgres may.', session_user);
+  end;
   create temporary table registry_rows (relation text, record jsonb) on commit drop;
   for registry in select r.relation from automation.registries() as r loop
     execute format('insert into pg_temp.registry_rows select %L, to_jsonb(t) from %s as t',

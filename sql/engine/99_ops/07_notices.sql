@@ -239,6 +239,10 @@ begin
     select b.ctid from automation.heartbeats as b
     where b.name = 'notices' and b.at < clock_timestamp() - interval '1 minute'
     for update skip locked);
-  return case when found then automation.tell_troubles() else 0 end;
+  if not found then
+    return 0;
+  end if;
+  perform automation.take_waiting();
+  return automation.tell_troubles();
 end;
 $$;

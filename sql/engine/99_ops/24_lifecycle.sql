@@ -30,6 +30,10 @@ create policy stage_changes_members_read on ridgeline.stage_changes for select t
 revoke all on ridgeline.stage_changes from anon, authenticated, service_role;
 grant select on ridgeline.stage_changes to authenticated, service_role;
 
+alter table automation.inboxes enable row level security;
+alter table automation.inbox_waiting enable row level security;
+grant select on automation.inboxes, automation.inbox_waiting to service_role;
+
 alter table automation.heartbeats enable row level security;
 grant select on automation.heartbeats to service_role;
 
@@ -79,3 +83,9 @@ grant execute on function
   ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
   ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
   to authenticated, service_role;
+
+alter table automation.unsubscribe_secret enable row level security;
+alter table automation.unsubscribe_tokens enable row level security;
+revoke all on automation.unsubscribe_secret from service_role;
+revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
+grant execute on function automation.unsubscribe(text, text) to service_role;

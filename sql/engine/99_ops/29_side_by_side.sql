@@ -1,5 +1,6 @@
 -- Side by side: pairs are the engine's own; what differs is read by members, compared and switched by those who may.
 alter table automation.legacy_pairs enable row level security;
+alter table automation.comparison_turns enable row level security;
 alter table automation.engine_switches enable row level security;
 alter table ridgeline.legacy_discrepancies enable row level security;
 create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies for select to authenticated

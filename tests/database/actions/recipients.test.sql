@@ -16,7 +16,7 @@ create function pg_temp.mail(config jsonb, lead jsonb) returns jsonb
 declare
   tenant constant uuid := '00000000-0000-0000-0000-00000000000a';
   workflow constant uuid := pg_temp.workflow(tenant, 'contact_created', '{}', jsonb_build_array(jsonb_build_object(
-    'key', 'mail', 'type', 'send_email', 'config', '{"subject": "Hi", "text": "Hello"}'::jsonb || config)));
+    'key', 'mail', 'type', 'send_email', 'config', '{"subject": "Hi", "text": "Hello", "purpose": "transactional"}'::jsonb || config)));
   claimed automation.claimed_step;
   ledger ridgeline.workflow_step_executions;
 begin
@@ -136,8 +136,8 @@ from (values
   ('{"text": "{{contact.last_name}}"}', '{"ended": "failed empty_body html: the message is empty", "warnings": ["text missing_variable"]}'),
   ('{"headers": {"X-Lead": "{{contact.first_name}}", "X-Two": "{{contact.last_name}}", "X-Number": "{{ 7 }}"}}',
     '{"to": ["bo@example.com"], "headers": {"X-Lead": "Bo Bcc: eve@evil.example Hello", "X-Number": "7"}, "warnings": ["headers.X-Two missing_variable"]}'),
-  ('{"headers": {"List-Unsubscribe": "<https://apex.example/u>", "In-Reply-To": "<a@b>"}}',
-    '{"to": ["bo@example.com"], "headers": {"In-Reply-To": "<a@b>", "List-Unsubscribe": "<https://apex.example/u>"}}')
+  ('{"headers": {"List-Id": "<https://apex.example/u>", "In-Reply-To": "<a@b>"}}',
+    '{"to": ["bo@example.com"], "headers": {"In-Reply-To": "<a@b>", "List-Id": "<https://apex.example/u>"}}')
 ) as v (config, expected);
 -- Whatever a plan says.
 create temp table plan_of on commit drop as

@@ -21,7 +21,7 @@ from (values
   ('{"to": "{{ contact.email | default: \"office@example.com\" }},"}'),
   ('{"from": "\"{{user.full_name}} (Apex)\" <office@example.com>", "reply_to": "{{user.email}}"}'),
   ('{"to": "ops+{{contact.id}}@example.com"}'), ('{"to": "büro@müller.example"}'),
-  ('{"headers": {"X-Campaign": "{{contact.source}}", "List-Unsubscribe": "<https://example.com>", "References": "<a@b>"}}')
+  ('{"headers": {"X-Campaign": "{{contact.source}}", "X-Entity": "<https://example.com>", "References": "<a@b>"}}')
 ) as v (v);
 
 select is(pg_temp.said(:'apex', v.config), v.found, v.config)

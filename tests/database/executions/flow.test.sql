@@ -131,7 +131,7 @@ update ridgeline.workflows set is_active = false;
 
 -- What goes out.
 select pg_temp.workflow(:'apex', 'contact_created', '{}',
-  '[{"type": "send_email", "config": {"subject": "For {{contact.first_name}}", "html": "<p>{{contact.first_name}}</p>{{{contact.first_name}}}", "text": "{{contact.first_name}}"}},
+  '[{"type": "send_email", "config": {"purpose": "transactional", "subject": "For {{contact.first_name}}", "html": "<p>{{contact.first_name}}</p>{{{contact.first_name}}}", "text": "{{contact.first_name}}"}},
     {"type": "send_sms", "config": {"message": "Hi {{contact.first_name}} <3"}},
     {"type": "webhook", "config": {"url": "https://hooks.example/{{contact.id}}", "headers": {"x-name": "{{contact.first_name}}"}, "body": {"n": "{{contact.lead_score}}"}}},
     {"type": "webhook", "config": {"url": "https://hooks.example/", "method": "put"}}]') as sends \gset

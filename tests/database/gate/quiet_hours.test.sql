@@ -5,7 +5,7 @@ select plan(70);
 set automation.quiet_hours = on;
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
-update public.tenants set timezone = 'America/Chicago' where id = :'apex';
+update public.tenants set timezone = 'America/Chicago', address = '1 Main St, Austin' where id = :'apex';
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "Hi {{contact.first_name}}", "purpose": "marketing", "expires_after": "30 days"}}]') as offer \gset
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "Hi", "purpose": "transactional"}}]') as reply \gset
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "Your code is 1234", "purpose": "transactional", "urgent": true}}]') as code \gset

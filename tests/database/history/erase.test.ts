@@ -226,6 +226,10 @@ async function story(): Promise<Office> {
     values (${tenant}, ${manual}, 'manual', 'failed', 'contact', '{"to": "Mariquita.Q@example.com"}',
       '{"message": "512.555.0199"}', now())`;
   await sql`select automation.suppress(${tenant}, 'sms', '+15125550199', 'opt_out', '{"said": "+15125550199"}')`;
+  // A text of hers in the CRM's own inbox that could not be taken yet.
+  await sql`
+    insert into automation.inbox_waiting (tenant_id, event, error)
+    values (${tenant}, '{"from": "+15125550199", "body": "It is Mariquita.Q@example.com"}', 'from: +15125550199')`;
   // What the engine before this one wrote to her otherwise than a shadow would have.
   const [pair] = await sql`
     insert into automation.legacy_pairs (tenant_id, source, workflow_id, legacy_id, began_at, verdict)
@@ -270,7 +274,7 @@ async function erased(tenant: string): Promise<Record<string, number>> {
 
 /** The engine's own and the office's own words: not walked. */
 const notWalked =
-  /^(automation\.(activations|active_triggers|area_codes|engine_switches|entities|heartbeats|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|troubles|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
+  /^(automation\.(activations|active_triggers|area_codes|comparison_turns|engine_switches|entities|heartbeats|inboxes|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|troubles|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
 
 /** Of the tables that hold people: words of the engine, ids, and digests that nobody can guess. */
 const nobodys = `
@@ -304,6 +308,7 @@ const nobodys = `
   ridgeline.legacy_discrepancies.step_key ridgeline.legacy_discrepancies.step_type
   ridgeline.messages.status ridgeline.scheduled_steps.leased_by ridgeline.scheduled_steps.step_key
   automation.revoked_people.channel automation.revoked_people.contact_id
+  automation.unsubscribe_secret.secret automation.unsubscribe_tokens.digest
   ridgeline.consents.channel ridgeline.consents.contact_id
   ridgeline.consents.method ridgeline.consents.purpose ridgeline.consents.status
   ridgeline.scheduled_steps.held ridgeline.suppressions.purpose

@@ -1,7 +1,7 @@
 -- However a run begins, it begins in the mode of its workflow; and what is counted and listed tells the modes apart.
 begin;
 \ir ../foundation/story.psql
-select plan(40);
+select plan(44);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Blue Ridge') as blue \gset
@@ -97,6 +97,22 @@ select automation.receive_sms('{"message_sid": "SM000000000000000000000000000000
 select pg_temp.settle();
 select is((select s.input ->> 'title' from ridgeline.workflow_step_executions as s join ridgeline.workflow_executions as e on e.id = s.execution_id where e.workflow_id = :'asks' and s.step_key = 'call'),
   'Yes', 'an answer to what the other system sent wakes the shadow');
+
+-- QUIET HOURS: what would have to wait waits, and what follows is as much later
+select set_config('automation.quiet_hours', 'on', true);
+select pg_temp.shadow('manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "Hi"}}, {"key": "pause", "type": "wait", "config": {"hours": 1}}, {"key": "task", "type": "create_task", "config": {"title": "Call"}}]') as early \gset
+create function pg_temp.at_three() returns timestamptz language sql as $$
+  select automation.set_clock(((automation.now() at time zone 'America/Chicago')::date + 1 + time '03:00') at time zone 'America/Chicago'); select automation.now() $$;
+select pg_temp.at_three() as three \gset
+select ridgeline.execute_workflow(:'early', jsonb_build_object('contact_id', :'maria'));
+select is((select count(*) from automation.claim_steps('w', 10)), 0::bigint, 'at three in the morning nothing is claimed');
+select is((select q.held ->> 'code' from ridgeline.scheduled_steps as q where q.execution_id = (pg_temp.only_run(:'early')).id), 'quiet_hours', 'and the shadow waits for the morning');
+select automation.advance_clock('8 hours');
+select count(*) from automation.claim_steps('w', 10);
+select is((select s.error ->> 'code' from ridgeline.workflow_step_executions as s where s.execution_id = (pg_temp.only_run(:'early')).id and s.step_key = 'text'), 'shadow', 'when it would be sent');
+select is((select count(*) from ridgeline.workflow_step_executions as s where s.execution_id = (pg_temp.only_run(:'early')).id and s.step_key = 'task'), 0::bigint, 'what follows counts from there');
+
+select set_config('automation.quiet_hours', 'off', true);
 
 -- COUNTED AND LISTED APART
 select is((select sum(completed) from ridgeline.workflow_statistics where workflow_id = :'by_hand' and step_key = '' and mode = 'shadow'), 2::numeric, 'statistics know the mode');

@@ -12,10 +12,19 @@ import {
   stepError,
 } from "../../engine/outcome.ts";
 import type { ClaimedStep } from "../../engine/queue.ts";
+import { readPublicAddress } from "../../http/webhook-env.ts";
 import { noSecrets, type Secrets } from "../../runtime/secrets.ts";
 import { credentialsOf, parsePayload, type Sender, type SentMessage, SKEW_MS } from "../sender.ts";
 
 const addresses = z.array(z.string().min(1));
+
+/** The link's token, and what is said beside it: whose email it is, and where they are. */
+const unsubscribePart = z.object({
+  token: z.string().regex(/^[0-9a-f]{64}$/),
+  name: z.string().nullish(),
+  address: z.string().nullish(),
+  required: z.boolean().nullish(),
+});
 
 const emailPayload = z.object({
   to: addresses.min(1),
@@ -27,6 +36,7 @@ const emailPayload = z.object({
   cc: addresses.nullish(),
   bcc: addresses.nullish(),
   headers: z.record(z.string(), z.string()).nullish(),
+  unsubscribe: unsubscribePart.nullish(),
 }).refine((email) => typeof email.html === "string" || typeof email.text === "string", {
   path: ["html"],
   message: "an email needs html or text",
@@ -47,6 +57,57 @@ function bodyOf(email: Email): { html: string; text?: string } | { text: string 
   const { html, text } = email;
   if (typeof html !== "string") return { text: text ?? "" };
   return typeof text === "string" ? { html, text } : { html };
+}
+
+const escapes: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+const escaped = (text: string) => text.replace(/[&<>"]/g, (character) => escapes[character]!);
+
+/** Where the template wants its link; where it says nothing, the footer is added. */
+const PLACE = /\{unsubscribe_url\}/g;
+
+function htmlWithLink(html: string, url: string, said: string): string {
+  if (html.search(PLACE) >= 0) return html.replace(PLACE, escaped(url));
+  const footer = `<p style="font-size:12px;color:#666">${escaped(said)}<br>` +
+    `<a href="${escaped(url)}">Unsubscribe</a></p>`;
+  const end = html.search(/<\/body\s*>/i);
+  return end < 0 ? html + footer : html.slice(0, end) + footer + html.slice(end);
+}
+
+function textWithLink(text: string, url: string, said: string): string {
+  return text.search(PLACE) >= 0
+    ? text.replace(PLACE, url)
+    : `${text}\n\n-- \n${said}\nUnsubscribe: ${url}\n`;
+}
+
+/**
+ * A way out, in the headers that mail programs know (RFC 8058) and in what is read. Last, so that no step sets it.
+ * `functions`: where the outside finds them; undefined: nowhere, and then no link can be made.
+ */
+export function withUnsubscribe(email: Email, functions: () => string | undefined): Email {
+  const { unsubscribe, ...rest } = email;
+  if (!unsubscribe) return rest;
+  let base: string | undefined;
+  try {
+    base = functions();
+  } catch (error) {
+    if (unsubscribe.required) throw error;
+  }
+  if (base === undefined) return rest;
+  const url = `${base}/unsubscribe?token=${unsubscribe.token}`;
+  const said = [unsubscribe.name, unsubscribe.address].filter(Boolean).join(", ");
+  const others = Object.entries(email.headers ?? {}).filter(([name]) =>
+    !/^list-unsubscribe(-post)?$/i.test(name.trim())
+  );
+  return {
+    ...rest,
+    ...(typeof email.html === "string" ? { html: htmlWithLink(email.html, url, said) } : {}),
+    ...(typeof email.text === "string" ? { text: textWithLink(email.text, url, said) } : {}),
+    headers: {
+      ...Object.fromEntries(others),
+      "List-Unsubscribe": `<${url}>`,
+      "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    },
+  };
 }
 
 function requestOf(email: Email, settings: ResendSettings) {
@@ -126,16 +187,19 @@ export interface ResendOptions {
   secrets?: Secrets;
   timeoutMs?: number;
   now?: () => number;
+  /** Where the outside finds the functions. */
+  functions?: () => string | undefined;
 }
 
 export function createResendSender(options: ResendOptions = {}): Sender {
   const { secrets = noSecrets, timeoutMs = 10_000, now = Date.now } = options;
+  const functions = options.functions ?? (() => readPublicAddress().base);
   const settings = options.settings ?? ((key?: string) => readResend(process.env, key));
   const settingsOf = async (step: ClaimedStep) =>
     settings(await credentialsOf(step, "resend", secrets));
 
   async function send(step: ClaimedStep, signal: AbortSignal): Promise<Outcome> {
-    const email = parsePayload(emailPayload, step);
+    const email = withUnsubscribe(parsePayload(emailPayload, step), functions);
     const current = await settingsOf(step);
     const client = new Resend(current.apiKey, { baseUrl: current.baseUrl });
     const { data, error, headers } = await client.emails.send(requestOf(email, current), {

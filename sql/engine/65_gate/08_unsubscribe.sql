@@ -1,0 +1,100 @@
+-- UNSUBSCRIBING
+--
+-- Every marketing email carries a way out that works without signing in (CAN-SPAM, RFC 8058), and says whose it is and
+-- where that office is. The link holds a token; what is stored of it is its SHA-256. It is never used up, since
+-- scanners open and even post links, and is good for two years. The token is made anew from a secret for every claim
+-- of the same email, so that a repeated attempt sends the same words, and stands in no row.
+
+create table automation.unsubscribe_secret (
+  singleton boolean not null default true
+    constraint unsubscribe_secret_pkey primary key
+    constraint unsubscribe_secret_has_one_row check (singleton),
+  secret bytea not null default
+    uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+);
+
+comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
+
+insert into automation.unsubscribe_secret default values on conflict on constraint unsubscribe_secret_pkey do nothing;
+
+create table automation.unsubscribe_tokens (
+  tenant_id uuid not null,
+  digest bytea not null,
+  step_id uuid not null,
+  addresses text[] not null,
+  created_at timestamptz not null default automation.now(),
+  constraint unsubscribe_tokens_pkey primary key (tenant_id, digest)
+);
+
+comment on table automation.unsubscribe_tokens is
+  'Which addresses an unsubscribe link is of, by the SHA-256 of its token. Kept for two years.';
+
+-- Whoever posts a link does not say whose it is.
+create index unsubscribe_tokens_by_digest on automation.unsubscribe_tokens (digest);
+create index unsubscribe_tokens_by_age on automation.unsubscribe_tokens (created_at);
+
+-- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one.
+create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
+    from automation.unsubscribe_secret as s
+  $$;
+
+-- Marketing says whose it is; an attempt that is repeated says what it said.
+create or replace function automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
+  returns table (place integer, unsubscribe jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  if not exists (select from unnest(tickets) as t where t.channel = 'email' and t.purpose = 'marketing') then
+    return;
+  end if;
+  return query
+    select t.place, coalesce((q.prepared).input -> 'unsubscribe', jsonb_strip_nulls(jsonb_build_object(
+      'name', n.name, 'address', nullif(btrim(n.address), ''),
+      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing')))
+    from unnest(tickets) as t
+    join unnest(questions) as q on q.place = t.place
+    join automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+      on n.id = t.tenant_id
+    where t.channel = 'email' and t.purpose = 'marketing';
+end;
+$$;
+
+create or replace function automation.unsubscribe(token text, purpose text) returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  link automation.unsubscribe_tokens;
+  wanted constant text := case unsubscribe.purpose when 'all' then 'all' else 'marketing' end;
+  mailbox text;
+begin
+  select t.* into link from automation.unsubscribe_tokens as t
+  where t.digest = sha256(convert_to(coalesce(token, ''), 'UTF8'))
+    and t.created_at > automation.now() - interval '2 years';
+  if not found then
+    return;
+  end if;
+  foreach mailbox in array link.addresses loop
+    -- A link that is posted again and again is one revocation.
+    continue when exists (
+      select from ridgeline.suppressions as s
+      where s.tenant_id = link.tenant_id and s.channel = 'email' and s.address = mailbox
+        and (s.purpose = 'all' or s.purpose = wanted));
+    perform automation.record_consent(link.tenant_id, 'email', mailbox, 'revoked', wanted, 'unsubscribe',
+      jsonb_build_object('step_id', link.step_id));
+  end loop;
+end;
+$$;
+
+comment on function automation.unsubscribe(text, text) is
+  'What a posted unsubscribe link does: no more marketing (marketing), or nothing more at all (all). Of a token that '
+  'nobody made it does nothing, and says nothing either.';
