@@ -7,6 +7,7 @@ export const kinds = [
   "sequence",
   "column",
   "routine",
+  "aggregate",
   "default",
   "constraint",
   "index",
@@ -16,6 +17,8 @@ export const kinds = [
   "setting",
   "comment",
   "grants",
+  "default privileges",
+  "event trigger",
   "rows",
 ] as const;
 export type Kind = typeof kinds[number];
@@ -107,6 +110,47 @@ union all
 select 'routine', r.name, pg_get_functiondef(r.oid), format('drop %s %s', r.word, r.name),
   concat_ws(' ', r.prokind, pg_get_function_result(r.oid), pg_get_function_arguments(r.oid))
 from routines as r
+union all
+select 'aggregate', a.name, format('create aggregate %s (%s)', a.called, concat_ws(', ',
+    format('sfunc = %s', a.aggtransfn), format('stype = %s', format_type(a.aggtranstype, null)),
+    case when a.aggfinalfn <> 0 then format('finalfunc = %s', a.aggfinalfn) end,
+    case when a.aggcombinefn <> 0 then format('combinefunc = %s', a.aggcombinefn) end,
+    case when a.agginitval is not null then format('initcond = %L', a.agginitval) end,
+    format('parallel = %s', case a.proparallel when 's' then 'safe' when 'r' then 'restricted' else 'unsafe' end))),
+  format('drop aggregate %s', a.name), concat_ws(' ', a.aggtransfn, a.aggtranstype::regtype, a.aggfinalfn,
+    a.aggcombinefn, a.agginitval, a.proparallel)
+from (
+  select g.*, p.proparallel, p.oid::regprocedure::text as name,
+    format('%I.%I(%s)', n.nspname, p.proname, coalesce(nullif(pg_get_function_arguments(p.oid), ''), '*')) as called
+  from pg_aggregate as g join pg_proc as p on p.oid = g.aggfnoid join ours as n on n.oid = p.pronamespace
+) as a
+union all
+select 'event trigger', format('%I', e.evtname), format('create event trigger %I on %s%s execute function %s()%s',
+    e.evtname, e.evtevent, (
+      select format(' when tag in (%s)', string_agg(quote_literal(t), ', ')) from unnest(e.evttags) as t having count(*) > 0),
+    e.evtfoid::regproc, case e.evtenabled when 'O' then '' else format(E';\\nalter event trigger %I %s', e.evtname,
+      case e.evtenabled when 'D' then 'disable' when 'A' then 'enable always' else 'enable replica' end) end),
+  format('drop event trigger %I', e.evtname), concat_ws(' ', e.evtevent, e.evttags, e.evtfoid::regproc, e.evtenabled)
+from pg_event_trigger as e join pg_proc as p on p.oid = e.evtfoid join ours as n on n.oid = p.pronamespace
+union all
+select 'default privileges', format('%I.%s', d.nspname, d.word), format(
+    'alter default privileges in schema %I revoke all on %s from public, anon, authenticated, service_role', d.nspname, d.word)
+    || coalesce(E';\\n' || string_agg(format('alter default privileges in schema %I grant %s on %s to %s', d.nspname,
+      d.granted, d.word, d.whom), E';\\n' order by d.whom) filter (where d.granted is not null), ''),
+  format('alter default privileges in schema %I revoke all on %s from public, anon, authenticated, service_role',
+    d.nspname, d.word), ''
+from (
+  select n.nspname, w.word, string_agg(lower(x.privilege_type), ', ' order by x.privilege_type) as granted,
+    case x.grantee when 0 then 'public' else x.grantee::regrole::text end as whom
+  from pg_default_acl as d
+  join ours as n on n.oid = d.defaclnamespace
+  cross join lateral (select case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences'
+    when 'f' then 'functions' when 'T' then 'types' end as word) as w
+  left join lateral aclexplode(d.defaclacl) as x on x.grantee <> d.defaclrole
+  where w.word is not null
+  group by n.nspname, w.word, x.grantee
+) as d
+group by d.nspname, d.word
 union all
 select 'constraint', format('%s.%I', coalesce(nullif(k.conrelid, 0)::regclass::text, k.contypid::regtype::text), k.conname),
   format('alter %s add constraint %I %s', case when k.conrelid <> 0 then 'table ' || k.conrelid::regclass

@@ -4,7 +4,9 @@ import { type CatalogObject, catalogOf, type Kind, kinds, rowsOfTable } from "./
 
 /** The names of the functions that a script creates itself, rather than through what it calls. */
 export function writtenRoutines(script: string): Set<string> {
-  const created = script.matchAll(/^ *create or replace (?:function|procedure) ([a-z0-9_.]+)/gm);
+  const created = script.matchAll(
+    /^ *create (?:or replace )?(?:function|procedure|aggregate) ([a-z0-9_.]+)/gm,
+  );
   return new Set([...created].map(([, name]) => name!));
 }
 
@@ -15,7 +17,15 @@ function isGenerated({ name }: CatalogObject, written: ReadonlySet<string>): boo
 }
 
 /** Kinds with a statement that changes an object in place, whatever changed but its shape. */
-const REPLACED: readonly Kind[] = ["routine", "default", "setting", "comment", "grants", "rows"];
+const REPLACED: readonly Kind[] = [
+  "routine",
+  "default",
+  "setting",
+  "comment",
+  "grants",
+  "default privileges",
+  "rows",
+];
 /** What changes in place by hand alone; the rest of it is in kinds of their own. */
 const BY_HAND: readonly Kind[] = ["type", "table", "sequence", "column"];
 const REBUILT: readonly Kind[] = ["view", "policy"];

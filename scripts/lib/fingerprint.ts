@@ -81,8 +81,9 @@ export async function contents(sql: Sql): Promise<Record<string, unknown>> {
     select c.oid::regclass::text as name, coalesce(
       array_agg(a.attname::text) filter (where a.atttypid = 'timestamptz'::regtype), '{}') as times
     from pg_class as c join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0
-    -- What was changed while it was built is history.
+    -- What was changed while it was built is history, and each installation has a secret of its own.
     where c.relkind = 'r' and c.oid <> coalesce(to_regclass('ridgeline.changes'), 0)
+      and c.oid <> coalesce(to_regclass('automation.unsubscribe_secret'), 0)
       and c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace, 'public'::regnamespace)
     group by c.oid`;
   const filled: Record<string, unknown> = {};

@@ -15322,6 +15322,7 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('stranger_not_allowed', 'failure',
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
+  ('over_cap', 'refusal', 'One marketing message too many for a person today, and the step says to skip it then.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('no_consent', 'refusal',
    'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),
@@ -20817,16 +20818,18 @@ begin
     ), numbers as materialized (
       select distinct on (t.place) t.place, o.zones, o.region
       from texts as t
-      cross join generate_series(1, 9) as l
+      cross join lateral generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l
       join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
       where t.purpose <> 'internal'
       order by t.place, l desc
     ), states as materialized (
-      select a.tenant_id, a.contact_id, r.region, r.zones
-      from addresses as a
-      join tenants as n on n.id = a.tenant_id
-      join automation.regions as r on r.region = n.country || '-' || upper(btrim(a.region))
-        or r.region = upper(btrim(a.region)) or lower(r.name) = lower(btrim(a.region))
+      select d.country, d.said, r.region, r.zones
+      from (
+        select distinct n.country, btrim(a.region) as said
+        from addresses as a join tenants as n on n.id = a.tenant_id where btrim(a.region) <> ''
+      ) as d
+      join automation.regions as r on r.region = d.country || '-' || upper(d.said)
+        or r.region = upper(d.said) or lower(r.name) = lower(d.said)
     ), said as (
       select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
         c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
@@ -20834,7 +20837,7 @@ begin
       left join tenants as n on n.id = t.tenant_id
       left join numbers as c on c.place = t.place
       left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join states as s on s.tenant_id = t.tenant_id and s.contact_id = t.contact_id
+      left join states as s on s.country = n.country and s.said = btrim(a.region)
     ), known as (
       select s.zones as said, array_agg(distinct k.name) as zones
       from (select distinct d.zones from said as d) as s
@@ -21405,8 +21408,6 @@ create table automation.unsubscribe_secret (
 
 comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
 
-insert into automation.unsubscribe_secret default values on conflict on constraint unsubscribe_secret_pkey do nothing;
-
 create table automation.unsubscribe_tokens (
   tenant_id uuid not null,
   digest bytea not null,
@@ -21423,14 +21424,23 @@ comment on table automation.unsubscribe_tokens is
 create index unsubscribe_tokens_by_digest on automation.unsubscribe_tokens (digest);
 create index unsubscribe_tokens_by_age on automation.unsubscribe_tokens (created_at);
 
--- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one.
+-- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one. The secret is made
+-- when it is first needed, so that no two installations have the same.
 create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
-  language sql stable
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
-    from automation.unsubscribe_secret as s
-  $$;
+declare
+  secret bytea := (select s.secret from automation.unsubscribe_secret as s);
+begin
+  if secret is null then
+    insert into automation.unsubscribe_secret default values
+    on conflict on constraint unsubscribe_secret_pkey do nothing;
+    secret := (select s.secret from automation.unsubscribe_secret as s);
+  end if;
+  return encode(sha256(secret || sha256(secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex');
+end;
+$$;
 
 -- Marketing says whose it is; an attempt that is repeated says what it said.
 create or replace function automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
@@ -21633,6 +21643,231 @@ begin
 end;
 $$;
 
+-- sql/engine/65_gate/11_cap_and_rate.sql
+
+-- CAP AND RATE
+--
+-- The last two questions. How much marketing one person gets in a day, across all workflows; and how fast a number may
+-- send. Neither waits for a lock: whoever finds a person or a number taken by somebody else's claim comes back in a
+-- moment.
+
+create table automation.marketing_sent (
+  tenant_id uuid not null,
+  person text not null,
+  step_id uuid not null,
+  at timestamptz not null,
+  constraint marketing_sent_pkey primary key (tenant_id, person, step_id)
+);
+
+comment on table automation.marketing_sent is
+  'What marketing a person (the contact, or else the address) got lately: claimed, sent or unclear. The row that a '
+  'claim writes is the count.';
+
+create table automation.sender_slots (
+  tenant_id uuid not null,
+  sender_id uuid not null,
+  is_marketing boolean not null,
+  free_at timestamptz not null,
+  constraint sender_slots_pkey primary key (tenant_id, sender_id, is_marketing)
+);
+
+comment on table automation.sender_slots is
+  'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
+
+-- Of a text, what the carriers count: GSM-7 160, then 153 each, some characters twice; with any other character UCS-2,
+-- 70, then 67 each, in units of UTF-16. No character is cut in two, so the end of a segment may stay empty.
+create or replace function automation.sms_segments(body text) returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  is_gsm constant boolean := body ~ ('^[@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà'
+    '{}\\~|€\f\[\]\^-]*$');
+  alone constant integer := case when is_gsm then 160 else 70 end;
+  joined constant integer := case when is_gsm then 153 else 67 end;
+  units constant integer := case
+    when is_gsm then length(body) + length(regexp_replace(body, '[^][\^{}\\~|€\f]', '', 'g'))
+    else length(body) + length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
+  segments integer := 1;
+  used integer := 0;
+  size integer;
+  one text;
+begin
+  if units <= alone then
+    return 1;
+  elsif units = length(body) then
+    return ceil(units::numeric / joined);
+  end if;
+  foreach one in array string_to_array(body, null) loop
+    size := case when is_gsm then 1 + (one ~ '[][\^{}\\~|€\f]')::integer else 1 + (ascii(one) > 65535)::integer end;
+    if used + size > joined then
+      segments := segments + 1;
+      used := 0;
+    end if;
+    used := used + size;
+  end loop;
+  return segments;
+end;
+$$;
+
+comment on function automation.sms_segments(text) is 'How many segments a text is sent, and paid for, as.';
+
+-- A tenant's settings: {"marketing_cap": {"per_day": 3}}, or null: as many as there are.
+create or replace function automation.cap_of(settings jsonb) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
+      then (settings #>> '{marketing_cap,per_day}')::integer end
+  $$;
+
+create type automation.capped as (
+  place integer,
+  tenant_id uuid,
+  person text,
+  step_id uuid,
+  cap integer,
+  over_cap text,
+  expires_at timestamptz
+);
+
+-- Those that are one too many, and when there is room again; the others are counted. A cap of null: somebody else's
+-- claim is counting this person, for a moment.
+create or replace function automation.ask_cap(tickets automation.ticket[], now timestamptz)
+  returns table (place integer, until timestamptz, over_cap text, cap integer, expires_at timestamptz)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+declare
+  capped automation.capped[];
+  busy text[] := '{}'::text[];
+  person record;
+begin
+  if not exists (select from unnest(tickets) as t where t.purpose = 'marketing') then
+    return;
+  end if;
+  -- An attempt that is repeated has been counted.
+  capped := array(
+    select row(t.place, t.tenant_id, coalesce(t.contact_id, t.recipients[1]), t.step_id, r.cap, t.over_cap,
+      t.expires_at)::automation.capped
+    from unnest(tickets) as t
+    join (
+      select n.id, automation.cap_of(n.settings) as cap
+      from automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+    ) as r on r.id = t.tenant_id and r.cap is not null
+    where t.purpose = 'marketing' and not exists (
+      select from automation.marketing_sent as m
+      where m.tenant_id = t.tenant_id and m.person = coalesce(t.contact_id, t.recipients[1])
+        and m.step_id = t.step_id)
+    order by t.place);
+  for person in select distinct c.tenant_id, c.person as name from unnest(capped) as c order by 1, 2 loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', person.tenant_id, person.name), 13)) then
+      busy := busy || person.name;
+    end if;
+  end loop;
+  return query
+    select c.place, ask_cap.now + interval '1 second', 'hold', null::integer, c.expires_at
+    from unnest(capped) as c where c.person = any (busy);
+  capped := array(select c from unnest(capped) as c where c.person <> all (busy) order by c.place);
+  return query
+    select c.place, coalesce(r.nth + interval '1 day', ask_cap.now + interval '1 day'), c.over_cap, c.cap, c.expires_at
+    from (
+      select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
+      from unnest(capped) as u
+    ) as c
+    cross join lateral (
+      select count(*) as sent, (array_agg(m.at order by m.at desc))[greatest(c.cap, 1)] as nth
+      from automation.marketing_sent as m
+      where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day'
+    ) as r
+    where r.sent + c.number > c.cap;
+  insert into automation.marketing_sent (tenant_id, person, step_id, at)
+  select c.tenant_id, c.person, c.step_id, ask_cap.now
+  from (
+    select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
+    from unnest(capped) as u
+  ) as c
+  where c.number <= c.cap - (
+    select count(*) from automation.marketing_sent as m
+    where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day')
+  on conflict on constraint marketing_sent_pkey do nothing;
+  delete from automation.marketing_sent as m
+  using (select distinct u.tenant_id, u.person from unnest(capped) as u) as c
+  where m.tenant_id = c.tenant_id and m.person = c.person and m.at < ask_cap.now - interval '3 days';
+end;
+$$;
+
+comment on function automation.ask_cap(automation.ticket[], timestamptz) is
+  'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
+
+-- Slots: each text that has no room gets its own place in the future, once, and is not asked again when it comes back.
+-- Marketing has four fifths of what a sender may send, so that somebody who has just asked does not wait behind a
+-- storm; the others have all of it while no marketing waits, and the last fifth while it does.
+create or replace function automation.ask_rate(
+  questions automation.send_question[], tickets automation.ticket[], now timestamptz)
+  returns table (place integer, until timestamptz, expires_at timestamptz)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+declare
+  sender record;
+begin
+  for sender in
+    select s.tenant_id, s.id, t.purpose = 'marketing' as is_marketing, array_agg(t.place order by t.place) as places,
+      (s.limits ->> 'per_second')::numeric as per_second
+    from unnest(tickets) as t
+    join ridgeline.senders as s on s.tenant_id = t.tenant_id and s.id = t.sender_id
+    where t.channel = 'sms' and s.limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$'
+      and (s.limits ->> 'per_second')::numeric > 0 and t.held ->> 'code' is distinct from 'rate'
+    group by 1, 2, 3, 5
+    order by 1, 2, 3
+  loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14)) then
+      return query
+        select t.place, ask_rate.now + interval '1 second', t.expires_at
+        from unnest(tickets) as t where t.place = any (sender.places);
+      continue;
+    end if;
+    return query
+      with slots as (
+        select greatest(ask_rate.now, max(p.free_at) filter (where p.is_marketing = sender.is_marketing)) as free_at,
+          1 / (sender.per_second * case
+            when sender.is_marketing then 0.8
+            when max(p.free_at) filter (where p.is_marketing) > ask_rate.now then 0.2
+            else 1 end) as seconds
+        from (values (1)) as always (here)
+        left join automation.sender_slots as p on p.tenant_id = sender.tenant_id and p.sender_id = sender.id
+      ), placed as (
+        select t.place, t.expires_at, s.free_at, s.seconds,
+          sum(automation.sms_segments((q.prepared).input ->> 'body')) over (order by t.place) as upto,
+          automation.sms_segments((q.prepared).input ->> 'body') as segments
+        from unnest(tickets) as t
+        join unnest(questions) as q on q.place = t.place
+        cross join slots as s
+        where t.place = any (sender.places)
+      ), taken as (
+        insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
+        select sender.tenant_id, sender.id, sender.is_marketing,
+          max(l.free_at + l.upto * l.seconds * interval '1 second')
+        from placed as l
+        on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
+      )
+      select l.place, l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second', l.expires_at
+      from placed as l
+      where l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second' > ask_rate.now + interval '1 second';
+  end loop;
+end;
+$$;
+
+comment on function automation.ask_rate(automation.send_question[], automation.ticket[], timestamptz) is
+  'Texts for which their sender has no room now, and the place each got: by senders.limits {per_second}, in segments.';
+
 -- sql/engine/65_gate/20_gate.sql
 
 -- THE GATE
@@ -21726,7 +21961,9 @@ declare
 begin
   for question in
     select q.* from unnest(questions) as q
-    where coalesce(automation.channel_of(q.step ->> 'type'), '') not in ('sms', 'email', 'webhook')
+    where not exists (
+      select from automation.step_types as t
+      where t.name = q.step ->> 'type' and t.lane in ('sms', 'email', 'webhook'))
   loop
     decided := decided || question.place;
     return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
@@ -21840,6 +22077,29 @@ begin
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now) as c loop
+    decided := decided || found.place;
+    if found.over_cap = 'skip' then
+      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+        questions[found.place].prepared, 'over_cap',
+        format('%s marketing messages went to this person within a day', found.cap)));
+    else
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'cap',
+        'why', coalesce(format('%s marketing messages went to this person within a day', found.cap),
+          'another message to this person is being counted')), found.until, found.expires_at);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select r.* from automation.ask_rate(questions, case when not is_trial then tickets end, now) as r loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'rate',
+      'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
   end loop;
   for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
     prepared := questions[found.place].prepared;
@@ -34642,6 +34902,8 @@ begin
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
     || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || case when prepared.verdict = 'run' and prepared.input ? 'body' and step ->> 'lane' = 'sms'
+      then jsonb_build_object('segments', automation.sms_segments(prepared.input ->> 'body')) else '{}' end
     || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
     coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
@@ -34813,8 +35075,8 @@ create or replace function ridgeline.test_workflow(
 comment on function ridgeline.test_workflow(uuid, jsonb, jsonb, uuid) is
   'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
   'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
-  'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
-  'clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
+  'reason, input, conditions, result, until, held, segments}], ended: {status, at}}. It follows branches, and waits '
+  'on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
   'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
   'event; the others time out).';
 
@@ -36462,7 +36724,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
         'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
-        'automation.unsubscribe_tokens')
+        'automation.unsubscribe_tokens', 'automation.marketing_sent')
     end
   $$;
 
@@ -37069,8 +37331,8 @@ create or replace function automation.legacy_entity(trigger_type text) returns t
   set search_path = pg_catalog, pg_temp
   as $$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $$;
 
-create or replace function automation.subject_of(entity text, data jsonb, out entity_is text, out record_id text,
-  out contact_id text)
+create or replace function automation.subject_of(entity text, data jsonb)
+  returns table (entity_is text, record_id text, contact_id text)
   language sql immutable parallel safe
   -- No search_path: this is inlined.
   as $$
@@ -37161,23 +37423,26 @@ begin
   end if;
   with page as materialized (
     select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
-  ), imports as materialized (
-    select i.tenant_id, i.legacy_id, i.workflow_id, i.history_version, w.trigger_type,
-      automation.legacy_entity(w.trigger_type) as entity
-    from automation.legacy_imports as i
-    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
-    where i.source = import_runs.source and i.part = 0
-      and i.legacy_id in (select p.definition from page as p)
-  ), ended as materialized (
-    select p.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
-      automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
-    from page as p
-    join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
-    cross join lateral automation.subject_of(i.entity, p.data) as s
+  ), fresh as materialized (
+    select p.* from page as p
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
-      and not exists (
-        select from automation.legacy_links as l
-        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id)
+      -- By its key: as a join, all links would be read for each page.
+      and (
+        select l.kind from automation.legacy_links as l
+        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
+  ), ended as materialized (
+    select f.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
+      automation.legacy_run_id(f.created_at, import_runs.source, f.legacy_id) as execution_id
+    from fresh as f
+    cross join lateral (
+      select m.workflow_id, m.history_version, w.trigger_type, nullif(t.entity, '') as entity
+      from automation.legacy_imports as m
+      join ridgeline.workflows as w on w.tenant_id = m.tenant_id and w.id = m.workflow_id
+      left join automation.trigger_types as t on t.name = w.trigger_type
+      where m.tenant_id = f.tenant_id and m.source = import_runs.source and m.legacy_id = f.definition and m.part = 0
+      offset 0
+    ) as i
+    cross join lateral automation.subject_of(i.entity, f.data) as s
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -37206,7 +37471,8 @@ begin
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
-      select count(*) from page as p join imports as i on i.legacy_id = p.definition
+      select count(*) from page as p join automation.legacy_imports as i
+        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
       where p.tenant_id is distinct from i.tenant_id))
     into answer;
   return answer;
@@ -37308,18 +37574,22 @@ begin
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
     into seen, last, steps
   from page as p
-  join automation.legacy_links as l
-    on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
-  join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  -- By their keys, each: as joins, all links and runs would be read for each page.
+  cross join lateral (
+    select k.* from automation.legacy_links as k
+    where k.source = import_steps.source and k.legacy_id = p.run and (tenants is null or k.tenant_id = any (tenants))
+    offset 0
+  ) as l
   left join automation.legacy_imports as i
     on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
   left join ridgeline.workflow_steps as s
     on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
   where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
-    and not exists (
-      select from ridgeline.workflow_step_executions as x
+    and (select e.id from ridgeline.workflow_executions as e
+      where e.tenant_id = l.tenant_id and e.id = l.execution_id) is not null
+    and (select x.id from ridgeline.workflow_step_executions as x
       where x.tenant_id = l.tenant_id
-        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id));
+        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id)) is null;
   return jsonb_build_object('last', last, 'seen', seen, 'imported',
     automation.write_steps(steps, false) + automation.write_steps(steps, true));
 end;
@@ -38062,7 +38332,7 @@ create or replace function automation.differences(
       and exists (
         select from paired as a join paired as b on a.old_place < b.old_place and a.new_place > b.new_place
         where a.old_did and a.shadow_did and b.old_did and b.shadow_did
-          and ((b.o).at - (a.o).at > interval '1 second' or (a.s).at - (b.s).at > interval '1 second'))
+          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second')
   $$;
 
 create or replace function automation.compare_pair(
@@ -38099,17 +38369,23 @@ create or replace function automation.shadow_beside(
   returns ridgeline.workflow_executions
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
   as $$
-    select e from ridgeline.workflow_executions as e
-    where e.tenant_id = shadow_beside.tenant_id and e.workflow_id = any (workflow_ids) and e.mode = 'shadow'
-      and e.created_at between at - within and at + within
-      and (e.record_id = shadow_beside.record_id
-        or shadow_beside.record_id is null and e.contact_id is not distinct from shadow_beside.contact_id
-        or e.entity <> 'contact' and e.contact_id = shadow_beside.contact_id and shadow_beside.record_id
-          = shadow_beside.contact_id)
+    select e.* from (
+      select r.* from ridgeline.workflow_executions as r
+      where r.record_id = shadow_beside.record_id and r.tenant_id = shadow_beside.tenant_id
+      union all
+      select c.* from ridgeline.workflow_executions as c
+      where c.contact_id = shadow_beside.contact_id and c.tenant_id = shadow_beside.tenant_id
+        and c.entity <> 'contact'
+        and (shadow_beside.record_id is null or shadow_beside.record_id = shadow_beside.contact_id)
+    ) as e
+    where e.workflow_id = any (workflow_ids) and e.mode = 'shadow' and e.created_at between at - within and at + within
       and not exists (
         select from automation.legacy_pairs as p
-        where p.tenant_id = e.tenant_id and p.execution_id = e.id)
+        where p.execution_id = e.id and p.tenant_id = e.tenant_id)
     order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $$;
@@ -38141,9 +38417,11 @@ begin
 end;
 $$;
 
+-- Those that nobody has looked at come first, then those that were looked at longest ago. False: the time was up.
 create or replace function automation.compare_source(
-  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval)
-  returns void
+  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval,
+  deadline timestamptz default 'infinity')
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set jit = off
@@ -38156,7 +38434,17 @@ declare
   subject record;
   pair automation.legacy_pairs;
 begin
-  for old in select o.* from automation.old_runs(tenant_id, source, since, until) as o loop
+  for old in
+    select o.* from automation.old_runs(tenant_id, source, since, until) as o
+    left join automation.legacy_pairs as p
+      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
+    where p.verdict is distinct from 'identical'
+      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
+    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
+  loop
+    if clock_timestamp() > deadline then
+      return false;
+    end if;
     select i.* into import from automation.legacy_imports as i
     where i.tenant_id = compare_source.tenant_id and i.source = compare_source.source and i.part = 0
       and i.legacy_id = coalesce(old.run ->> 'workflow_id', old.run ->> 'campaign_id');
@@ -38165,10 +38453,6 @@ begin
       select i.workflow_id from automation.legacy_imports as i
       where i.tenant_id = import.tenant_id and i.source = import.source and i.legacy_id = import.legacy_id);
     -- What was the same stays; the rest is looked at anew, as it may have gone on or been mended.
-    continue when exists (
-      select from automation.legacy_pairs as p
-      where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
-        and p.legacy_id = old.run ->> 'id' and p.verdict = 'identical');
     delete from automation.legacy_pairs as p
     where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
       and p.legacy_id = old.run ->> 'id';
@@ -38196,6 +38480,7 @@ begin
       where p.tenant_id = pair.tenant_id and p.id = pair.id;
     end if;
   end loop;
+  return true;
 end;
 $$;
 
@@ -38206,12 +38491,11 @@ create or replace function automation.note_extra_runs(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    with gone as (
-      delete from automation.legacy_pairs as p
-      where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
-        and p.began_at >= since and p.began_at < until
-      returning p.execution_id
-    ), alone as (
+    delete from automation.legacy_pairs as p
+    where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
+      and p.began_at >= since and p.began_at < until;
+
+    with alone as (
       insert into automation.legacy_pairs (
         tenant_id, source, workflow_id, execution_id, record_id, contact_id, began_at, verdict)
       select e.tenant_id, i.source, e.workflow_id, e.id, e.record_id, coalesce(
@@ -38222,9 +38506,7 @@ create or replace function automation.note_extra_runs(
         and e.created_at >= since and e.created_at < until and e.status not in ('skipped')
         and (e.error ->> 'code') is distinct from 'switched_on'
         and not exists (
-          select from automation.legacy_pairs as p
-          where p.tenant_id = e.tenant_id and p.execution_id = e.id
-            and p.execution_id not in (select g.execution_id from gone as g))
+          select from automation.legacy_pairs as p where p.execution_id = e.id and p.tenant_id = e.tenant_id)
       returning *
     )
     insert into ridgeline.legacy_discrepancies (
@@ -38284,8 +38566,8 @@ create or replace function automation.comparison_report(tenant_id uuid, since ti
   $$;
 
 create or replace function automation.compare_window(
-  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
-  returns void
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval, deadline timestamptz default 'infinity')
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -38294,14 +38576,17 @@ declare
 begin
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
   foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+    if not automation.compare_source(tenant_id, source, since, until, tolerance, deadline) then
+      return false;
+    end if;
   end loop;
   perform automation.note_extra_runs(tenant_id, since, until);
+  return true;
 end;
 $$;
 
--- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, one day a
--- call, so that no tick is held up for long.
+-- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, no more
+-- than a day and 300 ms a call, so that no tick is held up for long.
 create table automation.comparison_turns (
   tenant_id uuid not null,
   span text not null default 'days',
@@ -38323,6 +38608,7 @@ declare
   tenant uuid;
   day integer;
   failure jsonb;
+  is_done boolean := true;
 begin
   select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
   from ridgeline.tenant_settings as s
@@ -38335,8 +38621,9 @@ begin
     return null;
   end if;
   begin
-    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
-      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    select automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+        automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'),
+        clock_timestamp() + interval '300 milliseconds') into is_done
     from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
     where w.since < automation.now();
   exception when others then
@@ -38344,10 +38631,12 @@ begin
     raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
   end;
   insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
-  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  values (tenant, (is_done is not false)::integer,
+    automation.now() + case when is_done is false then interval '0' else interval '1 minute' end, failure)
   on conflict on constraint comparison_turns_pkey do update set
-    turn = c.turn + 1, error = excluded.error,
-    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+    turn = c.turn + excluded.turn, error = excluded.error,
+    next_at = case when excluded.turn = 1 and c.turn % 8 = 7 then automation.now() + interval '1 hour'
+      else excluded.next_at end;
   return tenant;
 end;
 $$;
@@ -39955,6 +40244,9 @@ alter table automation.unsubscribe_tokens enable row level security;
 revoke all on automation.unsubscribe_secret from service_role;
 revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
 grant execute on function automation.unsubscribe(text, text) to service_role;
+
+alter table automation.marketing_sent enable row level security;
+alter table automation.sender_slots enable row level security;
 
 -- sql/engine/99_ops/25_portions.sql
 

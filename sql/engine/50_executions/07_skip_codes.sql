@@ -28,6 +28,7 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('stranger_not_allowed', 'failure',
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
+  ('over_cap', 'refusal', 'One marketing message too many for a person today, and the step says to skip it then.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('no_consent', 'refusal',
    'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),

@@ -15,8 +15,6 @@ create table automation.unsubscribe_secret (
 
 comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
 
-insert into automation.unsubscribe_secret default values on conflict on constraint unsubscribe_secret_pkey do nothing;
-
 create table automation.unsubscribe_tokens (
   tenant_id uuid not null,
   digest bytea not null,
@@ -33,14 +31,23 @@ comment on table automation.unsubscribe_tokens is
 create index unsubscribe_tokens_by_digest on automation.unsubscribe_tokens (digest);
 create index unsubscribe_tokens_by_age on automation.unsubscribe_tokens (created_at);
 
--- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one.
+-- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one. The secret is made
+-- when it is first needed, so that no two installations have the same.
 create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
-  language sql stable
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select encode(sha256(s.secret || sha256(s.secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex')
-    from automation.unsubscribe_secret as s
-  $$;
+declare
+  secret bytea := (select s.secret from automation.unsubscribe_secret as s);
+begin
+  if secret is null then
+    insert into automation.unsubscribe_secret default values
+    on conflict on constraint unsubscribe_secret_pkey do nothing;
+    secret := (select s.secret from automation.unsubscribe_secret as s);
+  end if;
+  return encode(sha256(secret || sha256(secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex');
+end;
+$$;
 
 -- Marketing says whose it is; an attempt that is repeated says what it said.
 create or replace function automation.add_footers(questions automation.send_question[], tickets automation.ticket[])

@@ -89,7 +89,9 @@ declare
 begin
   for question in
     select q.* from unnest(questions) as q
-    where coalesce(automation.channel_of(q.step ->> 'type'), '') not in ('sms', 'email', 'webhook')
+    where not exists (
+      select from automation.step_types as t
+      where t.name = q.step ->> 'type' and t.lane in ('sms', 'email', 'webhook'))
   loop
     decided := decided || question.place;
     return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
@@ -203,6 +205,29 @@ begin
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now) as c loop
+    decided := decided || found.place;
+    if found.over_cap = 'skip' then
+      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+        questions[found.place].prepared, 'over_cap',
+        format('%s marketing messages went to this person within a day', found.cap)));
+    else
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'cap',
+        'why', coalesce(format('%s marketing messages went to this person within a day', found.cap),
+          'another message to this person is being counted')), found.until, found.expires_at);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select r.* from automation.ask_rate(questions, case when not is_trial then tickets end, now) as r loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'rate',
+      'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
   end loop;
   for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
     prepared := questions[found.place].prepared;

@@ -248,6 +248,9 @@ async function story(): Promise<Office> {
     insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
     values (${tenant}, '+15125550199', gen_random_uuid(), automation.now())`;
   await sql`
+    insert into automation.marketing_sent (tenant_id, person, step_id, at)
+    values (${tenant}, '+15125550199', gen_random_uuid(), automation.now())`;
+  await sql`
     insert into automation.notices (tenant_id, kind, subject, at)
     values (${tenant}, 'conversation_brake', '+15125550199', now())`;
   await sql`
