@@ -5185,13 +5185,16 @@ AS $function$ select interval '60 seconds' $function$;
 
 CREATE OR REPLACE FUNCTION automation.keeps_quiet_hours()
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+begin
+  return (
     select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false)
-  $function$;
+      and current_setting('automation.quiet_hours', true) = 'off', false));
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.contact_places(tenant_ids uuid[], contact_ids text[])
  RETURNS SETOF automation.contact_place
@@ -5840,14 +5843,17 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.maps_consent(channel text)
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+begin
+  return (
     select exists (
       select from automation.entities as e
-      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent'])
-  $function$;
+      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent']));
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.mapped_consent(tenant_id uuid, channel text, address text)
  RETURNS text
@@ -7941,18 +7947,21 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
  RETURNS text[]
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+begin
+  return (
     select coalesce(array_agg(w.key order by w.key), '{}')
     from jsonb_each(wanted) as w
     left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
       on b.lane::text = w.key
     where b.id is null
       or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
-        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean
-  $function$;
+        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean);
+end;
+$function$;
 
 CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN results jsonb, IN wanted jsonb, IN worker text, IN lease interval DEFAULT '00:01:00'::interval)
  LANGUAGE plpgsql
@@ -7968,7 +7977,7 @@ declare
   gone pg_catalog.text[];
 begin
   perform automation.check_lease(lease);
-  answer := '{}';
+  answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     answer := pg_catalog.jsonb_build_object('finished', (
       select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
@@ -7978,7 +7987,7 @@ begin
   while wanted <> '{}' loop
     begun := array(select p from automation.begin_portions(wanted) as p);
     commit;
-    parts := '[]';
+    parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
       if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
         perform automation.end_portion(portion.id);
@@ -14243,6 +14252,80 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_due_of(lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
+ RETURNS SETOF ridgeline.scheduled_steps
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+  return query
+  select s.*
+  from ridgeline.scheduled_steps as s
+  where s.lane = lock_due_of.lane
+    and s.tenant_id = lock_due_of.tenant_id
+    and s.lease_expires_at is null
+    and s.run_at <= automation.now()
+    and s.id <> all (taken)
+  order by s.run_at, s.id
+  limit at_most
+  for update skip locked;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.without(ids uuid[], but uuid[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select array_agg(i.id order by i.place)
+    from unnest(ids) with ordinality as i (id, place)
+    where i.id <> all (but));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.set_aside(lane ridgeline.automation_lane)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select coalesce(array_agg(a.id), '{}')
+    from (
+      select automation.as_uuid(s.key) as id from automation.suspects as s where s.kind = set_aside.lane::text
+      union all
+      select i from automation.portions as p cross join unnest(p.step_ids) as i
+      where p.lane = set_aside.lane
+    ) as a);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.next_due_at(lane ridgeline.automation_lane)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+  return (
+    select s.run_at from ridgeline.scheduled_steps as s
+    where s.lane = next_due_at.lane and s.lease_expires_at is null
+    order by s.run_at
+    limit 1);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.ring()
  RETURNS void
  LANGUAGE plpgsql
@@ -16055,6 +16138,103 @@ CREATE OR REPLACE FUNCTION automation.is_over(since timestamp with time zone)
 AS $function$
 begin
   return clock_timestamp() > since + automation.portion_length();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_portion(portion automation.portions)
+ RETURNS SETOF ridgeline.scheduled_steps
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+begin
+  return query
+  select s.*
+  from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+  cross join lateral (
+    select q.* from ridgeline.scheduled_steps as q
+    where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+      and q.run_at <= automation.now()
+    for update skip locked
+  ) as s
+  where i.place >= portion.place
+  order by i.place;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_gone(tenant_id uuid, step_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  return (
+    select not exists (
+      select from ridgeline.scheduled_steps as s
+      where s.tenant_id = is_gone.tenant_id and s.id = is_gone.step_id));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_portions(wanted jsonb)
+ RETURNS SETOF automation.portions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return query
+  select p.*
+  from jsonb_each(wanted) as w
+  cross join lateral automation.begin_portion(
+    w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
+    array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
+  where p.id is not null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_suspect(lane ridgeline.automation_lane)
+ RETURNS SETOF ridgeline.scheduled_steps
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+begin
+  return query
+  select due.*
+  from (
+    select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
+    where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
+      and not exists (
+        select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
+    order by s.tries, s.next_try_at
+    limit 20
+  ) as suspect
+  cross join lateral (
+    select q.* from ridgeline.scheduled_steps as q
+    where q.tenant_id = suspect.tenant_id and q.id = suspect.id
+      and q.lease_expires_at is null and q.run_at <= automation.now()
+    for update skip locked
+  ) as due
+  limit 1;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.end_portion(portion_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  delete from automation.portions as p where p.id = portion_id;
 end;
 $function$;
 
@@ -18183,6 +18363,8 @@ begin
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
     || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || case when prepared.verdict = 'run' and prepared.input ? 'body' and step ->> 'lane' = 'sms'
+      then jsonb_build_object('segments', automation.sms_segments(prepared.input ->> 'body')) else '{}' end
     || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
     coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
@@ -20022,6 +20204,8 @@ comment on function automation.prune() is 'One portion of the engine''s own rows
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
 comment on function automation.run_database_steps(integer) is 'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
+
+comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, conditions, result, until, held, segments}], ended: {status, at}}. It follows branches, and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an event; the others time out).';
 
 comment on procedure automation.work_database_steps(integer,integer,interval) is 'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
 
