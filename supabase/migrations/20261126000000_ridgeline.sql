@@ -11951,47 +11951,56 @@ create or replace function automation.oldest_of(lane ridgeline.automation_lane, 
 create or replace function automation.lock_due_of(
   lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
   returns setof ridgeline.scheduled_steps
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
   set enable_sort = off
   as $$
-    select s.*
-    from ridgeline.scheduled_steps as s
-    where s.lane = lock_due_of.lane
-      and s.tenant_id = lock_due_of.tenant_id
-      and s.lease_expires_at is null
-      and s.run_at <= automation.now()
-      and s.id <> all (taken)
-    order by s.run_at, s.id
-    limit at_most
-    for update skip locked
-  $$;
+begin
+  return query
+  select s.*
+  from ridgeline.scheduled_steps as s
+  where s.lane = lock_due_of.lane
+    and s.tenant_id = lock_due_of.tenant_id
+    and s.lease_expires_at is null
+    and s.run_at <= automation.now()
+    and s.id <> all (taken)
+  order by s.run_at, s.id
+  limit at_most
+  for update skip locked;
+end;
+$$;
 
 create or replace function automation.without(ids uuid[], but uuid[]) returns uuid[]
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select array_agg(i.id order by i.place)
     from unnest(ids) with ordinality as i (id, place)
-    where i.id <> all (but)
-  $$;
+    where i.id <> all (but));
+end;
+$$;
 
 -- What ordinary work leaves alone: steps that are tried alone, and those somebody is about to work on.
 create or replace function automation.set_aside(lane ridgeline.automation_lane) returns uuid[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(array_agg(a.id), '{}')
     from (
       select automation.as_uuid(s.key) as id from automation.suspects as s where s.kind = set_aside.lane::text
       union all
       select i from automation.portions as p cross join unnest(p.step_ids) as i
       where p.lane = set_aside.lane
-    ) as a
-  $$;
+    ) as a);
+end;
+$$;
 
 create or replace function automation.lock_due(
   lane ridgeline.automation_lane, at_most integer, but uuid[] default '{}')
@@ -12035,17 +12044,20 @@ comment on function automation.lock_due(ridgeline.automation_lane, integer, uuid
   'to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
 
 create or replace function automation.next_due_at(lane ridgeline.automation_lane) returns timestamptz
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
   as $$
+begin
+  return (
     select s.run_at from ridgeline.scheduled_steps as s
     where s.lane = next_due_at.lane and s.lease_expires_at is null
     order by s.run_at
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.next_due_at() returns timestamptz
   language sql stable
@@ -20746,12 +20758,15 @@ create or replace function automation.closing_margin() returns interval
 
 -- Tests and simulations that tell of something else run at any hour; nobody else can.
 create or replace function automation.keeps_quiet_hours() returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false)
-  $$;
+      and current_setting('automation.quiet_hours', true) = 'off', false));
+end;
+$$;
 
 create type automation.contact_place as (tenant_id uuid, contact_id text, zone text, region text);
 
@@ -21554,13 +21569,16 @@ comment on function automation.consent_in_record(jsonb, text) is
   'null: nothing.';
 
 create or replace function automation.maps_consent(channel text) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select exists (
       select from automation.entities as e
-      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent'])
-  $$;
+      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent']));
+end;
+$$;
 
 -- Of all contacts that have an address, in its normal form, the one that forbids most.
 create or replace function automation.mapped_consent(tenant_id uuid, channel text, address text) returns text
@@ -25511,34 +25529,40 @@ $$;
 -- The steps of a portion that are still to be done; those that somebody holds are left to them.
 create or replace function automation.lock_portion(portion automation.portions)
   returns setof ridgeline.scheduled_steps
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
   set enable_mergejoin = off
   as $$
-    select s.*
-    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
-    cross join lateral (
-      select q.* from ridgeline.scheduled_steps as q
-      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
-        and q.run_at <= automation.now()
-      for update skip locked
-    ) as s
-    where i.place >= portion.place
-    order by i.place
-  $$;
+begin
+  return query
+  select s.*
+  from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+  cross join lateral (
+    select q.* from ridgeline.scheduled_steps as q
+    where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+      and q.run_at <= automation.now()
+    for update skip locked
+  ) as s
+  where i.place >= portion.place
+  order by i.place;
+end;
+$$;
 
 create or replace function automation.is_gone(tenant_id uuid, step_id uuid) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   as $$
+begin
+  return (
     select not exists (
       select from ridgeline.scheduled_steps as s
-      where s.tenant_id = is_gone.tenant_id and s.id = is_gone.step_id)
-  $$;
+      where s.tenant_id = is_gone.tenant_id and s.id = is_gone.step_id));
+end;
+$$;
 
 -- Portions that nobody holds and nobody is about to take up.
 create or replace function automation.sweep_portions() returns void
@@ -25604,45 +25628,51 @@ comment on function automation.begin_portion(ridgeline.automation_lane, integer,
 
 -- The same for several channels at once: {"sms": {"most": 10, "but": [tenants]}, ...}.
 create or replace function automation.begin_portions(wanted jsonb) returns setof automation.portions
-  language sql
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select p.*
-    from jsonb_each(wanted) as w
-    cross join lateral automation.begin_portion(
-      w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
-      array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
-    where p.id is not null
-  $$;
+begin
+  return query
+  select p.*
+  from jsonb_each(wanted) as w
+  cross join lateral automation.begin_portion(
+    w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
+    array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
+  where p.id is not null;
+end;
+$$;
 
 -- The next step that has to be tried alone and whose time has come.
 create or replace function automation.lock_suspect(lane ridgeline.automation_lane)
   returns setof ridgeline.scheduled_steps
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
   set enable_mergejoin = off
   as $$
-    select due.*
-    from (
-      select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
-      where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
-        and not exists (
-          select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
-      order by s.tries, s.next_try_at
-      limit 20
-    ) as suspect
-    cross join lateral (
-      select q.* from ridgeline.scheduled_steps as q
-      where q.tenant_id = suspect.tenant_id and q.id = suspect.id
-        and q.lease_expires_at is null and q.run_at <= automation.now()
-      for update skip locked
-    ) as due
-    limit 1
-  $$;
+begin
+  return query
+  select due.*
+  from (
+    select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
+    where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
+      and not exists (
+        select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
+    order by s.tries, s.next_try_at
+    limit 20
+  ) as suspect
+  cross join lateral (
+    select q.* from ridgeline.scheduled_steps as q
+    where q.tenant_id = suspect.tenant_id and q.id = suspect.id
+      and q.lease_expires_at is null and q.run_at <= automation.now()
+    for update skip locked
+  ) as due
+  limit 1;
+end;
+$$;
 
 create or replace function automation.begin_trial(lane ridgeline.automation_lane)
   returns automation.portions
@@ -25677,10 +25707,14 @@ comment on function automation.begin_trial(ridgeline.automation_lane) is
   'come.';
 
 create or replace function automation.end_portion(portion_id uuid) returns void
-  language sql
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  as $$ delete from automation.portions as p where p.id = portion_id $$;
+  as $$
+begin
+  delete from automation.portions as p where p.id = portion_id;
+end;
+$$;
 
 -- One, while it is not known what work costs; a session begins with a quarter of what it last went up to.
 create or replace function automation.first_size() returns integer
@@ -26347,17 +26381,20 @@ $$;
 -- Channels of which less was begun than wanted, and all of that is done: nothing more of them is due.
 create or replace function automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
   returns text[]
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(array_agg(w.key order by w.key), '{}')
     from jsonb_each(wanted) as w
     left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
       on b.lane::text = w.key
     where b.id is null
       or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
-        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean
-  $$;
+        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean);
+end;
+$$;
 
 create or replace procedure automation.exchange_steps(
   inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds')
@@ -26370,12 +26407,12 @@ declare
   portion automation.portions;
   part pg_catalog.jsonb;
   parts pg_catalog.jsonb;
-  claimed pg_catalog.jsonb := '[]';
-  dry pg_catalog.text[] := '{}';
+  claimed pg_catalog.jsonb := '[]'::pg_catalog.jsonb;
+  dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
   perform automation.check_lease(lease);
-  answer := '{}';
+  answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     answer := pg_catalog.jsonb_build_object('finished', (
       select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
@@ -26385,7 +26422,7 @@ begin
   while wanted <> '{}' loop
     begun := array(select p from automation.begin_portions(wanted) as p);
     commit;
-    parts := '[]';
+    parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
       if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
         perform automation.end_portion(portion.id);
@@ -34902,6 +34939,8 @@ begin
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
     || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || case when prepared.verdict = 'run' and prepared.input ? 'body' and step ->> 'lane' = 'sms'
+      then jsonb_build_object('segments', automation.sms_segments(prepared.input ->> 'body')) else '{}' end
     || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
     coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
@@ -35073,8 +35112,8 @@ create or replace function ridgeline.test_workflow(
 comment on function ridgeline.test_workflow(uuid, jsonb, jsonb, uuid) is
   'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
   'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
-  'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
-  'clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
+  'reason, input, conditions, result, until, held, segments}], ended: {status, at}}. It follows branches, and waits '
+  'on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
   'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
   'event; the others time out).';
 

@@ -142,12 +142,15 @@ create or replace function automation.closing_margin() returns interval
 
 -- Tests and simulations that tell of something else run at any hour; nobody else can.
 create or replace function automation.keeps_quiet_hours() returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false)
-  $$;
+      and current_setting('automation.quiet_hours', true) = 'off', false));
+end;
+$$;
 
 create type automation.contact_place as (tenant_id uuid, contact_id text, zone text, region text);
 
