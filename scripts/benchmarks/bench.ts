@@ -24,6 +24,9 @@ export interface Sizes {
   history: number;
   sends: number;
   pruneRounds: number;
+  strangers: number;
+  strangerSteps: number;
+  waiting: number;
 }
 
 export const full: Sizes = {
@@ -47,6 +50,9 @@ export const full: Sizes = {
   history: 1_000_000,
   sends: 10_000,
   pruneRounds: 5,
+  strangers: 500,
+  strangerSteps: 4,
+  waiting: 10_000,
 };
 
 /** Shows that every row can be produced; its figures mean nothing. */
@@ -71,6 +77,9 @@ export const quick: Sizes = {
   history: 2_000,
   sends: 100,
   pruneRounds: 1,
+  strangers: 10,
+  strangerSteps: 2,
+  waiting: 200,
 };
 
 export interface Bench {

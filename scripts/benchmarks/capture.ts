@@ -360,7 +360,7 @@ export async function added({ sizes, database }: Bench): Promise<Row[]> {
   ): Row => {
     const cost = median(over(name, base)) * 1000;
     return {
-      row: "g",
+      row: "k",
       what: `added to a bare insert: ${asked[name].what}`,
       ours: `${cost.toFixed(0)} us more`,
       against: base === "bare"
@@ -379,7 +379,7 @@ export async function added({ sizes, database }: Bench): Promise<Row[]> {
     atMostAdded("twenty", "bare", 80),
     atMostAdded("loop", "bare", undefined),
     {
-      row: "g",
+      row: "k",
       what: "added to a bare insert: a match",
       ours: `${microseconds(median(over("match", "bare")))} more`,
       against: `${microseconds(median(over("job", "bare")))} more, an add_job trigger`,
@@ -431,7 +431,7 @@ export async function updates({ sizes, database }: Bench): Promise<Row[]> {
   }, sizes.bulkRounds);
   await opened.drop();
   const row = (what: string, times: readonly number[], limit: number): Row => ({
-    row: "h",
+    row: "l",
     what: `an update of ${sizes.bulkRows.toLocaleString("en-US")} rows: ${what}`,
     ours: `${microseconds(median(times) / sizes.bulkRows)} a row`,
     against: `${microseconds(median(measured.bare) / sizes.bulkRows)}, triggers disabled`,

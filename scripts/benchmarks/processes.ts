@@ -1,6 +1,7 @@
 // The processes of a comparison: the receiver, our dispatcher in Deno, their worker in Node.
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import fs from "node:fs";
 import path from "node:path";
 import { z } from "zod";
 import { denoBinary } from "../lib/functions.ts";
@@ -13,7 +14,23 @@ const secret = `whsec_${randomBytes(32).toString("base64")}`;
 export interface Running {
   /** What the process said when it was ready. */
   ready: string | true;
+  usage: () => Usage;
   stop: () => Promise<void>;
+}
+
+export interface Usage {
+  /** On a processor, since the process began. */
+  cpuMs: number;
+  /** The most memory that it had resident. */
+  peakMb: number;
+}
+
+/** As Linux tells it; ticks are a hundredth of a second there. */
+function usageOf(pid: number): Usage {
+  const stat = fs.readFileSync(`/proc/${pid}/stat`, "utf8");
+  const [user, system] = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(11, 13).map(Number);
+  const peak = /VmHWM:\s+(\d+) kB/.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  return { cpuMs: ((user ?? NaN) + (system ?? NaN)) * 10, peakMb: Number(peak) / 1024 };
 }
 
 async function start(
@@ -52,7 +69,7 @@ async function start(
     child.once("error", reject);
     child.once("exit", (code) => reject(new Error(`${name} ended (${code})`)));
   });
-  return { ready, stop };
+  return { ready, stop, usage: () => usageOf(child.pid!) };
 }
 
 function parseJson(text: string): unknown {
@@ -90,6 +107,13 @@ export function startDispatcher(url: string, concurrency: number): Promise<Runni
 
 export function startWorker(url: string, concurrency: number): Promise<Running> {
   return start("graphile-worker", process.execPath, node("worker.ts"), {
+    DATABASE_URL: url,
+    CONCURRENCY: String(concurrency),
+  });
+}
+
+export function startPgBoss(url: string, concurrency: number): Promise<Running> {
+  return start("pg-boss", process.execPath, node("boss.ts"), {
     DATABASE_URL: url,
     CONCURRENCY: String(concurrency),
   });

@@ -4,7 +4,13 @@ import type { Sql } from "postgres";
 import { sleep } from "../lib/process.ts";
 import { enableTestClock } from "../lib/schema.ts";
 import { type Bench, createTenant, setDoorbell, type Step } from "./bench.ts";
-import { startDispatcher, startReceiver, startWorker } from "./processes.ts";
+import {
+  startDispatcher,
+  startPgBoss,
+  startReceiver,
+  startWorker,
+  type Usage,
+} from "./processes.ts";
 
 /** What a contact starts, by its source: a workflow of ours, a task of theirs. */
 export type Job = "post" | "create_task" | "chain" | "five" | "hundred" | "delayed";
@@ -23,6 +29,11 @@ export interface Engine {
   latencies: () => Promise<number[]>;
   /** Forgets what was inserted so far. */
   mark: () => Promise<void>;
+  /** So many more tenants, each with a workflow of its own. */
+  addStrangers: (count: number) => Promise<void>;
+  /** So many contacts of each of them, in one statement. */
+  burstOfStrangers: (each: number) => Promise<void>;
+  usage: () => Usage;
 }
 
 interface Side {
@@ -34,6 +45,8 @@ interface Side {
   /** The contact of a ledger row l. */
   contact: string;
   makeDue: string;
+  stranger: (number: number) => Promise<string>;
+  usage: () => Usage;
 }
 
 const task: Step = {
@@ -45,7 +58,9 @@ const insertContacts = (rows: string) =>
   `insert into public.contacts (tenant_id, source, first_name, phone, company, last_contacted_at)
    select $1::uuid, $2, 'Maria', '+14155550142', $3, clock_timestamp() ${rows}`;
 
-function engine({ sql, tenant, idle, ledger, contact, makeDue }: Side): Engine {
+function engine(side: Side): Engine {
+  const { sql, tenant, idle, ledger, contact, makeDue, usage } = side;
+  const strangers: string[] = [];
   let round = 0;
   let dueSince = new Date(0);
   const run = (rows: string, job: Job, more: number[] = []) =>
@@ -66,6 +81,19 @@ function engine({ sql, tenant, idle, ledger, contact, makeDue }: Side): Engine {
     insert: async (job) => {
       await run("", job);
     },
+    addStrangers: async (count) => {
+      while (strangers.length < count) strangers.push(await side.stranger(strangers.length));
+    },
+    burstOfStrangers: async (each) => {
+      await sql.unsafe(
+        `insert into public.contacts (tenant_id, source, first_name, phone, company, last_contacted_at)
+         select t, 'create_task', 'Maria', '+14155550142', $2, clock_timestamp()
+         from unnest($1::uuid[]) as t, generate_series(1, $3::integer) as n
+         order by n`,
+        [strangers, `round ${round}`, each],
+      );
+    },
+    usage,
     makeDue: async () => {
       dueSince = new Date();
       await sql.unsafe(makeDue).simple();
@@ -138,6 +166,13 @@ async function startOurs(bench: Bench, url: string, clock: boolean): Promise<Eng
   bench.onStop(dispatcher.stop);
   return engine({
     sql,
+    usage: dispatcher.usage,
+    // Workflows that differ, as those of tenants do.
+    stranger: (number) =>
+      started([{
+        ...task,
+        step_config: { ...task.step_config, title: `${number}: {{trigger.contact.first_name}}` },
+      }]),
     tenant: (job) => tenants[job],
     idle: "select from ridgeline.scheduled_steps",
     ledger: `(ridgeline.workflow_step_executions as l join ridgeline.workflow_executions as e
@@ -185,6 +220,8 @@ async function startTheirs(bench: Bench, url: string): Promise<Engine> {
   bench.onStop(worker.stop);
   return engine({
     sql,
+    usage: worker.usage,
+    stranger: () => createTenant(sql, []),
     tenant: () => tenant,
     idle: "select from graphile_worker._private_jobs",
     ledger: "bench.ledger as l",
@@ -194,11 +231,43 @@ async function startTheirs(bench: Bench, url: string): Promise<Engine> {
   });
 }
 
+/** Of pg-boss what it says of itself: rows of its table are jobs. Its worker takes them a hundred at a time. */
+async function startBoss(bench: Bench): Promise<Engine> {
+  const { sql, url: databaseUrl } = await bench.database("bench_boss");
+  const worker = await startPgBoss(databaseUrl, bench.sizes.concurrency);
+  bench.onStop(worker.stop);
+  await sql.unsafe(`
+    alter table public.contacts disable trigger automation_capture_insert,
+      disable trigger automation_capture_update;
+    create schema bench;
+    create table bench.ledger (like ridgeline.workflow_step_executions including all);
+    create function bench.enqueue() returns trigger language plpgsql as $$
+    begin
+      insert into pgboss.job (name, data) values ('create_task', jsonb_build_object(
+        'tenant_id', new.tenant_id, 'execution_id', new.id, 'contact', to_jsonb(new)));
+      return null;
+    end $$;
+    create trigger bench_enqueue after insert on public.contacts
+      for each row execute function bench.enqueue();`).simple();
+  const tenant = await createTenant(sql, []);
+  return engine({
+    sql,
+    usage: worker.usage,
+    stranger: () => createTenant(sql, []),
+    tenant: () => tenant,
+    idle: "select from pgboss.job where state < 'completed' and name = 'create_task'",
+    ledger: "bench.ledger as l",
+    contact: "l.execution_id",
+    makeDue: "select 1",
+  });
+}
+
 interface Rivals {
   ours: Engine;
   theirs: Engine;
   /** Another one of ours, whose clock can be moved. */
   onTestClock: () => Promise<Engine>;
+  onPgBoss: () => Promise<Engine>;
 }
 const started = new WeakMap<Bench, Promise<Rivals>>();
 
@@ -212,6 +281,7 @@ export function rivals(bench: Bench): Promise<Rivals> {
       ours: await startOurs(bench, url, false),
       theirs: await startTheirs(bench, url),
       onTestClock: () => startOurs(bench, url, true),
+      onPgBoss: () => startBoss(bench),
     };
   })();
   started.set(bench, running);

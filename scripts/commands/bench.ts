@@ -1,9 +1,16 @@
-// Measures the engine against a bare table and against graphile-worker; scripts/bench --help.
+// Measures the engine against a bare table, graphile-worker and pg-boss; scripts/bench --help.
 import os from "node:os";
 import { parseArgs } from "node:util";
 import { type Bench, full, openDatabase, quick, type Sizes } from "../benchmarks/bench.ts";
 import { claimCost } from "../benchmarks/claim.ts";
-import { databaseSteps, documented, outbound } from "../benchmarks/compare.ts";
+import {
+  cost,
+  databaseSteps,
+  documented,
+  outbound,
+  secondOpinion,
+  strangers,
+} from "../benchmarks/compare.ts";
 import { added, bulkRows, singleRows, updates } from "../benchmarks/capture.ts";
 import { pruning } from "../benchmarks/prune.ts";
 import { printTable, type Row } from "../benchmarks/report.ts";
@@ -24,9 +31,12 @@ const benchmarks: Record<string, (bench: Bench) => Promise<Row[]>> = {
   d: databaseSteps,
   e: claimCost,
   f: documented,
-  g: added,
-  h: updates,
+  g: strangers,
+  h: cost,
+  i: secondOpinion,
   j: pruning,
+  k: added,
+  l: updates,
 };
 
 const usage = `scripts/bench [options]

@@ -11951,47 +11951,56 @@ create or replace function automation.oldest_of(lane ridgeline.automation_lane, 
 create or replace function automation.lock_due_of(
   lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
   returns setof ridgeline.scheduled_steps
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
   set enable_sort = off
   as $$
-    select s.*
-    from ridgeline.scheduled_steps as s
-    where s.lane = lock_due_of.lane
-      and s.tenant_id = lock_due_of.tenant_id
-      and s.lease_expires_at is null
-      and s.run_at <= automation.now()
-      and s.id <> all (taken)
-    order by s.run_at, s.id
-    limit at_most
-    for update skip locked
-  $$;
+begin
+  return query
+  select s.*
+  from ridgeline.scheduled_steps as s
+  where s.lane = lock_due_of.lane
+    and s.tenant_id = lock_due_of.tenant_id
+    and s.lease_expires_at is null
+    and s.run_at <= automation.now()
+    and s.id <> all (taken)
+  order by s.run_at, s.id
+  limit at_most
+  for update skip locked;
+end;
+$$;
 
 create or replace function automation.without(ids uuid[], but uuid[]) returns uuid[]
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select array_agg(i.id order by i.place)
     from unnest(ids) with ordinality as i (id, place)
-    where i.id <> all (but)
-  $$;
+    where i.id <> all (but));
+end;
+$$;
 
 -- What ordinary work leaves alone: steps that are tried alone, and those somebody is about to work on.
 create or replace function automation.set_aside(lane ridgeline.automation_lane) returns uuid[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(array_agg(a.id), '{}')
     from (
       select automation.as_uuid(s.key) as id from automation.suspects as s where s.kind = set_aside.lane::text
       union all
       select i from automation.portions as p cross join unnest(p.step_ids) as i
       where p.lane = set_aside.lane
-    ) as a
-  $$;
+    ) as a);
+end;
+$$;
 
 create or replace function automation.lock_due(
   lane ridgeline.automation_lane, at_most integer, but uuid[] default '{}')
@@ -12035,17 +12044,20 @@ comment on function automation.lock_due(ridgeline.automation_lane, integer, uuid
   'to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
 
 create or replace function automation.next_due_at(lane ridgeline.automation_lane) returns timestamptz
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
   as $$
+begin
+  return (
     select s.run_at from ridgeline.scheduled_steps as s
     where s.lane = next_due_at.lane and s.lease_expires_at is null
     order by s.run_at
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.next_due_at() returns timestamptz
   language sql stable
@@ -20746,12 +20758,15 @@ create or replace function automation.closing_margin() returns interval
 
 -- Tests and simulations that tell of something else run at any hour; nobody else can.
 create or replace function automation.keeps_quiet_hours() returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false)
-  $$;
+      and current_setting('automation.quiet_hours', true) = 'off', false));
+end;
+$$;
 
 create type automation.contact_place as (tenant_id uuid, contact_id text, zone text, region text);
 
@@ -20818,16 +20833,18 @@ begin
     ), numbers as materialized (
       select distinct on (t.place) t.place, o.zones, o.region
       from texts as t
-      cross join generate_series(1, 9) as l
+      cross join lateral generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l
       join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
       where t.purpose <> 'internal'
       order by t.place, l desc
     ), states as materialized (
-      select a.tenant_id, a.contact_id, r.region, r.zones
-      from addresses as a
-      join tenants as n on n.id = a.tenant_id
-      join automation.regions as r on r.region = n.country || '-' || upper(btrim(a.region))
-        or r.region = upper(btrim(a.region)) or lower(r.name) = lower(btrim(a.region))
+      select d.country, d.said, r.region, r.zones
+      from (
+        select distinct n.country, btrim(a.region) as said
+        from addresses as a join tenants as n on n.id = a.tenant_id where btrim(a.region) <> ''
+      ) as d
+      join automation.regions as r on r.region = d.country || '-' || upper(d.said)
+        or r.region = upper(d.said) or lower(r.name) = lower(d.said)
     ), said as (
       select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
         c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
@@ -20835,7 +20852,7 @@ begin
       left join tenants as n on n.id = t.tenant_id
       left join numbers as c on c.place = t.place
       left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join states as s on s.tenant_id = t.tenant_id and s.contact_id = t.contact_id
+      left join states as s on s.country = n.country and s.said = btrim(a.region)
     ), known as (
       select s.zones as said, array_agg(distinct k.name) as zones
       from (select distinct d.zones from said as d) as s
@@ -21552,13 +21569,16 @@ comment on function automation.consent_in_record(jsonb, text) is
   'null: nothing.';
 
 create or replace function automation.maps_consent(channel text) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select exists (
       select from automation.entities as e
-      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent'])
-  $$;
+      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent']));
+end;
+$$;
 
 -- Of all contacts that have an address, in its normal form, the one that forbids most.
 create or replace function automation.mapped_consent(tenant_id uuid, channel text, address text) returns text
@@ -21959,7 +21979,9 @@ declare
 begin
   for question in
     select q.* from unnest(questions) as q
-    where coalesce(automation.channel_of(q.step ->> 'type'), '') not in ('sms', 'email', 'webhook')
+    where not exists (
+      select from automation.step_types as t
+      where t.name = q.step ->> 'type' and t.lane in ('sms', 'email', 'webhook'))
   loop
     decided := decided || question.place;
     return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
@@ -25507,34 +25529,40 @@ $$;
 -- The steps of a portion that are still to be done; those that somebody holds are left to them.
 create or replace function automation.lock_portion(portion automation.portions)
   returns setof ridgeline.scheduled_steps
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
   set enable_mergejoin = off
   as $$
-    select s.*
-    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
-    cross join lateral (
-      select q.* from ridgeline.scheduled_steps as q
-      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
-        and q.run_at <= automation.now()
-      for update skip locked
-    ) as s
-    where i.place >= portion.place
-    order by i.place
-  $$;
+begin
+  return query
+  select s.*
+  from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+  cross join lateral (
+    select q.* from ridgeline.scheduled_steps as q
+    where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+      and q.run_at <= automation.now()
+    for update skip locked
+  ) as s
+  where i.place >= portion.place
+  order by i.place;
+end;
+$$;
 
 create or replace function automation.is_gone(tenant_id uuid, step_id uuid) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   as $$
+begin
+  return (
     select not exists (
       select from ridgeline.scheduled_steps as s
-      where s.tenant_id = is_gone.tenant_id and s.id = is_gone.step_id)
-  $$;
+      where s.tenant_id = is_gone.tenant_id and s.id = is_gone.step_id));
+end;
+$$;
 
 -- Portions that nobody holds and nobody is about to take up.
 create or replace function automation.sweep_portions() returns void
@@ -25600,45 +25628,51 @@ comment on function automation.begin_portion(ridgeline.automation_lane, integer,
 
 -- The same for several channels at once: {"sms": {"most": 10, "but": [tenants]}, ...}.
 create or replace function automation.begin_portions(wanted jsonb) returns setof automation.portions
-  language sql
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select p.*
-    from jsonb_each(wanted) as w
-    cross join lateral automation.begin_portion(
-      w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
-      array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
-    where p.id is not null
-  $$;
+begin
+  return query
+  select p.*
+  from jsonb_each(wanted) as w
+  cross join lateral automation.begin_portion(
+    w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
+    array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
+  where p.id is not null;
+end;
+$$;
 
 -- The next step that has to be tried alone and whose time has come.
 create or replace function automation.lock_suspect(lane ridgeline.automation_lane)
   returns setof ridgeline.scheduled_steps
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
   set enable_mergejoin = off
   as $$
-    select due.*
-    from (
-      select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
-      where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
-        and not exists (
-          select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
-      order by s.tries, s.next_try_at
-      limit 20
-    ) as suspect
-    cross join lateral (
-      select q.* from ridgeline.scheduled_steps as q
-      where q.tenant_id = suspect.tenant_id and q.id = suspect.id
-        and q.lease_expires_at is null and q.run_at <= automation.now()
-      for update skip locked
-    ) as due
-    limit 1
-  $$;
+begin
+  return query
+  select due.*
+  from (
+    select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
+    where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
+      and not exists (
+        select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
+    order by s.tries, s.next_try_at
+    limit 20
+  ) as suspect
+  cross join lateral (
+    select q.* from ridgeline.scheduled_steps as q
+    where q.tenant_id = suspect.tenant_id and q.id = suspect.id
+      and q.lease_expires_at is null and q.run_at <= automation.now()
+    for update skip locked
+  ) as due
+  limit 1;
+end;
+$$;
 
 create or replace function automation.begin_trial(lane ridgeline.automation_lane)
   returns automation.portions
@@ -25673,10 +25707,14 @@ comment on function automation.begin_trial(ridgeline.automation_lane) is
   'come.';
 
 create or replace function automation.end_portion(portion_id uuid) returns void
-  language sql
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  as $$ delete from automation.portions as p where p.id = portion_id $$;
+  as $$
+begin
+  delete from automation.portions as p where p.id = portion_id;
+end;
+$$;
 
 -- One, while it is not known what work costs; a session begins with a quarter of what it last went up to.
 create or replace function automation.first_size() returns integer
@@ -26343,17 +26381,20 @@ $$;
 -- Channels of which less was begun than wanted, and all of that is done: nothing more of them is due.
 create or replace function automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
   returns text[]
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(array_agg(w.key order by w.key), '{}')
     from jsonb_each(wanted) as w
     left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
       on b.lane::text = w.key
     where b.id is null
       or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
-        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean
-  $$;
+        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean);
+end;
+$$;
 
 create or replace procedure automation.exchange_steps(
   inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds')
@@ -26366,12 +26407,12 @@ declare
   portion automation.portions;
   part pg_catalog.jsonb;
   parts pg_catalog.jsonb;
-  claimed pg_catalog.jsonb := '[]';
-  dry pg_catalog.text[] := '{}';
+  claimed pg_catalog.jsonb := '[]'::pg_catalog.jsonb;
+  dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
   perform automation.check_lease(lease);
-  answer := '{}';
+  answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     answer := pg_catalog.jsonb_build_object('finished', (
       select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
@@ -26381,7 +26422,7 @@ begin
   while wanted <> '{}' loop
     begun := array(select p from automation.begin_portions(wanted) as p);
     commit;
-    parts := '[]';
+    parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
       if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
         perform automation.end_portion(portion.id);
@@ -34898,6 +34939,8 @@ begin
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
     || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || case when prepared.verdict = 'run' and prepared.input ? 'body' and step ->> 'lane' = 'sms'
+      then jsonb_build_object('segments', automation.sms_segments(prepared.input ->> 'body')) else '{}' end
     || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
     coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
@@ -35069,8 +35112,8 @@ create or replace function ridgeline.test_workflow(
 comment on function ridgeline.test_workflow(uuid, jsonb, jsonb, uuid) is
   'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
   'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
-  'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
-  'clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
+  'reason, input, conditions, result, until, held, segments}], ended: {status, at}}. It follows branches, and waits '
+  'on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
   'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
   'event; the others time out).';
 
@@ -37325,8 +37368,8 @@ create or replace function automation.legacy_entity(trigger_type text) returns t
   set search_path = pg_catalog, pg_temp
   as $$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $$;
 
-create or replace function automation.subject_of(entity text, data jsonb, out entity_is text, out record_id text,
-  out contact_id text)
+create or replace function automation.subject_of(entity text, data jsonb)
+  returns table (entity_is text, record_id text, contact_id text)
   language sql immutable parallel safe
   -- No search_path: this is inlined.
   as $$
@@ -37417,24 +37460,26 @@ begin
   end if;
   with page as materialized (
     select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
-  ), imports as materialized (
-    select i.tenant_id, i.legacy_id, i.workflow_id, i.history_version, w.trigger_type,
-      automation.legacy_entity(w.trigger_type) as entity
-    from automation.legacy_imports as i
-    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
-    where i.source = import_runs.source and i.part = 0
-      and i.legacy_id in (select p.definition from page as p)
-  ), ended as materialized (
-    select p.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
-      automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
-    from page as p
-    join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
-    cross join lateral automation.subject_of(i.entity, p.data) as s
+  ), fresh as materialized (
+    select p.* from page as p
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
       -- By its key: as a join, all links would be read for each page.
       and (
         select l.kind from automation.legacy_links as l
         where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
+  ), ended as materialized (
+    select f.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
+      automation.legacy_run_id(f.created_at, import_runs.source, f.legacy_id) as execution_id
+    from fresh as f
+    cross join lateral (
+      select m.workflow_id, m.history_version, w.trigger_type, nullif(t.entity, '') as entity
+      from automation.legacy_imports as m
+      join ridgeline.workflows as w on w.tenant_id = m.tenant_id and w.id = m.workflow_id
+      left join automation.trigger_types as t on t.name = w.trigger_type
+      where m.tenant_id = f.tenant_id and m.source = import_runs.source and m.legacy_id = f.definition and m.part = 0
+      offset 0
+    ) as i
+    cross join lateral automation.subject_of(i.entity, f.data) as s
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -37463,7 +37508,8 @@ begin
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
-      select count(*) from page as p join imports as i on i.legacy_id = p.definition
+      select count(*) from page as p join automation.legacy_imports as i
+        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
       where p.tenant_id is distinct from i.tenant_id))
     into answer;
   return answer;
@@ -38323,7 +38369,7 @@ create or replace function automation.differences(
       and exists (
         select from paired as a join paired as b on a.old_place < b.old_place and a.new_place > b.new_place
         where a.old_did and a.shadow_did and b.old_did and b.shadow_did
-          and ((b.o).at - (a.o).at > interval '1 second' or (a.s).at - (b.s).at > interval '1 second'))
+          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second')
   $$;
 
 create or replace function automation.compare_pair(
@@ -38360,17 +38406,23 @@ create or replace function automation.shadow_beside(
   returns ridgeline.workflow_executions
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
   as $$
-    select e from ridgeline.workflow_executions as e
-    where e.tenant_id = shadow_beside.tenant_id and e.workflow_id = any (workflow_ids) and e.mode = 'shadow'
-      and e.created_at between at - within and at + within
-      and (e.record_id = shadow_beside.record_id
-        or shadow_beside.record_id is null and e.contact_id is not distinct from shadow_beside.contact_id
-        or e.entity <> 'contact' and e.contact_id = shadow_beside.contact_id and shadow_beside.record_id
-          = shadow_beside.contact_id)
+    select e.* from (
+      select r.* from ridgeline.workflow_executions as r
+      where r.record_id = shadow_beside.record_id and r.tenant_id = shadow_beside.tenant_id
+      union all
+      select c.* from ridgeline.workflow_executions as c
+      where c.contact_id = shadow_beside.contact_id and c.tenant_id = shadow_beside.tenant_id
+        and c.entity <> 'contact'
+        and (shadow_beside.record_id is null or shadow_beside.record_id = shadow_beside.contact_id)
+    ) as e
+    where e.workflow_id = any (workflow_ids) and e.mode = 'shadow' and e.created_at between at - within and at + within
       and not exists (
         select from automation.legacy_pairs as p
-        where p.tenant_id = e.tenant_id and p.execution_id = e.id)
+        where p.execution_id = e.id and p.tenant_id = e.tenant_id)
     order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $$;
@@ -38402,9 +38454,11 @@ begin
 end;
 $$;
 
+-- Those that nobody has looked at come first, then those that were looked at longest ago. False: the time was up.
 create or replace function automation.compare_source(
-  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval)
-  returns void
+  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval,
+  deadline timestamptz default 'infinity')
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set jit = off
@@ -38417,7 +38471,17 @@ declare
   subject record;
   pair automation.legacy_pairs;
 begin
-  for old in select o.* from automation.old_runs(tenant_id, source, since, until) as o loop
+  for old in
+    select o.* from automation.old_runs(tenant_id, source, since, until) as o
+    left join automation.legacy_pairs as p
+      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
+    where p.verdict is distinct from 'identical'
+      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
+    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
+  loop
+    if clock_timestamp() > deadline then
+      return false;
+    end if;
     select i.* into import from automation.legacy_imports as i
     where i.tenant_id = compare_source.tenant_id and i.source = compare_source.source and i.part = 0
       and i.legacy_id = coalesce(old.run ->> 'workflow_id', old.run ->> 'campaign_id');
@@ -38426,10 +38490,6 @@ begin
       select i.workflow_id from automation.legacy_imports as i
       where i.tenant_id = import.tenant_id and i.source = import.source and i.legacy_id = import.legacy_id);
     -- What was the same stays; the rest is looked at anew, as it may have gone on or been mended.
-    continue when exists (
-      select from automation.legacy_pairs as p
-      where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
-        and p.legacy_id = old.run ->> 'id' and p.verdict = 'identical');
     delete from automation.legacy_pairs as p
     where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
       and p.legacy_id = old.run ->> 'id';
@@ -38457,6 +38517,7 @@ begin
       where p.tenant_id = pair.tenant_id and p.id = pair.id;
     end if;
   end loop;
+  return true;
 end;
 $$;
 
@@ -38467,12 +38528,11 @@ create or replace function automation.note_extra_runs(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    with gone as (
-      delete from automation.legacy_pairs as p
-      where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
-        and p.began_at >= since and p.began_at < until
-      returning p.execution_id
-    ), alone as (
+    delete from automation.legacy_pairs as p
+    where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
+      and p.began_at >= since and p.began_at < until;
+
+    with alone as (
       insert into automation.legacy_pairs (
         tenant_id, source, workflow_id, execution_id, record_id, contact_id, began_at, verdict)
       select e.tenant_id, i.source, e.workflow_id, e.id, e.record_id, coalesce(
@@ -38483,9 +38543,7 @@ create or replace function automation.note_extra_runs(
         and e.created_at >= since and e.created_at < until and e.status not in ('skipped')
         and (e.error ->> 'code') is distinct from 'switched_on'
         and not exists (
-          select from automation.legacy_pairs as p
-          where p.tenant_id = e.tenant_id and p.execution_id = e.id
-            and p.execution_id not in (select g.execution_id from gone as g))
+          select from automation.legacy_pairs as p where p.execution_id = e.id and p.tenant_id = e.tenant_id)
       returning *
     )
     insert into ridgeline.legacy_discrepancies (
@@ -38545,8 +38603,8 @@ create or replace function automation.comparison_report(tenant_id uuid, since ti
   $$;
 
 create or replace function automation.compare_window(
-  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
-  returns void
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval, deadline timestamptz default 'infinity')
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -38555,14 +38613,17 @@ declare
 begin
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
   foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+    if not automation.compare_source(tenant_id, source, since, until, tolerance, deadline) then
+      return false;
+    end if;
   end loop;
   perform automation.note_extra_runs(tenant_id, since, until);
+  return true;
 end;
 $$;
 
--- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, one day a
--- call, so that no tick is held up for long.
+-- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, no more
+-- than a day and 300 ms a call, so that no tick is held up for long.
 create table automation.comparison_turns (
   tenant_id uuid not null,
   span text not null default 'days',
@@ -38584,6 +38645,7 @@ declare
   tenant uuid;
   day integer;
   failure jsonb;
+  is_done boolean := true;
 begin
   select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
   from ridgeline.tenant_settings as s
@@ -38596,8 +38658,9 @@ begin
     return null;
   end if;
   begin
-    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
-      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    select automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+        automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'),
+        clock_timestamp() + interval '300 milliseconds') into is_done
     from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
     where w.since < automation.now();
   exception when others then
@@ -38605,10 +38668,12 @@ begin
     raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
   end;
   insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
-  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  values (tenant, (is_done is not false)::integer,
+    automation.now() + case when is_done is false then interval '0' else interval '1 minute' end, failure)
   on conflict on constraint comparison_turns_pkey do update set
-    turn = c.turn + 1, error = excluded.error,
-    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+    turn = c.turn + excluded.turn, error = excluded.error,
+    next_at = case when excluded.turn = 1 and c.turn % 8 = 7 then automation.now() + interval '1 hour'
+      else excluded.next_at end;
   return tenant;
 end;
 $$;

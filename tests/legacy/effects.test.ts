@@ -558,9 +558,9 @@ describe("whatever else is in those tables", () => {
       step,
     ) => step.id);
     await sql`insert into public.workflow_executions (workflow_id, tenant_id, trigger_data, status, started_at, completed_at, created_at)
-      select ${flow}, ${SUMMIT}, jsonb_build_object('job_id', gen_random_uuid()), 'completed', t, t, t from generate_series('2026-01-01'::timestamptz, '2026-01-03', interval '20 seconds') as t`;
+      select ${flow}, ${SUMMIT}, jsonb_build_object('job_id', gen_random_uuid()), 'completed', t, t, t from generate_series('2026-01-01'::timestamptz, '2026-01-03', interval '1 minute') as t`;
     await sql`with run as (insert into public.workflow_executions (workflow_id, tenant_id, trigger_data, status)
-        select ${flow}, ${SUMMIT}, jsonb_build_object('contact_id', ${OTTO}::text, 'job_id', '0e000000-0000-4000-8000-000000000001'), 'running' from generate_series(1, 600) returning id)
+        select ${flow}, ${SUMMIT}, jsonb_build_object('contact_id', ${OTTO}::text, 'job_id', '0e000000-0000-4000-8000-000000000001'), 'running' from generate_series(1, 300) returning id)
       insert into public.workflow_step_executions (execution_id, step_id, status, scheduled_at) select r.id, ${second!}, 'pending', '2026-11-30T18:30Z' from run as r`;
     const session = connect(host.url, { max: 1 });
     const [{ pid }] = await session<[{ pid: number }]>`select pg_backend_pid() as pid`;
@@ -580,11 +580,11 @@ describe("whatever else is in those tables", () => {
     const [counts] =
       await sql`select count(*) filter (where mode = 'imported')::int as history, count(*) filter (where mode = 'live')::int as live,
       (select count(*)::int from ridgeline.scheduled_steps as s join ridgeline.workflow_executions as x on x.id = s.execution_id where x.workflow_id = ${flow}) as scheduled from ridgeline.workflow_executions where workflow_id = ${flow}`;
-    expect(counts).toEqual({ history: 8641, live: 600, scheduled: 600 });
+    expect(counts).toEqual({ history: 2881, live: 300, scheduled: 300 });
     await later("30 minutes");
     await work(sql);
     expect(
       await sql`select title, count(*)::int as n from public.tasks where title in ('One', 'Two') group by 1`,
-    ).toEqual([{ title: "Two", n: 600 }]);
+    ).toEqual([{ title: "Two", n: 300 }]);
   }, 120_000);
 });

@@ -178,47 +178,56 @@ create or replace function automation.oldest_of(lane ridgeline.automation_lane, 
 create or replace function automation.lock_due_of(
   lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
   returns setof ridgeline.scheduled_steps
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
   set enable_sort = off
   as $$
-    select s.*
-    from ridgeline.scheduled_steps as s
-    where s.lane = lock_due_of.lane
-      and s.tenant_id = lock_due_of.tenant_id
-      and s.lease_expires_at is null
-      and s.run_at <= automation.now()
-      and s.id <> all (taken)
-    order by s.run_at, s.id
-    limit at_most
-    for update skip locked
-  $$;
+begin
+  return query
+  select s.*
+  from ridgeline.scheduled_steps as s
+  where s.lane = lock_due_of.lane
+    and s.tenant_id = lock_due_of.tenant_id
+    and s.lease_expires_at is null
+    and s.run_at <= automation.now()
+    and s.id <> all (taken)
+  order by s.run_at, s.id
+  limit at_most
+  for update skip locked;
+end;
+$$;
 
 create or replace function automation.without(ids uuid[], but uuid[]) returns uuid[]
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select array_agg(i.id order by i.place)
     from unnest(ids) with ordinality as i (id, place)
-    where i.id <> all (but)
-  $$;
+    where i.id <> all (but));
+end;
+$$;
 
 -- What ordinary work leaves alone: steps that are tried alone, and those somebody is about to work on.
 create or replace function automation.set_aside(lane ridgeline.automation_lane) returns uuid[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(array_agg(a.id), '{}')
     from (
       select automation.as_uuid(s.key) as id from automation.suspects as s where s.kind = set_aside.lane::text
       union all
       select i from automation.portions as p cross join unnest(p.step_ids) as i
       where p.lane = set_aside.lane
-    ) as a
-  $$;
+    ) as a);
+end;
+$$;
 
 create or replace function automation.lock_due(
   lane ridgeline.automation_lane, at_most integer, but uuid[] default '{}')
@@ -262,17 +271,20 @@ comment on function automation.lock_due(ridgeline.automation_lane, integer, uuid
   'to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
 
 create or replace function automation.next_due_at(lane ridgeline.automation_lane) returns timestamptz
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
   as $$
+begin
+  return (
     select s.run_at from ridgeline.scheduled_steps as s
     where s.lane = next_due_at.lane and s.lease_expires_at is null
     order by s.run_at
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.next_due_at() returns timestamptz
   language sql stable

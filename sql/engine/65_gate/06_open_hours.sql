@@ -142,12 +142,15 @@ create or replace function automation.closing_margin() returns interval
 
 -- Tests and simulations that tell of something else run at any hour; nobody else can.
 create or replace function automation.keeps_quiet_hours() returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false)
-  $$;
+      and current_setting('automation.quiet_hours', true) = 'off', false));
+end;
+$$;
 
 create type automation.contact_place as (tenant_id uuid, contact_id text, zone text, region text);
 
@@ -214,16 +217,18 @@ begin
     ), numbers as materialized (
       select distinct on (t.place) t.place, o.zones, o.region
       from texts as t
-      cross join generate_series(1, 9) as l
+      cross join lateral generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l
       join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
       where t.purpose <> 'internal'
       order by t.place, l desc
     ), states as materialized (
-      select a.tenant_id, a.contact_id, r.region, r.zones
-      from addresses as a
-      join tenants as n on n.id = a.tenant_id
-      join automation.regions as r on r.region = n.country || '-' || upper(btrim(a.region))
-        or r.region = upper(btrim(a.region)) or lower(r.name) = lower(btrim(a.region))
+      select d.country, d.said, r.region, r.zones
+      from (
+        select distinct n.country, btrim(a.region) as said
+        from addresses as a join tenants as n on n.id = a.tenant_id where btrim(a.region) <> ''
+      ) as d
+      join automation.regions as r on r.region = d.country || '-' || upper(d.said)
+        or r.region = upper(d.said) or lower(r.name) = lower(d.said)
     ), said as (
       select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
         c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
@@ -231,7 +236,7 @@ begin
       left join tenants as n on n.id = t.tenant_id
       left join numbers as c on c.place = t.place
       left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join states as s on s.tenant_id = t.tenant_id and s.contact_id = t.contact_id
+      left join states as s on s.country = n.country and s.said = btrim(a.region)
     ), known as (
       select s.zones as said, array_agg(distinct k.name) as zones
       from (select distinct d.zones from said as d) as s

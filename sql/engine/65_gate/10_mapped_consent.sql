@@ -51,13 +51,16 @@ comment on function automation.consent_in_record(jsonb, text) is
   'null: nothing.';
 
 create or replace function automation.maps_consent(channel text) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select exists (
       select from automation.entities as e
-      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent'])
-  $$;
+      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent']));
+end;
+$$;
 
 -- Of all contacts that have an address, in its normal form, the one that forbids most.
 create or replace function automation.mapped_consent(tenant_id uuid, channel text, address text) returns text

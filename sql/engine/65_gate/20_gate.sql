@@ -89,7 +89,9 @@ declare
 begin
   for question in
     select q.* from unnest(questions) as q
-    where coalesce(automation.channel_of(q.step ->> 'type'), '') not in ('sms', 'email', 'webhook')
+    where not exists (
+      select from automation.step_types as t
+      where t.name = q.step ->> 'type' and t.lane in ('sms', 'email', 'webhook'))
   loop
     decided := decided || question.place;
     return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,

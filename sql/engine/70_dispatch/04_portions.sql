@@ -80,34 +80,40 @@ $$;
 -- The steps of a portion that are still to be done; those that somebody holds are left to them.
 create or replace function automation.lock_portion(portion automation.portions)
   returns setof ridgeline.scheduled_steps
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
   set enable_mergejoin = off
   as $$
-    select s.*
-    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
-    cross join lateral (
-      select q.* from ridgeline.scheduled_steps as q
-      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
-        and q.run_at <= automation.now()
-      for update skip locked
-    ) as s
-    where i.place >= portion.place
-    order by i.place
-  $$;
+begin
+  return query
+  select s.*
+  from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+  cross join lateral (
+    select q.* from ridgeline.scheduled_steps as q
+    where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+      and q.run_at <= automation.now()
+    for update skip locked
+  ) as s
+  where i.place >= portion.place
+  order by i.place;
+end;
+$$;
 
 create or replace function automation.is_gone(tenant_id uuid, step_id uuid) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   as $$
+begin
+  return (
     select not exists (
       select from ridgeline.scheduled_steps as s
-      where s.tenant_id = is_gone.tenant_id and s.id = is_gone.step_id)
-  $$;
+      where s.tenant_id = is_gone.tenant_id and s.id = is_gone.step_id));
+end;
+$$;
 
 -- Portions that nobody holds and nobody is about to take up.
 create or replace function automation.sweep_portions() returns void
@@ -173,45 +179,51 @@ comment on function automation.begin_portion(ridgeline.automation_lane, integer,
 
 -- The same for several channels at once: {"sms": {"most": 10, "but": [tenants]}, ...}.
 create or replace function automation.begin_portions(wanted jsonb) returns setof automation.portions
-  language sql
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select p.*
-    from jsonb_each(wanted) as w
-    cross join lateral automation.begin_portion(
-      w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
-      array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
-    where p.id is not null
-  $$;
+begin
+  return query
+  select p.*
+  from jsonb_each(wanted) as w
+  cross join lateral automation.begin_portion(
+    w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
+    array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
+  where p.id is not null;
+end;
+$$;
 
 -- The next step that has to be tried alone and whose time has come.
 create or replace function automation.lock_suspect(lane ridgeline.automation_lane)
   returns setof ridgeline.scheduled_steps
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
   set enable_mergejoin = off
   as $$
-    select due.*
-    from (
-      select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
-      where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
-        and not exists (
-          select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
-      order by s.tries, s.next_try_at
-      limit 20
-    ) as suspect
-    cross join lateral (
-      select q.* from ridgeline.scheduled_steps as q
-      where q.tenant_id = suspect.tenant_id and q.id = suspect.id
-        and q.lease_expires_at is null and q.run_at <= automation.now()
-      for update skip locked
-    ) as due
-    limit 1
-  $$;
+begin
+  return query
+  select due.*
+  from (
+    select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
+    where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
+      and not exists (
+        select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
+    order by s.tries, s.next_try_at
+    limit 20
+  ) as suspect
+  cross join lateral (
+    select q.* from ridgeline.scheduled_steps as q
+    where q.tenant_id = suspect.tenant_id and q.id = suspect.id
+      and q.lease_expires_at is null and q.run_at <= automation.now()
+    for update skip locked
+  ) as due
+  limit 1;
+end;
+$$;
 
 create or replace function automation.begin_trial(lane ridgeline.automation_lane)
   returns automation.portions
@@ -246,10 +258,14 @@ comment on function automation.begin_trial(ridgeline.automation_lane) is
   'come.';
 
 create or replace function automation.end_portion(portion_id uuid) returns void
-  language sql
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
-  as $$ delete from automation.portions as p where p.id = portion_id $$;
+  as $$
+begin
+  delete from automation.portions as p where p.id = portion_id;
+end;
+$$;
 
 -- One, while it is not known what work costs; a session begins with a quarter of what it last went up to.
 create or replace function automation.first_size() returns integer

@@ -38,17 +38,20 @@ $$;
 -- Channels of which less was begun than wanted, and all of that is done: nothing more of them is due.
 create or replace function automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
   returns text[]
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(array_agg(w.key order by w.key), '{}')
     from jsonb_each(wanted) as w
     left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
       on b.lane::text = w.key
     where b.id is null
       or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
-        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean
-  $$;
+        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean);
+end;
+$$;
 
 create or replace procedure automation.exchange_steps(
   inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds')
@@ -61,12 +64,12 @@ declare
   portion automation.portions;
   part pg_catalog.jsonb;
   parts pg_catalog.jsonb;
-  claimed pg_catalog.jsonb := '[]';
-  dry pg_catalog.text[] := '{}';
+  claimed pg_catalog.jsonb := '[]'::pg_catalog.jsonb;
+  dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
   perform automation.check_lease(lease);
-  answer := '{}';
+  answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     answer := pg_catalog.jsonb_build_object('finished', (
       select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
@@ -76,7 +79,7 @@ begin
   while wanted <> '{}' loop
     begun := array(select p from automation.begin_portions(wanted) as p);
     commit;
-    parts := '[]';
+    parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
       if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
         perform automation.end_portion(portion.id);

@@ -251,6 +251,8 @@ begin
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
     || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || case when prepared.verdict = 'run' and prepared.input ? 'body' and step ->> 'lane' = 'sms'
+      then jsonb_build_object('segments', automation.sms_segments(prepared.input ->> 'body')) else '{}' end
     || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
     coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
@@ -422,8 +424,8 @@ create or replace function ridgeline.test_workflow(
 comment on function ridgeline.test_workflow(uuid, jsonb, jsonb, uuid) is
   'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
   'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
-  'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
-  'clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
+  'reason, input, conditions, result, until, held, segments}], ended: {status, at}}. It follows branches, and waits '
+  'on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
   'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
   'event; the others time out).';
 

@@ -25,8 +25,8 @@ create or replace function automation.legacy_entity(trigger_type text) returns t
   set search_path = pg_catalog, pg_temp
   as $$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $$;
 
-create or replace function automation.subject_of(entity text, data jsonb, out entity_is text, out record_id text,
-  out contact_id text)
+create or replace function automation.subject_of(entity text, data jsonb)
+  returns table (entity_is text, record_id text, contact_id text)
   language sql immutable parallel safe
   -- No search_path: this is inlined.
   as $$
@@ -117,24 +117,26 @@ begin
   end if;
   with page as materialized (
     select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
-  ), imports as materialized (
-    select i.tenant_id, i.legacy_id, i.workflow_id, i.history_version, w.trigger_type,
-      automation.legacy_entity(w.trigger_type) as entity
-    from automation.legacy_imports as i
-    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
-    where i.source = import_runs.source and i.part = 0
-      and i.legacy_id in (select p.definition from page as p)
-  ), ended as materialized (
-    select p.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
-      automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
-    from page as p
-    join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
-    cross join lateral automation.subject_of(i.entity, p.data) as s
+  ), fresh as materialized (
+    select p.* from page as p
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
       -- By its key: as a join, all links would be read for each page.
       and (
         select l.kind from automation.legacy_links as l
         where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
+  ), ended as materialized (
+    select f.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
+      automation.legacy_run_id(f.created_at, import_runs.source, f.legacy_id) as execution_id
+    from fresh as f
+    cross join lateral (
+      select m.workflow_id, m.history_version, w.trigger_type, nullif(t.entity, '') as entity
+      from automation.legacy_imports as m
+      join ridgeline.workflows as w on w.tenant_id = m.tenant_id and w.id = m.workflow_id
+      left join automation.trigger_types as t on t.name = w.trigger_type
+      where m.tenant_id = f.tenant_id and m.source = import_runs.source and m.legacy_id = f.definition and m.part = 0
+      offset 0
+    ) as i
+    cross join lateral automation.subject_of(i.entity, f.data) as s
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -163,7 +165,8 @@ begin
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
-      select count(*) from page as p join imports as i on i.legacy_id = p.definition
+      select count(*) from page as p join automation.legacy_imports as i
+        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
       where p.tenant_id is distinct from i.tenant_id))
     into answer;
   return answer;

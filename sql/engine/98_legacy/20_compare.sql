@@ -297,7 +297,7 @@ create or replace function automation.differences(
       and exists (
         select from paired as a join paired as b on a.old_place < b.old_place and a.new_place > b.new_place
         where a.old_did and a.shadow_did and b.old_did and b.shadow_did
-          and ((b.o).at - (a.o).at > interval '1 second' or (a.s).at - (b.s).at > interval '1 second'))
+          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second')
   $$;
 
 create or replace function automation.compare_pair(
@@ -334,17 +334,23 @@ create or replace function automation.shadow_beside(
   returns ridgeline.workflow_executions
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
   as $$
-    select e from ridgeline.workflow_executions as e
-    where e.tenant_id = shadow_beside.tenant_id and e.workflow_id = any (workflow_ids) and e.mode = 'shadow'
-      and e.created_at between at - within and at + within
-      and (e.record_id = shadow_beside.record_id
-        or shadow_beside.record_id is null and e.contact_id is not distinct from shadow_beside.contact_id
-        or e.entity <> 'contact' and e.contact_id = shadow_beside.contact_id and shadow_beside.record_id
-          = shadow_beside.contact_id)
+    select e.* from (
+      select r.* from ridgeline.workflow_executions as r
+      where r.record_id = shadow_beside.record_id and r.tenant_id = shadow_beside.tenant_id
+      union all
+      select c.* from ridgeline.workflow_executions as c
+      where c.contact_id = shadow_beside.contact_id and c.tenant_id = shadow_beside.tenant_id
+        and c.entity <> 'contact'
+        and (shadow_beside.record_id is null or shadow_beside.record_id = shadow_beside.contact_id)
+    ) as e
+    where e.workflow_id = any (workflow_ids) and e.mode = 'shadow' and e.created_at between at - within and at + within
       and not exists (
         select from automation.legacy_pairs as p
-        where p.tenant_id = e.tenant_id and p.execution_id = e.id)
+        where p.execution_id = e.id and p.tenant_id = e.tenant_id)
     order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
     limit 1
   $$;
@@ -376,9 +382,11 @@ begin
 end;
 $$;
 
+-- Those that nobody has looked at come first, then those that were looked at longest ago. False: the time was up.
 create or replace function automation.compare_source(
-  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval)
-  returns void
+  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval,
+  deadline timestamptz default 'infinity')
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set jit = off
@@ -391,7 +399,17 @@ declare
   subject record;
   pair automation.legacy_pairs;
 begin
-  for old in select o.* from automation.old_runs(tenant_id, source, since, until) as o loop
+  for old in
+    select o.* from automation.old_runs(tenant_id, source, since, until) as o
+    left join automation.legacy_pairs as p
+      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
+    where p.verdict is distinct from 'identical'
+      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
+    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
+  loop
+    if clock_timestamp() > deadline then
+      return false;
+    end if;
     select i.* into import from automation.legacy_imports as i
     where i.tenant_id = compare_source.tenant_id and i.source = compare_source.source and i.part = 0
       and i.legacy_id = coalesce(old.run ->> 'workflow_id', old.run ->> 'campaign_id');
@@ -400,10 +418,6 @@ begin
       select i.workflow_id from automation.legacy_imports as i
       where i.tenant_id = import.tenant_id and i.source = import.source and i.legacy_id = import.legacy_id);
     -- What was the same stays; the rest is looked at anew, as it may have gone on or been mended.
-    continue when exists (
-      select from automation.legacy_pairs as p
-      where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
-        and p.legacy_id = old.run ->> 'id' and p.verdict = 'identical');
     delete from automation.legacy_pairs as p
     where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
       and p.legacy_id = old.run ->> 'id';
@@ -431,6 +445,7 @@ begin
       where p.tenant_id = pair.tenant_id and p.id = pair.id;
     end if;
   end loop;
+  return true;
 end;
 $$;
 
@@ -441,12 +456,11 @@ create or replace function automation.note_extra_runs(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    with gone as (
-      delete from automation.legacy_pairs as p
-      where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
-        and p.began_at >= since and p.began_at < until
-      returning p.execution_id
-    ), alone as (
+    delete from automation.legacy_pairs as p
+    where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
+      and p.began_at >= since and p.began_at < until;
+
+    with alone as (
       insert into automation.legacy_pairs (
         tenant_id, source, workflow_id, execution_id, record_id, contact_id, began_at, verdict)
       select e.tenant_id, i.source, e.workflow_id, e.id, e.record_id, coalesce(
@@ -457,9 +471,7 @@ create or replace function automation.note_extra_runs(
         and e.created_at >= since and e.created_at < until and e.status not in ('skipped')
         and (e.error ->> 'code') is distinct from 'switched_on'
         and not exists (
-          select from automation.legacy_pairs as p
-          where p.tenant_id = e.tenant_id and p.execution_id = e.id
-            and p.execution_id not in (select g.execution_id from gone as g))
+          select from automation.legacy_pairs as p where p.execution_id = e.id and p.tenant_id = e.tenant_id)
       returning *
     )
     insert into ridgeline.legacy_discrepancies (
@@ -519,8 +531,8 @@ create or replace function automation.comparison_report(tenant_id uuid, since ti
   $$;
 
 create or replace function automation.compare_window(
-  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
-  returns void
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval, deadline timestamptz default 'infinity')
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -529,14 +541,17 @@ declare
 begin
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'compare'), 98));
   foreach source in array array['server', 'campaigns'] loop
-    perform automation.compare_source(tenant_id, source, since, until, tolerance);
+    if not automation.compare_source(tenant_id, source, since, until, tolerance, deadline) then
+      return false;
+    end if;
   end loop;
   perform automation.note_extra_runs(tenant_id, since, until);
+  return true;
 end;
 $$;
 
--- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, one day a
--- call, so that no tick is held up for long.
+-- The job. Of tenants in the shadow of their old engine each day of the last eight is compared once an hour, no more
+-- than a day and 300 ms a call, so that no tick is held up for long.
 create table automation.comparison_turns (
   tenant_id uuid not null,
   span text not null default 'days',
@@ -558,6 +573,7 @@ declare
   tenant uuid;
   day integer;
   failure jsonb;
+  is_done boolean := true;
 begin
   select s.tenant_id, coalesce(c.turn, 0) % 8 into tenant, day
   from ridgeline.tenant_settings as s
@@ -570,8 +586,9 @@ begin
     return null;
   end if;
   begin
-    perform automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
-      automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'))
+    select automation.compare_window(tenant, w.since, least(w.since + interval '1 day', automation.now()), coalesce(
+        automation.signed_duration(automation.tenant_setting(tenant, 'compare_tolerance')), interval '5 minutes'),
+        clock_timestamp() + interval '300 milliseconds') into is_done
     from (select date_trunc('day', automation.now()) - make_interval(days => day) as since) as w
     where w.since < automation.now();
   exception when others then
@@ -579,10 +596,12 @@ begin
     raise warning 'the engines of tenant % could not be compared: %', tenant, sqlerrm;
   end;
   insert into automation.comparison_turns as c (tenant_id, turn, next_at, error)
-  values (tenant, 1, automation.now() + interval '1 minute', failure)
+  values (tenant, (is_done is not false)::integer,
+    automation.now() + case when is_done is false then interval '0' else interval '1 minute' end, failure)
   on conflict on constraint comparison_turns_pkey do update set
-    turn = c.turn + 1, error = excluded.error,
-    next_at = automation.now() + case when c.turn % 8 = 7 then interval '1 hour' else interval '1 minute' end;
+    turn = c.turn + excluded.turn, error = excluded.error,
+    next_at = case when excluded.turn = 1 and c.turn % 8 = 7 then automation.now() + interval '1 hour'
+      else excluded.next_at end;
   return tenant;
 end;
 $$;

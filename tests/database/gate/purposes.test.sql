@@ -1,7 +1,7 @@
 -- A message says what it is for, or is taken for what needs most care; whoever publishes is told, and a dry run shows when it would go.
 begin;
 \ir ../foundation/story.psql
-select plan(30);
+select plan(32);
 set automation.quiet_hours = on;
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
@@ -68,5 +68,9 @@ select is(date_trunc('hour', (:'night'::jsonb #>> '{path,0,until}')::timestamptz
 select is(:'night'::jsonb #>> '{ended,status}', 'completed', 'and how the run ends');
 select is((select count(*) from ridgeline.scheduled_steps) + (select count(*) from public.tasks), 0::bigint, 'nothing is written');
 select is(ridgeline.test_workflow(:'offer', jsonb_build_object('contact_id', :'maria')) #> '{path,0,held}', null, 'at noon it would go');
+-- What it costs: as many segments as the carriers make of it.
+select is(ridgeline.test_workflow(:'offer', jsonb_build_object('contact_id', :'maria')) #> '{path,0,segments}', '1', 'a dry run says how many segments a text is');
+select pg_temp.workflow(:'apex', 'manual', '{}', jsonb_build_array(jsonb_build_object('type', 'send_sms', 'config', jsonb_build_object('body', repeat('Don’t miss it. ', 10), 'purpose', 'marketing')))) as curly \gset
+select is(ridgeline.test_workflow(:'curly', jsonb_build_object('contact_id', :'maria')) #> '{path,0,segments}', '3', 'one curly quote makes three of what would be one');
 select * from finish();
 rollback;

@@ -1,0 +1,224 @@
+// What a set costs is what is in it: neither the history and the backlog of its tenant, nor the statistics of another
+// day, nor a session that made its plans when all was empty, nor ten thousand tenants who wait. Counted in pages,
+// which no other load of the machine disturbs.
+import type { Sql } from "postgres";
+import { describe, expect, it } from "vitest";
+import { type TestDatabase, withDatabase } from "../support/database.ts";
+
+const FEW = 300;
+const MANY = 30_000;
+/** In a set. */
+const SET = 20;
+/** Levels of the indexes and the like that each element of a set may meet on tables a hundred times as large. */
+const MORE_PAGES_EACH = 10;
+
+interface Plan {
+  Plan: { "Shared Hit Blocks": number; "Shared Read Blocks": number };
+}
+
+async function pagesOf(sql: Sql, statement: string, values: unknown[] = []): Promise<number> {
+  const [row] = await sql.unsafe<{ "QUERY PLAN": Plan[] }[]>(
+    `explain (analyze, buffers, format json) ${statement}`,
+    values as never[],
+  );
+  const { "Shared Hit Blocks": hit, "Shared Read Blocks": read } = row!["QUERY PLAN"][0]!.Plan;
+  return hit + read;
+}
+
+async function workflow(sql: Sql, tenant: string, source: string, steps: object[]): Promise<void> {
+  const [flow] = await sql`
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config)
+    values (${tenant}, ${source}, 'contact_created', ${sql.json({ source })}) returning id`;
+  for (const [place, step] of steps.entries()) {
+    await sql`
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+      select ${tenant}, ${flow!.id}, ${place}, s.type, s.config
+      from jsonb_to_record(${sql.json(step as never)}) as s (type text, config jsonb)`;
+  }
+  await sql`update ridgeline.workflows set is_active = true where id = ${flow!.id}`;
+}
+
+async function open({ sql }: TestDatabase): Promise<string> {
+  const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
+  const task = { type: "create_task", config: { title: "Call {{contact.first_name}}" } };
+  await workflow(sql, tenant!.id, "chain", Array(5).fill(task));
+  await workflow(sql, tenant!.id, "email", [
+    { type: "send_email", config: { subject: "Hi", text: "Hi {{contact.first_name}}" } },
+  ]);
+  // Sets are as large whatever the machine is at.
+  await sql.unsafe(`
+    create or replace function automation.portion_length() returns interval language sql immutable
+      as $$ select interval '1 hour' $$;
+    create or replace function automation.next_size(size integer, took interval) returns integer language sql immutable
+      as $$ select 200 $$`);
+  // Statistics are taken here when a test says so.
+  for (const table of ["scheduled_steps", "workflow_executions", "workflow_step_executions"]) {
+    await sql.unsafe(`alter table ridgeline.${table} set (autovacuum_enabled = off)`);
+  }
+  return tenant!.id;
+}
+
+/** Runs that have ended, and as many that wait for another day, of the tenant itself. */
+async function fill({ sql }: TestDatabase, tenant: string, rows: number): Promise<void> {
+  await sql.begin(async (transaction) => {
+    await transaction`set local session_replication_role = replica`;
+    await transaction`
+      with runs as (
+        insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, status, trigger_type,
+          trigger_data, entity, record_id, finished_at)
+        select w.tenant_id, w.id, 1, 'completed', 'contact_created', '{}', 'contact', n::text, now()
+        from ridgeline.workflows as w, generate_series(1, ${rows}::int) as n
+        where w.tenant_id = ${tenant} and w.name = 'email'
+        returning tenant_id, id
+      ), ledger as (
+        insert into ridgeline.workflow_step_executions (tenant_id, execution_id, step_key, step_type, status,
+          input, provider_id, recipient, finished_at)
+        select r.tenant_id, r.id, 'step_1', 'send_email', 'completed', '{}', 'EM' || r.id, 'maria@example.com', now()
+        from runs as r
+      )
+      insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+      select r.tenant_id, r.id, 'step_1', l.lane, now() + interval '1 day'
+      from runs as r, (values ('email'::ridgeline.automation_lane), ('database')) as l (lane)`;
+  });
+}
+
+const STATEMENTS = ["claim", "finish", "chain", "idle claim", "idle tick", "reap"] as const;
+type Pages = Record<typeof STATEMENTS[number], number>;
+
+/** A set of emails and a set of chains of five, from due to done, in one session. */
+async function measure(sql: Sql, tenant: string, set = SET): Promise<Pages> {
+  // An address of its own for each: nobody is written to twice in a minute.
+  const insert = (source: string) =>
+    sql`
+      insert into contacts (tenant_id, source, first_name, email)
+      select ${tenant}, ${source}, 'Maria', n + (select count(*) from contacts) || '@example.com'
+      from generate_series(1, ${set}::int) as n`;
+  const claimed = async () => {
+    const [portion] = await sql`
+      select id from automation.begin_portions('{"email": {"most": 1000, "but": []}}')`;
+    const read = await pagesOf(
+      sql,
+      `select * from automation.claim_portion('${portion!.id}', 'w')`,
+    );
+    const steps = await sql`
+      select tenant_id, id as step_id, attempt_token from ridgeline.scheduled_steps where leased_by = 'w'`;
+    expect(steps).toHaveLength(set);
+    const results = steps.map((step) => ({
+      ...step,
+      outcome: "succeeded",
+      result: { provider_id: `EM${step.step_id}` },
+    }));
+    return { read, results };
+  };
+  const pages = {} as Pages;
+  await insert("email");
+  const { read, results } = await claimed();
+  pages.claim = read;
+  pages.finish = await pagesOf(sql, "select * from automation.finish_steps($1::text::jsonb)", [
+    JSON.stringify(results),
+  ]);
+  await insert("email");
+  await claimed();
+  await sql`
+    update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
+    where leased_by = 'w'`;
+  pages.reap = await pagesOf(sql, `select automation.reap_expired_leases(${set})`);
+  await sql`update ridgeline.scheduled_steps set run_at = now() + interval '1 day' where run_at < now() + interval '1 hour'`;
+  await insert("chain");
+  const [portion] = await sql`select id from automation.begin_portion('database', 200)`;
+  pages.chain = await pagesOf(sql, `select automation.run_portion('${portion!.id}', 1, 200)`);
+  await sql`select automation.end_portion(${portion!.id})`;
+  const [tasks] = await sql`select count(*)::int as n from tasks`;
+  expect(tasks).toEqual({ n: 5 * set });
+  await sql`delete from tasks`;
+  pages["idle claim"] = await pagesOf(sql, "select * from automation.claim_steps('w', 50)");
+  await sql`select automation.tick()`;
+  pages["idle tick"] = await pagesOf(sql, "select automation.tick()");
+  return pages;
+}
+
+type Regime = "plans made when all was empty" | "statistics of then" | "statistics of now";
+
+async function pagesWith(rows: number): Promise<Record<Regime, Pages>> {
+  return await withDatabase(async (database) => {
+    const tenant = await open(database);
+    const { sql } = database;
+    const old = database.connect({ max: 1 });
+    for (let times = 0; times < 6; times++) await measure(old, tenant, 1);
+    await sql`analyze`;
+    await fill(database, tenant, rows);
+    const regimes = {} as Record<Regime, Pages>;
+    regimes["plans made when all was empty"] = await measure(old, tenant);
+    const stale = database.connect({ max: 1 });
+    await measure(stale, tenant, 1);
+    regimes["statistics of then"] = await measure(stale, tenant);
+    await sql`vacuum analyze`;
+    const fresh = database.connect({ max: 1 });
+    await measure(fresh, tenant, 1);
+    regimes["statistics of now"] = await measure(fresh, tenant);
+    return regimes;
+  });
+}
+
+describe("a set", () => {
+  it("reads as many pages while a hundred times as many rows are there", async () => {
+    const [small, large] = [await pagesWith(FEW), await pagesWith(MANY)];
+    const more: string[] = [];
+    for (const [regime, pages] of Object.entries(large)) {
+      for (const statement of STATEMENTS) {
+        const each = statement === "chain" ? 5 * SET : statement.startsWith("idle") ? 1 : SET;
+        const before = small[regime as Regime][statement];
+        if (pages[statement] > before + each * MORE_PAGES_EACH) {
+          more.push(`${statement}, ${regime}: ${pages[statement]} pages, ${before} with few rows`);
+        }
+      }
+    }
+    expect(more).toEqual([]);
+  }, 300_000);
+});
+
+describe("ten thousand tenants who wait", () => {
+  /** Of each tenant a step for another day; of the first so many one that is due. */
+  const pagesFor = (tenants: number, due: number, each: number) =>
+    withDatabase(async ({ sql, connect }) => {
+      await sql.begin(async (transaction) => {
+        await transaction`set local session_replication_role = replica`;
+        await transaction`
+          insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+          select md5('tenant ' || n)::uuid, gen_random_uuid(), 'step_1', 'sms'::ridgeline.automation_lane,
+            now() + interval '1 day'
+          from generate_series(1, ${tenants}::int) as n
+          union all
+          select md5('tenant ' || n)::uuid, gen_random_uuid(), 'step_1', 'sms', now() - interval '1 hour'
+          from generate_series(1, ${due}::int) as n, generate_series(1, ${each}::int)`;
+      });
+      await sql`vacuum analyze ridgeline.scheduled_steps`;
+      const one = connect({ max: 1 });
+      await one`select automation.due_tenants('sms', 50)`;
+      const [found] = await one`select cardinality(automation.due_tenants('sms', 50)) as n`;
+      await one`select automation.tick()`;
+      return {
+        found: found!.n as number | null,
+        pages: await pagesOf(one, "select automation.due_tenants('sms', 50)"),
+        tick: await pagesOf(one, "select automation.tick()"),
+      };
+    });
+
+  it.each([["nobody", 0, 1, null], ["twenty", 20, 1, 20], ["one with a flood", 1, 2_000, 1]])(
+    "cost nothing while %s has work",
+    async (_who, due, each, found) => {
+      const [few, many] = [await pagesFor(1_000, due, each), await pagesFor(10_000, due, each)];
+      expect([few.found, many.found]).toEqual([found, found]);
+      // 500 hops along an index that is a level higher.
+      expect(many.pages).toBeLessThan(few.pages + (each > 1 ? 1_500 : 20));
+      expect(many.tick).toBeLessThan(few.tick + 20);
+    },
+    120_000,
+  );
+
+  it("and all are due cost a claim no more than a thousand of them", async () => {
+    const [few, many] = [await pagesFor(1_000, 1_000, 1), await pagesFor(10_000, 10_000, 1)];
+    expect([few.found, many.found]).toEqual([50, 50]);
+    expect(many.pages).toBeLessThan(few.pages + 1_500);
+  }, 120_000);
+});
