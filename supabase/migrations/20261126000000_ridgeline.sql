@@ -18620,6 +18620,11 @@ create or replace function automation.needs_send_sms(workflow ridgeline.workflow
   set search_path = pg_catalog, pg_temp
   as $$
 begin
+  -- Most say neither to nor from, or a field.
+  if not step #> '{config,base}' ?| '{from,messaging_service_sid}'
+    and coalesce(step #>> '{config,base,to}', '{{') like '%{{%' then
+    return automation.needs_recipient(step, scope, 'phone', 'phone number');
+  end if;
   return automation.needs_recipient(step, scope, 'phone', 'phone number') || (
     select coalesce(jsonb_agg(p), '[]') from (values
       (automation.written_number_problem(workflow, step)), (automation.written_sender_problem(workflow, step)),
@@ -18734,7 +18739,8 @@ create or replace function automation.needs_send_email(workflow ridgeline.workfl
   as $$
 begin
   return automation.needs_recipient(step, scope, 'email', 'address')
-    || coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]');
+    || case when step #> '{config,base}' ?| '{from,messaging_service_sid}'
+      then coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]') else '[]' end;
 end;
 $$;
 
