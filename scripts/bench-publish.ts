@@ -20,7 +20,7 @@ export interface Step {
 const text = (key: string, body: string): Step => ({
   key,
   type: "send_sms",
-  config: { body, to: "{{contact.phone}}" },
+  config: { body, to: "{{contact.phone}}", purpose: "transactional" },
 });
 const task = (key: string, title: string): Step => ({
   key,
@@ -56,6 +56,7 @@ export const shapes: Record<string, (steps: number) => Step[]> = {
       config: {
         to: "{{contact.first_name}} {{contact.last_name}} <{{contact.email}}>",
         cc: "office@apex.example, {{user.email}}",
+        purpose: "transactional",
         subject: `Letter ${n} for {{contact.first_name}}`,
         html: `<p>Hi {{contact.first_name | default: 'there'}},</p><p>Letter ${n}.</p>`,
       },

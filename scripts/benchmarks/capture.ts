@@ -311,7 +311,7 @@ async function processorTime(sql: Sql, work: () => Promise<unknown>): Promise<nu
   return await read() - before;
 }
 
-/** (g) What capture adds to a bare insert, committed row by row in the server, beside an add_job trigger. */
+/** (k) What capture adds to a bare insert, committed row by row in the server, beside an add_job trigger. */
 export async function added({ sizes, database }: Bench): Promise<Row[]> {
   const opened = await database("bench_g");
   const { sql } = opened;
@@ -389,7 +389,7 @@ export async function added({ sizes, database }: Bench): Promise<Row[]> {
   ];
 }
 
-/** (h) A large update that no workflow waits for. */
+/** (l) A large update that no workflow waits for. */
 export async function updates({ sizes, database }: Bench): Promise<Row[]> {
   const opened = await database("bench_h");
   const { sql } = opened;

@@ -70,6 +70,11 @@ create or replace function automation.needs_send_sms(workflow ridgeline.workflow
   set search_path = pg_catalog, pg_temp
   as $$
 begin
+  -- Most say neither to nor from, or a field.
+  if not step #> '{config,base}' ?| '{from,messaging_service_sid}'
+    and coalesce(step #>> '{config,base,to}', '{{') like '%{{%' then
+    return automation.needs_recipient(step, scope, 'phone', 'phone number');
+  end if;
   return automation.needs_recipient(step, scope, 'phone', 'phone number') || (
     select coalesce(jsonb_agg(p), '[]') from (values
       (automation.written_number_problem(workflow, step)), (automation.written_sender_problem(workflow, step)),

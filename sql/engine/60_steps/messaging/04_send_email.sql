@@ -52,7 +52,8 @@ create or replace function automation.needs_send_email(workflow ridgeline.workfl
   as $$
 begin
   return automation.needs_recipient(step, scope, 'email', 'address')
-    || coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]');
+    || case when step #> '{config,base}' ?| '{from,messaging_service_sid}'
+      then coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]') else '[]' end;
 end;
 $$;
 
