@@ -3853,6 +3853,11 @@ CREATE OR REPLACE FUNCTION automation.needs_send_sms(workflow ridgeline.workflow
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- Most say neither to nor from, or a field.
+  if not step #> '{config,base}' ?| '{from,messaging_service_sid}'
+    and coalesce(step #>> '{config,base,to}', '{{') like '%{{%' then
+    return automation.needs_recipient(step, scope, 'phone', 'phone number');
+  end if;
   return automation.needs_recipient(step, scope, 'phone', 'phone number') || (
     select coalesce(jsonb_agg(p), '[]') from (values
       (automation.written_number_problem(workflow, step)), (automation.written_sender_problem(workflow, step)),
@@ -3930,7 +3935,8 @@ CREATE OR REPLACE FUNCTION automation.needs_send_email(workflow ridgeline.workfl
 AS $function$
 begin
   return automation.needs_recipient(step, scope, 'email', 'address')
-    || coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]');
+    || case when step #> '{config,base}' ?| '{from,messaging_service_sid}'
+      then coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]') else '[]' end;
 end;
 $function$;
 
@@ -11039,6 +11045,9 @@ CREATE OR REPLACE FUNCTION automation.legacy_page(relation regclass, after text,
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
 AS $function$
 declare
   type constant text := (
