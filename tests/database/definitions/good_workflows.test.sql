@@ -5,6 +5,7 @@ select plan(14);
 
 select pg_temp.tenant() as apex \gset
 insert into ridgeline.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
+update public.tenants set address = '1 Main St, Austin TX 78701' where id = :'apex';
 create temp table good (name text, event text, config jsonb, steps jsonb, conditions jsonb);
 insert into good values
   ('the first workflow of the README', 'contact_created', '{"type": "lead"}',
