@@ -26,6 +26,9 @@ it("install, tenants, members and attach, in that order and each for itself", as
       await fillHost(sql);
       await installEngine(sql);
       await sql`update public.contacts set dnc_status = true where id = ${MARIA}`;
+      await sql`
+        create table public.sms_log (
+          id uuid primary key default gen_random_uuid(), company_id uuid, sender text, message text, direction text)`;
       for (const file of ["install.md", "tenants.md", "members.md", "attach.md"]) {
         const scripts = blocks(file);
         expect(scripts.length, file).toBeGreaterThan(0);
