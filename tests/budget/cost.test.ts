@@ -49,7 +49,7 @@ async function open({ sql }: TestDatabase): Promise<string> {
   await sql.unsafe(`
     create or replace function automation.portion_length() returns interval language sql immutable
       as $$ select interval '1 hour' $$;
-    create or replace function automation.next_size(size integer, took interval) returns integer language sql immutable
+    create or replace function automation.grown(size integer, took interval) returns integer language sql immutable
       as $$ select 200 $$`);
   // Statistics are taken here when a test says so.
   for (const table of ["scheduled_steps", "workflow_executions", "workflow_step_executions"]) {

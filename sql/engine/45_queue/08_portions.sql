@@ -107,3 +107,15 @@ comment on table automation.suspects is
 
 comment on column automation.suspects.tries is
   'How often it was cut off with nothing else in its transaction; 0: it was only in the company.';
+
+-- How many to write at once, so that the next set takes about half a portion's time: known from what the last one took.
+-- It grows fourfold at most, since a statement cannot be ended early.
+create or replace function automation.grown(size integer, took interval) returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return greatest(1, least(4 * size, 200,
+    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
+end;
+$$;

@@ -488,13 +488,22 @@ declare
   one automation.fired_timer;
   entries automation.entry[] := '{}'::automation.entry[];
   fired integer := 0;
+  size integer := 1;
+  set_began timestamptz := clock_timestamp();
 begin
   begin
+    -- In sets that grow as long as they are quick: what writing them costs is not known, and cannot be cut short.
     foreach waiting in array timers loop
       one := automation.fire_timer(waiting);
       fired := fired + one.fired;
       if (one.entry).id is not null then
         entries := entries || one.entry;
+      end if;
+      if cardinality(entries) >= size then
+        perform automation.enter(entries);
+        entries := '{}'::automation.entry[];
+        size := automation.grown(size, clock_timestamp() - set_began);
+        set_began := clock_timestamp();
       end if;
       exit when automation.is_late(began);
     end loop;

@@ -197,6 +197,8 @@ declare
   next record;
   became automation.taken_record;
   entries automation.entry[] := '{}'::automation.entry[];
+  size integer := 1;
+  set_began timestamptz := clock_timestamp();
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -224,6 +226,12 @@ begin
       became := automation.take_record(job, version, enrolment, listener, next.id, next.record);
       if (became.entry).id is not null then
         entries := entries || became.entry;
+      end if;
+      if cardinality(entries) >= size then
+        perform automation.enter(entries);
+        entries := '{}'::automation.entry[];
+        size := automation.grown(size, clock_timestamp() - set_began);
+        set_began := clock_timestamp();
       end if;
     end if;
     case became.became

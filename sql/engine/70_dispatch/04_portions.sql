@@ -287,18 +287,6 @@ begin
 end;
 $$;
 
--- How many to work on at once, so that the next time takes about half a portion's time: known from what the last ones
--- took. It grows fourfold at most, since a statement cannot be ended early.
-create or replace function automation.next_size(size integer, took interval) returns integer
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return greatest(1, least(4 * size, 200,
-    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
-end;
-$$;
-
 create type automation.portion_report as (
   claimed automation.claimed_step[],
   done boolean
@@ -334,7 +322,7 @@ begin
     end if;
     place := place + size;
     exit when automation.is_over(began);
-    size := automation.next_size(size, clock_timestamp() - set_began);
+    size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
   perform automation.end_portion(portion_id);
   return row(claimed, place > cardinality(dues));
@@ -426,7 +414,7 @@ begin
         alone := pg_catalog.array_cat(alone, report.alone);
         exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
         place := place + size;
-        size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
+        size := automation.grown(size, pg_catalog.clock_timestamp() - began);
       end loop;
       perform automation.keep_size(case when report.cut_off then 1 else size end);
       foreach id in array alone loop

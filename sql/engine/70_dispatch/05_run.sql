@@ -30,7 +30,7 @@ begin
     ran := ran + report.ran;
     exit when report.cut_off;
     place := place + size;
-    size := automation.next_size(size, clock_timestamp() - began);
+    size := automation.grown(size, clock_timestamp() - began);
   end loop;
   -- What cut others off is tried when there is nothing else.
   if cardinality(dues) = 0 then
