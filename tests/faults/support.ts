@@ -16,6 +16,8 @@ export const leaseSeconds = 5;
 const environment = {
   DISPATCH_LEASE_SECONDS: String(leaseSeconds),
   DISPATCH_PROVIDER_TIMEOUT_MS: "800",
+  // The link by which an email is unsubscribed from is a part of it: repeated by another process it is the same.
+  PUBLIC_URL: "https://office.example",
 };
 
 /** Retries that take milliseconds, and never run out unless a test says so. */

@@ -45,6 +45,7 @@ async function startStack(
         RESEND_BASE_URL: resend.url,
         DISPATCH_LEASE_SECONDS: "5",
         DISPATCH_PROVIDER_TIMEOUT_MS: "800",
+        PUBLIC_URL: "https://office.example",
       },
       stdio: ["ignore", "pipe", "pipe"],
     },
