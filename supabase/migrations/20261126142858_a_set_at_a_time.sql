@@ -2062,6 +2062,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.grown(size integer, took interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return greatest(1, least(4 * size, 200,
+    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.change_source()
  RETURNS jsonb
  LANGUAGE sql
@@ -7534,18 +7546,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.next_size(size integer, took interval)
- RETURNS integer
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return greatest(1, least(4 * size, 200,
-    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.claim_of_portion(portion_id uuid, worker text, lease interval)
  RETURNS automation.portion_report
  LANGUAGE plpgsql
@@ -7574,7 +7574,7 @@ begin
     end if;
     place := place + size;
     exit when automation.is_over(began);
-    size := automation.next_size(size, clock_timestamp() - set_began);
+    size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
   perform automation.end_portion(portion_id);
   return row(claimed, place > cardinality(dues));
@@ -15727,13 +15727,22 @@ declare
   one automation.fired_timer;
   entries automation.entry[] := '{}'::automation.entry[];
   fired integer := 0;
+  size integer := 1;
+  set_began timestamptz := clock_timestamp();
 begin
   begin
+    -- In sets that grow as long as they are quick: what writing them costs is not known, and cannot be cut short.
     foreach waiting in array timers loop
       one := automation.fire_timer(waiting);
       fired := fired + one.fired;
       if (one.entry).id is not null then
         entries := entries || one.entry;
+      end if;
+      if cardinality(entries) >= size then
+        perform automation.enter(entries);
+        entries := '{}'::automation.entry[];
+        size := automation.grown(size, clock_timestamp() - set_began);
+        set_began := clock_timestamp();
       end if;
       exit when automation.is_late(began);
     end loop;
@@ -15763,6 +15772,8 @@ declare
   next record;
   became automation.taken_record;
   entries automation.entry[] := '{}'::automation.entry[];
+  size integer := 1;
+  set_began timestamptz := clock_timestamp();
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -15790,6 +15801,12 @@ begin
       became := automation.take_record(job, version, enrolment, listener, next.id, next.record);
       if (became.entry).id is not null then
         entries := entries || became.entry;
+      end if;
+      if cardinality(entries) >= size then
+        perform automation.enter(entries);
+        entries := '{}'::automation.entry[];
+        size := automation.grown(size, clock_timestamp() - set_began);
+        set_began := clock_timestamp();
       end if;
     end if;
     case became.became
@@ -16293,7 +16310,7 @@ begin
         alone := pg_catalog.array_cat(alone, report.alone);
         exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
         place := place + size;
-        size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
+        size := automation.grown(size, pg_catalog.clock_timestamp() - began);
       end loop;
       perform automation.keep_size(case when report.cut_off then 1 else size end);
       foreach id in array alone loop
@@ -16342,7 +16359,7 @@ begin
     ran := ran + report.ran;
     exit when report.cut_off;
     place := place + size;
-    size := automation.next_size(size, clock_timestamp() - began);
+    size := automation.grown(size, clock_timestamp() - began);
   end loop;
   -- What cut others off is tried when there is nothing else.
   if cardinality(dues) = 0 then
@@ -20744,6 +20761,9 @@ revoke all on function automation.grant_consent(uuid,text,text,text,text,text) f
 grant execute on function automation.grant_consent(uuid,text,text,text,text,text) to authenticated;
 grant execute on function automation.grant_consent(uuid,text,text,text,text,text) to service_role;
 
+revoke all on function automation.grown(integer,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.grown(integer,interval) to service_role;
+
 revoke all on function automation.hand_over(text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hand_over(text,jsonb,jsonb) to service_role;
 
@@ -21115,9 +21135,6 @@ grant execute on function automation.next_of(automation.work) to service_role;
 
 revoke all on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) to service_role;
-
-revoke all on function automation.next_size(integer,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.next_size(integer,interval) to service_role;
 
 revoke all on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) to service_role;
