@@ -2,7 +2,14 @@
 import fs from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { draftMigration, draftScript, handwritten, MARK, writtenRoutines } from "../lib/draft.ts";
+import {
+  type Draft,
+  draftMigration,
+  draftScript,
+  handwritten,
+  MARK,
+  writtenRoutines,
+} from "../lib/draft.ts";
 import {
   checksum,
   isGenerated,
@@ -27,7 +34,7 @@ the migrations before it do not, drafted again by each call until it is released
 by hand, which comes first (data that moves, a column that changes its type).
 
   --check            changes nothing; fails where a file is not what it has to be
-  --new NAME         begins the next migration (a name that begins with reference_crm is of sql/crm)
+  --new NAME         begins the next migration: ridgeline_... of sql/engine, reference_crm_... of sql/crm
   --release VERSION  keeps the checksums of all files that are not released yet; VERSION is automation.version()
 `;
 
@@ -74,40 +81,45 @@ function keep(file: string, wanted: string, check: boolean): void {
 async function redraft(check: boolean): Promise<void> {
   const files = unreleased().map((one) => ({ part: one.part, file: migrationFile(one) }));
   if (files.length === 0) return;
-  const drafted = new Set(files.map(({ file }) => path.basename(file)));
-  const before = [...migrationFiles()].filter(([file]) => !drafted.has(file)).map(([, text]) =>
-    text
-  );
-  before.push(...files.map(({ file }) => handwritten(file)));
-  const source = [schemaScript("engine"), schemaScript("crm")];
   const { server, stop } = await startScratchServer();
   try {
-    const [was, is] = await Promise.all([["before", before], ["after", source]].map(
-      async ([database, scripts]) => {
-        const url = await createDatabase(server.url(), database as string);
-        await using(url, async (sql) => {
-          for (const script of scripts!) await runScript(sql, script);
-        });
-        return url;
-      },
-    ));
-    for (const { part, file } of files) {
-      const schemas = part === "crm" ? ["public", "ridgeline_crm"] : ["automation", "ridgeline"];
-      const draft = await using(
-        was!,
-        (from) =>
-          using(
-            is!,
-            (to) =>
-              draftMigration(from, to, schemas, writtenRoutines([...before, ...source].join("\n"))),
-          ),
-      );
-      draft.byHand.forEach((one) => fail(`To be written by hand in ${shown(file)}: ${one}`));
-      keep(file, handwritten(file) + MARK + draftScript(draft), check);
+    // Engine first: what the reference CRM sets there is not the engine's.
+    for (const part of ["engine", "crm"] as const) {
+      for (const { file } of files.filter((one) => one.part === part)) {
+        const draft = await draftOf(part, file, server.url());
+        draft.byHand.forEach((one) => fail(`To be written by hand in ${shown(file)}: ${one}`));
+        keep(file, handwritten(file) + MARK + draftScript(draft), check);
+      }
     }
   } finally {
     await stop();
   }
+}
+
+async function draftOf(part: Part, file: string, server: string): Promise<Draft> {
+  const parts: Part[] = part === "crm" ? ["engine", "crm"] : ["engine"];
+  const before = migrations.filter((one) => parts.includes(one.part)).map(migrationFile)
+    .filter((one) => one < file || one === file)
+    .map((one) => one === file ? handwritten(one) : fs.readFileSync(one, "utf8"));
+  const source = parts.map(schemaScript);
+  const build = async (name: string, scripts: readonly string[]) => {
+    const url = await createDatabase(server, `${part}_${name}`);
+    await using(url, async (sql) => {
+      for (const script of scripts) await runScript(sql, script);
+    });
+    return url;
+  };
+  const [was, is] = [await build("before", before), await build("after", source)];
+  const schemas = part === "crm" ? ["public", "ridgeline_crm"] : ["automation", "ridgeline"];
+  return await using(
+    was,
+    (from) =>
+      using(
+        is,
+        (to) =>
+          draftMigration(from, to, schemas, writtenRoutines([...before, ...source].join("\n"))),
+      ),
+  );
 }
 
 /** The number of the next file: now, and later than any there is. */
@@ -118,8 +130,8 @@ function nextVersion(): string {
 }
 
 async function begin(name: string): Promise<void> {
-  if (!/^[a-z][a-z0-9_]*$/.test(name)) {
-    return fail("--new: lower-case letters, digits and _, please");
+  if (!/^(ridgeline|reference_crm)_[a-z0-9_]+$/.test(name)) {
+    return fail("--new: ridgeline_... or reference_crm_..., in lower-case letters, digits and _");
   }
   if (migrations.some((one) => isGenerated(one))) {
     return fail("Nothing is released yet: change sql/ and run scripts/migrations.");

@@ -17,7 +17,7 @@ beforeAll(async () => {
   project = fs.mkdtempSync(path.join(os.tmpdir(), "ridgeline-host-"));
   fs.cpSync(path.join(root, "supabase"), path.join(project, "supabase"), {
     recursive: true,
-    filter: (file) => !file.endsWith("_reference_crm.sql"),
+    filter: (file) => !file.includes("_reference_crm"),
   });
 });
 afterAll(async () => {

@@ -181,7 +181,11 @@ begin
       and not exists (
         select from pg_catalog.pg_attribute as a
         where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[])
-          and a.attname not in (id #>> '{}', coalesce(tenant_column, ''))))) then
+          and a.attname not in (id #>> '{}', coalesce(tenant_column, ''))
+          -- A partitioned table must have what it is partitioned by in every key.
+          and not exists (
+            select from pg_catalog.pg_partitioned_table as p
+            where p.partrelid = i.indrelid and a.attnum = any (p.partattrs::int2[]))))) then
     return;
   end if;
   raise exception 'columns: the rows of % are told apart by % together; a record is known by one column and its tenant',

@@ -1,3 +1,18 @@
+-- What the release before generated for the attached tables under names that are gone; the last call below generates
+-- what has taken their place.
+do $$
+declare
+  gone regprocedure;
+begin
+  for gone in
+    select p.oid::regprocedure from pg_catalog.pg_proc as p
+    where p.pronamespace = 'automation'::regnamespace and p.proname ~ '^capture_.*_(row|timers)$'
+  loop
+    execute format('drop function %s cascade', gone);
+  end loop;
+end;
+$$;
+
 -- DRAFTED from sql/ by scripts/migrations: edit there, or above this line.
 
 set check_function_bodies = off;
@@ -1374,17 +1389,10 @@ $template$
 
 CREATE OR REPLACE FUNCTION automation.tenant_state(tenant_id uuid)
  RETURNS text
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
+ LANGUAGE sql
+ IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce((select case when false then 'deleted' else 'here' end from public.tenants as t
-    where t.id = tenant_state.tenant_id limit 1), 'gone');
-exception when undefined_column or undefined_table or undefined_function or insufficient_privilege then
-  return null;
-end;
-$function$;
+AS $function$ select null::text $function$;
 
 CREATE OR REPLACE FUNCTION automation.members_query(wanted text)
  RETURNS text
@@ -8283,7 +8291,11 @@ begin
       and not exists (
         select from pg_catalog.pg_attribute as a
         where a.attrelid = i.indrelid and a.attnum = any (i.indkey::int2[])
-          and a.attname not in (id #>> '{}', coalesce(tenant_column, ''))))) then
+          and a.attname not in (id #>> '{}', coalesce(tenant_column, ''))
+          -- A partitioned table must have what it is partitioned by in every key.
+          and not exists (
+            select from pg_catalog.pg_partitioned_table as p
+            where p.partrelid = i.indrelid and a.attnum = any (p.partattrs::int2[]))))) then
     return;
   end if;
   raise exception 'columns: the rows of % are told apart by % together; a record is known by one column and its tenant',
@@ -8780,13 +8792,10 @@ AS $function$
 begin
 
   if entity = 'call' then return automation.read_each_call(tenant_ids, ids); end if;
-  if entity = 'contact' then return automation.read_each_contact(tenant_ids, ids); end if;
   if entity = 'email' then return automation.read_each_email(tenant_ids, ids); end if;
   if entity = 'email_event' then return automation.read_each_email_event(tenant_ids, ids); end if;
   if entity = 'form_submission' then return automation.read_each_form_submission(tenant_ids, ids); end if;
-  if entity = 'job' then return automation.read_each_job(tenant_ids, ids); end if;
   if entity = 'message' then return automation.read_each_message(tenant_ids, ids); end if;
-  if entity = 'project' then return automation.read_each_project(tenant_ids, ids); end if;
   return array_fill(null::jsonb, array[cardinality(ids)]);
 end;
 $function$;
@@ -13192,73 +13201,6 @@ $template$,
         || ' = any (ids)'))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.read_tenants(ids uuid[])
- RETURNS SETOF automation.tenant
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET jit TO 'off'
- SET plan_cache_mode TO 'force_generic_plan'
-AS $function$
-begin
-  if ids is null then
-    return query 
-  select k.id, k.name, k.timezone, k.country, k.text_countries, k.text_strangers, k.phone, k.email, k.website,
-    k.address, k.settings,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.id, 'name', k.name, 'timezone', k.timezone, 'country',
-      k.country, 'phone', k.phone, 'email', k.email, 'website', k.website, 'address', k.address))
-  from (
-    select t.id as id,
-      coalesce(nullif(btrim(t.name::text), ''), s.name) as name,
-      coalesce((select z.name from automation.time_zones as z where z.key = lower(coalesce(nullif(btrim(t.timezone::text), ''), s.timezone))),
-        s.timezone, 'America/New_York') as timezone,
-      coalesce((select p.country from automation.phone_plans as p
-        where p.country = upper(coalesce(nullif(btrim(t.country::text), ''), s.country)) and p.country ~ '^[A-Z]'), s.country, 'US') as country,
-      coalesce(t.text_countries, s.text_countries, '{US,CA}') as text_countries,
-      coalesce(t.text_strangers, s.text_strangers, false) as text_strangers,
-      coalesce(nullif(btrim(t.phone::text), ''), s.phone) as phone, coalesce(nullif(btrim(t.email::text), ''), s.email) as email, coalesce(nullif(btrim(t.website::text), ''), s.website) as website,
-      coalesce(nullif(btrim(t.address::text), ''), s.address) as address,
-      coalesce(s.settings, '{}') || coalesce(to_jsonb(t.settings), '{}') as settings,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenants as t
-    left join ridgeline.tenant_settings as s on s.tenant_id = t.id
-    where (true)
-    offset 0
-  ) as k
-;
-  else
-    return query 
-  select k.id, k.name, k.timezone, k.country, k.text_countries, k.text_strangers, k.phone, k.email, k.website,
-    k.address, k.settings,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.id, 'name', k.name, 'timezone', k.timezone, 'country',
-      k.country, 'phone', k.phone, 'email', k.email, 'website', k.website, 'address', k.address))
-  from (
-    select t.id as id,
-      coalesce(nullif(btrim(t.name::text), ''), s.name) as name,
-      coalesce((select z.name from automation.time_zones as z where z.key = lower(coalesce(nullif(btrim(t.timezone::text), ''), s.timezone))),
-        s.timezone, 'America/New_York') as timezone,
-      coalesce((select p.country from automation.phone_plans as p
-        where p.country = upper(coalesce(nullif(btrim(t.country::text), ''), s.country)) and p.country ~ '^[A-Z]'), s.country, 'US') as country,
-      coalesce(t.text_countries, s.text_countries, '{US,CA}') as text_countries,
-      coalesce(t.text_strangers, s.text_strangers, false) as text_strangers,
-      coalesce(nullif(btrim(t.phone::text), ''), s.phone) as phone, coalesce(nullif(btrim(t.email::text), ''), s.email) as email, coalesce(nullif(btrim(t.website::text), ''), s.website) as website,
-      coalesce(nullif(btrim(t.address::text), ''), s.address) as address,
-      coalesce(s.settings, '{}') || coalesce(to_jsonb(t.settings), '{}') as settings,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenants as t
-    left join ridgeline.tenant_settings as s on s.tenant_id = t.id
-    where (t.id = any (ids))
-    offset 0
-  ) as k
-;
-  end if;
-exception when undefined_column or undefined_table or undefined_function or insufficient_privilege then
-  raise warning 'automation: the tenants cannot be read: %', sqlerrm
-    using hint = 'The table was altered after it was attached: call automation.attach_tenants() again.';
-  return query select * from automation.settled_tenants(ids);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.members_function()
  RETURNS text
  LANGUAGE sql
@@ -13296,78 +13238,6 @@ $template$,
         format('t.%I = any (users)', y.columns ->> 'user') as of_users
       from automation.membership as y) as m
   $function$;
-
-CREATE OR REPLACE FUNCTION automation.read_members(tenants uuid[], users uuid[])
- RETURNS SETOF automation.member
- LANGUAGE plpgsql
- STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET jit TO 'off'
- SET plan_cache_mode TO 'force_generic_plan'
-AS $function$
-begin
-  if tenants is null and users is null then
-    return query 
-  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
-      'email', k.email, 'phone', k.phone))
-  from (
-    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
-      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenant_members as t
-    where (true)
-    offset 0
-  ) as k
-;
-  elsif tenants is null then
-    return query 
-  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
-      'email', k.email, 'phone', k.phone))
-  from (
-    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
-      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenant_members as t
-    where (t.user_id = any (users))
-    offset 0
-  ) as k
-;
-  elsif users is null then
-    return query 
-  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
-      'email', k.email, 'phone', k.phone))
-  from (
-    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
-      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenant_members as t
-    where (t.tenant_id = any (tenants))
-    offset 0
-  ) as k
-;
-  else
-    return query 
-  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
-      'email', k.email, 'phone', k.phone))
-  from (
-    select t.tenant_id as tenant_id, t.user_id as user_id, coalesce('{"user": "editor", "admin": "admin", "agent": "editor", "guest": "viewer", "owner": "owner", "staff": "editor", "editor": "editor", "member": "editor", "viewer": "viewer", "manager": "admin", "readonly": "viewer", "administrator": "admin"}'::jsonb ->> lower(btrim(t.role::text)), 'viewer') as role,
-      coalesce(nullif(btrim(t.full_name::text), ''), null::text) as full_name, coalesce(nullif(btrim(t.email::text), ''), null::text) as email, coalesce(nullif(btrim(t.phone::text), ''), null::text) as phone,
-      to_jsonb(t) - '{}'::text[] as record
-    from public.tenant_members as t
-    where (t.tenant_id = any (tenants) and t.user_id = any (users))
-    offset 0
-  ) as k
-;
-  end if;
-exception when undefined_column or undefined_table or insufficient_privilege then
-  raise warning 'automation: the members cannot be read, so nobody is one: %', sqlerrm
-    using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.linked_tags_functions(attached automation.entities)
  RETURNS text
@@ -13442,22 +13312,6 @@ $template$,
         automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
     ) as k
   $function$;
-
-CREATE OR REPLACE FUNCTION automation.linked_tags(tenant_id uuid, contact_id text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
-    from public.contact_tags as l join public.tags as t on t.id = l.tag_id
-    where l.contact_id = linked_tags.contact_id::uuid and l.tenant_id = $1 and t.tenant_id = $1);
-exception when data_exception then
-  return jsonb_build_array();
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.target_value(field text, type text, words jsonb)
  RETURNS text
@@ -21999,7 +21853,7 @@ revoke all on table ridgeline.automation_skipped_sends from public, anon, authen
 grant select on table ridgeline.automation_skipped_sends to authenticated;
 grant select on table ridgeline.automation_skipped_sends to service_role;
 
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "editors_publish", "value": "true", "description": "Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false."}') as r on conflict (name) do update set description = excluded.description;
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "editors_publish", "value": "false", "description": "Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_changes", "value": "24 months", "description": "How long it is known who changed a definition or a setting."}') as r on conflict (name) do update set description = excluded.description;
 
@@ -28766,37 +28620,5 @@ insert into automation.heartbeats (name, at) select name, at from jsonb_populate
 insert into automation.retention_places (tenant_id, kind, up_to, portion) select tenant_id, kind, up_to, portion from jsonb_populate_recordset(null::automation.retention_places, '[{"kind": "tenants", "up_to": "00000000-0000-0000-0000-000000000000", "portion": 200, "tenant_id": "00000000-0000-0000-0000-000000000000"}]') as r on conflict do nothing;
 
 select automation.regenerate_captures();
-
-drop function if exists automation.capture_message_row(ridgeline.messages,ridgeline.messages,text[],text[]) cascade;
-
-drop function if exists automation.capture_message_timers() cascade;
-
-drop function if exists automation.capture_call_row(ridgeline.calls,ridgeline.calls,text[],text[]) cascade;
-
-drop function if exists automation.capture_call_timers() cascade;
-
-drop function if exists automation.capture_email_row(ridgeline.emails,ridgeline.emails,text[],text[]) cascade;
-
-drop function if exists automation.capture_email_timers() cascade;
-
-drop function if exists automation.capture_form_submission_row(ridgeline.form_submissions,ridgeline.form_submissions,text[],text[]) cascade;
-
-drop function if exists automation.capture_form_submission_timers() cascade;
-
-drop function if exists automation.capture_email_event_row(ridgeline.email_events,ridgeline.email_events,text[],text[]) cascade;
-
-drop function if exists automation.capture_email_event_timers() cascade;
-
-drop function if exists automation.capture_contact_row(contacts,contacts,text[],text[]) cascade;
-
-drop function if exists automation.capture_contact_timers() cascade;
-
-drop function if exists automation.capture_project_row(projects,projects,text[],text[]) cascade;
-
-drop function if exists automation.capture_project_timers() cascade;
-
-drop function if exists automation.capture_job_row(jobs,jobs,text[],text[]) cascade;
-
-drop function if exists automation.capture_job_timers() cascade;
 
 reset check_function_bodies;
