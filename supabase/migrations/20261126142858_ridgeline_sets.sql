@@ -191,6 +191,8 @@ drop function automation.follow_contact(ridgeline.workflow_executions);
 
 drop function automation.advance(ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb,jsonb);
 
+drop function automation.mark_running(ridgeline.workflow_executions,text);
+
 drop function automation.execution_context(ridgeline.workflow_executions,jsonb);
 
 drop function automation.read_root(ridgeline.workflow_executions,text);
@@ -14518,18 +14520,6 @@ AS $function$
     set changed_at = automation.now(), status = end_execution.status, error = end_execution.error, current_step = null,
       started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
     where e.tenant_id = execution.tenant_id and e.id = execution.id
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.mark_running(execution ridgeline.workflow_executions, step_key text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    update ridgeline.workflow_executions as e
-    set changed_at = automation.now(), status = 'running', current_step = mark_running.step_key,
-      started_at = coalesce(e.started_at, automation.now())
-    where e.tenant_id = execution.tenant_id and e.id = execution.id
-      and (e.status <> 'running' or e.current_step is distinct from mark_running.step_key)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.schedule_step(execution ridgeline.workflow_executions, step jsonb, run_at timestamp with time zone)

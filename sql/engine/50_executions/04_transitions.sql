@@ -30,19 +30,6 @@ create or replace function automation.end_execution(
     where e.tenant_id = execution.tenant_id and e.id = execution.id
   $$;
 
-create or replace function automation.mark_running(
-  execution ridgeline.workflow_executions, step_key text)
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    update ridgeline.workflow_executions as e
-    set changed_at = automation.now(), status = 'running', current_step = mark_running.step_key,
-      started_at = coalesce(e.started_at, automation.now())
-    where e.tenant_id = execution.tenant_id and e.id = execution.id
-      and (e.status <> 'running' or e.current_step is distinct from mark_running.step_key)
-  $$;
-
 create or replace function automation.schedule_step(
   execution ridgeline.workflow_executions, step jsonb, run_at timestamptz)
   returns uuid
