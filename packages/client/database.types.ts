@@ -1129,6 +1129,7 @@ export type Database = {
         Row: {
           body: string | null;
           channel: string;
+          clicked_at: string | null;
           contact_id: string | null;
           created_at: string;
           direction: string;
@@ -1150,6 +1151,7 @@ export type Database = {
         Insert: {
           body?: string | null;
           channel?: string;
+          clicked_at?: string | null;
           contact_id?: string | null;
           created_at?: string;
           direction: string;
@@ -1171,6 +1173,7 @@ export type Database = {
         Update: {
           body?: string | null;
           channel?: string;
+          clicked_at?: string | null;
           contact_id?: string | null;
           created_at?: string;
           direction?: string;
@@ -2025,6 +2028,17 @@ export type Database = {
         };
         Relationships: [];
       };
+      recipes: {
+        Row: {
+          description: string | null;
+          name: string | null;
+          needs: Json | null;
+          questions: Json | null;
+          recipe: Json | null;
+          title: string | null;
+        };
+        Relationships: [];
+      };
       workflow_schemas: {
         Row: {
           branches: string[] | null;
@@ -2190,6 +2204,13 @@ export type Database = {
         };
         Returns: Json;
       };
+      export_workflow: {
+        Args: {
+          workflow_id: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
       get_definition: {
         Args: {
           workflow_id: string;
@@ -2257,6 +2278,22 @@ export type Database = {
           workflow: string;
         };
         Returns: boolean;
+      };
+      import_workflow: {
+        Args: {
+          document: Json;
+          answers?: Json;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
+      install_recipe: {
+        Args: {
+          recipe: Json;
+          answers?: Json;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       lift_revocation: {
         Args: {

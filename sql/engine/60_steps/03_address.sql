@@ -247,6 +247,9 @@ begin
         ledger.input ->> 'body', 'sent',
         coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
         ledger.provider_id, execution.id);
+      if ledger.input ? 'links' then
+        perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+      end if;
     when 'send_email' then
       insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
         html, text, status, provider, provider_id, execution_id)
