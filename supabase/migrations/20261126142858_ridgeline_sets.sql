@@ -8972,6 +8972,43 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.attach_conversations()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- The status of a message or a call is the provider's word; change_stage leaves it alone.
+  perform automation.attach(
+    'ridgeline.messages', 'message', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+       "unless": "is_tapback", "description": "A contact sent a text message."},
+      {"type": "sms_clicked", "column": "clicked_at",
+       "description": "A contact followed a link in a text message for the first time (track_links)."}]',
+    authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.calls', 'call', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "call_missed", "column": "status", "becomes": "missed", "on_insert": true,
+       "description": "A call was not answered."},
+      {"type": "call_completed", "column": "status", "becomes": "completed", "on_insert": true,
+       "description": "A call was answered and has ended."}]', authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.emails', 'email', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "email_opened", "column": "opened_at",
+       "description": "A contact opened an email for the first time."},
+      {"type": "email_clicked", "column": "clicked_at",
+       "description": "A contact clicked a link in an email for the first time."},
+      {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+       "unless": "is_automatic", "description": "A contact sent an email."}]', authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
+    '[{"type": "form_submitted", "description": "A form was submitted."}]', authors => 'members');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_records(entity text, tenant_ids uuid[], ids text[])
  RETURNS jsonb[]
  LANGUAGE plpgsql
@@ -18643,6 +18680,7 @@ declare
   done text[] := array[]::text[];
 begin
   perform automation.regenerate_readers();
+  perform automation.attach_conversations();
   for attached in select e.* from automation.entities as e order by e.name loop
     if to_regclass(attached.relation) is null then
       raise warning '% is attached as % and does not exist: attach it under its present name',
@@ -21290,6 +21328,8 @@ grant execute on function automation.ask_hours(automation.ticket[],timestamp wit
 
 revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
+
+revoke all on function automation.attach_conversations() from public, anon, authenticated, service_role;
 
 revoke all on function automation.attach_inbox(regclass,jsonb,jsonb) from public, anon, authenticated, service_role;
 
