@@ -126,7 +126,10 @@ const question = z.looseObject({
   name: z.string(),
   ask: z.string(),
   type: z.string(),
-}).meta({ id: "Question", description: "recipes/recipe.schema.json tells the types and the rest." });
+}).meta({
+  id: "Question",
+  description: "recipes/recipe.schema.json tells the types and the rest.",
+});
 const document = z.union([z.string().min(1).max(100), object]);
 const answers = object.default({}).meta({
   description: "By the names of the questions; a question without an answer has its default.",
@@ -138,14 +141,16 @@ export const listRecipes = z.strictObject({
   tenant_id: tenantId,
 });
 export const recipes = z.object({
-  recipes: z.array(z.object({
-    name: z.string(),
-    title: z.string(),
-    description: z.string().nullable(),
-    needs: object.nullable(),
-    questions: z.array(question),
-    recipe: object,
-  }).meta({ id: "Recipe" })),
+  recipes: z.array(
+    z.object({
+      name: z.string(),
+      title: z.string(),
+      description: z.string().nullable(),
+      needs: object.nullable(),
+      questions: z.array(question),
+      recipe: object,
+    }).meta({ id: "Recipe" }),
+  ),
 }).meta({ id: "Recipes" });
 
 export const installRecipe = z.strictObject({

@@ -36,7 +36,9 @@ export function readRecipes(): Recipe[] {
     .filter((file) => file.endsWith(".json") && !file.endsWith(".schema.json"))
     .map((file) => {
       const recipe = JSON.parse(fs.readFileSync(path.join(directory, file), "utf8")) as Recipe;
-      if (`${recipe.recipe}.json` !== file) throw new Error(`recipes/${file}: recipe must be its name`);
+      if (`${recipe.recipe}.json` !== file) {
+        throw new Error(`recipes/${file}: recipe must be its name`);
+      }
       if (!ORDER.includes(recipe.recipe)) {
         throw new Error(`recipes/${file}: scripts/lib/recipes.ts does not say where it stands`);
       }
@@ -49,7 +51,9 @@ export function recipeRows(): string {
   const rows = readRecipes().map((recipe) => {
     const { $schema: _, ...document } = recipe as Recipe & { $schema?: string };
     const text = JSON.stringify(document, null, 2);
-    if (text.includes("$recipe$")) throw new Error(`recipes/${recipe.recipe}.json: no $recipe$ here`);
+    if (text.includes("$recipe$")) {
+      throw new Error(`recipes/${recipe.recipe}.json: no $recipe$ here`);
+    }
     return `  ('${recipe.recipe}', ${ORDER.indexOf(recipe.recipe) + 1}, $recipe$${text}$recipe$)`;
   });
   return `-- Generated from recipes/ by scripts/types. Do not edit.

@@ -62,7 +62,11 @@ describe("the link of a text", () => {
 
   it.each([
     ["a mail program that looks first", { method: "HEAD", headers: browser }, "head"],
-    ["a browser that fetches ahead", { headers: { ...browser, "sec-purpose": "prefetch" } }, "prefetch"],
+    [
+      "a browser that fetches ahead",
+      { headers: { ...browser, "sec-purpose": "prefetch" } },
+      "prefetch",
+    ],
     ["the same in older words", { headers: { ...browser, "x-moz": "prefetch" } }, "prefetch"],
     ["a preview", { headers: { ...browser, "x-purpose": "preview" } }, "prefetch"],
     ["an image on a page", { headers: { ...browser, "sec-fetch-dest": "image" } }, "not_a_page"],
@@ -105,11 +109,16 @@ describe("the link of a text", () => {
   });
 
   it("asks the browser to come back where the database is away", async () => {
-    for (const find of [() => new Promise<never>(() => {}), () => Promise.reject(new Error("no"))]) {
+    for (
+      const find of [() => new Promise<never>(() => {}), () => Promise.reject(new Error("no"))]
+    ) {
       const { ask, recorded } = serve({ find }, 5);
       const response = await ask();
       expect(response.status).toBe(503);
-      expect([response.headers.get("refresh"), response.headers.get("retry-after")]).toEqual(["5", "5"]);
+      expect([response.headers.get("refresh"), response.headers.get("retry-after")]).toEqual([
+        "5",
+        "5",
+      ]);
       expect(await response.text()).not.toMatch(/Error|no$/);
       expect(recorded).toEqual([]);
     }

@@ -18,7 +18,10 @@ export type Answers = Record<string, Json>;
 interface Dialect {
   kind: "reference" | "host";
   /** The office and its two people. */
-  open: (sql: Sql, ids: { tenant: string; manager: string; rep: string; number: number }) => Promise<void>;
+  open: (
+    sql: Sql,
+    ids: { tenant: string; manager: string; rep: string; number: number },
+  ) => Promise<void>;
   stages: { sent: string; talking: string; won: string; lost: string };
   balance: string;
   invoiceTo: string;
@@ -111,7 +114,9 @@ export class Office {
 
   async insert(table: string, fields: Fields): Promise<string> {
     const [{ id }] = await this.sql<[{ id: string }]>`
-      insert into ${this.sql(`public.${table}`)} ${this.sql({ tenant_id: this.tenantId, ...fields } as never)}
+      insert into ${this.sql(`public.${table}`)} ${
+      this.sql({ tenant_id: this.tenantId, ...fields } as never)
+    }
       returning id::text`;
     return id;
   }
@@ -145,9 +150,13 @@ export class Office {
   }
 
   async owes(project: string, balance: number): Promise<void> {
-    if (this.crm.dialect.kind === "host") return await this.set("projects", project, { balance_due: balance });
+    if (this.crm.dialect.kind === "host") {
+      return await this.set("projects", project, { balance_due: balance });
+    }
     await this.sql`
-      update public.projects set custom_fields = custom_fields || ${this.sql.json({ balance_due: balance })}
+      update public.projects set custom_fields = custom_fields || ${
+      this.sql.json({ balance_due: balance })
+    }
       where id::text = ${project} and tenant_id = ${this.tenantId}`;
   }
 
@@ -173,7 +182,9 @@ export class Office {
     return this.crm.twilio.messages().filter((one) => one.to === to).map(({ body }) => body);
   }
   emails(to: string): string[] {
-    return this.crm.resend.emails().filter((one) => one.to.includes(to)).map(({ subject }) => subject);
+    return this.crm.resend.emails().filter((one) => one.to.includes(to)).map(({ subject }) =>
+      subject
+    );
   }
 
   async answers(person: Person, body: string): Promise<void> {
@@ -185,7 +196,13 @@ export class Office {
 
   async rings(from: string, status = "no-answer"): Promise<void> {
     await this.sql`select automation.record_call(${
-      this.sql.json({ call_sid: `CA${randomUUID()}`, direction: "inbound", from, to: this.number, status })
+      this.sql.json({
+        call_sid: `CA${randomUUID()}`,
+        direction: "inbound",
+        from,
+        to: this.number,
+        status,
+      })
     })`;
     await this.crm.settle();
   }
@@ -288,7 +305,10 @@ export class Office {
   }
 
   async appointment(person: Person, interval: string): Promise<string> {
-    return await this.insert("appointments", { contact_id: person.id, starts_at: await this.#at(interval) });
+    return await this.insert("appointments", {
+      contact_id: person.id,
+      starts_at: await this.#at(interval),
+    });
   }
 
   async startsIn(appointment: string, interval: string): Promise<void> {
@@ -327,7 +347,10 @@ export class Office {
   }
 
   /** Follows a link as a telephone's browser does, or as somebody else. */
-  follow(link: string, headers: Record<string, string> = { "user-agent": "Mozilla/5.0 (iPhone) Safari/604.1" }) {
+  follow(
+    link: string,
+    headers: Record<string, string> = { "user-agent": "Mozilla/5.0 (iPhone) Safari/604.1" },
+  ) {
     return fetch(link, { headers, redirect: "manual" });
   }
 }
@@ -354,7 +377,10 @@ export class Crm {
     const host = kind === "host" ? await createHost() : undefined;
     const name = host?.name ?? `recipes_${randomBytes(6).toString("hex")}`;
     const url = host?.adminUrl ?? await cloneDatabase(admin, name);
-    await using(url, (sql) => sql.unsafe(`alter database ${name} set automation.quiet_hours = 'on'`));
+    await using(
+      url,
+      (sql) => sql.unsafe(`alter database ${name} set automation.quiet_hours = 'on'`),
+    );
     const sql = connect(url);
     await sql`select automation.set_clock('2026-06-01 15:00+00')`;
     const stack = await Stack.start({
@@ -398,11 +424,21 @@ export class Crm {
         (${ids.tenant}, 'sms', 'twilio', 'number', ${`+1512556${number}`}, 'registered', true),
         (${ids.tenant}, 'email', 'resend', 'address', ${`office@apex${number}.example`}, 'exempt', true)`;
     const address = `office@apex${number}.example`;
-    await this.sql`insert into ridgeline.email_addresses (tenant_id, address) values (${ids.tenant}, ${address})`;
-    return new Office(this, ids.tenant, this.client, ids.manager, ids.rep, `+1512556${number}`, address, {
-      manager: `+1512557${number}`,
-      rep: `+1512558${number}`,
-    });
+    await this
+      .sql`insert into ridgeline.email_addresses (tenant_id, address) values (${ids.tenant}, ${address})`;
+    return new Office(
+      this,
+      ids.tenant,
+      this.client,
+      ids.manager,
+      ids.rep,
+      `+1512556${number}`,
+      address,
+      {
+        manager: `+1512557${number}`,
+        rep: `+1512558${number}`,
+      },
+    );
   }
 
   /** The next time it is this late in the offices' zone, on this day of the week if one is said. */

@@ -32,7 +32,11 @@ describe.each(recipes.map((recipe) => [recipe.recipe, recipe] as const))("%s", (
   });
 
   it("says who writes in each text, and how to stop in the first", () => {
-    const texts = [...JSON.stringify(recipe.workflows).matchAll(/"step_type":"send_sms".*?"body":"((?:[^"\\]|\\.)*)"/g)]
+    const texts = [
+      ...JSON.stringify(recipe.workflows).matchAll(
+        /"step_type":"send_sms".*?"body":"((?:[^"\\]|\\.)*)"/g,
+      ),
+    ]
       .map(([, body]) => body!);
     for (const body of texts) expect(body).toContain("{{tenant.name}}");
     if (texts.length > 0) expect(texts[0]).toMatch(/Reply STOP to opt out\./);
@@ -41,7 +45,9 @@ describe.each(recipes.map((recipe) => [recipe.recipe, recipe] as const))("%s", (
   });
 
   it("says of each message what it is", () => {
-    const steps = [...JSON.stringify(recipe.workflows).matchAll(/"step_type":"send_(?:sms|email)"/g)].length;
-    expect([...JSON.stringify(recipe.workflows).matchAll(/"purpose":"(marketing|transactional)"/g)]).toHaveLength(steps);
+    const steps =
+      [...JSON.stringify(recipe.workflows).matchAll(/"step_type":"send_(?:sms|email)"/g)].length;
+    expect([...JSON.stringify(recipe.workflows).matchAll(/"purpose":"(marketing|transactional)"/g)])
+      .toHaveLength(steps);
   });
 });

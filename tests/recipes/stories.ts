@@ -13,8 +13,11 @@ const stages = ({ stages: { sent, won, lost } }: Office) => ({
 const runs = async ({ sql, tenantId }: Office, record: string) =>
   (await sql<{ status: string }[]>`
     select status::text from ridgeline.workflow_executions
-    where tenant_id = ${tenantId} and record_id = ${record} order by created_at, id`).map(({ status }) => status);
-const linkIn = (text: string | undefined) => /https?:\/\/\S+\/link\/[0-9A-Za-z]{11}/.exec(text ?? "")?.[0] ?? "";
+    where tenant_id = ${tenantId} and record_id = ${record} order by created_at, id`).map((
+    { status },
+  ) => status);
+const linkIn = (text: string | undefined) =>
+  /https?:\/\/\S+\/link\/[0-9A-Za-z]{11}/.exec(text ?? "")?.[0] ?? "";
 
 const speedToLead: Story = async (office) => {
   const { crm, client, tenantId } = office;
@@ -22,13 +25,23 @@ const speedToLead: Story = async (office) => {
   await office.install("speed-to-lead", { form: "Estimate", reps: [office.rep] });
   const post = (person: { name: string; phone: string; email: string }, key = form) =>
     office.post(key, { ...person, message: "My roof leaks" });
-  const maria = { name: "Maria Lopez", phone: office.newPhone(), email: `maria${office.number}@example.com` };
-  const answers = { name: "Ana Ortiz", phone: office.newPhone(), email: `ana${office.number}@example.com` };
+  const maria = {
+    name: "Maria Lopez",
+    phone: office.newPhone(),
+    email: `maria${office.number}@example.com`,
+  };
+  const answers = {
+    name: "Ana Ortiz",
+    phone: office.newPhone(),
+    email: `ana${office.number}@example.com`,
+  };
   // A double click, and a second thought an hour later, are one run.
   await Promise.all([post(maria), post(maria)]);
   await post(answers);
   await crm.settle();
-  expect(office.texts(maria.phone)).toEqual([expect.stringMatching(/^Hi Maria, this is Apex Roofing.*STOP/)]);
+  expect(office.texts(maria.phone)).toEqual([
+    expect.stringMatching(/^Hi Maria, this is Apex Roofing.*STOP/),
+  ]);
   expect(await office.tasks(await office.contactWith(maria.phone))).toEqual([
     { title: "Call Maria Lopez: new lead", assigned_to: office.rep },
   ]);
@@ -46,10 +59,16 @@ const speedToLead: Story = async (office) => {
   expect(office.emails(answers.email)).toEqual([]);
   // At 22:30 the task is there at once, the text at eight.
   await crm.until(await crm.next("22:30", "tuesday"));
-  const late = { name: "Lou Late", phone: office.newPhone(), email: `lou${office.number}@example.com` };
+  const late = {
+    name: "Lou Late",
+    phone: office.newPhone(),
+    email: `lou${office.number}@example.com`,
+  };
   await post(late);
   await crm.settle();
-  expect(await office.titles(await office.contactWith(late.phone))).toEqual(["Call Lou Late: new lead"]);
+  expect(await office.titles(await office.contactWith(late.phone))).toEqual([
+    "Call Lou Late: new lead",
+  ]);
   await crm.until(await crm.next("07:59"));
   expect(office.texts(late.phone)).toEqual([]);
   await crm.pass("1 minute");
@@ -58,7 +77,14 @@ const speedToLead: Story = async (office) => {
   await office.appointment(await office.contactWith(late.phone), "3 days");
   await crm.pass("6 days");
   expect(office.emails(late.email)).toEqual([]);
-  expect(got(await client.schema("ridgeline").from("automation_failures").select("code").eq("tenant_id", tenantId)))
+  expect(
+    got(
+      await client.schema("ridgeline").from("automation_failures").select("code").eq(
+        "tenant_id",
+        tenantId,
+      ),
+    ),
+  )
     .toEqual([]);
 };
 
@@ -66,15 +92,26 @@ const missedCall: Story = async (office) => {
   const { crm } = office;
   await office.install("missed-call-text-back", { callback_by: office.rep });
   const [stranger, writes, landline] = [office.newPhone(), office.newPhone(), office.newPhone()];
-  crm.twilio.fault({ kind: "status", status: 400, code: 21614, match: { to: landline }, times: null });
+  crm.twilio.fault({
+    kind: "status",
+    status: 400,
+    code: 21614,
+    match: { to: landline },
+    times: null,
+  });
   for (const phone of [stranger, stranger, writes, landline]) await office.rings(phone);
-  expect(office.texts(stranger)).toEqual([expect.stringMatching(/^Sorry that we missed .*Apex Roofing.*STOP/)]);
+  expect(office.texts(stranger)).toEqual([
+    expect.stringMatching(/^Sorry that we missed .*Apex Roofing.*STOP/),
+  ]);
   await office.answers({ phone: writes } as Person, "I need a quote");
   await crm.pass("3 hours");
   await office.rings(stranger);
   expect(office.texts(stranger)).toHaveLength(1);
   const called = async (phone: string) => await office.tasks(await office.contactWith(phone));
-  expect(await called(stranger)).toEqual([{ title: `Call ${stranger} back`, assigned_to: office.rep }]);
+  expect(await called(stranger)).toEqual([{
+    title: `Call ${stranger} back`,
+    assigned_to: office.rep,
+  }]);
   expect(await called(writes)).toEqual([]);
   // A landline gets no text, and is called back all the same.
   expect(office.texts(landline)).toEqual([]);
@@ -90,8 +127,13 @@ const missedCall: Story = async (office) => {
 const estimate: Story = async (office) => {
   const { crm } = office;
   await office.install("estimate-follow-up", stages(office));
-  const people = [await office.lead(), await office.lead(), await office.lead(), await office.lead()];
-  const [quiet, answers, wins, again] = people as [Person, Person, Person, Person];
+  const people = [
+    await office.lead(),
+    await office.lead(),
+    await office.lead(),
+    await office.lead(),
+  ];
+  const [, answers, wins, again] = people as [Person, Person, Person, Person];
   const roofs = new Map<Person, string>();
   for (const person of people) {
     const roof = await office.project(person, { pipeline_stage: office.stages.talking });
@@ -100,7 +142,9 @@ const estimate: Story = async (office) => {
   }
   await crm.pass("2 days");
   for (const { phone } of people) {
-    expect(office.texts(phone)).toEqual([expect.stringMatching(/^Hi Maria, Apex Roofing here: .*STOP to opt out\.$/)]);
+    expect(office.texts(phone)).toEqual([
+      expect.stringMatching(/^Hi Maria, Apex Roofing here: .*STOP to opt out\.$/),
+    ]);
   }
   await office.answers(answers, "Not yet, thank you");
   // Sent again on the third day: one run ends, one begins.
@@ -129,7 +173,10 @@ const estimate: Story = async (office) => {
   await crm.pass("1 day");
   await office.answers(imported, "STOP");
   await crm.pass("20 days");
-  expect([office.texts(imported.phone).filter((text) => /estimate/.test(text)), await office.titles(imported)])
+  expect([
+    office.texts(imported.phone).filter((text) => /estimate/.test(text)),
+    await office.titles(imported),
+  ])
     .toEqual([[], []]);
 };
 
@@ -150,10 +197,15 @@ const wonWelcome: Story = async (office) => {
   expect(office.emails(maria.email)).toEqual(["Welcome to Apex Roofing"]);
   expect(await office.tags(maria)).toEqual(["customer"]);
   expect(await office.tasks(maria)).toEqual([
-    { title: expect.stringMatching(/^Ask Maria Lopez \d+ for the deposit of Lopez roof$/), assigned_to: office.manager },
+    {
+      title: expect.stringMatching(/^Ask Maria Lopez \d+ for the deposit of Lopez roof$/),
+      assigned_to: office.manager,
+    },
   ]);
   // The email says who: the assignment before it counts.
-  expect(crm.resend.emails().find(({ to }) => to.includes(maria.email))?.html).toContain("Mia Manager");
+  expect(crm.resend.emails().find(({ to }) => to.includes(maria.email))?.html).toContain(
+    "Mia Manager",
+  );
   // Won from the beginning is won; a customer with two roofs has two productions.
   await office.project(maria, { name: "Barn roof", pipeline_stage: office.stages.won });
   await crm.settle();
@@ -175,7 +227,12 @@ const review: Story = async (office) => {
     balance: `project.${crm.dialect.balance}`,
   });
   const people: Person[] = [];
-  for (const [balance, fields] of [[0, {}], [0, {}], [500, {}], [0, { open_complaint: true }], [0, {}]] as const) {
+  for (
+    const [balance, fields] of [[0, {}], [0, {}], [500, {}], [0, { open_complaint: true }], [
+      0,
+      {},
+    ]] as const
+  ) {
     const person = await office.lead({ custom_fields: fields });
     const roof = await office.project(person);
     await office.owes(roof, balance);
@@ -183,22 +240,31 @@ const review: Story = async (office) => {
     people.push(person);
     await office.set("jobs", job, { status: "completed" });
   }
-  const [quiet, clicks, owes, complains, writes] = people as [Person, Person, Person, Person, Person];
+  const [quiet, clicks, owes, complains, writes] = people as [
+    Person,
+    Person,
+    Person,
+    Person,
+    Person,
+  ];
   await crm.settle();
   expect(people.map(({ phone }) => office.texts(phone).length)).toEqual([0, 0, 0, 0, 0]);
   await crm.pass("1 day");
   for (const { phone } of [quiet, clicks, writes]) {
-    expect(office.texts(phone)).toEqual([expect.stringMatching(/^Hi Maria, .*Apex Roofing.*\/link\/\w{11} Reply STOP/)]);
+    expect(office.texts(phone)).toEqual([
+      expect.stringMatching(/^Hi Maria, .*Apex Roofing.*\/link\/\w{11} Reply STOP/),
+    ]);
   }
   expect([...office.texts(owes.phone), ...office.texts(complains.phone)]).toEqual([]);
   // Scanners first: the carrier's at once, a preview, a look without a page; each is led there, and is no click.
   const link = linkIn(office.texts(quiet.phone)[0]);
   const hers = linkIn(office.texts(clicks.phone)[0]);
   expect(hers).not.toBe(link);
-  const browser = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/126.0 Mobile Safari/537.36";
+  const browser =
+    "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/126.0 Mobile Safari/537.36";
   for (const one of [link, hers]) {
     for (
-      const headers of [
+      const headers of <Record<string, string>[]> [
         { "user-agent": browser },
         { "user-agent": "Mozilla/5.0 (compatible; Barracuda Sentinel)" },
         { "user-agent": browser, "sec-purpose": "prefetch" },
@@ -276,7 +342,9 @@ const storm: Story = async (office) => {
     if (before) expect(+at - +before.at).toBeGreaterThanOrEqual(before.segments * 1_250 - 1_000);
   }
   await office.answers(answers, "Yes please");
-  expect(await office.titles(answers)).toEqual([expect.stringMatching(/^Schedule an inspection: .* answered our text$/)]);
+  expect(await office.titles(answers)).toEqual([
+    expect.stringMatching(/^Schedule an inspection: .* answered our text$/),
+  ]);
   await crm.pass("1 day 10 minutes");
   // The other storm's text waited for the day to pass.
   expect(asked.map(({ phone }) => office.texts(phone).length)).toEqual([2, 2, 2, 2, 2, 2]);
@@ -284,7 +352,8 @@ const storm: Story = async (office) => {
   expect(office.emails(silent.email)).toHaveLength(2);
   expect(office.emails(answers.email)).toHaveLength(1);
   await office.writesEmail(writes, "Please come by");
-  expect((await office.titles(writes)).filter((title) => /answered our email/.test(title))).toHaveLength(2);
+  expect((await office.titles(writes)).filter((title) => /answered our email/.test(title)))
+    .toHaveLength(2);
   const skipped = await sql<{ code: string }[]>`
     select s.error ->> 'code' as code from ridgeline.workflow_step_executions as s
     join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
@@ -305,10 +374,17 @@ const payment: Story = async (office) => {
     await office.lead(),
   ];
   const bill = (person: Person, days: number) => office.invoice(person, 900, days);
-  const invoices = [await bill(pays, 5), await bill(owes, 5), await bill(later, 5), await bill(late, 1)];
+  const invoices = [
+    await bill(pays, 5),
+    await bill(owes, 5),
+    await bill(later, 5),
+    await bill(late, 1),
+  ];
   await crm.pass("3 days");
   expect([pays, owes, later].map(({ phone }) => office.texts(phone).length)).toEqual([1, 1, 1]);
-  expect(office.texts(pays.phone)[0]).toMatch(/is due on .*: \$900\.00\. https:\/\/pay\.example\/apex Reply STOP/);
+  expect(office.texts(pays.phone)[0]).toMatch(
+    /is due on .*: \$900\.00\. https:\/\/pay\.example\/apex Reply STOP/,
+  );
   // Due tomorrow when it was written: the first reminder is over, the second is not.
   expect(office.texts(late.phone)).toEqual([expect.stringMatching(/is due today/)]);
   await office.set("invoices", invoices[0]!, { balance: 0, [crm.dialect.status]: "paid" });
@@ -323,7 +399,10 @@ const payment: Story = async (office) => {
   // The new date has its own reminders, the old one none any more.
   expect(office.texts(later.phone)).toHaveLength(1);
   await crm.pass("2 days");
-  expect(office.texts(later.phone)).toEqual([expect.anything(), expect.stringMatching(/is due on/)]);
+  expect(office.texts(later.phone)).toEqual([
+    expect.anything(),
+    expect.stringMatching(/is due on/),
+  ]);
   await crm.pass("14 days");
   expect(office.emails(owes.email)).toEqual([expect.stringMatching(/is overdue$/)]);
   expect(office.texts(owes.phone)).toEqual([
@@ -340,7 +419,7 @@ const payment: Story = async (office) => {
 const appointment: Story = async (office) => {
   const { crm } = office;
   await office.install("appointment-reminder", {});
-  const people = [];
+  const people: Person[] = [];
   for (let number = 0; number < 4; number++) people.push(await office.lead());
   const [comes, cancels, soon, moves] = people as [Person, Person, Person, Person];
   await office.appointment(comes, "3 days");
@@ -349,7 +428,9 @@ const appointment: Story = async (office) => {
   const moved = await office.appointment(moves, "3 days");
   await crm.settle();
   for (const { phone } of people) {
-    expect(office.texts(phone)).toEqual([expect.stringMatching(/^Hi Maria, your appointment with Apex Roofing is on .*STOP/)]);
+    expect(office.texts(phone)).toEqual([
+      expect.stringMatching(/^Hi Maria, your appointment with Apex Roofing is on .*STOP/),
+    ]);
   }
   await office.set("appointments", cancelled, { [crm.dialect.status]: "cancelled" });
   await office.startsIn(moved, "5 days");
@@ -399,14 +480,19 @@ const stalled: Story = async (office) => {
   await office.set("projects", roofs[2]!, { description: "Red tiles" });
   await crm.pass("10 days 2 hours");
   expect(await office.tasks(quiet)).toEqual([
-    { title: expect.stringMatching(/^Lopez roof has stalled: call Maria/), assigned_to: office.rep },
+    {
+      title: expect.stringMatching(/^Lopez roof has stalled: call Maria/),
+      assigned_to: office.rep,
+    },
   ]);
   expect(await office.titles(moves)).toEqual([]);
   expect(await office.titles(touched)).toHaveLength(1);
   await office.answers(touched, "We are away");
   await crm.pass("5 days");
   expect(office.heard("manager").filter((text) => /has not moved/.test(text))).toHaveLength(1);
-  expect(office.texts(quiet.phone)).toEqual([expect.stringMatching(/^Hi Maria, Apex Roofing here\. .*STOP/)]);
+  expect(office.texts(quiet.phone)).toEqual([
+    expect.stringMatching(/^Hi Maria, Apex Roofing here\. .*STOP/),
+  ]);
   expect(office.texts(touched.phone)).toEqual([]);
 };
 
@@ -431,7 +517,8 @@ const referral: Story = async (office) => {
   await crm.pass("1 hour");
   await refer("Ana Ortiz", ana, ` ${maria.email.toUpperCase()} `);
   await crm.settle();
-  const thanks = () => office.emails(maria.email).filter((subject) => /Thank you/.test(subject)).length;
+  const thanks = () =>
+    office.emails(maria.email).filter((subject) => /Thank you/.test(subject)).length;
   expect(thanks()).toBe(1);
   await refer("Bob Brown", bob);
   await crm.settle();
@@ -444,14 +531,29 @@ const referral: Story = async (office) => {
 };
 
 const stories: Record<string, [told: string, story: Story]> = {
-  "speed-to-lead": ["a double post is one run, and a lead of 22:30 is texted at eight", speedToLead],
-  "missed-call-text-back": ["one text a day for a number, and a landline does not fail the run", missedCall],
-  "estimate-follow-up": ["an estimate sent again restarts once; won at 23:59 sends nothing more", estimate],
+  "speed-to-lead": [
+    "a double post is one run, and a lead of 22:30 is texted at eight",
+    speedToLead,
+  ],
+  "missed-call-text-back": [
+    "one text a day for a number, and a landline does not fail the run",
+    missedCall,
+  ],
+  "estimate-follow-up": [
+    "an estimate sent again restarts once; won at 23:59 sends nothing more",
+    estimate,
+  ],
   "won-welcome": ["won, lost and won again makes no second project", wonWelcome],
   "review-request": ["a scanner's click is ignored", review],
   storm: ["as fast as the carrier allows, and one message a day across workflows", storm],
-  "payment-reminder": ["a part payment is the new balance, and a new date has new reminders", payment],
-  "appointment-reminder": ["ninety minutes ahead skips both; the clock on the wall counts", appointment],
+  "payment-reminder": [
+    "a part payment is the new balance, and a new date has new reminders",
+    payment,
+  ],
+  "appointment-reminder": [
+    "ninety minutes ahead skips both; the clock on the wall counts",
+    appointment,
+  ],
   "stalled-nudge": ["what an automation writes is no activity", stalled],
   referral: ["a referrer is thanked once for each referral", referral],
 };
