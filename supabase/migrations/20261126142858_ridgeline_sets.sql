@@ -10290,9 +10290,9 @@ declare
   definition jsonb;
   place integer := 0;
   saved jsonb;
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   found_problems jsonb;
-  written jsonb := '[]';
+  written jsonb := '[]'::jsonb;
 begin
   for definition in select d.value from jsonb_array_elements(definitions) as d loop
     perform automation.check_object(definition, format('workflows[%s]', place));
