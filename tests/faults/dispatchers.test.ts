@@ -80,14 +80,19 @@ describe("a machine that stands still", { timeout: size(90_000, 600_000) }, () =
     for (const tenant of stack.tenants) leads.push(...await insertLeads(stack.sql, tenant, 40));
     const naps = (async () => {
       for (const many of [5, 30, 55]) {
-        await waitFor(`${many} texts`, () => stack.twilio.messages().length >= many, { interval: 1 });
+        await waitFor(`${many} texts`, () => stack.twilio.messages().length >= many, {
+          interval: 1,
+        });
         await waitFor("a send under way", () => inFlight(stack) > 0, { interval: 1 });
         sleepTight(2_000);
       }
     })();
     await untilAllEnded(
       stack,
-      () => Promise.all([stack.stack.dispatch(), second.dispatch()].map((one) => one.catch(() => null))),
+      () =>
+        Promise.all(
+          [stack.stack.dispatch(), second.dispatch()].map((one) => one.catch(() => null)),
+        ),
     );
     await naps;
     const account = await settle(stack, leads);

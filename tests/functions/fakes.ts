@@ -154,7 +154,12 @@ export const sent: Outcome = { outcome: "succeeded", result: { provider_id: "SM1
 /** One sender for all three kinds. */
 export function sendersOf(send: Sender["send"], timeoutMs = 1_000): Senders {
   const sender: Sender = { timeoutMs, send };
-  return { sms: sender, email: sender, webhook: sender, ...{ send_sms: sender, send_email: sender } };
+  return {
+    sms: sender,
+    email: sender,
+    webhook: sender,
+    ...{ send_sms: sender, send_email: sender },
+  };
 }
 
 /** Gives up, as after its timeout, as soon as something has happened: however long that takes on this machine. */

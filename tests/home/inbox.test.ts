@@ -130,7 +130,8 @@ test("an email that arrives is the contact's, a reply, and no reply when a machi
     { contact_id: MARIA, subject: "Out of office", is_automatic: true, provider: "inbox" },
   ]);
   await work(sql);
-  const titles = await sql`select title from public.tasks where title not in ('Is Monday fine?', 'STOP')`;
+  const titles =
+    await sql`select title from public.tasks where title not in ('Is Monday fine?', 'STOP')`;
   expect(titles).toEqual([{ title: "Which colour?" }]);
   await mail("unsubscribe");
   expect(await sql`select address from ridgeline.suppressions where channel = 'email'`).toEqual([
@@ -165,7 +166,8 @@ test("a call that nobody took is missed, in the words of the CRM, when it has en
   expect(await calls()).toEqual([{ ...call, status: "missed", duration_seconds: 12 }]);
   await sql`update public.phone_calls set seconds = 12 where call_no = ${id}`;
   await work(sql);
-  const tasks = () => sql`select count(*)::int as tasks from public.tasks where title = 'Call back'`;
+  const tasks = () =>
+    sql`select count(*)::int as tasks from public.tasks where title = 'Call back'`;
   expect(await tasks()).toEqual([{ tasks: 1 }]);
   // The office's own call, and a word that nobody has explained.
   await sql`
@@ -174,7 +176,9 @@ test("a call that nobody took is missed, in the words of the CRM, when it has en
   expect((await calls()).at(-1)).toMatchObject({ direction: "outbound", status: "completed" });
   await work(sql);
   expect(await tasks()).toEqual([{ tasks: 1 }]);
-  expect((await waiting()).at(-1)!.error).toMatch(/^status: "hung up" is none of missed, completed/);
+  expect((await waiting()).at(-1)!.error).toMatch(
+    /^status: "hung up" is none of missed, completed/,
+  );
 });
 
 test("a form that the CRM keeps fires like one that was posted to us", async () => {
@@ -184,14 +188,18 @@ test("a form that the CRM keeps fires like one that was posted to us", async () 
       id bigint generated always as identity primary key, company_id uuid not null, page text, name text, email text, phone text);
     insert into ridgeline.forms (tenant_id, name) values ('${SUMMIT}', 'Roof check');
     select automation.attach_inbox('public.web_leads', '{"tenant": "company_id", "form": "page"}', kind => 'form')`);
-  await publish(sql, SUMMIT, "form_submitted", [["create_task", { title: "Call {{contact.first_name}}" }]]);
+  await publish(sql, SUMMIT, "form_submitted", [["create_task", {
+    title: "Call {{contact.first_name}}",
+  }]]);
   await sql`
     insert into public.web_leads (company_id, page, name, email, phone) values
       (${SUMMIT}, 'roof check', 'Nina Park', 'nina@park.example', '512 555 0188'),
       (${SUMMIT}, 'Solar', 'Nina Park', 'nina@park.example', null)`;
-  expect(await sql`
+  expect(
+    await sql`
     select s.form, s.data ->> 'name' as name, c.first_name, s.is_contact_new from ridgeline.form_submissions as s
-    join public.contacts as c on c.id::text = s.contact_id`).toEqual([
+    join public.contacts as c on c.id::text = s.contact_id`,
+  ).toEqual([
     { form: "Roof check", name: "Nina Park", first_name: "Nina", is_contact_new: true },
   ]);
   await work(sql);

@@ -34,7 +34,9 @@ export type Channel = typeof CHANNELS[number];
 export const LANES = [...CHANNELS, "database"] as const;
 export type Lane = typeof LANES[number];
 
-export function channelOf({ channel, step_type }: Pick<ClaimedStep, "channel" | "step_type">): Channel {
+export function channelOf(
+  { channel, step_type }: Pick<ClaimedStep, "channel" | "step_type">,
+): Channel {
   if (channel) return channel;
   return step_type === "webhook" ? "webhook" : step_type === "send_sms" ? "sms" : "email";
 }

@@ -87,7 +87,8 @@ export function openApiDocument(options: DocumentOptions): Record<string, unknow
   paths["/health/engine"] = {
     get: {
       operationId: "engineHealth",
-      summary: "Does something tick, and is what is due done? 503 engine_stopped: not for some minutes.",
+      summary:
+        "Does something tick, and is what is due done? 503 engine_stopped: not for some minutes.",
       security: [],
       responses: {
         "200": { description: "It is.", content: json(components.of(options.health, "output")) },
