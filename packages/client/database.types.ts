@@ -524,6 +524,7 @@ export type Database = {
     Tables: {
       bulk_enrollments: {
         Row: {
+          changed_at: string;
           conditions: Json | null;
           created_at: string;
           created_by: string | null;
@@ -548,6 +549,7 @@ export type Database = {
           workflow_id: string;
         };
         Insert: {
+          changed_at?: string;
           conditions?: Json | null;
           created_at?: string;
           created_by?: string | null;
@@ -572,6 +574,7 @@ export type Database = {
           workflow_id: string;
         };
         Update: {
+          changed_at?: string;
           conditions?: Json | null;
           created_at?: string;
           created_by?: string | null;
@@ -885,6 +888,7 @@ export type Database = {
       };
       erasures: {
         Row: {
+          changed_at: string;
           digest: string;
           erased: Json;
           finished_at: string | null;
@@ -895,6 +899,7 @@ export type Database = {
           tenant_id: string;
         };
         Insert: {
+          changed_at?: string;
           digest: string;
           erased?: Json;
           finished_at?: string | null;
@@ -905,6 +910,7 @@ export type Database = {
           tenant_id: string;
         };
         Update: {
+          changed_at?: string;
           digest?: string;
           erased?: Json;
           finished_at?: string | null;
@@ -1026,6 +1032,7 @@ export type Database = {
       };
       held_submissions: {
         Row: {
+          changed_at: string;
           created_at: string;
           data: Json;
           form: string;
@@ -1039,6 +1046,7 @@ export type Database = {
           tenant_id: string;
         };
         Insert: {
+          changed_at?: string;
           created_at?: string;
           data?: Json;
           form: string;
@@ -1052,6 +1060,7 @@ export type Database = {
           tenant_id: string;
         };
         Update: {
+          changed_at?: string;
           created_at?: string;
           data?: Json;
           form?: string;
@@ -1309,18 +1318,21 @@ export type Database = {
       };
       sending_pauses: {
         Row: {
+          changed_at: string;
           paused_at: string;
           paused_by: string | null;
           reason: string;
           tenant_id: string;
         };
         Insert: {
+          changed_at?: string;
           paused_at?: string;
           paused_by?: string | null;
           reason: string;
           tenant_id: string;
         };
         Update: {
+          changed_at?: string;
           paused_at?: string;
           paused_by?: string | null;
           reason?: string;
@@ -1364,6 +1376,7 @@ export type Database = {
       suppressions: {
         Row: {
           address: string;
+          changed_at: string;
           channel: string;
           created_at: string;
           detail: Json | null;
@@ -1374,6 +1387,7 @@ export type Database = {
         };
         Insert: {
           address: string;
+          changed_at?: string;
           channel: string;
           created_at?: string;
           detail?: Json | null;
@@ -1384,6 +1398,7 @@ export type Database = {
         };
         Update: {
           address?: string;
+          changed_at?: string;
           channel?: string;
           created_at?: string;
           detail?: Json | null;
@@ -1536,6 +1551,7 @@ export type Database = {
       };
       workflow_holds: {
         Row: {
+          changed_at: string;
           held_at: string;
           reason: Json;
           released_at: string | null;
@@ -1544,6 +1560,7 @@ export type Database = {
           workflow_id: string;
         };
         Insert: {
+          changed_at?: string;
           held_at: string;
           reason: Json;
           released_at?: string | null;
@@ -1552,6 +1569,7 @@ export type Database = {
           workflow_id: string;
         };
         Update: {
+          changed_at?: string;
           held_at?: string;
           reason?: Json;
           released_at?: string | null;
@@ -1572,6 +1590,7 @@ export type Database = {
       workflow_schedules: {
         Row: {
           anchor_at: string;
+          changed_at: string;
           conditions: Json | null;
           config: Json;
           cron: string | null;
@@ -1588,6 +1607,7 @@ export type Database = {
         };
         Insert: {
           anchor_at?: string;
+          changed_at?: string;
           conditions?: Json | null;
           config: Json;
           cron?: string | null;
@@ -1604,6 +1624,7 @@ export type Database = {
         };
         Update: {
           anchor_at?: string;
+          changed_at?: string;
           conditions?: Json | null;
           config?: Json;
           cron?: string | null;

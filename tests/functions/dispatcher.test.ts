@@ -494,8 +494,8 @@ describe("sends that hang", () => {
     const { log } = recordingLog();
     const quick = { timeoutMs: 1_000, send: () => Promise.resolve(sent) };
     const senders = {
-      send_sms: quick,
-      send_email: quick,
+      sms: quick,
+      email: quick,
       webhook: { timeoutMs: 1_000, send: door.send },
     };
     const dispatcher = createDispatcher({ queue, senders, log, worker: "w", concurrency: 4 });

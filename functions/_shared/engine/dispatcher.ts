@@ -447,7 +447,7 @@ class Run {
       while (!this.#stopped) {
         const held = slots.next();
         if (!held) break;
-        const sender = this.#settings.senders[held.step.step_type];
+        const sender = this.#settings.senders[channelOf(held.step)];
         const latestEnd = now() + worstCaseMs(held.step, sender) + MARGIN_MS;
         // Started now, it might still be on its way when its lease ends and another worker sends it.
         if (latestEnd > held.leaseEndsAt) this.#unstarted.push(held);
@@ -460,7 +460,7 @@ class Run {
     const { step, leaseEndsAt } = held;
     slots.start(held);
     const startedAt = now();
-    const outcome = await deliver(step, this.#settings.senders[step.step_type]);
+    const outcome = await deliver(step, this.#settings.senders[channelOf(step)]);
     // A tenant of whom enough was waiting may have more claimed now.
     if (slots.end(held, now() - startedAt)) this.#announce([channelOf(step)]);
     const { tenant_id, step_id, attempt_token } = step;
