@@ -6,13 +6,11 @@ create or replace function automation.link_base() returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  claimed_for constant text := current_setting('automation.functions_address', true);
 begin
   return coalesce(
     rtrim(nullif(btrim(automation.setting('link_url')), ''), '/'),
-    substring(claimed_for from '^https?://[^[:space:]<>"]+$') || '/link',
-    case when claimed_for is null then 'https://functions.example/link' end);
+    automation.functions_address() || '/link',
+    case when current_setting('automation.functions_address', true) is null then 'https://functions.example/link' end);
 end;
 $$;
 
@@ -97,8 +95,8 @@ begin
   end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
-  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
-    prepared := automation.skip_untaggable(execution, prepared);
+  else
+    prepared := automation.step_ready(step ->> 'type', execution, prepared);
   end if;
   if execution.mode = 'shadow' then
     prepared := automation.skip_in_shadow(execution, step, prepared);
@@ -115,31 +113,29 @@ create or replace function automation.oversize(step_type text, input jsonb) retu
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  bounded jsonb;
 begin
   -- The smallest of the limits, in bytes of all there is: nothing in it can be too large.
   if octet_length(input::text) <= 900 then
     return null;
   end if;
+  bounded := automation.step_limits(step_type, input);
   return (
     select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
-      s.path, s.size, l.unit, l.most))
+      s.path, m.size, l.unit, l.most))
     from (
-      select 'body' as path, 'sms' as name, length(input ->> 'body') as size where step_type = 'send_sms'
+      select b.key as path, b.value as name, input ->> b.key as said from jsonb_each_text(bounded) as b
       union all
-      select 'subject', 'email_subject', length(input ->> 'subject') where step_type = 'send_email'
-      union all
-      select k, 'email_body', octet_length(input ->> k) from unnest('{html,text}'::text[]) as k
-      where step_type = 'send_email'
-      union all
-      select 'body', 'webhook_body', octet_length(input ->> 'body') where step_type = 'webhook'
-      union all
-      select f.key, 'field', octet_length(f.value #>> '{}')
+      select f.key, 'field', f.value #>> '{}'
       from jsonb_each(case jsonb_typeof(input -> 'fields') when 'object' then input -> 'fields' else input end)
         as f
-      where step_type not in ('send_sms', 'send_email', 'webhook')
+      where bounded is null
     ) as s
     join automation.limits() as l on l.name = s.name
-    where s.size > l.most
+    cross join lateral (
+      select case l.unit when 'characters' then length(s.said) else octet_length(s.said) end as size) as m
+    where m.size > l.most
     limit 1);
 end;
 $$;

@@ -11,7 +11,8 @@ create type automation.claimed_step as (
   idempotency_key text,
   lease_expires_at timestamptz,
   reconcile_since timestamptz,
-  known_provider_ids text[]
+  known_provider_ids text[],
+  channel text
 );
 
 create or replace function automation.check_lease(lease interval) returns void
@@ -432,13 +433,13 @@ begin
         where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
     ) as w
     where s.ctid = w.place
-    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since,
+    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since, s.lane,
       w.step ->> 'type' as step_type, (w.prepared).input as input, (w.prepared).recipient as recipient
   )
   select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
     l.id || case when s.rendition > 0 then '-' || s.rendition else '' end, l.lease_expires_at, l.reconcile_since,
     case when l.reconcile_since is not null
-      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end)::automation.claimed_step)
+      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end, l.lane)::automation.claimed_step)
     into claimed
   from leased as l
   cross join lateral (

@@ -24,6 +24,7 @@ begin
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
+  perform automation.follow_membership();
   for target in
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop

@@ -207,7 +207,8 @@ create or replace function automation.note_engagement() returns trigger
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'email';
   return null;
 end;
 $$;
@@ -258,7 +259,8 @@ begin
   where s.recipient = writer and s.tenant_id = new.tenant_id
     and s.started_at between automation.now() - interval '30 days' and automation.now()
     and s.status = 'completed'
-    and s.step_type = case tg_table_name when 'messages' then 'send_sms' else 'send_email' end
+    and s.step_type = any ((select automation.types_on(
+      case tg_table_name when 'messages' then 'sms' else 'email' end))::text[])
   order by s.started_at desc
   limit 1
   for no key update skip locked;

@@ -70,8 +70,9 @@ grant update (value) on automation.settings to service_role;
 -- Attaching tables and running SQL by name is for the owner alone.
 revoke execute on function
   automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
-  automation.generate_capture(automation.entities), automation.regenerate_captures(), automation.attach_conversations(),
-  automation.attach_inbox(regclass, jsonb, jsonb), automation.detach_inbox(regclass),
+  automation.generate_capture(automation.entities), automation.regenerate_captures(),
+  automation.attach_conversations(),
+  automation.attach_inbox(regclass, jsonb, jsonb, text), automation.detach_inbox(regclass),
   automation.regenerate_readers(), automation.begin_restore(), automation.end_restore(),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
