@@ -119,6 +119,8 @@ drop function automation.try_suspect(ridgeline.scheduled_steps);
 
 drop function automation.run_portion_step(uuid,integer);
 
+drop function automation.claim_portion(uuid,text,interval);
+
 drop function automation.try_again(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,jsonb);
 
 drop function automation.close_step(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb);
@@ -273,6 +275,8 @@ create type automation.effect as ();
 
 create type automation.old_run as ();
 
+create type automation.trouble as ();
+
 create table automation.area_codes ();
 
 create table automation.regions ();
@@ -355,6 +359,8 @@ alter table ridgeline.messages add column clicked_at timestamp with time zone;
 
 alter table ridgeline.forms add column consent jsonb;
 
+alter table ridgeline.held_submissions add column changed_at timestamp with time zone default automation.now() not null;
+
 alter table automation.links add column tenant_id uuid;
 
 alter table automation.links add column code text;
@@ -380,6 +386,8 @@ alter table automation.links add column machine_reason text;
 alter table automation.links add column clicked_at timestamp with time zone;
 
 alter table automation.step_types add column ends_run boolean default false not null;
+
+alter table automation.step_types add column has_effect boolean default true not null;
 
 alter table ridgeline.workflows add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
 
@@ -587,7 +595,11 @@ alter type automation.imagined add attribute data jsonb;
 
 alter type automation.imagined add attribute result jsonb;
 
+alter table ridgeline.workflow_holds add column changed_at timestamp with time zone default automation.now() not null;
+
 alter table ridgeline.suppressions add column purpose text default 'all'::text not null;
+
+alter table ridgeline.suppressions add column changed_at timestamp with time zone default automation.now() not null;
 
 alter type automation.send_question add attribute place integer;
 
@@ -654,6 +666,8 @@ alter table ridgeline.sending_pauses add column reason text;
 alter table ridgeline.sending_pauses add column paused_at timestamp with time zone;
 
 alter table ridgeline.sending_pauses add column paused_by uuid;
+
+alter table ridgeline.sending_pauses add column changed_at timestamp with time zone;
 
 alter table automation.open_hours add column name text;
 
@@ -771,9 +785,13 @@ alter type automation.capped add attribute over_cap text;
 
 alter type automation.capped add attribute expires_at timestamp with time zone;
 
+alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
+
 alter type automation.fired_timer add attribute fired integer;
 
 alter type automation.fired_timer add attribute entry automation.entry;
+
+alter table ridgeline.bulk_enrollments add column changed_at timestamp with time zone default automation.now() not null;
 
 alter type automation.taken_record add attribute became text;
 
@@ -784,6 +802,8 @@ alter type automation.batch_report add attribute ran integer;
 alter type automation.batch_report add attribute cut_off boolean;
 
 alter type automation.batch_report add attribute alone uuid[];
+
+alter type automation.claimed_step add attribute channel text;
 
 alter type automation.claim_report add attribute claimed automation.claimed_step[];
 
@@ -837,6 +857,8 @@ alter table automation.inboxes add column columns jsonb;
 
 alter table automation.inboxes add column words jsonb;
 
+alter table automation.inboxes add column kind text;
+
 alter table automation.inbox_waiting add column tenant_id uuid;
 
 alter table automation.inbox_waiting add column id uuid;
@@ -848,6 +870,8 @@ alter table automation.inbox_waiting add column error text;
 alter table automation.inbox_waiting add column tries integer;
 
 alter table automation.inbox_waiting add column created_at timestamp with time zone;
+
+alter table automation.inbox_waiting add column kind text;
 
 alter type automation.imagined_step add attribute shown jsonb;
 
@@ -946,6 +970,8 @@ alter table ridgeline.erasures add column requested_at timestamp with time zone;
 alter table ridgeline.erasures add column finished_at timestamp with time zone;
 
 alter table ridgeline.erasures add column erased jsonb;
+
+alter table ridgeline.erasures add column changed_at timestamp with time zone;
 
 alter table automation.erasures_under_way add column tenant_id uuid;
 
@@ -1139,6 +1165,16 @@ alter table automation.engine_switches add column by_user uuid;
 
 alter table automation.engine_switches add column report jsonb;
 
+alter type automation.trouble add attribute kind text;
+
+alter type automation.trouble add attribute subject text;
+
+alter type automation.trouble add attribute every interval;
+
+alter type automation.trouble add attribute title text;
+
+alter type automation.trouble add attribute description text;
+
 CREATE OR REPLACE FUNCTION automation.kept_for(length text)
  RETURNS interval
  LANGUAGE plpgsql
@@ -1153,6 +1189,33 @@ begin
       hint = 'Write a length, such as "13 months" or "90 days", or "forever".';
   end if;
   return length::interval;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.touch_changed_at()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  new.changed_at := automation.now();
+  return new;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_changed_at(relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  name constant text := (select c.relname from pg_catalog.pg_class as c where c.oid = relation);
+begin
+  execute format('create trigger %I before update on %s for each row '
+    'when (old.* is distinct from new.*) execute function automation.touch_changed_at()', name || '_changed', relation);
+  execute format('create index %I on %s (changed_at, tenant_id)', name || '_by_change', relation);
+  execute format('comment on column %s.changed_at is %L', relation,
+    'When it was last written, for a screen that asks again: see docs/http-api.md.');
 end;
 $function$;
 
@@ -2149,6 +2212,29 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.types_on(channel text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(select t.name from automation.step_types as t where t.lane::text = types_on.channel order by t.name);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.has_effect(step_type text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return not exists (
+    select from automation.step_types as t where t.name = has_effect.step_type and not t.has_effect);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.channel_of(step_type text)
  RETURNS text
  LANGUAGE plpgsql
@@ -2430,6 +2516,22 @@ begin
   return (
     select a.reason from automation.erased_addresses as a
     where a.tenant_id = erasure_of.tenant_id and a.channel = erasure_of.channel and a.digest = wanted);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.render_options_of(tenant_ids uuid[], at timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select jsonb_object_agg(t.id, jsonb_strip_nulls(jsonb_build_object(
+      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'country', t.country, 'text_countries', t.country || t.text_countries,
+      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true)))
+    from automation.read_tenants(tenant_ids) as t);
 end;
 $function$;
 
@@ -2734,7 +2836,7 @@ begin
   for would in
     select s.error -> 'would' from ridgeline.workflow_step_executions as s
     where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-      and s.error ->> 'code' = 'shadow' and s.step_type in ('add_tag', 'remove_tag')
+      and s.error ->> 'code' = 'shadow' and s.error -> 'would' ? 'tag'
     order by s.seq
   loop
     tags := (
@@ -3276,12 +3378,12 @@ declare
   middle constant integer := cardinality(ledgers) / 2;
 begin
   foreach ledger in array ledgers loop
-    continue when ledger.status <> 'completed' or ledger.step_type not in ('send_sms', 'send_email');
+    continue when ledger.status <> 'completed';
     select (w.execution).* into execution from unnest(works) as w
     where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
     -- A workflow that listens to messages must not be started by its own for ever.
     perform automation.cause_of(execution);
-    perform automation.record_message(execution, ledger);
+    perform automation.step_log(ledger.step_type, execution, ledger);
   end loop;
   perform automation.clear_cause();
 exception when others then
@@ -3294,38 +3396,6 @@ exception when others then
       warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
     where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
   end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.record_message(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  case ledger.step_type
-    when 'send_sms' then
-      insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-        status, provider, provider_id, execution_id)
-      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-        ledger.input ->> 'body', 'sent',
-        coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-        ledger.provider_id, execution.id);
-      if ledger.input ? 'links' then
-        perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
-      end if;
-    when 'send_email' then
-      insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
-        html, text, status, provider, provider_id, execution_id)
-      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
-        (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
-         from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
-        ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-        coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
-        ledger.provider_id, execution.id);
-  end case;
 end;
 $function$;
 
@@ -3472,6 +3542,19 @@ AS $function$
       -- The same for several runs at once, results in their order; zones: of their tenants.
       ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
         'automation.perform_each(works)', 'volatile'),
+      -- What keeps it from running though nothing is wrong, of a type that runs in the database: verdict skip.
+      ('ready', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
+        'automation.prepared_step', 'prepared', 'stable'),
+      -- Which of its rendered texts are bounded by which of automation.limits(): {key: limit}; null: each is a field.
+      ('limits', 'input jsonb', 'input', 'jsonb', 'null::jsonb', 'immutable'),
+      -- The event that it waits for, {type, config} or a type; null: none.
+      ('hears', 'step jsonb', 'step', 'jsonb', 'null::jsonb', 'immutable'),
+      -- What a shadow leaves out, in words of its own: {...}. Raises what the step itself would raise.
+      ('would', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
+        'jsonb', $or$'{}'::jsonb$or$, 'stable'),
+      -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
+      ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
+        'boolean', 'false', 'volatile'),
       -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
       -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
       ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
@@ -3524,21 +3607,22 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.register_step(name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb, ends_run boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION automation.register_step(name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb, ends_run boolean DEFAULT false, has_effect boolean DEFAULT true)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into automation.step_types (name, lane, branches, description, config_schema, ends_run)
+  insert into automation.step_types (name, lane, branches, description, config_schema, ends_run, has_effect)
   values (
     register_step.name, register_step.lane, register_step.branches, register_step.description,
     jsonb_build_object(
       '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', register_step.name, 'type', 'object')
-    || register_step.config_schema, register_step.ends_run)
+    || register_step.config_schema, register_step.ends_run, register_step.has_effect)
   on conflict on constraint step_types_pkey do update set
-    (lane, branches, description, config_schema, ends_run) = row (
-      excluded.lane, excluded.branches, excluded.description, excluded.config_schema, excluded.ends_run);
+    (lane, branches, description, config_schema, ends_run, has_effect) = row (
+      excluded.lane, excluded.branches, excluded.description, excluded.config_schema, excluded.ends_run,
+      excluded.has_effect);
   perform automation.generate_steps();
 end;
 $function$;
@@ -3758,6 +3842,41 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  attached automation.entities;
+  id constant text := automation.target_id(execution, entity);
+  present jsonb;
+  whole jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = entity;
+  perform automation.check_writable(attached, fields);
+  fields := automation.own_names(attached, fields);
+  present := automation.read_root(execution, entity);
+  if present is null then
+    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
+  elsif operator <> 'set' then
+    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+  end if;
+  fields := automation.fit_fields(attached, fields);
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
+  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', attached.relation) into whole using fields;
+  return jsonb_build_object('entity', entity, 'id', id)
+    || (select jsonb_build_object(
+        'fields', jsonb_object_agg(f.key, coalesce(whole -> f.key, f.value)),
+        'was', jsonb_object_agg(f.key, present #> string_to_array(f.key, '.')))
+      from jsonb_each(fields) as f);
+exception when data_exception then
+  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.branches_wait(config jsonb)
  RETURNS text[]
  LANGUAGE plpgsql
@@ -3766,6 +3885,17 @@ CREATE OR REPLACE FUNCTION automation.branches_wait(config jsonb)
 AS $function$
 begin
   return case when config ? 'event' then '{event,timeout}'::text[] else '{}' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.hears_wait(step jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return step #> '{config,base,event}';
 end;
 $function$;
 
@@ -4028,6 +4158,48 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.limits_send_sms(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return '{"body": "sms"}'::jsonb;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_send_sms(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('to', prepared.recipient);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_send_sms(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, execution_id)
+  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+    ledger.input ->> 'body', 'sent',
+    coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
+    ledger.provider_id, execution.id);
+  if ledger.input ? 'links' then
+    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  end if;
+  return true;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_send_email(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4099,6 +4271,47 @@ CREATE OR REPLACE FUNCTION automation.address_send_email(execution ridgeline.wor
 AS $function$
 begin
   return automation.address_email(execution, prepared, known);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.limits_send_email(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return '{"subject": "email_subject", "html": "email_body", "text": "email_body"}'::jsonb;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_send_email(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('to', prepared.input -> 'to');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_send_email(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+    html, text, status, provider, provider_id, execution_id)
+  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
+    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+     from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
+    ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
+    coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
+    ledger.provider_id, execution.id);
+  return true;
 end;
 $function$;
 
@@ -4193,6 +4406,26 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_create_task(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  input constant jsonb := prepared.input;
+begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  perform automation.check_target('task', 'create_task');
+  return jsonb_strip_nulls(jsonb_build_object('due', coalesce(
+    automation.as_time(execution, input, 'due_at'),
+    case when input ?| '{due_in_days,due_in_hours,due_in_minutes}' then automation.now()
+      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
+      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute' end)));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_update_contact(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4271,6 +4504,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_update_contact(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.would_write(execution, 'contact', prepared.input -> 'fields');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_update_project(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4346,6 +4590,17 @@ CREATE OR REPLACE FUNCTION automation.holds_update_project(step jsonb)
 AS $function$
 begin
   return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_update_project(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.would_write(execution, 'project', prepared.input -> 'fields');
 end;
 $function$;
 
@@ -4444,6 +4699,20 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_update_field(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select automation.would_write(execution, f.entity, jsonb_build_object(f.field, prepared.input -> 'value'),
+      coalesce(prepared.input ->> 'operator', 'set'))
+    from automation.written_field(prepared.input) as f);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.writes_change_stage(step jsonb, fired text)
  RETURNS automation.step_write[]
  LANGUAGE plpgsql
@@ -4508,6 +4777,20 @@ CREATE OR REPLACE FUNCTION automation.holds_change_stage(step jsonb)
 AS $function$
 begin
   return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_change_stage(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  entity constant text := automation.stage_entity(execution, prepared.input);
+begin
+  return automation.would_write(execution, entity, jsonb_build_object(
+    coalesce(automation.stage_column(entity), ''), prepared.input -> 'stage'));
 end;
 $function$;
 
@@ -4589,6 +4872,35 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_assign_user(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  input constant jsonb := prepared.input;
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
+  user_id uuid;
+begin
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
+  -- A shadow takes nobody's turn, and so cannot know whose it would be.
+  elsif input ? 'user_ids' then
+    return jsonb_build_object('one_of', input -> 'user_ids');
+  end if;
+  select m.user_id into user_id
+  from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
+  if not found then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return jsonb_build_object('user_id', user_id)
+    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_add_tag(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4648,6 +4960,28 @@ CREATE OR REPLACE FUNCTION automation.holds_add_tag(step jsonb)
 AS $function$
 begin
   return automation.has_own_tags();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ready_add_tag(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.skip_untaggable(execution, prepared);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_add_tag(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'added', true);
 end;
 $function$;
 
@@ -4713,6 +5047,28 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.ready_remove_tag(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.skip_untaggable(execution, prepared);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_remove_tag(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'removed', true);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_create_project(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4775,6 +5131,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_create_project(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('name', prepared.input -> 'name');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_webhook(config jsonb, path text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4825,6 +5192,30 @@ CREATE OR REPLACE FUNCTION automation.imagine_webhook(execution ridgeline.workfl
 AS $function$
 begin
   return row(execution.trigger_data, '{"http_status": 200, "headers": {}, "body": {}}')::automation.imagined;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.limits_webhook(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return '{"body": "webhook_body"}'::jsonb;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_webhook(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- With the answer that a dry run imagines too.
+  return jsonb_build_object('method', prepared.input -> 'method', 'url', prepared.input -> 'url',
+    'result', '{"http_status": 200, "headers": {}, "body": {}}'::jsonb);
 end;
 $function$;
 
@@ -5868,8 +6259,8 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.unsubscribe_token(tenant_id uuid, key text)
- RETURNS text
+CREATE OR REPLACE FUNCTION automation.kept_unsubscribe_secret()
+ RETURNS bytea
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -5881,7 +6272,63 @@ begin
     on conflict on constraint unsubscribe_secret_pkey do nothing;
     secret := (select s.secret from automation.unsubscribe_secret as s);
   end if;
+  return secret;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.unsubscribe_secret()
+ RETURNS bytea
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found_secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    return automation.kept_unsubscribe_secret();
+  end if;
+  execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+    into found_secret using 'ridgeline/unsubscribe';
+  if found_secret is null then
+    perform pg_advisory_xact_lock(hashtextextended('ridgeline/unsubscribe', 0));
+    execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+      into found_secret using 'ridgeline/unsubscribe';
+  end if;
+  if found_secret is null then
+    found_secret := encode(automation.kept_unsubscribe_secret(), 'hex');
+    execute 'select vault.create_secret($1, $2, $3)' using found_secret, 'ridgeline/unsubscribe', 'Ridgeline';
+    delete from automation.unsubscribe_secret;
+  end if;
+  return decode(found_secret, 'hex');
+exception when others then
+  -- A Vault that is closed to us, or was restored without its key, must not keep an email from being sent.
+  raise warning 'automation: the Vault could not be used for unsubscribe links: %', sqlerrm;
+  return automation.kept_unsubscribe_secret();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.unsubscribe_token(tenant_id uuid, key text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  secret constant bytea := automation.unsubscribe_secret();
+begin
+  -- An envelope of SHA-256, as HMAC is one.
   return encode(sha256(secret || sha256(secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.functions_address()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return substring(left(current_setting('automation.functions_address', true), 1000)
+    from '^https?://[^[:space:]<>"]+$');
 end;
 $function$;
 
@@ -5901,7 +6348,8 @@ begin
   return query
     select t.place, coalesce((q.prepared).input -> 'unsubscribe', jsonb_strip_nulls(jsonb_build_object(
       'name', n.name, 'address', nullif(btrim(n.address), ''),
-      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing')))
+      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing',
+      'functions', automation.functions_address())))
     from unnest(tickets) as t
     join unnest(questions) as q on q.place = t.place
     join automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
@@ -6504,125 +6952,15 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.has_effect(step_type text)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select step_type not in ('wait', 'conditional', 'split', 'stop') $function$;
-
-CREATE OR REPLACE FUNCTION automation.would_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  attached automation.entities;
-  id constant text := automation.target_id(execution, entity);
-  present jsonb;
-  whole jsonb;
-begin
-  select e.* into attached from automation.entities as e where e.name = entity;
-  perform automation.check_writable(attached, fields);
-  fields := automation.own_names(attached, fields);
-  present := automation.read_root(execution, entity);
-  if present is null then
-    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
-  elsif operator <> 'set' then
-    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
-  end if;
-  fields := automation.fit_fields(attached, fields);
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
-    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
-  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', attached.relation) into whole using fields;
-  return jsonb_build_object('entity', entity, 'id', id)
-    || (select jsonb_build_object(
-        'fields', jsonb_object_agg(f.key, coalesce(whole -> f.key, f.value)),
-        'was', jsonb_object_agg(f.key, present #> string_to_array(f.key, '.')))
-      from jsonb_each(fields) as f);
-exception when data_exception then
-  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.would_assign(execution ridgeline.workflow_executions, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  entity constant text := automation.assigned_entity(execution, input);
-  user_column constant text := automation.mapped_column(entity, 'assigned_to');
-  user_id uuid;
-begin
-  if user_column is null then
-    raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
-  -- A shadow takes nobody's turn, and so cannot know whose it would be.
-  elsif input ? 'user_ids' then
-    return jsonb_build_object('one_of', input -> 'user_ids');
-  end if;
-  select m.user_id into user_id
-  from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
-  if not found then
-    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
-      using errcode = 'invalid_parameter_value';
-  end if;
-  return jsonb_build_object('user_id', user_id)
-    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.would_create_task(execution ridgeline.workflow_executions, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
-  perform automation.check_target('task', 'create_task');
-  return jsonb_strip_nulls(jsonb_build_object('due', coalesce(
-    automation.as_time(execution, input, 'due_at'),
-    case when input ?| '{due_in_days,due_in_hours,due_in_minutes}' then automation.now()
-      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
-      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute' end)));
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.would_do(execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  input constant jsonb := prepared.input;
 begin
-  return jsonb_build_object('action', step -> 'type') || case step ->> 'type'
-    when 'send_sms' then jsonb_build_object('to', prepared.recipient)
-    when 'send_email' then jsonb_build_object('to', input -> 'to')
-    when 'webhook' then jsonb_build_object('method', input -> 'method', 'url', input -> 'url',
-      -- The answer that a dry run imagines too.
-      'result', '{"http_status": 200, "headers": {}, "body": {}}'::jsonb)
-    when 'create_task' then automation.would_create_task(execution, input)
-    when 'update_contact' then automation.would_write(execution, 'contact', input -> 'fields')
-    when 'update_project' then automation.would_write(execution, 'project', input -> 'fields')
-    when 'update_field' then (
-      select automation.would_write(
-        execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'))
-      from automation.written_field(input) as f)
-    when 'change_stage' then automation.would_write(execution, automation.stage_entity(execution, input),
-      jsonb_build_object(
-        coalesce(automation.stage_column(automation.stage_entity(execution, input)), ''), input -> 'stage'))
-    when 'assign_user' then automation.would_assign(execution, input)
-    when 'add_tag' then jsonb_build_object('tag', btrim(input ->> 'tag'), 'added', true)
-    when 'remove_tag' then jsonb_build_object('tag', btrim(input ->> 'tag'), 'removed', true)
-    when 'create_project' then jsonb_build_object('name', input -> 'name')
-    else '{}'
-  end;
+  return jsonb_build_object('action', step -> 'type')
+    || automation.step_would(step ->> 'type', execution, prepared);
 end;
 $function$;
 
@@ -6776,10 +7114,13 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
  SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+  options constant jsonb := automation.render_options_of(
+    array(select distinct (w.execution).tenant_id from unnest(works) as w), at);
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      automation.render_options(k.tenant_id, at))::automation.running_plan
+      options -> k.tenant_id::text)::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
@@ -6957,13 +7298,11 @@ CREATE OR REPLACE FUNCTION automation.link_base()
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  claimed_for constant text := current_setting('automation.functions_address', true);
 begin
   return coalesce(
     rtrim(nullif(btrim(automation.setting('link_url')), ''), '/'),
-    substring(claimed_for from '^https?://[^[:space:]<>"]+$') || '/link',
-    case when claimed_for is null then 'https://functions.example/link' end);
+    automation.functions_address() || '/link',
+    case when current_setting('automation.functions_address', true) is null then 'https://functions.example/link' end);
 end;
 $function$;
 
@@ -7046,8 +7385,8 @@ begin
   end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
-  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
-    prepared := automation.skip_untaggable(execution, prepared);
+  else
+    prepared := automation.step_ready(step ->> 'type', execution, prepared);
   end if;
   if execution.mode = 'shadow' then
     prepared := automation.skip_in_shadow(execution, step, prepared);
@@ -7388,13 +7727,13 @@ begin
         where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
     ) as w
     where s.ctid = w.place
-    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since,
+    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since, s.lane,
       w.step ->> 'type' as step_type, (w.prepared).input as input, (w.prepared).recipient as recipient
   )
   select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
     l.id || case when s.rendition > 0 then '-' || s.rendition else '' end, l.lease_expires_at, l.reconcile_since,
     case when l.reconcile_since is not null
-      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end)::automation.claimed_step)
+      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end, l.lane)::automation.claimed_step)
     into claimed
   from leased as l
   cross join lateral (
@@ -7778,6 +8117,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.claim_portion(portion_id uuid, worker text, lease interval DEFAULT '00:01:00'::interval, functions text DEFAULT NULL::text)
+ RETURNS SETOF automation.claimed_step
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('automation.functions_address', functions, true);
+  return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.run_portion(portion_id uuid, place integer, upto integer)
  RETURNS automation.batch_report
  LANGUAGE plpgsql
@@ -8130,7 +8481,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.try_portion(portion_id uuid, worker text, lease interval)
+CREATE OR REPLACE FUNCTION automation.try_portion(portion_id uuid, worker text, lease interval, functions text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -8139,6 +8490,7 @@ AS $function$
 declare
   report automation.portion_report;
 begin
+  perform set_config('automation.functions_address', functions, true);
   report := automation.claim_of_portion(portion_id, worker, lease);
   return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
 exception
@@ -8166,7 +8518,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN results jsonb, IN wanted jsonb, IN worker text, IN lease interval DEFAULT '00:01:00'::interval)
+CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN results jsonb, IN wanted jsonb, IN worker text, IN lease interval DEFAULT '00:01:00'::interval, IN functions text DEFAULT NULL::text)
  LANGUAGE plpgsql
 AS $procedure$
 declare
@@ -8197,7 +8549,7 @@ begin
         commit;
         continue;
       end if;
-      part := automation.try_portion(portion.id, worker, lease);
+      part := automation.try_portion(portion.id, worker, lease, functions);
       commit;
       claimed := claimed || (part -> 'claimed');
       parts := parts || part;
@@ -8349,7 +8701,7 @@ AS $function$
       'a marketing email carries the postal address of the office, and there is none',
       'Write it into the address of the tenant (ridgeline.tenant_settings, or the column that is mapped to it).')
     from jsonb_each(plan -> 'steps') as s
-    where s.value ->> 'type' = 'send_email' and s.value #>> '{sending,purpose}' = 'marketing'
+    where s.value ->> 'lane' = 'email' and s.value #>> '{sending,purpose}' = 'marketing'
       and not exists (
         select from automation.read_tenants(array[workflow.tenant_id]) as t where btrim(t.address) <> '')
     order by automation.step_path(s.value)
@@ -8453,6 +8805,83 @@ AS $function$
 begin
   perform automation.apply_mode(new.tenant_id, array(
     select w.id from ridgeline.workflows as w where w.tenant_id = new.tenant_id));
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.watch_members()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  members automation.membership;
+  was jsonb;
+  is_now jsonb;
+  tenant uuid;
+begin
+  select m.* into members from automation.membership as m;
+  was := case when tg_op <> 'INSERT' then automation.membership_said(members, to_jsonb(old)) end;
+  is_now := case when tg_op <> 'DELETE' then automation.membership_said(members, to_jsonb(new)) end;
+  if was = is_now then
+    return null;
+  end if;
+  tenant := coalesce(members.sole, automation.as_uuid(coalesce(is_now, was) ->> 'tenant'));
+  if tenant is not null and not exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
+    perform automation.note_change(tenant, members.relation, coalesce(is_now, was) ->> 'user', null, lower(tg_op),
+      was - 'tenant', is_now - 'tenant');
+  end if;
+  return null;
+exception when others then
+  raise warning 'automation: a change of %.% is not on record: %', tg_table_schema, tg_table_name, sqlerrm;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.membership_said(members automation.membership, written jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_object_agg(k, written -> (members.columns ->> k))
+    from unnest('{tenant,user,role,active,deleted}'::text[]) as k
+    where members.columns ? k
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.follow_membership()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  installed record;
+  members constant regclass := (select to_regclass(m.relation) from automation.membership as m);
+begin
+  for installed in
+    select t.tgname, t.tgrelid::regclass as relation
+    from pg_catalog.pg_trigger as t
+    where t.tgfoid = 'automation.watch_members()'::regprocedure and t.tgparentid = 0
+  loop
+    execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+  end loop;
+  if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = members) then
+    execute format('create trigger automation_members after insert or update or delete on %s for each row '
+      'execute function automation.watch_members()', members);
+  end if;
+exception when insufficient_privilege then
+  raise warning 'automation: changes of members will not be on record: %', sqlerrm;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.membership_attached()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.follow_membership();
   return null;
 end;
 $function$;
@@ -9080,7 +9509,8 @@ begin
     from (
       select distinct on (s.tenant_id) s.tenant_id, coalesce(s.result_data ->> 'from', s.input ->> 'from') as number
       from ridgeline.workflow_step_executions as s
-      where s.recipient = stop_at_others.sender and s.step_type = 'send_sms' and s.status = 'completed'
+      where s.recipient = stop_at_others.sender
+        and s.step_type = any ((select automation.types_on('sms'))::text[]) and s.status = 'completed'
         and s.tenant_id is distinct from stop_at_others.tenant_id
       order by s.tenant_id, s.started_at desc
     ) as l
@@ -9089,6 +9519,85 @@ begin
     perform automation.record_consent(other, 'sms', sender, 'revoked', 'all', 'message',
       jsonb_build_object('said', left(body, 500), 'to', number));
   end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.call_direction(event jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select case when event ->> 'direction' = 'inbound' then 'inbound' else 'outbound' end $function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_call(owner uuid, carrier text, event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  direction constant text := automation.call_direction(event);
+  caller constant text := automation.line_of(event ->> 'from');
+  called constant text := automation.line_of(event ->> 'to');
+  known ridgeline.calls;
+  next_status text;
+begin
+  perform automation.lock_inbound(carrier || ' ' || (event ->> 'call_sid'));
+  select c.* into known from ridgeline.calls as c
+  where c.provider_id = event ->> 'call_sid' and c.tenant_id = owner and c.provider = carrier;
+  next_status := automation.call_status(
+    coalesce(known.direction, direction), event ->> 'status', event ->> 'dial_status', known.status);
+  if known.id is null then
+    insert into ridgeline.calls (tenant_id, contact_id, direction, from_number, to_number, status,
+      duration_seconds, provider, provider_id)
+    values (owner,
+      automation.contact_of_caller(owner, case direction when 'inbound' then caller else called end,
+        'inbound_call', direction = 'inbound'),
+      direction, caller, called, next_status, (event ->> 'duration')::integer, carrier,
+      event ->> 'call_sid');
+    return 'stored';
+  end if;
+  update ridgeline.calls as c
+  set status = next_status, duration_seconds = greatest(
+    c.duration_seconds, (event ->> 'duration')::integer)
+  where c.tenant_id = known.tenant_id and c.id = known.id
+    and (c.status <> next_status
+      or (event ->> 'duration')::integer > coalesce(c.duration_seconds, -1));
+  return case when found then 'updated' else 'duplicate' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_email(owner uuid, address text, carrier text, event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
+  is_stop constant boolean := automation.is_stop_request(event ->> 'subject')
+    or automation.is_stop_request(automation.without_quotation(event ->> 'text'));
+  is_automatic constant boolean :=
+    automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
+  is_new boolean;
+begin
+  if sender is null then
+    return 'unknown_sender';
+  end if;
+  perform automation.continue_chain(owner, sender);
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
+    status, provider, provider_id, is_automatic)
+  values (owner,
+    case when is_stop or is_automatic then automation.contact_by_email(owner, sender, null)
+      else automation.contact_of_writer(owner, sender, event ->> 'from') end,
+    'inbound', sender, automation.bare_address(address), event ->> 'subject', event ->> 'text',
+    event ->> 'html', 'received', carrier, event ->> 'email_id', is_automatic)
+  on conflict (provider_id, tenant_id, provider) do nothing;
+  is_new := found;
+  perform automation.clear_cause();
+  if is_stop then
+    perform automation.suppress(owner, 'email', sender, 'opt_out',
+      jsonb_build_object('email_id', event ->> 'email_id'));
+  end if;
+  return case when is_new then 'stored' else 'duplicate' end;
 end;
 $function$;
 
@@ -9179,7 +9688,74 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, written jsonb)
+CREATE OR REPLACE FUNCTION automation.inbox_fields(kind text)
+ RETURNS TABLE(field text, usual text[], required boolean)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select f.field, f.usual::text[], f.needed_by <> '' and (inbox_fields.kind ~ f.needed_by)
+    from (values
+      ('id', '{id}', '.', '.'),
+      ('tenant', '{tenant_id}', '.', ''),
+      ('kind', '{}', 'any', 'any'),
+      ('direction', '{direction}', 'sms|email|call|any', ''),
+      ('from', '{from_number,from_address,from_email}', 'sms|email|call|any', 'sms|email|call|any'),
+      ('to', '{to_number,to_address,to_email}', 'sms|email|call|any', ''),
+      ('body', '{body}', 'sms|any', 'sms'),
+      ('media', '{media_urls}', 'sms|any', ''),
+      ('subject', '{subject}', 'email|any', ''),
+      ('text', '{text,body_text}', 'email|any', ''),
+      ('html', '{html,body_html}', 'email|any', ''),
+      ('headers', '{headers}', 'email|any', ''),
+      ('status', '{status}', 'call|any', 'call'),
+      ('duration', '{duration_seconds,duration}', 'call|any', ''),
+      ('form', '{form}', 'form', ''),
+      ('data', '{data}', 'form', '')
+    ) as f (field, usual, known_by, needed_by)
+    where inbox_fields.kind ~ f.known_by
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_word(words jsonb, ours text, said text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(lower(btrim(said)) in (
+      select lower(btrim(w.word))
+      from jsonb_array_elements_text(case jsonb_typeof(words -> ours)
+        when 'array' then words -> ours when 'string' then jsonb_build_array(words -> ours)
+        else jsonb_build_array(ours) end) as w (word)), false)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.kind_of_row(inbox automation.inboxes, written jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when inbox.kind <> 'any' then inbox.kind else (
+      select k from unnest('{sms,email,call}'::text[]) as k
+      where automation.is_word(inbox.words, k, written ->> (inbox.columns ->> 'kind'))
+      limit 1) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fields_of_row(names jsonb, written jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(written -> (names ->> 'data')) = 'object' then written -> (names ->> 'data')
+      when names ? 'data' then '{}'
+      else jsonb_strip_nulls(written) - array(
+        select names ->> k from unnest('{id,tenant,form}'::text[]) as k where names ? k)
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, kind text, written jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
@@ -9187,25 +9763,95 @@ CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, w
 AS $function$
 declare
   names constant jsonb := inbox.columns;
-  tenant constant text := written ->> (names ->> 'tenant');
-  direction constant text := written ->> (names ->> 'direction');
+  tenant constant text := coalesce(
+    written ->> (names ->> 'tenant'), (select t.sole::text from automation.tenancy as t));
+  source constant text := format('%s %s', inbox.relation, written ->> (names ->> 'id'));
+  is_inbound constant boolean := not names ? 'direction'
+    or automation.is_word(inbox.words, 'inbound', written ->> (names ->> 'direction'));
+  -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
+  own_number constant text := coalesce(nullif(written ->> (names ->> 'to'), ''), (
+    select s.address from ridgeline.senders as s
+    where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
+      and s.verified_at is not null
+    order by s.is_default desc, s.created_at, s.id limit 1));
 begin
-  if names ? 'direction'
-    and lower(direction) is distinct from lower(coalesce(inbox.words ->> 'inbound', 'inbound')) then
+  if kind is null or not is_inbound and kind in ('sms', 'email') then
     return null;
   end if;
-  return jsonb_strip_nulls(jsonb_build_object(
-    'message_sid', format('%s %s', inbox.relation, written ->> (names ->> 'id')),
-    'from', written ->> (names ->> 'from'),
-    -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
-    'to', coalesce(nullif(written ->> (names ->> 'to'), ''), (
-      select s.address from ridgeline.senders as s
-      where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
-        and s.verified_at is not null
-      order by s.is_default desc, s.created_at, s.id limit 1)),
-    'body', written ->> (names ->> 'body'), 'tenant_id', tenant,
-    'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
-      when 'array' then written -> (names ->> 'media') end));
+  return jsonb_strip_nulls(jsonb_build_object('tenant_id', tenant) || case kind
+    when 'sms' then jsonb_build_object(
+      'message_sid', source, 'from', written ->> (names ->> 'from'), 'to', own_number,
+      'body', written ->> (names ->> 'body'),
+      'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
+        when 'array' then written -> (names ->> 'media') end)
+    when 'email' then jsonb_build_object(
+      'email_id', source, 'from', written ->> (names ->> 'from'), 'to', written ->> (names ->> 'to'),
+      'subject', written ->> (names ->> 'subject'),
+      -- Where one column holds all that is said, texts among it, that is it.
+      'text', coalesce(written ->> (names ->> 'text'), written ->> (names ->> 'body')),
+      'html', written ->> (names ->> 'html'),
+      'headers', case jsonb_typeof(written -> (names ->> 'headers'))
+        when 'object' then written -> (names ->> 'headers') end)
+    when 'call' then jsonb_build_object(
+      'call_sid', source, 'direction', case when is_inbound then 'inbound' else 'outbound' end,
+      'from', case when is_inbound then written ->> (names ->> 'from') else coalesce(
+        written ->> (names ->> 'from'), own_number) end,
+      'to', own_number, 'said', written ->> (names ->> 'status'),
+      'status', (
+        select k from unnest(automation.call_words()) with ordinality as w (k, place)
+        where automation.is_word(inbox.words, k, written ->> (names ->> 'status')) order by place limit 1),
+      'duration', round(automation.as_number(jsonb_build_object('n', written -> (names ->> 'duration')), 'n')))
+    when 'form' then jsonb_build_object(
+      'form', coalesce(written ->> (names ->> 'form'), inbox.words ->> 'form'),
+      'fields', automation.fields_of_row(names, written))
+  end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.call_words()
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select '{missed,completed,ringing,in-progress,answered,no-answer,busy,failed,canceled,queued,initiated}'::text[]
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.take_event(kind text, event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  owner constant uuid := automation.as_uuid(event ->> 'tenant_id');
+  form ridgeline.forms;
+begin
+  if kind = 'sms' then
+    return case when automation.receive_sms(event) = 'unknown_number' then format(
+      'to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing')) end;
+  elsif not exists (select from automation.read_tenants(array[owner]) as t) then
+    return format('tenant: there is no tenant "%s"', left(event ->> 'tenant_id', 60));
+  end if;
+  case kind
+    when 'email' then
+      return case when automation.keep_email(owner, event ->> 'to', 'inbox', event) = 'unknown_sender' then format(
+        'from: "%s" is no email address', left(event ->> 'from', 60)) end;
+    when 'call' then
+      if not event ? 'status' then
+        return format('status: "%s" is none of %s; words says which of them it is', left(event ->> 'said', 60),
+          array_to_string(automation.call_words(), ', '));
+      end if;
+      perform automation.keep_call(owner, 'inbox', event);
+    else
+      select f.* into form from ridgeline.forms as f
+      where f.tenant_id = owner and lower(f.name) = lower(btrim(event ->> 'form')) and f.is_active
+      order by f.created_at limit 1;
+      if not found then
+        return format('form: there is no active form "%s"', left(event ->> 'form', 60));
+      end if;
+      perform automation.accept_submission(form, (event -> 'fields') - form.honeypot);
+  end case;
+  return null;
 end;
 $function$;
 
@@ -9217,29 +9863,30 @@ CREATE OR REPLACE FUNCTION automation.take_inbox()
 AS $function$
 declare
   inbox automation.inboxes;
+  kind text;
   event jsonb;
   failure text;
 begin
   begin
     select i.* into inbox from automation.inboxes as i
     where to_regclass(i.relation) = tg_relid or i.relation = tg_argv[0];
-    event := automation.event_of_inbox(inbox, to_jsonb(new.*));
-    -- What a message that we keep writes there is no message that came.
-    if event is null or current_setting('automation.in_inbox', true) = 'on' then
+    kind := automation.kind_of_row(inbox, to_jsonb(new.*));
+    event := automation.event_of_inbox(inbox, kind, to_jsonb(new.*));
+    -- What a message that we keep writes there is no message that came; and only a call becomes something else.
+    if event is null or current_setting('automation.in_inbox', true) = 'on'
+      or tg_op = 'UPDATE' and kind <> 'call' then
       return null;
     end if;
     perform set_config('automation.in_inbox', 'on', true);
-    if automation.receive_sms(event) = 'unknown_number' then
-      failure := format('to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing'));
-    end if;
+    failure := automation.take_event(kind, event);
     perform set_config('automation.in_inbox', '', true);
   exception when others then
     failure := sqlerrm;
   end;
   if failure is not null and event is not null then
-    raise warning 'automation: a text in % could not be taken: %', tg_argv[0], failure;
-    insert into automation.inbox_waiting (tenant_id, event, error)
-    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), event,
+    raise warning 'automation: a row of % could not be taken: %', tg_argv[0], failure;
+    insert into automation.inbox_waiting (tenant_id, kind, event, error)
+    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), kind, event,
       failure);
   end if;
   return null;
@@ -9254,6 +9901,7 @@ CREATE OR REPLACE FUNCTION automation.take_waiting(portion integer DEFAULT 20)
 AS $function$
 declare
   waiting automation.inbox_waiting;
+  failure text;
   taken integer := 0;
 begin
   for waiting in
@@ -9261,53 +9909,81 @@ begin
     for update skip locked
   loop
     begin
-      if automation.receive_sms(waiting.event) = 'unknown_number' then
-        raise exception 'to: % is no number of this tenant''s senders', coalesce(waiting.event ->> 'to', 'nothing');
-      end if;
+      failure := automation.take_event(waiting.kind, waiting.event);
+    exception when others then
+      failure := sqlerrm;
+    end;
+    if failure is null then
       delete from automation.inbox_waiting as w where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
       taken := taken + 1;
-    exception when others then
-      update automation.inbox_waiting as w set tries = w.tries + 1, error = sqlerrm
+    else
+      update automation.inbox_waiting as w set tries = w.tries + 1, error = failure
       where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
-    end;
+    end if;
   end loop;
   return taken;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.attach_inbox(relation regclass, columns jsonb DEFAULT '{}'::jsonb, words jsonb DEFAULT '{}'::jsonb)
+CREATE OR REPLACE FUNCTION automation.inbox_columns(relation regclass, kind text, given jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(n.field, n.column_name), '{}')
+    from (
+      select f.field, case when given ? f.field then given ->> f.field else (
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = any (f.usual || f.field)
+        order by array_position(f.usual || f.field, c.name) limit 1) end as column_name
+      from automation.inbox_fields(inbox_columns.kind) as f
+    ) as n
+    where n.column_name is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.attach_inbox(relation regclass, columns jsonb DEFAULT '{}'::jsonb, words jsonb DEFAULT '{}'::jsonb, kind text DEFAULT 'sms'::text)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  known constant text[] := '{id,tenant,from,to,body,direction,media}'::text[];
+  -- A column that says what a row is.
+  is_any constant boolean := columns ? 'kind';
+  asked constant text := case when is_any then 'any' else kind end;
   called constant text := automation.relation_name(relation);
-  mapped constant jsonb := (
-    select jsonb_object_agg(n.key, n.column_name)
-    from (
-      select k as key, case when columns ? k then columns ->> k else (
-        select c.name from automation.relation_columns(relation) as c
-        where c.name = any (case k when 'tenant' then '{tenant_id}' when 'from' then '{from_number}'
-          when 'to' then '{to_number}' when 'media' then '{media_urls}' else array[k] end::text[])) end as column_name
-      from unnest(known) as k
-    ) as n where n.column_name is not null);
+  mapped jsonb;
 begin
-  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns), known,
-    '{id,from,body}');
-  if not mapped ?| '{tenant,to}' then
-    raise exception 'columns: neither tenant nor to says whose texts % holds', called
+  if coalesce(asked, '') not in ('sms', 'email', 'call', 'form', 'any') then
+    raise exception 'kind: "%" is none of sms, email, call, form', left(kind, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Or columns names the column that says it: {"kind": "channel"}.';
+  end if;
+  mapped := automation.inbox_columns(relation, asked, columns);
+  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns),
+    array(select f.field from automation.inbox_fields(asked) as f),
+    array(select f.field from automation.inbox_fields(asked) as f where f.required));
+  if not mapped ? 'tenant' and not (asked = 'sms' and mapped ? 'to')
+    and not exists (select from automation.tenancy as t where t.sole is not null) then
+    raise exception 'columns: % says whose rows % holds',
+      case asked when 'sms' then 'neither tenant nor to' else 'no tenant' end, called
       using errcode = 'invalid_parameter_value', hint = 'Such as {"tenant": "company_id"}.';
+  elsif asked = 'form' and not mapped ? 'form' and not words ? 'form' then
+    raise exception 'columns: nothing says which form % holds', called
+      using errcode = 'invalid_parameter_value',
+        hint = 'A column, {"form": "form_name"}, or words: {"form": "Website"}.';
   elsif exists (select from automation.targets as t where t.name = 'timeline' and t.relation = called) then
     raise exception 'relation: % is the timeline, in which the engine writes what came in', called
       using errcode = 'invalid_parameter_value', hint = 'An inbox is a table in which the CRM alone writes.';
   end if;
-  insert into automation.inboxes as i (relation, columns, words)
-  values (called, mapped, attach_inbox.words)
-  on conflict on constraint inboxes_pkey do update set (columns, words) = row (excluded.columns, excluded.words);
+  insert into automation.inboxes as i (relation, columns, words, kind)
+  values (called, mapped, attach_inbox.words, asked)
+  on conflict on constraint inboxes_pkey do update set
+    (columns, words, kind) = row (excluded.columns, excluded.words, excluded.kind);
   execute format('drop trigger if exists automation_inbox on %s', called);
-  execute format('create trigger automation_inbox after insert on %1$s for each row '
-    'execute function automation.take_inbox(%1$L)', called);
+  execute format('create trigger automation_inbox after insert %2$s on %1$s for each row '
+    'execute function automation.take_inbox(%1$L)', called,
+    case when asked in ('call', 'any') then 'or update' else '' end);
 end;
 $function$;
 
@@ -10927,7 +11603,8 @@ AS $function$
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'email';
   return null;
 end;
 $function$;
@@ -10966,7 +11643,8 @@ begin
   where s.recipient = writer and s.tenant_id = new.tenant_id
     and s.started_at between automation.now() - interval '30 days' and automation.now()
     and s.status = 'completed'
-    and s.step_type = case tg_table_name when 'messages' then 'send_sms' else 'send_email' end
+    and s.step_type = any ((select automation.types_on(
+      case tg_table_name when 'messages' then 'sms' else 'email' end))::text[])
   order by s.started_at desc
   limit 1
   for no key update skip locked;
@@ -13541,14 +14219,13 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.engine_status()
+CREATE OR REPLACE FUNCTION automation.engine_state(tenants uuid[])
  RETURNS jsonb
  LANGUAGE plpgsql
- STABLE SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  tenants constant uuid[] := case when not automation.is_service() then automation.member_tenants() end;
   last_tick constant timestamptz := (
     select nullif(h.at, '-infinity') from automation.heartbeats as h where h.name = 'tick');
   due record;
@@ -13570,6 +14247,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.engine_status()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.engine_state(case when not automation.is_service() then automation.member_tenants() end);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION ridgeline.engine_status()
  RETURNS jsonb
  LANGUAGE sql
@@ -13586,18 +14274,27 @@ AS $function$
 declare
   unknown constant text := (
     select k from jsonb_object_keys(case jsonb_typeof(setting) when 'object' then setting else '{}' end) as k
-    where k not in ('by', 'to', 'failures', 'every', 'silence_after') limit 1);
+    where k not in ('by', 'to', 'failures', 'every', 'silence_after', 'overdue_after', 'held_after') limit 1);
 begin
   return case
     when jsonb_typeof(setting) <> 'object' then ': an object is needed'
     when unknown is not null then format('.%s: there is no such setting', unknown)
-    when setting ? 'by' and coalesce(setting ->> 'by', '') not in ('task', 'email') then '.by: task or email'
+    when setting ? 'by' and coalesce(setting ->> 'by', '') not in ('task', 'email', 'webhook')
+      then '.by: task, email or webhook'
     when setting ? 'failures' and jsonb_typeof(setting -> 'failures') <> 'boolean' then '.failures: true or false'
     when setting ? 'every' and coalesce(automation.duration_in(setting -> 'every') < interval '5 minutes', true)
       then '.every: a length of time of at least 5 minutes'
     when setting ? 'silence_after'
       and coalesce(automation.duration_in(setting -> 'silence_after') < interval '1 hour', true)
       then '.silence_after: a length of time of at least an hour'
+    when setting ? 'overdue_after' and setting -> 'overdue_after' <> 'false'
+      and coalesce(automation.duration_in(setting -> 'overdue_after') < interval '5 minutes', true)
+      then '.overdue_after: a length of time of at least 5 minutes, or false'
+    when setting ? 'held_after' and setting -> 'held_after' <> 'false'
+      and coalesce(automation.duration_in(setting -> 'held_after') < interval '1 hour', true)
+      then '.held_after: a length of time of at least an hour, or false'
+    when setting ->> 'by' = 'webhook' and coalesce(setting ->> 'to', '') !~* '^https?://[^[:space:]]+$'
+      then '.to: the URL that is told'
     when setting ->> 'by' = 'email' and automation.normalize_email(coalesce(setting ->> 'to', '')) is null
       then '.to: the email address that is told'
     when coalesce(setting ->> 'by', 'task') = 'task' and setting ? 'to'
@@ -13630,7 +14327,7 @@ CREATE OR REPLACE FUNCTION automation.is_notice_workflow(metadata jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $function$;
 
-CREATE OR REPLACE FUNCTION automation.notice_workflow(tenant_id uuid)
+CREATE OR REPLACE FUNCTION automation.notice_workflow(tenant_id uuid, by text)
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -13639,7 +14336,7 @@ declare
   found_id uuid := (
     select w.id from ridgeline.workflows as w
     where w.tenant_id = notice_workflow.tenant_id and automation.is_notice_workflow(w.metadata)
-      and w.status <> 'archived'
+      and coalesce(w.metadata ->> 'by', 'email') = notice_workflow.by and w.status <> 'archived'
     order by w.created_at limit 1);
 begin
   if found_id is not null then
@@ -13648,14 +14345,54 @@ begin
   insert into ridgeline.workflows (tenant_id, name, description, trigger_type, metadata)
   values (notice_workflow.tenant_id, 'Notices of Ridgeline',
     'Tells the office of failures and of silence, as the setting "notices" asks.', 'manual',
-    '{"ridgeline": "notices"}')
+    jsonb_build_object('ridgeline', 'notices', 'by', notice_workflow.by))
   returning id into found_id;
   insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_key, step_type, step_config)
-  values (notice_workflow.tenant_id, found_id, 1, 'tell', 'send_email', jsonb_build_object(
-    'to', '{{trigger.notice.to}}', 'subject', '{{trigger.notice.title}}', 'text', '{{trigger.notice.text}}',
-    'purpose', 'internal'));
+  select notice_workflow.tenant_id, found_id, 1, 'tell', t.step_type, t.step_config
+  from (values
+    ('email', 'send_email', '{"to": "{{trigger.notice.to}}", "subject": "{{trigger.notice.title}}",
+      "text": "{{trigger.notice.text}}", "purpose": "internal"}'::jsonb),
+    ('webhook', 'webhook', '{"url": "{{trigger.notice.to}}", "body": {"kind": "{{trigger.notice.kind}}",
+      "title": "{{trigger.notice.title}}", "text": "{{trigger.notice.text}}"}}')
+  ) as t (by, step_type, step_config)
+  where t.by = notice_workflow.by;
   perform automation.publish(notice_workflow.tenant_id, found_id, 'publish');
   return found_id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.can_tell(tenant_id uuid, by text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return by in ('email', 'webhook')
+    and not exists (select from ridgeline.sending_pauses as p where p.tenant_id = can_tell.tenant_id)
+    and not by = any (automation.late_lanes(tenant_id, interval '5 minutes'));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.late_lanes(tenant_id uuid, patience interval)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return array(
+    select l.lane::text
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l (lane)
+    cross join lateral (
+      select s.run_at from ridgeline.scheduled_steps as s
+      where s.lane = l.lane and s.tenant_id = late_lanes.tenant_id and s.lease_expires_at is null
+      order by s.run_at limit 1
+    ) as o
+    where o.run_at <= automation.now() - patience
+    order by l.lane);
 end;
 $function$;
 
@@ -13675,11 +14412,11 @@ begin
       and n.at + at_most_every > automation.now()) then
     return;
   end if;
-  if setting ->> 'by' = 'email' then
+  if automation.can_tell(tenant_id, setting ->> 'by') then
     begin
-      workflow_id := automation.notice_workflow(tenant_id);
+      workflow_id := automation.notice_workflow(tenant_id, setting ->> 'by');
       perform ridgeline.execute_workflow(workflow_id, jsonb_build_object('notice', jsonb_build_object(
-        'to', setting ->> 'to', 'title', title, 'text', description)), tenant_id => tell.tenant_id);
+        'to', setting ->> 'to', 'kind', kind, 'title', title, 'text', description)), tenant_id => tell.tenant_id);
       insert into automation.notices as n (tenant_id, kind, subject, at)
       values (tell.tenant_id, tell.kind, tell.subject, automation.now())
       on conflict on constraint notices_pkey do update set at = excluded.at;
@@ -13792,12 +14529,196 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.overdue_trouble(tenant_id uuid, setting jsonb)
+ RETURNS automation.trouble
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  patience constant interval := case when setting -> 'overdue_after' = 'false' then null
+    else coalesce(automation.duration_in(setting -> 'overdue_after'), interval '15 minutes') end;
+  lanes constant text[] := automation.late_lanes(tenant_id, patience);
+begin
+  if coalesce(cardinality(lanes), 0) = 0 then
+    return null;
+  end if;
+  return row('overdue', array_to_string(lanes, ' '), interval '1 day', 'Automations stand still', format(
+    'What was due more than %s ago has not been done (%s). Nothing is lost: it goes on as soon as whoever looks after '
+    'Ridgeline has started it again. ridgeline.engine_status() and automation_queue say more.',
+    patience, array_to_string(lanes, ', ')))::automation.trouble;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.held_trouble(tenant_id uuid, setting jsonb)
+ RETURNS automation.trouble
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  patience constant interval := case when setting -> 'held_after' = 'false' then null
+    else coalesce(automation.duration_in(setting -> 'held_after'), interval '1 day') end;
+  held record;
+begin
+  select sum(h.steps) as steps, string_agg(h.code, ' ' order by h.code) as codes,
+      string_agg(format('%s: %s since %s. %s', h.code, h.steps,
+        automation.date_text(held_trouble.tenant_id, h.since), h.why), E'\n' order by h.code) as said
+    into held
+  from (
+    select w.held ->> 'code' as code, count(*) as steps, min((w.held ->> 'since')::timestamptz) as since,
+      min(w.held ->> 'why') as why
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l (lane)
+    cross join lateral (
+      select s.held from ridgeline.scheduled_steps as s
+      where s.lane = l.lane and s.tenant_id = held_trouble.tenant_id and s.lease_expires_at is null
+        and s.run_at = 'infinity'
+      limit 1000
+    ) as w
+    group by 1
+    having min((w.held ->> 'since')::timestamptz) <= automation.now() - patience
+  ) as h;
+  if held.steps is null then
+    return null;
+  end if;
+  return row('held', held.codes, interval '1 day', case held.steps when 1 then 'A step waits until somebody lets it go'
+      else format('%s steps wait until somebody lets them go', held.steps) end,
+    held.said || E'\n\nridgeline.resume_sending() and release_workflow() let them go on.')::automation.trouble;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.start_trouble(tenant_id uuid, setting jsonb)
+ RETURNS automation.trouble
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  found_broken record;
+begin
+  if setting -> 'failures' = 'false' then
+    return null;
+  end if;
+  select string_agg(b.id::text, ' ' order by b.id) as ids, string_agg(b.said, E'\n' order by b.id) as said,
+      count(*) as many into found_broken
+  from (
+    select b.id, format('%s: the enrolment of many was given up: %s', w.name, b.error ->> 'message') as said
+    from ridgeline.bulk_enrollments as b
+    join ridgeline.workflows as w on w.tenant_id = b.tenant_id and w.id = b.workflow_id
+    where b.tenant_id = start_trouble.tenant_id and b.status = 'failed'
+      and b.changed_at > automation.now() - interval '2 days'
+    union all
+    select s.workflow_id, format('%s: its schedule breaks: %s', w.name, s.error ->> 'message')
+    from ridgeline.workflow_schedules as s
+    join ridgeline.workflows as w on w.tenant_id = s.tenant_id and w.id = s.workflow_id
+    where s.tenant_id = start_trouble.tenant_id and s.error is not null
+  ) as b;
+  if found_broken.many = 0 then
+    return null;
+  end if;
+  return row('start', md5(found_broken.ids), interval '2 days',
+    case found_broken.many when 1 then 'An automation could not be started'
+      else format('%s automations could not be started', found_broken.many) end, found_broken.said)::automation.trouble;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_standstill()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  asked record;
+  trouble automation.trouble;
+  told integer := 0;
+begin
+  for asked in
+    select s.tenant_id, s.settings -> 'notices' as setting from ridgeline.tenant_settings as s
+    where s.settings ? 'notices' and s.unified_engine = 'on'
+  loop
+    foreach trouble in array array[
+      automation.overdue_trouble(asked.tenant_id, asked.setting),
+      automation.held_trouble(asked.tenant_id, asked.setting),
+      automation.start_trouble(asked.tenant_id, asked.setting)]
+    loop
+      continue when trouble.kind is null;
+      perform automation.tell(
+        asked.tenant_id, trouble.kind, trouble.subject, trouble.every, trouble.title, trouble.description);
+      told := told + 1;
+    end loop;
+  end loop;
+  return told;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.post_notice(url text, said jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  execute 'select net.http_post(url => $1, body => $2, headers => $3, timeout_milliseconds => 5000)'
+    using url, said, '{"content-type": "application/json"}'::jsonb;
+exception when others then
+  raise warning 'automation: whoever looks after it could not be told: %', sqlerrm;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_operator(kind text, text text, state jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  nobody constant uuid := '00000000-0000-0000-0000-000000000000'::uuid;
+  url constant text := automation.vault_secret('ridgeline_notice_url');
+begin
+  insert into automation.notices as n (tenant_id, kind, subject, at)
+  values (nobody, tell_operator.kind, '', clock_timestamp())
+  on conflict on constraint notices_pkey do update set at = excluded.at where n.at < excluded.at - interval '1 hour';
+  if not found then
+    return;
+  end if;
+  raise warning 'ridgeline: %', text;
+  if url is not null then
+    perform automation.post_notice(url, jsonb_build_object('text', text, 'kind', kind, 'status', state));
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_engine()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  state constant jsonb := automation.engine_state(null);
+begin
+  if coalesce((state ->> 'last_tick')::timestamptz < clock_timestamp() - interval '5 minutes', true) then
+    perform automation.tell_operator('no_tick', format('the last tick was %s: delays, schedules and timers stand '
+      'still. Is the job ridgeline-tick of pg_cron running?', coalesce(state ->> 'last_tick', 'never')), state);
+    return 1;
+  elsif not (state ->> 'is_alive')::boolean then
+    perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
+      'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
+    return 1;
+  end if;
+  return 0;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.tell_troubles()
  RETURNS integer
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.tell_of_failures() + automation.tell_of_silence() $function$;
+AS $function$
+    select automation.tell_of_failures() + automation.tell_of_silence() + automation.tell_of_standstill()
+      + automation.tell_of_engine()
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.tell_when_due()
  RETURNS integer
@@ -13816,6 +14737,9 @@ begin
   end if;
   perform automation.take_waiting();
   return automation.tell_troubles();
+exception when others then
+  raise warning 'automation: nobody could be told of troubles: %', sqlerrm;
+  return 0;
 end;
 $function$;
 
@@ -15280,12 +16204,7 @@ CREATE OR REPLACE FUNCTION automation.render_options(tenant_id uuid, at timestam
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select jsonb_strip_nulls(jsonb_build_object(
-      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country, 'text_countries', t.country || t.text_countries,
-      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
-    from automation.read_tenants(array[render_options.tenant_id]) as t);
+  return automation.render_options_of(array[tenant_id], at) -> tenant_id::text;
 end;
 $function$;
 
@@ -15601,7 +16520,7 @@ AS $function$
       and not exists (
         select from ridgeline.workflow_step_executions as s
         where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
-          and s.step_type not in ('wait', 'conditional', 'split', 'stop')
+          and automation.has_effect(s.step_type)
           and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
   $function$;
 
@@ -16361,6 +17280,35 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.texts_in_answer(tenant_id uuid, phone text, within interval, but uuid, at_most integer)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select count(*)::integer
+    from (
+      select from ridgeline.workflow_step_executions as s
+      where s.recipient = phone and s.tenant_id = texts_in_answer.tenant_id
+        and s.step_type = any ((select automation.types_on('sms'))::text[])
+        and s.status in ('running', 'waiting', 'completed') and s.id <> but
+        and s.started_at >= (
+          select min(i.created_at)
+          from (
+            (select m.created_at from ridgeline.messages as m
+             where m.from_number = phone and m.tenant_id = texts_in_answer.tenant_id and m.direction = 'inbound'
+               and m.created_at > automation.now() - within
+             order by m.created_at limit 1)
+            union all
+            (select c.created_at from ridgeline.calls as c
+             where c.from_number = phone and c.tenant_id = texts_in_answer.tenant_id and c.direction = 'inbound'
+               and c.created_at > automation.now() - within
+             order by c.created_at limit 1)
+          ) as i)
+      limit at_most
+    ) as s
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.suppression_of(tenant_id uuid, channel text, address text)
  RETURNS text
  LANGUAGE sql
@@ -16386,6 +17334,38 @@ AS $function$
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.start_schedule(version ridgeline.workflow_versions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  started ridgeline.workflow_schedules;
+  compiled jsonb;
+begin
+  update ridgeline.workflow_schedules as s set version = start_schedule.version.version
+  where s.tenant_id = start_schedule.version.tenant_id
+    and s.workflow_id = start_schedule.version.workflow_id
+    and s.config = start_schedule.version.trigger_config;
+  if found then
+    return;
+  end if;
+  compiled := (select c.compiled
+    from automation.compile_schedule(version.trigger_config, 'trigger_config') as c);
+  started := jsonb_populate_record(null::ridgeline.workflow_schedules, compiled);
+  started.tenant_id := version.tenant_id;
+  started.workflow_id := version.workflow_id;
+  started.version := version.version;
+  started.config := version.trigger_config;
+  started.anchor_at := automation.now();
+  started.changed_at := automation.now();
+  started.next_run_at := automation.next_run(started, automation.now());
+  delete from ridgeline.workflow_schedules as s
+  where s.tenant_id = started.tenant_id and s.workflow_id = started.workflow_id;
+  insert into ridgeline.workflow_schedules select started.*;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.timer_zone(listener automation.timer_listeners, record jsonb)
  RETURNS text
@@ -16782,31 +17762,29 @@ CREATE OR REPLACE FUNCTION automation.oversize(step_type text, input jsonb)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  bounded jsonb;
 begin
   -- The smallest of the limits, in bytes of all there is: nothing in it can be too large.
   if octet_length(input::text) <= 900 then
     return null;
   end if;
+  bounded := automation.step_limits(step_type, input);
   return (
     select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
-      s.path, s.size, l.unit, l.most))
+      s.path, m.size, l.unit, l.most))
     from (
-      select 'body' as path, 'sms' as name, length(input ->> 'body') as size where step_type = 'send_sms'
+      select b.key as path, b.value as name, input ->> b.key as said from jsonb_each_text(bounded) as b
       union all
-      select 'subject', 'email_subject', length(input ->> 'subject') where step_type = 'send_email'
-      union all
-      select k, 'email_body', octet_length(input ->> k) from unnest('{html,text}'::text[]) as k
-      where step_type = 'send_email'
-      union all
-      select 'body', 'webhook_body', octet_length(input ->> 'body') where step_type = 'webhook'
-      union all
-      select f.key, 'field', octet_length(f.value #>> '{}')
+      select f.key, 'field', f.value #>> '{}'
       from jsonb_each(case jsonb_typeof(input -> 'fields') when 'object' then input -> 'fields' else input end)
         as f
-      where step_type not in ('send_sms', 'send_email', 'webhook')
+      where bounded is null
     ) as s
     join automation.limits() as l on l.name = s.name
-    where s.size > l.most
+    cross join lateral (
+      select case l.unit when 'characters' then length(s.said) else octet_length(s.said) end as size) as m
+    where m.size > l.most
     limit 1);
 end;
 $function$;
@@ -17077,17 +18055,6 @@ CREATE OR REPLACE FUNCTION automation.end_portion(portion_id uuid)
 AS $function$
 begin
   delete from automation.portions as p where p.id = portion_id;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.claim_portion(portion_id uuid, worker text, lease interval DEFAULT '00:01:00'::interval)
- RETURNS SETOF automation.claimed_step
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
 end;
 $function$;
 
@@ -17871,6 +18838,30 @@ AS $function$
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
     cross join automation.quick_conditions(version.conditions, listener.entity) as quick
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.listen_for_runs(version ridgeline.workflow_versions)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.active_triggers (
+      tenant_id, entity, event, workflow_id, version, role, listener, match, match_any, match_column,
+      match_value, field, from_values, to_values)
+    select version.tenant_id, (e.compiled).entity, e.type, version.workflow_id, version.version,
+      w.role, w.listener, (e.compiled).match, (e.compiled).match_any, (e.compiled).match_column,
+      (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
+    from (
+      select 'exit' as role, (x.place - 1)::text as listener, x.event
+      from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
+        with ordinality as x (event, place)
+      union all
+      select 'wait', s.key, automation.step_hears(s.value ->> 'type', s.value)
+      from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
+    ) as w
+    cross join lateral automation.compile_event(w.event, '') as e
+    where w.event is not null
+    on conflict on constraint active_triggers_pkey do nothing
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.check_workflow()
@@ -18657,6 +19648,7 @@ begin
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
+  perform automation.follow_membership();
   for target in
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop
@@ -18789,6 +19781,48 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.record_call(event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  owner constant uuid := automation.tenant_of_number(automation.line_of(
+    event ->> case automation.call_direction(event) when 'inbound' then 'to' else 'from' end));
+begin
+  if automation.call_rank(event ->> 'status') = 0 then
+    return 'unknown_status';
+  elsif owner is null or not automation.may_tell(event, owner) then
+    return 'unknown_number';
+  end if;
+  return automation.keep_call(owner, 'twilio', event);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.sent_by(relation regclass, provider text, provider_id text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  senders uuid[] := array(
+    select s.tenant_id from ridgeline.workflow_step_executions as s
+    where s.provider_id = sent_by.provider_id
+      and automation.channel_of(s.step_type) = case relation
+        when 'ridgeline.messages'::regclass then 'sms' else 'email' end
+    limit 2);
+begin
+  if senders = '{}' then
+    execute format('select array(select distinct m.tenant_id from %s as m '
+      'where m.provider_id = $1 and m.provider = $2 and m.direction = ''outbound'' limit 2)', relation)
+      into senders using provider_id, provider;
+  end if;
+  return case cardinality(senders) when 1 then senders[1] end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.record_delivery_of_step(tenant_id uuid, provider_id text, status text, error_code text, at timestamp with time zone)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -18833,6 +19867,32 @@ AS $function$
       when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'
     end
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.receive_email(event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  addressed record;
+  became text;
+  outcome text := 'unknown_address';
+begin
+  if automation.normalize_email(automation.bare_address(event ->> 'from')) is null then
+    return 'unknown_sender';
+  end if;
+  for addressed in
+    select t.tenant_id, min(r.address) as address
+    from jsonb_array_elements_text(coalesce(event -> 'to', '[]') || coalesce(event -> 'cc', '[]')) as r (address)
+    cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
+    where t.tenant_id is not null group by t.tenant_id
+  loop
+    became := automation.keep_email(addressed.tenant_id, addressed.address, 'resend', event);
+    outcome := case when 'stored' in (became, outcome) then 'stored' else 'duplicate' end;
+  end loop;
+  return outcome;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.accept_submission(form ridgeline.forms, content jsonb)
  RETURNS uuid
@@ -19700,6 +20760,9 @@ alter table ridgeline.sending_pauses alter column paused_at set not null;
 alter table ridgeline.sending_pauses alter column paused_by drop default;
 alter table ridgeline.sending_pauses alter column paused_by drop not null;
 
+alter table ridgeline.sending_pauses alter column changed_at set default automation.now();
+alter table ridgeline.sending_pauses alter column changed_at set not null;
+
 alter table automation.open_hours alter column name drop default;
 alter table automation.open_hours alter column name set not null;
 
@@ -19838,6 +20901,9 @@ alter table automation.inboxes alter column columns set not null;
 alter table automation.inboxes alter column words set default '{}'::jsonb;
 alter table automation.inboxes alter column words set not null;
 
+alter table automation.inboxes alter column kind set default 'sms'::text;
+alter table automation.inboxes alter column kind set not null;
+
 alter table automation.inbox_waiting alter column tenant_id drop default;
 alter table automation.inbox_waiting alter column tenant_id set not null;
 
@@ -19855,6 +20921,9 @@ alter table automation.inbox_waiting alter column tries set not null;
 
 alter table automation.inbox_waiting alter column created_at set default automation.now();
 alter table automation.inbox_waiting alter column created_at set not null;
+
+alter table automation.inbox_waiting alter column kind set default 'sms'::text;
+alter table automation.inbox_waiting alter column kind set not null;
 
 alter table automation.recipes alter column name drop default;
 alter table automation.recipes alter column name set not null;
@@ -19996,6 +21065,9 @@ alter table ridgeline.erasures alter column finished_at drop not null;
 
 alter table ridgeline.erasures alter column erased set default '{}'::jsonb;
 alter table ridgeline.erasures alter column erased set not null;
+
+alter table ridgeline.erasures alter column changed_at set default automation.now();
+alter table ridgeline.erasures alter column changed_at set not null;
 
 alter table automation.erasures_under_way alter column tenant_id drop default;
 alter table automation.erasures_under_way alter column tenant_id set not null;
@@ -20312,6 +21384,8 @@ alter table ridgeline.consents add constraint consents_evidence_at_most_64_kb CH
 
 alter table automation.unsubscribe_secret add constraint unsubscribe_secret_has_one_row CHECK (singleton);
 
+alter table automation.inboxes add constraint inboxes_kind_known CHECK ((kind = ANY (ARRAY['sms'::text, 'email'::text, 'call'::text, 'form'::text, 'any'::text])));
+
 alter table automation.recipes add constraint recipes_document_is_object CHECK ((jsonb_typeof(document) = 'object'::text));
 
 alter table automation.retention_places add constraint retention_places_kind_known CHECK ((kind = ANY (ARRAY['tenants'::text, 'runs'::text, 'inputs'::text])));
@@ -20344,6 +21418,8 @@ alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_p
 
 CREATE INDEX tenant_settings_in_shadow ON ridgeline.tenant_settings USING btree (tenant_id) WHERE (unified_engine = 'shadow'::text);
 
+CREATE INDEX held_submissions_by_change ON ridgeline.held_submissions USING btree (changed_at, tenant_id);
+
 CREATE INDEX links_by_code ON automation.links USING btree (code);
 
 CREATE INDEX links_by_step ON automation.links USING btree (step_id, tenant_id);
@@ -20358,6 +21434,12 @@ CREATE INDEX changes_by_time ON ridgeline.changes USING btree (changed_at);
 
 CREATE INDEX entries_by_execution ON automation.entries USING btree (execution_id, tenant_id);
 
+CREATE INDEX workflow_holds_by_change ON ridgeline.workflow_holds USING btree (changed_at, tenant_id);
+
+CREATE INDEX suppressions_by_change ON ridgeline.suppressions USING btree (changed_at, tenant_id);
+
+CREATE INDEX sending_pauses_by_change ON ridgeline.sending_pauses USING btree (changed_at, tenant_id);
+
 CREATE INDEX consents_by_address ON ridgeline.consents USING btree (address, tenant_id, channel, seq);
 
 CREATE INDEX revoked_people_by_address ON automation.revoked_people USING btree (address, tenant_id, channel);
@@ -20366,7 +21448,13 @@ CREATE INDEX unsubscribe_tokens_by_digest ON automation.unsubscribe_tokens USING
 
 CREATE INDEX unsubscribe_tokens_by_age ON automation.unsubscribe_tokens USING btree (created_at);
 
+CREATE INDEX workflow_schedules_by_change ON ridgeline.workflow_schedules USING btree (changed_at, tenant_id);
+
+CREATE INDEX bulk_enrollments_by_change ON ridgeline.bulk_enrollments USING btree (changed_at, tenant_id);
+
 CREATE INDEX retention_places_next ON automation.retention_places USING btree (next_at);
+
+CREATE INDEX erasures_by_change ON ridgeline.erasures USING btree (changed_at, tenant_id);
 
 CREATE INDEX erasures_under_way_next ON automation.erasures_under_way USING btree (next_at);
 
@@ -20669,6 +21757,8 @@ UNION ALL
    FROM (automation.deaf_workflows() d(tenant_id, workflow_id, code, message, since)
      JOIN ridgeline.workflows w ON (((w.tenant_id = d.tenant_id) AND (w.id = d.workflow_id))));
 
+CREATE TRIGGER held_submissions_changed BEFORE UPDATE ON ridgeline.held_submissions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
 CREATE TRIGGER active_triggers_forget_unheard AFTER INSERT OR UPDATE ON automation.active_triggers FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
 
 CREATE TRIGGER workflows_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
@@ -20683,13 +21773,25 @@ CREATE TRIGGER tenant_settings_changes AFTER INSERT OR DELETE OR UPDATE ON ridge
 
 CREATE TRIGGER settings_changes AFTER DELETE OR UPDATE ON automation.settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('name');
 
+CREATE TRIGGER workflow_holds_changed BEFORE UPDATE ON ridgeline.workflow_holds FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER suppressions_changed BEFORE UPDATE ON ridgeline.suppressions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER sending_pauses_changed BEFORE UPDATE ON ridgeline.sending_pauses FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER workflow_schedules_changed BEFORE UPDATE ON ridgeline.workflow_schedules FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
 CREATE TRIGGER timer_listeners_forget_unheard AFTER INSERT OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
+
+CREATE TRIGGER bulk_enrollments_changed BEFORE UPDATE ON ridgeline.bulk_enrollments FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER workflows_follow_mode AFTER UPDATE OF mode ON ridgeline.workflows FOR EACH ROW WHEN ((old.mode <> new.mode)) EXECUTE FUNCTION automation.follow_mode();
 
 CREATE TRIGGER tenant_settings_follow_engine AFTER UPDATE OF unified_engine ON ridgeline.tenant_settings FOR EACH ROW WHEN ((old.unified_engine <> new.unified_engine)) EXECUTE FUNCTION automation.follow_engine();
 
 CREATE TRIGGER tenant_settings_begin_with_engine AFTER INSERT ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.unified_engine <> 'on'::text)) EXECUTE FUNCTION automation.follow_engine();
+
+CREATE TRIGGER membership_attached AFTER INSERT OR DELETE OR UPDATE ON automation.membership FOR EACH STATEMENT EXECUTE FUNCTION automation.membership_attached();
 
 CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.check_retention();
 
@@ -20710,6 +21812,8 @@ CREATE TRIGGER emails_note_engagement AFTER UPDATE OF opened_at, clicked_at ON r
 CREATE TRIGGER messages_note_reply AFTER INSERT ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (new.from_number IS NOT NULL))) EXECUTE FUNCTION automation.note_reply();
 
 CREATE TRIGGER emails_note_reply AFTER INSERT ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (NOT new.is_automatic))) EXECUTE FUNCTION automation.note_reply();
+
+CREATE TRIGGER erasures_changed BEFORE UPDATE ON ridgeline.erasures FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((old.mode = 'shadow'::ridgeline.execution_mode)) EXECUTE FUNCTION automation.forget_pair();
 
@@ -20872,6 +21976,10 @@ comment on column automation.statistic_changes.step_key is 'Empty: it is about t
 
 comment on column automation.step_types.ends_run is 'No step comes after this one.';
 
+comment on column automation.step_types.has_effect is 'False: it only decides how its own run goes on, which a shadow may do as well.';
+
+comment on column ridgeline.bulk_enrollments.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
 comment on column ridgeline.changes.before is 'Of an update the columns that changed, as they were; of a delete all.';
 
 comment on column ridgeline.changes.operation is 'insert, update, delete, or save: a whole definition at once.';
@@ -20884,19 +21992,27 @@ comment on column ridgeline.consents.recorded_by is 'The member who recorded it;
 
 comment on column ridgeline.consents.status is 'pending: asked for and not confirmed yet (double opt-in), which is no consent.';
 
+comment on column ridgeline.erasures.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
 comment on column ridgeline.erasures.digest is 'Keyed HMAC of what was asked for; ridgeline.erasures_of() finds it for whoever asks about the same person.';
 
 comment on column ridgeline.erasures.erased is '{table: rows deleted or blanked}.';
 
 comment on column ridgeline.forms.consent is '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending until the number answers START or YES.';
 
+comment on column ridgeline.held_submissions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
 comment on column ridgeline.messages.clicked_at is 'When a person first followed a link of a text whose step says track_links.';
 
 comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
+comment on column ridgeline.sending_pauses.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
 comment on column ridgeline.stage_changes.root_id is 'The run that moved it, or the one with which the chain of runs began that did; null: no automation.';
 
 comment on column ridgeline.stage_changes.user_id is 'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
+
+comment on column ridgeline.suppressions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
 comment on column ridgeline.suppressions.purpose is 'marketing: only that is not sent to it; receipts and reminders are.';
 
@@ -20905,6 +22021,10 @@ comment on column ridgeline.tenant_settings.unified_engine is 'What this engine 
 comment on column ridgeline.workflow_executions.changed_at is 'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
 
 comment on column ridgeline.workflow_executions.mode is 'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
+
+comment on column ridgeline.workflow_holds.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.workflow_schedules.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
 comment on column ridgeline.workflow_step_executions.changed_at is 'When it was last written; see workflow_executions.';
 
@@ -20932,9 +22052,11 @@ comment on function automation.ask_hours(automation.ticket[],timestamp with time
 
 comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room now, and the place each got: by senders.limits {per_second}, in segments.';
 
-comment on function automation.attach_inbox(regclass,jsonb,jsonb) is 'A table of the CRM in which texts arrive: each row that is inserted is received like one from a provider. columns: {field: column} where they differ: id, tenant (tenant_id), from (from_number), to (to_number), body, direction, media. words: {"inbound": "incoming"} where direction has other words; without direction every row came in. Raises 22023, 42703.';
+comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
 
 comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
+
+comment on function automation.claim_portion(uuid,text,interval,text) is 'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time is left for the next portion. functions: as exchange_steps() has it.';
 
 comment on function automation.compare_next() is 'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: {"compare_tolerance": "1 hour"}.';
 
@@ -21000,6 +22122,8 @@ comment on function automation.javascript_text(jsonb) is 'String(value) of JavaS
 
 comment on function automation.judge_row(regclass,jsonb,text[]) is 'Why a table would refuse a row with these columns written: "column: reason"; null: nothing that its catalog tells.';
 
+comment on function automation.keep_changed_at(regclass) is 'Keeps changed_at of a table that a screen asks again, and makes the index that it asks by.';
+
 comment on function automation.legacy_render(text,jsonb) is 'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
 
 comment on function automation.mapped_consent(uuid,text,text) is 'What the contacts of the CRM that have this address say of a channel: revoked, no, yes; null: nothing.';
@@ -21030,7 +22154,7 @@ comment on function automation.record_consent(uuid,text,text,text,text,text,json
 
 comment on function automation.record_ends(automation.work[],integer) is 'Writes the ledger rows of steps that ended. duration_ms: real milliseconds that each of them took.';
 
-comment on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) is 'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it.';
+comment on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) is 'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it; has_effect: false where it only decides how its own run goes on.';
 
 comment on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) is 'What a step would write into a record of the run. Raises, naming the field, what its table would refuse.';
 
@@ -21058,7 +22182,9 @@ comment on function automation.take_over_runs(uuid,text,text,integer) is 'Lets t
 
 comment on function automation.target_function(automation.targets) is 'automation.write_<target>() writes one row, automation.write_<target>s() several, each with its zone and its cause as keys; it returns their ids in the order given, and fewer where a trigger of the table left one out.';
 
-comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures and of silence; how many that was. Called once a minute by the tick.';
+comment on function automation.tell_operator(text,text,jsonb) is 'Tells whoever looks after the installation, once an hour for a kind: POST {text, kind, status: engine_status()}.';
+
+comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures, of silence, of what stands still or waits for them and of what could not be started, and whoever looks after the installation of an engine that stands still; how many of them there are.';
 
 comment on function automation.track_links(text,text,text,text) is 'A rendered text with links that lead through base. written: what the step says, whose hosts alone are meant; site: the office''s own. links: [{code, url}]; left_out: links that stay as they were.';
 
@@ -21122,7 +22248,7 @@ comment on function ridgeline.validate_definition(jsonb,uuid) is 'ridgeline.vali
 
 comment on procedure automation.erase_people(interval,integer) is 'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
 
-comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. answer (give null): {finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
+comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
 
 comment on procedure automation.prune_history(interval,integer) is 'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; pruned: how many runs went and how many inputs.';
 
@@ -21140,9 +22266,9 @@ comment on table automation.erasures_under_way is 'Whom to look for, and where t
 
 comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
-comment on table automation.inbox_waiting is 'Texts of the CRM''s inbox that could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
+comment on table automation.inbox_waiting is 'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
 
-comment on table automation.inboxes is 'Tables of the CRM in which texts arrive: {field: column}, {inbound: its word}.';
+comment on table automation.inboxes is 'Tables of the CRM in which something arrives: {field: column}, {our word: theirs}. kind: what; any: a column says it.';
 
 comment on table automation.legacy_imports is 'Which workflow came from which old definition. part: which of several that were made of one (a campaign with several triggers). digest: of what was imported last; revision: of the workflow after it. was_active: it ran there. step_keys: {old step: our step_key}, the first where several were made of one.';
 
@@ -21172,11 +22298,11 @@ comment on table automation.statistics is 'What ended by day, in the tenant''s z
 
 comment on table automation.troubles is 'Workflows whose runs failed, till the office is told.';
 
-comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
+comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with where there is no Vault; nobody''s to read. Moved into the Vault as soon as there is one.';
 
 comment on table automation.unsubscribe_tokens is 'Which addresses an unsubscribe link is of, by the SHA-256 of its token. Kept for two years.';
 
-comment on table ridgeline.changes is 'What was changed of workflows, steps, senders, forms and settings, by whom and from where. Settings of the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
+comment on table ridgeline.changes is 'What was changed of workflows, steps, senders, forms, members and settings, by whom and from where. Settings of the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
 
 comment on table ridgeline.consents is 'Who agreed to be written to, who took it back, how, when and on what evidence (the wording that was shown, the message, the note of whoever was told). Rows are added and never changed; the last of an address counts.';
 
@@ -21215,6 +22341,8 @@ comment on type automation.send_verdict is 'verdict: send (as prepared, from whi
 comment on type automation.step_write is 'What a step writes to: the entity, whether it makes a new record, and the fields with what they are set to, [value], or [] when that is known only when the step runs.';
 
 comment on type automation.transition is 'Where a run goes: it has ended, or its next step is due at run_at.';
+
+comment on type automation.trouble is 'What an office is to be told; null kind: nothing. every: how soon the same subject may be told again.';
 
 comment on type automation.work is 'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
 
@@ -21331,7 +22459,7 @@ grant execute on function automation.ask_rate(automation.send_question[],automat
 
 revoke all on function automation.attach_conversations() from public, anon, authenticated, service_role;
 
-revoke all on function automation.attach_inbox(regclass,jsonb,jsonb) from public, anon, authenticated, service_role;
+revoke all on function automation.attach_inbox(regclass,jsonb,jsonb,text) from public, anon, authenticated, service_role;
 
 revoke all on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) to service_role;
@@ -21371,8 +22499,17 @@ grant execute on function automation.branches_wait(jsonb) to service_role;
 revoke all on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) from public, anon, authenticated, service_role;
 grant execute on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) to service_role;
 
+revoke all on function automation.call_direction(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.call_direction(jsonb) to service_role;
+
+revoke all on function automation.call_words() from public, anon, authenticated, service_role;
+grant execute on function automation.call_words() to service_role;
+
 revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.calls_to_stop(uuid) to service_role;
+
+revoke all on function automation.can_tell(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.can_tell(uuid,text) to service_role;
 
 revoke all on function automation.cap_of(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.cap_of(jsonb) to service_role;
@@ -21464,6 +22601,9 @@ grant execute on function automation.claim_batch(ridgeline.scheduled_steps[],tex
 
 revoke all on function automation.claim_of_portion(uuid,text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.claim_of_portion(uuid,text,interval) to service_role;
+
+revoke all on function automation.claim_portion(uuid,text,interval,text) from public, anon, authenticated, service_role;
+grant execute on function automation.claim_portion(uuid,text,interval,text) to service_role;
 
 revoke all on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) to service_role;
@@ -21598,6 +22738,9 @@ revoke all on function automation.engine_report(uuid) from public, anon, authent
 grant execute on function automation.engine_report(uuid) to authenticated;
 grant execute on function automation.engine_report(uuid) to service_role;
 
+revoke all on function automation.engine_state(uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.engine_state(uuid[]) to service_role;
+
 revoke all on function automation.engine_status() from public, anon, authenticated, service_role;
 grant execute on function automation.engine_status() to authenticated;
 grant execute on function automation.engine_status() to service_role;
@@ -21658,8 +22801,8 @@ revoke all on function automation.erasures_of(uuid,text,text,text) from public, 
 grant execute on function automation.erasures_of(uuid,text,text,text) to authenticated;
 grant execute on function automation.erasures_of(uuid,text,text,text) to service_role;
 
-revoke all on function automation.event_of_inbox(automation.inboxes,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.event_of_inbox(automation.inboxes,jsonb) to service_role;
+revoke all on function automation.event_of_inbox(automation.inboxes,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.event_of_inbox(automation.inboxes,text,jsonb) to service_role;
 
 revoke all on function automation.events_of(text,jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.events_of(text,jsonb,jsonb,text[]) to service_role;
@@ -21686,6 +22829,9 @@ grant execute on function automation.failure_text(uuid,uuid[]) to service_role;
 
 revoke all on function automation.field_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.field_problem(jsonb,jsonb) to service_role;
+
+revoke all on function automation.fields_of_row(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fields_of_row(jsonb,jsonb) to service_role;
 
 revoke all on function automation.fill_in(jsonb,jsonb,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.fill_in(jsonb,jsonb,text,integer) to service_role;
@@ -21759,6 +22905,9 @@ grant execute on function automation.follow_contact(ridgeline.workflow_execution
 revoke all on function automation.follow_engine() from public, anon, authenticated, service_role;
 grant execute on function automation.follow_engine() to service_role;
 
+revoke all on function automation.follow_membership() from public, anon, authenticated, service_role;
+grant execute on function automation.follow_membership() to service_role;
+
 revoke all on function automation.follow_mode() from public, anon, authenticated, service_role;
 grant execute on function automation.follow_mode() to service_role;
 
@@ -21773,6 +22922,9 @@ grant execute on function automation.forget_pair() to service_role;
 
 revoke all on function automation.forget_unheard() from public, anon, authenticated, service_role;
 grant execute on function automation.forget_unheard() to service_role;
+
+revoke all on function automation.functions_address() from public, anon, authenticated, service_role;
+grant execute on function automation.functions_address() to service_role;
 
 revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean) to service_role;
@@ -21814,6 +22966,12 @@ grant execute on function automation.has_effect(text) to service_role;
 
 revoke all on function automation.has_rows(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.has_rows(uuid) to service_role;
+
+revoke all on function automation.hears_wait(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.hears_wait(jsonb) to service_role;
+
+revoke all on function automation.held_trouble(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.held_trouble(uuid,jsonb) to service_role;
 
 revoke all on function automation.hmac_sha256(bytea,bytea) from public, anon, authenticated, service_role;
 grant execute on function automation.hmac_sha256(bytea,bytea) to service_role;
@@ -21924,6 +23082,12 @@ grant execute on function automation.import_workflow(uuid,jsonb,jsonb) to servic
 revoke all on function automation.imported_id(text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.imported_id(text,text,integer) to service_role;
 
+revoke all on function automation.inbox_columns(regclass,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.inbox_columns(regclass,text,jsonb) to service_role;
+
+revoke all on function automation.inbox_fields(text) from public, anon, authenticated, service_role;
+grant execute on function automation.inbox_fields(text) to service_role;
+
 revoke all on function automation.install(uuid,jsonb,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.install(uuid,jsonb,jsonb,boolean) to service_role;
 
@@ -21976,6 +23140,9 @@ grant execute on function automation.is_role_address(text) to service_role;
 revoke all on function automation.is_timeless(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_timeless(jsonb) to service_role;
 
+revoke all on function automation.is_word(jsonb,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_word(jsonb,text,text) to service_role;
+
 revoke all on function automation.javascript_digits(double precision) from public, anon, authenticated, service_role;
 grant execute on function automation.javascript_digits(double precision) to service_role;
 
@@ -22000,6 +23167,15 @@ grant execute on function automation.judge_row(regclass,jsonb,text[]) to service
 revoke all on function automation.judge_target(text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.judge_target(text,jsonb,text) to service_role;
 
+revoke all on function automation.keep_call(uuid,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_call(uuid,text,jsonb) to service_role;
+
+revoke all on function automation.keep_changed_at(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_changed_at(regclass) to service_role;
+
+revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
+
 revoke all on function automation.keep_size(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_size(integer) to service_role;
 
@@ -22009,17 +23185,25 @@ grant execute on function automation.keeps_quiet_hours() to service_role;
 revoke all on function automation.kept_for(text) from public, anon, authenticated, service_role;
 grant execute on function automation.kept_for(text) to service_role;
 
+revoke all on function automation.kept_unsubscribe_secret() from public, anon, authenticated, service_role;
+
 revoke all on function automation.key_columns(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.key_columns(regclass) to service_role;
 
 revoke all on function automation.key_test(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.key_test(regclass,jsonb) to service_role;
 
+revoke all on function automation.kind_of_row(automation.inboxes,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.kind_of_row(automation.inboxes,jsonb) to service_role;
+
 revoke all on function automation.known_keys(jsonb,text[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.known_keys(jsonb,text[],text) to service_role;
 
 revoke all on function automation.known_provider_ids(uuid,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.known_provider_ids(uuid,uuid,text) to service_role;
+
+revoke all on function automation.late_lanes(uuid,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.late_lanes(uuid,interval) to service_role;
 
 revoke all on function automation.lease_steps(automation.work[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.lease_steps(automation.work[],text,interval) to service_role;
@@ -22088,6 +23272,15 @@ grant execute on function automation.lift_revocation(uuid,text,text,text) to ser
 revoke all on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.limits_send_email(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.limits_send_email(jsonb) to service_role;
+
+revoke all on function automation.limits_send_sms(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.limits_send_sms(jsonb) to service_role;
+
+revoke all on function automation.limits_webhook(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.limits_webhook(jsonb) to service_role;
+
 revoke all on function automation.link_base() from public, anon, authenticated, service_role;
 grant execute on function automation.link_base() to service_role;
 
@@ -22108,6 +23301,12 @@ grant execute on function automation.lock_ledgers(automation.work[]) to service_
 
 revoke all on function automation.lock_runs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
+
+revoke all on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
 revoke all on function automation.make_erasure_key() from public, anon, authenticated, service_role;
 
@@ -22137,6 +23336,12 @@ grant execute on function automation.member_problem(uuid,jsonb) to service_role;
 
 revoke all on function automation.members_query(text) from public, anon, authenticated, service_role;
 grant execute on function automation.members_query(text) to service_role;
+
+revoke all on function automation.membership_attached() from public, anon, authenticated, service_role;
+grant execute on function automation.membership_attached() to service_role;
+
+revoke all on function automation.membership_said(automation.membership,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.membership_said(automation.membership,jsonb) to service_role;
 
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
@@ -22240,8 +23445,8 @@ grant execute on function automation.note_truncated(text,boolean) to service_rol
 revoke all on function automation.notice_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.notice_problem(jsonb) to service_role;
 
-revoke all on function automation.notice_workflow(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.notice_workflow(uuid) to service_role;
+revoke all on function automation.notice_workflow(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.notice_workflow(uuid,text) to service_role;
 
 revoke all on function automation.number_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.number_problem(jsonb,jsonb) to service_role;
@@ -22257,6 +23462,9 @@ grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to servic
 
 revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
 grant execute on function automation.open_links(automation.claimed_step) to service_role;
+
+revoke all on function automation.overdue_trouble(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.overdue_trouble(uuid,jsonb) to service_role;
 
 revoke all on function automation.own_hours(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.own_hours(jsonb) to service_role;
@@ -22336,6 +23544,9 @@ grant execute on function automation.plain_text_problem(jsonb) to service_role;
 
 revoke all on function automation.possible_events(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.possible_events(automation.entities,text) to service_role;
+
+revoke all on function automation.post_notice(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.post_notice(text,jsonb) to service_role;
 
 revoke all on function automation.postal_problem(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.postal_problem(ridgeline.workflows,jsonb) to service_role;
@@ -22425,6 +23636,12 @@ grant execute on function automation.read_records(text,uuid[],text[]) to service
 revoke all on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) to service_role;
 
+revoke all on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
 revoke all on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) to service_role;
 
@@ -22436,9 +23653,6 @@ grant execute on function automation.record_consent(uuid,text,text,text,text,tex
 
 revoke all on function automation.record_ends(automation.work[],integer) from public, anon, authenticated, service_role;
 grant execute on function automation.record_ends(automation.work[],integer) to service_role;
-
-revoke all on function automation.record_message(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
-grant execute on function automation.record_message(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
 revoke all on function automation.record_revocation(uuid,text,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to authenticated;
@@ -22456,8 +23670,8 @@ grant execute on function automation.refuse_misfit(text) to service_role;
 revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
 
-revoke all on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) to service_role;
+revoke all on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) to service_role;
 
 revoke all on function automation.registries() from public, anon, authenticated, service_role;
 grant execute on function automation.registries() to service_role;
@@ -22476,6 +23690,9 @@ grant execute on function automation.release_held(uuid,text[],uuid) to service_r
 
 revoke all on function automation.release_spread(bigint,bigint) from public, anon, authenticated, service_role;
 grant execute on function automation.release_spread(bigint,bigint) to service_role;
+
+revoke all on function automation.render_options_of(uuid[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.render_options_of(uuid[],timestamp with time zone) to service_role;
 
 revoke all on function automation.reply_text(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.reply_text(uuid,text) to service_role;
@@ -22581,6 +23798,9 @@ grant execute on function automation.snapshot_root(text[]) to service_role;
 revoke all on function automation.staged_block(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.staged_block(automation.entities) to service_role;
 
+revoke all on function automation.start_trouble(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.start_trouble(uuid,jsonb) to service_role;
+
 revoke all on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to authenticated;
 grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to service_role;
@@ -22620,6 +23840,9 @@ grant execute on function automation.tags_as_if(ridgeline.workflow_executions,js
 
 revoke all on function automation.take_click_back(uuid,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.take_click_back(uuid,uuid,timestamp with time zone) to service_role;
+
+revoke all on function automation.take_event(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.take_event(text,jsonb) to service_role;
 
 revoke all on function automation.take_inbox() from public, anon, authenticated, service_role;
 grant execute on function automation.take_inbox() to service_role;
@@ -22663,11 +23886,20 @@ grant execute on function automation.task_row(ridgeline.workflow_executions,auto
 revoke all on function automation.tell(uuid,text,text,interval,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.tell(uuid,text,text,interval,text,text) to service_role;
 
+revoke all on function automation.tell_of_engine() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_engine() to service_role;
+
 revoke all on function automation.tell_of_failures() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_failures() to service_role;
 
 revoke all on function automation.tell_of_silence() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_silence() to service_role;
+
+revoke all on function automation.tell_of_standstill() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_standstill() to service_role;
+
+revoke all on function automation.tell_operator(text,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_operator(text,text,jsonb) to service_role;
 
 revoke all on function automation.tell_troubles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_troubles() to service_role;
@@ -22693,6 +23925,9 @@ grant execute on function automation.tenants_query(text) to service_role;
 revoke all on function automation.told_member(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.told_member(uuid) to service_role;
 
+revoke all on function automation.touch_changed_at() from public, anon, authenticated, service_role;
+grant execute on function automation.touch_changed_at() to service_role;
+
 revoke all on function automation.track_links(text,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.track_links(text,text,text,text) to service_role;
 
@@ -22712,11 +23947,14 @@ revoke all on function automation.try_definition(uuid,jsonb,jsonb,jsonb) from pu
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to authenticated;
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to service_role;
 
-revoke all on function automation.try_portion(uuid,text,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.try_portion(uuid,text,interval) to service_role;
+revoke all on function automation.try_portion(uuid,text,interval,text) from public, anon, authenticated, service_role;
+grant execute on function automation.try_portion(uuid,text,interval,text) to service_role;
 
 revoke all on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.types_on(text) from public, anon, authenticated, service_role;
+grant execute on function automation.types_on(text) to service_role;
 
 revoke all on function automation.unclaimed_shadows(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.unclaimed_shadows(uuid,timestamp with time zone) to service_role;
@@ -22757,6 +23995,8 @@ grant execute on function automation.unsent(automation.work,automation.prepared_
 revoke all on function automation.unsubscribe(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.unsubscribe(text,text) to service_role;
 
+revoke all on function automation.unsubscribe_secret() from public, anon, authenticated, service_role;
+
 revoke all on function automation.unsubscribe_token(uuid,text) from public, anon, authenticated, service_role;
 
 revoke all on function automation.untold_state_function() from public, anon, authenticated, service_role;
@@ -22789,6 +24029,9 @@ grant execute on function automation.was_told(uuid,text,interval) to service_rol
 
 revoke all on function automation.watch_changes() from public, anon, authenticated, service_role;
 grant execute on function automation.watch_changes() to service_role;
+
+revoke all on function automation.watch_members() from public, anon, authenticated, service_role;
+grant execute on function automation.watch_members() to service_role;
 
 revoke all on function automation.watched_columns(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.watched_columns(automation.entities) to service_role;
@@ -22835,14 +24078,44 @@ grant execute on function automation.word_pattern(text[],text[]) to service_role
 revoke all on function automation.workflow_source(ridgeline.workflows) from public, anon, authenticated, service_role;
 grant execute on function automation.workflow_source(ridgeline.workflows) to service_role;
 
-revoke all on function automation.would_assign(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.would_assign(ridgeline.workflow_executions,jsonb) to service_role;
+revoke all on function automation.would_add_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_add_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
-revoke all on function automation.would_create_task(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.would_create_task(ridgeline.workflow_executions,jsonb) to service_role;
+revoke all on function automation.would_assign_user(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_assign_user(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_change_stage(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_change_stage(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_create_project(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_create_project(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_create_task(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_create_task(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
 revoke all on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_send_email(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_send_email(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_send_sms(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_send_sms(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_update_contact(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_update_contact(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_update_field(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_update_field(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_update_project(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_update_project(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_webhook(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_webhook(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
 revoke all on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) to service_role;
@@ -22996,8 +24269,8 @@ grant execute on function ridgeline.validate_definition(jsonb,uuid) to service_r
 revoke all on procedure automation.erase_people(interval,integer) from public, anon, authenticated, service_role;
 grant execute on procedure automation.erase_people(interval,integer) to service_role;
 
-revoke all on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) from public, anon, authenticated, service_role;
-grant execute on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) to service_role;
+revoke all on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) from public, anon, authenticated, service_role;
+grant execute on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) to service_role;
 
 revoke all on procedure automation.prune_history(interval,integer) from public, anon, authenticated, service_role;
 grant execute on procedure automation.prune_history(interval,integer) to service_role;
@@ -29904,37 +31177,37 @@ insert into automation.recipes select r.* from jsonb_populate_record(null::autom
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "won-welcome", "place": 4, "document": {"name": "Won welcome", "needs": {"senders": ["email"], "entities": ["project"]}, "recipe": "won-welcome", "version": 1, "questions": [{"ask": "Who runs the production of what is won?", "name": "manager", "type": "member"}, {"ask": "How are customers tagged?", "name": "tag", "type": "text", "default": "customer"}, {"ask": "In how many days is the deposit due?", "name": "deposit_days", "type": "number", "default": 3, "maximum": 90, "minimum": 0}], "workflows": [{"name": "Won welcome", "steps": [{"step_key": "production", "step_type": "create_project", "step_config": {"key": "production of {{project.id}}", "name": "Production: {{project.name}}"}}, {"step_key": "tag", "step_type": "add_tag", "step_config": {"tag": "[[tag]]"}}, {"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_id": "[[manager]]"}}, {"step_key": "welcome", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing us for {{project.name}}. {{user.full_name | default: \"We\"}} will be in touch about the dates.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Welcome to {{tenant.name}}"}}, {"step_key": "deposit", "step_type": "create_task", "step_config": {"title": "Ask {{contact.first_name}} {{contact.last_name}} for the deposit of {{project.name}}", "assigned_to": "{{user.id}}", "due_in_days": "[[deposit_days]]"}}], "settings": {"reentry": "never"}, "trigger_type": "project_won", "trigger_config": {"on_insert": true}}], "description": "A project is won: the project of its production is created, once, the customer is tagged and welcomed by email, somebody is made responsible and the deposit is asked for."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "add_tag", "branches": null, "ends_run": false, "description": "Tags the contact; a tag that is new is made.", "config_schema": {"type": "object", "title": "add_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "spring-campaign"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "add_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Tags the contact; a tag that is new is made.", "config_schema": {"type": "object", "title": "add_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "spring-campaign"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "assign_user", "branches": null, "ends_run": false, "description": "Makes a user responsible for the contact, project or job.", "config_schema": {"type": "object", "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}], "title": "assign_user", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"user_id": "{{project.assigned_to}}"}, {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}], "properties": {"entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}, "user_id": {"type": "string", "format": "id", "description": "Who."}, "user_ids": {"type": "array", "items": {"type": "string", "format": "id"}, "maxItems": 100, "minItems": 1, "description": "Several, who take turns."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "assign_user", "branches": null, "ends_run": false, "has_effect": true, "description": "Makes a user responsible for the contact, project or job.", "config_schema": {"type": "object", "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}], "title": "assign_user", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"user_id": "{{project.assigned_to}}"}, {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}], "properties": {"entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}, "user_id": {"type": "string", "format": "id", "description": "Who."}, "user_ids": {"type": "array", "items": {"type": "string", "format": "id"}, "maxItems": 100, "minItems": 1, "description": "Several, who take turns."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "change_stage", "branches": null, "ends_run": false, "description": "Moves the contact, project or job to another stage.", "config_schema": {"type": "object", "title": "change_stage", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"stage": "estimate_sent", "entity": "project"}], "required": ["stage"], "properties": {"stage": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Where to."}, "entity": {"type": "string", "format": "template", "description": "contact, project or job. Default: what the run is about."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "change_stage", "branches": null, "ends_run": false, "has_effect": true, "description": "Moves the contact, project or job to another stage.", "config_schema": {"type": "object", "title": "change_stage", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"stage": "estimate_sent", "entity": "project"}], "required": ["stage"], "properties": {"stage": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Where to."}, "entity": {"type": "string", "format": "template", "description": "contact, project or job. Default: what the run is about."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "conditional", "branches": ["then", "else"], "ends_run": false, "description": "Takes a branch: then or else, or the first of several whose conditions hold.", "config_schema": {"type": "object", "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}], "title": "conditional", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"conditions": [{"field": "project.value", "value": 10000, "operator": "greater_than"}]}, {"branches": [{"name": "hot", "conditions": {"field": "contact.lead_score", "value": 80, "operator": "greater_or_equal"}}, {"name": "warm", "conditions": {"field": "contact.lead_score", "value": 40, "operator": "greater_or_equal"}}]}], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "conditions"], "properties": {"name": {"type": "string", "pattern": "^(?!else$)[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _, and not else"}, "conditions": {"format": "conditions", "description": "When it is taken."}}}, "maxItems": 20, "minItems": 1, "description": "The first whose conditions hold is taken, and else when none do.", "uniqueItemProperties": ["name"]}, "conditions": {"format": "conditions", "description": "When they hold the branch then is taken, otherwise else."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "conditional", "branches": ["then", "else"], "ends_run": false, "has_effect": false, "description": "Takes a branch: then or else, or the first of several whose conditions hold.", "config_schema": {"type": "object", "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}], "title": "conditional", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"conditions": [{"field": "project.value", "value": 10000, "operator": "greater_than"}]}, {"branches": [{"name": "hot", "conditions": {"field": "contact.lead_score", "value": 80, "operator": "greater_or_equal"}}, {"name": "warm", "conditions": {"field": "contact.lead_score", "value": 40, "operator": "greater_or_equal"}}]}], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "conditions"], "properties": {"name": {"type": "string", "pattern": "^(?!else$)[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _, and not else"}, "conditions": {"format": "conditions", "description": "When it is taken."}}}, "maxItems": 20, "minItems": 1, "description": "The first whose conditions hold is taken, and else when none do.", "uniqueItemProperties": ["name"]}, "conditions": {"format": "conditions", "description": "When they hold the branch then is taken, otherwise else."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_project", "branches": null, "ends_run": false, "description": "Creates a project for the contact, once for a key.", "config_schema": {"type": "object", "title": "create_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"key": "roof", "name": "Roof of {{contact.last_name}}"}], "required": ["name"], "properties": {"key": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Which project it is: a contact never gets a second one of this key. Default: the name."}, "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."}, "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant''s currency."}, "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "project_type": {"type": "string", "format": "template", "minLength": 1, "description": "Of any kind you keep."}, "pipeline_stage": {"type": "string", "format": "template", "minLength": 1, "description": "Default: new."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Creates a project for the contact, once for a key.", "config_schema": {"type": "object", "title": "create_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"key": "roof", "name": "Roof of {{contact.last_name}}"}], "required": ["name"], "properties": {"key": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Which project it is: a contact never gets a second one of this key. Default: the name."}, "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."}, "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant''s currency."}, "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "project_type": {"type": "string", "format": "template", "minLength": 1, "description": "Of any kind you keep."}, "pipeline_stage": {"type": "string", "format": "template", "minLength": 1, "description": "Default: new."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_task", "branches": null, "ends_run": false, "description": "Creates a task for the office.", "config_schema": {"type": "object", "title": "create_task", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}], "required": ["title"], "properties": {"title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."}, "due_at": {"type": "string", "format": "moment", "minLength": 1, "description": "When it is due; a time without a zone is the tenant''s."}, "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."}, "assigned_to": {"type": "string", "format": "id", "minLength": 1, "description": "The user who is to do it."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_minutes": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_task", "branches": null, "ends_run": false, "has_effect": true, "description": "Creates a task for the office.", "config_schema": {"type": "object", "title": "create_task", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}], "required": ["title"], "properties": {"title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."}, "due_at": {"type": "string", "format": "moment", "minLength": 1, "description": "When it is due; a time without a zone is the tenant''s."}, "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."}, "assigned_to": {"type": "string", "format": "id", "minLength": 1, "description": "The user who is to do it."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_minutes": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "remove_tag", "branches": null, "ends_run": false, "description": "Takes a tag off the contact.", "config_schema": {"type": "object", "title": "remove_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "no-show"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "remove_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Takes a tag off the contact.", "config_schema": {"type": "object", "title": "remove_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "no-show"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "email", "name": "send_email", "branches": null, "ends_run": false, "description": "Sends an email through Resend.", "config_schema": {"type": "object", "anyOf": [{"required": ["html"]}, {"required": ["text"]}], "title": "send_email", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"html": "<p>Hi {{contact.first_name}}, here it is.</p>", "purpose": "transactional", "subject": "Your estimate"}], "required": ["subject"], "properties": {"cc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Copies."}, "to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Addresses, in a list or between commas; a variable is one. Default: the contact''s."}, "bcc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Blind copies."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your addresses, or any in a domain of yours. Default: your default sender."}, "html": {"type": "string", "format": "html", "minLength": 1, "description": "The message as HTML; what templates insert is escaped."}, "text": {"type": "string", "format": "template", "minLength": 1, "description": "The message as plain text; without html it goes out as that alone."}, "headers": {"type": "object", "description": "Further headers, by name; not those that say who it is from or goes to.", "additionalProperties": {"type": "string", "format": "template"}}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "reply_to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Where answers go."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "email", "name": "send_email", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends an email through Resend.", "config_schema": {"type": "object", "anyOf": [{"required": ["html"]}, {"required": ["text"]}], "title": "send_email", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"html": "<p>Hi {{contact.first_name}}, here it is.</p>", "purpose": "transactional", "subject": "Your estimate"}], "required": ["subject"], "properties": {"cc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Copies."}, "to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Addresses, in a list or between commas; a variable is one. Default: the contact''s."}, "bcc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Blind copies."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your addresses, or any in a domain of yours. Default: your default sender."}, "html": {"type": "string", "format": "html", "minLength": 1, "description": "The message as HTML; what templates insert is escaped."}, "text": {"type": "string", "format": "template", "minLength": 1, "description": "The message as plain text; without html it goes out as that alone."}, "headers": {"type": "object", "description": "Further headers, by name; not those that say who it is from or goes to.", "additionalProperties": {"type": "string", "format": "template"}}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "reply_to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Where answers go."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "description": "Sends a text message through Twilio.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "track_links": {"type": "boolean", "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends a text message through Twilio.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "track_links": {"type": "boolean", "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "split", "branches": [], "ends_run": false, "description": "Takes a branch by chance, in proportion to weights; a contact always takes the same one.", "config_schema": {"type": "object", "title": "split", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}], "required": ["branches"], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "weight"], "properties": {"name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _"}, "weight": {"type": "number", "maximum": 1000000, "description": "Its share, as compared with the others''.", "exclusiveMinimum": 0}}}, "maxItems": 10, "minItems": 2, "description": "What it chooses from.", "uniqueItemProperties": ["name"]}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "split", "branches": [], "ends_run": false, "has_effect": false, "description": "Takes a branch by chance, in proportion to weights; a contact always takes the same one.", "config_schema": {"type": "object", "title": "split", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}], "required": ["branches"], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "weight"], "properties": {"name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _"}, "weight": {"type": "number", "maximum": 1000000, "description": "Its share, as compared with the others''.", "exclusiveMinimum": 0}}}, "maxItems": 10, "minItems": 2, "description": "What it chooses from.", "uniqueItemProperties": ["name"]}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "stop", "branches": null, "ends_run": true, "description": "Ends the run.", "config_schema": {"type": "object", "title": "stop", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}], "properties": {"reason": {"type": "string", "format": "template", "minLength": 1, "description": "Why, for the history."}, "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "stop", "branches": null, "ends_run": true, "has_effect": false, "description": "Ends the run.", "config_schema": {"type": "object", "title": "stop", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}], "properties": {"reason": {"type": "string", "format": "template", "minLength": 1, "description": "Why, for the history."}, "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_contact", "branches": null, "ends_run": false, "description": "Sets fields of the contact.", "config_schema": {"type": "object", "title": "update_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the contact.", "config_schema": {"type": "object", "title": "update_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_field", "branches": null, "ends_run": false, "description": "Sets one field of the contact, project or job.", "config_schema": {"type": "object", "title": "update_field", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}], "required": ["field", "value"], "properties": {"field": {"type": "string", "format": "template", "minLength": 1, "description": "A column, such as lead_score, project.value or custom_fields.roof_type."}, "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."}, "entity": {"type": "string", "format": "template", "description": "Whose field. Default: contact, or as field begins."}, "operator": {"enum": ["set", "add", "subtract", "append"], "description": "add and subtract take a number, a length of time or an item of a list. Default: set."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_field", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets one field of the contact, project or job.", "config_schema": {"type": "object", "title": "update_field", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}], "required": ["field", "value"], "properties": {"field": {"type": "string", "format": "template", "minLength": 1, "description": "A column, such as lead_score, project.value or custom_fields.roof_type."}, "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."}, "entity": {"type": "string", "format": "template", "description": "Whose field. Default: contact, or as field begins."}, "operator": {"enum": ["set", "add", "subtract", "append"], "description": "add and subtract take a number, a length of time or an item of a list. Default: set."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_project", "branches": null, "ends_run": false, "description": "Sets fields of the project.", "config_schema": {"type": "object", "title": "update_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"status": "on_hold"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the project.", "config_schema": {"type": "object", "title": "update_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"status": "on_hold"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "wait", "branches": ["event", "timeout"], "ends_run": false, "description": "Waits: for a length of time, until a date, until a time of day, or for an event.", "config_schema": {"type": "object", "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]}, {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]}, {"required": ["window"]}, {"required": ["event"]}], "title": "wait", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"days": 3}, {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_past": "stop", "if_missing": "stop"}, {"at": "10:00", "days": 1, "zone": "contact"}, {"window": {"to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00"}}, {"event": "sms_received", "timeout": "2 hours"}, {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}], "properties": {"at": {"type": "string", "format": "time-of-day", "description": "With days or a date, at this time of that day; otherwise the next time it is this late."}, "days": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "zone": {"type": "string", "format": "zone", "description": "Whose clock at and window go by. Default: tenant."}, "event": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}, "description": "Until this happens to the contact or record; then the branch event is taken."}, "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "until": {"type": "string", "format": "moment", "description": "Until then; a date without a time is midnight."}, "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "offset": {"type": ["string", "object"], "format": "signed-length-of-time", "description": "So long after until, or with a minus sign before it."}, "window": {"type": "object", "title": "window", "properties": {"to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."}, "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "maxItems": 7, "minItems": 1, "description": "Default: any day."}, "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."}}, "description": "And then until it is between these times, on one of these days.", "minProperties": 1}, "if_past": {"enum": ["continue", "stop", "fail"], "description": "What happens when the time is over already. Default: continue."}, "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "timeout": {"type": ["string", "object"], "format": "length-of-time", "description": "How long to wait for the event; then the branch timeout is taken."}, "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."}, "if_missing": {"enum": ["fail", "continue", "stop"], "description": "What happens when until has no value. Default: fail."}}, "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event", "dependentSchemas": {"event": {"properties": {"at": false, "days": false, "zone": false, "hours": false, "until": false, "weeks": false, "offset": false, "window": false, "if_past": false, "minutes": false, "duration": false, "if_missing": false}}, "until": {"properties": {"days": false, "hours": false, "weeks": false, "minutes": false, "duration": false}}}, "dependentRequired": {"event": ["timeout"], "offset": ["until"], "if_past": ["until"], "timeout": ["event"], "if_missing": ["until"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "wait", "branches": ["event", "timeout"], "ends_run": false, "has_effect": false, "description": "Waits: for a length of time, until a date, until a time of day, or for an event.", "config_schema": {"type": "object", "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]}, {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]}, {"required": ["window"]}, {"required": ["event"]}], "title": "wait", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"days": 3}, {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_past": "stop", "if_missing": "stop"}, {"at": "10:00", "days": 1, "zone": "contact"}, {"window": {"to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00"}}, {"event": "sms_received", "timeout": "2 hours"}, {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}], "properties": {"at": {"type": "string", "format": "time-of-day", "description": "With days or a date, at this time of that day; otherwise the next time it is this late."}, "days": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "zone": {"type": "string", "format": "zone", "description": "Whose clock at and window go by. Default: tenant."}, "event": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}, "description": "Until this happens to the contact or record; then the branch event is taken."}, "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "until": {"type": "string", "format": "moment", "description": "Until then; a date without a time is midnight."}, "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "offset": {"type": ["string", "object"], "format": "signed-length-of-time", "description": "So long after until, or with a minus sign before it."}, "window": {"type": "object", "title": "window", "properties": {"to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."}, "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "maxItems": 7, "minItems": 1, "description": "Default: any day."}, "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."}}, "description": "And then until it is between these times, on one of these days.", "minProperties": 1}, "if_past": {"enum": ["continue", "stop", "fail"], "description": "What happens when the time is over already. Default: continue."}, "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "timeout": {"type": ["string", "object"], "format": "length-of-time", "description": "How long to wait for the event; then the branch timeout is taken."}, "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."}, "if_missing": {"enum": ["fail", "continue", "stop"], "description": "What happens when until has no value. Default: fail."}}, "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event", "dependentSchemas": {"event": {"properties": {"at": false, "days": false, "zone": false, "hours": false, "until": false, "weeks": false, "offset": false, "window": false, "if_past": false, "minutes": false, "duration": false, "if_missing": false}}, "until": {"properties": {"days": false, "hours": false, "weeks": false, "minutes": false, "duration": false}}}, "dependentRequired": {"event": ["timeout"], "offset": ["until"], "if_past": ["until"], "timeout": ["event"], "if_missing": ["until"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "webhook", "name": "webhook", "branches": null, "ends_run": false, "description": "Calls a URL, signed the Standard Webhooks way.", "config_schema": {"type": "object", "title": "webhook", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}, {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET", "headers": {"Authorization": {"prefix": "Bearer ", "secret": "crm_api_key"}}}], "required": ["url"], "properties": {"url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{", "examples": ["https://example.com/hooks/won"], "description": "Whom to call.", "errorMessage": "url must start with https:// or http://"}, "body": {"format": "template", "description": "What to send. Default: the event and its records; with GET and DELETE nothing."}, "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."}, "headers": {"type": "object", "description": "Further headers, by name: a text, or a secret by its name.", "additionalProperties": {"type": ["string", "object"], "title": "a header", "format": "header", "required": ["secret"], "properties": {"prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}, "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$", "description": "Its name in your secrets.", "errorMessage": "secret must be the name of a secret"}}}}, "secret_name": {"type": "string", "format": "template", "minLength": 1, "description": "Signs with this secret of yours. Default: your signing secret."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "webhook", "name": "webhook", "branches": null, "ends_run": false, "has_effect": true, "description": "Calls a URL, signed the Standard Webhooks way.", "config_schema": {"type": "object", "title": "webhook", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}, {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET", "headers": {"Authorization": {"prefix": "Bearer ", "secret": "crm_api_key"}}}], "required": ["url"], "properties": {"url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{", "examples": ["https://example.com/hooks/won"], "description": "Whom to call.", "errorMessage": "url must start with https:// or http://"}, "body": {"format": "template", "description": "What to send. Default: the event and its records; with GET and DELETE nothing."}, "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."}, "headers": {"type": "object", "description": "Further headers, by name: a text, or a secret by its name.", "additionalProperties": {"type": ["string", "object"], "title": "a header", "format": "header", "required": ["secret"], "properties": {"prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}, "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$", "description": "Its name in your secrets.", "errorMessage": "secret must be the name of a secret"}}}}, "secret_name": {"type": "string", "format": "template", "minLength": 1, "description": "Signs with this secret of yours. Default: your signing secret."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.heartbeats (name, at) select name, at from jsonb_populate_recordset(null::automation.heartbeats, '[{"at": "-infinity", "name": "notices"}, {"at": "-infinity", "name": "tick"}]') as r on conflict do nothing;
 
