@@ -201,6 +201,7 @@ create or replace function automation.record_ends(works automation.work[], durat
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
 declare
   at constant timestamptz := automation.now();
