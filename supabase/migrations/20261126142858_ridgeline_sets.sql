@@ -43,6 +43,10 @@ drop view ridgeline.automation_skipped_sends;
 
 drop view ridgeline.automation_queue;
 
+drop index ridgeline.workflow_executions_by_record;
+
+drop index ridgeline.workflow_executions_by_workflow;
+
 alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
 
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
@@ -2683,6 +2687,7 @@ CREATE OR REPLACE FUNCTION automation.enter(entries automation.entry[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
@@ -7249,6 +7254,7 @@ CREATE OR REPLACE FUNCTION automation.record_ends(works automation.work[], durat
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   at constant timestamptz := automation.now();
@@ -12731,6 +12737,7 @@ CREATE OR REPLACE FUNCTION automation.import_runs(source text, after text DEFAUL
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
 declare
@@ -12824,6 +12831,7 @@ CREATE OR REPLACE FUNCTION automation.write_steps(steps automation.imported_step
  RETURNS bigint
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
     with written as (
       insert into ridgeline.workflow_step_executions (
@@ -13047,6 +13055,7 @@ CREATE OR REPLACE FUNCTION automation.take_over_run(source text, import automati
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   reason constant text := automation.why_left(import, run, step, plan);
@@ -16256,6 +16265,7 @@ CREATE OR REPLACE FUNCTION automation.enrol_write(tenant_id uuid, entity text, r
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   enrolment automation.enrolment;
@@ -16417,6 +16427,7 @@ CREATE OR REPLACE FUNCTION automation.schedule_step(execution ridgeline.workflow
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   scheduled_id uuid;
@@ -16583,6 +16594,30 @@ begin
   perform automation.end_execution(execution, status, reason);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, execution ridgeline.workflow_executions)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
+    on conflict on constraint run_events_pkey do update
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
+    update ridgeline.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+          and q.step_key = signal.listener
+        for update skip locked);
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.act_on(signal automation.signals)
  RETURNS void
@@ -18176,6 +18211,7 @@ CREATE OR REPLACE FUNCTION automation.put_off(execution ridgeline.workflow_execu
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(
@@ -19954,6 +19990,7 @@ CREATE OR REPLACE FUNCTION automation.start_version(version ridgeline.workflow_v
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   mode constant ridgeline.execution_mode := automation.mode_of(version.tenant_id, version.workflow_id);
@@ -20087,6 +20124,7 @@ CREATE OR REPLACE FUNCTION automation.retry_execution(execution_id uuid)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
@@ -21471,6 +21509,10 @@ CREATE INDEX legacy_pairs_by_execution ON automation.legacy_pairs USING btree (e
 CREATE INDEX legacy_pairs_by_workflow ON automation.legacy_pairs USING btree (workflow_id, tenant_id);
 
 CREATE INDEX legacy_discrepancies_by_pair ON ridgeline.legacy_discrepancies USING btree (pair_id, tenant_id);
+
+CREATE INDEX workflow_executions_by_workflow ON ridgeline.workflow_executions USING btree (workflow_id, tenant_id, version, created_at) WHERE (workflow_id IS NOT NULL);
+
+CREATE INDEX workflow_executions_by_record ON ridgeline.workflow_executions USING btree (record_id, tenant_id, workflow_id, created_at) WHERE (record_id IS NOT NULL);
 
 create view ridgeline.recipes with (security_invoker=true) as  SELECT name,
     (document ->> 'name'::text) AS title,
