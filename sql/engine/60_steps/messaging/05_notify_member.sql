@@ -124,7 +124,7 @@ declare
   member automation.member;
 begin
   if coalesce(given, '') = '' then
-    return '{"code": "no_member", "message": "user_id: it is empty; there is nobody to tell"}';
+    return '{"code": "no_member", "message": "user_id: it is empty; there is nobody to tell"}'::jsonb;
   elsif lower(given) in ('owner', 'admin') then
     select m.* into member from automation.read_members(array[execution.tenant_id], null) as m
     where m.role in ('owner', 'admin')

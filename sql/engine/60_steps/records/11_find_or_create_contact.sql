@@ -221,7 +221,7 @@ create or replace function automation.find_or_create_contact(
 declare
   found record;
   made record;
-  adopted constant jsonb := case when automation.contact_key(execution) is null then '{"adopted": true}' else '{}' end;
+  adopted constant jsonb := case when automation.contact_key(execution) is null then '{"adopted": true}'::jsonb else '{}' end;
 begin
   perform automation.try_lock_addresses(execution.tenant_id, array[input ->> 'phone', input ->> 'email']);
   found := automation.contact_with(execution.tenant_id, input ->> 'phone', input ->> 'email');
@@ -263,7 +263,7 @@ declare
   needed text[];
   result jsonb := case when automation.contact_key(execution) is null
       and jsonb_typeof(execution.trigger_data -> 'contact') is distinct from 'object'
-    then '{"adopted": true}' else '{}' end;
+    then '{"adopted": true}'::jsonb else '{}' end;
 begin
   select e.* into contacts from automation.entities as e where e.name = 'contact';
   found := automation.contact_with(execution.tenant_id, input ->> 'phone', input ->> 'email');
