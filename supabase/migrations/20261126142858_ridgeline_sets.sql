@@ -2404,6 +2404,22 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.render_options_of(tenant_ids uuid[], at timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select jsonb_object_agg(t.id, jsonb_strip_nulls(jsonb_build_object(
+      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'country', t.country, 'text_countries', t.country || t.text_countries,
+      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true)))
+    from automation.read_tenants(tenant_ids) as t);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.cause_in(execution ridgeline.workflow_executions)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -6979,10 +6995,13 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
  SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+  options constant jsonb := automation.render_options_of(
+    array(select distinct (w.execution).tenant_id from unnest(works) as w), at);
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      automation.render_options(k.tenant_id, at))::automation.running_plan
+      options -> k.tenant_id::text)::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
@@ -15215,12 +15234,7 @@ CREATE OR REPLACE FUNCTION automation.render_options(tenant_id uuid, at timestam
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select jsonb_strip_nulls(jsonb_build_object(
-      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country, 'text_countries', t.country || t.text_countries,
-      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
-    from automation.read_tenants(array[render_options.tenant_id]) as t);
+  return automation.render_options_of(array[tenant_id], at) -> tenant_id::text;
 end;
 $function$;
 
@@ -22424,6 +22438,9 @@ grant execute on function automation.release_held(uuid,text[],uuid) to service_r
 
 revoke all on function automation.release_spread(bigint,bigint) from public, anon, authenticated, service_role;
 grant execute on function automation.release_spread(bigint,bigint) to service_role;
+
+revoke all on function automation.render_options_of(uuid[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.render_options_of(uuid[],timestamp with time zone) to service_role;
 
 revoke all on function automation.reply_text(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.reply_text(uuid,text) to service_role;

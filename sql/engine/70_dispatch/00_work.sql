@@ -49,7 +49,8 @@ begin
 end;
 $$;
 
--- The versions that runs of a batch are pinned to, each read once, in the order that lock_runs() numbers them in.
+-- The versions that runs of a batch are pinned to, and their tenants, each read once, in the order that lock_runs()
+-- numbers them in.
 create or replace function automation.read_plans(works automation.work[], at timestamptz)
   returns automation.running_plan[]
   language plpgsql stable
@@ -61,10 +62,13 @@ create or replace function automation.read_plans(works automation.work[], at tim
   set enable_sort = off
   set jit = off
   as $$
+declare
+  options constant jsonb := automation.render_options_of(
+    array(select distinct (w.execution).tenant_id from unnest(works) as w), at);
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      automation.render_options(k.tenant_id, at))::automation.running_plan
+      options -> k.tenant_id::text)::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
