@@ -121,5 +121,5 @@ select automation.register_step('create_task', 'database', null,
   },
   "dependentRequired": {"entity": ["target"]},
   "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5},
-    {"title": "Order the material", "target": "{{steps.project.project_id}}"}]
+    {"title": "Thank {{contact.first_name}}", "target": "{{contact.custom_fields.referred_by}}"}]
 }$schema$);

@@ -221,7 +221,8 @@ create or replace function automation.find_or_create_contact(
 declare
   found record;
   made record;
-  adopted constant jsonb := case when automation.contact_key(execution) is null then '{"adopted": true}'::jsonb else '{}' end;
+  adopted constant jsonb := case when automation.contact_key(execution) is null
+    then '{"adopted": true}'::jsonb else '{}' end;
 begin
   perform automation.try_lock_addresses(execution.tenant_id, array[input ->> 'phone', input ->> 'email']);
   found := automation.contact_with(execution.tenant_id, input ->> 'phone', input ->> 'email');
