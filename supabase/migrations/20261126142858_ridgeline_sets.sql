@@ -281,6 +281,8 @@ create table automation.area_codes ();
 
 create table automation.regions ();
 
+create table automation.links ();
+
 create table ridgeline.changes ();
 
 create table ridgeline.stage_changes ();
@@ -310,6 +312,8 @@ create table automation.sender_slots ();
 create table automation.inboxes ();
 
 create table automation.inbox_waiting ();
+
+create table automation.recipes ();
 
 create table automation.retention_places ();
 
@@ -351,9 +355,35 @@ alter table automation.regions add column zones text[];
 
 alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
 
+alter table ridgeline.messages add column clicked_at timestamp with time zone;
+
 alter table ridgeline.forms add column consent jsonb;
 
 alter table ridgeline.held_submissions add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table automation.links add column tenant_id uuid;
+
+alter table automation.links add column code text;
+
+alter table automation.links add column step_id uuid;
+
+alter table automation.links add column contact_id text;
+
+alter table automation.links add column recipient text;
+
+alter table automation.links add column url text;
+
+alter table automation.links add column created_at timestamp with time zone;
+
+alter table automation.links add column requested_at timestamp with time zone;
+
+alter table automation.links add column requests integer;
+
+alter table automation.links add column machine_requests integer;
+
+alter table automation.links add column machine_reason text;
+
+alter table automation.links add column clicked_at timestamp with time zone;
 
 alter table automation.step_types add column ends_run boolean default false not null;
 
@@ -846,6 +876,12 @@ alter table automation.inbox_waiting add column kind text;
 alter type automation.imagined_step add attribute shown jsonb;
 
 alter type automation.imagined_step add attribute data jsonb;
+
+alter table automation.recipes add column name text;
+
+alter table automation.recipes add column place integer;
+
+alter table automation.recipes add column document jsonb;
 
 alter table automation.retention_places add column tenant_id uuid;
 
@@ -2094,6 +2130,85 @@ begin
       'needed', not is_message and (found.needed or coalesce(cardinality(sole) = 1 and found.place = sole, false))));
   end loop;
   return (select coalesce(jsonb_agg(distinct f), '[]') from jsonb_array_elements(fits) as f);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.link_code()
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return left(translate(encode(sha256(
+    uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'base64'), '+/=', ''), 11);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.written_hosts(written text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select lower(rtrim(m.found[1], '.,;:!'))
+    from regexp_matches(
+      written, 'https?://([^][\s/?#{}<>"''`\\()|^]+)(?=[/?#\s"''()<>]|$)', 'gi') as m (found));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.track_links(written text, body text, site text, base text, OUT tracked text, OUT links jsonb, OUT left_out text[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  hosts constant text[] := automation.written_hosts(written) || automation.written_hosts(site);
+  pattern constant text := '(https?://[^][\s<>"`\\{}|^]+)';
+  rest text := body;
+  found text;
+  url text;
+  code text;
+begin
+  tracked := '';
+  links := '[]';
+  left_out := '{}';
+  loop
+    found := (regexp_match(rest, pattern, 'i'))[1];
+    exit when found is null;
+    tracked := tracked || left(rest, strpos(rest, found) - 1);
+    rest := substr(rest, strpos(rest, found) + length(found));
+    -- What ends a sentence ends no link.
+    url := regexp_replace(found, '[.,;:!?)''’”…]+$', '');
+    if lower((regexp_match(url, '^https?://([^/?#]+)', 'i'))[1]) = any (hosts) and length(url) <= 2000 then
+      code := coalesce(
+        (select l ->> 'code' from jsonb_array_elements(links) as l where l ->> 'url' = url), automation.link_code());
+      links := links || case when links @> jsonb_build_array(jsonb_build_object('code', code)) then '[]'
+        else jsonb_build_array(jsonb_build_object('code', code, 'url', url)) end;
+      tracked := tracked || base || '/' || code || substr(found, length(url) + 1);
+    else
+      tracked := tracked || found;
+      left_out := left_out || url;
+    end if;
+  end loop;
+  tracked := tracked || rest;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_early_click(tenant_id uuid, step_id uuid, provider_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update ridgeline.messages as m set clicked_at = l.clicked_at
+  from (
+    select min(k.clicked_at) as clicked_at from automation.links as k
+    where k.step_id = note_early_click.step_id and k.tenant_id = note_early_click.tenant_id
+  ) as l
+  where m.provider_id = note_early_click.provider_id and m.tenant_id = note_early_click.tenant_id
+    and m.direction = 'outbound' and m.clicked_at is null and l.clicked_at is not null;
 end;
 $function$;
 
@@ -4078,6 +4193,9 @@ begin
     ledger.input ->> 'body', 'sent',
     coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
     ledger.provider_id, execution.id);
+  if ledger.input ? 'links' then
+    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  end if;
   return true;
 end;
 $function$;
@@ -5188,7 +5306,7 @@ CREATE OR REPLACE FUNCTION automation.sending_keys(step_type text)
 AS $function$
 begin
   return case when automation.channel_of(step_type) in ('sms', 'email')
-    then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[];
+    then '{purpose,expires_after,over_cap,urgent,track_links}' else '{}' end::text[];
 end;
 $function$;
 
@@ -5207,7 +5325,8 @@ begin
       when automation.goes_to_the_office(config -> 'to') then 'internal' end),
     'expires_after', automation.duration_in(config -> 'expires_after'),
     'over_cap', config ->> 'over_cap',
-    'urgent', config -> 'urgent')), '{}');
+    'urgent', config -> 'urgent',
+    'track_links', case when config -> 'track_links' = 'true' then config -> 'track_links' end)), '{}');
 end;
 $function$;
 
@@ -7173,6 +7292,47 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.link_base()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(
+    rtrim(nullif(btrim(automation.setting('link_url')), ''), '/'),
+    automation.functions_address() || '/link',
+    case when current_setting('automation.functions_address', true) is null then 'https://functions.example/link' end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.with_links(tenant_id uuid, step jsonb, prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  written constant text := step #>> '{config,base,body}';
+  base constant text := automation.link_base();
+  made record;
+begin
+  made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
+    select t.website from automation.read_tenants(array[with_links.tenant_id]) as t) end, base);
+  if base is not null and made.links <> '[]' then
+    prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'links', made.links);
+  end if;
+  if base is null and made.links <> '[]' or made.left_out <> '{}' then
+    prepared.warnings := coalesce(prepared.warnings, '[]') || jsonb_build_object(
+      'path', 'body', 'code', 'link_not_tracked', 'message', case
+        when base is null
+          then 'links are not tracked: neither PUBLIC_URL nor the setting link_url says where functions/link is'
+        else format('%s is not tracked: only links are whose host is written out in the step',
+          left(made.left_out[1], 200)) end);
+  end if;
+  return prepared;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.prepare_step(execution ridgeline.workflow_executions, step jsonb, at timestamp with time zone DEFAULT automation.now(), options jsonb DEFAULT NULL::jsonb, known automation.known_records DEFAULT NULL::automation.known_records)
  RETURNS automation.prepared_step
  LANGUAGE plpgsql
@@ -7230,6 +7390,9 @@ begin
   end if;
   if execution.mode = 'shadow' then
     prepared := automation.skip_in_shadow(execution, step, prepared);
+  end if;
+  if prepared.verdict = 'run' and step #> '{sending,track_links}' = 'true' then
+    prepared := automation.with_links(execution.tenant_id, step, prepared);
   end if;
   return prepared;
 end;
@@ -7476,6 +7639,9 @@ declare
 begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
+    if step.payload ? 'links' then
+      claimed[i] := automation.open_links(step);
+    end if;
     continue when not step.payload ? 'unsubscribe';
     token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
     insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
@@ -7487,6 +7653,25 @@ begin
     claimed[i] := step;
   end loop;
   return claimed;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.open_links(step automation.claimed_step)
+ RETURNS automation.claimed_step
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.links (tenant_id, code, step_id, contact_id, recipient, url)
+  select step.tenant_id, l.code, step.step_id, (
+      select x.contact_id
+      from ridgeline.workflow_step_executions as s
+      join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
+      where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
+  from jsonb_to_recordset(step.payload -> 'links') as l (code text, url text)
+  on conflict on constraint links_pkey do nothing;
+  step.payload := step.payload - 'links';
+  return step;
 end;
 $function$;
 
@@ -9216,6 +9401,43 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.attach_conversations()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- The status of a message or a call is the provider's word; change_stage leaves it alone.
+  perform automation.attach(
+    'ridgeline.messages', 'message', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+       "unless": "is_tapback", "description": "A contact sent a text message."},
+      {"type": "sms_clicked", "column": "clicked_at",
+       "description": "A contact followed a link in a text message for the first time (track_links)."}]',
+    authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.calls', 'call', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "call_missed", "column": "status", "becomes": "missed", "on_insert": true,
+       "description": "A call was not answered."},
+      {"type": "call_completed", "column": "status", "becomes": "completed", "on_insert": true,
+       "description": "A call was answered and has ended."}]', authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.emails', 'email', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "email_opened", "column": "opened_at",
+       "description": "A contact opened an email for the first time."},
+      {"type": "email_clicked", "column": "clicked_at",
+       "description": "A contact clicked a link in an email for the first time."},
+      {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+       "unless": "is_automatic", "description": "A contact sent an email."}]', authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
+    '[{"type": "form_submitted", "description": "A form was submitted."}]', authors => 'members');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_records(entity text, tenant_ids uuid[], ids text[])
  RETURNS jsonb[]
  LANGUAGE plpgsql
@@ -9779,6 +10001,104 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.find_link(code text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select l.url from automation.links as l
+    where l.code = find_link.code
+      and coalesce(l.created_at > automation.now() - automation.kept_for(automation.setting('keep_links')), true)
+    order by l.created_at limit 1);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.take_click_back(tenant_id uuid, step_id uuid, since timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  message ridgeline.messages;
+begin
+  update automation.links as l
+  set clicked_at = null, machine_requests = l.machine_requests + 1, machine_reason = 'every_link_at_once'
+  where l.step_id = take_click_back.step_id and l.tenant_id = take_click_back.tenant_id and l.clicked_at >= since;
+  if not found then
+    return;
+  end if;
+  select m.* into message
+  from ridgeline.workflow_step_executions as s
+  join ridgeline.messages as m on m.provider_id = s.provider_id and m.tenant_id = s.tenant_id
+  where s.tenant_id = take_click_back.tenant_id and s.id = take_click_back.step_id
+    and m.direction = 'outbound' and m.clicked_at >= since;
+  if not found then
+    return;
+  end if;
+  perform automation.cancel_execution(x.id)
+  from ridgeline.workflow_executions as x
+  where x.tenant_id = take_click_back.tenant_id and x.record_id = message.id::text
+    and x.trigger_type = 'sms_clicked' and x.finished_at is null;
+  update ridgeline.messages as m set clicked_at = null
+  where m.tenant_id = message.tenant_id and m.id = message.id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_click(code text, user_agent text, hint text DEFAULT NULL::text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  link automation.links;
+  sent ridgeline.workflow_step_executions;
+  reason text;
+begin
+  select l.* into link from automation.links as l
+  where l.code = record_click.code
+  order by l.created_at limit 1;
+  if not found then
+    return 'unknown';
+  elsif link.requests >= 1000 then
+    return 'enough';
+  end if;
+  -- All of the text's, in one order: a scanner asks for them at the same moment.
+  perform from automation.links as o
+  where o.step_id = link.step_id and o.tenant_id = link.tenant_id
+  order by o.code
+  for update;
+  select s.* into sent from ridgeline.workflow_step_executions as s
+  where s.tenant_id = link.tenant_id and s.id = link.step_id;
+  reason := coalesce(left(hint, 40),
+    case when btrim(coalesce(user_agent, '')) = '' then 'no_agent' end,
+    automation.machine_reason('clicked', at, coalesce(sent.finished_at, link.created_at), user_agent));
+  if exists (
+    select from automation.links as o
+    where o.step_id = link.step_id and o.tenant_id = link.tenant_id and o.url <> link.url
+      and o.requested_at between at - interval '2 seconds' and at + interval '2 seconds') then
+    reason := coalesce(reason, 'every_link_at_once');
+    perform automation.take_click_back(link.tenant_id, link.step_id, at - interval '2 seconds');
+  end if;
+  update automation.links as l
+  set requested_at = at, requests = l.requests + 1,
+    machine_requests = l.machine_requests + (reason is not null)::integer,
+    machine_reason = coalesce(reason, l.machine_reason),
+    clicked_at = coalesce(l.clicked_at, case when reason is null then at end)
+  where l.tenant_id = link.tenant_id and l.code = link.code;
+  if reason is null then
+    update ridgeline.messages as m set clicked_at = at
+    where m.provider_id = sent.provider_id and m.tenant_id = link.tenant_id and m.direction = 'outbound'
+      and m.clicked_at is null;
+  end if;
+  return coalesce(reason, 'clicked');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text DEFAULT NULL::text)
  RETURNS ridgeline.workflow_versions
  LANGUAGE plpgsql
@@ -10251,6 +10571,620 @@ CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode te
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
 
+CREATE OR REPLACE FUNCTION automation.question_types()
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select '{text,number,boolean,choice,list,value,values,url,phone,email,time,duration,field,member,members,sender,'
+      'form,record}'::text[]
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_question(question jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if jsonb_typeof(question) <> 'object' then
+    return jsonb_build_array(automation.problem(path, 'wrong_type', 'a question must be an object'));
+  end if;
+  return automation.known_keys(question, '{name,ask,type,help,default,optional,own,options,minimum,maximum,entity,'
+      'channel}', path)
+    || automation.mistyped(question, '{"name": "string", "ask": "string", "type": "string", "help": ["string", "null"],
+      "optional": ["boolean", "null"], "own": ["boolean", "null"], "options": ["array", "null"],
+      "minimum": ["number", "null"], "maximum": ["number", "null"], "entity": ["string", "null"],
+      "channel": ["string", "null"]}', path)
+    || case when question ->> 'name' ~ '^[a-z][a-z0-9_]{0,60}$' then '[]' else jsonb_build_array(automation.problem(
+      path || '.name', 'invalid_value', 'a question needs a name of small letters, digits and _')) end
+    || case when question ->> 'type' = any (automation.question_types()) then '[]'
+      else jsonb_build_array(automation.problem(path || '.type', 'unknown_value', format(
+        'there is no type of question "%s"', left(question ->> 'type', 60)),
+        'Known: ' || array_to_string(automation.question_types(), ', ') || '.')) end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_recipe(document jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  problems jsonb;
+begin
+  perform automation.check_object(document, 'recipe');
+  problems := automation.known_keys(document, '{$schema,recipe,version,name,description,needs,questions,workflows,'
+      'tenant_id}', '')
+    || automation.mistyped('{"questions": [], "name": ""}'::jsonb || document, '{"recipe": ["string", "null"],
+      "name": "string", "description": ["string", "null"], "needs": ["object", "null"], "questions": "array",
+      "workflows": "array", "tenant_id": ["string", "null"]}', '');
+  if automation.has_error(problems) then
+    perform automation.raise_problems(problems, 'recipe');
+  end if;
+  if jsonb_array_length(document -> 'workflows') not between 1 and 20 then
+    problems := problems || automation.problem('workflows', 'out_of_range', 'a recipe has from 1 to 20 workflows');
+  elsif jsonb_array_length(coalesce(document -> 'questions', '[]')) > 200 then
+    problems := problems || automation.problem('questions', 'out_of_range', 'a recipe has at most 200 questions');
+  else
+    select problems || coalesce(jsonb_agg(p.problem), '[]') into problems
+    from jsonb_array_elements(coalesce(document -> 'questions', '[]')) with ordinality as q (question, place)
+    cross join lateral jsonb_array_elements(
+      automation.check_question(q.question, format('questions[%s]', q.place - 1))) as p (problem);
+    if not automation.has_error(problems) then
+      select problems || coalesce(jsonb_agg(automation.problem('questions', 'ambiguous', format(
+          '"%s" is asked twice', d.name))), '[]') into problems
+      from (
+        select q ->> 'name' as name from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q
+        group by 1 having count(*) > 1
+      ) as d;
+    end if;
+  end if;
+  perform automation.raise_problems(problems, 'recipe');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.missing_needs(document jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem('needs.entities', 'unknown_entity', format(
+        'this recipe is about records called "%s", and no table is attached as that', left(n.name, 60)),
+        'Attach it: docs/attach.md. Known: ' || (
+          select string_agg(e.name, ', ' order by e.name) from automation.entities as e) || '.')), '[]')
+    from jsonb_array_elements_text(case jsonb_typeof(document #> '{needs,entities}')
+      when 'array' then document #> '{needs,entities}' else '[]' end) as n (name)
+    where not exists (select from automation.entities as e where e.name = n.name)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.plain_text_problem(answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'string' then 'must be a text'
+      when btrim(answer #>> '{}') = '' then 'must not be empty'
+      when answer #>> '{}' ~ '[{}\\]' then 'cannot have {, } or \ in it'
+      when answer #>> '{}' ~ '[[:cntrl:]]' then 'must be one line'
+      when length(answer #>> '{}') > 500 then 'can have at most 500 characters'
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.scalar_problem(answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case jsonb_typeof(answer)
+      when 'number' then null when 'boolean' then null
+      when 'string' then automation.plain_text_problem(answer)
+      else 'must be a text, a number, true or false' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.list_problem(answer jsonb, of_texts boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'array' then 'must be a list'
+      when jsonb_array_length(answer) not between 1 and 500 then 'must be a list of 1 to 500'
+      else (
+        select min(p.problem) from jsonb_array_elements(answer) as a
+        cross join lateral (select case when of_texts then automation.plain_text_problem(a)
+          else automation.scalar_problem(a) end as problem) as p)
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.number_problem(question jsonb, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'number' then 'must be a number'
+      when (answer)::numeric < coalesce((question ->> 'minimum')::numeric, (answer)::numeric)
+        then format('must be at least %s', question ->> 'minimum')
+      when (answer)::numeric > coalesce((question ->> 'maximum')::numeric, (answer)::numeric)
+        then format('can be at most %s', question ->> 'maximum')
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.field_problem(question jsonb, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'string'
+        or answer #>> '{}' !~ '^[a-z][a-z0-9_]{0,60}(\.[A-Za-z_][A-Za-z0-9_]{0,62}){1,8}$'
+        then 'must be a field, such as contact.stage'
+      when split_part(answer #>> '{}', '.', 1) <> coalesce(question ->> 'entity', split_part(answer #>> '{}', '.', 1))
+        then format('must be a field of %s', question ->> 'entity')
+      when not exists (select from automation.entities as e where e.name = split_part(answer #>> '{}', '.', 1))
+        then format('no table is attached as "%s"', split_part(answer #>> '{}', '.', 1))
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.member_problem(tenant_id uuid, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when jsonb_typeof(answer) <> 'string' or automation.as_uuid(answer #>> '{}') is null or not exists (
+        select from automation.read_members(
+          array[member_problem.tenant_id], array[automation.as_uuid(answer #>> '{}')]))
+      then 'must be the id of somebody who belongs to you' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.sender_problem(tenant_id uuid, channel text, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when jsonb_typeof(answer) <> 'string' or not exists (
+        select from unnest(case when channel is null then '{sms,email}' else array[channel] end) as c (name)
+        cross join lateral automation.named_sender(sender_problem.tenant_id, c.name, answer #>> '{}') as s
+        where s.id is not null)
+      then 'must be one of your senders' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.answer_problem(tenant_id uuid, question jsonb, answer jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said constant text := answer #>> '{}';
+  plain constant text := automation.plain_text_problem(answer);
+begin
+  return case question ->> 'type'
+    when 'text' then plain
+    when 'number' then automation.number_problem(question, answer)
+    when 'boolean' then case when jsonb_typeof(answer) <> 'boolean' then 'must be true or false' end
+    when 'choice' then case when not coalesce(question -> 'options' @> jsonb_build_array(answer), false)
+      then 'must be one of ' || coalesce(
+        (select string_agg(o #>> '{}', ', ') from jsonb_array_elements(question -> 'options') as o), 'nothing')
+      else automation.scalar_problem(answer) end
+    when 'list' then automation.list_problem(answer, true)
+    when 'value' then automation.scalar_problem(answer)
+    when 'values' then automation.list_problem(answer, false)
+    when 'url' then case when plain is not null then plain
+      when said !~* '^https?://[^\s/?#"<>]+[^\s"<>]*$' then 'must be an address that begins with https://' end
+    when 'phone' then case when plain is not null then plain
+      when automation.normalize_phone(said, automation.country_of(answer_problem.tenant_id)) is null
+      then 'must be a telephone number' end
+    when 'email' then case when plain is not null then plain
+      when automation.normalize_email(automation.bare_address(said)) is null then 'must be an email address' end
+    when 'time' then case when not automation.format_holds('time-of-day', answer)
+      then 'must be a time, such as 09:30' end
+    when 'duration' then case when jsonb_typeof(answer) <> 'string' then 'must be a length of time, such as 3 days'
+      when not (automation.format_holds('signed-length-of-time', answer) or said ~ '^-?\d{1,3} business days?$')
+      then 'must be a length of time, such as 3 days' end
+    when 'field' then automation.field_problem(question, answer)
+    when 'member' then automation.member_problem(answer_problem.tenant_id, answer)
+    when 'members' then case when jsonb_typeof(answer) <> 'array' or jsonb_array_length(answer) not between 1 and 100
+      then 'must be a list of members' else (
+        select min(automation.member_problem(answer_problem.tenant_id, a)) from jsonb_array_elements(answer) as a) end
+    when 'sender' then coalesce(
+      plain, automation.sender_problem(answer_problem.tenant_id, question ->> 'channel', answer))
+    when 'form' then coalesce(plain, case when not exists (
+        select from ridgeline.forms as f where f.tenant_id = answer_problem.tenant_id and f.name = said)
+      then 'must be the name of one of your forms' end)
+    when 'record' then case when jsonb_typeof(answer) = 'number' then null
+      when jsonb_typeof(answer) <> 'string' or btrim(said) = '' or said ~ '[{}]' or length(said) > 2000
+      then 'must be an id or an address' end
+  end;
+exception when data_exception then
+  return 'cannot be this';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.settle_answers(tenant_id uuid, document jsonb, answers jsonb, OUT settled jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  question jsonb;
+  answer jsonb;
+  given boolean;
+  wrong text;
+begin
+  settled := '{}';
+  problems := automation.known_keys(answers, array(
+    select q ->> 'name' from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q), 'answers');
+  for question in select q.value from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q loop
+    answer := nullif(answers -> (question ->> 'name'), 'null');
+    given := answer is not null;
+    if not given and (not coalesce((question -> 'own')::boolean, false)
+      or automation.as_uuid(document ->> 'tenant_id') = settle_answers.tenant_id) then
+      answer := nullif(question -> 'default', 'null');
+    end if;
+    if answer is null and coalesce((question -> 'optional')::boolean, false) then
+      settled := settled || jsonb_build_object(question ->> 'name', null);
+      continue;
+    end if;
+    wrong := case when answer is null then 'has no answer'
+      else automation.answer_problem(settle_answers.tenant_id, question, answer) end;
+    if wrong is null then
+      settled := settled || jsonb_build_object(question ->> 'name', answer);
+    else
+      problems := problems || automation.problem('answers.' || (question ->> 'name'),
+        case when given then 'invalid_value' else 'missing' end,
+        case when given or answer is null then wrong else 'has no answer, and its default ' || wrong end,
+        left(question ->> 'ask', 300));
+    end if;
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.answer_part(answers jsonb, name text, part text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case part
+      when 'entity' then to_jsonb(split_part(answers ->> name, '.', 1))
+      when 'field' then to_jsonb(substr(answers ->> name, strpos(answers ->> name, '.') + 1))
+      else answers -> name end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fill_text(written text, answers jsonb, in_html boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  pattern constant text := '\[\[([a-z][a-z0-9_]*)(?:\.(entity|field))?\]\]';
+  found text[] := regexp_match(written, '^' || pattern || '$');
+  mark text;
+  answer jsonb;
+  rest text := written;
+  filled text := '';
+begin
+  if found is not null and answers ? found[1] then
+    return automation.answer_part(answers, found[1], found[2]);
+  end if;
+  loop
+    found := regexp_match(rest, pattern);
+    exit when found is null;
+    mark := '[[' || found[1] || coalesce('.' || found[2], '') || ']]';
+    filled := filled || left(rest, strpos(rest, mark) - 1);
+    rest := substr(rest, strpos(rest, mark) + length(mark));
+    if answers ? found[1] then
+      answer := automation.answer_part(answers, found[1], found[2]);
+      mark := case jsonb_typeof(answer) when 'null' then ''
+        when 'array' then (select string_agg(a, ', ') from jsonb_array_elements_text(answer) as a)
+        else answer #>> '{}' end;
+      mark := case when in_html then automation.escape_html(mark) else mark end;
+    end if;
+    filled := filled || mark;
+  end loop;
+  return to_jsonb(filled || rest);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_left_out(value jsonb, answers jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_typeof(value) = 'string' and answers -> substring(
+      value #>> '{}' from '^\[\[([a-z][a-z0-9_]*)(?:\.(?:entity|field))?\]\]$') = 'null', false)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fill_in(value jsonb, answers jsonb, key text DEFAULT ''::text, depth integer DEFAULT 0)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+begin
+  if depth > 200 then
+    raise exception 'recipe: it is nested more than 200 levels deep' using errcode = 'invalid_parameter_value';
+  end if;
+  case jsonb_typeof(value)
+    when 'string' then
+      return case when strpos(value #>> '{}', '[[') = 0 then value
+        else automation.fill_text(value #>> '{}', answers, key = 'html') end;
+    when 'object' then
+      return coalesce((
+        select jsonb_object_agg(m.key, automation.fill_in(m.value, answers, m.key, depth + 1))
+        from jsonb_each(value) as m
+        where not automation.is_left_out(m.value, answers)), '{}');
+    when 'array' then
+      return coalesce((
+        select jsonb_agg(automation.fill_in(m.value, answers, key, depth + 1) order by m.place)
+        from jsonb_array_elements(value) with ordinality as m (value, place)
+        where not automation.is_left_out(m.value, answers)), '[]');
+    else
+      return value;
+  end case;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.unknown_step_types(definition jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem(s.path || '.step_type', 'unknown_step_type', format(
+        'there is no step "%s"', left(s.step ->> 'step_type', 60)),
+        'Known: ' || (select string_agg(t.name, ', ' order by t.name) from automation.step_types as t) || '.')), '[]')
+    from automation.definition_steps(definition) as s
+    where not exists (select from automation.step_types as t where t.name = s.step ->> 'step_type')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.write_drafts(tenant_id uuid, definitions jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  definition jsonb;
+  place integer := 0;
+  saved jsonb;
+  problems jsonb := '[]'::jsonb;
+  found_problems jsonb;
+  written jsonb := '[]'::jsonb;
+begin
+  for definition in select d.value from jsonb_array_elements(definitions) as d loop
+    perform automation.check_object(definition, format('workflows[%s]', place));
+    definition := definition - 'id';
+    perform automation.check_definition(definition);
+    perform automation.raise_problems(automation.unknown_step_types(definition), format('workflows[%s]', place));
+    saved := automation.save_workflow(tenant_id, definition, null);
+    found_problems := automation.validate_workflow((saved ->> 'workflow_id')::uuid) -> 'problems';
+    select problems || coalesce(jsonb_agg(p || jsonb_build_object('path', format(
+        'workflows[%s].%s', place, p ->> 'path')) order by p ->> 'severity', o), '[]') into problems
+    from jsonb_array_elements(found_problems) with ordinality as f (p, o);
+    written := written || jsonb_build_object('workflow_id', saved -> 'workflow_id', 'revision', saved -> 'revision',
+      'name', definition -> 'name', 'problems', found_problems);
+    place := place + 1;
+  end loop;
+  perform automation.raise_problems(problems, 'recipe');
+  return written;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.install(tenant_id uuid, document jsonb, answers jsonb, is_recipe boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  settled record;
+  definitions jsonb;
+begin
+  perform automation.check_editor(tenant_id, 'writing a workflow');
+  perform automation.check_recipe(document);
+  perform automation.check_object(answers, 'answers');
+  perform automation.raise_problems(automation.missing_needs(document), 'recipe');
+  settled := automation.settle_answers(tenant_id, document, answers);
+  perform automation.raise_problems(settled.problems, 'answers');
+  definitions := automation.fill_in(document -> 'workflows', settled.settled);
+  if is_recipe then
+    select jsonb_agg(case jsonb_typeof(d.value) when 'object' then d.value || jsonb_build_object('metadata',
+        case jsonb_typeof(d.value -> 'metadata') when 'object' then d.value -> 'metadata' else '{}' end
+        || jsonb_build_object('recipe', jsonb_strip_nulls(jsonb_build_object(
+          'name', document -> 'recipe', 'version', document -> 'version', 'answers', settled.settled))))
+      else d.value end order by d.place) into definitions
+    from jsonb_array_elements(definitions) with ordinality as d (value, place);
+  end if;
+  return automation.write_drafts(tenant_id, definitions);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.install_recipe(tenant_id uuid, recipe jsonb, answers jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  document jsonb := recipe;
+begin
+  perform automation.in_tenant(tenant);
+  if jsonb_typeof(recipe) = 'string' then
+    document := (select r.document from automation.recipes as r where r.name = recipe #>> '{}');
+    if document is null then
+      raise exception 'recipe: there is no recipe "%"', left(recipe #>> '{}', 60) using errcode = 'PT404',
+        hint = (select 'There are: ' || string_agg(r.name, ', ' order by r.place) || '.' from automation.recipes as r);
+    end if;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'recipe', document -> 'recipe', 'workflows', automation.install(tenant, document, coalesce(answers, '{}'), true)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.install_recipe(recipe jsonb, answers jsonb DEFAULT '{}'::jsonb, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.install_recipe(tenant_id, recipe, answers) from automation.in_tenant(tenant_id)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.own_texts(tenant_id uuid, source jsonb)
+ RETURNS TABLE(key text, said text, kind text, channel text, label text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with ids as materialized (
+      select distinct t.said, automation.as_uuid(t.said) as id
+      from (select s #>> '{}' as said from jsonb_path_query(source, 'strict $.** ? (@.type() == "string")') as s) as t
+      where t.said ~* '^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$'
+    ), people as materialized (
+      select m.user_id, m.full_name from automation.read_members(
+        array[own_texts.tenant_id], array(select i.id from ids as i where i.id is not null)) as m
+    ), senders as (
+      select distinct k.key, v #>> '{}' as said,
+        case when s.value ->> 'step_type' = 'send_email' then 'email' else 'sms' end as channel
+      from jsonb_path_query(source, 'strict $.** ? (exists (@.step_type) && exists (@.step_config))') as s (value)
+      cross join unnest('{from,messaging_service_sid,to,cc,bcc,reply_to}'::text[]) as k (key)
+      cross join lateral jsonb_array_elements(automation.as_list(s.value #> array['step_config', k.key])) as v
+      where s.value ->> 'step_type' in ('send_sms', 'send_email') and jsonb_typeof(v) = 'string'
+        and v #>> '{}' !~ '[{}]' and btrim(v #>> '{}') <> ''
+    )
+    select null, i.said, case when p.user_id is not null then 'member' else 'record' end, null, p.full_name
+    from ids as i left join people as p on p.user_id = i.id
+    union
+    select s.key, s.said, case when s.key in ('from', 'messaging_service_sid') then 'sender' else 'address' end,
+      s.channel, null
+    from senders as s
+    where s.said not in (select i.said from ids as i)
+    union
+    select 'form', f.name, 'form', null, null
+    from jsonb_path_query(source, 'strict $.**.form ? (@.type() == "string")') as s
+    join ridgeline.forms as f on f.tenant_id = own_texts.tenant_id and f.name = s #>> '{}'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.take_out(value jsonb, names jsonb, key text DEFAULT ''::text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+begin
+  return case jsonb_typeof(value)
+    when 'string' then to_jsonb(coalesce(
+      '[[' || coalesce(names ->> (key || E'\n' || (value #>> '{}')), names ->> (E'\n' || (value #>> '{}'))) || ']]',
+      value #>> '{}'))
+    when 'object' then coalesce((
+      select jsonb_object_agg(m.key, automation.take_out(m.value, names, m.key)) from jsonb_each(value) as m), '{}')
+    when 'array' then coalesce((
+      select jsonb_agg(automation.take_out(m.value, names, key) order by m.place)
+      from jsonb_array_elements(value) with ordinality as m (value, place)), '[]')
+    else value end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_for(kind text, label text, said text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case kind
+      when 'member' then format('Who takes the place of %s?', coalesce(label, 'this member'))
+      when 'sender' then format('Which of your senders, in place of %s?', said)
+      when 'address' then format('Who gets what went to %s?', said)
+      when 'form' then format('Which of your forms, in place of "%s"?', said)
+      else format('Which record, in place of %s?', said) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.export_workflow(workflow_id uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  source constant jsonb := automation.workflow_source(workflow) - 'id';
+  -- No question is called as something that a text says already.
+  ending text := '';
+  names jsonb;
+  questions jsonb;
+begin
+  while source::text ~ ('\[\[(member|sender|address|form|record)_\d+' || ending || '[.\]]') loop
+    ending := ending || '_x';
+  end loop;
+  select jsonb_object_agg(concat(o.key, E'\n', o.said), o.name), jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+      'name', o.name, 'type', case o.kind when 'address' then 'record' else o.kind end,
+      'ask', automation.ask_for(o.kind, o.label, o.said), 'channel', case o.kind when 'sender' then o.channel end,
+      'default', o.said, 'own', true)) order by o.name)
+    into names, questions
+  from (
+    select t.*, t.kind || '_' || row_number() over (partition by t.kind order by t.key, t.said) || ending as name
+    from automation.own_texts(workflow.tenant_id, source) as t
+  ) as o;
+  return jsonb_build_object('tenant_id', workflow.tenant_id, 'name', workflow.name,
+    'questions', coalesce(questions, '[]'),
+    'workflows', jsonb_build_array(case when names is null then source else automation.take_out(source, names) end));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.export_workflow(workflow_id uuid, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.export_workflow(workflow_id) from automation.in_tenant(tenant_id) $function$;
+
+CREATE OR REPLACE FUNCTION automation.import_workflow(tenant_id uuid, document jsonb, answers jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+begin
+  perform automation.in_tenant(tenant);
+  if jsonb_typeof(document -> 'workflows') = 'array' and jsonb_array_length(document -> 'workflows') <> 1 then
+    raise exception 'document.workflows: one workflow is imported at a time' using errcode = 'invalid_parameter_value',
+      hint = 'ridgeline.install_recipe() takes several.';
+  end if;
+  return automation.install(tenant, document, coalesce(answers, '{}'), false) -> 0;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.import_workflow(document jsonb, answers jsonb DEFAULT '{}'::jsonb, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.import_workflow(tenant_id, document, answers) from automation.in_tenant(tenant_id)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.first_id(at timestamp with time zone)
  RETURNS uuid
  LANGUAGE sql
@@ -10671,6 +11605,20 @@ begin
   set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
   where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
     and automation.channel_of(s.step_type) = 'email';
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_click()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), clicked_at = new.clicked_at
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
   return null;
 end;
 $function$;
@@ -13159,6 +14107,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.prune_links(portion integer DEFAULT 500)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  pruned integer;
+begin
+  delete from automation.links as l
+  where l.ctid = any (array(
+    select o.ctid from automation.links as o
+    where o.created_at < automation.now() - automation.kept_for(automation.setting('keep_links'))
+    order by o.created_at limit portion for update skip locked));
+  get diagnostics pruned = row_count;
+  return pruned;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.registries()
  RETURNS TABLE(relation text, key text, kept text[])
  LANGUAGE sql
@@ -13175,7 +14142,8 @@ AS $function$
       ('automation.phone_plans', 'country', '{}'),
       ('automation.area_codes', 'prefix', '{}'),
       ('automation.regions', 'region', '{}'),
-      ('automation.open_hours', 'name', '{}')
+      ('automation.open_hours', 'name', '{}'),
+      ('automation.recipes', 'name', '{}')
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.begin_restore()
@@ -13815,6 +14783,8 @@ begin
     'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'link_url' and new.value !~* '^(https?://[^\s<>"?#]+)?$' then
+    raise exception 'value: link_url must start with https://';
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
@@ -17229,6 +18199,68 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_trigger(trigger_type text, trigger_config jsonb, path text DEFAULT 'trigger_config'::text)
+ RETURNS automation.compiled_trigger
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  known automation.trigger_types;
+  compiled automation.compiled_trigger;
+  attached automation.entities;
+  change jsonb := '{}'::jsonb;
+  match jsonb := trigger_config;
+begin
+  select t.* into known from automation.trigger_types as t where t.name = trigger_type;
+  if known.kind = 'time' then
+    return automation.compile_time_trigger(trigger_type, trigger_config, path);
+  end if;
+  compiled.entity := coalesce(
+    known.entity, case when known.kind = 'changed' then trigger_config ->> 'entity' end,
+    case when known.kind = 'changed' then 'contact' else '' end);
+  if known.kind in ('changed', 'becomes') then
+    change := automation.change_config(known, trigger_config);
+    match := trigger_config - array[
+      'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
+      case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
+      case when known.column_name = 'status' then 'status' else 'from' end];
+  end if;
+  -- The first time is from nothing; a click that is taken back is no event.
+  if trigger_type in ('email_opened', 'email_clicked', 'sms_clicked') then
+    match := case when trigger_type <> 'sms_clicked' then match - 'include_machine' else match end;
+    change := change || '{"from": [null]}';
+  end if;
+  select e.* into attached from automation.entities as e where e.name = compiled.entity;
+  match := automation.own_names(attached, match);
+  if compiled.entity = 'message' then
+    match := automation.match_keywords(attached.columns, match);
+  end if;
+  if change ? 'field' then
+    change := change || jsonb_build_object('field', automation.own_name(attached, change ->> 'field'));
+  end if;
+  compiled.problems :=
+    automation.check_trigger_config(known, compiled.entity, change, match, path)
+    || automation.check_include_machine(trigger_type, trigger_config, path);
+  compiled.field := change ->> 'field';
+  compiled.from_values := change -> 'from';
+  compiled.to_values := change -> 'to';
+  select
+    coalesce(jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) <> 'array'), '{}'),
+    jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) = 'array')
+    into compiled.match, compiled.match_any
+  from jsonb_each(match) as m;
+  select m.key, m.value #>> '{}' into compiled.match_column, compiled.match_value
+  from jsonb_each(compiled.match) as m
+  join automation.entities as e
+    on e.name = compiled.entity and m.key = any (e.match_columns)
+  where jsonb_typeof(m.value) = 'string'
+  order by m.key
+  limit 1;
+  return compiled;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_step_config(step_type text, config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -18640,6 +19672,7 @@ declare
   done text[] := array[]::text[];
 begin
   perform automation.regenerate_readers();
+  perform automation.attach_conversations();
   for attached in select e.* from automation.entities as e order by e.name loop
     if to_regclass(attached.relation) is null then
       raise warning '% is attached as % and does not exist: attach it under its present name',
@@ -18816,6 +19849,24 @@ begin
   return sent.id is not null;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.machine_reason(type text, occurred_at timestamp with time zone, delivered_at timestamp with time zone, user_agent text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when type not in ('opened', 'clicked') then null
+      when user_agent ~* (
+          '(bot|crawl|spider|scan|preview|headless|phantom|curl|wget|python|java/|go-http|okhttp|'
+          'barracuda|mimecast|proofpoint|symantec|messagelabs|trend ?micro|fortinet|sophos|ironport|'
+          'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade|facebookexternalhit|whatsapp/|google-pagerenderer)')
+        or (type = 'opened' and user_agent = 'Mozilla/5.0')
+        then 'known_agent'
+      when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'
+    end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.receive_email(event jsonb)
  RETURNS text
@@ -19490,6 +20541,7 @@ declare
   runs integer := 0;
   responses integer := 0;
   changes integer := 0;
+  links integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -19506,7 +20558,12 @@ begin
   exception when others then
     null;
   end;
-  return runs + responses + changes;
+  begin
+    links := automation.prune_links();
+  exception when others then
+    null;
+  end;
+  return runs + responses + changes + links;
 end;
 $function$;
 
@@ -19576,6 +20633,42 @@ alter table automation.regions alter column name set not null;
 
 alter table automation.regions alter column zones drop default;
 alter table automation.regions alter column zones set not null;
+
+alter table automation.links alter column tenant_id drop default;
+alter table automation.links alter column tenant_id set not null;
+
+alter table automation.links alter column code drop default;
+alter table automation.links alter column code set not null;
+
+alter table automation.links alter column step_id drop default;
+alter table automation.links alter column step_id set not null;
+
+alter table automation.links alter column contact_id drop default;
+alter table automation.links alter column contact_id drop not null;
+
+alter table automation.links alter column recipient drop default;
+alter table automation.links alter column recipient drop not null;
+
+alter table automation.links alter column url drop default;
+alter table automation.links alter column url set not null;
+
+alter table automation.links alter column created_at set default automation.now();
+alter table automation.links alter column created_at set not null;
+
+alter table automation.links alter column requested_at drop default;
+alter table automation.links alter column requested_at drop not null;
+
+alter table automation.links alter column requests set default 0;
+alter table automation.links alter column requests set not null;
+
+alter table automation.links alter column machine_requests set default 0;
+alter table automation.links alter column machine_requests set not null;
+
+alter table automation.links alter column machine_reason drop default;
+alter table automation.links alter column machine_reason drop not null;
+
+alter table automation.links alter column clicked_at drop default;
+alter table automation.links alter column clicked_at drop not null;
 
 alter table ridgeline.changes alter column tenant_id drop default;
 alter table ridgeline.changes alter column tenant_id set not null;
@@ -19831,6 +20924,15 @@ alter table automation.inbox_waiting alter column created_at set not null;
 
 alter table automation.inbox_waiting alter column kind set default 'sms'::text;
 alter table automation.inbox_waiting alter column kind set not null;
+
+alter table automation.recipes alter column name drop default;
+alter table automation.recipes alter column name set not null;
+
+alter table automation.recipes alter column place drop default;
+alter table automation.recipes alter column place set not null;
+
+alter table automation.recipes alter column document drop default;
+alter table automation.recipes alter column document set not null;
 
 alter table automation.retention_places alter column tenant_id drop default;
 alter table automation.retention_places alter column tenant_id set not null;
@@ -20184,6 +21286,8 @@ alter table automation.area_codes add constraint area_codes_pkey PRIMARY KEY (pr
 
 alter table automation.regions add constraint regions_pkey PRIMARY KEY (region);
 
+alter table automation.links add constraint links_pkey PRIMARY KEY (tenant_id, code);
+
 alter table ridgeline.changes add constraint changes_pkey PRIMARY KEY (tenant_id, id);
 
 alter table ridgeline.stage_changes add constraint stage_changes_pkey PRIMARY KEY (tenant_id, entity, record_id);
@@ -20214,6 +21318,8 @@ alter table automation.inboxes add constraint inboxes_pkey PRIMARY KEY (relation
 
 alter table automation.inbox_waiting add constraint inbox_waiting_pkey PRIMARY KEY (tenant_id, id);
 
+alter table automation.recipes add constraint recipes_pkey PRIMARY KEY (name);
+
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
 
 alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
@@ -20243,6 +21349,8 @@ alter table automation.legacy_pairs add constraint legacy_pairs_old_once UNIQUE 
 alter table ridgeline.tenant_settings add constraint tenant_settings_engine_known CHECK ((unified_engine = ANY (ARRAY['off'::text, 'shadow'::text, 'on'::text])));
 
 alter table ridgeline.forms add constraint forms_consent_shape CHECK (((jsonb_typeof(consent) = 'object'::text) AND (jsonb_typeof((consent -> 'field'::text)) = 'string'::text) AND (btrim((consent ->> 'wording'::text)) <> ''::text) AND (octet_length((consent)::text) <= 16384) AND (jsonb_typeof(COALESCE((consent -> 'channels'::text), '[]'::jsonb)) = 'array'::text)));
+
+alter table automation.links add constraint links_url_is_web CHECK ((url ~* '^https?://[^\s]+$'::text));
 
 alter table ridgeline.workflows add constraint workflows_mode_is_live_or_shadow CHECK ((mode = ANY (ARRAY['live'::ridgeline.execution_mode, 'shadow'::ridgeline.execution_mode])));
 
@@ -20278,6 +21386,8 @@ alter table automation.unsubscribe_secret add constraint unsubscribe_secret_has_
 
 alter table automation.inboxes add constraint inboxes_kind_known CHECK ((kind = ANY (ARRAY['sms'::text, 'email'::text, 'call'::text, 'form'::text, 'any'::text])));
 
+alter table automation.recipes add constraint recipes_document_is_object CHECK ((jsonb_typeof(document) = 'object'::text));
+
 alter table automation.retention_places add constraint retention_places_kind_known CHECK ((kind = ANY (ARRAY['tenants'::text, 'runs'::text, 'inputs'::text])));
 
 alter table automation.retention_places add constraint retention_places_portion_in_range CHECK (((portion >= 1) AND (portion <= 1000)));
@@ -20309,6 +21419,12 @@ alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_p
 CREATE INDEX tenant_settings_in_shadow ON ridgeline.tenant_settings USING btree (tenant_id) WHERE (unified_engine = 'shadow'::text);
 
 CREATE INDEX held_submissions_by_change ON ridgeline.held_submissions USING btree (changed_at, tenant_id);
+
+CREATE INDEX links_by_code ON automation.links USING btree (code);
+
+CREATE INDEX links_by_step ON automation.links USING btree (step_id, tenant_id);
+
+CREATE INDEX links_by_age ON automation.links USING btree (created_at);
 
 CREATE INDEX changes_by_record ON ridgeline.changes USING btree (record_id, tenant_id, changed_at);
 
@@ -20355,6 +21471,15 @@ CREATE INDEX legacy_pairs_by_execution ON automation.legacy_pairs USING btree (e
 CREATE INDEX legacy_pairs_by_workflow ON automation.legacy_pairs USING btree (workflow_id, tenant_id);
 
 CREATE INDEX legacy_discrepancies_by_pair ON ridgeline.legacy_discrepancies USING btree (pair_id, tenant_id);
+
+create view ridgeline.recipes with (security_invoker=true) as  SELECT name,
+    (document ->> 'name'::text) AS title,
+    (document ->> 'description'::text) AS description,
+    (document -> 'needs'::text) AS needs,
+    (document -> 'questions'::text) AS questions,
+    document AS recipe
+   FROM automation.recipes r
+  ORDER BY place, name;
 
 create view ridgeline.workflow_statistics with (security_invoker=true) as  SELECT tenant_id,
     workflow_id,
@@ -20680,6 +21805,8 @@ CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow
 
 CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
 
+CREATE TRIGGER messages_note_click AFTER UPDATE OF clicked_at ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND (old.clicked_at IS DISTINCT FROM new.clicked_at))) EXECUTE FUNCTION automation.note_click();
+
 CREATE TRIGGER emails_note_engagement AFTER UPDATE OF opened_at, clicked_at ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND ((old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at)))) EXECUTE FUNCTION automation.note_engagement();
 
 CREATE TRIGGER messages_note_reply AFTER INSERT ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (new.from_number IS NOT NULL))) EXECUTE FUNCTION automation.note_reply();
@@ -20758,6 +21885,8 @@ create policy consents_members_read on ridgeline.consents as permissive for sele
 
 create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
+create policy recipes_read on automation.recipes as permissive for select to authenticated using (true);
+
 create policy suppressions_members_read on ridgeline.suppressions as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
 create policy email_addresses_members_read on ridgeline.email_addresses as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
@@ -20767,6 +21896,8 @@ create policy bulk_enrollments_members_read on ridgeline.bulk_enrollments as per
 alter table automation.area_codes enable row level security;
 
 alter table automation.regions enable row level security;
+
+alter table automation.links enable row level security;
 
 alter table ridgeline.changes enable row level security;
 
@@ -20798,6 +21929,8 @@ alter table automation.inboxes enable row level security;
 
 alter table automation.inbox_waiting enable row level security;
 
+alter table automation.recipes enable row level security;
+
 alter table automation.retention_places enable row level security;
 
 alter table automation.statistic_changes enable row level security;
@@ -20826,6 +21959,10 @@ alter table automation.engine_switches enable row level security;
 comment on column automation.active_triggers.mode is 'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
 comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
+comment on column automation.links.clicked_at is 'When a person first followed it; machines do not count.';
+
+comment on column automation.links.machine_reason is 'Why the last request of a machine was taken for one.';
 
 comment on column automation.open_hours.days is '1 is Monday, 7 Sunday.';
 
@@ -20864,6 +22001,8 @@ comment on column ridgeline.erasures.erased is '{table: rows deleted or blanked}
 comment on column ridgeline.forms.consent is '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending until the number answers START or YES.';
 
 comment on column ridgeline.held_submissions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.messages.clicked_at is 'When a person first followed a link of a text whose step says track_links.';
 
 comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
@@ -20904,6 +22043,8 @@ comment on function automation.activate_imports(uuid) is 'Switches the imported 
 comment on function automation.admit(uuid,uuid,text,integer,uuid,integer,ridgeline.execution_mode) is 'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this workflow before.';
 
 comment on function automation.advance(automation.work[]) is 'Moves runs on after a step of theirs, as transition_after() says; those that have ended meanwhile stay so.';
+
+comment on function automation.answer_problem(uuid,jsonb,jsonb) is 'What is wrong with an answer to a question of a recipe; null: nothing.';
 
 comment on function automation.ask_cap(automation.ticket[],timestamp with time zone) is 'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
 
@@ -20946,6 +22087,10 @@ comment on function automation.erase_tenants(integer) is 'Deletes the next rows 
 comment on function automation.events_of(text,jsonb,jsonb,text[]) is 'What a write is called: the events of an insert (old is null) or an update of a record.';
 
 comment on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) is 'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up ones without.';
+
+comment on function automation.fill_in(jsonb,jsonb,text,integer) is 'A document with answers where [[name]] stands: as they are where that is the whole text, else as text, escaped in html. What no question is called stays.';
+
+comment on function automation.find_link(text) is 'Where the link of a text leads, exactly as it was written; null: nobody made this code, or it has expired.';
 
 comment on function automation.first_id(timestamp with time zone) is 'No id that automation.new_id() made at this time or later comes before it.';
 
@@ -20997,9 +22142,13 @@ comment on function automation.prune_executions(uuid,timestamp with time zone,uu
 
 comment on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) is 'Forgets what the steps that ended before a time were told, among the next so many; as prune_executions().';
 
+comment on function automation.prune_links(integer) is 'One portion of the links of texts that are older than the setting keep_links.';
+
 comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workflow into its next version and makes that version the one that new executions start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in the warnings of the version, and raised as warnings.';
 
 comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
+
+comment on function automation.record_click(text,text,text) is 'Somebody follows a link of a text. hint: what the request itself says of who asks, such as prefetch; null: nothing. Answers clicked (a person; the first of a text is the event sms_clicked), why it is taken for a machine, enough (of a link that was asked for a thousand times no more is written down), or unknown.';
 
 comment on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) is 'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
 
@@ -21021,7 +22170,7 @@ comment on function automation.role_in(uuid) is 'The role of whoever calls in a 
 
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
 
-comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
+comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?, track_links?} of a step that writes; null: all as usual.';
 
 comment on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'Turns whatever has an effect outside its own run into a skip that says what would have been done; verdict hold: it would have to wait now (reason: the send_verdict).';
 
@@ -21036,6 +22185,8 @@ comment on function automation.target_function(automation.targets) is 'automatio
 comment on function automation.tell_operator(text,text,jsonb) is 'Tells whoever looks after the installation, once an hour for a kind: POST {text, kind, status: engine_status()}.';
 
 comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures, of silence, of what stands still or waits for them and of what could not be started, and whoever looks after the installation of an engine that stands still; how many of them there are.';
+
+comment on function automation.track_links(text,text,text,text) is 'A rendered text with links that lead through base. written: what the step says, whose hosts alone are meant; site: the office''s own. links: [{code, url}]; left_out: links that stay as they were.';
 
 comment on function automation.transition_after(automation.work) is 'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the result chose is scheduled, or the run completes, as it does at a stop.';
 
@@ -21061,11 +22212,17 @@ comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a pe
 
 comment on function ridgeline.erasures_of(text,text,text,uuid) is 'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
 
+comment on function ridgeline.export_workflow(uuid,uuid) is 'The draft of a workflow as a document for ridgeline.import_workflow(): {tenant_id, name, questions, workflows: [definition]}. What is this tenant''s alone (members, senders, addresses that are written out, forms, ids of records) is a question.';
+
 comment on function ridgeline.get_definition(uuid,integer,uuid) is 'The definition as ridgeline.save_workflow() takes it: as it is now {revision, definition}, or as a version was published {version, definition, author, note, published_at}; definition is null for versions of before 1.0.0.';
 
 comment on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) is 'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, test or imported; max_rows: 1 to 500, 50 when left out; page on with before = the id of the last row.';
 
 comment on function ridgeline.grant_consent(text,text,text,text,text,uuid) is 'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. Refused for an address that has said stop.';
+
+comment on function ridgeline.import_workflow(jsonb,jsonb,uuid) is 'Writes what ridgeline.export_workflow() gave as a new draft: {workflow_id, revision, name, problems}. Where it came from it needs no answers, and is unchanged; elsewhere each of its questions does. Checked as install_recipe() checks, before anything is written. Editors.';
+
+comment on function ridgeline.install_recipe(jsonb,jsonb,uuid) is 'Writes the workflows of a recipe as drafts, all of them or nothing. recipe: a name of ridgeline.recipes, or a whole document such as those (recipes/recipe.schema.json). answers: {question: answer}; a question without one has its default. Answers {recipe, workflows: [{workflow_id, revision, name, problems}]}, problems being warnings. What is missing, wrong or could not be published is 22023, with the path of each problem in detail. Editors.';
 
 comment on function ridgeline.lift_revocation(text,text,text,uuid) is 'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. Owners and admins.';
 
@@ -21119,9 +22276,13 @@ comment on table automation.legacy_links is 'Which execution came from which old
 
 comment on table automation.legacy_pairs is 'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them has not ended, and will be looked at again.';
 
+comment on table automation.links is 'Where the links of texts lead, by the code in them. Kept for the setting keep_links.';
+
 comment on table automation.marketing_sent is 'What marketing a person (the contact, or else the address) got lately: claimed, sent or unclear. The row that a claim writes is the count.';
 
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
+
+comment on table automation.recipes is 'The recipes that come with a release: recipes/*.json.';
 
 comment on table automation.regions is 'States and provinces as ISO 3166-2 has them (US-TX), with the zones of their numbers.';
 
@@ -21189,6 +22350,8 @@ comment on type ridgeline.execution_mode is 'live: a run like any other. shadow:
 
 comment on view ridgeline.legacy_discrepancies_by_kind is 'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
 
+comment on view ridgeline.recipes is 'What can be installed with ridgeline.install_recipe(): by name, or as a document that somebody changed.';
+
 comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. Outlives the runs.';
 
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
@@ -21199,7 +22362,7 @@ comment on function automation.begin_portion(ridgeline.automation_lane,integer,u
 
 comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
 
-comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, and of ridgeline.changes. Never raises.';
+comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Never raises.';
 
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
@@ -21267,6 +22430,12 @@ revoke all on function automation.answer_doubt(uuid,text,boolean) from public, a
 grant execute on function automation.answer_doubt(uuid,text,boolean) to authenticated;
 grant execute on function automation.answer_doubt(uuid,text,boolean) to service_role;
 
+revoke all on function automation.answer_part(jsonb,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.answer_part(jsonb,text,text) to service_role;
+
+revoke all on function automation.answer_problem(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.answer_problem(uuid,jsonb,jsonb) to service_role;
+
 revoke all on function automation.answering(automation.send_question[]) from public, anon, authenticated, service_role;
 grant execute on function automation.answering(automation.send_question[]) to service_role;
 
@@ -21279,11 +22448,16 @@ grant execute on function automation.as_if(ridgeline.workflow_executions,text,js
 revoke all on function automation.ask_cap(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_cap(automation.ticket[],timestamp with time zone) to service_role;
 
+revoke all on function automation.ask_for(text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_for(text,text,text) to service_role;
+
 revoke all on function automation.ask_hours(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_hours(automation.ticket[],timestamp with time zone) to service_role;
 
 revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
+
+revoke all on function automation.attach_conversations() from public, anon, authenticated, service_role;
 
 revoke all on function automation.attach_inbox(regclass,jsonb,jsonb,text) from public, anon, authenticated, service_role;
 
@@ -21397,6 +22571,12 @@ grant execute on function automation.check_notices() to service_role;
 
 revoke all on function automation.check_publisher(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_publisher(uuid,text) to service_role;
+
+revoke all on function automation.check_question(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_question(jsonb,text) to service_role;
+
+revoke all on function automation.check_recipe(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_recipe(jsonb) to service_role;
 
 revoke all on function automation.check_retention() from public, anon, authenticated, service_role;
 grant execute on function automation.check_retention() to service_role;
@@ -21637,17 +22817,33 @@ grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,
 revoke all on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) from public, anon, authenticated, service_role;
 grant execute on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) to service_role;
 
+revoke all on function automation.export_workflow(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.export_workflow(uuid) to authenticated;
+grant execute on function automation.export_workflow(uuid) to service_role;
+
 revoke all on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) to service_role;
 
 revoke all on function automation.failure_text(uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.failure_text(uuid,uuid[]) to service_role;
 
+revoke all on function automation.field_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.field_problem(jsonb,jsonb) to service_role;
+
 revoke all on function automation.fields_of_row(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fields_of_row(jsonb,jsonb) to service_role;
 
+revoke all on function automation.fill_in(jsonb,jsonb,text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.fill_in(jsonb,jsonb,text,integer) to service_role;
+
+revoke all on function automation.fill_text(text,jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.fill_text(text,jsonb,boolean) to service_role;
+
 revoke all on function automation.find_histories() from public, anon, authenticated, service_role;
 grant execute on function automation.find_histories() to service_role;
+
+revoke all on function automation.find_link(text) from public, anon, authenticated, service_role;
+grant execute on function automation.find_link(text) to service_role;
 
 revoke all on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) from public, anon, authenticated, service_role;
 grant execute on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) to service_role;
@@ -21879,6 +23075,10 @@ grant execute on function automation.import_runs(text,text,integer,uuid[]) to se
 revoke all on function automation.import_steps(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.import_steps(text,text,integer,uuid[]) to service_role;
 
+revoke all on function automation.import_workflow(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.import_workflow(uuid,jsonb,jsonb) to authenticated;
+grant execute on function automation.import_workflow(uuid,jsonb,jsonb) to service_role;
+
 revoke all on function automation.imported_id(text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.imported_id(text,text,integer) to service_role;
 
@@ -21887,6 +23087,13 @@ grant execute on function automation.inbox_columns(regclass,text,jsonb) to servi
 
 revoke all on function automation.inbox_fields(text) from public, anon, authenticated, service_role;
 grant execute on function automation.inbox_fields(text) to service_role;
+
+revoke all on function automation.install(uuid,jsonb,jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.install(uuid,jsonb,jsonb,boolean) to service_role;
+
+revoke all on function automation.install_recipe(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to authenticated;
+grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to service_role;
 
 revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
@@ -21902,6 +23109,9 @@ grant execute on function automation.is_given_up(automation.work,automation.repo
 
 revoke all on function automation.is_held(ridgeline.workflow_executions,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.is_held(ridgeline.workflow_executions,boolean) to service_role;
+
+revoke all on function automation.is_left_out(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
 
 revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
@@ -22071,6 +23281,15 @@ grant execute on function automation.limits_send_sms(jsonb) to service_role;
 revoke all on function automation.limits_webhook(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.limits_webhook(jsonb) to service_role;
 
+revoke all on function automation.link_base() from public, anon, authenticated, service_role;
+grant execute on function automation.link_base() to service_role;
+
+revoke all on function automation.link_code() from public, anon, authenticated, service_role;
+grant execute on function automation.link_code() to service_role;
+
+revoke all on function automation.list_problem(jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.list_problem(jsonb,boolean) to service_role;
+
 revoke all on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) from public, anon, authenticated, service_role;
 grant execute on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) to service_role;
 
@@ -22112,6 +23331,9 @@ grant execute on function automation.may_erase(uuid) to service_role;
 revoke all on function automation.meant_key(text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.meant_key(text,text[]) to service_role;
 
+revoke all on function automation.member_problem(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.member_problem(uuid,jsonb) to service_role;
+
 revoke all on function automation.members_query(text) from public, anon, authenticated, service_role;
 grant execute on function automation.members_query(text) to service_role;
 
@@ -22123,6 +23345,9 @@ grant execute on function automation.membership_said(automation.membership,jsonb
 
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
+
+revoke all on function automation.missing_needs(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.missing_needs(jsonb) to service_role;
 
 revoke all on function automation.mistyped(jsonb,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.mistyped(jsonb,jsonb,text) to service_role;
@@ -22190,8 +23415,14 @@ grant execute on function automation.next_open(text[],automation.hours_rule[],ti
 revoke all on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) to service_role;
 
+revoke all on function automation.note_click() from public, anon, authenticated, service_role;
+grant execute on function automation.note_click() to service_role;
+
 revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.note_early_click(uuid,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_early_click(uuid,uuid,text) to service_role;
 
 revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
 grant execute on function automation.note_engagement() to service_role;
@@ -22217,6 +23448,9 @@ grant execute on function automation.notice_problem(jsonb) to service_role;
 revoke all on function automation.notice_workflow(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.notice_workflow(uuid,text) to service_role;
 
+revoke all on function automation.number_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.number_problem(jsonb,jsonb) to service_role;
+
 revoke all on function automation.old_effects(automation.legacy_imports,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.old_effects(automation.legacy_imports,jsonb) to service_role;
 
@@ -22226,11 +23460,17 @@ grant execute on function automation.old_runs(uuid,text,timestamp with time zone
 revoke all on function automation.old_texts(text,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to service_role;
 
+revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
+grant execute on function automation.open_links(automation.claimed_step) to service_role;
+
 revoke all on function automation.overdue_trouble(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.overdue_trouble(uuid,jsonb) to service_role;
 
 revoke all on function automation.own_hours(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.own_hours(jsonb) to service_role;
+
+revoke all on function automation.own_texts(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.own_texts(uuid,jsonb) to service_role;
 
 revoke all on function automation.pause_of(uuid,uuid,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.pause_of(uuid,uuid,boolean) to service_role;
@@ -22299,6 +23539,9 @@ grant execute on function automation.phone_pattern(text[]) to service_role;
 revoke all on function automation.place_send_email(text) from public, anon, authenticated, service_role;
 grant execute on function automation.place_send_email(text) to service_role;
 
+revoke all on function automation.plain_text_problem(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.plain_text_problem(jsonb) to service_role;
+
 revoke all on function automation.possible_events(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.possible_events(automation.entities,text) to service_role;
 
@@ -22335,6 +23578,9 @@ grant execute on function automation.prune_executions(uuid,timestamp with time z
 revoke all on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) to service_role;
 
+revoke all on function automation.prune_links(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.prune_links(integer) to service_role;
+
 revoke all on function automation.publish(uuid,uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.publish(uuid,uuid,text,text) to service_role;
 
@@ -22347,6 +23593,9 @@ grant execute on function automation.publish_workflow(uuid,jsonb,text) to servic
 
 revoke all on function automation.purpose_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.purpose_problem(jsonb) to service_role;
+
+revoke all on function automation.question_types() from public, anon, authenticated, service_role;
+grant execute on function automation.question_types() to service_role;
 
 revoke all on function automation.quick_conditions(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.quick_conditions(jsonb,text) to service_role;
@@ -22395,6 +23644,9 @@ grant execute on function automation.ready_remove_tag(ridgeline.workflow_executi
 
 revoke all on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) to service_role;
+
+revoke all on function automation.record_click(text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.record_click(text,text,text) to service_role;
 
 revoke all on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) to service_role;
@@ -22487,8 +23739,14 @@ revoke all on function automation.save_workflow(uuid,jsonb,text) from public, an
 grant execute on function automation.save_workflow(uuid,jsonb,text) to authenticated;
 grant execute on function automation.save_workflow(uuid,jsonb,text) to service_role;
 
+revoke all on function automation.scalar_problem(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.scalar_problem(jsonb) to service_role;
+
 revoke all on function automation.seal_suppressions(uuid,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.seal_suppressions(uuid,text,text[]) to service_role;
+
+revoke all on function automation.sender_problem(uuid,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.sender_problem(uuid,text,jsonb) to service_role;
 
 revoke all on function automation.sending_keys(text) from public, anon, authenticated, service_role;
 grant execute on function automation.sending_keys(text) to service_role;
@@ -22503,6 +23761,9 @@ grant execute on function automation.set_engine(uuid,text) to service_role;
 revoke all on function automation.set_workflow_mode(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.set_workflow_mode(uuid,text) to authenticated;
 grant execute on function automation.set_workflow_mode(uuid,text) to service_role;
+
+revoke all on function automation.settle_answers(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.settle_answers(uuid,jsonb,jsonb) to service_role;
 
 revoke all on function automation.settle_doubt(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.settle_doubt(uuid,text) to service_role;
@@ -22577,11 +23838,17 @@ grant execute on function automation.suppress(uuid,text,text,text,jsonb,text) to
 revoke all on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) to service_role;
 
+revoke all on function automation.take_click_back(uuid,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.take_click_back(uuid,uuid,timestamp with time zone) to service_role;
+
 revoke all on function automation.take_event(text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.take_event(text,jsonb) to service_role;
 
 revoke all on function automation.take_inbox() from public, anon, authenticated, service_role;
 grant execute on function automation.take_inbox() to service_role;
+
+revoke all on function automation.take_out(jsonb,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.take_out(jsonb,jsonb,text) to service_role;
 
 revoke all on function automation.take_over_all(uuid,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_all(uuid,text,integer) to service_role;
@@ -22661,6 +23928,9 @@ grant execute on function automation.told_member(uuid) to service_role;
 revoke all on function automation.touch_changed_at() from public, anon, authenticated, service_role;
 grant execute on function automation.touch_changed_at() to service_role;
 
+revoke all on function automation.track_links(text,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.track_links(text,text,text,text) to service_role;
+
 revoke all on function automation.transition_after(automation.work) from public, anon, authenticated, service_role;
 grant execute on function automation.transition_after(automation.work) to service_role;
 
@@ -22706,6 +23976,9 @@ grant execute on function automation.unknown_condition_keys(jsonb,text) to servi
 
 revoke all on function automation.unknown_in_snapshot(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.unknown_in_snapshot(jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.unknown_step_types(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.unknown_step_types(jsonb) to service_role;
 
 revoke all on function automation.unless_expression(automation.trigger_types) from public, anon, authenticated, service_role;
 grant execute on function automation.unless_expression(automation.trigger_types) to service_role;
@@ -22787,6 +24060,9 @@ grant execute on function automation.with_failure(automation.work[],jsonb) to se
 revoke all on function automation.with_fields(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_fields(jsonb,jsonb) to service_role;
 
+revoke all on function automation.with_links(uuid,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.with_links(uuid,jsonb,automation.prepared_step) to service_role;
+
 revoke all on function automation.with_outcome(automation.work[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.with_outcome(automation.work[],text) to service_role;
 
@@ -22850,6 +24126,9 @@ grant execute on function automation.write_definition(uuid,uuid,jsonb) to servic
 revoke all on function automation.write_down(text,automation.captured_write,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_down(text,automation.captured_write,boolean) to service_role;
 
+revoke all on function automation.write_drafts(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.write_drafts(uuid,jsonb) to service_role;
+
 revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
 
@@ -22889,6 +24168,9 @@ grant execute on function automation.written_expression(automation.entities,text
 revoke all on function automation.written_fields(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.written_fields(jsonb) to service_role;
 
+revoke all on function automation.written_hosts(text) from public, anon, authenticated, service_role;
+grant execute on function automation.written_hosts(text) to service_role;
+
 revoke all on function automation.yield_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.yield_steps(ridgeline.scheduled_steps[]) to service_role;
 
@@ -22916,6 +24198,10 @@ revoke all on function ridgeline.erasures_of(text,text,text,uuid) from public, a
 grant execute on function ridgeline.erasures_of(text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.erasures_of(text,text,text,uuid) to service_role;
 
+revoke all on function ridgeline.export_workflow(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.export_workflow(uuid,uuid) to authenticated;
+grant execute on function ridgeline.export_workflow(uuid,uuid) to service_role;
+
 revoke all on function ridgeline.get_definition(uuid,integer,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.get_definition(uuid,integer,uuid) to authenticated;
 grant execute on function ridgeline.get_definition(uuid,integer,uuid) to service_role;
@@ -22927,6 +24213,14 @@ grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uu
 revoke all on function ridgeline.grant_consent(text,text,text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to service_role;
+
+revoke all on function ridgeline.import_workflow(jsonb,jsonb,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.import_workflow(jsonb,jsonb,uuid) to authenticated;
+grant execute on function ridgeline.import_workflow(jsonb,jsonb,uuid) to service_role;
+
+revoke all on function ridgeline.install_recipe(jsonb,jsonb,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.install_recipe(jsonb,jsonb,uuid) to authenticated;
+grant execute on function ridgeline.install_recipe(jsonb,jsonb,uuid) to service_role;
 
 revoke all on function ridgeline.lift_revocation(text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to authenticated;
@@ -23015,11 +24309,18 @@ grant select on table automation.legacy_links to service_role;
 revoke all on table automation.legacy_pairs from public, anon, authenticated, service_role;
 grant select on table automation.legacy_pairs to service_role;
 
+revoke all on table automation.links from public, anon, authenticated, service_role;
+grant select on table automation.links to service_role;
+
 revoke all on table automation.marketing_sent from public, anon, authenticated, service_role;
 grant select on table automation.marketing_sent to service_role;
 
 revoke all on table automation.open_hours from public, anon, authenticated, service_role;
 grant select on table automation.open_hours to service_role;
+
+revoke all on table automation.recipes from public, anon, authenticated, service_role;
+grant select on table automation.recipes to authenticated;
+grant select on table automation.recipes to service_role;
 
 revoke all on table automation.regions from public, anon, authenticated, service_role;
 grant select on table automation.regions to service_role;
@@ -23071,6 +24372,10 @@ grant select on table ridgeline.legacy_discrepancies to service_role;
 revoke all on table ridgeline.legacy_discrepancies_by_kind from public, anon, authenticated, service_role;
 grant select on table ridgeline.legacy_discrepancies_by_kind to authenticated;
 grant select on table ridgeline.legacy_discrepancies_by_kind to service_role;
+
+revoke all on table ridgeline.recipes from public, anon, authenticated, service_role;
+grant select on table ridgeline.recipes to authenticated;
+grant select on table ridgeline.recipes to service_role;
 
 revoke all on table ridgeline.sending_pauses from public, anon, authenticated, service_role;
 grant select on table ridgeline.sending_pauses to authenticated;
@@ -23124,7 +24429,11 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_inputs", "value": "90 days", "description": "The same of what their steps were told: rendered messages and fields."}') as r on conflict (name) do update set description = excluded.description;
 
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_links", "value": "13 months", "description": "How long links in texts that are tracked lead where they led."}') as r on conflict (name) do update set description = excluded.description;
+
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_runs", "value": "13 months", "description": "How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "link_url", "value": "", "description": "Where the outside finds functions/link, which the links of texts lead through: https://..., as short as can be."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "prune_time", "value": "250 milliseconds", "description": "How long a tick prunes history, at most."}') as r on conflict (name) do update set description = excluded.description;
 
@@ -29848,6 +31157,26 @@ insert into automation.open_hours select r.* from jsonb_populate_record(null::au
 
 insert into automation.open_hours select r.* from jsonb_populate_record(null::automation.open_hours, '{"days": [1, 2, 3, 4, 5, 6, 7], "name": "transactional", "opens": "08:00:00", "closes": "21:00:00", "source": "the same: few want to be woken by what they asked for", "channel": "sms", "purpose": "transactional", "jurisdiction": "*"}') as r on conflict (name) do update set days = excluded.days, opens = excluded.opens, closes = excluded.closes, source = excluded.source, channel = excluded.channel, purpose = excluded.purpose, jurisdiction = excluded.jurisdiction;
 
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "appointment-reminder", "place": 8, "document": {"name": "Appointment reminder", "needs": {"senders": ["sms"], "entities": ["appointment"]}, "recipe": "appointment-reminder", "version": 1, "questions": [{"ask": "Which field says when an appointment begins?", "name": "starts", "type": "field", "entity": "appointment", "default": "appointment.starts_at"}, {"ask": "Which status means that it holds?", "name": "booked", "type": "value", "default": "booked"}], "workflows": [{"name": "Appointment reminder", "steps": [{"step_key": "confirm", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, your appointment with {{tenant.name}} is on {{[[starts]] | formatDate: \"EEEE, MMMM d ''at'' h:mm a\"}}. Answer this text to change it. Reply STOP to opt out.", "purpose": "transactional", "expires_at": "{{[[starts]]}}"}}, {"step_key": "day_before", "step_type": "wait", "step_config": {"until": "{{[[starts]]}}", "offset": "-1 day", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "remind_day", "step_type": "send_sms", "conditions": [{"field": "steps.day_before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, see you tomorrow at {{[[starts]] | formatDate: \"h:mm a\"}}. {{tenant.name}}", "purpose": "transactional"}}, {"step_key": "hours_before", "step_type": "wait", "step_config": {"until": "{{[[starts]]}}", "offset": "-2 hours", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "remind_hours", "step_type": "send_sms", "conditions": [{"field": "steps.hours_before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, see you today at {{[[starts]] | formatDate: \"h:mm a\"}}. {{tenant.name}}", "purpose": "transactional"}}], "settings": {"reentry": "restart", "exit_events": ["appointment_cancelled"], "exit_conditions": [{"field": "[[starts.entity]].status", "value": "[[booked]]", "operator": "not_equals"}]}, "conditions": [{"field": "[[starts.entity]].status", "value": "[[booked]]", "operator": "equals"}, {"field": "[[starts]]", "value": "now", "operator": "after"}], "trigger_type": "field_changed", "trigger_config": {"field": "[[starts.field]]", "entity": "[[starts.entity]]", "on_insert": true}}], "description": "An appointment is confirmed when it is booked or moved, and reminded of a day and two hours before it, by the clock on the wall. One that is cancelled is not; what would come too late is left out."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "estimate-follow-up", "place": 3, "document": {"name": "Estimate follow-up", "needs": {"senders": ["sms", "email"], "entities": ["project"]}, "recipe": "estimate-follow-up", "version": 1, "questions": [{"ask": "In which stage is a project whose estimate was sent?", "name": "sent_stage", "type": "value", "default": "estimate_sent"}, {"ask": "Which stages mean won or lost?", "name": "closed_stages", "type": "values", "default": ["won", "lost"]}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "Who signs?", "name": "signature", "type": "text", "default": "Your team"}], "workflows": [{"name": "Estimate follow-up", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_2", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{tenant.name}} here: do you have any questions about your estimate for {{project.name}}? Reply STOP to opt out.", "purpose": "marketing"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "email_day_4", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>we would like to get your project on the calendar. If anything in our estimate for {{project.name}} is unclear, just answer this email.</p><p>[[signature]]<br>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your estimate for {{project.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 3, "zone": "contact"}}, {"step_key": "text_day_7", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, the estimate for {{project.name}} still stands. Shall we reserve a date? {{tenant.name}}", "purpose": "marketing"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 7, "zone": "contact"}}, {"step_key": "task_day_14", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}} about the estimate for {{project.name}}", "assigned_to": "{{user.id}}", "due_in_days": 1}}], "settings": {"reentry": "restart", "exit_events": ["sms_received", "email_received", {"type": "pipeline_stage_changed", "config": {"to": "[[closed_stages]]"}}]}, "trigger_type": "pipeline_stage_changed", "trigger_config": {"to": "[[sent_stage]]", "on_insert": true}}], "description": "An estimate was sent: a text after two days, an email after four, a text after seven, and a task after two weeks. An answer, or the estimate won or lost, ends it; an estimate that is sent again begins anew."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "missed-call-text-back", "place": 2, "document": {"name": "Missed-call text-back", "needs": {"senders": ["sms"], "entities": ["contact"]}, "recipe": "missed-call-text-back", "version": 1, "questions": [{"ask": "Which number texts back? Without an answer: your default number.", "name": "from", "type": "sender", "channel": "sms", "optional": true}, {"ask": "Who calls back? Without an answer: whoever is responsible for the contact.", "name": "callback_by", "type": "member", "optional": true}, {"ask": "How long is an answer waited for?", "name": "callback_after", "type": "duration", "default": "2 hours"}], "workflows": [{"name": "Missed-call text-back", "steps": [{"step_key": "caller", "step_type": "find_or_create_contact", "step_config": {"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}}, {"step_key": "text", "step_type": "send_sms", "step_config": {"to": "{{call.from_number}}", "body": "Sorry that we missed your call. This is {{tenant.name}}: how can we help? Reply STOP to opt out.", "from": "[[from]]", "purpose": "transactional"}, "continue_on_error": true}, {"step_type": "wait", "step_config": {"duration": "[[callback_after]]"}}, {"step_key": "call_back", "step_type": "create_task", "step_config": {"title": "Call {{call.from_number}} back", "priority": "urgent", "assigned_to": "[[callback_by]]", "due_in_minutes": 15}}], "settings": {"reentry": {"once_in": "24 hours"}, "dedupe_key": "{{call.from_number}}", "exit_events": ["sms_received", "call_completed"]}, "trigger_type": "call_missed", "trigger_config": {"direction": "inbound"}}], "description": "A call was missed: the caller becomes a contact, gets a text within a minute, once a day, and is called back after two hours. An answer or a call that is completed ends it. A landline gets no text, and is called back all the same."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "payment-reminder", "place": 7, "document": {"name": "Payment reminder", "needs": {"senders": ["sms", "email"], "entities": ["invoice"]}, "recipe": "payment-reminder", "version": 1, "questions": [{"ask": "Which field says when an invoice is due?", "name": "due", "type": "field", "entity": "invoice", "default": "invoice.due_on"}, {"ask": "Which field says what is still to be paid?", "name": "balance", "type": "field", "entity": "invoice", "default": "invoice.balance"}, {"ask": "Which field is the number of an invoice?", "name": "number", "type": "field", "entity": "invoice", "default": "invoice.number"}, {"ask": "Where can it be paid?", "name": "pay_url", "type": "url", "optional": true}, {"ask": "Who takes over what is not paid after two weeks?", "name": "collector", "type": "member"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Payment reminder", "steps": [{"step_key": "before", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "-3 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_before", "step_type": "send_sms", "conditions": [{"field": "steps.before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, invoice {{[[number]]}} from {{tenant.name}} is due on {{[[due]] | formatDate: \"MMMM d\"}}: {{[[balance]] | formatCurrency}}. [[pay_url]] Reply STOP to opt out.", "purpose": "transactional"}}, {"step_key": "on_the_day", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "0 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_due", "step_type": "send_sms", "conditions": [{"field": "steps.on_the_day.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, invoice {{[[number]]}} from {{tenant.name}} is due today: {{[[balance]] | formatCurrency}}. [[pay_url]]", "purpose": "transactional"}}, {"step_key": "after_3", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "3 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "email_after_3", "step_type": "send_email", "conditions": [{"field": "steps.after_3.result", "value": "waited", "operator": "equals"}], "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>{{[[balance]] | formatCurrency}} of invoice {{[[number]]}} were due on {{[[due]] | formatDate: \"MMMM d\"}}. If you have paid by now, please disregard this.</p><p>[[pay_url]]</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Invoice {{[[number]]}} is overdue"}}, {"step_key": "after_7", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "7 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_after_7", "step_type": "send_sms", "conditions": [{"field": "steps.after_7.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{[[balance]] | formatCurrency}} of invoice {{[[number]]}} are a week overdue. Is there a problem? Just answer. {{tenant.name}} [[pay_url]]", "purpose": "transactional"}}, {"step_key": "after_14", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "14 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "escalate", "step_type": "create_task", "step_config": {"title": "Invoice {{[[number]]}} of {{contact.first_name}} {{contact.last_name}}: {{[[balance]] | formatCurrency}} two weeks overdue", "priority": "urgent", "assigned_to": "[[collector]]", "due_in_hours": 4}}], "settings": {"reentry": "restart", "exit_events": ["invoice_paid"], "exit_conditions": [{"field": "[[balance]]", "value": 0, "operator": "less_or_equal"}]}, "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "trigger_type": "field_changed", "trigger_config": {"field": "[[due.field]]", "entity": "[[due.entity]]", "on_insert": true}}], "description": "Three days before an invoice is due, on the day, three and seven days after it, what is still to be paid; two weeks after it the office takes over. Paying ends it, a part payment shows in the next message, a due date that changes begins anew."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "referral", "place": 10, "document": {"name": "Referral", "needs": {"senders": ["email"], "entities": ["job", "contact"]}, "recipe": "referral", "version": 1, "questions": [{"ask": "Which of your forms takes referrals? It asks for the new person''s name and telephone number, and in referrer_email who sends them.", "name": "form", "type": "form"}, {"ask": "On which page is that form?", "name": "form_url", "type": "url"}, {"ask": "At what time of the day does the email go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "How are people tagged who were referred?", "name": "referred_tag", "type": "text", "default": "referred"}, {"ask": "And who referred them?", "name": "referrer_tag", "type": "text", "default": "referrer"}], "workflows": [{"name": "Referral: ask", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 30, "zone": "contact"}}, {"step_key": "ask", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>most of our customers come through people like you. If you know somebody who could use our help, tell us here:</p><p><a href=\"[[form_url]]?referrer_email={{contact.email | url_encode}}\">Refer somebody</a></p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Do you know somebody who needs a roof?"}}], "settings": {"reentry": {"once_in": "180 days"}, "dedupe_key": "{{contact.id}}"}, "trigger_type": "job_completed"}, {"name": "Referral: thank", "steps": [{"step_key": "tag_referred", "step_type": "add_tag", "step_config": {"tag": "[[referred_tag]]"}}, {"step_key": "referrer", "step_type": "find_or_create_contact", "step_config": {"email": "{{form_submission.data.referrer_email}}"}}, {"step_key": "tag_referrer", "step_type": "add_tag", "step_config": {"tag": "[[referrer_tag]]", "target": "{{steps.referrer.contact_id}}"}}, {"step_key": "thank", "step_type": "send_email", "step_config": {"to": "{{form_submission.data.referrer_email}}", "html": "<p>Thank you for telling us about {{contact.first_name | default: \"somebody\"}}. We will take good care of them.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Thank you for your referral"}}], "settings": {"reentry": "never", "dedupe_key": "{{contact.id}}"}, "conditions": [{"field": "form_submission.data.referrer_email", "operator": "is_not_empty"}], "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A month after a job is done, an email with a link to your referral form. Whoever is referred becomes a contact and is tagged, and so is who referred them, who is thanked once for each referral."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": "sms_clicked", "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "speed-to-lead", "place": 1, "document": {"name": "Speed to lead", "needs": {"senders": ["sms", "email"], "entities": ["contact", "appointment"]}, "recipe": "speed-to-lead", "version": 1, "questions": [{"ask": "Which form? Without an answer: every form.", "name": "form", "type": "form", "optional": true}, {"ask": "Who takes new leads, in turns?", "name": "reps", "type": "members"}, {"ask": "Within how many minutes is a lead called?", "name": "call_within", "type": "number", "default": 5, "maximum": 240, "minimum": 1}, {"ask": "After how long without an answer is the one responsible alerted?", "name": "alert_after", "type": "duration", "default": "10 minutes"}, {"ask": "At what time of the day do the later messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Speed to lead", "steps": [{"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_ids": "[[reps]]"}}, {"step_key": "call", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}}: new lead", "priority": "urgent", "assigned_to": "{{user.id}}", "due_in_minutes": "[[call_within]]"}}, {"step_key": "text_now", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, this is {{tenant.name}}. We got your request and will call you shortly. Reply STOP to opt out.", "purpose": "transactional"}}, {"step_type": "wait", "step_config": {"duration": "[[alert_after]]"}}, {"step_key": "alert", "step_type": "notify_member", "step_config": {"body": "New lead without an answer: {{contact.first_name}} {{contact.last_name}}, {{contact.phone}}", "channel": "sms", "user_id": "{{contact.assigned_to}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_key": "email_day_1", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for asking us. When would it suit you to talk about your project? Just answer this email.</p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your request to {{tenant.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_3", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, do you still need help with your project? A short answer is enough. {{tenant.name}}", "purpose": "marketing"}}], "settings": {"reentry": {"once_in": "1 day"}, "dedupe_key": "{{contact.id}}", "exit_events": ["sms_received", "email_received", "call_completed", "appointment_booked"]}, "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A form was filled in: somebody is made responsible and has a task to call at once, the lead gets a text (at night in the morning); without an answer whoever is responsible is alerted, and an email and a text follow. An answer, a call or an appointment ends it."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "stalled-nudge", "place": 9, "document": {"name": "Stalled nudge", "needs": {"senders": ["sms"], "entities": ["project"]}, "recipe": "stalled-nudge", "version": 1, "questions": [{"ask": "Which field is the stage of a project?", "name": "stage", "type": "field", "entity": "project", "default": "project.pipeline_stage"}, {"ask": "In which stages can a project stall?", "name": "open_stages", "type": "values", "default": ["new", "contacted", "estimate_sent", "negotiation"]}, {"ask": "After how long without a move?", "name": "after", "type": "duration", "default": "10 business days"}, {"ask": "Who is told when nothing happens?", "name": "manager", "type": "member"}], "workflows": [{"name": "Stalled nudge", "steps": [{"step_key": "task", "step_type": "create_task", "step_config": {"title": "{{project.name}} has stalled: call {{contact.first_name}} {{contact.last_name}}", "priority": "high", "assigned_to": "{{user.id}}", "due_in_days": 1}}, {"step_type": "wait", "step_config": {"at": "09:00", "days": 3}}, {"step_key": "tell_manager", "step_type": "notify_member", "step_config": {"body": "{{project.name}} of {{contact.first_name}} {{contact.last_name}} has not moved for two weeks ({{[[stage]]}}).", "channel": "sms", "user_id": "[[manager]]"}}, {"step_type": "wait", "step_config": {"at": "10:00", "days": 1, "zone": "contact"}}, {"step_key": "ask_customer", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{tenant.name}} here. Are you still thinking about {{project.name}}? A short answer helps us plan. Reply STOP to opt out.", "purpose": "marketing"}}], "settings": {"exit_events": ["sms_received", "email_received", {"type": "field_changed", "config": {"field": "[[stage.field]]", "entity": "project"}}]}, "conditions": [{"field": "[[stage]]", "value": "[[open_stages]]", "operator": "in"}], "trigger_type": "time_elapsed", "trigger_config": {"at": "09:00", "entity": "project", "offset": "[[after]]", "changed": "[[stage.field]]"}}], "description": "A project that nobody has moved for ten business days: whoever is responsible gets a task, three days later the manager is told, and a day after that the customer is asked. A move by a person, or an answer, ends it; what automations change is no activity."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "storm", "place": 6, "document": {"name": "Storm", "needs": {"senders": ["sms", "email"], "entities": ["contact"]}, "recipe": "storm", "version": 1, "questions": [{"ask": "What do you call the storm in your messages?", "name": "storm_name", "type": "text", "default": "the recent hail storm"}, {"ask": "How long is an answer to the text waited for?", "name": "wait_for_reply", "type": "duration", "default": "3 days"}, {"ask": "Within how many hours is an inspection scheduled?", "name": "task_hours", "type": "number", "default": 4, "maximum": 240, "minimum": 1}], "workflows": [{"name": "Storm", "steps": [{"step_key": "text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, this is {{tenant.name}}. Your area was hit by [[storm_name]]. Shall we look at your roof, free of charge? Reply YES and we will call. Reply STOP to opt out.", "purpose": "marketing", "over_cap": "hold"}}, {"branches": {"event": [{"step_type": "create_task", "step_config": {"title": "Schedule an inspection: {{contact.first_name}} {{contact.last_name}} answered our text", "priority": "high", "assigned_to": "{{user.id}}", "due_in_hours": "[[task_hours]]"}}, {"step_type": "stop", "step_config": {"reason": "Answered the text"}}], "timeout": [{"step_key": "email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>hail damage often shows only when it is too late to claim it. We look at your roof free of charge: just answer this email.</p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Was your roof damaged by [[storm_name]]?"}}, {"branches": {"event": [{"step_type": "create_task", "step_config": {"title": "Schedule an inspection: {{contact.first_name}} {{contact.last_name}} answered our email", "priority": "high", "assigned_to": "{{user.id}}", "due_in_hours": "[[task_hours]]"}}], "timeout": []}, "step_key": "answer_to_email", "step_type": "wait", "step_config": {"event": "email_received", "timeout": "14 days"}}]}, "step_key": "answer_to_text", "step_type": "wait", "step_config": {"event": "sms_received", "timeout": "[[wait_for_reply]]"}}], "settings": {"reentry": "not_while_open"}, "trigger_type": "manual"}], "description": "After a storm, a text to the customers whom you enrol by ZIP code, three days later an email; an answer to either makes an inspection task. Start it with enroll_records(workflow_id, filter, per_minute); the gate asks for consent, the carrier''s rate and the cap of marketing."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "won-welcome", "place": 4, "document": {"name": "Won welcome", "needs": {"senders": ["email"], "entities": ["project"]}, "recipe": "won-welcome", "version": 1, "questions": [{"ask": "Who runs the production of what is won?", "name": "manager", "type": "member"}, {"ask": "How are customers tagged?", "name": "tag", "type": "text", "default": "customer"}, {"ask": "In how many days is the deposit due?", "name": "deposit_days", "type": "number", "default": 3, "maximum": 90, "minimum": 0}], "workflows": [{"name": "Won welcome", "steps": [{"step_key": "production", "step_type": "create_project", "step_config": {"key": "production of {{project.id}}", "name": "Production: {{project.name}}"}}, {"step_key": "tag", "step_type": "add_tag", "step_config": {"tag": "[[tag]]"}}, {"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_id": "[[manager]]"}}, {"step_key": "welcome", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing us for {{project.name}}. {{user.full_name | default: \"We\"}} will be in touch about the dates.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Welcome to {{tenant.name}}"}}, {"step_key": "deposit", "step_type": "create_task", "step_config": {"title": "Ask {{contact.first_name}} {{contact.last_name}} for the deposit of {{project.name}}", "assigned_to": "{{user.id}}", "due_in_days": "[[deposit_days]]"}}], "settings": {"reentry": "never"}, "trigger_type": "project_won", "trigger_config": {"on_insert": true}}], "description": "A project is won: the project of its production is created, once, the customer is tagged and welcomed by email, somebody is made responsible and the deposit is asked for."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "add_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Tags the contact; a tag that is new is made.", "config_schema": {"type": "object", "title": "add_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "spring-campaign"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "assign_user", "branches": null, "ends_run": false, "has_effect": true, "description": "Makes a user responsible for the contact, project or job.", "config_schema": {"type": "object", "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}], "title": "assign_user", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"user_id": "{{project.assigned_to}}"}, {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}], "properties": {"entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}, "user_id": {"type": "string", "format": "id", "description": "Who."}, "user_ids": {"type": "array", "items": {"type": "string", "format": "id"}, "maxItems": 100, "minItems": 1, "description": "Several, who take turns."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
@@ -29864,7 +31193,7 @@ insert into automation.step_types select r.* from jsonb_populate_record(null::au
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "email", "name": "send_email", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends an email through Resend.", "config_schema": {"type": "object", "anyOf": [{"required": ["html"]}, {"required": ["text"]}], "title": "send_email", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"html": "<p>Hi {{contact.first_name}}, here it is.</p>", "purpose": "transactional", "subject": "Your estimate"}], "required": ["subject"], "properties": {"cc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Copies."}, "to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Addresses, in a list or between commas; a variable is one. Default: the contact''s."}, "bcc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Blind copies."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your addresses, or any in a domain of yours. Default: your default sender."}, "html": {"type": "string", "format": "html", "minLength": 1, "description": "The message as HTML; what templates insert is escaped."}, "text": {"type": "string", "format": "template", "minLength": 1, "description": "The message as plain text; without html it goes out as that alone."}, "headers": {"type": "object", "description": "Further headers, by name; not those that say who it is from or goes to.", "additionalProperties": {"type": "string", "format": "template"}}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "reply_to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Where answers go."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends a text message through Twilio.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends a text message through Twilio.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "track_links": {"type": "boolean", "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "split", "branches": [], "ends_run": false, "has_effect": false, "description": "Takes a branch by chance, in proportion to weights; a contact always takes the same one.", "config_schema": {"type": "object", "title": "split", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}], "required": ["branches"], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "weight"], "properties": {"name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _"}, "weight": {"type": "number", "maximum": 1000000, "description": "Its share, as compared with the others''.", "exclusiveMinimum": 0}}}, "maxItems": 10, "minItems": 2, "description": "What it chooses from.", "uniqueItemProperties": ["name"]}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
