@@ -331,8 +331,8 @@ export const stepTypes = [
           "due_in_minutes": 5
         },
         {
-          "title": "Order the material",
-          "target": "{{steps.project.project_id}}"
+          "title": "Thank {{contact.first_name}}",
+          "target": "{{contact.custom_fields.referred_by}}"
         }
       ],
       "required": [
@@ -801,6 +801,10 @@ export const stepTypes = [
           },
           "format": "template",
           "description": "Pictures to send along: URLs, or a template that gives a list of them."
+        },
+        "track_links": {
+          "type": "boolean",
+          "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."
         },
         "expires_after": {
           "type": [
