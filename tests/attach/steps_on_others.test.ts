@@ -37,8 +37,7 @@ const misses = (from: string, by: Sql = sql) =>
       status: "no-answer",
     })
   })`;
-const off = (id: string) =>
-  sql`update ridgeline.workflows set is_active = false where id = ${id}`;
+const off = (id: string) => sql`update ridgeline.workflows set is_active = false where id = ${id}`;
 const start = (id: string, data: object) =>
   sql`select ridgeline.execute_workflow(${id}, ${sql.json(data as never)}, ${SUMMIT})`;
 const ended = async (id: string) =>
@@ -94,10 +93,19 @@ describe("a missed call on somebody else's CRM", { timeout: 120_000 }, () => {
     ).toEqual([
       { first_name: "Caller", last_name: "+15125550143", tags: ["missed"], text_consent: false },
       { first_name: "Caller", last_name: "+15125550177", tags: ["missed"], text_consent: false },
-      { first_name: "Maria", last_name: "Lopez", tags: ["hail", "insurance", "missed"], text_consent: false },
+      {
+        first_name: "Maria",
+        last_name: "Lopez",
+        tags: ["hail", "insurance", "missed"],
+        text_consent: false,
+      },
     ]);
     expect(await sql`select title from public.tasks where title like 'Call back%' order by 1`)
-      .toEqual(["Call back ", "Call back Caller", "Call back Caller", "Call back Maria"].map((title) => ({ title })));
+      .toEqual(
+        ["Call back ", "Call back Caller", "Call back Caller", "Call back Maria"].map((title) => ({
+          title,
+        })),
+      );
     expect(await ended(id)).toContain('phone: "anonymous" is not a phone number');
     await off(id);
     await sql`update public.contacts set is_deleted = false where id = ${OTTO}`;
@@ -106,7 +114,11 @@ describe("a missed call on somebody else's CRM", { timeout: 120_000 }, () => {
   it("says which column the new one cannot hold", async () => {
     const id = await publish(sql, SUMMIT, "manual", [["find_or_create_contact", {
       phone: "{{custom.phone}}",
-      fields: { first_name: "{{custom.name}}", last_name: "{{custom.last}}", type: "{{custom.type}}" },
+      fields: {
+        first_name: "{{custom.name}}",
+        last_name: "{{custom.last}}",
+        type: "{{custom.type}}",
+      },
     }]]);
     const names = { name: "Al", last: "B", type: "lead", phone: "5125550160" };
     await start(id, { custom: { ...names, name: "x".repeat(10_000) } });
@@ -144,7 +156,8 @@ describe("two sessions", { timeout: 120_000 }, () => {
       await expect.poll(async () => {
         await Promise.all(sessions.map((one) => one`select automation.run_database_steps(50)`));
         return (await sql`
-          select status from ridgeline.workflow_executions where workflow_id = ${id} and status <> 'completed'`).length;
+          select status from ridgeline.workflow_executions where workflow_id = ${id} and status <> 'completed'`)
+          .length;
       }, { timeout: 20_000, interval: 200 }).toBe(0);
     } finally {
       await Promise.all(sessions.map((one) => one.end({ timeout: 1 })));
@@ -200,35 +213,55 @@ describe("other records", { timeout: 120_000 }, () => {
       await sql`update public.contacts set stage = ${stage} where id = ${OTTO}`;
       await work(sql);
     }
-    const projects = await sql`
+    const projects = await sql<[{ id: string }]>`
       select id, contact_id, pipeline_stage from public.projects where name = 'Roof of Otto'`;
-    expect(projects).toEqual([{ id: expect.any(String), contact_id: OTTO, pipeline_stage: "production" }]);
+    expect(projects).toEqual([{
+      id: expect.any(String),
+      contact_id: OTTO,
+      pipeline_stage: "production",
+    }]);
     expect(await sql`select project_id, contact_id from public.tasks where title = 'Deposit'`)
       .toEqual(Array(2).fill({ project_id: projects[0].id, contact_id: OTTO }));
-    expect(await sql`select assigned_to from public.contacts where id = ${OTTO}`).toEqual([{ assigned_to: SAM }]);
+    expect(await sql`select assigned_to from public.contacts where id = ${OTTO}`).toEqual([{
+      assigned_to: SAM,
+    }]);
     // A person throws it away: it is not made again, and nothing is done to it.
     await sql`update public.projects set is_deleted = true where id = ${projects[0].id}`;
     await sql`update public.contacts set stage = 'lost' where id = ${OTTO}`;
     await sql`update public.contacts set stage = 'won' where id = ${OTTO}`;
     await work(sql);
     expect(await ended(id)).toContain(`target: there is no project "${projects[0].id}"`);
-    expect(await sql`select count(*)::int from public.projects where name = 'Roof of Otto'`).toEqual([{ count: 1 }]);
+    expect(await sql`select count(*)::int from public.projects where name = 'Roof of Otto'`)
+      .toEqual([{ count: 1 }]);
     await off(id);
   });
 
   it("are refused at publishing where their table has no such column", async () => {
     await expect(
-      publish(sql, SUMMIT, "manual", [["assign_user", { user_id: SAM, target: LOPEZ_ROOF, entity: "project" }]]),
+      publish(sql, SUMMIT, "manual", [["assign_user", {
+        user_id: SAM,
+        target: LOPEZ_ROOF,
+        entity: "project",
+      }]]),
     ).rejects.toThrow('project has no field "assigned_to" to write');
   });
 
   it("of a table with a number for a key are worked on, and a text that is none is not there", async () => {
-    const [{ id: invoice }] = await sql`
+    const [{ id: invoice }] = await sql<[{ id: string }]>`
       insert into public.invoices (tenant_id, customer_id, number, amount, balance, due_on)
       values (${SUMMIT}, ${MARIA}, 'I-1', 10, 10, '2026-12-01') returning id`;
     const id = await publish(sql, SUMMIT, "manual", [
-      ["update_field", { entity: "invoice", field: "state", value: "paid", target: "{{custom.invoice}}" }],
-      ["create_task", { entity: "invoice", title: "Thank for {{custom.invoice}}", target: "{{custom.invoice}}" }],
+      ["update_field", {
+        entity: "invoice",
+        field: "state",
+        value: "paid",
+        target: "{{custom.invoice}}",
+      }],
+      ["create_task", {
+        entity: "invoice",
+        title: "Thank for {{custom.invoice}}",
+        target: "{{custom.invoice}}",
+      }],
     ]);
     await start(id, { custom: { invoice: Number(invoice) } });
     await start(id, { custom: { invoice: "1; drop table public.invoices" } });
@@ -238,7 +271,9 @@ describe("other records", { timeout: 120_000 }, () => {
       "completed",
       'target: there is no invoice "1; drop table public.invoices"',
     ]);
-    expect(await sql`select contact_id from public.tasks where title like 'Thank for%'`).toEqual([{ contact_id: MARIA }]);
+    expect(await sql`select contact_id from public.tasks where title like 'Thank for%'`).toEqual([{
+      contact_id: MARIA,
+    }]);
     await off(id);
   });
 });
@@ -252,13 +287,19 @@ describe("members in a table of their own", { timeout: 120_000 }, () => {
         channel: "sms",
         body: "{{user.full_name}}: {{contact.first_name}}",
       }],
-      ["notify_member", { user_id: "owner", channel: "email", subject: "Lead", body: "Hi {{user.full_name}}" }],
+      ["notify_member", {
+        user_id: "owner",
+        channel: "email",
+        subject: "Lead",
+        body: "Hi {{user.full_name}}",
+      }],
     ]);
     await start(id, { contact_id: MARIA });
-    expect((await work(sql)).map(({ payload }) => [payload.to, payload.body ?? payload.subject])).toEqual([
-      ["+15125550103", "Sam Sales: Maria"],
-      [["olivia@summit.example"], "Lead"],
-    ]);
+    expect((await work(sql)).map(({ payload }) => [payload.to, payload.body ?? payload.subject]))
+      .toEqual([
+        ["+15125550103", "Sam Sales: Maria"],
+        [["olivia@summit.example"], "Lead"],
+      ]);
     // Who is suspended is no member any more.
     await sql`update public.tenant_users set status = 'suspended' where user_id = ${SAM} and tenant_id = ${SUMMIT}`;
     await start(id, { contact_id: MARIA });
@@ -271,7 +312,11 @@ describe("members in a table of their own", { timeout: 120_000 }, () => {
     await sql`select automation.attach_members('public.tenant_users', '{"active": "status"}',
       roles => '{"owner": "owner"}')`;
     await expect(
-      publish(sql, SUMMIT, "manual", [["notify_member", { user_id: "owner", channel: "sms", body: "x" }]]),
+      publish(sql, SUMMIT, "manual", [["notify_member", {
+        user_id: "owner",
+        channel: "sms",
+        body: "x",
+      }]]),
     ).rejects.toThrow("notify_member reaches nobody: members have no phone");
   });
 });
