@@ -76,9 +76,20 @@ create or replace function automation.known_columns() returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    -- A kind is asked for once a type: there are hundreds of columns, and a dozen types.
+    with kind as materialized (
+      select x.type, automation.value_kind(x.type) as kind
+      from (
+        select distinct a.atttypid as type
+        from automation.entities as e
+        join pg_catalog.pg_attribute as a
+          on a.attrelid = to_regclass(e.relation) and a.attnum > 0 and not a.attisdropped
+        offset 0
+      ) as x
+    )
     select jsonb_object_agg(r.name, r.columns)
     from (
-      select k.name, k.more || coalesce(jsonb_object_agg(a.attname, automation.value_kind(a.atttypid))
+      select k.name, k.more || coalesce(jsonb_object_agg(a.attname, t.kind)
         filter (where a.attname is not null), case when k.name in ('tenant', 'user') then '{}'::jsonb end) as columns
       from (
         select e.name, to_regclass(e.relation) as relation,
@@ -96,6 +107,7 @@ create or replace function automation.known_columns() returns jsonb
       ) as k
       left join pg_catalog.pg_attribute as a
         on a.attrelid = k.relation and a.attnum > 0 and not a.attisdropped
+      left join kind as t on t.type = a.atttypid
       group by k.name, k.more
     ) as r
   $$;
