@@ -43,6 +43,10 @@ drop view ridgeline.automation_skipped_sends;
 
 drop view ridgeline.automation_queue;
 
+drop index ridgeline.workflow_executions_by_record;
+
+drop index ridgeline.workflow_executions_by_workflow;
+
 alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
 
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
@@ -1080,6 +1084,8 @@ alter type automation.imported_step add attribute replied_at timestamp with time
 alter type automation.legacy_open_run add attribute run jsonb;
 
 alter type automation.legacy_open_run add attribute step jsonb;
+
+alter type automation.legacy_open_run add attribute steps jsonb;
 
 alter table automation.legacy_pairs add column tenant_id uuid;
 
@@ -2772,6 +2778,7 @@ CREATE OR REPLACE FUNCTION automation.enter(entries automation.entry[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
@@ -6445,6 +6452,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_switched_off(tenant_id uuid, workflow_id uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select exists (
+      select from ridgeline.workflows as w
+      where w.tenant_id = is_switched_off.tenant_id and w.id = is_switched_off.workflow_id and not w.is_active)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.is_held(execution ridgeline.workflow_executions, is_send boolean DEFAULT false)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -6494,11 +6512,11 @@ AS $function$
 begin
   update ridgeline.scheduled_steps as s
   set run_at = 'infinity', held = coalesce(
-      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database'),
+      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database' and k.mode <> 'shadow'),
       '{"code": "workflow_held"}') || jsonb_build_object(
         'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
   from (
-    select d.tenant_id, d.id, e.workflow_id
+    select d.tenant_id, d.id, e.workflow_id, e.mode
     from unnest(dues) as d
     join ridgeline.workflow_executions as e on e.tenant_id = d.tenant_id and e.id = d.execution_id
   ) as k
@@ -8310,7 +8328,8 @@ begin
     execution := work.execution;
     if execution.finished_at is not null then
       ended := ended || work.due;
-    elsif execution.mode <> 'shadow' and work.plan = any (paused)
+    elsif work.plan = any (paused)
+        and (execution.mode <> 'shadow' or automation.is_switched_off(execution.tenant_id, execution.workflow_id))
       or execution.fused and execution.started_at is null
         and automation.is_held(execution, (work.due).lane <> 'database') then
       held := held || work.due;
@@ -8343,6 +8362,7 @@ CREATE OR REPLACE FUNCTION automation.record_ends(works automation.work[], durat
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   at constant timestamptz := automation.now();
@@ -9863,6 +9883,10 @@ begin
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
   perform automation.check_listeners(published);
+  -- With another version follow_switch() is not asked.
+  if not workflow.is_active and workflow.published_version is not null then
+    perform automation.release_held(workflow.tenant_id, '{workflow_paused}', workflow.id);
+  end if;
   return published;
 end;
 $function$;
@@ -13582,11 +13606,21 @@ CREATE OR REPLACE FUNCTION automation.legacy_table(name text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select to_regclass(format('public.%I', name)) $function$;
 
+CREATE OR REPLACE FUNCTION automation.legacy_type(relation regclass, name text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attname = name and not a.attisdropped
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.legacy_run_id(at timestamp with time zone, source text, legacy_id text)
  RETURNS uuid
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN (((((lpad(to_hex((GREATEST((0)::numeric, floor((EXTRACT(epoch FROM at) * (1000)::numeric))))::bigint), 12, '0'::text) || '7'::text) || "left"(md5(((source || '/'::text) || legacy_id)), 3)) || '8'::text) || substr(md5(((source || '/'::text) || legacy_id)), 4, 15)))::uuid;
+RETURN (((((lpad(to_hex((LEAST(('281474976710655'::bigint)::numeric, GREATEST((0)::numeric, floor((EXTRACT(epoch FROM at) * (1000)::numeric)))))::bigint), 12, '0'::text) || '7'::text) || "left"(md5(((source || '/'::text) || legacy_id)), 3)) || '8'::text) || substr(md5(((source || '/'::text) || legacy_id)), 4, 15)))::uuid;
 
 CREATE OR REPLACE FUNCTION automation.doubtful_moment(value text)
  RETURNS timestamp with time zone
@@ -13602,7 +13636,7 @@ CREATE OR REPLACE FUNCTION automation.legacy_moment(value text, is_sure boolean 
  RETURNS timestamp with time zone
  LANGUAGE sql
  STABLE
-RETURN CASE WHEN is_sure THEN (value)::timestamp with time zone ELSE automation.doubtful_moment(value) END;
+RETURN CASE WHEN is_sure THEN (NULLIF(NULLIF(value, 'infinity'::text), '-infinity'::text))::timestamp with time zone ELSE automation.doubtful_moment(value) END;
 
 CREATE OR REPLACE FUNCTION automation.holds_moments(relation regclass)
  RETURNS boolean
@@ -13656,17 +13690,35 @@ CREATE OR REPLACE FUNCTION automation.publish_import(tenant_id uuid, workflow_id
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  found constant jsonb := ridgeline.validate_workflow(workflow_id, tenant_id);
+  workflow ridgeline.workflows;
+  compiled automation.compiled_workflow;
+  published ridgeline.workflow_versions;
+  refused text;
 begin
-  if not (found -> 'valid')::boolean then
-    return found -> 'problems';
+  if is_on then
+    published := ridgeline.publish_workflow(workflow_id, tenant_id => tenant_id, note => 'Imported');
+    return published.warnings;
   end if;
-  perform ridgeline.publish_workflow(workflow_id, tenant_id => tenant_id, note => 'Imported');
-  if not is_on then
-    update ridgeline.workflows as w set is_active = false
-    where w.tenant_id = publish_import.tenant_id and w.id = publish_import.workflow_id;
+  select w.* into workflow from ridgeline.workflows as w
+  where w.tenant_id = publish_import.tenant_id and w.id = publish_import.workflow_id
+  for no key update;
+  compiled := automation.compile_workflow(workflow);
+  if compiled.problems @> '[{"severity": "error"}]' then
+    return compiled.problems;
   end if;
-  return found -> 'problems';
+  published := automation.add_version(workflow, compiled, 'publish', 'Imported');
+  -- One after the other: whoever listens for it is told of the switch alone.
+  update ridgeline.workflows as w set is_active = false
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id and w.is_active;
+  update ridgeline.workflows as w set published_version = published.version, status = 'paused'
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  return compiled.problems;
+exception when invalid_parameter_value then
+  get stacked diagnostics refused = pg_exception_detail;
+  if refused like '[%' then
+    return refused::jsonb;
+  end if;
+  raise;
 end;
 $function$;
 
@@ -13724,7 +13776,9 @@ begin
       select distinct s from unnest(i.secrets || excluded.secrets) as s),
     notes = excluded.notes, imported_at = excluded.imported_at;
   if not (facts ->> 'is_draft')::boolean and not (facts ->> 'is_deleted')::boolean then
-    problems := automation.publish_import(tenant_id, workflow.id, is_on or workflow.is_active);
+    -- Switched off there since, it is off here.
+    problems := automation.publish_import(tenant_id, workflow.id, is_on or workflow.is_active
+      and not (known.was_active and not (facts ->> 'was_active')::boolean));
   elsif (facts ->> 'is_deleted')::boolean then
     update ridgeline.workflows as w set status = 'archived'
     where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
@@ -13817,14 +13871,10 @@ CREATE OR REPLACE FUNCTION automation.legacy_page(relation regclass, after text,
  SET enable_bitmapscan TO 'off'
  SET enable_sort TO 'off'
 AS $function$
-declare
-  type constant text := (
-    select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
-    where a.attrelid = relation and a.attname = 'id' and not a.attisdropped);
 begin
   return query execute format(
     'select to_jsonb(t) from (select * from %1$s as r where $1 is null or r.id > $1::%2$s order by r.id limit $2) as t',
-    relation, type) using after, most;
+    relation, automation.legacy_type(relation, 'id')) using after, most;
 end;
 $function$;
 
@@ -13860,7 +13910,9 @@ CREATE OR REPLACE FUNCTION automation.import_runs(source text, after text DEFAUL
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
  SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 declare
   answer jsonb;
@@ -13880,18 +13932,23 @@ begin
         select l.kind from automation.legacy_links as l
         where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
   ), ended as materialized (
-    select f.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
+    select f.*, i.workflow_id, i.history_version, w.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
       automation.legacy_run_id(f.created_at, import_runs.source, f.legacy_id) as execution_id
     from fresh as f
+    -- One after the other, each by its whole key.
     cross join lateral (
-      select m.workflow_id, m.history_version, w.trigger_type, nullif(t.entity, '') as entity
-      from automation.legacy_imports as m
-      join ridgeline.workflows as w on w.tenant_id = m.tenant_id and w.id = m.workflow_id
-      left join automation.trigger_types as t on t.name = w.trigger_type
+      select m.workflow_id, m.history_version from automation.legacy_imports as m
       where m.tenant_id = f.tenant_id and m.source = import_runs.source and m.legacy_id = f.definition and m.part = 0
       offset 0
     ) as i
-    cross join lateral automation.subject_of(i.entity, f.data) as s
+    cross join lateral (
+      select w.trigger_type, (select nullif(t.entity, '') from automation.trigger_types as t
+        where t.name = w.trigger_type) as entity
+      from ridgeline.workflows as w
+      where w.tenant_id = f.tenant_id and w.id = i.workflow_id
+      offset 0
+    ) as w
+    cross join lateral automation.subject_of(w.entity, f.data) as s
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -13908,12 +13965,15 @@ begin
     on conflict on constraint workflow_executions_pkey do nothing
     returning 1
   ), entered as (
+    -- Whoever was in a campaign enters none of the workflows that it has become.
     insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-    select distinct on (e.tenant_id, e.workflow_id, e.contact_id)
-      e.tenant_id, e.workflow_id, 'key ' || lower(e.contact_id), e.execution_id, e.created_at
+    select distinct on (e.tenant_id, i.workflow_id, e.contact_id)
+      e.tenant_id, i.workflow_id, 'key ' || lower(e.contact_id), e.execution_id, e.created_at
     from ended as e
+    join automation.legacy_imports as i
+      on i.tenant_id = e.tenant_id and i.source = import_runs.source and i.legacy_id = e.definition
     where import_runs.source = 'campaigns' and e.contact_id is not null
-    order by e.tenant_id, e.workflow_id, e.contact_id, e.created_at desc
+    order by e.tenant_id, i.workflow_id, e.contact_id, e.created_at desc
     on conflict on constraint entries_pkey do nothing
   )
   select jsonb_build_object(
@@ -13953,6 +14013,7 @@ CREATE OR REPLACE FUNCTION automation.write_steps(steps automation.imported_step
  RETURNS bigint
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
     with written as (
       insert into ridgeline.workflow_step_executions (
@@ -13976,6 +14037,7 @@ CREATE OR REPLACE FUNCTION automation.import_steps(source text, after text DEFAU
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 declare
   steps automation.imported_step[];
@@ -13993,22 +14055,30 @@ begin
   select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
     array_agg(row(
       l.tenant_id, automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id), l.execution_id,
-      coalesce(i.step_keys ->> p.step, 'gone_' || left(md5(p.step), 8)), coalesce(s.step_type, 'wait'),
+      coalesce(i.step_key, 'gone_' || left(md5(p.step), 8)), coalesce(s.step_type, 'wait'),
       automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
       p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
     into seen, last, steps
   from page as p
-  -- By their keys, each: as joins, all links and runs would be read for each page.
+  -- By their keys, each: as joins, all links, runs and definitions would be read for each page.
   cross join lateral (
     select k.* from automation.legacy_links as k
     where k.source = import_steps.source and k.legacy_id = p.run and (tenants is null or k.tenant_id = any (tenants))
     offset 0
   ) as l
-  left join automation.legacy_imports as i
-    on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
-  left join ridgeline.workflow_steps as s
-    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
+  cross join lateral (
+    select (
+      select m.step_keys ->> p.step from automation.legacy_imports as m
+      where m.workflow_id = l.workflow_id and m.tenant_id = l.tenant_id and m.source = l.source limit 1) as step_key
+    offset 0
+  ) as i
+  cross join lateral (
+    select (
+      select x.step_type from ridgeline.workflow_steps as x
+      where x.tenant_id = l.tenant_id and x.workflow_id = l.workflow_id and x.step_key = i.step_key) as step_type
+    offset 0
+  ) as s
   where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
     and (select e.id from ridgeline.workflow_executions as e
       where e.tenant_id = l.tenant_id and e.id = l.execution_id) is not null
@@ -14032,28 +14102,32 @@ declare
     case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   steps constant regclass := automation.legacy_table(
     case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+  run_id constant text := case source when 'campaigns' then 'enrollment_id' else 'execution_id' end;
 begin
   if runs is null or steps is null then
     return;
   end if;
   return query execute format($query$
-    select to_jsonb(r), s.step
-    from (
+    with page as materialized (
       select e.* from %1$s as e
-      where e.tenant_id::text = $1::text and automation.is_open_there(e.status::text)
+      where e.tenant_id = $1::%5$s and automation.is_open_there(e.status::text)
         and ($2 is null or e.id::text > $2)
         and not exists (
           select from automation.legacy_links as l
           where l.tenant_id = $1 and l.source = $3 and l.legacy_id = e.id::text)
       order by e.id::text limit $4
-    ) as r
-    left join lateral (
-      select to_jsonb(x) as step from %2$s as x
-      where x.%3$I::text = r.id::text
-      order by x.status = 'pending' desc, x.created_at desc, x.id desc limit 1
-    ) as s on true
+    ), step as (
+      select x.%3$I as run, jsonb_agg(to_jsonb(x)
+        order by x.status = 'pending' desc, x.created_at desc, x.id desc) as steps
+      from %2$s as x
+      where x.%3$I in (select p.id::%4$s from page as p)
+      group by 1
+    )
+    select to_jsonb(r), s.steps -> 0, coalesce(s.steps, '[]')
+    from page as r
+    left join step as s on s.run = r.id::%4$s
     order by r.id::text $query$,
-    runs, steps, case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
+    runs, steps, run_id, automation.legacy_type(steps, run_id), automation.legacy_type(runs, 'tenant_id'))
     using tenant_id, after, source, most;
 end;
 $function$;
@@ -14118,27 +14192,29 @@ CREATE OR REPLACE FUNCTION automation.hand_over(source text, run jsonb, step jso
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  steps constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+  runs constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   handed text;
 begin
   execute format(
     'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
-    'where s.id::text = $1 and s.status = ''pending'' returning s.id::text',
-    automation.legacy_table(
-      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    'where s.id = $1::%s and s.status = ''pending'' returning s.id::text',
+    steps, automation.legacy_type(steps, 'id'))
     into handed using step ->> 'id';
   if handed is not null then
-    execute case source
-      when 'campaigns' then 'update public.campaign_enrollments as e set status = ''exited'', exit_reason = ''error'' '
-        'where e.id::text = $1'
-      else 'update public.workflow_executions as e set status = ''cancelled'', completed_at = now(), '
-        'error_message = ''Goes on in Ridgeline'' where e.id::text = $1' end
+    execute format('update %s as e set %s where e.id = $1::%s', runs, case source
+        when 'campaigns' then 'status = ''exited'', exit_reason = ''error'''
+        else 'status = ''cancelled'', completed_at = now(), error_message = ''Goes on in Ridgeline''' end,
+      automation.legacy_type(runs, 'id'))
       using run ->> 'id';
   end if;
   return handed;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.bring_steps(source text, link automation.legacy_links, import automation.legacy_imports)
+CREATE OR REPLACE FUNCTION automation.bring_steps(source text, link automation.legacy_links, import automation.legacy_imports, rows jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -14146,38 +14222,48 @@ AS $function$
 declare
   steps automation.imported_step[];
 begin
-  execute format($query$
-    select array_agg(row(
-      $1, automation.legacy_run_id(c.at, $2 || ' step', x.step ->> 'id'), $3,
-      coalesce($4 ->> (x.step ->> 'step_id'), 'gone_' || left(md5(x.step ->> 'step_id'), 8)),
+  select array_agg(row(
+      link.tenant_id, automation.legacy_run_id(c.at, source || ' step', x.step ->> 'id'), link.execution_id,
+      coalesce(import.step_keys ->> (x.step ->> 'step_id'), 'gone_' || left(md5(x.step ->> 'step_id'), 8)),
       coalesce(s.step_type, 'wait'), automation.legacy_status(x.step ->> 'status'),
       case jsonb_typeof(x.step -> 'result_data') when 'object' then x.step -> 'result_data' end,
       automation.legacy_error(x.step ->> 'status', x.step ->> 'error_message'), c.at,
       greatest(c.at, coalesce(automation.legacy_moment(x.step ->> 'completed_at'), c.at)),
       coalesce(x.step #>> '{result_data,sms_sid}', x.step #>> '{result_data,email_id}'), null, null, null
-      )::automation.imported_step)
-    from (select to_jsonb(t) as step from %1$s as t where t.%2$I::text = $5) as x
-    cross join lateral (select coalesce(automation.legacy_moment(x.step ->> 'started_at'),
-      automation.legacy_moment(x.step ->> 'created_at'), automation.now()) as at) as c
-    left join ridgeline.workflow_steps as s
-      on s.tenant_id = $1 and s.workflow_id = $6 and s.step_key = $4 ->> (x.step ->> 'step_id')
-    where not automation.is_open_there(x.step ->> 'status') and x.step ->> 'id' is distinct from $7 $query$,
-    automation.legacy_table(
-      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end),
-    case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
-    into steps
-    using link.tenant_id, source, link.execution_id, import.step_keys, link.legacy_id, link.workflow_id,
-      link.handed ->> 'step_row';
+      )::automation.imported_step) into steps
+  from jsonb_array_elements(rows) as x (step)
+  cross join lateral (select coalesce(automation.legacy_moment(x.step ->> 'started_at'),
+    automation.legacy_moment(x.step ->> 'created_at'), automation.now()) as at) as c
+  left join ridgeline.workflow_steps as s on s.tenant_id = link.tenant_id and s.workflow_id = link.workflow_id
+    and s.step_key = import.step_keys ->> (x.step ->> 'step_id')
+  where not automation.is_open_there(x.step ->> 'status')
+    and x.step ->> 'id' is distinct from link.handed ->> 'step_row';
   perform automation.write_steps(steps, false) + automation.write_steps(steps, true);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.take_over_run(source text, import automation.legacy_imports, run jsonb, step jsonb, plan jsonb, version integer)
+CREATE OR REPLACE FUNCTION automation.keep_out(import automation.legacy_imports, run jsonb, execution_id uuid, at timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    select i.tenant_id, i.workflow_id, 'key ' || lower(run ->> 'contact_id'), keep_out.execution_id, at
+    from automation.legacy_imports as i
+    where import.source = 'campaigns' and run ->> 'contact_id' is not null
+      and (i.tenant_id, i.source, i.legacy_id) = (import.tenant_id, import.source, import.legacy_id)
+    on conflict on constraint entries_pkey do nothing
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.take_over_run(source text, import automation.legacy_imports, open automation.legacy_open_run, plan jsonb, version integer)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
+  run constant jsonb := open.run;
+  step constant jsonb := open.step;
   reason constant text := automation.why_left(import, run, step, plan);
   created constant timestamptz := coalesce(automation.legacy_moment(run ->> 'created_at'),
     automation.legacy_moment(run ->> 'enrolled_at'), automation.now());
@@ -14191,6 +14277,10 @@ declare
   workflow ridgeline.workflows;
 begin
   if reason is not null then
+    if run ->> 'status' = 'paused' then
+      perform automation.keep_out(
+        import, run, automation.legacy_run_id(created, source, run ->> 'id'), created);
+    end if;
     return reason;
   end if;
   select w.* into workflow from ridgeline.workflows as w
@@ -14234,18 +14324,14 @@ begin
     created, started, case when not is_due then automation.now() end,
     case when is_due then 'live' else 'imported' end::ridgeline.execution_mode)
   on conflict on constraint workflow_executions_pkey do nothing;
-  perform automation.bring_steps(source, link, import);
+  perform automation.bring_steps(source, link, import, open.steps);
   if not is_due then
     return 'ended';
   end if;
   insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
   values (link.tenant_id, link.execution_id, next ->> 'key', (next ->> 'lane')::ridgeline.automation_lane,
     coalesce(automation.legacy_moment(step ->> 'scheduled_at'), automation.now()));
-  if source = 'campaigns' and subject.contact_id is not null then
-    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-    values (link.tenant_id, link.workflow_id, 'key ' || lower(subject.contact_id), link.execution_id, created)
-    on conflict on constraint entries_pkey do nothing;
-  end if;
+  perform automation.keep_out(import, run, link.execution_id, created);
   return 'taken';
 end;
 $function$;
@@ -14257,7 +14343,7 @@ CREATE OR REPLACE FUNCTION automation.take_over_runs(tenant_id uuid, source text
  SET jit TO 'off'
 AS $function$
 declare
-  open record;
+  open automation.legacy_open_run;
   import automation.legacy_imports;
   published ridgeline.workflow_versions;
   outcomes jsonb := '{}'::jsonb;
@@ -14281,7 +14367,7 @@ begin
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
     where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
     outcome := automation.take_over_run(
-      source, import, open.run, open.step, automation.readable_plan(published.plan), published.version);
+      source, import, open, automation.readable_plan(published.plan), published.version);
     outcomes := outcomes || jsonb_build_object(outcome, coalesce((outcomes ->> outcome)::integer, 0) + 1);
     last := open.run ->> 'id';
     seen := seen + 1;
@@ -14299,6 +14385,10 @@ CREATE OR REPLACE FUNCTION automation.give_back_run(link automation.legacy_links
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  steps constant regclass := automation.legacy_table(
+    case link.source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+  runs constant regclass := automation.legacy_table(
+    case link.source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   waiting ridgeline.scheduled_steps;
 begin
   delete from ridgeline.scheduled_steps as s
@@ -14312,15 +14402,12 @@ begin
     return false;
   end if;
   execute format(
-    'update %s as s set status = ''pending'', error_message = null where s.id::text = $1 and s.status = ''skipped''',
-    automation.legacy_table(
-      case link.source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    'update %s as s set status = ''pending'', error_message = null where s.id = $1::%s and s.status = ''skipped''',
+    steps, automation.legacy_type(steps, 'id'))
     using link.handed ->> 'step_row';
-  execute case link.source
-    when 'campaigns' then 'update public.campaign_enrollments as e set status = $2, exit_reason = null '
-      'where e.id::text = $1'
-    else 'update public.workflow_executions as e set status = $2, error_message = null, completed_at = null '
-      'where e.id::text = $1' end
+  execute format('update %s as e set status = $2, %s where e.id = $1::%s', runs, case link.source
+      when 'campaigns' then 'exit_reason = null' else 'error_message = null, completed_at = null' end,
+    automation.legacy_type(runs, 'id'))
     using link.legacy_id, link.handed ->> 'status';
   delete from ridgeline.workflow_executions as e where e.tenant_id = link.tenant_id and e.id = link.execution_id;
   delete from automation.legacy_links as l
@@ -14525,44 +14612,66 @@ AS $function$
     end)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.old_effects(import automation.legacy_imports, run jsonb)
- RETURNS SETOF automation.effect
+CREATE OR REPLACE FUNCTION automation.old_steps(source text, runs automation.old_run[])
+ RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
 AS $function$
 declare
-  is_campaign constant boolean := import.source = 'campaigns';
+  is_campaign constant boolean := source = 'campaigns';
   steps constant regclass := automation.legacy_table(
     case when is_campaign then 'campaign_step_executions' else 'workflow_step_executions' end);
   definitions constant regclass := automation.legacy_table(
     case when is_campaign then 'campaign_steps' else 'workflow_steps' end);
+  run_id constant text := case when is_campaign then 'enrollment_id' else 'execution_id' end;
+  found jsonb;
 begin
-  return query execute format($query$
-    select import.step_key, s.definition ->> 'step_type',
-      coalesce(automation.legacy_moment(s.row ->> 'completed_at'), automation.legacy_moment(s.row ->> 'started_at')),
-      case when s.definition ->> 'step_type' in ('send_sms', 'send_email') then automation.compared_addresses(
-        $1, s.definition ->> 'step_type', coalesce(s.row #> '{result_data,to}', to_jsonb(automation.legacy_render(
-          s.definition #>> '{step_config,to}', d.data)))) end,
-      automation.old_texts(s.definition ->> 'step_type', s.definition -> 'step_config', s.row -> 'result_data', d.data),
-      s.row ->> 'status' = 'completed',
-      jsonb_strip_nulls(jsonb_build_object('status', s.row -> 'status', 'error', s.row -> 'error_message'))
-    from (
-      select to_jsonb(x) as row, to_jsonb(y) as definition
+  execute format($query$
+    select jsonb_object_agg(s.run, s.steps) from (
+      select x.%3$I::text as run,
+        jsonb_agg(jsonb_build_object('row', to_jsonb(x), 'definition', to_jsonb(y))) as steps
       from %1$s as x
       join %2$s as y on y.id = x.step_id
-      where x.%3$I::text = $2 ->> 'id'
+      where x.%3$I = any ($1::%4$s[]) and x.status in ('completed', 'failed', 'skipped')
+      group by 1
+    ) as s $query$,
+    steps, definitions, run_id, automation.legacy_type(steps, run_id))
+    into found using array(select r.run ->> 'id' from unnest(runs) as r);
+  return coalesce(found, '{}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.old_effects(import automation.legacy_imports, run jsonb, steps jsonb)
+ RETURNS automation.effect[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select row(
+      import.step_keys ->> (s.row ->> 'step_id'), s.type,
+      coalesce(automation.legacy_moment(s.row ->> 'completed_at'), automation.legacy_moment(s.row ->> 'started_at')),
+      case when s.type in ('send_sms', 'send_email') then automation.compared_addresses(
+        import.tenant_id, s.type, coalesce(s.row #> '{result_data,to}', to_jsonb(automation.legacy_render(
+          s.definition #>> '{step_config,to}', d.data)))) end,
+      automation.old_texts(s.type, s.definition -> 'step_config', s.row -> 'result_data', d.data),
+      s.row ->> 'status' = 'completed',
+      jsonb_strip_nulls(jsonb_build_object('status', s.row -> 'status', 'error', s.row -> 'error_message'))
+      )::automation.effect
+    from (
+      select e -> 'row' as row, e -> 'definition' as definition, e #>> '{definition,step_type}' as type
+      from jsonb_array_elements(steps) as e
     ) as s
-    cross join lateral (select $3 ->> (s.row ->> 'step_id') as step_key) as import
     cross join lateral (
-      select case when $4 then coalesce(s.definition #> '{step_config,personalization}', '{}')
-        else jsonb_build_object('trigger', $2 -> 'trigger_data') end as data) as d
-    where automation.has_effect(s.definition ->> 'step_type')
-      and s.row ->> 'status' in ('completed', 'failed', 'skipped')
-    order by 3, s.row ->> 'id' $query$,
-    steps, definitions, case when is_campaign then 'enrollment_id' else 'execution_id' end)
-    using import.tenant_id, run, import.step_keys, is_campaign;
+      select case import.source
+        when 'campaigns' then coalesce(s.definition #> '{step_config,personalization}', '{}')
+        else jsonb_build_object('trigger', run -> 'trigger_data') end as data) as d
+    where automation.has_effect(s.type)
+    order by coalesce(automation.legacy_moment(s.row ->> 'completed_at'),
+      automation.legacy_moment(s.row ->> 'started_at')), s.row ->> 'id');
 end;
 $function$;
 
@@ -14635,7 +14744,7 @@ AS $function$
           and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second')
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.compare_pair(pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, tolerance interval)
+CREATE OR REPLACE FUNCTION automation.compare_pair(pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, steps jsonb, tolerance interval)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -14647,14 +14756,18 @@ declare
 begin
   select e.* into execution from ridgeline.workflow_executions as e
   where e.tenant_id = pair.tenant_id and e.id = pair.execution_id;
-  is_over := execution.finished_at is not null and not automation.is_open_there(run ->> 'status');
+  -- One whose workflow is switched off does not go on, and the old engine's did.
+  is_over := not automation.is_open_there(run ->> 'status') and (execution.finished_at is not null or exists (
+    select from ridgeline.scheduled_steps as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.held ->> 'code' = 'workflow_paused'));
   insert into ridgeline.legacy_discrepancies (
     tenant_id, pair_id, kind, workflow_id, step_key, step_type, record_id, contact_id, legacy_id, execution_id, old,
     shadow, at)
   select pair.tenant_id, pair.id, d.kind, pair.workflow_id, d.step_key, d.step_type, pair.record_id, pair.contact_id,
     pair.legacy_id, pair.execution_id, d.was, d.would, coalesce(d.at, pair.began_at)
   from automation.differences(
-    array(select e from automation.old_effects(import, run) as e),
+    automation.old_effects(import, run, steps),
     array(select e from automation.shadow_effects(pair.tenant_id, pair.execution_id) as e), tolerance, is_over) as d;
   get diagnostics found = row_count;
   return case when found > 0 then 'differs' when is_over then 'identical' else 'open' end;
@@ -14708,33 +14821,27 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.compare_source(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone, tolerance interval, deadline timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.compare_runs(tenant_id uuid, source text, runs automation.old_run[], tolerance interval, deadline timestamp with time zone)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
 AS $function$
 declare
-  old record;
+  steps constant jsonb := automation.old_steps(source, runs);
+  old automation.old_run;
   import automation.legacy_imports;
   parts uuid[];
   shadow ridgeline.workflow_executions;
   subject record;
   pair automation.legacy_pairs;
 begin
-  for old in
-    select o.* from automation.old_runs(tenant_id, source, since, until) as o
-    left join automation.legacy_pairs as p
-      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
-    where p.verdict is distinct from 'identical'
-      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
-    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
-  loop
+  foreach old in array runs loop
     if clock_timestamp() > deadline then
       return false;
     end if;
     select i.* into import from automation.legacy_imports as i
-    where i.tenant_id = compare_source.tenant_id and i.source = compare_source.source and i.part = 0
+    where i.tenant_id = compare_runs.tenant_id and i.source = compare_runs.source and i.part = 0
       and i.legacy_id = coalesce(old.run ->> 'workflow_id', old.run ->> 'campaign_id');
     continue when import.workflow_id is null;
     parts := array(
@@ -14742,7 +14849,7 @@ begin
       where i.tenant_id = import.tenant_id and i.source = import.source and i.legacy_id = import.legacy_id);
     -- What was the same stays; the rest is looked at anew, as it may have gone on or been mended.
     delete from automation.legacy_pairs as p
-    where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
+    where p.tenant_id = compare_runs.tenant_id and p.source = compare_runs.source
       and p.legacy_id = old.run ->> 'id';
     select s.* into subject from ridgeline.workflows as w
     cross join lateral automation.legacy_subject(w.trigger_type, case source
@@ -14764,11 +14871,42 @@ begin
       values (tenant_id, pair.id, 'missing', pair.workflow_id, pair.record_id, pair.contact_id, pair.legacy_id,
         jsonb_build_object('status', old.run -> 'status', 'error', old.run -> 'error_message'), pair.began_at);
     else
-      update automation.legacy_pairs as p set verdict = automation.compare_pair(pair, import, old.run, tolerance)
-      where p.tenant_id = pair.tenant_id and p.id = pair.id;
+      pair.verdict := automation.compare_pair(
+        pair, import, old.run, coalesce(steps -> (old.run ->> 'id'), '[]'), tolerance);
+      update automation.legacy_pairs as p set verdict = pair.verdict
+      where p.tenant_id = pair.tenant_id and p.id = pair.id and p.verdict <> pair.verdict;
     end if;
   end loop;
   return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compare_source(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone, tolerance interval, deadline timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  old automation.old_run;
+  runs automation.old_run[] := '{}'::automation.old_run[];
+begin
+  for old in
+    select o.* from automation.old_runs(tenant_id, source, since, until) as o
+    left join automation.legacy_pairs as p
+      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
+    where p.verdict is distinct from 'identical'
+      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
+    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
+  loop
+    runs := runs || old;
+    continue when cardinality(runs) < 200;
+    if not automation.compare_runs(tenant_id, source, runs, tolerance, deadline) then
+      return false;
+    end if;
+    runs := '{}'::automation.old_run[];
+  end loop;
+  return automation.compare_runs(tenant_id, source, runs, tolerance, deadline);
 end;
 $function$;
 
@@ -17412,6 +17550,7 @@ CREATE OR REPLACE FUNCTION automation.enrol_write(tenant_id uuid, entity text, r
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   enrolment automation.enrolment;
@@ -17573,6 +17712,7 @@ CREATE OR REPLACE FUNCTION automation.schedule_step(execution ridgeline.workflow
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   scheduled_id uuid;
@@ -17739,6 +17879,30 @@ begin
   perform automation.end_execution(execution, status, reason);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, execution ridgeline.workflow_executions)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
+    on conflict on constraint run_events_pkey do update
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
+    update ridgeline.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+          and q.step_key = signal.listener
+        for update skip locked);
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.act_on(signal automation.signals)
  RETURNS void
@@ -19448,6 +19612,7 @@ CREATE OR REPLACE FUNCTION automation.put_off(execution ridgeline.workflow_execu
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(
@@ -19701,6 +19866,48 @@ begin
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.known_columns()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    -- A kind is asked for once a type: there are hundreds of columns, and a dozen types.
+    with kind as materialized (
+      select x.type, automation.value_kind(x.type) as kind
+      from (
+        select distinct a.atttypid as type
+        from automation.entities as e
+        join pg_catalog.pg_attribute as a
+          on a.attrelid = to_regclass(e.relation) and a.attnum > 0 and not a.attisdropped
+        offset 0
+      ) as x
+    )
+    select jsonb_object_agg(r.name, r.columns)
+    from (
+      select k.name, k.more || coalesce(jsonb_object_agg(a.attname, t.kind)
+        filter (where a.attname is not null), case when k.name in ('tenant', 'user') then '{}'::jsonb end) as columns
+      from (
+        select e.name, to_regclass(e.relation) as relation,
+          case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end
+            || automation.mapped_kinds(e.name) as more
+        from automation.entities as e
+        union all
+        select 'tenant', null, '{"id": "uuid", "settings": "json"}'::jsonb || automation.people_columns(
+          '{name,timezone,country,phone,email,website,address}', t.relation, t.visible)
+        from (values (1)) as always (here) left join automation.tenancy as t on true
+        union all
+        select 'user', null, '{"id": "uuid"}'::jsonb || automation.people_columns(
+          '{role,full_name,email,phone}', m.relation, m.visible)
+        from (values (1)) as always (here) left join automation.membership as m on true
+      ) as k
+      left join pg_catalog.pg_attribute as a
+        on a.attrelid = k.relation and a.attnum > 0 and not a.attisdropped
+      left join kind as t on t.type = a.atttypid
+      group by k.name, k.more
+    ) as r
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.read_references(documents jsonb, plan jsonb)
  RETURNS SETOF automation.read_reference
@@ -21262,6 +21469,7 @@ CREATE OR REPLACE FUNCTION automation.start_version(version ridgeline.workflow_v
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   mode constant ridgeline.execution_mode := automation.mode_of(version.tenant_id, version.workflow_id);
@@ -21395,6 +21603,7 @@ CREATE OR REPLACE FUNCTION automation.retry_execution(execution_id uuid)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
@@ -22780,6 +22989,10 @@ CREATE INDEX legacy_pairs_by_workflow ON automation.legacy_pairs USING btree (wo
 
 CREATE INDEX legacy_discrepancies_by_pair ON ridgeline.legacy_discrepancies USING btree (pair_id, tenant_id);
 
+CREATE INDEX workflow_executions_by_workflow ON ridgeline.workflow_executions USING btree (workflow_id, tenant_id, version, created_at) WHERE (workflow_id IS NOT NULL);
+
+CREATE INDEX workflow_executions_by_record ON ridgeline.workflow_executions USING btree (record_id, tenant_id, workflow_id, created_at) WHERE (record_id IS NOT NULL);
+
 create view ridgeline.recipes with (security_invoker=true) as  SELECT name,
     (document ->> 'name'::text) AS title,
     (document ->> 'description'::text) AS description,
@@ -23821,8 +24034,8 @@ grant execute on function automation.branches_split(jsonb) to service_role;
 revoke all on function automation.branches_wait(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.branches_wait(jsonb) to service_role;
 
-revoke all on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) from public, anon, authenticated, service_role;
-grant execute on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) to service_role;
+revoke all on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports,jsonb) to service_role;
 
 revoke all on function automation.brings_find_or_create_contact(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.brings_find_or_create_contact(jsonb) to service_role;
@@ -23985,8 +24198,11 @@ grant execute on function automation.compare_engines(uuid,timestamp with time zo
 revoke all on function automation.compare_next() from public, anon, authenticated, service_role;
 grant execute on function automation.compare_next() to service_role;
 
-revoke all on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) to service_role;
+revoke all on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,jsonb,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,jsonb,interval) to service_role;
+
+revoke all on function automation.compare_runs(uuid,text,automation.old_run[],interval,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.compare_runs(uuid,text,automation.old_run[],interval,timestamp with time zone) to service_role;
 
 revoke all on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval,timestamp with time zone) to service_role;
@@ -24543,6 +24759,9 @@ grant execute on function automation.is_provider_keyword(text) to service_role;
 revoke all on function automation.is_role_address(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_role_address(text) to service_role;
 
+revoke all on function automation.is_switched_off(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.is_switched_off(uuid,uuid) to service_role;
+
 revoke all on function automation.is_timeless(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_timeless(jsonb) to service_role;
 
@@ -24581,6 +24800,9 @@ grant execute on function automation.keep_changed_at(regclass) to service_role;
 
 revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
+
+revoke all on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) to service_role;
 
 revoke all on function automation.keep_size(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_size(integer) to service_role;
@@ -24670,6 +24892,9 @@ grant execute on function automation.legacy_subject(text,jsonb) to service_role;
 
 revoke all on function automation.legacy_table(text) from public, anon, authenticated, service_role;
 grant execute on function automation.legacy_table(text) to service_role;
+
+revoke all on function automation.legacy_type(regclass,text) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_type(regclass,text) to service_role;
 
 revoke all on function automation.lift_revocation(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.lift_revocation(uuid,text,text,text) to authenticated;
@@ -24890,11 +25115,14 @@ grant execute on function automation.notice_workflow(uuid,text) to service_role;
 revoke all on function automation.number_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.number_problem(jsonb,jsonb) to service_role;
 
-revoke all on function automation.old_effects(automation.legacy_imports,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.old_effects(automation.legacy_imports,jsonb) to service_role;
+revoke all on function automation.old_effects(automation.legacy_imports,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.old_effects(automation.legacy_imports,jsonb,jsonb) to service_role;
 
 revoke all on function automation.old_runs(uuid,text,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.old_runs(uuid,text,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.old_steps(text,automation.old_run[]) from public, anon, authenticated, service_role;
+grant execute on function automation.old_steps(text,automation.old_run[]) to service_role;
 
 revoke all on function automation.old_texts(text,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to service_role;
@@ -25322,8 +25550,8 @@ grant execute on function automation.take_out(jsonb,jsonb,text) to service_role;
 revoke all on function automation.take_over_all(uuid,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_all(uuid,text,integer) to service_role;
 
-revoke all on function automation.take_over_run(text,automation.legacy_imports,jsonb,jsonb,jsonb,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.take_over_run(text,automation.legacy_imports,jsonb,jsonb,jsonb,integer) to service_role;
+revoke all on function automation.take_over_run(text,automation.legacy_imports,automation.legacy_open_run,jsonb,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.take_over_run(text,automation.legacy_imports,automation.legacy_open_run,jsonb,integer) to service_role;
 
 revoke all on function automation.take_over_runs(uuid,text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_runs(uuid,text,text,integer) to service_role;
