@@ -1,4 +1,5 @@
 // Recipes over the HTTP API: listed, installed, exported and imported, each with the caller's own rights.
+import type { JSONValue } from "postgres";
 import { beforeAll, describe, expect, it } from "vitest";
 import { apiOf, type Call, caller } from "../api/support.ts";
 import { Office, useStack } from "../stories/support.ts";
@@ -7,10 +8,10 @@ interface Drafts {
   recipe: string;
   workflows: { workflow_id: string; name: string; problems: { severity: string }[] }[];
 }
-interface Document {
+type Document = {
   questions: { name: string }[];
-  workflows: object[];
-}
+  workflows: JSONValue[];
+};
 interface Refusal {
   code: string;
   errors: { field: string; message: string; fix: string }[];
