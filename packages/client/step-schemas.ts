@@ -904,6 +904,13 @@ export const stepTypes = [
           "if_missing": "stop"
         },
         {
+          "until": "{{job.scheduled_at}}",
+          "follow": true,
+          "offset": "-1 day",
+          "if_past": "stop",
+          "if_missing": "wait"
+        },
+        {
           "at": "10:00",
           "days": 1,
           "zone": "contact"
@@ -999,6 +1006,10 @@ export const stepTypes = [
           "format": "amount",
           "description": "How long."
         },
+        "follow": {
+          "type": "boolean",
+          "description": "When the field in until changes while it waits, it waits for the new date. Default: false."
+        },
         "offset": {
           "type": [
             "string",
@@ -1046,9 +1057,10 @@ export const stepTypes = [
           "enum": [
             "continue",
             "stop",
-            "fail"
+            "fail",
+            "skip"
           ],
-          "description": "What happens when the time is over already. Default: continue."
+          "description": "What happens when the time is over already; skip: the next step is left out. Default: continue."
         },
         "minutes": {
           "type": [
@@ -1078,9 +1090,11 @@ export const stepTypes = [
           "enum": [
             "fail",
             "continue",
-            "stop"
+            "stop",
+            "skip",
+            "wait"
           ],
-          "description": "What happens when until has no value. Default: fail."
+          "description": "When until has no value; skip: leaves the next step out; wait: until it has one. Default: fail."
         }
       },
       "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event",
@@ -1093,6 +1107,7 @@ export const stepTypes = [
             "hours": false,
             "until": false,
             "weeks": false,
+            "follow": false,
             "offset": false,
             "window": false,
             "if_past": false,
@@ -1114,6 +1129,9 @@ export const stepTypes = [
       "dependentRequired": {
         "event": [
           "timeout"
+        ],
+        "follow": [
+          "until"
         ],
         "offset": [
           "until"
@@ -1296,7 +1314,8 @@ export const settingSchemas = {
               "enum": [
                 "always",
                 "never",
-                "not_while_open"
+                "not_while_open",
+                "restart"
               ],
               "type": "string"
             },
@@ -1318,7 +1337,7 @@ export const settingSchemas = {
               }
             }
           ],
-          "description": "Whether a record may enter again. Default: always, or never with a dedupe_key."
+          "description": "May a record enter again? restart: in its run's place. Default: always; by a dedupe_key never."
         },
         "dedupe_key": {
           "type": "string",
