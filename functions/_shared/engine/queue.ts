@@ -1,8 +1,8 @@
 import { z } from "zod";
-import type { JSONValue } from "postgres";
-import type { Database } from "../runtime/database.ts";
+import type { JSONValue, UnsafeQueryOptions } from "postgres";
+import { type Database, literal } from "../runtime/database.ts";
 import { ContractError } from "../runtime/errors.ts";
-import { LosslessNumber } from "../runtime/json.ts";
+import { LosslessNumber, stringifyJson } from "../runtime/json.ts";
 import type { Outcome } from "./outcome.ts";
 import { withTimeout } from "../runtime/timeout.ts";
 import { requireVersion } from "./version.ts";
@@ -31,6 +31,12 @@ export type Channel = typeof CHANNELS[number];
 export const LANES = [...CHANNELS, "database"] as const;
 export type Lane = typeof LANES[number];
 
+/** What the doorbell says it rings for (the payload of ridgeline_doorbell): nothing that is known is all of them. */
+export function lanesOf(ring: string): readonly Lane[] {
+  const lane = LANES.find((name) => name === ring);
+  return lane ? [lane] : LANES;
+}
+
 export function channelOf({ step_type }: Pick<ClaimedStep, "step_type">): Channel {
   return step_type === "webhook" ? "webhook" : step_type === "send_sms" ? "sms" : "email";
 }
@@ -50,8 +56,8 @@ const finishedRow = z.object({
   step_id: z.guid(),
   accepted: z.boolean(),
   status: z.string().nullable(),
-  /** Work of any kind is due now and nobody's. */
-  due_now: z.boolean(),
+  /** Work of any kind is due now and nobody's: said where it was a trip of its own. */
+  due_now: z.boolean().default(false),
 });
 export type FinishedRow = z.infer<typeof finishedRow>;
 
@@ -128,6 +134,12 @@ function holder({ tenant_id, step_id, attempt_token }: LeaseHolder) {
   return { tenant_id, step_id, attempt_token };
 }
 
+/** In the protocol that takes no second statement, whatever a text holds. */
+const ONE_STATEMENT = { prepare: false, simple: false } as UnsafeQueryOptions;
+
+/** Before 17 pg_stat_statements takes every call with other values for another statement. */
+const WRITES_OUT = 17;
+
 /** The most portions that one claim works through: those whose steps are all closed unsent count too. */
 const MOST_PORTIONS = 20;
 
@@ -198,17 +210,27 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
 
   return {
     async exchange(worker, results, wanted, leaseSeconds) {
-      if (await withTimeout("version", timeoutMs, () => requireVersion(sql)) < 2) {
+      const { api, server } = await withTimeout("version", timeoutMs, () => requireVersion(sql));
+      if (api < 2) {
         const none = { claimed: [], dry: [], finished: [], due: [] };
         const finished = results.length > 0 ? await finishAlone(results) : none;
         // What was accepted must be told, whatever becomes of the claim: that is another trip.
         if (results.length > 0) return { ...none, ...finished };
         return { ...none, ...await claimInTrips(worker, wanted, leaseSeconds) };
       }
-      const query = sql`call automation.exchange_steps(
-        null, ${sql.json(storable(results) as JSONValue)}::jsonb,
-        ${sql.json(storable(wanted) as JSONValue)}::jsonb, ${worker}::text,
-        make_interval(secs => ${leaseSeconds}::float8))`;
+      const query = server >= WRITES_OUT
+        ? sql.unsafe(
+          `call automation.exchange_steps(
+            null, ${literal(stringifyJson(storable(results)))}, ${
+            literal(stringifyJson(storable(wanted)))
+          }, ${literal(worker)}, make_interval(secs => ${leaseSeconds}))`,
+          [],
+          ONE_STATEMENT,
+        )
+        : sql`call automation.exchange_steps(
+            null, ${sql.json(storable(results) as JSONValue)}::jsonb,
+            ${sql.json(storable(wanted) as JSONValue)}::jsonb, ${worker}::text,
+            make_interval(secs => ${leaseSeconds}::float8))`;
       const milliseconds = results.length > 0 ? timeoutMs : 1_000 + workTimeoutMs;
       const [row] = parseRows(
         "exchange_steps",
