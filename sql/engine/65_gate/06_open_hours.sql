@@ -193,7 +193,7 @@ $$;
 
 -- Where the people of some texts are, as their numbers and their addresses say: zones that this server knows, and
 -- states. What goes to the office is where the office is.
-create or replace function automation.whereabouts(tickets automation.ticket[])
+create or replace function automation.whereabouts(tickets automation.ticket[], tenants automation.tenant[])
   returns table (place integer, zones text[], regions text[])
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -206,9 +206,8 @@ begin
     with texts as materialized (
       select t.place, t.tenant_id, t.contact_id, t.purpose, substr(t.recipients[1], 2) as digits
       from unnest(tickets) as t where t.channel = 'sms'
-    ), tenants as materialized (
-      select r.id, r.country, r.timezone
-      from automation.read_tenants(array(select distinct t.tenant_id from texts as t)) as r
+    ), homes as materialized (
+      select r.id, r.country, r.timezone from unnest(tenants) as r
     ), addresses as materialized (
       select p.tenant_id, p.contact_id, p.zone, p.region
       from automation.contact_places(
@@ -225,7 +224,7 @@ begin
       select d.country, d.said, r.region, r.zones
       from (
         select distinct n.country, btrim(a.region) as said
-        from addresses as a join tenants as n on n.id = a.tenant_id where btrim(a.region) <> ''
+        from addresses as a join homes as n on n.id = a.tenant_id where btrim(a.region) <> ''
       ) as d
       join automation.regions as r on r.region = d.country || '-' || upper(d.said)
         or r.region = upper(d.said) or lower(r.name) = lower(d.said)
@@ -233,7 +232,7 @@ begin
       select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
         c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
       from texts as t
-      left join tenants as n on n.id = t.tenant_id
+      left join homes as n on n.id = t.tenant_id
       left join numbers as c on c.place = t.place
       left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
       left join states as s on s.country = n.country and s.said = btrim(a.region)
@@ -275,7 +274,8 @@ create or replace function automation.is_awaited(ticket automation.ticket, now t
 
 -- Of each text, when it may go: at once where opens_at is now. Worked out once for all that are in the same place.
 -- Marketing that waits for an opening is spread over its first ten minutes.
-create or replace function automation.ask_hours(tickets automation.ticket[], now timestamptz)
+create or replace function automation.ask_hours(
+  tickets automation.ticket[], tenants automation.tenant[], now timestamptz)
   returns table (place integer, opens_at timestamptz, closes_at timestamptz, zones text[], expires_at timestamptz)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -284,20 +284,22 @@ create or replace function automation.ask_hours(tickets automation.ticket[], now
   as $$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   if not automation.keeps_quiet_hours() then
     return;
   end if;
   return query
     with whereabouts as materialized (
       select w.place, w.zones, w.regions, t.tenant_id, t.purpose, t.step_id, t.expires_at
-      from automation.whereabouts(tickets) as w
+      from automation.whereabouts(tickets, tenants) as w
       join unnest(tickets) as t on t.place = w.place
       where not (t.urgent and automation.is_awaited(t, ask_hours.now))
     ), groups as materialized (
       select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
-    ), tenants as materialized (
-      select r.id, r.settings from automation.read_tenants(array(select distinct g.tenant_id from groups as g)) as r
-      where r.settings ? 'open_hours'
+    ), own as materialized (
+      select r.id, r.settings from unnest(tenants) as r where r.settings ? 'open_hours'
     ), asked as materialized (
       select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
           or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
@@ -310,7 +312,7 @@ begin
           where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
           union all
           select row('own', o.days, o.opens, o.closes)::automation.hours_rule
-          from tenants as t cross join lateral automation.own_hours(t.settings) as o
+          from own as t cross join lateral automation.own_hours(t.settings) as o
           where t.id = g.tenant_id and g.purpose <> 'internal') as rules
       ) as r
       cross join lateral automation.next_open(g.zones, r.rules, ask_hours.now) as first
@@ -327,5 +329,5 @@ begin
 end;
 $$;
 
-comment on function automation.ask_hours(automation.ticket[], timestamptz) is
+comment on function automation.ask_hours(automation.ticket[], automation.tenant[], timestamptz) is
   'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
