@@ -165,6 +165,7 @@ declare
   contacts automation.entities;
   zone_column text;
   region_column text;
+  records jsonb[];
 begin
   select e.* into contacts from automation.entities as e where e.name = 'contact';
   zone_column := contacts.mapped ->> 'timezone';
@@ -174,15 +175,12 @@ begin
   if zone_column is null and region_column is null then
     return;
   end if;
-  return query execute format(
-    'select a.tenant_id, a.id, %1$s, %2$s '
-    'from (select distinct t, i from unnest($1, $2) as u (t, i)) as a (tenant_id, id) '
-    'join %3$s as r on %4$s = a.tenant_id and r.%5$I = %6$s',
-    coalesce(format('r.%I::text', zone_column), 'null::text'),
-    coalesce(format('r.%I::text', region_column), 'null::text'), contacts.relation,
-    automation.tenant_expression('r', contacts.tenant_column, contacts.sole), contacts.id_column,
-    case contacts.id_type when 'uuid' then 'automation.as_uuid(a.id)' else format('a.id::%s', contacts.id_type) end)
-    using tenant_ids, contact_ids;
+  records := automation.read_records('contact', tenant_ids, contact_ids);
+  return query
+    select distinct on (k.tenant_id, k.id) k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column
+    from unnest(tenant_ids, contact_ids, records) as k (tenant_id, id, record)
+    where k.record is not null
+    order by k.tenant_id, k.id;
 exception
   when data_exception then
     return;
@@ -214,12 +212,18 @@ begin
         array(select t.tenant_id from texts as t where t.contact_id is not null and t.purpose <> 'internal'),
         array(select t.contact_id from texts as t where t.contact_id is not null and t.purpose <> 'internal')) as p
     ), numbers as materialized (
-      select distinct on (t.place) t.place, o.zones, o.region
+      -- The longest that fits, each by the index.
+      select t.place, o.zones, o.region
       from texts as t
-      cross join lateral generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l
-      join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
+      cross join lateral (
+        select a.zones, a.region from automation.area_codes as a
+        where a.prefix = any (array(
+          select substr(t.digits, 1, l)
+          from generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l where length(t.digits) >= l))
+        order by length(a.prefix) desc
+        limit 1
+      ) as o
       where t.purpose <> 'internal'
-      order by t.place, l desc
     ), states as materialized (
       select d.country, d.said, r.region, r.zones
       from (
@@ -240,7 +244,7 @@ begin
       select s.zones as said, array_agg(distinct k.name) as zones
       from (select distinct d.zones from said as d) as s
       cross join unnest(s.zones) as z (zone)
-      join automation.time_zones as k on k.key = lower(z.zone)
+      cross join lateral (select n.name from automation.time_zones as n where n.key = lower(z.zone) limit 1) as k
       group by 1
     )
     select s.place,

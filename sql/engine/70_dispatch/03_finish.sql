@@ -46,7 +46,7 @@ declare
   more constant boolean := coalesce(automation.next_due_at() <= automation.now(), false);
 begin
   for i in 1 .. cardinality(left_as) loop
-    step_id := results -> (i - 1) ->> 'step_id';
+    step_id := (results -> (i - 1) ->> 'step_id')::uuid;
     accepted := left_as[i] is not null;
     status := left_as[i];
     due_now := more;

@@ -11,9 +11,13 @@
 -- other on an advisory lock that is taken first; then the lock order of 45_queue/03_executions holds.
 
 create or replace function automation.lock_inbound(key text) returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
-  as $$ select pg_advisory_xact_lock(hashtextextended('inbound ' || key, 0)) $$;
+  as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('inbound ' || key, 0));
+end;
+$$;
 
 create or replace function automation.tenant_of_number(number text) returns uuid
   language sql stable
