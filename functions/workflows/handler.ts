@@ -36,6 +36,7 @@ const PREFLIGHT = {
 };
 
 const health: Described = { method: "GET", path: "/health" };
+const engine: Described = { method: "GET", path: "/health/engine" };
 const openapi: Described = { method: "GET", path: "/openapi.json" };
 type Described = Pick<Operation, "method" | "path">;
 
@@ -84,17 +85,39 @@ function checked(schema: z.ZodType, raw: unknown): unknown {
   throw invalidRequest(parsed.error);
 }
 
-async function isHealthy(database: Database): Promise<Response> {
+const state = z.tuple([
+  z.object({ state: z.object({ is_alive: z.boolean(), last_tick: z.string().nullable() }) }),
+]);
+
+type Query = Promise<readonly unknown[]> & { cancel(): void };
+
+async function ask(query: Query): Promise<readonly unknown[]> {
   try {
-    await withTimeout("health", 3_000, async (signal) => {
-      const query = database`select 1`;
+    return await withTimeout("health", 3_000, (signal) => {
       signal.addEventListener("abort", () => query.cancel(), { once: true });
-      await query;
+      return query;
     });
   } catch {
     throw new Problem(503, "unavailable", "the database does not answer");
   }
+}
+
+async function isHealthy(database: Database): Promise<Response> {
+  await ask(database`select 1`);
   return Response.json({ status: "ok" });
+}
+
+/** For a monitor outside, which nobody can tell anything when all of it stands still: it has to ask. */
+async function isAlive(database: Database): Promise<Response> {
+  const [{ state: { is_alive, last_tick } }] = state.parse([
+    ...await ask(database`select automation.engine_status() as state`),
+  ]);
+  if (is_alive) return Response.json({ status: "ok" });
+  throw new Problem(
+    503,
+    "engine_stopped",
+    `what is due is not done, or nothing ticks (last: ${last_tick ?? "never"})`,
+  );
 }
 
 export function createHandler(
@@ -136,8 +159,9 @@ export function createHandler(
       return new Response(null, { status: 204, headers: PREFLIGHT });
     }
     if (path.startsWith("/api/")) return await legacy(request, path, id);
-    const found = route(request, path, [...operations, health, openapi]);
+    const found = route(request, path, [...operations, health, engine, openapi]);
     if (found === health) return await isHealthy(database());
+    if (found === engine) return await isAlive(database());
     if (found === openapi) {
       return new Response(document, { headers: { "content-type": "application/json" } });
     }
@@ -157,7 +181,7 @@ export function createHandler(
     for (const [name, value] of Object.entries(CORS)) response.headers.set(name, value);
     response.headers.set("cache-control", "no-store");
     response.headers.set("x-request-id", id);
-    if (path !== "/health") {
+    if (!path.startsWith("/health")) {
       log("info", "workflows_request", {
         request: id,
         method: request.method,

@@ -524,6 +524,7 @@ export type Database = {
     Tables: {
       bulk_enrollments: {
         Row: {
+          changed_at: string;
           conditions: Json | null;
           created_at: string;
           created_by: string | null;
@@ -548,6 +549,7 @@ export type Database = {
           workflow_id: string;
         };
         Insert: {
+          changed_at?: string;
           conditions?: Json | null;
           created_at?: string;
           created_by?: string | null;
@@ -572,6 +574,7 @@ export type Database = {
           workflow_id: string;
         };
         Update: {
+          changed_at?: string;
           conditions?: Json | null;
           created_at?: string;
           created_by?: string | null;
@@ -885,6 +888,7 @@ export type Database = {
       };
       erasures: {
         Row: {
+          changed_at: string;
           digest: string;
           erased: Json;
           finished_at: string | null;
@@ -895,6 +899,7 @@ export type Database = {
           tenant_id: string;
         };
         Insert: {
+          changed_at?: string;
           digest: string;
           erased?: Json;
           finished_at?: string | null;
@@ -905,6 +910,7 @@ export type Database = {
           tenant_id: string;
         };
         Update: {
+          changed_at?: string;
           digest?: string;
           erased?: Json;
           finished_at?: string | null;
@@ -1026,6 +1032,7 @@ export type Database = {
       };
       held_submissions: {
         Row: {
+          changed_at: string;
           created_at: string;
           data: Json;
           form: string;
@@ -1039,6 +1046,7 @@ export type Database = {
           tenant_id: string;
         };
         Insert: {
+          changed_at?: string;
           created_at?: string;
           data?: Json;
           form: string;
@@ -1052,6 +1060,7 @@ export type Database = {
           tenant_id: string;
         };
         Update: {
+          changed_at?: string;
           created_at?: string;
           data?: Json;
           form?: string;
@@ -1129,6 +1138,7 @@ export type Database = {
         Row: {
           body: string | null;
           channel: string;
+          clicked_at: string | null;
           contact_id: string | null;
           created_at: string;
           direction: string;
@@ -1150,6 +1160,7 @@ export type Database = {
         Insert: {
           body?: string | null;
           channel?: string;
+          clicked_at?: string | null;
           contact_id?: string | null;
           created_at?: string;
           direction: string;
@@ -1171,6 +1182,7 @@ export type Database = {
         Update: {
           body?: string | null;
           channel?: string;
+          clicked_at?: string | null;
           contact_id?: string | null;
           created_at?: string;
           direction?: string;
@@ -1309,18 +1321,21 @@ export type Database = {
       };
       sending_pauses: {
         Row: {
+          changed_at: string;
           paused_at: string;
           paused_by: string | null;
           reason: string;
           tenant_id: string;
         };
         Insert: {
+          changed_at?: string;
           paused_at?: string;
           paused_by?: string | null;
           reason: string;
           tenant_id: string;
         };
         Update: {
+          changed_at?: string;
           paused_at?: string;
           paused_by?: string | null;
           reason?: string;
@@ -1364,6 +1379,7 @@ export type Database = {
       suppressions: {
         Row: {
           address: string;
+          changed_at: string;
           channel: string;
           created_at: string;
           detail: Json | null;
@@ -1374,6 +1390,7 @@ export type Database = {
         };
         Insert: {
           address: string;
+          changed_at?: string;
           channel: string;
           created_at?: string;
           detail?: Json | null;
@@ -1384,6 +1401,7 @@ export type Database = {
         };
         Update: {
           address?: string;
+          changed_at?: string;
           channel?: string;
           created_at?: string;
           detail?: Json | null;
@@ -1536,6 +1554,7 @@ export type Database = {
       };
       workflow_holds: {
         Row: {
+          changed_at: string;
           held_at: string;
           reason: Json;
           released_at: string | null;
@@ -1544,6 +1563,7 @@ export type Database = {
           workflow_id: string;
         };
         Insert: {
+          changed_at?: string;
           held_at: string;
           reason: Json;
           released_at?: string | null;
@@ -1552,6 +1572,7 @@ export type Database = {
           workflow_id: string;
         };
         Update: {
+          changed_at?: string;
           held_at?: string;
           reason?: Json;
           released_at?: string | null;
@@ -1572,6 +1593,7 @@ export type Database = {
       workflow_schedules: {
         Row: {
           anchor_at: string;
+          changed_at: string;
           conditions: Json | null;
           config: Json;
           cron: string | null;
@@ -1588,6 +1610,7 @@ export type Database = {
         };
         Insert: {
           anchor_at?: string;
+          changed_at?: string;
           conditions?: Json | null;
           config: Json;
           cron?: string | null;
@@ -1604,6 +1627,7 @@ export type Database = {
         };
         Update: {
           anchor_at?: string;
+          changed_at?: string;
           conditions?: Json | null;
           config?: Json;
           cron?: string | null;
@@ -2025,6 +2049,17 @@ export type Database = {
         };
         Relationships: [];
       };
+      recipes: {
+        Row: {
+          description: string | null;
+          name: string | null;
+          needs: Json | null;
+          questions: Json | null;
+          recipe: Json | null;
+          title: string | null;
+        };
+        Relationships: [];
+      };
       workflow_schemas: {
         Row: {
           branches: string[] | null;
@@ -2190,6 +2225,13 @@ export type Database = {
         };
         Returns: Json;
       };
+      export_workflow: {
+        Args: {
+          workflow_id: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
       get_definition: {
         Args: {
           workflow_id: string;
@@ -2257,6 +2299,22 @@ export type Database = {
           workflow: string;
         };
         Returns: boolean;
+      };
+      import_workflow: {
+        Args: {
+          document: Json;
+          answers?: Json;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
+      install_recipe: {
+        Args: {
+          recipe: Json;
+          answers?: Json;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       lift_revocation: {
         Args: {

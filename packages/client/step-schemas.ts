@@ -610,6 +610,10 @@ export const stepTypes = [
           "format": "template",
           "description": "Pictures to send along: URLs, or a template that gives a list of them."
         },
+        "track_links": {
+          "type": "boolean",
+          "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."
+        },
         "expires_after": {
           "type": [
             "string",

@@ -271,6 +271,7 @@ export async function startResend(
       const input = parseJson(request.body);
       return Array.isArray(input) ? input.flatMap(recipientsOf) : recipientsOf(input);
     },
+    lists: true,
     forget: () => {
       emails = [];
       received = new Map();

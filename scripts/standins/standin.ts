@@ -72,6 +72,8 @@ export interface Provider {
   error: (status: number, code?: number | string) => Answer;
   recipients: (request: Incoming) => string[];
   forget: () => void;
+  /** It can be asked what it accepted. */
+  lists?: true;
 }
 
 export interface StandIn {
@@ -90,6 +92,17 @@ export async function startStandIn(
 ): Promise<StandIn> {
   let received: Received[] = [];
   let faults: ArmedFault[] = [];
+  /** Requests that change something and are still being carried out. */
+  const underWay = new Set<Promise<unknown>>();
+
+  /**
+   * A list has what arrived before it was asked for, as a provider's has within `reconcile_delay`. A test's process
+   * may sleep for a second on a loaded machine, and then reads a send and the look that follows it in one go.
+   */
+  async function whatArrivedBefore(): Promise<void> {
+    await sleep(10);
+    await Promise.allSettled([...underWay]);
+  }
 
   const arm = (...added: Fault[]) => {
     faults.push(...added.map((fault) => Fault.parse(fault)));
@@ -143,7 +156,13 @@ export async function startStandIn(
     received.push(record);
     const fault = takeFault(incoming);
     record.fault = fault?.kind ?? null;
-    const answer = await answerWith(provider, incoming, fault);
+    if (provider.lists && incoming.method === "GET") await whatArrivedBefore();
+    const carriedOut = answerWith(provider, incoming, fault);
+    if (incoming.method !== "GET") {
+      underWay.add(carriedOut);
+      void carriedOut.catch(() => {}).finally(() => underWay.delete(carriedOut));
+    }
+    const answer = await carriedOut;
     record.accepted = answer.accepted === true;
     if (fault?.kind.startsWith("timeout")) return; // The client's patience ends first.
     if (fault?.kind === "reset_after_accept") {

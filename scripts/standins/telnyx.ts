@@ -127,6 +127,7 @@ export async function startTelnyx(
     name: "telnyx",
     recipients: ({ body }) => recipientOf(body),
     error: (status, code) => refusal(status, Number(code ?? 10015)),
+    lists: true,
     forget: () => {
       messages = [];
     },

@@ -229,6 +229,7 @@ export async function startTwilio(
       return to ? [to] : [];
     },
     forget: () => messages = [],
+    lists: true,
   }, options);
   return { ...standIn, messages: () => messages };
 }

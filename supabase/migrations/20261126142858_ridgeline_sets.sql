@@ -43,6 +43,10 @@ drop view ridgeline.automation_skipped_sends;
 
 drop view ridgeline.automation_queue;
 
+drop index ridgeline.workflow_executions_by_record;
+
+drop index ridgeline.workflow_executions_by_workflow;
+
 alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
 
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
@@ -118,6 +122,8 @@ drop function automation.run_due_step(ridgeline.scheduled_steps);
 drop function automation.try_suspect(ridgeline.scheduled_steps);
 
 drop function automation.run_portion_step(uuid,integer);
+
+drop function automation.claim_portion(uuid,text,interval);
 
 drop function automation.try_again(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,jsonb);
 
@@ -273,9 +279,13 @@ create type automation.effect as ();
 
 create type automation.old_run as ();
 
+create type automation.trouble as ();
+
 create table automation.area_codes ();
 
 create table automation.regions ();
+
+create table automation.links ();
 
 create table ridgeline.changes ();
 
@@ -306,6 +316,8 @@ create table automation.sender_slots ();
 create table automation.inboxes ();
 
 create table automation.inbox_waiting ();
+
+create table automation.recipes ();
 
 create table automation.retention_places ();
 
@@ -347,9 +359,39 @@ alter table automation.regions add column zones text[];
 
 alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
 
+alter table ridgeline.messages add column clicked_at timestamp with time zone;
+
 alter table ridgeline.forms add column consent jsonb;
 
+alter table ridgeline.held_submissions add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table automation.links add column tenant_id uuid;
+
+alter table automation.links add column code text;
+
+alter table automation.links add column step_id uuid;
+
+alter table automation.links add column contact_id text;
+
+alter table automation.links add column recipient text;
+
+alter table automation.links add column url text;
+
+alter table automation.links add column created_at timestamp with time zone;
+
+alter table automation.links add column requested_at timestamp with time zone;
+
+alter table automation.links add column requests integer;
+
+alter table automation.links add column machine_requests integer;
+
+alter table automation.links add column machine_reason text;
+
+alter table automation.links add column clicked_at timestamp with time zone;
+
 alter table automation.step_types add column ends_run boolean default false not null;
+
+alter table automation.step_types add column has_effect boolean default true not null;
 
 alter table ridgeline.workflows add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
 
@@ -557,7 +599,11 @@ alter type automation.imagined add attribute data jsonb;
 
 alter type automation.imagined add attribute result jsonb;
 
+alter table ridgeline.workflow_holds add column changed_at timestamp with time zone default automation.now() not null;
+
 alter table ridgeline.suppressions add column purpose text default 'all'::text not null;
+
+alter table ridgeline.suppressions add column changed_at timestamp with time zone default automation.now() not null;
 
 alter type automation.send_question add attribute place integer;
 
@@ -624,6 +670,8 @@ alter table ridgeline.sending_pauses add column reason text;
 alter table ridgeline.sending_pauses add column paused_at timestamp with time zone;
 
 alter table ridgeline.sending_pauses add column paused_by uuid;
+
+alter table ridgeline.sending_pauses add column changed_at timestamp with time zone;
 
 alter table automation.open_hours add column name text;
 
@@ -741,9 +789,13 @@ alter type automation.capped add attribute over_cap text;
 
 alter type automation.capped add attribute expires_at timestamp with time zone;
 
+alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
+
 alter type automation.fired_timer add attribute fired integer;
 
 alter type automation.fired_timer add attribute entry automation.entry;
+
+alter table ridgeline.bulk_enrollments add column changed_at timestamp with time zone default automation.now() not null;
 
 alter type automation.taken_record add attribute became text;
 
@@ -754,6 +806,8 @@ alter type automation.batch_report add attribute ran integer;
 alter type automation.batch_report add attribute cut_off boolean;
 
 alter type automation.batch_report add attribute alone uuid[];
+
+alter type automation.claimed_step add attribute channel text;
 
 alter type automation.claim_report add attribute claimed automation.claimed_step[];
 
@@ -807,6 +861,8 @@ alter table automation.inboxes add column columns jsonb;
 
 alter table automation.inboxes add column words jsonb;
 
+alter table automation.inboxes add column kind text;
+
 alter table automation.inbox_waiting add column tenant_id uuid;
 
 alter table automation.inbox_waiting add column id uuid;
@@ -819,9 +875,17 @@ alter table automation.inbox_waiting add column tries integer;
 
 alter table automation.inbox_waiting add column created_at timestamp with time zone;
 
+alter table automation.inbox_waiting add column kind text;
+
 alter type automation.imagined_step add attribute shown jsonb;
 
 alter type automation.imagined_step add attribute data jsonb;
+
+alter table automation.recipes add column name text;
+
+alter table automation.recipes add column place integer;
+
+alter table automation.recipes add column document jsonb;
 
 alter table automation.retention_places add column tenant_id uuid;
 
@@ -910,6 +974,8 @@ alter table ridgeline.erasures add column requested_at timestamp with time zone;
 alter table ridgeline.erasures add column finished_at timestamp with time zone;
 
 alter table ridgeline.erasures add column erased jsonb;
+
+alter table ridgeline.erasures add column changed_at timestamp with time zone;
 
 alter table automation.erasures_under_way add column tenant_id uuid;
 
@@ -1103,6 +1169,16 @@ alter table automation.engine_switches add column by_user uuid;
 
 alter table automation.engine_switches add column report jsonb;
 
+alter type automation.trouble add attribute kind text;
+
+alter type automation.trouble add attribute subject text;
+
+alter type automation.trouble add attribute every interval;
+
+alter type automation.trouble add attribute title text;
+
+alter type automation.trouble add attribute description text;
+
 CREATE OR REPLACE FUNCTION automation.kept_for(length text)
  RETURNS interval
  LANGUAGE plpgsql
@@ -1117,6 +1193,33 @@ begin
       hint = 'Write a length, such as "13 months" or "90 days", or "forever".';
   end if;
   return length::interval;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.touch_changed_at()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  new.changed_at := automation.now();
+  return new;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_changed_at(relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  name constant text := (select c.relname from pg_catalog.pg_class as c where c.oid = relation);
+begin
+  execute format('create trigger %I before update on %s for each row '
+    'when (old.* is distinct from new.*) execute function automation.touch_changed_at()', name || '_changed', relation);
+  execute format('create index %I on %s (changed_at, tenant_id)', name || '_by_change', relation);
+  execute format('comment on column %s.changed_at is %L', relation,
+    'When it was last written, for a screen that asks again: see docs/http-api.md.');
 end;
 $function$;
 
@@ -2034,6 +2137,108 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.link_code()
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return left(translate(encode(sha256(
+    uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'base64'), '+/=', ''), 11);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.written_hosts(written text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select lower(rtrim(m.found[1], '.,;:!'))
+    from regexp_matches(
+      written, 'https?://([^][\s/?#{}<>"''`\\()|^]+)(?=[/?#\s"''()<>]|$)', 'gi') as m (found));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.track_links(written text, body text, site text, base text, OUT tracked text, OUT links jsonb, OUT left_out text[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  hosts constant text[] := automation.written_hosts(written) || automation.written_hosts(site);
+  pattern constant text := '(https?://[^][\s<>"`\\{}|^]+)';
+  rest text := body;
+  found text;
+  url text;
+  code text;
+begin
+  tracked := '';
+  links := '[]';
+  left_out := '{}';
+  loop
+    found := (regexp_match(rest, pattern, 'i'))[1];
+    exit when found is null;
+    tracked := tracked || left(rest, strpos(rest, found) - 1);
+    rest := substr(rest, strpos(rest, found) + length(found));
+    -- What ends a sentence ends no link.
+    url := regexp_replace(found, '[.,;:!?)''’”…]+$', '');
+    if lower((regexp_match(url, '^https?://([^/?#]+)', 'i'))[1]) = any (hosts) and length(url) <= 2000 then
+      code := coalesce(
+        (select l ->> 'code' from jsonb_array_elements(links) as l where l ->> 'url' = url), automation.link_code());
+      links := links || case when links @> jsonb_build_array(jsonb_build_object('code', code)) then '[]'
+        else jsonb_build_array(jsonb_build_object('code', code, 'url', url)) end;
+      tracked := tracked || base || '/' || code || substr(found, length(url) + 1);
+    else
+      tracked := tracked || found;
+      left_out := left_out || url;
+    end if;
+  end loop;
+  tracked := tracked || rest;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_early_click(tenant_id uuid, step_id uuid, provider_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update ridgeline.messages as m set clicked_at = l.clicked_at
+  from (
+    select min(k.clicked_at) as clicked_at from automation.links as k
+    where k.step_id = note_early_click.step_id and k.tenant_id = note_early_click.tenant_id
+  ) as l
+  where m.provider_id = note_early_click.provider_id and m.tenant_id = note_early_click.tenant_id
+    and m.direction = 'outbound' and m.clicked_at is null and l.clicked_at is not null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.types_on(channel text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(select t.name from automation.step_types as t where t.lane::text = types_on.channel order by t.name);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.has_effect(step_type text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return not exists (
+    select from automation.step_types as t where t.name = has_effect.step_type and not t.has_effect);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.channel_of(step_type text)
  RETURNS text
  LANGUAGE plpgsql
@@ -2318,6 +2523,22 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.render_options_of(tenant_ids uuid[], at timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select jsonb_object_agg(t.id, jsonb_strip_nulls(jsonb_build_object(
+      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'country', t.country, 'text_countries', t.country || t.text_countries,
+      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true)))
+    from automation.read_tenants(tenant_ids) as t);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.cause_in(execution ridgeline.workflow_executions)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -2466,6 +2687,7 @@ CREATE OR REPLACE FUNCTION automation.enter(entries automation.entry[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
@@ -2619,7 +2841,7 @@ begin
   for would in
     select s.error -> 'would' from ridgeline.workflow_step_executions as s
     where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-      and s.error ->> 'code' = 'shadow' and s.step_type in ('add_tag', 'remove_tag')
+      and s.error ->> 'code' = 'shadow' and s.error -> 'would' ? 'tag'
     order by s.seq
   loop
     tags := (
@@ -3161,12 +3383,12 @@ declare
   middle constant integer := cardinality(ledgers) / 2;
 begin
   foreach ledger in array ledgers loop
-    continue when ledger.status <> 'completed' or ledger.step_type not in ('send_sms', 'send_email');
+    continue when ledger.status <> 'completed';
     select (w.execution).* into execution from unnest(works) as w
     where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
     -- A workflow that listens to messages must not be started by its own for ever.
     perform automation.cause_of(execution);
-    perform automation.record_message(execution, ledger);
+    perform automation.step_log(ledger.step_type, execution, ledger);
   end loop;
   perform automation.clear_cause();
 exception when others then
@@ -3179,35 +3401,6 @@ exception when others then
       warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
     where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
   end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.record_message(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  case ledger.step_type
-    when 'send_sms' then
-      insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-        status, provider, provider_id, execution_id)
-      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-        ledger.input ->> 'body', 'sent',
-        coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-        ledger.provider_id, execution.id);
-    when 'send_email' then
-      insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
-        html, text, status, provider, provider_id, execution_id)
-      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
-        (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
-         from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
-        ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-        coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
-        ledger.provider_id, execution.id);
-  end case;
 end;
 $function$;
 
@@ -3354,6 +3547,19 @@ AS $function$
       -- The same for several runs at once, results in their order; zones: of their tenants.
       ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
         'automation.perform_each(works)', 'volatile'),
+      -- What keeps it from running though nothing is wrong, of a type that runs in the database: verdict skip.
+      ('ready', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
+        'automation.prepared_step', 'prepared', 'stable'),
+      -- Which of its rendered texts are bounded by which of automation.limits(): {key: limit}; null: each is a field.
+      ('limits', 'input jsonb', 'input', 'jsonb', 'null::jsonb', 'immutable'),
+      -- The event that it waits for, {type, config} or a type; null: none.
+      ('hears', 'step jsonb', 'step', 'jsonb', 'null::jsonb', 'immutable'),
+      -- What a shadow leaves out, in words of its own: {...}. Raises what the step itself would raise.
+      ('would', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
+        'jsonb', $or$'{}'::jsonb$or$, 'stable'),
+      -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
+      ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
+        'boolean', 'false', 'volatile'),
       -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
       -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
       ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
@@ -3406,21 +3612,22 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.register_step(name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb, ends_run boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION automation.register_step(name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb, ends_run boolean DEFAULT false, has_effect boolean DEFAULT true)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into automation.step_types (name, lane, branches, description, config_schema, ends_run)
+  insert into automation.step_types (name, lane, branches, description, config_schema, ends_run, has_effect)
   values (
     register_step.name, register_step.lane, register_step.branches, register_step.description,
     jsonb_build_object(
       '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', register_step.name, 'type', 'object')
-    || register_step.config_schema, register_step.ends_run)
+    || register_step.config_schema, register_step.ends_run, register_step.has_effect)
   on conflict on constraint step_types_pkey do update set
-    (lane, branches, description, config_schema, ends_run) = row (
-      excluded.lane, excluded.branches, excluded.description, excluded.config_schema, excluded.ends_run);
+    (lane, branches, description, config_schema, ends_run, has_effect) = row (
+      excluded.lane, excluded.branches, excluded.description, excluded.config_schema, excluded.ends_run,
+      excluded.has_effect);
   perform automation.generate_steps();
 end;
 $function$;
@@ -3640,6 +3847,41 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  attached automation.entities;
+  id constant text := automation.target_id(execution, entity);
+  present jsonb;
+  whole jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = entity;
+  perform automation.check_writable(attached, fields);
+  fields := automation.own_names(attached, fields);
+  present := automation.read_root(execution, entity);
+  if present is null then
+    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
+  elsif operator <> 'set' then
+    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+  end if;
+  fields := automation.fit_fields(attached, fields);
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
+  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', attached.relation) into whole using fields;
+  return jsonb_build_object('entity', entity, 'id', id)
+    || (select jsonb_build_object(
+        'fields', jsonb_object_agg(f.key, coalesce(whole -> f.key, f.value)),
+        'was', jsonb_object_agg(f.key, present #> string_to_array(f.key, '.')))
+      from jsonb_each(fields) as f);
+exception when data_exception then
+  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.branches_wait(config jsonb)
  RETURNS text[]
  LANGUAGE plpgsql
@@ -3648,6 +3890,17 @@ CREATE OR REPLACE FUNCTION automation.branches_wait(config jsonb)
 AS $function$
 begin
   return case when config ? 'event' then '{event,timeout}'::text[] else '{}' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.hears_wait(step jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return step #> '{config,base,event}';
 end;
 $function$;
 
@@ -3910,6 +4163,48 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.limits_send_sms(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return '{"body": "sms"}'::jsonb;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_send_sms(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('to', prepared.recipient);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_send_sms(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, execution_id)
+  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+    ledger.input ->> 'body', 'sent',
+    coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
+    ledger.provider_id, execution.id);
+  if ledger.input ? 'links' then
+    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  end if;
+  return true;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_send_email(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3981,6 +4276,47 @@ CREATE OR REPLACE FUNCTION automation.address_send_email(execution ridgeline.wor
 AS $function$
 begin
   return automation.address_email(execution, prepared, known);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.limits_send_email(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return '{"subject": "email_subject", "html": "email_body", "text": "email_body"}'::jsonb;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_send_email(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('to', prepared.input -> 'to');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_send_email(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+    html, text, status, provider, provider_id, execution_id)
+  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
+    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+     from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
+    ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
+    coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
+    ledger.provider_id, execution.id);
+  return true;
 end;
 $function$;
 
@@ -4075,6 +4411,26 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_create_task(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  input constant jsonb := prepared.input;
+begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  perform automation.check_target('task', 'create_task');
+  return jsonb_strip_nulls(jsonb_build_object('due', coalesce(
+    automation.as_time(execution, input, 'due_at'),
+    case when input ?| '{due_in_days,due_in_hours,due_in_minutes}' then automation.now()
+      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
+      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute' end)));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_update_contact(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4153,6 +4509,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_update_contact(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.would_write(execution, 'contact', prepared.input -> 'fields');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_update_project(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4228,6 +4595,17 @@ CREATE OR REPLACE FUNCTION automation.holds_update_project(step jsonb)
 AS $function$
 begin
   return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_update_project(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.would_write(execution, 'project', prepared.input -> 'fields');
 end;
 $function$;
 
@@ -4326,6 +4704,20 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_update_field(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select automation.would_write(execution, f.entity, jsonb_build_object(f.field, prepared.input -> 'value'),
+      coalesce(prepared.input ->> 'operator', 'set'))
+    from automation.written_field(prepared.input) as f);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.writes_change_stage(step jsonb, fired text)
  RETURNS automation.step_write[]
  LANGUAGE plpgsql
@@ -4390,6 +4782,20 @@ CREATE OR REPLACE FUNCTION automation.holds_change_stage(step jsonb)
 AS $function$
 begin
   return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_change_stage(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  entity constant text := automation.stage_entity(execution, prepared.input);
+begin
+  return automation.would_write(execution, entity, jsonb_build_object(
+    coalesce(automation.stage_column(entity), ''), prepared.input -> 'stage'));
 end;
 $function$;
 
@@ -4471,6 +4877,35 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_assign_user(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  input constant jsonb := prepared.input;
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
+  user_id uuid;
+begin
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
+  -- A shadow takes nobody's turn, and so cannot know whose it would be.
+  elsif input ? 'user_ids' then
+    return jsonb_build_object('one_of', input -> 'user_ids');
+  end if;
+  select m.user_id into user_id
+  from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
+  if not found then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return jsonb_build_object('user_id', user_id)
+    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_add_tag(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4530,6 +4965,28 @@ CREATE OR REPLACE FUNCTION automation.holds_add_tag(step jsonb)
 AS $function$
 begin
   return automation.has_own_tags();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ready_add_tag(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.skip_untaggable(execution, prepared);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_add_tag(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'added', true);
 end;
 $function$;
 
@@ -4595,6 +5052,28 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.ready_remove_tag(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.skip_untaggable(execution, prepared);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_remove_tag(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'removed', true);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_create_project(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4657,6 +5136,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.would_create_project(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('name', prepared.input -> 'name');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_webhook(config jsonb, path text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4707,6 +5197,30 @@ CREATE OR REPLACE FUNCTION automation.imagine_webhook(execution ridgeline.workfl
 AS $function$
 begin
   return row(execution.trigger_data, '{"http_status": 200, "headers": {}, "body": {}}')::automation.imagined;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.limits_webhook(input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return '{"body": "webhook_body"}'::jsonb;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_webhook(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- With the answer that a dry run imagines too.
+  return jsonb_build_object('method', prepared.input -> 'method', 'url', prepared.input -> 'url',
+    'result', '{"http_status": 200, "headers": {}, "body": {}}'::jsonb);
 end;
 $function$;
 
@@ -4797,7 +5311,7 @@ CREATE OR REPLACE FUNCTION automation.sending_keys(step_type text)
 AS $function$
 begin
   return case when automation.channel_of(step_type) in ('sms', 'email')
-    then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[];
+    then '{purpose,expires_after,over_cap,urgent,track_links}' else '{}' end::text[];
 end;
 $function$;
 
@@ -4816,7 +5330,8 @@ begin
       when automation.goes_to_the_office(config -> 'to') then 'internal' end),
     'expires_after', automation.duration_in(config -> 'expires_after'),
     'over_cap', config ->> 'over_cap',
-    'urgent', config -> 'urgent')), '{}');
+    'urgent', config -> 'urgent',
+    'track_links', case when config -> 'track_links' = 'true' then config -> 'track_links' end)), '{}');
 end;
 $function$;
 
@@ -5749,8 +6264,8 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.unsubscribe_token(tenant_id uuid, key text)
- RETURNS text
+CREATE OR REPLACE FUNCTION automation.kept_unsubscribe_secret()
+ RETURNS bytea
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -5762,7 +6277,63 @@ begin
     on conflict on constraint unsubscribe_secret_pkey do nothing;
     secret := (select s.secret from automation.unsubscribe_secret as s);
   end if;
+  return secret;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.unsubscribe_secret()
+ RETURNS bytea
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found_secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    return automation.kept_unsubscribe_secret();
+  end if;
+  execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+    into found_secret using 'ridgeline/unsubscribe';
+  if found_secret is null then
+    perform pg_advisory_xact_lock(hashtextextended('ridgeline/unsubscribe', 0));
+    execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+      into found_secret using 'ridgeline/unsubscribe';
+  end if;
+  if found_secret is null then
+    found_secret := encode(automation.kept_unsubscribe_secret(), 'hex');
+    execute 'select vault.create_secret($1, $2, $3)' using found_secret, 'ridgeline/unsubscribe', 'Ridgeline';
+    delete from automation.unsubscribe_secret;
+  end if;
+  return decode(found_secret, 'hex');
+exception when others then
+  -- A Vault that is closed to us, or was restored without its key, must not keep an email from being sent.
+  raise warning 'automation: the Vault could not be used for unsubscribe links: %', sqlerrm;
+  return automation.kept_unsubscribe_secret();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.unsubscribe_token(tenant_id uuid, key text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  secret constant bytea := automation.unsubscribe_secret();
+begin
+  -- An envelope of SHA-256, as HMAC is one.
   return encode(sha256(secret || sha256(secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.functions_address()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return substring(left(current_setting('automation.functions_address', true), 1000)
+    from '^https?://[^[:space:]<>"]+$');
 end;
 $function$;
 
@@ -5782,7 +6353,8 @@ begin
   return query
     select t.place, coalesce((q.prepared).input -> 'unsubscribe', jsonb_strip_nulls(jsonb_build_object(
       'name', n.name, 'address', nullif(btrim(n.address), ''),
-      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing')))
+      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing',
+      'functions', automation.functions_address())))
     from unnest(tickets) as t
     join unnest(questions) as q on q.place = t.place
     join automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
@@ -6385,125 +6957,15 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.has_effect(step_type text)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select step_type not in ('wait', 'conditional', 'split', 'stop') $function$;
-
-CREATE OR REPLACE FUNCTION automation.would_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  attached automation.entities;
-  id constant text := automation.target_id(execution, entity);
-  present jsonb;
-  whole jsonb;
-begin
-  select e.* into attached from automation.entities as e where e.name = entity;
-  perform automation.check_writable(attached, fields);
-  fields := automation.own_names(attached, fields);
-  present := automation.read_root(execution, entity);
-  if present is null then
-    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
-  elsif operator <> 'set' then
-    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
-  end if;
-  fields := automation.fit_fields(attached, fields);
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
-    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
-  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', attached.relation) into whole using fields;
-  return jsonb_build_object('entity', entity, 'id', id)
-    || (select jsonb_build_object(
-        'fields', jsonb_object_agg(f.key, coalesce(whole -> f.key, f.value)),
-        'was', jsonb_object_agg(f.key, present #> string_to_array(f.key, '.')))
-      from jsonb_each(fields) as f);
-exception when data_exception then
-  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.would_assign(execution ridgeline.workflow_executions, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  entity constant text := automation.assigned_entity(execution, input);
-  user_column constant text := automation.mapped_column(entity, 'assigned_to');
-  user_id uuid;
-begin
-  if user_column is null then
-    raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
-  -- A shadow takes nobody's turn, and so cannot know whose it would be.
-  elsif input ? 'user_ids' then
-    return jsonb_build_object('one_of', input -> 'user_ids');
-  end if;
-  select m.user_id into user_id
-  from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
-  if not found then
-    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
-      using errcode = 'invalid_parameter_value';
-  end if;
-  return jsonb_build_object('user_id', user_id)
-    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.would_create_task(execution ridgeline.workflow_executions, input jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
-  perform automation.check_target('task', 'create_task');
-  return jsonb_strip_nulls(jsonb_build_object('due', coalesce(
-    automation.as_time(execution, input, 'due_at'),
-    case when input ?| '{due_in_days,due_in_hours,due_in_minutes}' then automation.now()
-      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
-      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute' end)));
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.would_do(execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  input constant jsonb := prepared.input;
 begin
-  return jsonb_build_object('action', step -> 'type') || case step ->> 'type'
-    when 'send_sms' then jsonb_build_object('to', prepared.recipient)
-    when 'send_email' then jsonb_build_object('to', input -> 'to')
-    when 'webhook' then jsonb_build_object('method', input -> 'method', 'url', input -> 'url',
-      -- The answer that a dry run imagines too.
-      'result', '{"http_status": 200, "headers": {}, "body": {}}'::jsonb)
-    when 'create_task' then automation.would_create_task(execution, input)
-    when 'update_contact' then automation.would_write(execution, 'contact', input -> 'fields')
-    when 'update_project' then automation.would_write(execution, 'project', input -> 'fields')
-    when 'update_field' then (
-      select automation.would_write(
-        execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'))
-      from automation.written_field(input) as f)
-    when 'change_stage' then automation.would_write(execution, automation.stage_entity(execution, input),
-      jsonb_build_object(
-        coalesce(automation.stage_column(automation.stage_entity(execution, input)), ''), input -> 'stage'))
-    when 'assign_user' then automation.would_assign(execution, input)
-    when 'add_tag' then jsonb_build_object('tag', btrim(input ->> 'tag'), 'added', true)
-    when 'remove_tag' then jsonb_build_object('tag', btrim(input ->> 'tag'), 'removed', true)
-    when 'create_project' then jsonb_build_object('name', input -> 'name')
-    else '{}'
-  end;
+  return jsonb_build_object('action', step -> 'type')
+    || automation.step_would(step ->> 'type', execution, prepared);
 end;
 $function$;
 
@@ -6657,10 +7119,13 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
  SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+  options constant jsonb := automation.render_options_of(
+    array(select distinct (w.execution).tenant_id from unnest(works) as w), at);
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      automation.render_options(k.tenant_id, at))::automation.running_plan
+      options -> k.tenant_id::text)::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
@@ -6789,6 +7254,7 @@ CREATE OR REPLACE FUNCTION automation.record_ends(works automation.work[], durat
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   at constant timestamptz := automation.now();
@@ -6829,6 +7295,47 @@ begin
   perform automation.unschedule(array(select (w.due) from unnest(works) as w));
   perform automation.record_ends(works);
   perform automation.advance(works);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.link_base()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(
+    rtrim(nullif(btrim(automation.setting('link_url')), ''), '/'),
+    automation.functions_address() || '/link',
+    case when current_setting('automation.functions_address', true) is null then 'https://functions.example/link' end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.with_links(tenant_id uuid, step jsonb, prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  written constant text := step #>> '{config,base,body}';
+  base constant text := automation.link_base();
+  made record;
+begin
+  made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
+    select t.website from automation.read_tenants(array[with_links.tenant_id]) as t) end, base);
+  if base is not null and made.links <> '[]' then
+    prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'links', made.links);
+  end if;
+  if base is null and made.links <> '[]' or made.left_out <> '{}' then
+    prepared.warnings := coalesce(prepared.warnings, '[]') || jsonb_build_object(
+      'path', 'body', 'code', 'link_not_tracked', 'message', case
+        when base is null
+          then 'links are not tracked: neither PUBLIC_URL nor the setting link_url says where functions/link is'
+        else format('%s is not tracked: only links are whose host is written out in the step',
+          left(made.left_out[1], 200)) end);
+  end if;
+  return prepared;
 end;
 $function$;
 
@@ -6884,11 +7391,14 @@ begin
   end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
-  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
-    prepared := automation.skip_untaggable(execution, prepared);
+  else
+    prepared := automation.step_ready(step ->> 'type', execution, prepared);
   end if;
   if execution.mode = 'shadow' then
     prepared := automation.skip_in_shadow(execution, step, prepared);
+  end if;
+  if prepared.verdict = 'run' and step #> '{sending,track_links}' = 'true' then
+    prepared := automation.with_links(execution.tenant_id, step, prepared);
   end if;
   return prepared;
 end;
@@ -7135,6 +7645,9 @@ declare
 begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
+    if step.payload ? 'links' then
+      claimed[i] := automation.open_links(step);
+    end if;
     continue when not step.payload ? 'unsubscribe';
     token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
     insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
@@ -7146,6 +7659,25 @@ begin
     claimed[i] := step;
   end loop;
   return claimed;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.open_links(step automation.claimed_step)
+ RETURNS automation.claimed_step
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.links (tenant_id, code, step_id, contact_id, recipient, url)
+  select step.tenant_id, l.code, step.step_id, (
+      select x.contact_id
+      from ridgeline.workflow_step_executions as s
+      join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
+      where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
+  from jsonb_to_recordset(step.payload -> 'links') as l (code text, url text)
+  on conflict on constraint links_pkey do nothing;
+  step.payload := step.payload - 'links';
+  return step;
 end;
 $function$;
 
@@ -7201,13 +7733,13 @@ begin
         where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
     ) as w
     where s.ctid = w.place
-    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since,
+    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since, s.lane,
       w.step ->> 'type' as step_type, (w.prepared).input as input, (w.prepared).recipient as recipient
   )
   select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
     l.id || case when s.rendition > 0 then '-' || s.rendition else '' end, l.lease_expires_at, l.reconcile_since,
     case when l.reconcile_since is not null
-      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end)::automation.claimed_step)
+      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end, l.lane)::automation.claimed_step)
     into claimed
   from leased as l
   cross join lateral (
@@ -7591,6 +8123,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.claim_portion(portion_id uuid, worker text, lease interval DEFAULT '00:01:00'::interval, functions text DEFAULT NULL::text)
+ RETURNS SETOF automation.claimed_step
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('automation.functions_address', functions, true);
+  return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.run_portion(portion_id uuid, place integer, upto integer)
  RETURNS automation.batch_report
  LANGUAGE plpgsql
@@ -7943,7 +8487,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.try_portion(portion_id uuid, worker text, lease interval)
+CREATE OR REPLACE FUNCTION automation.try_portion(portion_id uuid, worker text, lease interval, functions text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -7952,6 +8496,7 @@ AS $function$
 declare
   report automation.portion_report;
 begin
+  perform set_config('automation.functions_address', functions, true);
   report := automation.claim_of_portion(portion_id, worker, lease);
   return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
 exception
@@ -7979,7 +8524,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN results jsonb, IN wanted jsonb, IN worker text, IN lease interval DEFAULT '00:01:00'::interval)
+CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN results jsonb, IN wanted jsonb, IN worker text, IN lease interval DEFAULT '00:01:00'::interval, IN functions text DEFAULT NULL::text)
  LANGUAGE plpgsql
 AS $procedure$
 declare
@@ -8010,7 +8555,7 @@ begin
         commit;
         continue;
       end if;
-      part := automation.try_portion(portion.id, worker, lease);
+      part := automation.try_portion(portion.id, worker, lease, functions);
       commit;
       claimed := claimed || (part -> 'claimed');
       parts := parts || part;
@@ -8162,7 +8707,7 @@ AS $function$
       'a marketing email carries the postal address of the office, and there is none',
       'Write it into the address of the tenant (ridgeline.tenant_settings, or the column that is mapped to it).')
     from jsonb_each(plan -> 'steps') as s
-    where s.value ->> 'type' = 'send_email' and s.value #>> '{sending,purpose}' = 'marketing'
+    where s.value ->> 'lane' = 'email' and s.value #>> '{sending,purpose}' = 'marketing'
       and not exists (
         select from automation.read_tenants(array[workflow.tenant_id]) as t where btrim(t.address) <> '')
     order by automation.step_path(s.value)
@@ -8266,6 +8811,83 @@ AS $function$
 begin
   perform automation.apply_mode(new.tenant_id, array(
     select w.id from ridgeline.workflows as w where w.tenant_id = new.tenant_id));
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.watch_members()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  members automation.membership;
+  was jsonb;
+  is_now jsonb;
+  tenant uuid;
+begin
+  select m.* into members from automation.membership as m;
+  was := case when tg_op <> 'INSERT' then automation.membership_said(members, to_jsonb(old)) end;
+  is_now := case when tg_op <> 'DELETE' then automation.membership_said(members, to_jsonb(new)) end;
+  if was = is_now then
+    return null;
+  end if;
+  tenant := coalesce(members.sole, automation.as_uuid(coalesce(is_now, was) ->> 'tenant'));
+  if tenant is not null and not exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
+    perform automation.note_change(tenant, members.relation, coalesce(is_now, was) ->> 'user', null, lower(tg_op),
+      was - 'tenant', is_now - 'tenant');
+  end if;
+  return null;
+exception when others then
+  raise warning 'automation: a change of %.% is not on record: %', tg_table_schema, tg_table_name, sqlerrm;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.membership_said(members automation.membership, written jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_object_agg(k, written -> (members.columns ->> k))
+    from unnest('{tenant,user,role,active,deleted}'::text[]) as k
+    where members.columns ? k
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.follow_membership()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  installed record;
+  members constant regclass := (select to_regclass(m.relation) from automation.membership as m);
+begin
+  for installed in
+    select t.tgname, t.tgrelid::regclass as relation
+    from pg_catalog.pg_trigger as t
+    where t.tgfoid = 'automation.watch_members()'::regprocedure and t.tgparentid = 0
+  loop
+    execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+  end loop;
+  if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = members) then
+    execute format('create trigger automation_members after insert or update or delete on %s for each row '
+      'execute function automation.watch_members()', members);
+  end if;
+exception when insufficient_privilege then
+  raise warning 'automation: changes of members will not be on record: %', sqlerrm;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.membership_attached()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.follow_membership();
   return null;
 end;
 $function$;
@@ -8785,6 +9407,43 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.attach_conversations()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- The status of a message or a call is the provider's word; change_stage leaves it alone.
+  perform automation.attach(
+    'ridgeline.messages', 'message', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+       "unless": "is_tapback", "description": "A contact sent a text message."},
+      {"type": "sms_clicked", "column": "clicked_at",
+       "description": "A contact followed a link in a text message for the first time (track_links)."}]',
+    authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.calls', 'call', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "call_missed", "column": "status", "becomes": "missed", "on_insert": true,
+       "description": "A call was not answered."},
+      {"type": "call_completed", "column": "status", "becomes": "completed", "on_insert": true,
+       "description": "A call was answered and has ended."}]', authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.emails', 'email', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "email_opened", "column": "opened_at",
+       "description": "A contact opened an email for the first time."},
+      {"type": "email_clicked", "column": "clicked_at",
+       "description": "A contact clicked a link in an email for the first time."},
+      {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+       "unless": "is_automatic", "description": "A contact sent an email."}]', authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
+    '[{"type": "form_submitted", "description": "A form was submitted."}]', authors => 'members');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_records(entity text, tenant_ids uuid[], ids text[])
  RETURNS jsonb[]
  LANGUAGE plpgsql
@@ -8856,7 +9515,8 @@ begin
     from (
       select distinct on (s.tenant_id) s.tenant_id, coalesce(s.result_data ->> 'from', s.input ->> 'from') as number
       from ridgeline.workflow_step_executions as s
-      where s.recipient = stop_at_others.sender and s.step_type = 'send_sms' and s.status = 'completed'
+      where s.recipient = stop_at_others.sender
+        and s.step_type = any ((select automation.types_on('sms'))::text[]) and s.status = 'completed'
         and s.tenant_id is distinct from stop_at_others.tenant_id
       order by s.tenant_id, s.started_at desc
     ) as l
@@ -8865,6 +9525,85 @@ begin
     perform automation.record_consent(other, 'sms', sender, 'revoked', 'all', 'message',
       jsonb_build_object('said', left(body, 500), 'to', number));
   end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.call_direction(event jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select case when event ->> 'direction' = 'inbound' then 'inbound' else 'outbound' end $function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_call(owner uuid, carrier text, event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  direction constant text := automation.call_direction(event);
+  caller constant text := automation.line_of(event ->> 'from');
+  called constant text := automation.line_of(event ->> 'to');
+  known ridgeline.calls;
+  next_status text;
+begin
+  perform automation.lock_inbound(carrier || ' ' || (event ->> 'call_sid'));
+  select c.* into known from ridgeline.calls as c
+  where c.provider_id = event ->> 'call_sid' and c.tenant_id = owner and c.provider = carrier;
+  next_status := automation.call_status(
+    coalesce(known.direction, direction), event ->> 'status', event ->> 'dial_status', known.status);
+  if known.id is null then
+    insert into ridgeline.calls (tenant_id, contact_id, direction, from_number, to_number, status,
+      duration_seconds, provider, provider_id)
+    values (owner,
+      automation.contact_of_caller(owner, case direction when 'inbound' then caller else called end,
+        'inbound_call', direction = 'inbound'),
+      direction, caller, called, next_status, (event ->> 'duration')::integer, carrier,
+      event ->> 'call_sid');
+    return 'stored';
+  end if;
+  update ridgeline.calls as c
+  set status = next_status, duration_seconds = greatest(
+    c.duration_seconds, (event ->> 'duration')::integer)
+  where c.tenant_id = known.tenant_id and c.id = known.id
+    and (c.status <> next_status
+      or (event ->> 'duration')::integer > coalesce(c.duration_seconds, -1));
+  return case when found then 'updated' else 'duplicate' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_email(owner uuid, address text, carrier text, event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
+  is_stop constant boolean := automation.is_stop_request(event ->> 'subject')
+    or automation.is_stop_request(automation.without_quotation(event ->> 'text'));
+  is_automatic constant boolean :=
+    automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
+  is_new boolean;
+begin
+  if sender is null then
+    return 'unknown_sender';
+  end if;
+  perform automation.continue_chain(owner, sender);
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
+    status, provider, provider_id, is_automatic)
+  values (owner,
+    case when is_stop or is_automatic then automation.contact_by_email(owner, sender, null)
+      else automation.contact_of_writer(owner, sender, event ->> 'from') end,
+    'inbound', sender, automation.bare_address(address), event ->> 'subject', event ->> 'text',
+    event ->> 'html', 'received', carrier, event ->> 'email_id', is_automatic)
+  on conflict (provider_id, tenant_id, provider) do nothing;
+  is_new := found;
+  perform automation.clear_cause();
+  if is_stop then
+    perform automation.suppress(owner, 'email', sender, 'opt_out',
+      jsonb_build_object('email_id', event ->> 'email_id'));
+  end if;
+  return case when is_new then 'stored' else 'duplicate' end;
 end;
 $function$;
 
@@ -8955,7 +9694,74 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, written jsonb)
+CREATE OR REPLACE FUNCTION automation.inbox_fields(kind text)
+ RETURNS TABLE(field text, usual text[], required boolean)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select f.field, f.usual::text[], f.needed_by <> '' and (inbox_fields.kind ~ f.needed_by)
+    from (values
+      ('id', '{id}', '.', '.'),
+      ('tenant', '{tenant_id}', '.', ''),
+      ('kind', '{}', 'any', 'any'),
+      ('direction', '{direction}', 'sms|email|call|any', ''),
+      ('from', '{from_number,from_address,from_email}', 'sms|email|call|any', 'sms|email|call|any'),
+      ('to', '{to_number,to_address,to_email}', 'sms|email|call|any', ''),
+      ('body', '{body}', 'sms|any', 'sms'),
+      ('media', '{media_urls}', 'sms|any', ''),
+      ('subject', '{subject}', 'email|any', ''),
+      ('text', '{text,body_text}', 'email|any', ''),
+      ('html', '{html,body_html}', 'email|any', ''),
+      ('headers', '{headers}', 'email|any', ''),
+      ('status', '{status}', 'call|any', 'call'),
+      ('duration', '{duration_seconds,duration}', 'call|any', ''),
+      ('form', '{form}', 'form', ''),
+      ('data', '{data}', 'form', '')
+    ) as f (field, usual, known_by, needed_by)
+    where inbox_fields.kind ~ f.known_by
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_word(words jsonb, ours text, said text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(lower(btrim(said)) in (
+      select lower(btrim(w.word))
+      from jsonb_array_elements_text(case jsonb_typeof(words -> ours)
+        when 'array' then words -> ours when 'string' then jsonb_build_array(words -> ours)
+        else jsonb_build_array(ours) end) as w (word)), false)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.kind_of_row(inbox automation.inboxes, written jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when inbox.kind <> 'any' then inbox.kind else (
+      select k from unnest('{sms,email,call}'::text[]) as k
+      where automation.is_word(inbox.words, k, written ->> (inbox.columns ->> 'kind'))
+      limit 1) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fields_of_row(names jsonb, written jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(written -> (names ->> 'data')) = 'object' then written -> (names ->> 'data')
+      when names ? 'data' then '{}'
+      else jsonb_strip_nulls(written) - array(
+        select names ->> k from unnest('{id,tenant,form}'::text[]) as k where names ? k)
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, kind text, written jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
@@ -8963,25 +9769,95 @@ CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, w
 AS $function$
 declare
   names constant jsonb := inbox.columns;
-  tenant constant text := written ->> (names ->> 'tenant');
-  direction constant text := written ->> (names ->> 'direction');
+  tenant constant text := coalesce(
+    written ->> (names ->> 'tenant'), (select t.sole::text from automation.tenancy as t));
+  source constant text := format('%s %s', inbox.relation, written ->> (names ->> 'id'));
+  is_inbound constant boolean := not names ? 'direction'
+    or automation.is_word(inbox.words, 'inbound', written ->> (names ->> 'direction'));
+  -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
+  own_number constant text := coalesce(nullif(written ->> (names ->> 'to'), ''), (
+    select s.address from ridgeline.senders as s
+    where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
+      and s.verified_at is not null
+    order by s.is_default desc, s.created_at, s.id limit 1));
 begin
-  if names ? 'direction'
-    and lower(direction) is distinct from lower(coalesce(inbox.words ->> 'inbound', 'inbound')) then
+  if kind is null or not is_inbound and kind in ('sms', 'email') then
     return null;
   end if;
-  return jsonb_strip_nulls(jsonb_build_object(
-    'message_sid', format('%s %s', inbox.relation, written ->> (names ->> 'id')),
-    'from', written ->> (names ->> 'from'),
-    -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
-    'to', coalesce(nullif(written ->> (names ->> 'to'), ''), (
-      select s.address from ridgeline.senders as s
-      where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
-        and s.verified_at is not null
-      order by s.is_default desc, s.created_at, s.id limit 1)),
-    'body', written ->> (names ->> 'body'), 'tenant_id', tenant,
-    'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
-      when 'array' then written -> (names ->> 'media') end));
+  return jsonb_strip_nulls(jsonb_build_object('tenant_id', tenant) || case kind
+    when 'sms' then jsonb_build_object(
+      'message_sid', source, 'from', written ->> (names ->> 'from'), 'to', own_number,
+      'body', written ->> (names ->> 'body'),
+      'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
+        when 'array' then written -> (names ->> 'media') end)
+    when 'email' then jsonb_build_object(
+      'email_id', source, 'from', written ->> (names ->> 'from'), 'to', written ->> (names ->> 'to'),
+      'subject', written ->> (names ->> 'subject'),
+      -- Where one column holds all that is said, texts among it, that is it.
+      'text', coalesce(written ->> (names ->> 'text'), written ->> (names ->> 'body')),
+      'html', written ->> (names ->> 'html'),
+      'headers', case jsonb_typeof(written -> (names ->> 'headers'))
+        when 'object' then written -> (names ->> 'headers') end)
+    when 'call' then jsonb_build_object(
+      'call_sid', source, 'direction', case when is_inbound then 'inbound' else 'outbound' end,
+      'from', case when is_inbound then written ->> (names ->> 'from') else coalesce(
+        written ->> (names ->> 'from'), own_number) end,
+      'to', own_number, 'said', written ->> (names ->> 'status'),
+      'status', (
+        select k from unnest(automation.call_words()) with ordinality as w (k, place)
+        where automation.is_word(inbox.words, k, written ->> (names ->> 'status')) order by place limit 1),
+      'duration', round(automation.as_number(jsonb_build_object('n', written -> (names ->> 'duration')), 'n')))
+    when 'form' then jsonb_build_object(
+      'form', coalesce(written ->> (names ->> 'form'), inbox.words ->> 'form'),
+      'fields', automation.fields_of_row(names, written))
+  end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.call_words()
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select '{missed,completed,ringing,in-progress,answered,no-answer,busy,failed,canceled,queued,initiated}'::text[]
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.take_event(kind text, event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  owner constant uuid := automation.as_uuid(event ->> 'tenant_id');
+  form ridgeline.forms;
+begin
+  if kind = 'sms' then
+    return case when automation.receive_sms(event) = 'unknown_number' then format(
+      'to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing')) end;
+  elsif not exists (select from automation.read_tenants(array[owner]) as t) then
+    return format('tenant: there is no tenant "%s"', left(event ->> 'tenant_id', 60));
+  end if;
+  case kind
+    when 'email' then
+      return case when automation.keep_email(owner, event ->> 'to', 'inbox', event) = 'unknown_sender' then format(
+        'from: "%s" is no email address', left(event ->> 'from', 60)) end;
+    when 'call' then
+      if not event ? 'status' then
+        return format('status: "%s" is none of %s; words says which of them it is', left(event ->> 'said', 60),
+          array_to_string(automation.call_words(), ', '));
+      end if;
+      perform automation.keep_call(owner, 'inbox', event);
+    else
+      select f.* into form from ridgeline.forms as f
+      where f.tenant_id = owner and lower(f.name) = lower(btrim(event ->> 'form')) and f.is_active
+      order by f.created_at limit 1;
+      if not found then
+        return format('form: there is no active form "%s"', left(event ->> 'form', 60));
+      end if;
+      perform automation.accept_submission(form, (event -> 'fields') - form.honeypot);
+  end case;
+  return null;
 end;
 $function$;
 
@@ -8993,29 +9869,30 @@ CREATE OR REPLACE FUNCTION automation.take_inbox()
 AS $function$
 declare
   inbox automation.inboxes;
+  kind text;
   event jsonb;
   failure text;
 begin
   begin
     select i.* into inbox from automation.inboxes as i
     where to_regclass(i.relation) = tg_relid or i.relation = tg_argv[0];
-    event := automation.event_of_inbox(inbox, to_jsonb(new.*));
-    -- What a message that we keep writes there is no message that came.
-    if event is null or current_setting('automation.in_inbox', true) = 'on' then
+    kind := automation.kind_of_row(inbox, to_jsonb(new.*));
+    event := automation.event_of_inbox(inbox, kind, to_jsonb(new.*));
+    -- What a message that we keep writes there is no message that came; and only a call becomes something else.
+    if event is null or current_setting('automation.in_inbox', true) = 'on'
+      or tg_op = 'UPDATE' and kind <> 'call' then
       return null;
     end if;
     perform set_config('automation.in_inbox', 'on', true);
-    if automation.receive_sms(event) = 'unknown_number' then
-      failure := format('to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing'));
-    end if;
+    failure := automation.take_event(kind, event);
     perform set_config('automation.in_inbox', '', true);
   exception when others then
     failure := sqlerrm;
   end;
   if failure is not null and event is not null then
-    raise warning 'automation: a text in % could not be taken: %', tg_argv[0], failure;
-    insert into automation.inbox_waiting (tenant_id, event, error)
-    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), event,
+    raise warning 'automation: a row of % could not be taken: %', tg_argv[0], failure;
+    insert into automation.inbox_waiting (tenant_id, kind, event, error)
+    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), kind, event,
       failure);
   end if;
   return null;
@@ -9030,6 +9907,7 @@ CREATE OR REPLACE FUNCTION automation.take_waiting(portion integer DEFAULT 20)
 AS $function$
 declare
   waiting automation.inbox_waiting;
+  failure text;
   taken integer := 0;
 begin
   for waiting in
@@ -9037,53 +9915,81 @@ begin
     for update skip locked
   loop
     begin
-      if automation.receive_sms(waiting.event) = 'unknown_number' then
-        raise exception 'to: % is no number of this tenant''s senders', coalesce(waiting.event ->> 'to', 'nothing');
-      end if;
+      failure := automation.take_event(waiting.kind, waiting.event);
+    exception when others then
+      failure := sqlerrm;
+    end;
+    if failure is null then
       delete from automation.inbox_waiting as w where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
       taken := taken + 1;
-    exception when others then
-      update automation.inbox_waiting as w set tries = w.tries + 1, error = sqlerrm
+    else
+      update automation.inbox_waiting as w set tries = w.tries + 1, error = failure
       where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
-    end;
+    end if;
   end loop;
   return taken;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.attach_inbox(relation regclass, columns jsonb DEFAULT '{}'::jsonb, words jsonb DEFAULT '{}'::jsonb)
+CREATE OR REPLACE FUNCTION automation.inbox_columns(relation regclass, kind text, given jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(n.field, n.column_name), '{}')
+    from (
+      select f.field, case when given ? f.field then given ->> f.field else (
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = any (f.usual || f.field)
+        order by array_position(f.usual || f.field, c.name) limit 1) end as column_name
+      from automation.inbox_fields(inbox_columns.kind) as f
+    ) as n
+    where n.column_name is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.attach_inbox(relation regclass, columns jsonb DEFAULT '{}'::jsonb, words jsonb DEFAULT '{}'::jsonb, kind text DEFAULT 'sms'::text)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  known constant text[] := '{id,tenant,from,to,body,direction,media}'::text[];
+  -- A column that says what a row is.
+  is_any constant boolean := columns ? 'kind';
+  asked constant text := case when is_any then 'any' else kind end;
   called constant text := automation.relation_name(relation);
-  mapped constant jsonb := (
-    select jsonb_object_agg(n.key, n.column_name)
-    from (
-      select k as key, case when columns ? k then columns ->> k else (
-        select c.name from automation.relation_columns(relation) as c
-        where c.name = any (case k when 'tenant' then '{tenant_id}' when 'from' then '{from_number}'
-          when 'to' then '{to_number}' when 'media' then '{media_urls}' else array[k] end::text[])) end as column_name
-      from unnest(known) as k
-    ) as n where n.column_name is not null);
+  mapped jsonb;
 begin
-  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns), known,
-    '{id,from,body}');
-  if not mapped ?| '{tenant,to}' then
-    raise exception 'columns: neither tenant nor to says whose texts % holds', called
+  if coalesce(asked, '') not in ('sms', 'email', 'call', 'form', 'any') then
+    raise exception 'kind: "%" is none of sms, email, call, form', left(kind, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Or columns names the column that says it: {"kind": "channel"}.';
+  end if;
+  mapped := automation.inbox_columns(relation, asked, columns);
+  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns),
+    array(select f.field from automation.inbox_fields(asked) as f),
+    array(select f.field from automation.inbox_fields(asked) as f where f.required));
+  if not mapped ? 'tenant' and not (asked = 'sms' and mapped ? 'to')
+    and not exists (select from automation.tenancy as t where t.sole is not null) then
+    raise exception 'columns: % says whose rows % holds',
+      case asked when 'sms' then 'neither tenant nor to' else 'no tenant' end, called
       using errcode = 'invalid_parameter_value', hint = 'Such as {"tenant": "company_id"}.';
+  elsif asked = 'form' and not mapped ? 'form' and not words ? 'form' then
+    raise exception 'columns: nothing says which form % holds', called
+      using errcode = 'invalid_parameter_value',
+        hint = 'A column, {"form": "form_name"}, or words: {"form": "Website"}.';
   elsif exists (select from automation.targets as t where t.name = 'timeline' and t.relation = called) then
     raise exception 'relation: % is the timeline, in which the engine writes what came in', called
       using errcode = 'invalid_parameter_value', hint = 'An inbox is a table in which the CRM alone writes.';
   end if;
-  insert into automation.inboxes as i (relation, columns, words)
-  values (called, mapped, attach_inbox.words)
-  on conflict on constraint inboxes_pkey do update set (columns, words) = row (excluded.columns, excluded.words);
+  insert into automation.inboxes as i (relation, columns, words, kind)
+  values (called, mapped, attach_inbox.words, asked)
+  on conflict on constraint inboxes_pkey do update set
+    (columns, words, kind) = row (excluded.columns, excluded.words, excluded.kind);
   execute format('drop trigger if exists automation_inbox on %s', called);
-  execute format('create trigger automation_inbox after insert on %1$s for each row '
-    'execute function automation.take_inbox(%1$L)', called);
+  execute format('create trigger automation_inbox after insert %2$s on %1$s for each row '
+    'execute function automation.take_inbox(%1$L)', called,
+    case when asked in ('call', 'any') then 'or update' else '' end);
 end;
 $function$;
 
@@ -9098,6 +10004,104 @@ begin
     raise exception 'relation: % is no inbox', relation using errcode = 'undefined_object';
   end if;
   execute format('drop trigger if exists automation_inbox on %s', relation);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.find_link(code text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select l.url from automation.links as l
+    where l.code = find_link.code
+      and coalesce(l.created_at > automation.now() - automation.kept_for(automation.setting('keep_links')), true)
+    order by l.created_at limit 1);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.take_click_back(tenant_id uuid, step_id uuid, since timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  message ridgeline.messages;
+begin
+  update automation.links as l
+  set clicked_at = null, machine_requests = l.machine_requests + 1, machine_reason = 'every_link_at_once'
+  where l.step_id = take_click_back.step_id and l.tenant_id = take_click_back.tenant_id and l.clicked_at >= since;
+  if not found then
+    return;
+  end if;
+  select m.* into message
+  from ridgeline.workflow_step_executions as s
+  join ridgeline.messages as m on m.provider_id = s.provider_id and m.tenant_id = s.tenant_id
+  where s.tenant_id = take_click_back.tenant_id and s.id = take_click_back.step_id
+    and m.direction = 'outbound' and m.clicked_at >= since;
+  if not found then
+    return;
+  end if;
+  perform automation.cancel_execution(x.id)
+  from ridgeline.workflow_executions as x
+  where x.tenant_id = take_click_back.tenant_id and x.record_id = message.id::text
+    and x.trigger_type = 'sms_clicked' and x.finished_at is null;
+  update ridgeline.messages as m set clicked_at = null
+  where m.tenant_id = message.tenant_id and m.id = message.id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_click(code text, user_agent text, hint text DEFAULT NULL::text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  link automation.links;
+  sent ridgeline.workflow_step_executions;
+  reason text;
+begin
+  select l.* into link from automation.links as l
+  where l.code = record_click.code
+  order by l.created_at limit 1;
+  if not found then
+    return 'unknown';
+  elsif link.requests >= 1000 then
+    return 'enough';
+  end if;
+  -- All of the text's, in one order: a scanner asks for them at the same moment.
+  perform from automation.links as o
+  where o.step_id = link.step_id and o.tenant_id = link.tenant_id
+  order by o.code
+  for update;
+  select s.* into sent from ridgeline.workflow_step_executions as s
+  where s.tenant_id = link.tenant_id and s.id = link.step_id;
+  reason := coalesce(left(hint, 40),
+    case when btrim(coalesce(user_agent, '')) = '' then 'no_agent' end,
+    automation.machine_reason('clicked', at, coalesce(sent.finished_at, link.created_at), user_agent));
+  if exists (
+    select from automation.links as o
+    where o.step_id = link.step_id and o.tenant_id = link.tenant_id and o.url <> link.url
+      and o.requested_at between at - interval '2 seconds' and at + interval '2 seconds') then
+    reason := coalesce(reason, 'every_link_at_once');
+    perform automation.take_click_back(link.tenant_id, link.step_id, at - interval '2 seconds');
+  end if;
+  update automation.links as l
+  set requested_at = at, requests = l.requests + 1,
+    machine_requests = l.machine_requests + (reason is not null)::integer,
+    machine_reason = coalesce(reason, l.machine_reason),
+    clicked_at = coalesce(l.clicked_at, case when reason is null then at end)
+  where l.tenant_id = link.tenant_id and l.code = link.code;
+  if reason is null then
+    update ridgeline.messages as m set clicked_at = at
+    where m.provider_id = sent.provider_id and m.tenant_id = link.tenant_id and m.direction = 'outbound'
+      and m.clicked_at is null;
+  end if;
+  return coalesce(reason, 'clicked');
 end;
 $function$;
 
@@ -9573,6 +10577,620 @@ CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode te
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
 
+CREATE OR REPLACE FUNCTION automation.question_types()
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select '{text,number,boolean,choice,list,value,values,url,phone,email,time,duration,field,member,members,sender,'
+      'form,record}'::text[]
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_question(question jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if jsonb_typeof(question) <> 'object' then
+    return jsonb_build_array(automation.problem(path, 'wrong_type', 'a question must be an object'));
+  end if;
+  return automation.known_keys(question, '{name,ask,type,help,default,optional,own,options,minimum,maximum,entity,'
+      'channel}', path)
+    || automation.mistyped(question, '{"name": "string", "ask": "string", "type": "string", "help": ["string", "null"],
+      "optional": ["boolean", "null"], "own": ["boolean", "null"], "options": ["array", "null"],
+      "minimum": ["number", "null"], "maximum": ["number", "null"], "entity": ["string", "null"],
+      "channel": ["string", "null"]}', path)
+    || case when question ->> 'name' ~ '^[a-z][a-z0-9_]{0,60}$' then '[]' else jsonb_build_array(automation.problem(
+      path || '.name', 'invalid_value', 'a question needs a name of small letters, digits and _')) end
+    || case when question ->> 'type' = any (automation.question_types()) then '[]'
+      else jsonb_build_array(automation.problem(path || '.type', 'unknown_value', format(
+        'there is no type of question "%s"', left(question ->> 'type', 60)),
+        'Known: ' || array_to_string(automation.question_types(), ', ') || '.')) end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_recipe(document jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  problems jsonb;
+begin
+  perform automation.check_object(document, 'recipe');
+  problems := automation.known_keys(document, '{$schema,recipe,version,name,description,needs,questions,workflows,'
+      'tenant_id}', '')
+    || automation.mistyped('{"questions": [], "name": ""}'::jsonb || document, '{"recipe": ["string", "null"],
+      "name": "string", "description": ["string", "null"], "needs": ["object", "null"], "questions": "array",
+      "workflows": "array", "tenant_id": ["string", "null"]}', '');
+  if automation.has_error(problems) then
+    perform automation.raise_problems(problems, 'recipe');
+  end if;
+  if jsonb_array_length(document -> 'workflows') not between 1 and 20 then
+    problems := problems || automation.problem('workflows', 'out_of_range', 'a recipe has from 1 to 20 workflows');
+  elsif jsonb_array_length(coalesce(document -> 'questions', '[]')) > 200 then
+    problems := problems || automation.problem('questions', 'out_of_range', 'a recipe has at most 200 questions');
+  else
+    select problems || coalesce(jsonb_agg(p.problem), '[]') into problems
+    from jsonb_array_elements(coalesce(document -> 'questions', '[]')) with ordinality as q (question, place)
+    cross join lateral jsonb_array_elements(
+      automation.check_question(q.question, format('questions[%s]', q.place - 1))) as p (problem);
+    if not automation.has_error(problems) then
+      select problems || coalesce(jsonb_agg(automation.problem('questions', 'ambiguous', format(
+          '"%s" is asked twice', d.name))), '[]') into problems
+      from (
+        select q ->> 'name' as name from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q
+        group by 1 having count(*) > 1
+      ) as d;
+    end if;
+  end if;
+  perform automation.raise_problems(problems, 'recipe');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.missing_needs(document jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem('needs.entities', 'unknown_entity', format(
+        'this recipe is about records called "%s", and no table is attached as that', left(n.name, 60)),
+        'Attach it: docs/attach.md. Known: ' || (
+          select string_agg(e.name, ', ' order by e.name) from automation.entities as e) || '.')), '[]')
+    from jsonb_array_elements_text(case jsonb_typeof(document #> '{needs,entities}')
+      when 'array' then document #> '{needs,entities}' else '[]' end) as n (name)
+    where not exists (select from automation.entities as e where e.name = n.name)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.plain_text_problem(answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'string' then 'must be a text'
+      when btrim(answer #>> '{}') = '' then 'must not be empty'
+      when answer #>> '{}' ~ '[{}\\]' then 'cannot have {, } or \ in it'
+      when answer #>> '{}' ~ '[[:cntrl:]]' then 'must be one line'
+      when length(answer #>> '{}') > 500 then 'can have at most 500 characters'
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.scalar_problem(answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case jsonb_typeof(answer)
+      when 'number' then null when 'boolean' then null
+      when 'string' then automation.plain_text_problem(answer)
+      else 'must be a text, a number, true or false' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.list_problem(answer jsonb, of_texts boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'array' then 'must be a list'
+      when jsonb_array_length(answer) not between 1 and 500 then 'must be a list of 1 to 500'
+      else (
+        select min(p.problem) from jsonb_array_elements(answer) as a
+        cross join lateral (select case when of_texts then automation.plain_text_problem(a)
+          else automation.scalar_problem(a) end as problem) as p)
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.number_problem(question jsonb, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'number' then 'must be a number'
+      when (answer)::numeric < coalesce((question ->> 'minimum')::numeric, (answer)::numeric)
+        then format('must be at least %s', question ->> 'minimum')
+      when (answer)::numeric > coalesce((question ->> 'maximum')::numeric, (answer)::numeric)
+        then format('can be at most %s', question ->> 'maximum')
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.field_problem(question jsonb, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'string'
+        or answer #>> '{}' !~ '^[a-z][a-z0-9_]{0,60}(\.[A-Za-z_][A-Za-z0-9_]{0,62}){1,8}$'
+        then 'must be a field, such as contact.stage'
+      when split_part(answer #>> '{}', '.', 1) <> coalesce(question ->> 'entity', split_part(answer #>> '{}', '.', 1))
+        then format('must be a field of %s', question ->> 'entity')
+      when not exists (select from automation.entities as e where e.name = split_part(answer #>> '{}', '.', 1))
+        then format('no table is attached as "%s"', split_part(answer #>> '{}', '.', 1))
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.member_problem(tenant_id uuid, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when jsonb_typeof(answer) <> 'string' or automation.as_uuid(answer #>> '{}') is null or not exists (
+        select from automation.read_members(
+          array[member_problem.tenant_id], array[automation.as_uuid(answer #>> '{}')]))
+      then 'must be the id of somebody who belongs to you' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.sender_problem(tenant_id uuid, channel text, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when jsonb_typeof(answer) <> 'string' or not exists (
+        select from unnest(case when channel is null then '{sms,email}' else array[channel] end) as c (name)
+        cross join lateral automation.named_sender(sender_problem.tenant_id, c.name, answer #>> '{}') as s
+        where s.id is not null)
+      then 'must be one of your senders' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.answer_problem(tenant_id uuid, question jsonb, answer jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said constant text := answer #>> '{}';
+  plain constant text := automation.plain_text_problem(answer);
+begin
+  return case question ->> 'type'
+    when 'text' then plain
+    when 'number' then automation.number_problem(question, answer)
+    when 'boolean' then case when jsonb_typeof(answer) <> 'boolean' then 'must be true or false' end
+    when 'choice' then case when not coalesce(question -> 'options' @> jsonb_build_array(answer), false)
+      then 'must be one of ' || coalesce(
+        (select string_agg(o #>> '{}', ', ') from jsonb_array_elements(question -> 'options') as o), 'nothing')
+      else automation.scalar_problem(answer) end
+    when 'list' then automation.list_problem(answer, true)
+    when 'value' then automation.scalar_problem(answer)
+    when 'values' then automation.list_problem(answer, false)
+    when 'url' then case when plain is not null then plain
+      when said !~* '^https?://[^\s/?#"<>]+[^\s"<>]*$' then 'must be an address that begins with https://' end
+    when 'phone' then case when plain is not null then plain
+      when automation.normalize_phone(said, automation.country_of(answer_problem.tenant_id)) is null
+      then 'must be a telephone number' end
+    when 'email' then case when plain is not null then plain
+      when automation.normalize_email(automation.bare_address(said)) is null then 'must be an email address' end
+    when 'time' then case when not automation.format_holds('time-of-day', answer)
+      then 'must be a time, such as 09:30' end
+    when 'duration' then case when jsonb_typeof(answer) <> 'string' then 'must be a length of time, such as 3 days'
+      when not (automation.format_holds('signed-length-of-time', answer) or said ~ '^-?\d{1,3} business days?$')
+      then 'must be a length of time, such as 3 days' end
+    when 'field' then automation.field_problem(question, answer)
+    when 'member' then automation.member_problem(answer_problem.tenant_id, answer)
+    when 'members' then case when jsonb_typeof(answer) <> 'array' or jsonb_array_length(answer) not between 1 and 100
+      then 'must be a list of members' else (
+        select min(automation.member_problem(answer_problem.tenant_id, a)) from jsonb_array_elements(answer) as a) end
+    when 'sender' then coalesce(
+      plain, automation.sender_problem(answer_problem.tenant_id, question ->> 'channel', answer))
+    when 'form' then coalesce(plain, case when not exists (
+        select from ridgeline.forms as f where f.tenant_id = answer_problem.tenant_id and f.name = said)
+      then 'must be the name of one of your forms' end)
+    when 'record' then case when jsonb_typeof(answer) = 'number' then null
+      when jsonb_typeof(answer) <> 'string' or btrim(said) = '' or said ~ '[{}]' or length(said) > 2000
+      then 'must be an id or an address' end
+  end;
+exception when data_exception then
+  return 'cannot be this';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.settle_answers(tenant_id uuid, document jsonb, answers jsonb, OUT settled jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  question jsonb;
+  answer jsonb;
+  given boolean;
+  wrong text;
+begin
+  settled := '{}';
+  problems := automation.known_keys(answers, array(
+    select q ->> 'name' from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q), 'answers');
+  for question in select q.value from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q loop
+    answer := nullif(answers -> (question ->> 'name'), 'null');
+    given := answer is not null;
+    if not given and (not coalesce((question -> 'own')::boolean, false)
+      or automation.as_uuid(document ->> 'tenant_id') = settle_answers.tenant_id) then
+      answer := nullif(question -> 'default', 'null');
+    end if;
+    if answer is null and coalesce((question -> 'optional')::boolean, false) then
+      settled := settled || jsonb_build_object(question ->> 'name', null);
+      continue;
+    end if;
+    wrong := case when answer is null then 'has no answer'
+      else automation.answer_problem(settle_answers.tenant_id, question, answer) end;
+    if wrong is null then
+      settled := settled || jsonb_build_object(question ->> 'name', answer);
+    else
+      problems := problems || automation.problem('answers.' || (question ->> 'name'),
+        case when given then 'invalid_value' else 'missing' end,
+        case when given or answer is null then wrong else 'has no answer, and its default ' || wrong end,
+        left(question ->> 'ask', 300));
+    end if;
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.answer_part(answers jsonb, name text, part text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case part
+      when 'entity' then to_jsonb(split_part(answers ->> name, '.', 1))
+      when 'field' then to_jsonb(substr(answers ->> name, strpos(answers ->> name, '.') + 1))
+      else answers -> name end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fill_text(written text, answers jsonb, in_html boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  pattern constant text := '\[\[([a-z][a-z0-9_]*)(?:\.(entity|field))?\]\]';
+  found text[] := regexp_match(written, '^' || pattern || '$');
+  mark text;
+  answer jsonb;
+  rest text := written;
+  filled text := '';
+begin
+  if found is not null and answers ? found[1] then
+    return automation.answer_part(answers, found[1], found[2]);
+  end if;
+  loop
+    found := regexp_match(rest, pattern);
+    exit when found is null;
+    mark := '[[' || found[1] || coalesce('.' || found[2], '') || ']]';
+    filled := filled || left(rest, strpos(rest, mark) - 1);
+    rest := substr(rest, strpos(rest, mark) + length(mark));
+    if answers ? found[1] then
+      answer := automation.answer_part(answers, found[1], found[2]);
+      mark := case jsonb_typeof(answer) when 'null' then ''
+        when 'array' then (select string_agg(a, ', ') from jsonb_array_elements_text(answer) as a)
+        else answer #>> '{}' end;
+      mark := case when in_html then automation.escape_html(mark) else mark end;
+    end if;
+    filled := filled || mark;
+  end loop;
+  return to_jsonb(filled || rest);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_left_out(value jsonb, answers jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_typeof(value) = 'string' and answers -> substring(
+      value #>> '{}' from '^\[\[([a-z][a-z0-9_]*)(?:\.(?:entity|field))?\]\]$') = 'null', false)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fill_in(value jsonb, answers jsonb, key text DEFAULT ''::text, depth integer DEFAULT 0)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+begin
+  if depth > 200 then
+    raise exception 'recipe: it is nested more than 200 levels deep' using errcode = 'invalid_parameter_value';
+  end if;
+  case jsonb_typeof(value)
+    when 'string' then
+      return case when strpos(value #>> '{}', '[[') = 0 then value
+        else automation.fill_text(value #>> '{}', answers, key = 'html') end;
+    when 'object' then
+      return coalesce((
+        select jsonb_object_agg(m.key, automation.fill_in(m.value, answers, m.key, depth + 1))
+        from jsonb_each(value) as m
+        where not automation.is_left_out(m.value, answers)), '{}');
+    when 'array' then
+      return coalesce((
+        select jsonb_agg(automation.fill_in(m.value, answers, key, depth + 1) order by m.place)
+        from jsonb_array_elements(value) with ordinality as m (value, place)
+        where not automation.is_left_out(m.value, answers)), '[]');
+    else
+      return value;
+  end case;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.unknown_step_types(definition jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem(s.path || '.step_type', 'unknown_step_type', format(
+        'there is no step "%s"', left(s.step ->> 'step_type', 60)),
+        'Known: ' || (select string_agg(t.name, ', ' order by t.name) from automation.step_types as t) || '.')), '[]')
+    from automation.definition_steps(definition) as s
+    where not exists (select from automation.step_types as t where t.name = s.step ->> 'step_type')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.write_drafts(tenant_id uuid, definitions jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  definition jsonb;
+  place integer := 0;
+  saved jsonb;
+  problems jsonb := '[]'::jsonb;
+  found_problems jsonb;
+  written jsonb := '[]'::jsonb;
+begin
+  for definition in select d.value from jsonb_array_elements(definitions) as d loop
+    perform automation.check_object(definition, format('workflows[%s]', place));
+    definition := definition - 'id';
+    perform automation.check_definition(definition);
+    perform automation.raise_problems(automation.unknown_step_types(definition), format('workflows[%s]', place));
+    saved := automation.save_workflow(tenant_id, definition, null);
+    found_problems := automation.validate_workflow((saved ->> 'workflow_id')::uuid) -> 'problems';
+    select problems || coalesce(jsonb_agg(p || jsonb_build_object('path', format(
+        'workflows[%s].%s', place, p ->> 'path')) order by p ->> 'severity', o), '[]') into problems
+    from jsonb_array_elements(found_problems) with ordinality as f (p, o);
+    written := written || jsonb_build_object('workflow_id', saved -> 'workflow_id', 'revision', saved -> 'revision',
+      'name', definition -> 'name', 'problems', found_problems);
+    place := place + 1;
+  end loop;
+  perform automation.raise_problems(problems, 'recipe');
+  return written;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.install(tenant_id uuid, document jsonb, answers jsonb, is_recipe boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  settled record;
+  definitions jsonb;
+begin
+  perform automation.check_editor(tenant_id, 'writing a workflow');
+  perform automation.check_recipe(document);
+  perform automation.check_object(answers, 'answers');
+  perform automation.raise_problems(automation.missing_needs(document), 'recipe');
+  settled := automation.settle_answers(tenant_id, document, answers);
+  perform automation.raise_problems(settled.problems, 'answers');
+  definitions := automation.fill_in(document -> 'workflows', settled.settled);
+  if is_recipe then
+    select jsonb_agg(case jsonb_typeof(d.value) when 'object' then d.value || jsonb_build_object('metadata',
+        case jsonb_typeof(d.value -> 'metadata') when 'object' then d.value -> 'metadata' else '{}' end
+        || jsonb_build_object('recipe', jsonb_strip_nulls(jsonb_build_object(
+          'name', document -> 'recipe', 'version', document -> 'version', 'answers', settled.settled))))
+      else d.value end order by d.place) into definitions
+    from jsonb_array_elements(definitions) with ordinality as d (value, place);
+  end if;
+  return automation.write_drafts(tenant_id, definitions);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.install_recipe(tenant_id uuid, recipe jsonb, answers jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  document jsonb := recipe;
+begin
+  perform automation.in_tenant(tenant);
+  if jsonb_typeof(recipe) = 'string' then
+    document := (select r.document from automation.recipes as r where r.name = recipe #>> '{}');
+    if document is null then
+      raise exception 'recipe: there is no recipe "%"', left(recipe #>> '{}', 60) using errcode = 'PT404',
+        hint = (select 'There are: ' || string_agg(r.name, ', ' order by r.place) || '.' from automation.recipes as r);
+    end if;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'recipe', document -> 'recipe', 'workflows', automation.install(tenant, document, coalesce(answers, '{}'), true)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.install_recipe(recipe jsonb, answers jsonb DEFAULT '{}'::jsonb, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.install_recipe(tenant_id, recipe, answers) from automation.in_tenant(tenant_id)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.own_texts(tenant_id uuid, source jsonb)
+ RETURNS TABLE(key text, said text, kind text, channel text, label text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with ids as materialized (
+      select distinct t.said, automation.as_uuid(t.said) as id
+      from (select s #>> '{}' as said from jsonb_path_query(source, 'strict $.** ? (@.type() == "string")') as s) as t
+      where t.said ~* '^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$'
+    ), people as materialized (
+      select m.user_id, m.full_name from automation.read_members(
+        array[own_texts.tenant_id], array(select i.id from ids as i where i.id is not null)) as m
+    ), senders as (
+      select distinct k.key, v #>> '{}' as said,
+        case when s.value ->> 'step_type' = 'send_email' then 'email' else 'sms' end as channel
+      from jsonb_path_query(source, 'strict $.** ? (exists (@.step_type) && exists (@.step_config))') as s (value)
+      cross join unnest('{from,messaging_service_sid,to,cc,bcc,reply_to}'::text[]) as k (key)
+      cross join lateral jsonb_array_elements(automation.as_list(s.value #> array['step_config', k.key])) as v
+      where s.value ->> 'step_type' in ('send_sms', 'send_email') and jsonb_typeof(v) = 'string'
+        and v #>> '{}' !~ '[{}]' and btrim(v #>> '{}') <> ''
+    )
+    select null, i.said, case when p.user_id is not null then 'member' else 'record' end, null, p.full_name
+    from ids as i left join people as p on p.user_id = i.id
+    union
+    select s.key, s.said, case when s.key in ('from', 'messaging_service_sid') then 'sender' else 'address' end,
+      s.channel, null
+    from senders as s
+    where s.said not in (select i.said from ids as i)
+    union
+    select 'form', f.name, 'form', null, null
+    from jsonb_path_query(source, 'strict $.**.form ? (@.type() == "string")') as s
+    join ridgeline.forms as f on f.tenant_id = own_texts.tenant_id and f.name = s #>> '{}'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.take_out(value jsonb, names jsonb, key text DEFAULT ''::text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+begin
+  return case jsonb_typeof(value)
+    when 'string' then to_jsonb(coalesce(
+      '[[' || coalesce(names ->> (key || E'\n' || (value #>> '{}')), names ->> (E'\n' || (value #>> '{}'))) || ']]',
+      value #>> '{}'))
+    when 'object' then coalesce((
+      select jsonb_object_agg(m.key, automation.take_out(m.value, names, m.key)) from jsonb_each(value) as m), '{}')
+    when 'array' then coalesce((
+      select jsonb_agg(automation.take_out(m.value, names, key) order by m.place)
+      from jsonb_array_elements(value) with ordinality as m (value, place)), '[]')
+    else value end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_for(kind text, label text, said text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case kind
+      when 'member' then format('Who takes the place of %s?', coalesce(label, 'this member'))
+      when 'sender' then format('Which of your senders, in place of %s?', said)
+      when 'address' then format('Who gets what went to %s?', said)
+      when 'form' then format('Which of your forms, in place of "%s"?', said)
+      else format('Which record, in place of %s?', said) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.export_workflow(workflow_id uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  source constant jsonb := automation.workflow_source(workflow) - 'id';
+  -- No question is called as something that a text says already.
+  ending text := '';
+  names jsonb;
+  questions jsonb;
+begin
+  while source::text ~ ('\[\[(member|sender|address|form|record)_\d+' || ending || '[.\]]') loop
+    ending := ending || '_x';
+  end loop;
+  select jsonb_object_agg(concat(o.key, E'\n', o.said), o.name), jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+      'name', o.name, 'type', case o.kind when 'address' then 'record' else o.kind end,
+      'ask', automation.ask_for(o.kind, o.label, o.said), 'channel', case o.kind when 'sender' then o.channel end,
+      'default', o.said, 'own', true)) order by o.name)
+    into names, questions
+  from (
+    select t.*, t.kind || '_' || row_number() over (partition by t.kind order by t.key, t.said) || ending as name
+    from automation.own_texts(workflow.tenant_id, source) as t
+  ) as o;
+  return jsonb_build_object('tenant_id', workflow.tenant_id, 'name', workflow.name,
+    'questions', coalesce(questions, '[]'),
+    'workflows', jsonb_build_array(case when names is null then source else automation.take_out(source, names) end));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.export_workflow(workflow_id uuid, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.export_workflow(workflow_id) from automation.in_tenant(tenant_id) $function$;
+
+CREATE OR REPLACE FUNCTION automation.import_workflow(tenant_id uuid, document jsonb, answers jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+begin
+  perform automation.in_tenant(tenant);
+  if jsonb_typeof(document -> 'workflows') = 'array' and jsonb_array_length(document -> 'workflows') <> 1 then
+    raise exception 'document.workflows: one workflow is imported at a time' using errcode = 'invalid_parameter_value',
+      hint = 'ridgeline.install_recipe() takes several.';
+  end if;
+  return automation.install(tenant, document, coalesce(answers, '{}'), false) -> 0;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.import_workflow(document jsonb, answers jsonb DEFAULT '{}'::jsonb, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.import_workflow(tenant_id, document, answers) from automation.in_tenant(tenant_id)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.first_id(at timestamp with time zone)
  RETURNS uuid
  LANGUAGE sql
@@ -9991,7 +11609,22 @@ AS $function$
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'email';
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_click()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), clicked_at = new.clicked_at
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
   return null;
 end;
 $function$;
@@ -10016,7 +11649,8 @@ begin
   where s.recipient = writer and s.tenant_id = new.tenant_id
     and s.started_at between automation.now() - interval '30 days' and automation.now()
     and s.status = 'completed'
-    and s.step_type = case tg_table_name when 'messages' then 'send_sms' else 'send_email' end
+    and s.step_type = any ((select automation.types_on(
+      case tg_table_name when 'messages' then 'sms' else 'email' end))::text[])
   order by s.started_at desc
   limit 1
   for no key update skip locked;
@@ -11103,6 +12737,7 @@ CREATE OR REPLACE FUNCTION automation.import_runs(source text, after text DEFAUL
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
 declare
@@ -11196,6 +12831,7 @@ CREATE OR REPLACE FUNCTION automation.write_steps(steps automation.imported_step
  RETURNS bigint
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
     with written as (
       insert into ridgeline.workflow_step_executions (
@@ -11419,6 +13055,7 @@ CREATE OR REPLACE FUNCTION automation.take_over_run(source text, import automati
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   reason constant text := automation.why_left(import, run, step, plan);
@@ -12479,6 +14116,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.prune_links(portion integer DEFAULT 500)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  pruned integer;
+begin
+  delete from automation.links as l
+  where l.ctid = any (array(
+    select o.ctid from automation.links as o
+    where o.created_at < automation.now() - automation.kept_for(automation.setting('keep_links'))
+    order by o.created_at limit portion for update skip locked));
+  get diagnostics pruned = row_count;
+  return pruned;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.registries()
  RETURNS TABLE(relation text, key text, kept text[])
  LANGUAGE sql
@@ -12495,7 +14151,8 @@ AS $function$
       ('automation.phone_plans', 'country', '{}'),
       ('automation.area_codes', 'prefix', '{}'),
       ('automation.regions', 'region', '{}'),
-      ('automation.open_hours', 'name', '{}')
+      ('automation.open_hours', 'name', '{}'),
+      ('automation.recipes', 'name', '{}')
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.begin_restore()
@@ -12571,14 +14228,13 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.engine_status()
+CREATE OR REPLACE FUNCTION automation.engine_state(tenants uuid[])
  RETURNS jsonb
  LANGUAGE plpgsql
- STABLE SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  tenants constant uuid[] := case when not automation.is_service() then automation.member_tenants() end;
   last_tick constant timestamptz := (
     select nullif(h.at, '-infinity') from automation.heartbeats as h where h.name = 'tick');
   due record;
@@ -12600,6 +14256,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.engine_status()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.engine_state(case when not automation.is_service() then automation.member_tenants() end);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION ridgeline.engine_status()
  RETURNS jsonb
  LANGUAGE sql
@@ -12616,18 +14283,27 @@ AS $function$
 declare
   unknown constant text := (
     select k from jsonb_object_keys(case jsonb_typeof(setting) when 'object' then setting else '{}' end) as k
-    where k not in ('by', 'to', 'failures', 'every', 'silence_after') limit 1);
+    where k not in ('by', 'to', 'failures', 'every', 'silence_after', 'overdue_after', 'held_after') limit 1);
 begin
   return case
     when jsonb_typeof(setting) <> 'object' then ': an object is needed'
     when unknown is not null then format('.%s: there is no such setting', unknown)
-    when setting ? 'by' and coalesce(setting ->> 'by', '') not in ('task', 'email') then '.by: task or email'
+    when setting ? 'by' and coalesce(setting ->> 'by', '') not in ('task', 'email', 'webhook')
+      then '.by: task, email or webhook'
     when setting ? 'failures' and jsonb_typeof(setting -> 'failures') <> 'boolean' then '.failures: true or false'
     when setting ? 'every' and coalesce(automation.duration_in(setting -> 'every') < interval '5 minutes', true)
       then '.every: a length of time of at least 5 minutes'
     when setting ? 'silence_after'
       and coalesce(automation.duration_in(setting -> 'silence_after') < interval '1 hour', true)
       then '.silence_after: a length of time of at least an hour'
+    when setting ? 'overdue_after' and setting -> 'overdue_after' <> 'false'
+      and coalesce(automation.duration_in(setting -> 'overdue_after') < interval '5 minutes', true)
+      then '.overdue_after: a length of time of at least 5 minutes, or false'
+    when setting ? 'held_after' and setting -> 'held_after' <> 'false'
+      and coalesce(automation.duration_in(setting -> 'held_after') < interval '1 hour', true)
+      then '.held_after: a length of time of at least an hour, or false'
+    when setting ->> 'by' = 'webhook' and coalesce(setting ->> 'to', '') !~* '^https?://[^[:space:]]+$'
+      then '.to: the URL that is told'
     when setting ->> 'by' = 'email' and automation.normalize_email(coalesce(setting ->> 'to', '')) is null
       then '.to: the email address that is told'
     when coalesce(setting ->> 'by', 'task') = 'task' and setting ? 'to'
@@ -12660,7 +14336,7 @@ CREATE OR REPLACE FUNCTION automation.is_notice_workflow(metadata jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $function$;
 
-CREATE OR REPLACE FUNCTION automation.notice_workflow(tenant_id uuid)
+CREATE OR REPLACE FUNCTION automation.notice_workflow(tenant_id uuid, by text)
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -12669,7 +14345,7 @@ declare
   found_id uuid := (
     select w.id from ridgeline.workflows as w
     where w.tenant_id = notice_workflow.tenant_id and automation.is_notice_workflow(w.metadata)
-      and w.status <> 'archived'
+      and coalesce(w.metadata ->> 'by', 'email') = notice_workflow.by and w.status <> 'archived'
     order by w.created_at limit 1);
 begin
   if found_id is not null then
@@ -12678,14 +14354,54 @@ begin
   insert into ridgeline.workflows (tenant_id, name, description, trigger_type, metadata)
   values (notice_workflow.tenant_id, 'Notices of Ridgeline',
     'Tells the office of failures and of silence, as the setting "notices" asks.', 'manual',
-    '{"ridgeline": "notices"}')
+    jsonb_build_object('ridgeline', 'notices', 'by', notice_workflow.by))
   returning id into found_id;
   insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_key, step_type, step_config)
-  values (notice_workflow.tenant_id, found_id, 1, 'tell', 'send_email', jsonb_build_object(
-    'to', '{{trigger.notice.to}}', 'subject', '{{trigger.notice.title}}', 'text', '{{trigger.notice.text}}',
-    'purpose', 'internal'));
+  select notice_workflow.tenant_id, found_id, 1, 'tell', t.step_type, t.step_config
+  from (values
+    ('email', 'send_email', '{"to": "{{trigger.notice.to}}", "subject": "{{trigger.notice.title}}",
+      "text": "{{trigger.notice.text}}", "purpose": "internal"}'::jsonb),
+    ('webhook', 'webhook', '{"url": "{{trigger.notice.to}}", "body": {"kind": "{{trigger.notice.kind}}",
+      "title": "{{trigger.notice.title}}", "text": "{{trigger.notice.text}}"}}')
+  ) as t (by, step_type, step_config)
+  where t.by = notice_workflow.by;
   perform automation.publish(notice_workflow.tenant_id, found_id, 'publish');
   return found_id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.can_tell(tenant_id uuid, by text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return by in ('email', 'webhook')
+    and not exists (select from ridgeline.sending_pauses as p where p.tenant_id = can_tell.tenant_id)
+    and not by = any (automation.late_lanes(tenant_id, interval '5 minutes'));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.late_lanes(tenant_id uuid, patience interval)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return array(
+    select l.lane::text
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l (lane)
+    cross join lateral (
+      select s.run_at from ridgeline.scheduled_steps as s
+      where s.lane = l.lane and s.tenant_id = late_lanes.tenant_id and s.lease_expires_at is null
+      order by s.run_at limit 1
+    ) as o
+    where o.run_at <= automation.now() - patience
+    order by l.lane);
 end;
 $function$;
 
@@ -12705,11 +14421,11 @@ begin
       and n.at + at_most_every > automation.now()) then
     return;
   end if;
-  if setting ->> 'by' = 'email' then
+  if automation.can_tell(tenant_id, setting ->> 'by') then
     begin
-      workflow_id := automation.notice_workflow(tenant_id);
+      workflow_id := automation.notice_workflow(tenant_id, setting ->> 'by');
       perform ridgeline.execute_workflow(workflow_id, jsonb_build_object('notice', jsonb_build_object(
-        'to', setting ->> 'to', 'title', title, 'text', description)), tenant_id => tell.tenant_id);
+        'to', setting ->> 'to', 'kind', kind, 'title', title, 'text', description)), tenant_id => tell.tenant_id);
       insert into automation.notices as n (tenant_id, kind, subject, at)
       values (tell.tenant_id, tell.kind, tell.subject, automation.now())
       on conflict on constraint notices_pkey do update set at = excluded.at;
@@ -12822,12 +14538,196 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.overdue_trouble(tenant_id uuid, setting jsonb)
+ RETURNS automation.trouble
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  patience constant interval := case when setting -> 'overdue_after' = 'false' then null
+    else coalesce(automation.duration_in(setting -> 'overdue_after'), interval '15 minutes') end;
+  lanes constant text[] := automation.late_lanes(tenant_id, patience);
+begin
+  if coalesce(cardinality(lanes), 0) = 0 then
+    return null;
+  end if;
+  return row('overdue', array_to_string(lanes, ' '), interval '1 day', 'Automations stand still', format(
+    'What was due more than %s ago has not been done (%s). Nothing is lost: it goes on as soon as whoever looks after '
+    'Ridgeline has started it again. ridgeline.engine_status() and automation_queue say more.',
+    patience, array_to_string(lanes, ', ')))::automation.trouble;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.held_trouble(tenant_id uuid, setting jsonb)
+ RETURNS automation.trouble
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  patience constant interval := case when setting -> 'held_after' = 'false' then null
+    else coalesce(automation.duration_in(setting -> 'held_after'), interval '1 day') end;
+  held record;
+begin
+  select sum(h.steps) as steps, string_agg(h.code, ' ' order by h.code) as codes,
+      string_agg(format('%s: %s since %s. %s', h.code, h.steps,
+        automation.date_text(held_trouble.tenant_id, h.since), h.why), E'\n' order by h.code) as said
+    into held
+  from (
+    select w.held ->> 'code' as code, count(*) as steps, min((w.held ->> 'since')::timestamptz) as since,
+      min(w.held ->> 'why') as why
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l (lane)
+    cross join lateral (
+      select s.held from ridgeline.scheduled_steps as s
+      where s.lane = l.lane and s.tenant_id = held_trouble.tenant_id and s.lease_expires_at is null
+        and s.run_at = 'infinity'
+      limit 1000
+    ) as w
+    group by 1
+    having min((w.held ->> 'since')::timestamptz) <= automation.now() - patience
+  ) as h;
+  if held.steps is null then
+    return null;
+  end if;
+  return row('held', held.codes, interval '1 day', case held.steps when 1 then 'A step waits until somebody lets it go'
+      else format('%s steps wait until somebody lets them go', held.steps) end,
+    held.said || E'\n\nridgeline.resume_sending() and release_workflow() let them go on.')::automation.trouble;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.start_trouble(tenant_id uuid, setting jsonb)
+ RETURNS automation.trouble
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  found_broken record;
+begin
+  if setting -> 'failures' = 'false' then
+    return null;
+  end if;
+  select string_agg(b.id::text, ' ' order by b.id) as ids, string_agg(b.said, E'\n' order by b.id) as said,
+      count(*) as many into found_broken
+  from (
+    select b.id, format('%s: the enrolment of many was given up: %s', w.name, b.error ->> 'message') as said
+    from ridgeline.bulk_enrollments as b
+    join ridgeline.workflows as w on w.tenant_id = b.tenant_id and w.id = b.workflow_id
+    where b.tenant_id = start_trouble.tenant_id and b.status = 'failed'
+      and b.changed_at > automation.now() - interval '2 days'
+    union all
+    select s.workflow_id, format('%s: its schedule breaks: %s', w.name, s.error ->> 'message')
+    from ridgeline.workflow_schedules as s
+    join ridgeline.workflows as w on w.tenant_id = s.tenant_id and w.id = s.workflow_id
+    where s.tenant_id = start_trouble.tenant_id and s.error is not null
+  ) as b;
+  if found_broken.many = 0 then
+    return null;
+  end if;
+  return row('start', md5(found_broken.ids), interval '2 days',
+    case found_broken.many when 1 then 'An automation could not be started'
+      else format('%s automations could not be started', found_broken.many) end, found_broken.said)::automation.trouble;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_standstill()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  asked record;
+  trouble automation.trouble;
+  told integer := 0;
+begin
+  for asked in
+    select s.tenant_id, s.settings -> 'notices' as setting from ridgeline.tenant_settings as s
+    where s.settings ? 'notices' and s.unified_engine = 'on'
+  loop
+    foreach trouble in array array[
+      automation.overdue_trouble(asked.tenant_id, asked.setting),
+      automation.held_trouble(asked.tenant_id, asked.setting),
+      automation.start_trouble(asked.tenant_id, asked.setting)]
+    loop
+      continue when trouble.kind is null;
+      perform automation.tell(
+        asked.tenant_id, trouble.kind, trouble.subject, trouble.every, trouble.title, trouble.description);
+      told := told + 1;
+    end loop;
+  end loop;
+  return told;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.post_notice(url text, said jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  execute 'select net.http_post(url => $1, body => $2, headers => $3, timeout_milliseconds => 5000)'
+    using url, said, '{"content-type": "application/json"}'::jsonb;
+exception when others then
+  raise warning 'automation: whoever looks after it could not be told: %', sqlerrm;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_operator(kind text, text text, state jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  nobody constant uuid := '00000000-0000-0000-0000-000000000000'::uuid;
+  url constant text := automation.vault_secret('ridgeline_notice_url');
+begin
+  insert into automation.notices as n (tenant_id, kind, subject, at)
+  values (nobody, tell_operator.kind, '', clock_timestamp())
+  on conflict on constraint notices_pkey do update set at = excluded.at where n.at < excluded.at - interval '1 hour';
+  if not found then
+    return;
+  end if;
+  raise warning 'ridgeline: %', text;
+  if url is not null then
+    perform automation.post_notice(url, jsonb_build_object('text', text, 'kind', kind, 'status', state));
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_engine()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  state constant jsonb := automation.engine_state(null);
+begin
+  if coalesce((state ->> 'last_tick')::timestamptz < clock_timestamp() - interval '5 minutes', true) then
+    perform automation.tell_operator('no_tick', format('the last tick was %s: delays, schedules and timers stand '
+      'still. Is the job ridgeline-tick of pg_cron running?', coalesce(state ->> 'last_tick', 'never')), state);
+    return 1;
+  elsif not (state ->> 'is_alive')::boolean then
+    perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
+      'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
+    return 1;
+  end if;
+  return 0;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.tell_troubles()
  RETURNS integer
  LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.tell_of_failures() + automation.tell_of_silence() $function$;
+AS $function$
+    select automation.tell_of_failures() + automation.tell_of_silence() + automation.tell_of_standstill()
+      + automation.tell_of_engine()
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.tell_when_due()
  RETURNS integer
@@ -12846,6 +14746,9 @@ begin
   end if;
   perform automation.take_waiting();
   return automation.tell_troubles();
+exception when others then
+  raise warning 'automation: nobody could be told of troubles: %', sqlerrm;
+  return 0;
 end;
 $function$;
 
@@ -12889,6 +14792,8 @@ begin
     'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'link_url' and new.value !~* '^(https?://[^\s<>"?#]+)?$' then
+    raise exception 'value: link_url must start with https://';
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
@@ -14308,12 +16213,7 @@ CREATE OR REPLACE FUNCTION automation.render_options(tenant_id uuid, at timestam
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select jsonb_strip_nulls(jsonb_build_object(
-      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country, 'text_countries', t.country || t.text_countries,
-      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
-    from automation.read_tenants(array[render_options.tenant_id]) as t);
+  return automation.render_options_of(array[tenant_id], at) -> tenant_id::text;
 end;
 $function$;
 
@@ -14365,6 +16265,7 @@ CREATE OR REPLACE FUNCTION automation.enrol_write(tenant_id uuid, entity text, r
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   enrolment automation.enrolment;
@@ -14526,6 +16427,7 @@ CREATE OR REPLACE FUNCTION automation.schedule_step(execution ridgeline.workflow
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   scheduled_id uuid;
@@ -14629,7 +16531,7 @@ AS $function$
       and not exists (
         select from ridgeline.workflow_step_executions as s
         where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
-          and s.step_type not in ('wait', 'conditional', 'split', 'stop')
+          and automation.has_effect(s.step_type)
           and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
   $function$;
 
@@ -14692,6 +16594,30 @@ begin
   perform automation.end_execution(execution, status, reason);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, execution ridgeline.workflow_executions)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
+    on conflict on constraint run_events_pkey do update
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
+    update ridgeline.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+          and q.step_key = signal.listener
+        for update skip locked);
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.act_on(signal automation.signals)
  RETURNS void
@@ -15389,6 +17315,35 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.texts_in_answer(tenant_id uuid, phone text, within interval, but uuid, at_most integer)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select count(*)::integer
+    from (
+      select from ridgeline.workflow_step_executions as s
+      where s.recipient = phone and s.tenant_id = texts_in_answer.tenant_id
+        and s.step_type = any ((select automation.types_on('sms'))::text[])
+        and s.status in ('running', 'waiting', 'completed') and s.id <> but
+        and s.started_at >= (
+          select min(i.created_at)
+          from (
+            (select m.created_at from ridgeline.messages as m
+             where m.from_number = phone and m.tenant_id = texts_in_answer.tenant_id and m.direction = 'inbound'
+               and m.created_at > automation.now() - within
+             order by m.created_at limit 1)
+            union all
+            (select c.created_at from ridgeline.calls as c
+             where c.from_number = phone and c.tenant_id = texts_in_answer.tenant_id and c.direction = 'inbound'
+               and c.created_at > automation.now() - within
+             order by c.created_at limit 1)
+          ) as i)
+      limit at_most
+    ) as s
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.suppression_of(tenant_id uuid, channel text, address text)
  RETURNS text
  LANGUAGE sql
@@ -15414,6 +17369,38 @@ AS $function$
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.start_schedule(version ridgeline.workflow_versions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  started ridgeline.workflow_schedules;
+  compiled jsonb;
+begin
+  update ridgeline.workflow_schedules as s set version = start_schedule.version.version
+  where s.tenant_id = start_schedule.version.tenant_id
+    and s.workflow_id = start_schedule.version.workflow_id
+    and s.config = start_schedule.version.trigger_config;
+  if found then
+    return;
+  end if;
+  compiled := (select c.compiled
+    from automation.compile_schedule(version.trigger_config, 'trigger_config') as c);
+  started := jsonb_populate_record(null::ridgeline.workflow_schedules, compiled);
+  started.tenant_id := version.tenant_id;
+  started.workflow_id := version.workflow_id;
+  started.version := version.version;
+  started.config := version.trigger_config;
+  started.anchor_at := automation.now();
+  started.changed_at := automation.now();
+  started.next_run_at := automation.next_run(started, automation.now());
+  delete from ridgeline.workflow_schedules as s
+  where s.tenant_id = started.tenant_id and s.workflow_id = started.workflow_id;
+  insert into ridgeline.workflow_schedules select started.*;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.timer_zone(listener automation.timer_listeners, record jsonb)
  RETURNS text
@@ -15810,31 +17797,29 @@ CREATE OR REPLACE FUNCTION automation.oversize(step_type text, input jsonb)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  bounded jsonb;
 begin
   -- The smallest of the limits, in bytes of all there is: nothing in it can be too large.
   if octet_length(input::text) <= 900 then
     return null;
   end if;
+  bounded := automation.step_limits(step_type, input);
   return (
     select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
-      s.path, s.size, l.unit, l.most))
+      s.path, m.size, l.unit, l.most))
     from (
-      select 'body' as path, 'sms' as name, length(input ->> 'body') as size where step_type = 'send_sms'
+      select b.key as path, b.value as name, input ->> b.key as said from jsonb_each_text(bounded) as b
       union all
-      select 'subject', 'email_subject', length(input ->> 'subject') where step_type = 'send_email'
-      union all
-      select k, 'email_body', octet_length(input ->> k) from unnest('{html,text}'::text[]) as k
-      where step_type = 'send_email'
-      union all
-      select 'body', 'webhook_body', octet_length(input ->> 'body') where step_type = 'webhook'
-      union all
-      select f.key, 'field', octet_length(f.value #>> '{}')
+      select f.key, 'field', f.value #>> '{}'
       from jsonb_each(case jsonb_typeof(input -> 'fields') when 'object' then input -> 'fields' else input end)
         as f
-      where step_type not in ('send_sms', 'send_email', 'webhook')
+      where bounded is null
     ) as s
     join automation.limits() as l on l.name = s.name
-    where s.size > l.most
+    cross join lateral (
+      select case l.unit when 'characters' then length(s.said) else octet_length(s.said) end as size) as m
+    where m.size > l.most
     limit 1);
 end;
 $function$;
@@ -16108,17 +18093,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.claim_portion(portion_id uuid, worker text, lease interval DEFAULT '00:01:00'::interval)
- RETURNS SETOF automation.claimed_step
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
-end;
-$function$;
-
 CREATE OR REPLACE PROCEDURE automation.work_database_steps(INOUT ran integer, IN max_steps integer DEFAULT 200, IN duration interval DEFAULT '00:00:01'::interval)
  LANGUAGE plpgsql
 AS $procedure$
@@ -16237,6 +18211,7 @@ CREATE OR REPLACE FUNCTION automation.put_off(execution ridgeline.workflow_execu
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(
@@ -16257,6 +18232,68 @@ begin
   perform automation.schedule_step(execution, step, coalesce(
     (result ->> 'wait_until')::timestamptz,
     automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_trigger(trigger_type text, trigger_config jsonb, path text DEFAULT 'trigger_config'::text)
+ RETURNS automation.compiled_trigger
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  known automation.trigger_types;
+  compiled automation.compiled_trigger;
+  attached automation.entities;
+  change jsonb := '{}'::jsonb;
+  match jsonb := trigger_config;
+begin
+  select t.* into known from automation.trigger_types as t where t.name = trigger_type;
+  if known.kind = 'time' then
+    return automation.compile_time_trigger(trigger_type, trigger_config, path);
+  end if;
+  compiled.entity := coalesce(
+    known.entity, case when known.kind = 'changed' then trigger_config ->> 'entity' end,
+    case when known.kind = 'changed' then 'contact' else '' end);
+  if known.kind in ('changed', 'becomes') then
+    change := automation.change_config(known, trigger_config);
+    match := trigger_config - array[
+      'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
+      case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
+      case when known.column_name = 'status' then 'status' else 'from' end];
+  end if;
+  -- The first time is from nothing; a click that is taken back is no event.
+  if trigger_type in ('email_opened', 'email_clicked', 'sms_clicked') then
+    match := case when trigger_type <> 'sms_clicked' then match - 'include_machine' else match end;
+    change := change || '{"from": [null]}';
+  end if;
+  select e.* into attached from automation.entities as e where e.name = compiled.entity;
+  match := automation.own_names(attached, match);
+  if compiled.entity = 'message' then
+    match := automation.match_keywords(attached.columns, match);
+  end if;
+  if change ? 'field' then
+    change := change || jsonb_build_object('field', automation.own_name(attached, change ->> 'field'));
+  end if;
+  compiled.problems :=
+    automation.check_trigger_config(known, compiled.entity, change, match, path)
+    || automation.check_include_machine(trigger_type, trigger_config, path);
+  compiled.field := change ->> 'field';
+  compiled.from_values := change -> 'from';
+  compiled.to_values := change -> 'to';
+  select
+    coalesce(jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) <> 'array'), '{}'),
+    jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) = 'array')
+    into compiled.match, compiled.match_any
+  from jsonb_each(match) as m;
+  select m.key, m.value #>> '{}' into compiled.match_column, compiled.match_value
+  from jsonb_each(compiled.match) as m
+  join automation.entities as e
+    on e.name = compiled.entity and m.key = any (e.match_columns)
+  where jsonb_typeof(m.value) = 'string'
+  order by m.key
+  limit 1;
+  return compiled;
 end;
 $function$;
 
@@ -16837,6 +18874,30 @@ AS $function$
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
     cross join automation.quick_conditions(version.conditions, listener.entity) as quick
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.listen_for_runs(version ridgeline.workflow_versions)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.active_triggers (
+      tenant_id, entity, event, workflow_id, version, role, listener, match, match_any, match_column,
+      match_value, field, from_values, to_values)
+    select version.tenant_id, (e.compiled).entity, e.type, version.workflow_id, version.version,
+      w.role, w.listener, (e.compiled).match, (e.compiled).match_any, (e.compiled).match_column,
+      (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
+    from (
+      select 'exit' as role, (x.place - 1)::text as listener, x.event
+      from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
+        with ordinality as x (event, place)
+      union all
+      select 'wait', s.key, automation.step_hears(s.value ->> 'type', s.value)
+      from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
+    ) as w
+    cross join lateral automation.compile_event(w.event, '') as e
+    where w.event is not null
+    on conflict on constraint active_triggers_pkey do nothing
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.check_workflow()
@@ -17623,6 +19684,7 @@ begin
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
+  perform automation.follow_membership();
   for target in
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop
@@ -17646,6 +19708,7 @@ declare
   done text[] := array[]::text[];
 begin
   perform automation.regenerate_readers();
+  perform automation.attach_conversations();
   for attached in select e.* from automation.entities as e order by e.name loop
     if to_regclass(attached.relation) is null then
       raise warning '% is attached as % and does not exist: attach it under its present name',
@@ -17754,6 +19817,48 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.record_call(event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  owner constant uuid := automation.tenant_of_number(automation.line_of(
+    event ->> case automation.call_direction(event) when 'inbound' then 'to' else 'from' end));
+begin
+  if automation.call_rank(event ->> 'status') = 0 then
+    return 'unknown_status';
+  elsif owner is null or not automation.may_tell(event, owner) then
+    return 'unknown_number';
+  end if;
+  return automation.keep_call(owner, 'twilio', event);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.sent_by(relation regclass, provider text, provider_id text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  senders uuid[] := array(
+    select s.tenant_id from ridgeline.workflow_step_executions as s
+    where s.provider_id = sent_by.provider_id
+      and automation.channel_of(s.step_type) = case relation
+        when 'ridgeline.messages'::regclass then 'sms' else 'email' end
+    limit 2);
+begin
+  if senders = '{}' then
+    execute format('select array(select distinct m.tenant_id from %s as m '
+      'where m.provider_id = $1 and m.provider = $2 and m.direction = ''outbound'' limit 2)', relation)
+      into senders using provider_id, provider;
+  end if;
+  return case cardinality(senders) when 1 then senders[1] end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.record_delivery_of_step(tenant_id uuid, provider_id text, status text, error_code text, at timestamp with time zone)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -17778,6 +19883,50 @@ begin
     and automation.delivery_rank(record_delivery_of_step.status)
       > automation.delivery_rank(s.result_data #>> '{delivery,status}');
   return sent.id is not null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.machine_reason(type text, occurred_at timestamp with time zone, delivered_at timestamp with time zone, user_agent text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when type not in ('opened', 'clicked') then null
+      when user_agent ~* (
+          '(bot|crawl|spider|scan|preview|headless|phantom|curl|wget|python|java/|go-http|okhttp|'
+          'barracuda|mimecast|proofpoint|symantec|messagelabs|trend ?micro|fortinet|sophos|ironport|'
+          'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade|facebookexternalhit|whatsapp/|google-pagerenderer)')
+        or (type = 'opened' and user_agent = 'Mozilla/5.0')
+        then 'known_agent'
+      when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.receive_email(event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  addressed record;
+  became text;
+  outcome text := 'unknown_address';
+begin
+  if automation.normalize_email(automation.bare_address(event ->> 'from')) is null then
+    return 'unknown_sender';
+  end if;
+  for addressed in
+    select t.tenant_id, min(r.address) as address
+    from jsonb_array_elements_text(coalesce(event -> 'to', '[]') || coalesce(event -> 'cc', '[]')) as r (address)
+    cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
+    where t.tenant_id is not null group by t.tenant_id
+  loop
+    became := automation.keep_email(addressed.tenant_id, addressed.address, 'resend', event);
+    outcome := case when 'stored' in (became, outcome) then 'stored' else 'duplicate' end;
+  end loop;
+  return outcome;
 end;
 $function$;
 
@@ -17841,6 +19990,7 @@ CREATE OR REPLACE FUNCTION automation.start_version(version ridgeline.workflow_v
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   mode constant ridgeline.execution_mode := automation.mode_of(version.tenant_id, version.workflow_id);
@@ -17974,6 +20124,7 @@ CREATE OR REPLACE FUNCTION automation.retry_execution(execution_id uuid)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
@@ -18428,6 +20579,7 @@ declare
   runs integer := 0;
   responses integer := 0;
   changes integer := 0;
+  links integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -18444,7 +20596,12 @@ begin
   exception when others then
     null;
   end;
-  return runs + responses + changes;
+  begin
+    links := automation.prune_links();
+  exception when others then
+    null;
+  end;
+  return runs + responses + changes + links;
 end;
 $function$;
 
@@ -18514,6 +20671,42 @@ alter table automation.regions alter column name set not null;
 
 alter table automation.regions alter column zones drop default;
 alter table automation.regions alter column zones set not null;
+
+alter table automation.links alter column tenant_id drop default;
+alter table automation.links alter column tenant_id set not null;
+
+alter table automation.links alter column code drop default;
+alter table automation.links alter column code set not null;
+
+alter table automation.links alter column step_id drop default;
+alter table automation.links alter column step_id set not null;
+
+alter table automation.links alter column contact_id drop default;
+alter table automation.links alter column contact_id drop not null;
+
+alter table automation.links alter column recipient drop default;
+alter table automation.links alter column recipient drop not null;
+
+alter table automation.links alter column url drop default;
+alter table automation.links alter column url set not null;
+
+alter table automation.links alter column created_at set default automation.now();
+alter table automation.links alter column created_at set not null;
+
+alter table automation.links alter column requested_at drop default;
+alter table automation.links alter column requested_at drop not null;
+
+alter table automation.links alter column requests set default 0;
+alter table automation.links alter column requests set not null;
+
+alter table automation.links alter column machine_requests set default 0;
+alter table automation.links alter column machine_requests set not null;
+
+alter table automation.links alter column machine_reason drop default;
+alter table automation.links alter column machine_reason drop not null;
+
+alter table automation.links alter column clicked_at drop default;
+alter table automation.links alter column clicked_at drop not null;
 
 alter table ridgeline.changes alter column tenant_id drop default;
 alter table ridgeline.changes alter column tenant_id set not null;
@@ -18604,6 +20797,9 @@ alter table ridgeline.sending_pauses alter column paused_at set not null;
 
 alter table ridgeline.sending_pauses alter column paused_by drop default;
 alter table ridgeline.sending_pauses alter column paused_by drop not null;
+
+alter table ridgeline.sending_pauses alter column changed_at set default automation.now();
+alter table ridgeline.sending_pauses alter column changed_at set not null;
 
 alter table automation.open_hours alter column name drop default;
 alter table automation.open_hours alter column name set not null;
@@ -18743,6 +20939,9 @@ alter table automation.inboxes alter column columns set not null;
 alter table automation.inboxes alter column words set default '{}'::jsonb;
 alter table automation.inboxes alter column words set not null;
 
+alter table automation.inboxes alter column kind set default 'sms'::text;
+alter table automation.inboxes alter column kind set not null;
+
 alter table automation.inbox_waiting alter column tenant_id drop default;
 alter table automation.inbox_waiting alter column tenant_id set not null;
 
@@ -18760,6 +20959,18 @@ alter table automation.inbox_waiting alter column tries set not null;
 
 alter table automation.inbox_waiting alter column created_at set default automation.now();
 alter table automation.inbox_waiting alter column created_at set not null;
+
+alter table automation.inbox_waiting alter column kind set default 'sms'::text;
+alter table automation.inbox_waiting alter column kind set not null;
+
+alter table automation.recipes alter column name drop default;
+alter table automation.recipes alter column name set not null;
+
+alter table automation.recipes alter column place drop default;
+alter table automation.recipes alter column place set not null;
+
+alter table automation.recipes alter column document drop default;
+alter table automation.recipes alter column document set not null;
 
 alter table automation.retention_places alter column tenant_id drop default;
 alter table automation.retention_places alter column tenant_id set not null;
@@ -18892,6 +21103,9 @@ alter table ridgeline.erasures alter column finished_at drop not null;
 
 alter table ridgeline.erasures alter column erased set default '{}'::jsonb;
 alter table ridgeline.erasures alter column erased set not null;
+
+alter table ridgeline.erasures alter column changed_at set default automation.now();
+alter table ridgeline.erasures alter column changed_at set not null;
 
 alter table automation.erasures_under_way alter column tenant_id drop default;
 alter table automation.erasures_under_way alter column tenant_id set not null;
@@ -19110,6 +21324,8 @@ alter table automation.area_codes add constraint area_codes_pkey PRIMARY KEY (pr
 
 alter table automation.regions add constraint regions_pkey PRIMARY KEY (region);
 
+alter table automation.links add constraint links_pkey PRIMARY KEY (tenant_id, code);
+
 alter table ridgeline.changes add constraint changes_pkey PRIMARY KEY (tenant_id, id);
 
 alter table ridgeline.stage_changes add constraint stage_changes_pkey PRIMARY KEY (tenant_id, entity, record_id);
@@ -19140,6 +21356,8 @@ alter table automation.inboxes add constraint inboxes_pkey PRIMARY KEY (relation
 
 alter table automation.inbox_waiting add constraint inbox_waiting_pkey PRIMARY KEY (tenant_id, id);
 
+alter table automation.recipes add constraint recipes_pkey PRIMARY KEY (name);
+
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
 
 alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
@@ -19169,6 +21387,8 @@ alter table automation.legacy_pairs add constraint legacy_pairs_old_once UNIQUE 
 alter table ridgeline.tenant_settings add constraint tenant_settings_engine_known CHECK ((unified_engine = ANY (ARRAY['off'::text, 'shadow'::text, 'on'::text])));
 
 alter table ridgeline.forms add constraint forms_consent_shape CHECK (((jsonb_typeof(consent) = 'object'::text) AND (jsonb_typeof((consent -> 'field'::text)) = 'string'::text) AND (btrim((consent ->> 'wording'::text)) <> ''::text) AND (octet_length((consent)::text) <= 16384) AND (jsonb_typeof(COALESCE((consent -> 'channels'::text), '[]'::jsonb)) = 'array'::text)));
+
+alter table automation.links add constraint links_url_is_web CHECK ((url ~* '^https?://[^\s]+$'::text));
 
 alter table ridgeline.workflows add constraint workflows_mode_is_live_or_shadow CHECK ((mode = ANY (ARRAY['live'::ridgeline.execution_mode, 'shadow'::ridgeline.execution_mode])));
 
@@ -19202,6 +21422,10 @@ alter table ridgeline.consents add constraint consents_evidence_at_most_64_kb CH
 
 alter table automation.unsubscribe_secret add constraint unsubscribe_secret_has_one_row CHECK (singleton);
 
+alter table automation.inboxes add constraint inboxes_kind_known CHECK ((kind = ANY (ARRAY['sms'::text, 'email'::text, 'call'::text, 'form'::text, 'any'::text])));
+
+alter table automation.recipes add constraint recipes_document_is_object CHECK ((jsonb_typeof(document) = 'object'::text));
+
 alter table automation.retention_places add constraint retention_places_kind_known CHECK ((kind = ANY (ARRAY['tenants'::text, 'runs'::text, 'inputs'::text])));
 
 alter table automation.retention_places add constraint retention_places_portion_in_range CHECK (((portion >= 1) AND (portion <= 1000)));
@@ -19232,6 +21456,14 @@ alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_p
 
 CREATE INDEX tenant_settings_in_shadow ON ridgeline.tenant_settings USING btree (tenant_id) WHERE (unified_engine = 'shadow'::text);
 
+CREATE INDEX held_submissions_by_change ON ridgeline.held_submissions USING btree (changed_at, tenant_id);
+
+CREATE INDEX links_by_code ON automation.links USING btree (code);
+
+CREATE INDEX links_by_step ON automation.links USING btree (step_id, tenant_id);
+
+CREATE INDEX links_by_age ON automation.links USING btree (created_at);
+
 CREATE INDEX changes_by_record ON ridgeline.changes USING btree (record_id, tenant_id, changed_at);
 
 CREATE INDEX changes_by_workflow ON ridgeline.changes USING btree (workflow_id, tenant_id, changed_at) WHERE (workflow_id IS NOT NULL);
@@ -19239,6 +21471,12 @@ CREATE INDEX changes_by_workflow ON ridgeline.changes USING btree (workflow_id, 
 CREATE INDEX changes_by_time ON ridgeline.changes USING btree (changed_at);
 
 CREATE INDEX entries_by_execution ON automation.entries USING btree (execution_id, tenant_id);
+
+CREATE INDEX workflow_holds_by_change ON ridgeline.workflow_holds USING btree (changed_at, tenant_id);
+
+CREATE INDEX suppressions_by_change ON ridgeline.suppressions USING btree (changed_at, tenant_id);
+
+CREATE INDEX sending_pauses_by_change ON ridgeline.sending_pauses USING btree (changed_at, tenant_id);
 
 CREATE INDEX consents_by_address ON ridgeline.consents USING btree (address, tenant_id, channel, seq);
 
@@ -19248,7 +21486,13 @@ CREATE INDEX unsubscribe_tokens_by_digest ON automation.unsubscribe_tokens USING
 
 CREATE INDEX unsubscribe_tokens_by_age ON automation.unsubscribe_tokens USING btree (created_at);
 
+CREATE INDEX workflow_schedules_by_change ON ridgeline.workflow_schedules USING btree (changed_at, tenant_id);
+
+CREATE INDEX bulk_enrollments_by_change ON ridgeline.bulk_enrollments USING btree (changed_at, tenant_id);
+
 CREATE INDEX retention_places_next ON automation.retention_places USING btree (next_at);
+
+CREATE INDEX erasures_by_change ON ridgeline.erasures USING btree (changed_at, tenant_id);
 
 CREATE INDEX erasures_under_way_next ON automation.erasures_under_way USING btree (next_at);
 
@@ -19265,6 +21509,19 @@ CREATE INDEX legacy_pairs_by_execution ON automation.legacy_pairs USING btree (e
 CREATE INDEX legacy_pairs_by_workflow ON automation.legacy_pairs USING btree (workflow_id, tenant_id);
 
 CREATE INDEX legacy_discrepancies_by_pair ON ridgeline.legacy_discrepancies USING btree (pair_id, tenant_id);
+
+CREATE INDEX workflow_executions_by_workflow ON ridgeline.workflow_executions USING btree (workflow_id, tenant_id, version, created_at) WHERE (workflow_id IS NOT NULL);
+
+CREATE INDEX workflow_executions_by_record ON ridgeline.workflow_executions USING btree (record_id, tenant_id, workflow_id, created_at) WHERE (record_id IS NOT NULL);
+
+create view ridgeline.recipes with (security_invoker=true) as  SELECT name,
+    (document ->> 'name'::text) AS title,
+    (document ->> 'description'::text) AS description,
+    (document -> 'needs'::text) AS needs,
+    (document -> 'questions'::text) AS questions,
+    document AS recipe
+   FROM automation.recipes r
+  ORDER BY place, name;
 
 create view ridgeline.workflow_statistics with (security_invoker=true) as  SELECT tenant_id,
     workflow_id,
@@ -19542,6 +21799,8 @@ UNION ALL
    FROM (automation.deaf_workflows() d(tenant_id, workflow_id, code, message, since)
      JOIN ridgeline.workflows w ON (((w.tenant_id = d.tenant_id) AND (w.id = d.workflow_id))));
 
+CREATE TRIGGER held_submissions_changed BEFORE UPDATE ON ridgeline.held_submissions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
 CREATE TRIGGER active_triggers_forget_unheard AFTER INSERT OR UPDATE ON automation.active_triggers FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
 
 CREATE TRIGGER workflows_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
@@ -19556,13 +21815,25 @@ CREATE TRIGGER tenant_settings_changes AFTER INSERT OR DELETE OR UPDATE ON ridge
 
 CREATE TRIGGER settings_changes AFTER DELETE OR UPDATE ON automation.settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('name');
 
+CREATE TRIGGER workflow_holds_changed BEFORE UPDATE ON ridgeline.workflow_holds FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER suppressions_changed BEFORE UPDATE ON ridgeline.suppressions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER sending_pauses_changed BEFORE UPDATE ON ridgeline.sending_pauses FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER workflow_schedules_changed BEFORE UPDATE ON ridgeline.workflow_schedules FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
 CREATE TRIGGER timer_listeners_forget_unheard AFTER INSERT OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
+
+CREATE TRIGGER bulk_enrollments_changed BEFORE UPDATE ON ridgeline.bulk_enrollments FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER workflows_follow_mode AFTER UPDATE OF mode ON ridgeline.workflows FOR EACH ROW WHEN ((old.mode <> new.mode)) EXECUTE FUNCTION automation.follow_mode();
 
 CREATE TRIGGER tenant_settings_follow_engine AFTER UPDATE OF unified_engine ON ridgeline.tenant_settings FOR EACH ROW WHEN ((old.unified_engine <> new.unified_engine)) EXECUTE FUNCTION automation.follow_engine();
 
 CREATE TRIGGER tenant_settings_begin_with_engine AFTER INSERT ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.unified_engine <> 'on'::text)) EXECUTE FUNCTION automation.follow_engine();
+
+CREATE TRIGGER membership_attached AFTER INSERT OR DELETE OR UPDATE ON automation.membership FOR EACH STATEMENT EXECUTE FUNCTION automation.membership_attached();
 
 CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.check_retention();
 
@@ -19576,11 +21847,15 @@ CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow
 
 CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
 
+CREATE TRIGGER messages_note_click AFTER UPDATE OF clicked_at ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND (old.clicked_at IS DISTINCT FROM new.clicked_at))) EXECUTE FUNCTION automation.note_click();
+
 CREATE TRIGGER emails_note_engagement AFTER UPDATE OF opened_at, clicked_at ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND ((old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at)))) EXECUTE FUNCTION automation.note_engagement();
 
 CREATE TRIGGER messages_note_reply AFTER INSERT ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (new.from_number IS NOT NULL))) EXECUTE FUNCTION automation.note_reply();
 
 CREATE TRIGGER emails_note_reply AFTER INSERT ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (NOT new.is_automatic))) EXECUTE FUNCTION automation.note_reply();
+
+CREATE TRIGGER erasures_changed BEFORE UPDATE ON ridgeline.erasures FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((old.mode = 'shadow'::ridgeline.execution_mode)) EXECUTE FUNCTION automation.forget_pair();
 
@@ -19652,6 +21927,8 @@ create policy consents_members_read on ridgeline.consents as permissive for sele
 
 create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
+create policy recipes_read on automation.recipes as permissive for select to authenticated using (true);
+
 create policy suppressions_members_read on ridgeline.suppressions as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
 create policy email_addresses_members_read on ridgeline.email_addresses as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
@@ -19661,6 +21938,8 @@ create policy bulk_enrollments_members_read on ridgeline.bulk_enrollments as per
 alter table automation.area_codes enable row level security;
 
 alter table automation.regions enable row level security;
+
+alter table automation.links enable row level security;
 
 alter table ridgeline.changes enable row level security;
 
@@ -19692,6 +21971,8 @@ alter table automation.inboxes enable row level security;
 
 alter table automation.inbox_waiting enable row level security;
 
+alter table automation.recipes enable row level security;
+
 alter table automation.retention_places enable row level security;
 
 alter table automation.statistic_changes enable row level security;
@@ -19721,6 +22002,10 @@ comment on column automation.active_triggers.mode is 'role enrol: the mode of th
 
 comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
 
+comment on column automation.links.clicked_at is 'When a person first followed it; machines do not count.';
+
+comment on column automation.links.machine_reason is 'Why the last request of a machine was taken for one.';
+
 comment on column automation.open_hours.days is '1 is Monday, 7 Sunday.';
 
 comment on column automation.retention_places.portion is 'How many rows are looked at next: fewer after a portion that was cut off, more after each that was not.';
@@ -19732,6 +22017,10 @@ comment on column automation.statistic_changes.entered_at is 'When what ended ha
 comment on column automation.statistic_changes.step_key is 'Empty: it is about the run.';
 
 comment on column automation.step_types.ends_run is 'No step comes after this one.';
+
+comment on column automation.step_types.has_effect is 'False: it only decides how its own run goes on, which a shadow may do as well.';
+
+comment on column ridgeline.bulk_enrollments.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
 comment on column ridgeline.changes.before is 'Of an update the columns that changed, as they were; of a delete all.';
 
@@ -19745,17 +22034,27 @@ comment on column ridgeline.consents.recorded_by is 'The member who recorded it;
 
 comment on column ridgeline.consents.status is 'pending: asked for and not confirmed yet (double opt-in), which is no consent.';
 
+comment on column ridgeline.erasures.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
 comment on column ridgeline.erasures.digest is 'Keyed HMAC of what was asked for; ridgeline.erasures_of() finds it for whoever asks about the same person.';
 
 comment on column ridgeline.erasures.erased is '{table: rows deleted or blanked}.';
 
 comment on column ridgeline.forms.consent is '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending until the number answers START or YES.';
 
+comment on column ridgeline.held_submissions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.messages.clicked_at is 'When a person first followed a link of a text whose step says track_links.';
+
 comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
+
+comment on column ridgeline.sending_pauses.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
 comment on column ridgeline.stage_changes.root_id is 'The run that moved it, or the one with which the chain of runs began that did; null: no automation.';
 
 comment on column ridgeline.stage_changes.user_id is 'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
+
+comment on column ridgeline.suppressions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
 comment on column ridgeline.suppressions.purpose is 'marketing: only that is not sent to it; receipts and reminders are.';
 
@@ -19764,6 +22063,10 @@ comment on column ridgeline.tenant_settings.unified_engine is 'What this engine 
 comment on column ridgeline.workflow_executions.changed_at is 'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
 
 comment on column ridgeline.workflow_executions.mode is 'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
+
+comment on column ridgeline.workflow_holds.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.workflow_schedules.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
 comment on column ridgeline.workflow_step_executions.changed_at is 'When it was last written; see workflow_executions.';
 
@@ -19783,15 +22086,19 @@ comment on function automation.admit(uuid,uuid,text,integer,uuid,integer,ridgeli
 
 comment on function automation.advance(automation.work[]) is 'Moves runs on after a step of theirs, as transition_after() says; those that have ended meanwhile stay so.';
 
+comment on function automation.answer_problem(uuid,jsonb,jsonb) is 'What is wrong with an answer to a question of a recipe; null: nothing.';
+
 comment on function automation.ask_cap(automation.ticket[],timestamp with time zone) is 'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
 
 comment on function automation.ask_hours(automation.ticket[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
 
 comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room now, and the place each got: by senders.limits {per_second}, in segments.';
 
-comment on function automation.attach_inbox(regclass,jsonb,jsonb) is 'A table of the CRM in which texts arrive: each row that is inserted is received like one from a provider. columns: {field: column} where they differ: id, tenant (tenant_id), from (from_number), to (to_number), body, direction, media. words: {"inbound": "incoming"} where direction has other words; without direction every row came in. Raises 22023, 42703.';
+comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
 
 comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
+
+comment on function automation.claim_portion(uuid,text,interval,text) is 'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time is left for the next portion. functions: as exchange_steps() has it.';
 
 comment on function automation.compare_next() is 'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: {"compare_tolerance": "1 hour"}.';
 
@@ -19823,6 +22130,10 @@ comment on function automation.events_of(text,jsonb,jsonb,text[]) is 'What a wri
 
 comment on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) is 'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up ones without.';
 
+comment on function automation.fill_in(jsonb,jsonb,text,integer) is 'A document with answers where [[name]] stands: as they are where that is the whole text, else as text, escaped in html. What no question is called stays.';
+
+comment on function automation.find_link(text) is 'Where the link of a text leads, exactly as it was written; null: nobody made this code, or it has expired.';
+
 comment on function automation.first_id(timestamp with time zone) is 'No id that automation.new_id() made at this time or later comes before it.';
 
 comment on function automation.fold_statistics(integer) is 'Adds so many changes to the days they belong to, and says how many those were; 0 while somebody else does.';
@@ -19853,6 +22164,8 @@ comment on function automation.javascript_text(jsonb) is 'String(value) of JavaS
 
 comment on function automation.judge_row(regclass,jsonb,text[]) is 'Why a table would refuse a row with these columns written: "column: reason"; null: nothing that its catalog tells.';
 
+comment on function automation.keep_changed_at(regclass) is 'Keeps changed_at of a table that a screen asks again, and makes the index that it asks by.';
+
 comment on function automation.legacy_render(text,jsonb) is 'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
 
 comment on function automation.mapped_consent(uuid,text,text) is 'What the contacts of the CRM that have this address say of a channel: revoked, no, yes; null: nothing.';
@@ -19871,15 +22184,19 @@ comment on function automation.prune_executions(uuid,timestamp with time zone,uu
 
 comment on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) is 'Forgets what the steps that ended before a time were told, among the next so many; as prune_executions().';
 
+comment on function automation.prune_links(integer) is 'One portion of the links of texts that are older than the setting keep_links.';
+
 comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workflow into its next version and makes that version the one that new executions start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in the warnings of the version, and raised as warnings.';
 
 comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
+
+comment on function automation.record_click(text,text,text) is 'Somebody follows a link of a text. hint: what the request itself says of who asks, such as prefetch; null: nothing. Answers clicked (a person; the first of a text is the event sms_clicked), why it is taken for a machine, enough (of a link that was asked for a thousand times no more is written down), or unknown.';
 
 comment on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) is 'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
 
 comment on function automation.record_ends(automation.work[],integer) is 'Writes the ledger rows of steps that ended. duration_ms: real milliseconds that each of them took.';
 
-comment on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) is 'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it.';
+comment on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) is 'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it; has_effect: false where it only decides how its own run goes on.';
 
 comment on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) is 'What a step would write into a record of the run. Raises, naming the field, what its table would refuse.';
 
@@ -19895,7 +22212,7 @@ comment on function automation.role_in(uuid) is 'The role of whoever calls in a 
 
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
 
-comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
+comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?, track_links?} of a step that writes; null: all as usual.';
 
 comment on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'Turns whatever has an effect outside its own run into a skip that says what would have been done; verdict hold: it would have to wait now (reason: the send_verdict).';
 
@@ -19907,7 +22224,11 @@ comment on function automation.take_over_runs(uuid,text,text,integer) is 'Lets t
 
 comment on function automation.target_function(automation.targets) is 'automation.write_<target>() writes one row, automation.write_<target>s() several, each with its zone and its cause as keys; it returns their ids in the order given, and fewer where a trigger of the table left one out.';
 
-comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures and of silence; how many that was. Called once a minute by the tick.';
+comment on function automation.tell_operator(text,text,jsonb) is 'Tells whoever looks after the installation, once an hour for a kind: POST {text, kind, status: engine_status()}.';
+
+comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures, of silence, of what stands still or waits for them and of what could not be started, and whoever looks after the installation of an engine that stands still; how many of them there are.';
+
+comment on function automation.track_links(text,text,text,text) is 'A rendered text with links that lead through base. written: what the step says, whose hosts alone are meant; site: the office''s own. links: [{code, url}]; left_out: links that stay as they were.';
 
 comment on function automation.transition_after(automation.work) is 'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the result chose is scheduled, or the run completes, as it does at a stop.';
 
@@ -19933,11 +22254,17 @@ comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a pe
 
 comment on function ridgeline.erasures_of(text,text,text,uuid) is 'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
 
+comment on function ridgeline.export_workflow(uuid,uuid) is 'The draft of a workflow as a document for ridgeline.import_workflow(): {tenant_id, name, questions, workflows: [definition]}. What is this tenant''s alone (members, senders, addresses that are written out, forms, ids of records) is a question.';
+
 comment on function ridgeline.get_definition(uuid,integer,uuid) is 'The definition as ridgeline.save_workflow() takes it: as it is now {revision, definition}, or as a version was published {version, definition, author, note, published_at}; definition is null for versions of before 1.0.0.';
 
 comment on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) is 'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, test or imported; max_rows: 1 to 500, 50 when left out; page on with before = the id of the last row.';
 
 comment on function ridgeline.grant_consent(text,text,text,text,text,uuid) is 'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. Refused for an address that has said stop.';
+
+comment on function ridgeline.import_workflow(jsonb,jsonb,uuid) is 'Writes what ridgeline.export_workflow() gave as a new draft: {workflow_id, revision, name, problems}. Where it came from it needs no answers, and is unchanged; elsewhere each of its questions does. Checked as install_recipe() checks, before anything is written. Editors.';
+
+comment on function ridgeline.install_recipe(jsonb,jsonb,uuid) is 'Writes the workflows of a recipe as drafts, all of them or nothing. recipe: a name of ridgeline.recipes, or a whole document such as those (recipes/recipe.schema.json). answers: {question: answer}; a question without one has its default. Answers {recipe, workflows: [{workflow_id, revision, name, problems}]}, problems being warnings. What is missing, wrong or could not be published is 22023, with the path of each problem in detail. Editors.';
 
 comment on function ridgeline.lift_revocation(text,text,text,uuid) is 'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. Owners and admins.';
 
@@ -19963,7 +22290,7 @@ comment on function ridgeline.validate_definition(jsonb,uuid) is 'ridgeline.vali
 
 comment on procedure automation.erase_people(interval,integer) is 'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
 
-comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. answer (give null): {finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
+comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
 
 comment on procedure automation.prune_history(interval,integer) is 'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; pruned: how many runs went and how many inputs.';
 
@@ -19981,9 +22308,9 @@ comment on table automation.erasures_under_way is 'Whom to look for, and where t
 
 comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
-comment on table automation.inbox_waiting is 'Texts of the CRM''s inbox that could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
+comment on table automation.inbox_waiting is 'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
 
-comment on table automation.inboxes is 'Tables of the CRM in which texts arrive: {field: column}, {inbound: its word}.';
+comment on table automation.inboxes is 'Tables of the CRM in which something arrives: {field: column}, {our word: theirs}. kind: what; any: a column says it.';
 
 comment on table automation.legacy_imports is 'Which workflow came from which old definition. part: which of several that were made of one (a campaign with several triggers). digest: of what was imported last; revision: of the workflow after it. was_active: it ran there. step_keys: {old step: our step_key}, the first where several were made of one.';
 
@@ -19991,9 +22318,13 @@ comment on table automation.legacy_links is 'Which execution came from which old
 
 comment on table automation.legacy_pairs is 'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them has not ended, and will be looked at again.';
 
+comment on table automation.links is 'Where the links of texts lead, by the code in them. Kept for the setting keep_links.';
+
 comment on table automation.marketing_sent is 'What marketing a person (the contact, or else the address) got lately: claimed, sent or unclear. The row that a claim writes is the count.';
 
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
+
+comment on table automation.recipes is 'The recipes that come with a release: recipes/*.json.';
 
 comment on table automation.regions is 'States and provinces as ISO 3166-2 has them (US-TX), with the zones of their numbers.';
 
@@ -20009,11 +22340,11 @@ comment on table automation.statistics is 'What ended by day, in the tenant''s z
 
 comment on table automation.troubles is 'Workflows whose runs failed, till the office is told.';
 
-comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
+comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with where there is no Vault; nobody''s to read. Moved into the Vault as soon as there is one.';
 
 comment on table automation.unsubscribe_tokens is 'Which addresses an unsubscribe link is of, by the SHA-256 of its token. Kept for two years.';
 
-comment on table ridgeline.changes is 'What was changed of workflows, steps, senders, forms and settings, by whom and from where. Settings of the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
+comment on table ridgeline.changes is 'What was changed of workflows, steps, senders, forms, members and settings, by whom and from where. Settings of the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
 
 comment on table ridgeline.consents is 'Who agreed to be written to, who took it back, how, when and on what evidence (the wording that was shown, the message, the note of whoever was told). Rows are added and never changed; the last of an address counts.';
 
@@ -20053,11 +22384,15 @@ comment on type automation.step_write is 'What a step writes to: the entity, whe
 
 comment on type automation.transition is 'Where a run goes: it has ended, or its next step is due at run_at.';
 
+comment on type automation.trouble is 'What an office is to be told; null kind: nothing. every: how soon the same subject may be told again.';
+
 comment on type automation.work is 'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
 
 comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: history of another system, taken over.';
 
 comment on view ridgeline.legacy_discrepancies_by_kind is 'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
+
+comment on view ridgeline.recipes is 'What can be installed with ridgeline.install_recipe(): by name, or as a document that somebody changed.';
 
 comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. Outlives the runs.';
 
@@ -20069,7 +22404,7 @@ comment on function automation.begin_portion(ridgeline.automation_lane,integer,u
 
 comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
 
-comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, and of ridgeline.changes. Never raises.';
+comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Never raises.';
 
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
@@ -20137,6 +22472,12 @@ revoke all on function automation.answer_doubt(uuid,text,boolean) from public, a
 grant execute on function automation.answer_doubt(uuid,text,boolean) to authenticated;
 grant execute on function automation.answer_doubt(uuid,text,boolean) to service_role;
 
+revoke all on function automation.answer_part(jsonb,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.answer_part(jsonb,text,text) to service_role;
+
+revoke all on function automation.answer_problem(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.answer_problem(uuid,jsonb,jsonb) to service_role;
+
 revoke all on function automation.answering(automation.send_question[]) from public, anon, authenticated, service_role;
 grant execute on function automation.answering(automation.send_question[]) to service_role;
 
@@ -20149,13 +22490,18 @@ grant execute on function automation.as_if(ridgeline.workflow_executions,text,js
 revoke all on function automation.ask_cap(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_cap(automation.ticket[],timestamp with time zone) to service_role;
 
+revoke all on function automation.ask_for(text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_for(text,text,text) to service_role;
+
 revoke all on function automation.ask_hours(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_hours(automation.ticket[],timestamp with time zone) to service_role;
 
 revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
 
-revoke all on function automation.attach_inbox(regclass,jsonb,jsonb) from public, anon, authenticated, service_role;
+revoke all on function automation.attach_conversations() from public, anon, authenticated, service_role;
+
+revoke all on function automation.attach_inbox(regclass,jsonb,jsonb,text) from public, anon, authenticated, service_role;
 
 revoke all on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) to service_role;
@@ -20195,8 +22541,17 @@ grant execute on function automation.branches_wait(jsonb) to service_role;
 revoke all on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) from public, anon, authenticated, service_role;
 grant execute on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) to service_role;
 
+revoke all on function automation.call_direction(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.call_direction(jsonb) to service_role;
+
+revoke all on function automation.call_words() from public, anon, authenticated, service_role;
+grant execute on function automation.call_words() to service_role;
+
 revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.calls_to_stop(uuid) to service_role;
+
+revoke all on function automation.can_tell(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.can_tell(uuid,text) to service_role;
 
 revoke all on function automation.cap_of(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.cap_of(jsonb) to service_role;
@@ -20259,6 +22614,12 @@ grant execute on function automation.check_notices() to service_role;
 revoke all on function automation.check_publisher(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_publisher(uuid,text) to service_role;
 
+revoke all on function automation.check_question(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_question(jsonb,text) to service_role;
+
+revoke all on function automation.check_recipe(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_recipe(jsonb) to service_role;
+
 revoke all on function automation.check_retention() from public, anon, authenticated, service_role;
 grant execute on function automation.check_retention() to service_role;
 
@@ -20282,6 +22643,9 @@ grant execute on function automation.claim_batch(ridgeline.scheduled_steps[],tex
 
 revoke all on function automation.claim_of_portion(uuid,text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.claim_of_portion(uuid,text,interval) to service_role;
+
+revoke all on function automation.claim_portion(uuid,text,interval,text) from public, anon, authenticated, service_role;
+grant execute on function automation.claim_portion(uuid,text,interval,text) to service_role;
 
 revoke all on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) to service_role;
@@ -20416,6 +22780,9 @@ revoke all on function automation.engine_report(uuid) from public, anon, authent
 grant execute on function automation.engine_report(uuid) to authenticated;
 grant execute on function automation.engine_report(uuid) to service_role;
 
+revoke all on function automation.engine_state(uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.engine_state(uuid[]) to service_role;
+
 revoke all on function automation.engine_status() from public, anon, authenticated, service_role;
 grant execute on function automation.engine_status() to authenticated;
 grant execute on function automation.engine_status() to service_role;
@@ -20476,8 +22843,8 @@ revoke all on function automation.erasures_of(uuid,text,text,text) from public, 
 grant execute on function automation.erasures_of(uuid,text,text,text) to authenticated;
 grant execute on function automation.erasures_of(uuid,text,text,text) to service_role;
 
-revoke all on function automation.event_of_inbox(automation.inboxes,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.event_of_inbox(automation.inboxes,jsonb) to service_role;
+revoke all on function automation.event_of_inbox(automation.inboxes,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.event_of_inbox(automation.inboxes,text,jsonb) to service_role;
 
 revoke all on function automation.events_of(text,jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.events_of(text,jsonb,jsonb,text[]) to service_role;
@@ -20492,14 +22859,33 @@ grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,
 revoke all on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) from public, anon, authenticated, service_role;
 grant execute on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) to service_role;
 
+revoke all on function automation.export_workflow(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.export_workflow(uuid) to authenticated;
+grant execute on function automation.export_workflow(uuid) to service_role;
+
 revoke all on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) to service_role;
 
 revoke all on function automation.failure_text(uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.failure_text(uuid,uuid[]) to service_role;
 
+revoke all on function automation.field_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.field_problem(jsonb,jsonb) to service_role;
+
+revoke all on function automation.fields_of_row(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fields_of_row(jsonb,jsonb) to service_role;
+
+revoke all on function automation.fill_in(jsonb,jsonb,text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.fill_in(jsonb,jsonb,text,integer) to service_role;
+
+revoke all on function automation.fill_text(text,jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.fill_text(text,jsonb,boolean) to service_role;
+
 revoke all on function automation.find_histories() from public, anon, authenticated, service_role;
 grant execute on function automation.find_histories() to service_role;
+
+revoke all on function automation.find_link(text) from public, anon, authenticated, service_role;
+grant execute on function automation.find_link(text) to service_role;
 
 revoke all on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) from public, anon, authenticated, service_role;
 grant execute on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) to service_role;
@@ -20561,6 +22947,9 @@ grant execute on function automation.follow_contact(ridgeline.workflow_execution
 revoke all on function automation.follow_engine() from public, anon, authenticated, service_role;
 grant execute on function automation.follow_engine() to service_role;
 
+revoke all on function automation.follow_membership() from public, anon, authenticated, service_role;
+grant execute on function automation.follow_membership() to service_role;
+
 revoke all on function automation.follow_mode() from public, anon, authenticated, service_role;
 grant execute on function automation.follow_mode() to service_role;
 
@@ -20575,6 +22964,9 @@ grant execute on function automation.forget_pair() to service_role;
 
 revoke all on function automation.forget_unheard() from public, anon, authenticated, service_role;
 grant execute on function automation.forget_unheard() to service_role;
+
+revoke all on function automation.functions_address() from public, anon, authenticated, service_role;
+grant execute on function automation.functions_address() to service_role;
 
 revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean) to service_role;
@@ -20616,6 +23008,12 @@ grant execute on function automation.has_effect(text) to service_role;
 
 revoke all on function automation.has_rows(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.has_rows(uuid) to service_role;
+
+revoke all on function automation.hears_wait(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.hears_wait(jsonb) to service_role;
+
+revoke all on function automation.held_trouble(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.held_trouble(uuid,jsonb) to service_role;
 
 revoke all on function automation.hmac_sha256(bytea,bytea) from public, anon, authenticated, service_role;
 grant execute on function automation.hmac_sha256(bytea,bytea) to service_role;
@@ -20719,8 +23117,25 @@ grant execute on function automation.import_runs(text,text,integer,uuid[]) to se
 revoke all on function automation.import_steps(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.import_steps(text,text,integer,uuid[]) to service_role;
 
+revoke all on function automation.import_workflow(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.import_workflow(uuid,jsonb,jsonb) to authenticated;
+grant execute on function automation.import_workflow(uuid,jsonb,jsonb) to service_role;
+
 revoke all on function automation.imported_id(text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.imported_id(text,text,integer) to service_role;
+
+revoke all on function automation.inbox_columns(regclass,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.inbox_columns(regclass,text,jsonb) to service_role;
+
+revoke all on function automation.inbox_fields(text) from public, anon, authenticated, service_role;
+grant execute on function automation.inbox_fields(text) to service_role;
+
+revoke all on function automation.install(uuid,jsonb,jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.install(uuid,jsonb,jsonb,boolean) to service_role;
+
+revoke all on function automation.install_recipe(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to authenticated;
+grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to service_role;
 
 revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
@@ -20736,6 +23151,9 @@ grant execute on function automation.is_given_up(automation.work,automation.repo
 
 revoke all on function automation.is_held(ridgeline.workflow_executions,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.is_held(ridgeline.workflow_executions,boolean) to service_role;
+
+revoke all on function automation.is_left_out(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
 
 revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
@@ -20764,6 +23182,9 @@ grant execute on function automation.is_role_address(text) to service_role;
 revoke all on function automation.is_timeless(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_timeless(jsonb) to service_role;
 
+revoke all on function automation.is_word(jsonb,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_word(jsonb,text,text) to service_role;
+
 revoke all on function automation.javascript_digits(double precision) from public, anon, authenticated, service_role;
 grant execute on function automation.javascript_digits(double precision) to service_role;
 
@@ -20788,6 +23209,15 @@ grant execute on function automation.judge_row(regclass,jsonb,text[]) to service
 revoke all on function automation.judge_target(text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.judge_target(text,jsonb,text) to service_role;
 
+revoke all on function automation.keep_call(uuid,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_call(uuid,text,jsonb) to service_role;
+
+revoke all on function automation.keep_changed_at(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_changed_at(regclass) to service_role;
+
+revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
+
 revoke all on function automation.keep_size(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_size(integer) to service_role;
 
@@ -20797,17 +23227,25 @@ grant execute on function automation.keeps_quiet_hours() to service_role;
 revoke all on function automation.kept_for(text) from public, anon, authenticated, service_role;
 grant execute on function automation.kept_for(text) to service_role;
 
+revoke all on function automation.kept_unsubscribe_secret() from public, anon, authenticated, service_role;
+
 revoke all on function automation.key_columns(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.key_columns(regclass) to service_role;
 
 revoke all on function automation.key_test(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.key_test(regclass,jsonb) to service_role;
 
+revoke all on function automation.kind_of_row(automation.inboxes,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.kind_of_row(automation.inboxes,jsonb) to service_role;
+
 revoke all on function automation.known_keys(jsonb,text[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.known_keys(jsonb,text[],text) to service_role;
 
 revoke all on function automation.known_provider_ids(uuid,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.known_provider_ids(uuid,uuid,text) to service_role;
+
+revoke all on function automation.late_lanes(uuid,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.late_lanes(uuid,interval) to service_role;
 
 revoke all on function automation.lease_steps(automation.work[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.lease_steps(automation.work[],text,interval) to service_role;
@@ -20876,6 +23314,24 @@ grant execute on function automation.lift_revocation(uuid,text,text,text) to ser
 revoke all on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.limits_send_email(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.limits_send_email(jsonb) to service_role;
+
+revoke all on function automation.limits_send_sms(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.limits_send_sms(jsonb) to service_role;
+
+revoke all on function automation.limits_webhook(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.limits_webhook(jsonb) to service_role;
+
+revoke all on function automation.link_base() from public, anon, authenticated, service_role;
+grant execute on function automation.link_base() to service_role;
+
+revoke all on function automation.link_code() from public, anon, authenticated, service_role;
+grant execute on function automation.link_code() to service_role;
+
+revoke all on function automation.list_problem(jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.list_problem(jsonb,boolean) to service_role;
+
 revoke all on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) from public, anon, authenticated, service_role;
 grant execute on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) to service_role;
 
@@ -20887,6 +23343,12 @@ grant execute on function automation.lock_ledgers(automation.work[]) to service_
 
 revoke all on function automation.lock_runs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
+
+revoke all on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
 revoke all on function automation.make_erasure_key() from public, anon, authenticated, service_role;
 
@@ -20911,11 +23373,23 @@ grant execute on function automation.may_erase(uuid) to service_role;
 revoke all on function automation.meant_key(text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.meant_key(text,text[]) to service_role;
 
+revoke all on function automation.member_problem(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.member_problem(uuid,jsonb) to service_role;
+
 revoke all on function automation.members_query(text) from public, anon, authenticated, service_role;
 grant execute on function automation.members_query(text) to service_role;
 
+revoke all on function automation.membership_attached() from public, anon, authenticated, service_role;
+grant execute on function automation.membership_attached() to service_role;
+
+revoke all on function automation.membership_said(automation.membership,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.membership_said(automation.membership,jsonb) to service_role;
+
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
+
+revoke all on function automation.missing_needs(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.missing_needs(jsonb) to service_role;
 
 revoke all on function automation.mistyped(jsonb,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.mistyped(jsonb,jsonb,text) to service_role;
@@ -20983,8 +23457,14 @@ grant execute on function automation.next_open(text[],automation.hours_rule[],ti
 revoke all on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) to service_role;
 
+revoke all on function automation.note_click() from public, anon, authenticated, service_role;
+grant execute on function automation.note_click() to service_role;
+
 revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.note_early_click(uuid,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_early_click(uuid,uuid,text) to service_role;
 
 revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
 grant execute on function automation.note_engagement() to service_role;
@@ -21007,8 +23487,11 @@ grant execute on function automation.note_truncated(text,boolean) to service_rol
 revoke all on function automation.notice_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.notice_problem(jsonb) to service_role;
 
-revoke all on function automation.notice_workflow(uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.notice_workflow(uuid) to service_role;
+revoke all on function automation.notice_workflow(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.notice_workflow(uuid,text) to service_role;
+
+revoke all on function automation.number_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.number_problem(jsonb,jsonb) to service_role;
 
 revoke all on function automation.old_effects(automation.legacy_imports,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.old_effects(automation.legacy_imports,jsonb) to service_role;
@@ -21019,8 +23502,17 @@ grant execute on function automation.old_runs(uuid,text,timestamp with time zone
 revoke all on function automation.old_texts(text,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to service_role;
 
+revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
+grant execute on function automation.open_links(automation.claimed_step) to service_role;
+
+revoke all on function automation.overdue_trouble(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.overdue_trouble(uuid,jsonb) to service_role;
+
 revoke all on function automation.own_hours(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.own_hours(jsonb) to service_role;
+
+revoke all on function automation.own_texts(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.own_texts(uuid,jsonb) to service_role;
 
 revoke all on function automation.pause_of(uuid,uuid,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.pause_of(uuid,uuid,boolean) to service_role;
@@ -21089,8 +23581,14 @@ grant execute on function automation.phone_pattern(text[]) to service_role;
 revoke all on function automation.place_send_email(text) from public, anon, authenticated, service_role;
 grant execute on function automation.place_send_email(text) to service_role;
 
+revoke all on function automation.plain_text_problem(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.plain_text_problem(jsonb) to service_role;
+
 revoke all on function automation.possible_events(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.possible_events(automation.entities,text) to service_role;
+
+revoke all on function automation.post_notice(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.post_notice(text,jsonb) to service_role;
 
 revoke all on function automation.postal_problem(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.postal_problem(ridgeline.workflows,jsonb) to service_role;
@@ -21122,6 +23620,9 @@ grant execute on function automation.prune_executions(uuid,timestamp with time z
 revoke all on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) to service_role;
 
+revoke all on function automation.prune_links(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.prune_links(integer) to service_role;
+
 revoke all on function automation.publish(uuid,uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.publish(uuid,uuid,text,text) to service_role;
 
@@ -21134,6 +23635,9 @@ grant execute on function automation.publish_workflow(uuid,jsonb,text) to servic
 
 revoke all on function automation.purpose_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.purpose_problem(jsonb) to service_role;
+
+revoke all on function automation.question_types() from public, anon, authenticated, service_role;
+grant execute on function automation.question_types() to service_role;
 
 revoke all on function automation.quick_conditions(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.quick_conditions(jsonb,text) to service_role;
@@ -21174,17 +23678,23 @@ grant execute on function automation.read_records(text,uuid[],text[]) to service
 revoke all on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) to service_role;
 
+revoke all on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
 revoke all on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) to service_role;
+
+revoke all on function automation.record_click(text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.record_click(text,text,text) to service_role;
 
 revoke all on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) to service_role;
 
 revoke all on function automation.record_ends(automation.work[],integer) from public, anon, authenticated, service_role;
 grant execute on function automation.record_ends(automation.work[],integer) to service_role;
-
-revoke all on function automation.record_message(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
-grant execute on function automation.record_message(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
 revoke all on function automation.record_revocation(uuid,text,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to authenticated;
@@ -21202,8 +23712,8 @@ grant execute on function automation.refuse_misfit(text) to service_role;
 revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
 
-revoke all on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean) to service_role;
+revoke all on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) to service_role;
 
 revoke all on function automation.registries() from public, anon, authenticated, service_role;
 grant execute on function automation.registries() to service_role;
@@ -21222,6 +23732,9 @@ grant execute on function automation.release_held(uuid,text[],uuid) to service_r
 
 revoke all on function automation.release_spread(bigint,bigint) from public, anon, authenticated, service_role;
 grant execute on function automation.release_spread(bigint,bigint) to service_role;
+
+revoke all on function automation.render_options_of(uuid[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.render_options_of(uuid[],timestamp with time zone) to service_role;
 
 revoke all on function automation.reply_text(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.reply_text(uuid,text) to service_role;
@@ -21268,8 +23781,14 @@ revoke all on function automation.save_workflow(uuid,jsonb,text) from public, an
 grant execute on function automation.save_workflow(uuid,jsonb,text) to authenticated;
 grant execute on function automation.save_workflow(uuid,jsonb,text) to service_role;
 
+revoke all on function automation.scalar_problem(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.scalar_problem(jsonb) to service_role;
+
 revoke all on function automation.seal_suppressions(uuid,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.seal_suppressions(uuid,text,text[]) to service_role;
+
+revoke all on function automation.sender_problem(uuid,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.sender_problem(uuid,text,jsonb) to service_role;
 
 revoke all on function automation.sending_keys(text) from public, anon, authenticated, service_role;
 grant execute on function automation.sending_keys(text) to service_role;
@@ -21284,6 +23803,9 @@ grant execute on function automation.set_engine(uuid,text) to service_role;
 revoke all on function automation.set_workflow_mode(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.set_workflow_mode(uuid,text) to authenticated;
 grant execute on function automation.set_workflow_mode(uuid,text) to service_role;
+
+revoke all on function automation.settle_answers(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.settle_answers(uuid,jsonb,jsonb) to service_role;
 
 revoke all on function automation.settle_doubt(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.settle_doubt(uuid,text) to service_role;
@@ -21317,6 +23839,9 @@ grant execute on function automation.snapshot_root(text[]) to service_role;
 
 revoke all on function automation.staged_block(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.staged_block(automation.entities) to service_role;
+
+revoke all on function automation.start_trouble(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.start_trouble(uuid,jsonb) to service_role;
 
 revoke all on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to authenticated;
@@ -21355,8 +23880,17 @@ grant execute on function automation.suppress(uuid,text,text,text,jsonb,text) to
 revoke all on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) to service_role;
 
+revoke all on function automation.take_click_back(uuid,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.take_click_back(uuid,uuid,timestamp with time zone) to service_role;
+
+revoke all on function automation.take_event(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.take_event(text,jsonb) to service_role;
+
 revoke all on function automation.take_inbox() from public, anon, authenticated, service_role;
 grant execute on function automation.take_inbox() to service_role;
+
+revoke all on function automation.take_out(jsonb,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.take_out(jsonb,jsonb,text) to service_role;
 
 revoke all on function automation.take_over_all(uuid,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_all(uuid,text,integer) to service_role;
@@ -21394,11 +23928,20 @@ grant execute on function automation.task_row(ridgeline.workflow_executions,auto
 revoke all on function automation.tell(uuid,text,text,interval,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.tell(uuid,text,text,interval,text,text) to service_role;
 
+revoke all on function automation.tell_of_engine() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_engine() to service_role;
+
 revoke all on function automation.tell_of_failures() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_failures() to service_role;
 
 revoke all on function automation.tell_of_silence() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_silence() to service_role;
+
+revoke all on function automation.tell_of_standstill() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_standstill() to service_role;
+
+revoke all on function automation.tell_operator(text,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_operator(text,text,jsonb) to service_role;
 
 revoke all on function automation.tell_troubles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_troubles() to service_role;
@@ -21424,6 +23967,12 @@ grant execute on function automation.tenants_query(text) to service_role;
 revoke all on function automation.told_member(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.told_member(uuid) to service_role;
 
+revoke all on function automation.touch_changed_at() from public, anon, authenticated, service_role;
+grant execute on function automation.touch_changed_at() to service_role;
+
+revoke all on function automation.track_links(text,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.track_links(text,text,text,text) to service_role;
+
 revoke all on function automation.transition_after(automation.work) from public, anon, authenticated, service_role;
 grant execute on function automation.transition_after(automation.work) to service_role;
 
@@ -21440,11 +23989,14 @@ revoke all on function automation.try_definition(uuid,jsonb,jsonb,jsonb) from pu
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to authenticated;
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to service_role;
 
-revoke all on function automation.try_portion(uuid,text,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.try_portion(uuid,text,interval) to service_role;
+revoke all on function automation.try_portion(uuid,text,interval,text) from public, anon, authenticated, service_role;
+grant execute on function automation.try_portion(uuid,text,interval,text) to service_role;
 
 revoke all on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.types_on(text) from public, anon, authenticated, service_role;
+grant execute on function automation.types_on(text) to service_role;
 
 revoke all on function automation.unclaimed_shadows(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.unclaimed_shadows(uuid,timestamp with time zone) to service_role;
@@ -21467,6 +24019,9 @@ grant execute on function automation.unknown_condition_keys(jsonb,text) to servi
 revoke all on function automation.unknown_in_snapshot(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.unknown_in_snapshot(jsonb,text,jsonb) to service_role;
 
+revoke all on function automation.unknown_step_types(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.unknown_step_types(jsonb) to service_role;
+
 revoke all on function automation.unless_expression(automation.trigger_types) from public, anon, authenticated, service_role;
 grant execute on function automation.unless_expression(automation.trigger_types) to service_role;
 
@@ -21481,6 +24036,8 @@ grant execute on function automation.unsent(automation.work,automation.prepared_
 
 revoke all on function automation.unsubscribe(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.unsubscribe(text,text) to service_role;
+
+revoke all on function automation.unsubscribe_secret() from public, anon, authenticated, service_role;
 
 revoke all on function automation.unsubscribe_token(uuid,text) from public, anon, authenticated, service_role;
 
@@ -21515,6 +24072,9 @@ grant execute on function automation.was_told(uuid,text,interval) to service_rol
 revoke all on function automation.watch_changes() from public, anon, authenticated, service_role;
 grant execute on function automation.watch_changes() to service_role;
 
+revoke all on function automation.watch_members() from public, anon, authenticated, service_role;
+grant execute on function automation.watch_members() to service_role;
+
 revoke all on function automation.watched_columns(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.watched_columns(automation.entities) to service_role;
 
@@ -21542,6 +24102,9 @@ grant execute on function automation.with_failure(automation.work[],jsonb) to se
 revoke all on function automation.with_fields(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_fields(jsonb,jsonb) to service_role;
 
+revoke all on function automation.with_links(uuid,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.with_links(uuid,jsonb,automation.prepared_step) to service_role;
+
 revoke all on function automation.with_outcome(automation.work[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.with_outcome(automation.work[],text) to service_role;
 
@@ -21557,14 +24120,44 @@ grant execute on function automation.word_pattern(text[],text[]) to service_role
 revoke all on function automation.workflow_source(ridgeline.workflows) from public, anon, authenticated, service_role;
 grant execute on function automation.workflow_source(ridgeline.workflows) to service_role;
 
-revoke all on function automation.would_assign(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.would_assign(ridgeline.workflow_executions,jsonb) to service_role;
+revoke all on function automation.would_add_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_add_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
-revoke all on function automation.would_create_task(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.would_create_task(ridgeline.workflow_executions,jsonb) to service_role;
+revoke all on function automation.would_assign_user(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_assign_user(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_change_stage(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_change_stage(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_create_project(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_create_project(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_create_task(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_create_task(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
 revoke all on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_send_email(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_send_email(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_send_sms(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_send_sms(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_update_contact(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_update_contact(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_update_field(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_update_field(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_update_project(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_update_project(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_webhook(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_webhook(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
 revoke all on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) to service_role;
@@ -21574,6 +24167,9 @@ grant execute on function automation.write_definition(uuid,uuid,jsonb) to servic
 
 revoke all on function automation.write_down(text,automation.captured_write,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_down(text,automation.captured_write,boolean) to service_role;
+
+revoke all on function automation.write_drafts(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.write_drafts(uuid,jsonb) to service_role;
 
 revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
@@ -21614,6 +24210,9 @@ grant execute on function automation.written_expression(automation.entities,text
 revoke all on function automation.written_fields(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.written_fields(jsonb) to service_role;
 
+revoke all on function automation.written_hosts(text) from public, anon, authenticated, service_role;
+grant execute on function automation.written_hosts(text) to service_role;
+
 revoke all on function automation.yield_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.yield_steps(ridgeline.scheduled_steps[]) to service_role;
 
@@ -21641,6 +24240,10 @@ revoke all on function ridgeline.erasures_of(text,text,text,uuid) from public, a
 grant execute on function ridgeline.erasures_of(text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.erasures_of(text,text,text,uuid) to service_role;
 
+revoke all on function ridgeline.export_workflow(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.export_workflow(uuid,uuid) to authenticated;
+grant execute on function ridgeline.export_workflow(uuid,uuid) to service_role;
+
 revoke all on function ridgeline.get_definition(uuid,integer,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.get_definition(uuid,integer,uuid) to authenticated;
 grant execute on function ridgeline.get_definition(uuid,integer,uuid) to service_role;
@@ -21652,6 +24255,14 @@ grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uu
 revoke all on function ridgeline.grant_consent(text,text,text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to service_role;
+
+revoke all on function ridgeline.import_workflow(jsonb,jsonb,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.import_workflow(jsonb,jsonb,uuid) to authenticated;
+grant execute on function ridgeline.import_workflow(jsonb,jsonb,uuid) to service_role;
+
+revoke all on function ridgeline.install_recipe(jsonb,jsonb,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.install_recipe(jsonb,jsonb,uuid) to authenticated;
+grant execute on function ridgeline.install_recipe(jsonb,jsonb,uuid) to service_role;
 
 revoke all on function ridgeline.lift_revocation(text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to authenticated;
@@ -21700,8 +24311,8 @@ grant execute on function ridgeline.validate_definition(jsonb,uuid) to service_r
 revoke all on procedure automation.erase_people(interval,integer) from public, anon, authenticated, service_role;
 grant execute on procedure automation.erase_people(interval,integer) to service_role;
 
-revoke all on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) from public, anon, authenticated, service_role;
-grant execute on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval) to service_role;
+revoke all on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) from public, anon, authenticated, service_role;
+grant execute on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) to service_role;
 
 revoke all on procedure automation.prune_history(interval,integer) from public, anon, authenticated, service_role;
 grant execute on procedure automation.prune_history(interval,integer) to service_role;
@@ -21740,11 +24351,18 @@ grant select on table automation.legacy_links to service_role;
 revoke all on table automation.legacy_pairs from public, anon, authenticated, service_role;
 grant select on table automation.legacy_pairs to service_role;
 
+revoke all on table automation.links from public, anon, authenticated, service_role;
+grant select on table automation.links to service_role;
+
 revoke all on table automation.marketing_sent from public, anon, authenticated, service_role;
 grant select on table automation.marketing_sent to service_role;
 
 revoke all on table automation.open_hours from public, anon, authenticated, service_role;
 grant select on table automation.open_hours to service_role;
+
+revoke all on table automation.recipes from public, anon, authenticated, service_role;
+grant select on table automation.recipes to authenticated;
+grant select on table automation.recipes to service_role;
 
 revoke all on table automation.regions from public, anon, authenticated, service_role;
 grant select on table automation.regions to service_role;
@@ -21796,6 +24414,10 @@ grant select on table ridgeline.legacy_discrepancies to service_role;
 revoke all on table ridgeline.legacy_discrepancies_by_kind from public, anon, authenticated, service_role;
 grant select on table ridgeline.legacy_discrepancies_by_kind to authenticated;
 grant select on table ridgeline.legacy_discrepancies_by_kind to service_role;
+
+revoke all on table ridgeline.recipes from public, anon, authenticated, service_role;
+grant select on table ridgeline.recipes to authenticated;
+grant select on table ridgeline.recipes to service_role;
 
 revoke all on table ridgeline.sending_pauses from public, anon, authenticated, service_role;
 grant select on table ridgeline.sending_pauses to authenticated;
@@ -21849,7 +24471,11 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_inputs", "value": "90 days", "description": "The same of what their steps were told: rendered messages and fields."}') as r on conflict (name) do update set description = excluded.description;
 
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_links", "value": "13 months", "description": "How long links in texts that are tracked lead where they led."}') as r on conflict (name) do update set description = excluded.description;
+
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_runs", "value": "13 months", "description": "How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "link_url", "value": "", "description": "Where the outside finds functions/link, which the links of texts lead through: https://..., as short as can be."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "prune_time", "value": "250 milliseconds", "description": "How long a tick prunes history, at most."}') as r on conflict (name) do update set description = excluded.description;
 
@@ -28573,37 +31199,57 @@ insert into automation.open_hours select r.* from jsonb_populate_record(null::au
 
 insert into automation.open_hours select r.* from jsonb_populate_record(null::automation.open_hours, '{"days": [1, 2, 3, 4, 5, 6, 7], "name": "transactional", "opens": "08:00:00", "closes": "21:00:00", "source": "the same: few want to be woken by what they asked for", "channel": "sms", "purpose": "transactional", "jurisdiction": "*"}') as r on conflict (name) do update set days = excluded.days, opens = excluded.opens, closes = excluded.closes, source = excluded.source, channel = excluded.channel, purpose = excluded.purpose, jurisdiction = excluded.jurisdiction;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "add_tag", "branches": null, "ends_run": false, "description": "Tags the contact; a tag that is new is made.", "config_schema": {"type": "object", "title": "add_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "spring-campaign"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "appointment-reminder", "place": 8, "document": {"name": "Appointment reminder", "needs": {"senders": ["sms"], "entities": ["appointment"]}, "recipe": "appointment-reminder", "version": 1, "questions": [{"ask": "Which field says when an appointment begins?", "name": "starts", "type": "field", "entity": "appointment", "default": "appointment.starts_at"}, {"ask": "Which status means that it holds?", "name": "booked", "type": "value", "default": "booked"}], "workflows": [{"name": "Appointment reminder", "steps": [{"step_key": "confirm", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, your appointment with {{tenant.name}} is on {{[[starts]] | formatDate: \"EEEE, MMMM d ''at'' h:mm a\"}}. Answer this text to change it. Reply STOP to opt out.", "purpose": "transactional", "expires_at": "{{[[starts]]}}"}}, {"step_key": "day_before", "step_type": "wait", "step_config": {"until": "{{[[starts]]}}", "offset": "-1 day", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "remind_day", "step_type": "send_sms", "conditions": [{"field": "steps.day_before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, see you tomorrow at {{[[starts]] | formatDate: \"h:mm a\"}}. {{tenant.name}}", "purpose": "transactional"}}, {"step_key": "hours_before", "step_type": "wait", "step_config": {"until": "{{[[starts]]}}", "offset": "-2 hours", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "remind_hours", "step_type": "send_sms", "conditions": [{"field": "steps.hours_before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, see you today at {{[[starts]] | formatDate: \"h:mm a\"}}. {{tenant.name}}", "purpose": "transactional"}}], "settings": {"reentry": "restart", "exit_events": ["appointment_cancelled"], "exit_conditions": [{"field": "[[starts.entity]].status", "value": "[[booked]]", "operator": "not_equals"}]}, "conditions": [{"field": "[[starts.entity]].status", "value": "[[booked]]", "operator": "equals"}, {"field": "[[starts]]", "value": "now", "operator": "after"}], "trigger_type": "field_changed", "trigger_config": {"field": "[[starts.field]]", "entity": "[[starts.entity]]", "on_insert": true}}], "description": "An appointment is confirmed when it is booked or moved, and reminded of a day and two hours before it, by the clock on the wall. One that is cancelled is not; what would come too late is left out."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "assign_user", "branches": null, "ends_run": false, "description": "Makes a user responsible for the contact, project or job.", "config_schema": {"type": "object", "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}], "title": "assign_user", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"user_id": "{{project.assigned_to}}"}, {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}], "properties": {"entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}, "user_id": {"type": "string", "format": "id", "description": "Who."}, "user_ids": {"type": "array", "items": {"type": "string", "format": "id"}, "maxItems": 100, "minItems": 1, "description": "Several, who take turns."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "estimate-follow-up", "place": 3, "document": {"name": "Estimate follow-up", "needs": {"senders": ["sms", "email"], "entities": ["project"]}, "recipe": "estimate-follow-up", "version": 1, "questions": [{"ask": "In which stage is a project whose estimate was sent?", "name": "sent_stage", "type": "value", "default": "estimate_sent"}, {"ask": "Which stages mean won or lost?", "name": "closed_stages", "type": "values", "default": ["won", "lost"]}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "Who signs?", "name": "signature", "type": "text", "default": "Your team"}], "workflows": [{"name": "Estimate follow-up", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_2", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{tenant.name}} here: do you have any questions about your estimate for {{project.name}}? Reply STOP to opt out.", "purpose": "marketing"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "email_day_4", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>we would like to get your project on the calendar. If anything in our estimate for {{project.name}} is unclear, just answer this email.</p><p>[[signature]]<br>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your estimate for {{project.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 3, "zone": "contact"}}, {"step_key": "text_day_7", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, the estimate for {{project.name}} still stands. Shall we reserve a date? {{tenant.name}}", "purpose": "marketing"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 7, "zone": "contact"}}, {"step_key": "task_day_14", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}} about the estimate for {{project.name}}", "assigned_to": "{{user.id}}", "due_in_days": 1}}], "settings": {"reentry": "restart", "exit_events": ["sms_received", "email_received", {"type": "pipeline_stage_changed", "config": {"to": "[[closed_stages]]"}}]}, "trigger_type": "pipeline_stage_changed", "trigger_config": {"to": "[[sent_stage]]", "on_insert": true}}], "description": "An estimate was sent: a text after two days, an email after four, a text after seven, and a task after two weeks. An answer, or the estimate won or lost, ends it; an estimate that is sent again begins anew."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "change_stage", "branches": null, "ends_run": false, "description": "Moves the contact, project or job to another stage.", "config_schema": {"type": "object", "title": "change_stage", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"stage": "estimate_sent", "entity": "project"}], "required": ["stage"], "properties": {"stage": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Where to."}, "entity": {"type": "string", "format": "template", "description": "contact, project or job. Default: what the run is about."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "missed-call-text-back", "place": 2, "document": {"name": "Missed-call text-back", "needs": {"senders": ["sms"], "entities": ["contact"]}, "recipe": "missed-call-text-back", "version": 1, "questions": [{"ask": "Which number texts back? Without an answer: your default number.", "name": "from", "type": "sender", "channel": "sms", "optional": true}, {"ask": "Who calls back? Without an answer: whoever is responsible for the contact.", "name": "callback_by", "type": "member", "optional": true}, {"ask": "How long is an answer waited for?", "name": "callback_after", "type": "duration", "default": "2 hours"}], "workflows": [{"name": "Missed-call text-back", "steps": [{"step_key": "caller", "step_type": "find_or_create_contact", "step_config": {"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}}, {"step_key": "text", "step_type": "send_sms", "step_config": {"to": "{{call.from_number}}", "body": "Sorry that we missed your call. This is {{tenant.name}}: how can we help? Reply STOP to opt out.", "from": "[[from]]", "purpose": "transactional"}, "continue_on_error": true}, {"step_type": "wait", "step_config": {"duration": "[[callback_after]]"}}, {"step_key": "call_back", "step_type": "create_task", "step_config": {"title": "Call {{call.from_number}} back", "priority": "urgent", "assigned_to": "[[callback_by]]", "due_in_minutes": 15}}], "settings": {"reentry": {"once_in": "24 hours"}, "dedupe_key": "{{call.from_number}}", "exit_events": ["sms_received", "call_completed"]}, "trigger_type": "call_missed", "trigger_config": {"direction": "inbound"}}], "description": "A call was missed: the caller becomes a contact, gets a text within a minute, once a day, and is called back after two hours. An answer or a call that is completed ends it. A landline gets no text, and is called back all the same."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "conditional", "branches": ["then", "else"], "ends_run": false, "description": "Takes a branch: then or else, or the first of several whose conditions hold.", "config_schema": {"type": "object", "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}], "title": "conditional", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"conditions": [{"field": "project.value", "value": 10000, "operator": "greater_than"}]}, {"branches": [{"name": "hot", "conditions": {"field": "contact.lead_score", "value": 80, "operator": "greater_or_equal"}}, {"name": "warm", "conditions": {"field": "contact.lead_score", "value": 40, "operator": "greater_or_equal"}}]}], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "conditions"], "properties": {"name": {"type": "string", "pattern": "^(?!else$)[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _, and not else"}, "conditions": {"format": "conditions", "description": "When it is taken."}}}, "maxItems": 20, "minItems": 1, "description": "The first whose conditions hold is taken, and else when none do.", "uniqueItemProperties": ["name"]}, "conditions": {"format": "conditions", "description": "When they hold the branch then is taken, otherwise else."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "payment-reminder", "place": 7, "document": {"name": "Payment reminder", "needs": {"senders": ["sms", "email"], "entities": ["invoice"]}, "recipe": "payment-reminder", "version": 1, "questions": [{"ask": "Which field says when an invoice is due?", "name": "due", "type": "field", "entity": "invoice", "default": "invoice.due_on"}, {"ask": "Which field says what is still to be paid?", "name": "balance", "type": "field", "entity": "invoice", "default": "invoice.balance"}, {"ask": "Which field is the number of an invoice?", "name": "number", "type": "field", "entity": "invoice", "default": "invoice.number"}, {"ask": "Where can it be paid?", "name": "pay_url", "type": "url", "optional": true}, {"ask": "Who takes over what is not paid after two weeks?", "name": "collector", "type": "member"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Payment reminder", "steps": [{"step_key": "before", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "-3 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_before", "step_type": "send_sms", "conditions": [{"field": "steps.before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, invoice {{[[number]]}} from {{tenant.name}} is due on {{[[due]] | formatDate: \"MMMM d\"}}: {{[[balance]] | formatCurrency}}. [[pay_url]] Reply STOP to opt out.", "purpose": "transactional"}}, {"step_key": "on_the_day", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "0 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_due", "step_type": "send_sms", "conditions": [{"field": "steps.on_the_day.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, invoice {{[[number]]}} from {{tenant.name}} is due today: {{[[balance]] | formatCurrency}}. [[pay_url]]", "purpose": "transactional"}}, {"step_key": "after_3", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "3 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "email_after_3", "step_type": "send_email", "conditions": [{"field": "steps.after_3.result", "value": "waited", "operator": "equals"}], "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>{{[[balance]] | formatCurrency}} of invoice {{[[number]]}} were due on {{[[due]] | formatDate: \"MMMM d\"}}. If you have paid by now, please disregard this.</p><p>[[pay_url]]</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Invoice {{[[number]]}} is overdue"}}, {"step_key": "after_7", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "7 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_after_7", "step_type": "send_sms", "conditions": [{"field": "steps.after_7.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{[[balance]] | formatCurrency}} of invoice {{[[number]]}} are a week overdue. Is there a problem? Just answer. {{tenant.name}} [[pay_url]]", "purpose": "transactional"}}, {"step_key": "after_14", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "14 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "escalate", "step_type": "create_task", "step_config": {"title": "Invoice {{[[number]]}} of {{contact.first_name}} {{contact.last_name}}: {{[[balance]] | formatCurrency}} two weeks overdue", "priority": "urgent", "assigned_to": "[[collector]]", "due_in_hours": 4}}], "settings": {"reentry": "restart", "exit_events": ["invoice_paid"], "exit_conditions": [{"field": "[[balance]]", "value": 0, "operator": "less_or_equal"}]}, "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "trigger_type": "field_changed", "trigger_config": {"field": "[[due.field]]", "entity": "[[due.entity]]", "on_insert": true}}], "description": "Three days before an invoice is due, on the day, three and seven days after it, what is still to be paid; two weeks after it the office takes over. Paying ends it, a part payment shows in the next message, a due date that changes begins anew."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_project", "branches": null, "ends_run": false, "description": "Creates a project for the contact, once for a key.", "config_schema": {"type": "object", "title": "create_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"key": "roof", "name": "Roof of {{contact.last_name}}"}], "required": ["name"], "properties": {"key": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Which project it is: a contact never gets a second one of this key. Default: the name."}, "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."}, "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant''s currency."}, "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "project_type": {"type": "string", "format": "template", "minLength": 1, "description": "Of any kind you keep."}, "pipeline_stage": {"type": "string", "format": "template", "minLength": 1, "description": "Default: new."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "referral", "place": 10, "document": {"name": "Referral", "needs": {"senders": ["email"], "entities": ["job", "contact"]}, "recipe": "referral", "version": 1, "questions": [{"ask": "Which of your forms takes referrals? It asks for the new person''s name and telephone number, and in referrer_email who sends them.", "name": "form", "type": "form"}, {"ask": "On which page is that form?", "name": "form_url", "type": "url"}, {"ask": "At what time of the day does the email go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "How are people tagged who were referred?", "name": "referred_tag", "type": "text", "default": "referred"}, {"ask": "And who referred them?", "name": "referrer_tag", "type": "text", "default": "referrer"}], "workflows": [{"name": "Referral: ask", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 30, "zone": "contact"}}, {"step_key": "ask", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>most of our customers come through people like you. If you know somebody who could use our help, tell us here:</p><p><a href=\"[[form_url]]?referrer_email={{contact.email | url_encode}}\">Refer somebody</a></p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Do you know somebody who needs a roof?"}}], "settings": {"reentry": {"once_in": "180 days"}, "dedupe_key": "{{contact.id}}"}, "trigger_type": "job_completed"}, {"name": "Referral: thank", "steps": [{"step_key": "tag_referred", "step_type": "add_tag", "step_config": {"tag": "[[referred_tag]]"}}, {"step_key": "referrer", "step_type": "find_or_create_contact", "step_config": {"email": "{{form_submission.data.referrer_email}}"}}, {"step_key": "tag_referrer", "step_type": "add_tag", "step_config": {"tag": "[[referrer_tag]]", "target": "{{steps.referrer.contact_id}}"}}, {"step_key": "thank", "step_type": "send_email", "step_config": {"to": "{{form_submission.data.referrer_email}}", "html": "<p>Thank you for telling us about {{contact.first_name | default: \"somebody\"}}. We will take good care of them.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Thank you for your referral"}}], "settings": {"reentry": "never", "dedupe_key": "{{contact.id}}"}, "conditions": [{"field": "form_submission.data.referrer_email", "operator": "is_not_empty"}], "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A month after a job is done, an email with a link to your referral form. Whoever is referred becomes a contact and is tagged, and so is who referred them, who is thanked once for each referral."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_task", "branches": null, "ends_run": false, "description": "Creates a task for the office.", "config_schema": {"type": "object", "title": "create_task", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}], "required": ["title"], "properties": {"title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."}, "due_at": {"type": "string", "format": "moment", "minLength": 1, "description": "When it is due; a time without a zone is the tenant''s."}, "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."}, "assigned_to": {"type": "string", "format": "id", "minLength": 1, "description": "The user who is to do it."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_minutes": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": "sms_clicked", "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "remove_tag", "branches": null, "ends_run": false, "description": "Takes a tag off the contact.", "config_schema": {"type": "object", "title": "remove_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "no-show"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "speed-to-lead", "place": 1, "document": {"name": "Speed to lead", "needs": {"senders": ["sms", "email"], "entities": ["contact", "appointment"]}, "recipe": "speed-to-lead", "version": 1, "questions": [{"ask": "Which form? Without an answer: every form.", "name": "form", "type": "form", "optional": true}, {"ask": "Who takes new leads, in turns?", "name": "reps", "type": "members"}, {"ask": "Within how many minutes is a lead called?", "name": "call_within", "type": "number", "default": 5, "maximum": 240, "minimum": 1}, {"ask": "After how long without an answer is the one responsible alerted?", "name": "alert_after", "type": "duration", "default": "10 minutes"}, {"ask": "At what time of the day do the later messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Speed to lead", "steps": [{"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_ids": "[[reps]]"}}, {"step_key": "call", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}}: new lead", "priority": "urgent", "assigned_to": "{{user.id}}", "due_in_minutes": "[[call_within]]"}}, {"step_key": "text_now", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, this is {{tenant.name}}. We got your request and will call you shortly. Reply STOP to opt out.", "purpose": "transactional"}}, {"step_type": "wait", "step_config": {"duration": "[[alert_after]]"}}, {"step_key": "alert", "step_type": "notify_member", "step_config": {"body": "New lead without an answer: {{contact.first_name}} {{contact.last_name}}, {{contact.phone}}", "channel": "sms", "user_id": "{{contact.assigned_to}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_key": "email_day_1", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for asking us. When would it suit you to talk about your project? Just answer this email.</p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your request to {{tenant.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_3", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, do you still need help with your project? A short answer is enough. {{tenant.name}}", "purpose": "marketing"}}], "settings": {"reentry": {"once_in": "1 day"}, "dedupe_key": "{{contact.id}}", "exit_events": ["sms_received", "email_received", "call_completed", "appointment_booked"]}, "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A form was filled in: somebody is made responsible and has a task to call at once, the lead gets a text (at night in the morning); without an answer whoever is responsible is alerted, and an email and a text follow. An answer, a call or an appointment ends it."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "email", "name": "send_email", "branches": null, "ends_run": false, "description": "Sends an email through Resend.", "config_schema": {"type": "object", "anyOf": [{"required": ["html"]}, {"required": ["text"]}], "title": "send_email", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"html": "<p>Hi {{contact.first_name}}, here it is.</p>", "purpose": "transactional", "subject": "Your estimate"}], "required": ["subject"], "properties": {"cc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Copies."}, "to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Addresses, in a list or between commas; a variable is one. Default: the contact''s."}, "bcc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Blind copies."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your addresses, or any in a domain of yours. Default: your default sender."}, "html": {"type": "string", "format": "html", "minLength": 1, "description": "The message as HTML; what templates insert is escaped."}, "text": {"type": "string", "format": "template", "minLength": 1, "description": "The message as plain text; without html it goes out as that alone."}, "headers": {"type": "object", "description": "Further headers, by name; not those that say who it is from or goes to.", "additionalProperties": {"type": "string", "format": "template"}}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "reply_to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Where answers go."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "stalled-nudge", "place": 9, "document": {"name": "Stalled nudge", "needs": {"senders": ["sms"], "entities": ["project"]}, "recipe": "stalled-nudge", "version": 1, "questions": [{"ask": "Which field is the stage of a project?", "name": "stage", "type": "field", "entity": "project", "default": "project.pipeline_stage"}, {"ask": "In which stages can a project stall?", "name": "open_stages", "type": "values", "default": ["new", "contacted", "estimate_sent", "negotiation"]}, {"ask": "After how long without a move?", "name": "after", "type": "duration", "default": "10 business days"}, {"ask": "Who is told when nothing happens?", "name": "manager", "type": "member"}], "workflows": [{"name": "Stalled nudge", "steps": [{"step_key": "task", "step_type": "create_task", "step_config": {"title": "{{project.name}} has stalled: call {{contact.first_name}} {{contact.last_name}}", "priority": "high", "assigned_to": "{{user.id}}", "due_in_days": 1}}, {"step_type": "wait", "step_config": {"at": "09:00", "days": 3}}, {"step_key": "tell_manager", "step_type": "notify_member", "step_config": {"body": "{{project.name}} of {{contact.first_name}} {{contact.last_name}} has not moved for two weeks ({{[[stage]]}}).", "channel": "sms", "user_id": "[[manager]]"}}, {"step_type": "wait", "step_config": {"at": "10:00", "days": 1, "zone": "contact"}}, {"step_key": "ask_customer", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{tenant.name}} here. Are you still thinking about {{project.name}}? A short answer helps us plan. Reply STOP to opt out.", "purpose": "marketing"}}], "settings": {"exit_events": ["sms_received", "email_received", {"type": "field_changed", "config": {"field": "[[stage.field]]", "entity": "project"}}]}, "conditions": [{"field": "[[stage]]", "value": "[[open_stages]]", "operator": "in"}], "trigger_type": "time_elapsed", "trigger_config": {"at": "09:00", "entity": "project", "offset": "[[after]]", "changed": "[[stage.field]]"}}], "description": "A project that nobody has moved for ten business days: whoever is responsible gets a task, three days later the manager is told, and a day after that the customer is asked. A move by a person, or an answer, ends it; what automations change is no activity."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "description": "Sends a text message through Twilio.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "storm", "place": 6, "document": {"name": "Storm", "needs": {"senders": ["sms", "email"], "entities": ["contact"]}, "recipe": "storm", "version": 1, "questions": [{"ask": "What do you call the storm in your messages?", "name": "storm_name", "type": "text", "default": "the recent hail storm"}, {"ask": "How long is an answer to the text waited for?", "name": "wait_for_reply", "type": "duration", "default": "3 days"}, {"ask": "Within how many hours is an inspection scheduled?", "name": "task_hours", "type": "number", "default": 4, "maximum": 240, "minimum": 1}], "workflows": [{"name": "Storm", "steps": [{"step_key": "text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, this is {{tenant.name}}. Your area was hit by [[storm_name]]. Shall we look at your roof, free of charge? Reply YES and we will call. Reply STOP to opt out.", "purpose": "marketing", "over_cap": "hold"}}, {"branches": {"event": [{"step_type": "create_task", "step_config": {"title": "Schedule an inspection: {{contact.first_name}} {{contact.last_name}} answered our text", "priority": "high", "assigned_to": "{{user.id}}", "due_in_hours": "[[task_hours]]"}}, {"step_type": "stop", "step_config": {"reason": "Answered the text"}}], "timeout": [{"step_key": "email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>hail damage often shows only when it is too late to claim it. We look at your roof free of charge: just answer this email.</p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Was your roof damaged by [[storm_name]]?"}}, {"branches": {"event": [{"step_type": "create_task", "step_config": {"title": "Schedule an inspection: {{contact.first_name}} {{contact.last_name}} answered our email", "priority": "high", "assigned_to": "{{user.id}}", "due_in_hours": "[[task_hours]]"}}], "timeout": []}, "step_key": "answer_to_email", "step_type": "wait", "step_config": {"event": "email_received", "timeout": "14 days"}}]}, "step_key": "answer_to_text", "step_type": "wait", "step_config": {"event": "sms_received", "timeout": "[[wait_for_reply]]"}}], "settings": {"reentry": "not_while_open"}, "trigger_type": "manual"}], "description": "After a storm, a text to the customers whom you enrol by ZIP code, three days later an email; an answer to either makes an inspection task. Start it with enroll_records(workflow_id, filter, per_minute); the gate asks for consent, the carrier''s rate and the cap of marketing."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "split", "branches": [], "ends_run": false, "description": "Takes a branch by chance, in proportion to weights; a contact always takes the same one.", "config_schema": {"type": "object", "title": "split", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}], "required": ["branches"], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "weight"], "properties": {"name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _"}, "weight": {"type": "number", "maximum": 1000000, "description": "Its share, as compared with the others''.", "exclusiveMinimum": 0}}}, "maxItems": 10, "minItems": 2, "description": "What it chooses from.", "uniqueItemProperties": ["name"]}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "won-welcome", "place": 4, "document": {"name": "Won welcome", "needs": {"senders": ["email"], "entities": ["project"]}, "recipe": "won-welcome", "version": 1, "questions": [{"ask": "Who runs the production of what is won?", "name": "manager", "type": "member"}, {"ask": "How are customers tagged?", "name": "tag", "type": "text", "default": "customer"}, {"ask": "In how many days is the deposit due?", "name": "deposit_days", "type": "number", "default": 3, "maximum": 90, "minimum": 0}], "workflows": [{"name": "Won welcome", "steps": [{"step_key": "production", "step_type": "create_project", "step_config": {"key": "production of {{project.id}}", "name": "Production: {{project.name}}"}}, {"step_key": "tag", "step_type": "add_tag", "step_config": {"tag": "[[tag]]"}}, {"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_id": "[[manager]]"}}, {"step_key": "welcome", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing us for {{project.name}}. {{user.full_name | default: \"We\"}} will be in touch about the dates.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Welcome to {{tenant.name}}"}}, {"step_key": "deposit", "step_type": "create_task", "step_config": {"title": "Ask {{contact.first_name}} {{contact.last_name}} for the deposit of {{project.name}}", "assigned_to": "{{user.id}}", "due_in_days": "[[deposit_days]]"}}], "settings": {"reentry": "never"}, "trigger_type": "project_won", "trigger_config": {"on_insert": true}}], "description": "A project is won: the project of its production is created, once, the customer is tagged and welcomed by email, somebody is made responsible and the deposit is asked for."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "stop", "branches": null, "ends_run": true, "description": "Ends the run.", "config_schema": {"type": "object", "title": "stop", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}], "properties": {"reason": {"type": "string", "format": "template", "minLength": 1, "description": "Why, for the history."}, "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "add_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Tags the contact; a tag that is new is made.", "config_schema": {"type": "object", "title": "add_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "spring-campaign"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_contact", "branches": null, "ends_run": false, "description": "Sets fields of the contact.", "config_schema": {"type": "object", "title": "update_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "assign_user", "branches": null, "ends_run": false, "has_effect": true, "description": "Makes a user responsible for the contact, project or job.", "config_schema": {"type": "object", "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}], "title": "assign_user", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"user_id": "{{project.assigned_to}}"}, {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}], "properties": {"entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}, "user_id": {"type": "string", "format": "id", "description": "Who."}, "user_ids": {"type": "array", "items": {"type": "string", "format": "id"}, "maxItems": 100, "minItems": 1, "description": "Several, who take turns."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_field", "branches": null, "ends_run": false, "description": "Sets one field of the contact, project or job.", "config_schema": {"type": "object", "title": "update_field", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}], "required": ["field", "value"], "properties": {"field": {"type": "string", "format": "template", "minLength": 1, "description": "A column, such as lead_score, project.value or custom_fields.roof_type."}, "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."}, "entity": {"type": "string", "format": "template", "description": "Whose field. Default: contact, or as field begins."}, "operator": {"enum": ["set", "add", "subtract", "append"], "description": "add and subtract take a number, a length of time or an item of a list. Default: set."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "change_stage", "branches": null, "ends_run": false, "has_effect": true, "description": "Moves the contact, project or job to another stage.", "config_schema": {"type": "object", "title": "change_stage", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"stage": "estimate_sent", "entity": "project"}], "required": ["stage"], "properties": {"stage": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Where to."}, "entity": {"type": "string", "format": "template", "description": "contact, project or job. Default: what the run is about."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_project", "branches": null, "ends_run": false, "description": "Sets fields of the project.", "config_schema": {"type": "object", "title": "update_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"status": "on_hold"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "conditional", "branches": ["then", "else"], "ends_run": false, "has_effect": false, "description": "Takes a branch: then or else, or the first of several whose conditions hold.", "config_schema": {"type": "object", "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}], "title": "conditional", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"conditions": [{"field": "project.value", "value": 10000, "operator": "greater_than"}]}, {"branches": [{"name": "hot", "conditions": {"field": "contact.lead_score", "value": 80, "operator": "greater_or_equal"}}, {"name": "warm", "conditions": {"field": "contact.lead_score", "value": 40, "operator": "greater_or_equal"}}]}], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "conditions"], "properties": {"name": {"type": "string", "pattern": "^(?!else$)[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _, and not else"}, "conditions": {"format": "conditions", "description": "When it is taken."}}}, "maxItems": 20, "minItems": 1, "description": "The first whose conditions hold is taken, and else when none do.", "uniqueItemProperties": ["name"]}, "conditions": {"format": "conditions", "description": "When they hold the branch then is taken, otherwise else."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "wait", "branches": ["event", "timeout"], "ends_run": false, "description": "Waits: for a length of time, until a date, until a time of day, or for an event.", "config_schema": {"type": "object", "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]}, {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]}, {"required": ["window"]}, {"required": ["event"]}], "title": "wait", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"days": 3}, {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_past": "stop", "if_missing": "stop"}, {"at": "10:00", "days": 1, "zone": "contact"}, {"window": {"to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00"}}, {"event": "sms_received", "timeout": "2 hours"}, {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}], "properties": {"at": {"type": "string", "format": "time-of-day", "description": "With days or a date, at this time of that day; otherwise the next time it is this late."}, "days": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "zone": {"type": "string", "format": "zone", "description": "Whose clock at and window go by. Default: tenant."}, "event": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}, "description": "Until this happens to the contact or record; then the branch event is taken."}, "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "until": {"type": "string", "format": "moment", "description": "Until then; a date without a time is midnight."}, "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "offset": {"type": ["string", "object"], "format": "signed-length-of-time", "description": "So long after until, or with a minus sign before it."}, "window": {"type": "object", "title": "window", "properties": {"to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."}, "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "maxItems": 7, "minItems": 1, "description": "Default: any day."}, "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."}}, "description": "And then until it is between these times, on one of these days.", "minProperties": 1}, "if_past": {"enum": ["continue", "stop", "fail"], "description": "What happens when the time is over already. Default: continue."}, "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "timeout": {"type": ["string", "object"], "format": "length-of-time", "description": "How long to wait for the event; then the branch timeout is taken."}, "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."}, "if_missing": {"enum": ["fail", "continue", "stop"], "description": "What happens when until has no value. Default: fail."}}, "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event", "dependentSchemas": {"event": {"properties": {"at": false, "days": false, "zone": false, "hours": false, "until": false, "weeks": false, "offset": false, "window": false, "if_past": false, "minutes": false, "duration": false, "if_missing": false}}, "until": {"properties": {"days": false, "hours": false, "weeks": false, "minutes": false, "duration": false}}}, "dependentRequired": {"event": ["timeout"], "offset": ["until"], "if_past": ["until"], "timeout": ["event"], "if_missing": ["until"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Creates a project for the contact, once for a key.", "config_schema": {"type": "object", "title": "create_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"key": "roof", "name": "Roof of {{contact.last_name}}"}], "required": ["name"], "properties": {"key": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Which project it is: a contact never gets a second one of this key. Default: the name."}, "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."}, "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant''s currency."}, "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "project_type": {"type": "string", "format": "template", "minLength": 1, "description": "Of any kind you keep."}, "pipeline_stage": {"type": "string", "format": "template", "minLength": 1, "description": "Default: new."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "webhook", "name": "webhook", "branches": null, "ends_run": false, "description": "Calls a URL, signed the Standard Webhooks way.", "config_schema": {"type": "object", "title": "webhook", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}, {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET", "headers": {"Authorization": {"prefix": "Bearer ", "secret": "crm_api_key"}}}], "required": ["url"], "properties": {"url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{", "examples": ["https://example.com/hooks/won"], "description": "Whom to call.", "errorMessage": "url must start with https:// or http://"}, "body": {"format": "template", "description": "What to send. Default: the event and its records; with GET and DELETE nothing."}, "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."}, "headers": {"type": "object", "description": "Further headers, by name: a text, or a secret by its name.", "additionalProperties": {"type": ["string", "object"], "title": "a header", "format": "header", "required": ["secret"], "properties": {"prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}, "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$", "description": "Its name in your secrets.", "errorMessage": "secret must be the name of a secret"}}}}, "secret_name": {"type": "string", "format": "template", "minLength": 1, "description": "Signs with this secret of yours. Default: your signing secret."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_task", "branches": null, "ends_run": false, "has_effect": true, "description": "Creates a task for the office.", "config_schema": {"type": "object", "title": "create_task", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}], "required": ["title"], "properties": {"title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."}, "due_at": {"type": "string", "format": "moment", "minLength": 1, "description": "When it is due; a time without a zone is the tenant''s."}, "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."}, "assigned_to": {"type": "string", "format": "id", "minLength": 1, "description": "The user who is to do it."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_minutes": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "remove_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Takes a tag off the contact.", "config_schema": {"type": "object", "title": "remove_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "no-show"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "email", "name": "send_email", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends an email through Resend.", "config_schema": {"type": "object", "anyOf": [{"required": ["html"]}, {"required": ["text"]}], "title": "send_email", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"html": "<p>Hi {{contact.first_name}}, here it is.</p>", "purpose": "transactional", "subject": "Your estimate"}], "required": ["subject"], "properties": {"cc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Copies."}, "to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Addresses, in a list or between commas; a variable is one. Default: the contact''s."}, "bcc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Blind copies."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your addresses, or any in a domain of yours. Default: your default sender."}, "html": {"type": "string", "format": "html", "minLength": 1, "description": "The message as HTML; what templates insert is escaped."}, "text": {"type": "string", "format": "template", "minLength": 1, "description": "The message as plain text; without html it goes out as that alone."}, "headers": {"type": "object", "description": "Further headers, by name; not those that say who it is from or goes to.", "additionalProperties": {"type": "string", "format": "template"}}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "reply_to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Where answers go."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends a text message through Twilio.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "track_links": {"type": "boolean", "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "split", "branches": [], "ends_run": false, "has_effect": false, "description": "Takes a branch by chance, in proportion to weights; a contact always takes the same one.", "config_schema": {"type": "object", "title": "split", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}], "required": ["branches"], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "weight"], "properties": {"name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _"}, "weight": {"type": "number", "maximum": 1000000, "description": "Its share, as compared with the others''.", "exclusiveMinimum": 0}}}, "maxItems": 10, "minItems": 2, "description": "What it chooses from.", "uniqueItemProperties": ["name"]}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "stop", "branches": null, "ends_run": true, "has_effect": false, "description": "Ends the run.", "config_schema": {"type": "object", "title": "stop", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}], "properties": {"reason": {"type": "string", "format": "template", "minLength": 1, "description": "Why, for the history."}, "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the contact.", "config_schema": {"type": "object", "title": "update_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_field", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets one field of the contact, project or job.", "config_schema": {"type": "object", "title": "update_field", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}], "required": ["field", "value"], "properties": {"field": {"type": "string", "format": "template", "minLength": 1, "description": "A column, such as lead_score, project.value or custom_fields.roof_type."}, "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."}, "entity": {"type": "string", "format": "template", "description": "Whose field. Default: contact, or as field begins."}, "operator": {"enum": ["set", "add", "subtract", "append"], "description": "add and subtract take a number, a length of time or an item of a list. Default: set."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the project.", "config_schema": {"type": "object", "title": "update_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"status": "on_hold"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "wait", "branches": ["event", "timeout"], "ends_run": false, "has_effect": false, "description": "Waits: for a length of time, until a date, until a time of day, or for an event.", "config_schema": {"type": "object", "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]}, {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]}, {"required": ["window"]}, {"required": ["event"]}], "title": "wait", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"days": 3}, {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_past": "stop", "if_missing": "stop"}, {"at": "10:00", "days": 1, "zone": "contact"}, {"window": {"to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00"}}, {"event": "sms_received", "timeout": "2 hours"}, {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}], "properties": {"at": {"type": "string", "format": "time-of-day", "description": "With days or a date, at this time of that day; otherwise the next time it is this late."}, "days": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "zone": {"type": "string", "format": "zone", "description": "Whose clock at and window go by. Default: tenant."}, "event": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}, "description": "Until this happens to the contact or record; then the branch event is taken."}, "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "until": {"type": "string", "format": "moment", "description": "Until then; a date without a time is midnight."}, "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "offset": {"type": ["string", "object"], "format": "signed-length-of-time", "description": "So long after until, or with a minus sign before it."}, "window": {"type": "object", "title": "window", "properties": {"to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."}, "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "maxItems": 7, "minItems": 1, "description": "Default: any day."}, "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."}}, "description": "And then until it is between these times, on one of these days.", "minProperties": 1}, "if_past": {"enum": ["continue", "stop", "fail"], "description": "What happens when the time is over already. Default: continue."}, "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "timeout": {"type": ["string", "object"], "format": "length-of-time", "description": "How long to wait for the event; then the branch timeout is taken."}, "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."}, "if_missing": {"enum": ["fail", "continue", "stop"], "description": "What happens when until has no value. Default: fail."}}, "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event", "dependentSchemas": {"event": {"properties": {"at": false, "days": false, "zone": false, "hours": false, "until": false, "weeks": false, "offset": false, "window": false, "if_past": false, "minutes": false, "duration": false, "if_missing": false}}, "until": {"properties": {"days": false, "hours": false, "weeks": false, "minutes": false, "duration": false}}}, "dependentRequired": {"event": ["timeout"], "offset": ["until"], "if_past": ["until"], "timeout": ["event"], "if_missing": ["until"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "webhook", "name": "webhook", "branches": null, "ends_run": false, "has_effect": true, "description": "Calls a URL, signed the Standard Webhooks way.", "config_schema": {"type": "object", "title": "webhook", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}, {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET", "headers": {"Authorization": {"prefix": "Bearer ", "secret": "crm_api_key"}}}], "required": ["url"], "properties": {"url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{", "examples": ["https://example.com/hooks/won"], "description": "Whom to call.", "errorMessage": "url must start with https:// or http://"}, "body": {"format": "template", "description": "What to send. Default: the event and its records; with GET and DELETE nothing."}, "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."}, "headers": {"type": "object", "description": "Further headers, by name: a text, or a secret by its name.", "additionalProperties": {"type": ["string", "object"], "title": "a header", "format": "header", "required": ["secret"], "properties": {"prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}, "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$", "description": "Its name in your secrets.", "errorMessage": "secret must be the name of a secret"}}}}, "secret_name": {"type": "string", "format": "template", "minLength": 1, "description": "Signs with this secret of yours. Default: your signing secret."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.heartbeats (name, at) select name, at from jsonb_populate_recordset(null::automation.heartbeats, '[{"at": "-infinity", "name": "notices"}, {"at": "-infinity", "name": "tick"}]') as r on conflict do nothing;
 

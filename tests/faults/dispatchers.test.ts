@@ -66,6 +66,41 @@ describe("two dispatchers at once", { timeout: size(90_000, 600_000) }, () => {
   });
 });
 
+/** This process, and with it the providers' stand-ins, does nothing at all for so long. */
+const sleepTight = (ms: number) =>
+  void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+
+describe("a machine that stands still", { timeout: size(90_000, 600_000) }, () => {
+  it("for longer than a send is waited for and looked up after, sends nothing twice", async () => {
+    const stack = running = await startFaultStack({ heartbeat: false });
+    const second = await startDispatcher(stack);
+    undo.push(() => second.stop());
+    slowDown(stack, 10);
+    const leads = [];
+    for (const tenant of stack.tenants) leads.push(...await insertLeads(stack.sql, tenant, 40));
+    const naps = (async () => {
+      for (const many of [5, 30, 55]) {
+        await waitFor(`${many} texts`, () => stack.twilio.messages().length >= many, {
+          interval: 1,
+        });
+        await waitFor("a send under way", () => inFlight(stack) > 0, { interval: 1 });
+        sleepTight(2_000);
+      }
+    })();
+    await untilAllEnded(
+      stack,
+      () =>
+        Promise.all(
+          [stack.stack.dispatch(), second.dispatch()].map((one) => one.catch(() => null)),
+        ),
+    );
+    await naps;
+    const account = await settle(stack, leads);
+    expect(account.sent_again).toBe(0);
+    report("a machine that stands still", { ...account });
+  });
+});
+
 describe("a dispatcher that comes late", { timeout: 60_000 }, () => {
   it("having slept past its leases, changes nothing that another has recorded", async () => {
     const stack = running = await startFaultStack({ heartbeat: false });

@@ -24,7 +24,7 @@ let queue: Queue;
 let tenant: string;
 
 const senders = (): Senders => ({
-  send_sms: createTwilioSender({
+  sms: createTwilioSender({
     timeoutMs: 2_000,
     settings: () => ({
       accountSid: "AC1",
@@ -33,7 +33,7 @@ const senders = (): Senders => ({
       from: "+15550009999",
     }),
   }),
-  send_email: createResendSender({
+  email: createResendSender({
     timeoutMs: 2_000,
     settings: () => ({ apiKey: "re_1", baseUrl: resend.url, from: "office@example.com" }),
   }),
@@ -208,7 +208,7 @@ describe("a provider in trouble", () => {
         { outcome: "failed", error: { code: "x", message: "bad \u0000 \ud800 text" } } as const,
       );
     const sender = { timeoutMs: 2_000, send };
-    const all = { send_sms: sender, send_email: sender, webhook: sender };
+    const all = { sms: sender, email: sender, webhook: sender };
     const { log } = recordingLog();
     const run = createDispatcher({ queue, senders: all, log, worker: "test" });
     expect(await run.dispatch(BUDGET)).toMatchObject({ failed: 1, unrecorded: 0 });

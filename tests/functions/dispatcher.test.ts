@@ -142,6 +142,15 @@ describe("one trip", () => {
     expect(trips.every(({ results, wanted }) => results > 0 || wanted)).toBe(true);
   });
 
+  test("leaves a crowd of results to a session of their own, beside the claim", async () => {
+    const queue = new FakeQueue(steps(4_000));
+    const trips = watched(queue);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { concurrency: 100 });
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 4_000 });
+    expect(trips.some(({ results, wanted }) => results >= 40 && !wanted)).toBe(true);
+    expect(trips.filter(({ results, wanted }) => results >= 40 && wanted)).toEqual([]);
+  });
+
   test("a result that is refused on such a trip is recorded by itself, and claims go on", async () => {
     const queue = new FakeQueue(steps(100));
     const exchange = queue.exchange.bind(queue);
@@ -182,6 +191,54 @@ describe("one trip", () => {
     } finally {
       vi.useRealTimers();
     }
+  });
+});
+
+describe("a backlog of database steps", () => {
+  /** Each call waits until it is let go with what it ran. */
+  function slow(queue: FakeQueue) {
+    const calls: ((ran: number) => void)[] = [];
+    const comers: (() => void)[] = [];
+    queue.runDatabaseSteps = () =>
+      new Promise((resolve) => {
+        calls.push(resolve);
+        comers.splice(0).forEach((come) => come());
+      });
+    const call = async (number: number) => {
+      while (calls.length < number) await new Promise<void>((resolve) => comers.push(resolve));
+      return calls[number - 1]!;
+    };
+    return { calls, call };
+  }
+
+  test("is worked on in a second session once it shows, and the run waits for both", async () => {
+    const queue = new FakeQueue();
+    const { calls, call } = slow(queue);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    let ended = false;
+    const run = dispatcher.dispatch(BUDGET).finally(() => ended = true);
+    (await call(1))(200);
+    const [second, third] = [await call(2), await call(3)];
+    expect(calls).toHaveLength(3);
+    second(0);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(ended).toBe(false);
+    third(7);
+    (await call(4))(0);
+    expect(await run).toMatchObject({ database_steps: 207, stopped: "idle" });
+  });
+
+  test("that is small stays in one", async () => {
+    const queue = new FakeQueue();
+    const { calls, call } = slow(queue);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    const run = dispatcher.dispatch(BUDGET);
+    (await call(1))(199);
+    const second = await call(2);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls).toHaveLength(2);
+    second(0);
+    expect(await run).toMatchObject({ database_steps: 199 });
   });
 });
 
@@ -466,8 +523,8 @@ describe("sends that hang", () => {
     const { log } = recordingLog();
     const quick = { timeoutMs: 1_000, send: () => Promise.resolve(sent) };
     const senders = {
-      send_sms: quick,
-      send_email: quick,
+      sms: quick,
+      email: quick,
       webhook: { timeoutMs: 1_000, send: door.send },
     };
     const dispatcher = createDispatcher({ queue, senders, log, worker: "w", concurrency: 4 });

@@ -1,4 +1,6 @@
 import { randomUUID } from "node:crypto";
+import { TimeoutError } from "../../functions/_shared/runtime/errors.ts";
+import { waitFor } from "../../scripts/lib/process.ts";
 import type { Log } from "../../functions/_shared/runtime/log.ts";
 import type { Outcome } from "../../functions/_shared/engine/outcome.ts";
 import type { Sender, Senders } from "../../functions/_shared/channels/sender.ts";
@@ -152,7 +154,25 @@ export const sent: Outcome = { outcome: "succeeded", result: { provider_id: "SM1
 /** One sender for all three kinds. */
 export function sendersOf(send: Sender["send"], timeoutMs = 1_000): Senders {
   const sender: Sender = { timeoutMs, send };
-  return { send_sms: sender, send_email: sender, webhook: sender };
+  return {
+    sms: sender,
+    email: sender,
+    webhook: sender,
+    ...{ send_sms: sender, send_email: sender },
+  };
+}
+
+/** Gives up, as after its timeout, as soon as something has happened: however long that takes on this machine. */
+export function impatientOnce(happened: () => boolean, patient: Sender): Sender {
+  const enough = new AbortController();
+  return {
+    ...patient,
+    send(step, signal) {
+      void waitFor("what the sender gives up after", happened)
+        .then(() => enough.abort(new TimeoutError(step.step_type, patient.timeoutMs)));
+      return patient.send(step, AbortSignal.any([signal, enough.signal]));
+    },
+  };
 }
 
 export function recordingLog() {

@@ -5,7 +5,7 @@ import { deliver } from "../../functions/_shared/channels/deliver.ts";
 import { comparableBody, createTwilioSender } from "../../functions/_shared/channels/sms/twilio.ts";
 import type { TwilioSettings } from "../../functions/_shared/runtime/env.ts";
 import { startTwilio, type TwilioStandIn } from "../../scripts/standins/twilio.ts";
-import { aStep } from "./fakes.ts";
+import { aStep, impatientOnce } from "./fakes.ts";
 
 let twilio: TwilioStandIn;
 let settings: TwilioSettings;
@@ -19,7 +19,7 @@ beforeAll(async () => {
 beforeEach(() => twilio.reset());
 afterAll(() => twilio.stop());
 
-function sender(changes: Partial<TwilioSettings> = {}, timeoutMs = 300) {
+function sender(changes: Partial<TwilioSettings> = {}, timeoutMs = 30_000) {
   return createTwilioSender({
     settings: () => ({ ...settings, ...changes }),
     timeoutMs,
@@ -139,7 +139,10 @@ describe("what may have been accepted", () => {
   )("%s is ambiguous, and looked up instead of sent again", async (kind, code) => {
     twilio.fault({ kind });
     const step = aStep();
-    expect(await deliver(step, sender())).toMatchObject({
+    const first = kind === "timeout_after_accept"
+      ? impatientOnce(() => twilio.messages().length > 0, sender())
+      : sender();
+    expect(await deliver(step, first)).toMatchObject({
       outcome: "ambiguous",
       error: { code },
     });
@@ -189,7 +192,8 @@ describe("what may have been accepted", () => {
     ] as const,
   )("%s: still ambiguous, never sent blind", async (_what, fault) => {
     twilio.fault({ ...fault, match: { path: "/Messages" } });
-    const outcome = await deliver(aStep({ reconcile_since: since() }), sender());
+    const impatient = fault.kind === "timeout_before_accept" ? sender({}, 300) : sender();
+    const outcome = await deliver(aStep({ reconcile_since: since() }), impatient);
     expect(outcome).toMatchObject({ outcome: "ambiguous", error: { code: "reconcile_failed" } });
     expect(posts()).toBe(0);
   });

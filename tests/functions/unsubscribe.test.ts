@@ -78,6 +78,12 @@ describe("an email with a way out", () => {
     expect(email.text).toBe(`No more: ${url}`);
   });
 
+  it("leads where the first attempt led, whichever process repeats it", async () => {
+    const first = "https://first.example/functions/v1";
+    const { email } = await sent({ text: "Hi", unsubscribe: { ...unsubscribe, functions: first } });
+    expect(email.headers["List-Unsubscribe"]).toBe(`<${first}/unsubscribe?token=${token}>`);
+  });
+
   it("is not sent without one: marketing waits for whoever says where the functions are", async () => {
     const nowhere = () => {
       throw new ConfigurationError("PUBLIC_URL", "set it");

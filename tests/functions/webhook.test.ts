@@ -13,7 +13,7 @@ import { createWebhookSender } from "../../functions/_shared/channels/webhook/se
 import { parseJson, stringifyJson } from "../../functions/_shared/runtime/json.ts";
 import type { StandIn } from "../../scripts/standins/standin.ts";
 import { startWebhookReceiver } from "../../scripts/standins/webhook.ts";
-import { aStep } from "./fakes.ts";
+import { aStep, impatientOnce } from "./fakes.ts";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NAMED = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -34,7 +34,7 @@ function secret(name?: string): string {
 /** Development: a receiver on this machine. */
 const local = createWebhookSender({
   settings: () => ({ allowPrivate: true, secret }),
-  timeoutMs: 300,
+  timeoutMs: 30_000,
 });
 
 function webhookStep(payload: object = {}) {
@@ -134,7 +134,10 @@ test.each(
   ] as const,
 )("%s is tried again", async (kind, code) => {
   receiver.fault({ kind });
-  expect(await deliver(webhookStep(), local)).toMatchObject({ outcome: "retry", error: { code } });
+  const sender = kind === "timeout_after_accept"
+    ? impatientOnce(() => receiver.requests().length > 0, local)
+    : local;
+  expect(await deliver(webhookStep(), sender)).toMatchObject({ outcome: "retry", error: { code } });
 });
 
 test("a receiver that is not there is tried again", async () => {
@@ -192,7 +195,11 @@ describe("a receiver that misbehaves", () => {
   });
 
   test("its body may get stuck: the status is what counts", async () => {
-    expect(await deliver(webhookStep({ url: `${url}/stuck` }), local)).toEqual({
+    const brief = createWebhookSender({
+      settings: () => ({ allowPrivate: true, secret }),
+      timeoutMs: 2_000,
+    });
+    expect(await deliver(webhookStep({ url: `${url}/stuck` }), brief)).toEqual({
       outcome: "succeeded",
       result: { http_status: 200 },
     });
@@ -283,7 +290,7 @@ describe("a secret in a header", () => {
   const asked: string[][] = [];
   const withSecrets = createWebhookSender({
     settings: () => ({ allowPrivate: true, secret }),
-    timeoutMs: 300,
+    timeoutMs: 30_000,
     resolveSecrets: (_step, names) => {
       asked.push([...names]);
       return Promise.resolve(new Map([["crm_api_key", "k-123"], ["odd", "a\r\nb: c"]]));

@@ -94,3 +94,169 @@ test("detached, it is an ordinary table again", async () => {
     /is no inbox/,
   );
 });
+
+// EMAILS, CALLS AND FORMS: each in a table of its own, or all of them in one.
+
+const waiting = () =>
+  host.sql<{ kind: string; error: string }[]>`
+    select kind, error from automation.inbox_waiting order by created_at, id`;
+
+test("an email that arrives is the contact's, a reply, and no reply when a machine wrote it", async () => {
+  const { sql } = host;
+  await sql.unsafe(`
+    create table public.mail (
+      id uuid primary key default gen_random_uuid(), company_id uuid not null, sender text, subject text, body_text text,
+      headers jsonb, direction text not null default 'in');
+    select automation.attach_inbox('public.mail', '{"tenant": "company_id", "from": "sender"}', '{"inbound": "in"}', 'email')`);
+  await publish(sql, SUMMIT, "email_received", [["create_task", { title: "{{email.subject}}" }]]);
+  const mail = (subject: string, changes: object = {}) =>
+    sql`insert into public.mail ${
+      sql({
+        company_id: SUMMIT,
+        sender: "Maria Lopez <maria@lopez.example>",
+        subject,
+        body_text: "Thanks",
+        ...changes,
+      })
+    }`;
+  await sql`update public.contacts set email = 'maria@lopez.example' where id = ${MARIA}`;
+  await mail("Which colour?");
+  await mail("Out of office", { headers: sql.json({ "auto-submitted": "auto-replied" }) });
+  await mail("Our answer", { direction: "out" });
+  expect(
+    await sql`select contact_id, subject, is_automatic, provider from ridgeline.emails order by created_at, id`,
+  ).toEqual([
+    { contact_id: MARIA, subject: "Which colour?", is_automatic: false, provider: "inbox" },
+    { contact_id: MARIA, subject: "Out of office", is_automatic: true, provider: "inbox" },
+  ]);
+  await work(sql);
+  const titles =
+    await sql`select title from public.tasks where title not in ('Is Monday fine?', 'STOP')`;
+  expect(titles).toEqual([{ title: "Which colour?" }]);
+  await mail("unsubscribe");
+  expect(await sql`select address from ridgeline.suppressions where channel = 'email'`).toEqual([
+    { address: "maria@lopez.example" },
+  ]);
+  await mail("Hello", { sender: "nobody" });
+  expect((await waiting()).at(-1)).toMatchObject({
+    kind: "email",
+    error: 'from: "nobody" is no email address',
+  });
+});
+
+test("a call that nobody took is missed, in the words of the CRM, when it has ended", async () => {
+  const { sql } = host;
+  await sql.unsafe(`
+    create table public.phone_calls (
+      call_no bigint generated always as identity primary key, company_id uuid not null, caller text, line text,
+      outcome text, seconds integer, inbound text not null default 'yes');
+    select automation.attach_inbox('public.phone_calls',
+      '{"id": "call_no", "tenant": "company_id", "from": "caller", "to": "line", "status": "outcome", "duration": "seconds",
+        "direction": "inbound"}',
+      '{"inbound": "yes", "missed": ["Voicemail", "No answer"], "completed": "Talked"}', 'call')`);
+  await publish(sql, SUMMIT, "call_missed", [["create_task", { title: "Call back" }]]);
+  const [{ id }] = await sql<[{ id: string }]>`
+    insert into public.phone_calls (company_id, caller, line, outcome)
+    values (${SUMMIT}, '(512) 555-0142', '+1 512 555 0777', 'ringing') returning call_no as id`;
+  const calls = () =>
+    sql`select contact_id, direction, from_number, status, duration_seconds from ridgeline.calls order by created_at, id`;
+  const call = { contact_id: MARIA, direction: "inbound", from_number: "+15125550142" };
+  expect(await calls()).toEqual([{ ...call, status: "ringing", duration_seconds: null }]);
+  await sql`update public.phone_calls set outcome = 'VOICEMAIL', seconds = 12 where call_no = ${id}`;
+  expect(await calls()).toEqual([{ ...call, status: "missed", duration_seconds: 12 }]);
+  await sql`update public.phone_calls set seconds = 12 where call_no = ${id}`;
+  await work(sql);
+  const tasks = () =>
+    sql`select count(*)::int as tasks from public.tasks where title = 'Call back'`;
+  expect(await tasks()).toEqual([{ tasks: 1 }]);
+  // The office's own call, and a word that nobody has explained.
+  await sql`
+    insert into public.phone_calls (company_id, caller, line, outcome, inbound) values
+      (${SUMMIT}, '+15125550777', '5125550142', 'Talked', 'no'), (${SUMMIT}, '5125550142', null, 'hung up', 'yes')`;
+  expect((await calls()).at(-1)).toMatchObject({ direction: "outbound", status: "completed" });
+  await work(sql);
+  expect(await tasks()).toEqual([{ tasks: 1 }]);
+  expect((await waiting()).at(-1)!.error).toMatch(
+    /^status: "hung up" is none of missed, completed/,
+  );
+});
+
+test("a form that the CRM keeps fires like one that was posted to us", async () => {
+  const { sql } = host;
+  await sql.unsafe(`
+    create table public.web_leads (
+      id bigint generated always as identity primary key, company_id uuid not null, page text, name text, email text, phone text);
+    insert into ridgeline.forms (tenant_id, name) values ('${SUMMIT}', 'Roof check');
+    select automation.attach_inbox('public.web_leads', '{"tenant": "company_id", "form": "page"}', kind => 'form')`);
+  await publish(sql, SUMMIT, "form_submitted", [["create_task", {
+    title: "Call {{contact.first_name}}",
+  }]]);
+  await sql`
+    insert into public.web_leads (company_id, page, name, email, phone) values
+      (${SUMMIT}, 'roof check', 'Nina Park', 'nina@park.example', '512 555 0188'),
+      (${SUMMIT}, 'Solar', 'Nina Park', 'nina@park.example', null)`;
+  expect(
+    await sql`
+    select s.form, s.data ->> 'name' as name, c.first_name, s.is_contact_new from ridgeline.form_submissions as s
+    join public.contacts as c on c.id::text = s.contact_id`,
+  ).toEqual([
+    { form: "Roof check", name: "Nina Park", first_name: "Nina", is_contact_new: true },
+  ]);
+  await work(sql);
+  expect(await sql`select count(*)::int as tasks from public.tasks where title = 'Call Nina'`)
+    .toEqual([{ tasks: 1 }]);
+  expect((await waiting()).at(-1)).toMatchObject({
+    kind: "form",
+    error: 'form: there is no active form "Solar"',
+  });
+  await sql`insert into ridgeline.forms (tenant_id, name) values (${SUMMIT}, 'Solar')`;
+  const before = (await waiting()).length;
+  await sql`select automation.take_waiting(100)`;
+  expect(await waiting()).toHaveLength(before - 1);
+});
+
+test("one table for all of it, whose column says what a row is", async () => {
+  const { sql } = host;
+  await sql.unsafe(`
+    create table public.communications (
+      id bigint generated always as identity primary key, tenant_id uuid not null, channel text, who text, body text,
+      subject text, status text, direction text);
+    select automation.attach_inbox('public.communications', '{"kind": "channel", "from": "who"}', '{"call": ["phone", "voicemail"]}')`);
+  const count = async () => {
+    const [row] = await sql<[{ texts: number; emails: number; calls: number }]>`
+      select (select count(*)::int from ridgeline.messages where direction = 'inbound') as texts,
+        (select count(*)::int from ridgeline.emails) as emails, (select count(*)::int from ridgeline.calls) as calls`;
+    return row;
+  };
+  const before = await count();
+  await sql`
+    insert into public.communications (tenant_id, channel, who, body, subject, status, direction) values
+      (${SUMMIT}, 'SMS', '5125550142', 'On my way', null, null, 'inbound'),
+      (${SUMMIT}, 'email', 'maria@lopez.example', 'See you', 'Monday', null, 'inbound'),
+      (${SUMMIT}, 'phone', '5125550142', null, null, 'completed', 'inbound'),
+      (${SUMMIT}, 'note', '5125550142', 'She has a dog', null, null, 'inbound')`;
+  expect(await count()).toEqual({
+    texts: before.texts + 1,
+    emails: before.emails + 1,
+    calls: before.calls + 1,
+  });
+  expect(await sql`select text from ridgeline.emails where subject = 'Monday'`).toEqual([
+    { text: "See you" },
+  ]);
+  await sql`update public.communications set body = 'She has two dogs'`;
+  expect((await count()).texts).toBe(before.texts + 1);
+});
+
+test("each kind says what it lacks", async () => {
+  const attach = (kind: string, columns: object = {}) =>
+    host.sql`select automation.attach_inbox('public.web_leads', ${
+      host.sql.json(columns as never)
+    }, kind => ${kind})`;
+  await expect(attach("fax")).rejects.toThrow(/kind: "fax" is none of sms, email, call, form/);
+  await expect(attach("email", { tenant: "company_id" })).rejects.toThrow(/is the from/);
+  await expect(attach("call", { tenant: "company_id", from: "phone" })).rejects.toThrow(
+    /is the status/,
+  );
+  await expect(attach("email", { from: "email" })).rejects.toThrow(/no tenant says whose rows/);
+  await expect(attach("form", { tenant: "company_id" })).rejects.toThrow(/nothing says which form/);
+});

@@ -49,11 +49,11 @@ function byProvider(providers: Readonly<Record<string, Sender>>): Sender {
 export function createSenders(timeoutMs?: number, secrets: Secrets = noSecrets): Senders {
   const options = { secrets, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
   return {
-    send_sms: byProvider({
+    sms: byProvider({
       twilio: createTwilioSender(options),
       telnyx: createTelnyxSender(options),
     }),
-    send_email: byProvider({ resend: createResendSender(options) }),
+    email: byProvider({ resend: createResendSender(options) }),
     webhook: createWebhookSender(options),
   };
 }

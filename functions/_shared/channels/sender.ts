@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { failed, type Outcome } from "../engine/outcome.ts";
-import type { ClaimedStep, StepType } from "../engine/queue.ts";
+import type { Channel, ClaimedStep } from "../engine/queue.ts";
 import { missing, type Secrets } from "../runtime/secrets.ts";
 
 export interface SentMessage {
@@ -27,7 +27,7 @@ export interface Reconciliation {
   ): Promise<SentMessage | null>;
 }
 
-export type Senders = Readonly<Record<StepType, Sender>>;
+export type Senders = Readonly<Record<Channel, Sender>>;
 
 /** Clocks differ, and providers round to the second. */
 export const SKEW_MS = 60_000;

@@ -133,6 +133,10 @@ const MARGIN_MS = 2_000;
 const DATABASE_BATCH = 200;
 const REAP_BATCH = 500;
 const FINISH_BATCH = 500;
+/** So many results are recorded beside a claim, in a session of their own, and not before it. */
+const MANY_RESULTS = 40;
+/** Sessions that run database steps while there is a backlog. */
+const DATABASE_SESSIONS = 2;
 /** Between two looks for a step that has to be tried alone. */
 const TRIAL_PAUSE_MS = 2_000;
 
@@ -146,7 +150,7 @@ function longestSendMs(senders: Senders): number {
 }
 
 /**
- * Three loops share one state and one bell: claim, run database steps, record. Sends start
+ * Loops share one state and one bell: claim, run database steps (a second one where many wait), record. Sends start
  * whenever a slot is free. `news` counts, for each lane, events that may have made something of it
  * due; a loop that found nothing remembers the count, and when nothing has happened since, the run
  * is idle. Nothing else makes a loop rest: from news to a claim there is only the trip itself.
@@ -176,6 +180,9 @@ class Run {
   };
   readonly #news: Record<Lane, number> = { sms: 0, email: 0, webhook: 0, database: 0 };
   #databaseDry = -1;
+  #databaseCalls = 0;
+  /** The last look for database steps ended at its limit. */
+  #hasBacklog = false;
   #lookedAt = now();
   #claiming = false;
   #trying = false;
@@ -217,7 +224,7 @@ class Run {
         this.#claimLoop(),
         this.#reap(),
         this.#trialLoop(),
-        this.#databaseLoop(),
+        ...Array.from({ length: DATABASE_SESSIONS }, (_, n) => this.#databaseLoop(n > 0)),
         this.#recordLoop(),
       ]);
     } finally {
@@ -264,7 +271,7 @@ class Run {
     const quiet = Object.values(this.#slots).every((slots) => slots.isQuiet) &&
       this.#unstarted.length + this.#results.length + this.#returned.length === 0 &&
       !this.#recording;
-    if (quiet && !this.#claiming && !this.#trying) {
+    if (quiet && !this.#claiming && !this.#trying && this.#databaseCalls === 0) {
       const dry = CHANNELS.every((channel) => this.#slots[channel].dryAt === this.#news[channel]) &&
         this.#databaseDry === this.#news.database;
       if (dry && !this.#standing) this.#stopped ??= "idle";
@@ -339,7 +346,7 @@ class Run {
   /** Takes the results along that are waiting. Undefined: that failed, and they are recorded by themselves. */
   async #exchange(wanted: Wanted): Promise<Exchange | undefined> {
     const { queue, worker, leaseSeconds } = this.#settings;
-    const batch = this.#results.splice(0, FINISH_BATCH);
+    const batch = this.#results.length < MANY_RESULTS ? this.#results.splice(0) : [];
     const results = batch.map(({ finished }) => finished);
     try {
       const answer = await queue.exchange(worker, results, wanted, leaseSeconds);
@@ -410,17 +417,22 @@ class Run {
 
   // Database steps -------------------------------------------------------------------------------
 
-  async #databaseLoop(): Promise<void> {
+  async #databaseLoop(isHelper: boolean): Promise<void> {
     while (!this.#done) {
-      if (this.#stopped || this.#databaseDry === this.#news.database) await this.#bell.wait();
-      else await this.#runDatabaseSteps();
+      const isNeeded = !isHelper || this.#hasBacklog;
+      if (this.#stopped || !isNeeded || this.#databaseDry === this.#news.database) {
+        await this.#bell.wait();
+      } else await this.#runDatabaseSteps();
     }
   }
 
   async #runDatabaseSteps(): Promise<void> {
     const news = this.#news.database;
     const run = () => this.#settings.queue.runDatabaseSteps(DATABASE_BATCH);
+    this.#databaseCalls++;
     const count = await this.#call("run_database_steps", run);
+    this.#databaseCalls--;
+    this.#hasBacklog = (count ?? 0) >= DATABASE_BATCH;
     if (count) {
       this.#totals.database_steps += count;
       this.#announce(LANES);
@@ -435,7 +447,7 @@ class Run {
       while (!this.#stopped) {
         const held = slots.next();
         if (!held) break;
-        const sender = this.#settings.senders[held.step.step_type];
+        const sender = this.#settings.senders[channelOf(held.step)];
         const latestEnd = now() + worstCaseMs(held.step, sender) + MARGIN_MS;
         // Started now, it might still be on its way when its lease ends and another worker sends it.
         if (latestEnd > held.leaseEndsAt) this.#unstarted.push(held);
@@ -448,7 +460,7 @@ class Run {
     const { step, leaseEndsAt } = held;
     slots.start(held);
     const startedAt = now();
-    const outcome = await deliver(step, this.#settings.senders[step.step_type]);
+    const outcome = await deliver(step, this.#settings.senders[channelOf(step)]);
     // A tenant of whom enough was waiting may have more claimed now.
     if (slots.end(held, now() - startedAt)) this.#announce([channelOf(step)]);
     const { tenant_id, step_id, attempt_token } = step;
@@ -497,6 +509,7 @@ class Run {
   /** What a claim is about to take along is left to it. */
   get #toRecord(): Result[] | undefined {
     if (this.#returned.length > 0) return this.#returned;
+    if (this.#results.length >= MANY_RESULTS) return this.#results;
     return this.#results.length > 0 && !this.#claimIsNext ? this.#results : undefined;
   }
 

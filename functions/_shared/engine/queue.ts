@@ -3,9 +3,13 @@ import type { JSONValue, UnsafeQueryOptions } from "postgres";
 import { type Database, literal } from "../runtime/database.ts";
 import { ContractError } from "../runtime/errors.ts";
 import { LosslessNumber, stringifyJson } from "../runtime/json.ts";
+import { statedAddress } from "../http/webhook-env.ts";
 import type { Outcome } from "./outcome.ts";
 import { withTimeout } from "../runtime/timeout.ts";
 import { requireVersion } from "./version.ts";
+
+/** What a step goes out by: the lanes of the queue that the dispatcher works on. */
+export const CHANNELS = ["sms", "email", "webhook"] as const;
 
 /** Ids come from Postgres, whose uuid type takes any 128 bits: hence guid, not the stricter uuid. */
 const claimedStep = z.object({
@@ -13,7 +17,7 @@ const claimedStep = z.object({
   step_id: z.guid(),
   attempt_token: z.guid(),
   attempt: z.int(),
-  step_type: z.enum(["send_sms", "send_email", "webhook"]),
+  step_type: z.string().min(1),
   /** Checked by the provider that sends it: a malformed payload fails its own step, not the batch. */
   payload: z.unknown(),
   idempotency_key: z.string().min(1),
@@ -21,12 +25,11 @@ const claimedStep = z.object({
   reconcile_since: z.union([z.date(), z.iso.datetime({ offset: true })]).nullable()
     .transform((at) => typeof at === "string" ? new Date(at) : at),
   known_provider_ids: z.array(z.string()).nullable().transform((ids) => ids ?? []),
+  /** A database that is one version older does not say it. */
+  channel: z.enum(CHANNELS).nullish(),
 });
 export type ClaimedStep = z.infer<typeof claimedStep>;
-export type StepType = ClaimedStep["step_type"];
 
-/** What a step goes out by: the lanes of the queue that the dispatcher works on. */
-export const CHANNELS = ["sms", "email", "webhook"] as const;
 export type Channel = typeof CHANNELS[number];
 export const LANES = [...CHANNELS, "database"] as const;
 export type Lane = typeof LANES[number];
@@ -37,7 +40,10 @@ export function lanesOf(ring: string): readonly Lane[] {
   return lane ? [lane] : LANES;
 }
 
-export function channelOf({ step_type }: Pick<ClaimedStep, "step_type">): Channel {
+export function channelOf(
+  { channel, step_type }: Pick<ClaimedStep, "channel" | "step_type">,
+): Channel {
+  if (channel) return channel;
   return step_type === "webhook" ? "webhook" : step_type === "send_sms" ? "sms" : "email";
 }
 
@@ -146,8 +152,14 @@ const MOST_PORTIONS = 20;
 /**
  * The queue functions of the database. A statement that hangs is given up after `timeoutMs`; one that
  * works on steps after `workTimeoutMs`, which is the longest that work on one step may take.
+ * `functionsAddress`: where the outside finds the functions; an email keeps the one it was claimed with.
  */
-export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5_000): Queue {
+export function createQueue(
+  sql: Database,
+  timeoutMs = 20_000,
+  workTimeoutMs = 5_000,
+  functionsAddress: () => string | undefined = statedAddress,
+): Queue {
   type Rows = readonly unknown[];
   async function rows(
     what: string,
@@ -167,12 +179,14 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
     const begun = await rows("begin_portions", query);
     return parseRows("begin_portions", portion, begun).map(({ id }) => id);
   }
-  async function claimPortion(id: string, worker: string, leaseSeconds: number) {
+  async function claimPortion(id: string, worker: string, leaseSeconds: number, api: number) {
+    const address = api < 2 ? sql`` : sql`, ${functionsAddress() ?? null}::text`;
     const query = sql`
       select tenant_id, step_id, attempt_token, attempt, step_type, payload, idempotency_key,
-             reconcile_since, to_jsonb(known_provider_ids) as known_provider_ids
+             reconcile_since, to_jsonb(known_provider_ids) as known_provider_ids,
+             to_jsonb(c) ->> 'channel' as channel
       from automation.claim_portion(
-        ${id}::uuid, ${worker}::text, make_interval(secs => ${leaseSeconds}::float8))`;
+        ${id}::uuid, ${worker}::text, make_interval(secs => ${leaseSeconds}::float8)${address}) as c`;
     return parseRows("claim_portion", claimedStep, await rows("claim", query, workTimeoutMs));
   }
 
@@ -186,7 +200,7 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
       if (begun.length === 0) break;
       portions += begun.length;
       try {
-        for (const id of begun) steps.push(...await claimPortion(id, worker, leaseSeconds));
+        for (const id of begun) steps.push(...await claimPortion(id, worker, leaseSeconds, 1));
       } catch (error) {
         // What is leased already is sent; the rest meets its error again at the next claim.
         if (steps.length === 0) throw error;
@@ -218,19 +232,22 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
         if (results.length > 0) return { ...none, ...finished };
         return { ...none, ...await claimInTrips(worker, wanted, leaseSeconds) };
       }
+      const functions = functionsAddress();
       const query = server >= WRITES_OUT
         ? sql.unsafe(
           `call automation.exchange_steps(
             null, ${literal(stringifyJson(storable(results)))}, ${
             literal(stringifyJson(storable(wanted)))
-          }, ${literal(worker)}, make_interval(secs => ${leaseSeconds}))`,
+          }, ${literal(worker)}, make_interval(secs => ${leaseSeconds}), ${
+            functions === undefined ? "null" : literal(functions)
+          })`,
           [],
           ONE_STATEMENT,
         )
         : sql`call automation.exchange_steps(
             null, ${sql.json(storable(results) as JSONValue)}::jsonb,
             ${sql.json(storable(wanted) as JSONValue)}::jsonb, ${worker}::text,
-            make_interval(secs => ${leaseSeconds}::float8))`;
+            make_interval(secs => ${leaseSeconds}::float8), ${functions ?? null}::text)`;
       const milliseconds = results.length > 0 ? timeoutMs : 1_000 + workTimeoutMs;
       const [row] = parseRows(
         "exchange_steps",
@@ -249,7 +266,9 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
       const [id] = await begin(
         sql`select t.id from automation.begin_trial() as t where t.id is not null`,
       );
-      return id === undefined ? [] : await claimPortion(id, worker, leaseSeconds);
+      if (id === undefined) return [];
+      const { api } = await withTimeout("version", timeoutMs, () => requireVersion(sql));
+      return await claimPortion(id, worker, leaseSeconds, api);
     },
     release(steps) {
       const held = sql.json(steps.map(holder));
@@ -263,10 +282,13 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
       const answer = await rows("work_database_steps", query, 1_000 + workTimeoutMs);
       return parseRows("work_database_steps", ran, answer)[0]?.ran ?? 0;
     },
-    reapExpiredLeases(maxSteps) {
-      return counted(
+    async reapExpiredLeases(maxSteps) {
+      const { api } = await withTimeout("version", timeoutMs, () => requireVersion(sql));
+      // Where no tick tells anybody of troubles, that the tick stands still among them, a dispatcher does.
+      const told = api < 2 ? sql`null` : sql`automation.tell_when_due()`;
+      return await counted(
         "reap_expired_leases",
-        sql`select automation.reap_expired_leases(${maxSteps}::int) as count`,
+        sql`select automation.reap_expired_leases(${maxSteps}::int) as count, ${told} as told`,
       );
     },
   };

@@ -84,6 +84,18 @@ export function openApiDocument(options: DocumentOptions): Record<string, unknow
       },
     },
   };
+  paths["/health/engine"] = {
+    get: {
+      operationId: "engineHealth",
+      summary:
+        "Does something tick, and is what is due done? 503 engine_stopped: not for some minutes.",
+      security: [],
+      responses: {
+        "200": { description: "It is.", content: json(components.of(options.health, "output")) },
+        default: { $ref: "#/components/responses/problem" },
+      },
+    },
+  };
   paths["/openapi.json"] = {
     get: {
       operationId: "openapi",

@@ -67,6 +67,16 @@ export function readPublicAddress(env: Environment = process.env): PublicAddress
   return { base: hasPath ? base : `${base}/functions/v1`, trustForwarded };
 }
 
+/** The same where nobody has to know: undefined when the environment does not say it, or says it wrongly. */
+export function statedAddress(): string | undefined {
+  try {
+    return readPublicAddress().base;
+  } catch (error) {
+    if (error instanceof ConfigurationError) return undefined;
+    throw error;
+  }
+}
+
 /** The hosted platform puts exactly one proxy of its own in front of a function. */
 const HOPS = "EdgeRuntime" in globalThis ? 1 : 0;
 

@@ -120,3 +120,32 @@ begin
   return new;
 end;
 $$;
+
+-- changed_at is the same of rows that only the engine writes.
+create or replace function automation.touch_changed_at() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.changed_at := automation.now();
+  return new;
+end;
+$$;
+
+create or replace function automation.keep_changed_at(relation regclass) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  name constant text := (select c.relname from pg_catalog.pg_class as c where c.oid = relation);
+begin
+  execute format('create trigger %I before update on %s for each row '
+    'when (old.* is distinct from new.*) execute function automation.touch_changed_at()', name || '_changed', relation);
+  execute format('create index %I on %s (changed_at, tenant_id)', name || '_by_change', relation);
+  execute format('comment on column %s.changed_at is %L', relation,
+    'When it was last written, for a screen that asks again: see docs/http-api.md.');
+end;
+$$;
+
+comment on function automation.keep_changed_at(regclass) is
+  'Keeps changed_at of a table that a screen asks again, and makes the index that it asks by.';

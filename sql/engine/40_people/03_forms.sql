@@ -306,10 +306,13 @@ create table ridgeline.held_submissions (
   created_at timestamptz not null default automation.now(),
   released_at timestamptz,
   submission_id uuid,
+  changed_at timestamptz not null default automation.now(),
   constraint held_submissions_pkey primary key (tenant_id, id),
   constraint held_submissions_form_fk foreign key (tenant_id, form_id)
     references ridgeline.forms (tenant_id, id) on delete cascade
 );
+
+select automation.keep_changed_at('ridgeline.held_submissions');
 
 comment on table ridgeline.held_submissions is
   'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete, unreadable or from a page that '

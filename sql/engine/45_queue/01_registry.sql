@@ -49,13 +49,16 @@ create table automation.step_types (
   description text not null,
   config_schema jsonb not null
     constraint step_types_schema_is_object check (jsonb_typeof(config_schema) = 'object'),
-  ends_run boolean not null default false
+  ends_run boolean not null default false,
+  has_effect boolean not null default true
 );
 
 comment on table automation.step_types is 'Every step a workflow can take.';
 comment on column automation.step_types.branches is
   'The branches that steps can be put on; empty: step_config names them; null: there are none.';
 comment on column automation.step_types.ends_run is 'No step comes after this one.';
+comment on column automation.step_types.has_effect is
+  'False: it only decides how its own run goes on, which a shadow may do as well.';
 comment on column automation.step_types.config_schema is
   'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() '
   'reads it when a workflow is published; packages/client and docs/steps.md come from it.';
@@ -134,6 +137,27 @@ create type automation.compiled_trigger as (
   to_values jsonb,
   problems jsonb
 );
+
+-- The types that a channel carries: whoever looks for texts looks for all of them.
+create or replace function automation.types_on(channel text) returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(select t.name from automation.step_types as t where t.lane::text = types_on.channel order by t.name);
+end;
+$$;
+
+-- What nobody has registered counts as one that has.
+create or replace function automation.has_effect(step_type text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return not exists (
+    select from automation.step_types as t where t.name = has_effect.step_type and not t.has_effect);
+end;
+$$;
 
 -- The channel of a type of step: the registry says it, and nothing else does.
 create or replace function automation.channel_of(step_type text) returns text

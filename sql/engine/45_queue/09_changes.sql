@@ -1,5 +1,5 @@
--- Who changed what: a row for each change of a definition, a sender, a form or a setting. It is written beside the
--- change and never in its way: what cannot be written down costs a warning.
+-- Who changed what: a row for each change of a definition, a sender, a form, a member or a setting. It is written
+-- beside the change and never in its way: what cannot be written down costs a warning.
 
 create table ridgeline.changes (
   tenant_id uuid not null,
@@ -17,8 +17,8 @@ create table ridgeline.changes (
 );
 
 comment on table ridgeline.changes is
-  'What was changed of workflows, steps, senders, forms and settings, by whom and from where. Settings of the whole '
-  'installation have the tenant 00000000-0000-0000-0000-000000000000.';
+  'What was changed of workflows, steps, senders, forms, members and settings, by whom and from where. Settings of '
+  'the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
 comment on column ridgeline.changes.operation is 'insert, update, delete, or save: a whole definition at once.';
 comment on column ridgeline.changes.user_id is 'The signed-in user; null: the service role, or SQL.';
 comment on column ridgeline.changes.source is

@@ -224,7 +224,7 @@ begin
   for would in
     select s.error -> 'would' from ridgeline.workflow_step_executions as s
     where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-      and s.error ->> 'code' = 'shadow' and s.step_type in ('add_tag', 'remove_tag')
+      and s.error ->> 'code' = 'shadow' and s.error -> 'would' ? 'tag'
     order by s.seq
   loop
     tags := (

@@ -121,7 +121,7 @@ create or replace function automation.has_done_nothing(tenant_id uuid, execution
       and not exists (
         select from ridgeline.workflow_step_executions as s
         where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
-          and s.step_type not in ('wait', 'conditional', 'split', 'stop')
+          and automation.has_effect(s.step_type)
           and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
   $$;
 

@@ -210,12 +210,12 @@ declare
   middle constant integer := cardinality(ledgers) / 2;
 begin
   foreach ledger in array ledgers loop
-    continue when ledger.status <> 'completed' or ledger.step_type not in ('send_sms', 'send_email');
+    continue when ledger.status <> 'completed';
     select (w.execution).* into execution from unnest(works) as w
     where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
     -- A workflow that listens to messages must not be started by its own for ever.
     perform automation.cause_of(execution);
-    perform automation.record_message(execution, ledger);
+    perform automation.step_log(ledger.step_type, execution, ledger);
   end loop;
   perform automation.clear_cause();
 exception when others then
@@ -228,36 +228,6 @@ exception when others then
       warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
     where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
   end if;
-end;
-$$;
-
-create or replace function automation.record_message(
-  execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  case ledger.step_type
-    when 'send_sms' then
-      insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-        status, provider, provider_id, execution_id)
-      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-        ledger.input ->> 'body', 'sent',
-        coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-        ledger.provider_id, execution.id);
-    when 'send_email' then
-      insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
-        html, text, status, provider, provider_id, execution_id)
-      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
-        (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
-         from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
-        ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-        coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
-        ledger.provider_id, execution.id);
-  end case;
 end;
 $$;
 

@@ -64,6 +64,19 @@ create or replace function automation.step_questions()
       -- The same for several runs at once, results in their order; zones: of their tenants.
       ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
         'automation.perform_each(works)', 'volatile'),
+      -- What keeps it from running though nothing is wrong, of a type that runs in the database: verdict skip.
+      ('ready', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
+        'automation.prepared_step', 'prepared', 'stable'),
+      -- Which of its rendered texts are bounded by which of automation.limits(): {key: limit}; null: each is a field.
+      ('limits', 'input jsonb', 'input', 'jsonb', 'null::jsonb', 'immutable'),
+      -- The event that it waits for, {type, config} or a type; null: none.
+      ('hears', 'step jsonb', 'step', 'jsonb', 'null::jsonb', 'immutable'),
+      -- What a shadow leaves out, in words of its own: {...}. Raises what the step itself would raise.
+      ('would', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
+        'jsonb', $or$'{}'::jsonb$or$, 'stable'),
+      -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
+      ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
+        'boolean', 'false', 'volatile'),
       -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
       -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
       ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
@@ -121,26 +134,28 @@ comment on function automation.generate_steps() is
 
 create or replace function automation.register_step(
   name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb,
-  ends_run boolean default false)
+  ends_run boolean default false, has_effect boolean default true)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  insert into automation.step_types (name, lane, branches, description, config_schema, ends_run)
+  insert into automation.step_types (name, lane, branches, description, config_schema, ends_run, has_effect)
   values (
     register_step.name, register_step.lane, register_step.branches, register_step.description,
     jsonb_build_object(
       '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', register_step.name, 'type', 'object')
-    || register_step.config_schema, register_step.ends_run)
+    || register_step.config_schema, register_step.ends_run, register_step.has_effect)
   on conflict on constraint step_types_pkey do update set
-    (lane, branches, description, config_schema, ends_run) = row (
-      excluded.lane, excluded.branches, excluded.description, excluded.config_schema, excluded.ends_run);
+    (lane, branches, description, config_schema, ends_run, has_effect) = row (
+      excluded.lane, excluded.branches, excluded.description, excluded.config_schema, excluded.ends_run,
+      excluded.has_effect);
   perform automation.generate_steps();
 end;
 $$;
 
 comment on function automation.register_step(
-  text, ridgeline.automation_lane, text[], text, jsonb, boolean) is
+  text, ridgeline.automation_lane, text[], text, jsonb, boolean, boolean) is
   'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: '
-  'its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it.';
+  'its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it; '
+  'has_effect: false where it only decides how its own run goes on.';

@@ -17,10 +17,13 @@ create table ridgeline.workflow_holds (
   held_at timestamptz not null,
   released_at timestamptz,
   released_by uuid,
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_holds_pkey primary key (tenant_id, workflow_id),
   constraint workflow_holds_workflow_fk foreign key (tenant_id, workflow_id)
     references ridgeline.workflows (tenant_id, id) on delete cascade
 );
+
+select automation.keep_changed_at('ridgeline.workflow_holds');
 
 comment on table ridgeline.workflow_holds is
   'Workflows whose runs wait because they had become too many; release_workflow() lets them go on.';
@@ -152,7 +155,8 @@ create or replace function automation.texts_in_answer(
     select count(*)::integer
     from (
       select from ridgeline.workflow_step_executions as s
-      where s.recipient = phone and s.tenant_id = texts_in_answer.tenant_id and s.step_type = 'send_sms'
+      where s.recipient = phone and s.tenant_id = texts_in_answer.tenant_id
+        and s.step_type = any ((select automation.types_on('sms'))::text[])
         and s.status in ('running', 'waiting', 'completed') and s.id <> but
         and s.started_at >= (
           select min(i.created_at)

@@ -16,9 +16,12 @@ create table ridgeline.suppressions (
   created_at timestamptz not null default automation.now(),
   purpose text not null default 'all'
     constraint suppressions_purpose_known check (purpose in ('marketing', 'all')),
+  changed_at timestamptz not null default automation.now(),
   constraint suppressions_pkey primary key (tenant_id, id),
   constraint suppressions_address_unique unique (tenant_id, channel, address)
 );
+
+select automation.keep_changed_at('ridgeline.suppressions');
 
 comment on table ridgeline.suppressions is
   'Addresses that get nothing more from this tenant. sms: E.164; email: as normalize_email(). Any notation is '

@@ -10,8 +10,11 @@ create table ridgeline.sending_pauses (
   reason text not null
     constraint sending_pauses_reason_length check (length(reason) between 1 and 1000),
   paused_at timestamptz not null default automation.now(),
-  paused_by uuid
+  paused_by uuid,
+  changed_at timestamptz not null default automation.now()
 );
+
+select automation.keep_changed_at('ridgeline.sending_pauses');
 
 comment on table ridgeline.sending_pauses is
   'Tenants that send nothing until ridgeline.resume_sending(): texts, emails and webhooks wait, and what is done in '

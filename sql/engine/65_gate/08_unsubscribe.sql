@@ -3,7 +3,8 @@
 -- Every marketing email carries a way out that works without signing in (CAN-SPAM, RFC 8058), and says whose it is and
 -- where that office is. The link holds a token; what is stored of it is its SHA-256. It is never used up, since
 -- scanners open and even post links, and is good for two years. The token is made anew from a secret for every claim
--- of the same email, so that a repeated attempt sends the same words, and stands in no row.
+-- of the same email, so that a repeated attempt sends the same words, and stands in no row. The secret is in the Vault
+-- where there is one. What was sent does not depend on it: a link that was made with another one goes on working.
 
 create table automation.unsubscribe_secret (
   singleton boolean not null default true
@@ -13,7 +14,9 @@ create table automation.unsubscribe_secret (
     uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
 );
 
-comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with; nobody''s to read.';
+comment on table automation.unsubscribe_secret is
+  'What unsubscribe tokens are made with where there is no Vault; nobody''s to read. Moved into the Vault as soon as '
+  'there is one.';
 
 create table automation.unsubscribe_tokens (
   tenant_id uuid not null,
@@ -31,9 +34,8 @@ comment on table automation.unsubscribe_tokens is
 create index unsubscribe_tokens_by_digest on automation.unsubscribe_tokens (digest);
 create index unsubscribe_tokens_by_age on automation.unsubscribe_tokens (created_at);
 
--- 32 bytes that nobody guesses who does not know the secret: an envelope of SHA-256, as HMAC is one. The secret is made
--- when it is first needed, so that no two installations have the same.
-create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
+-- The row of a server without a Vault, made when it is first needed, so that no two installations have the same.
+create or replace function automation.kept_unsubscribe_secret() returns bytea
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -45,11 +47,67 @@ begin
     on conflict on constraint unsubscribe_secret_pkey do nothing;
     secret := (select s.secret from automation.unsubscribe_secret as s);
   end if;
+  return secret;
+end;
+$$;
+
+-- In the Vault under a name that no tenant's secrets have. What stood in the row goes there, so that an email that is
+-- repeated on either side of that moment has the same link.
+create or replace function automation.unsubscribe_secret() returns bytea
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found_secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    return automation.kept_unsubscribe_secret();
+  end if;
+  execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+    into found_secret using 'ridgeline/unsubscribe';
+  if found_secret is null then
+    perform pg_advisory_xact_lock(hashtextextended('ridgeline/unsubscribe', 0));
+    execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+      into found_secret using 'ridgeline/unsubscribe';
+  end if;
+  if found_secret is null then
+    found_secret := encode(automation.kept_unsubscribe_secret(), 'hex');
+    execute 'select vault.create_secret($1, $2, $3)' using found_secret, 'ridgeline/unsubscribe', 'Ridgeline';
+    delete from automation.unsubscribe_secret;
+  end if;
+  return decode(found_secret, 'hex');
+exception when others then
+  -- A Vault that is closed to us, or was restored without its key, must not keep an email from being sent.
+  raise warning 'automation: the Vault could not be used for unsubscribe links: %', sqlerrm;
+  return automation.kept_unsubscribe_secret();
+end;
+$$;
+
+-- 32 bytes that nobody guesses who does not know the secret.
+create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  secret constant bytea := automation.unsubscribe_secret();
+begin
+  -- An envelope of SHA-256, as HMAC is one.
   return encode(sha256(secret || sha256(secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex');
 end;
 $$;
 
--- Marketing says whose it is; an attempt that is repeated says what it said.
+-- Under which address the functions are reached, as the dispatcher says that claims; null: it does not say.
+create or replace function automation.functions_address() returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return substring(left(current_setting('automation.functions_address', true), 1000)
+    from '^https?://[^[:space:]<>"]+$');
+end;
+$$;
+
+-- Marketing says whose it is; an attempt that is repeated says what it said, and leads where that led.
 create or replace function automation.add_footers(
   questions automation.send_question[], tickets automation.ticket[], tenants automation.tenant[])
   returns table (place integer, unsubscribe jsonb)
@@ -66,7 +124,8 @@ begin
   return query
     select t.place, coalesce((q.prepared).input -> 'unsubscribe', jsonb_strip_nulls(jsonb_build_object(
       'name', n.name, 'address', nullif(btrim(n.address), ''),
-      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing')))
+      'required', coalesce(q.step #>> '{sending,purpose}', '') = 'marketing',
+      'functions', automation.functions_address())))
     from unnest(tickets) as t
     join unnest(questions) as q on q.place = t.place
     join unnest(tenants) as n on n.id = t.tenant_id

@@ -20,11 +20,14 @@ create table ridgeline.workflow_schedules (
   next_run_at timestamptz,
   last_run_at timestamptz,
   error jsonb,
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_schedules_pkey primary key (tenant_id, workflow_id),
   constraint workflow_schedules_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
   constraint workflow_schedules_cron_or_every check ((cron is null) <> (every is null))
 );
+
+select automation.keep_changed_at('ridgeline.workflow_schedules');
 
 comment on table ridgeline.workflow_schedules is
   'When each active scheduled workflow runs next. The engine writes it; people read it.';
@@ -84,6 +87,7 @@ begin
   started.version := version.version;
   started.config := version.trigger_config;
   started.anchor_at := automation.now();
+  started.changed_at := automation.now();
   started.next_run_at := automation.next_run(started, automation.now());
   delete from ridgeline.workflow_schedules as s
   where s.tenant_id = started.tenant_id and s.workflow_id = started.workflow_id;

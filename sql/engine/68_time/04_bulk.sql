@@ -29,12 +29,15 @@ create table ridgeline.bulk_enrollments (
   created_by uuid,
   created_at timestamptz not null default automation.now(),
   finished_at timestamptz,
+  changed_at timestamptz not null default automation.now(),
   constraint bulk_enrollments_pkey primary key (tenant_id, id),
   constraint bulk_enrollments_workflow_fk foreign key (tenant_id, workflow_id)
     references ridgeline.workflows (tenant_id, id) on delete cascade,
   constraint bulk_enrollments_finished_matches_status
     check ((finished_at is not null) = (status <> 'running'))
 );
+
+select automation.keep_changed_at('ridgeline.bulk_enrollments');
 
 comment on table ridgeline.bulk_enrollments is
   'Enrolments of many records: what was asked for, how far it has come, and what came of it.';

@@ -49,8 +49,8 @@ begin
 end;
 $$;
 
--- The versions that runs of a batch are pinned to, each read once, in the order that lock_runs() numbers them in. at:
--- when texts are rendered; null: none are, and nothing is read of the tenants.
+-- The versions that runs of a batch are pinned to, and their tenants, each read once, in the order that lock_runs()
+-- numbers them in. at: when texts are rendered; null: none are, and nothing is read of the tenants.
 create or replace function automation.read_plans(works automation.work[], at timestamptz)
   returns automation.running_plan[]
   language plpgsql stable
@@ -62,10 +62,13 @@ create or replace function automation.read_plans(works automation.work[], at tim
   set enable_sort = off
   set jit = off
   as $$
+declare
+  options constant jsonb := case when at is not null then automation.render_options_of(
+    array(select distinct (w.execution).tenant_id from unnest(works) as w), at) end;
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      case when at is not null then automation.render_options(k.tenant_id, at) end)::automation.running_plan
+      options -> k.tenant_id::text)::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
@@ -205,6 +208,7 @@ create or replace function automation.record_ends(works automation.work[], durat
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
 declare
   at constant timestamptz := automation.now();

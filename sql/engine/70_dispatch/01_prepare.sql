@@ -1,5 +1,47 @@
 -- What both lanes do before a step runs: decide whether it runs at all, and render it.
 
+-- Where functions/link is for the outside: at a shorter address, if there is one, or where the dispatcher that claims
+-- says that the functions are. Null: nobody says it. A dry run shows what it would look like.
+create or replace function automation.link_base() returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(
+    rtrim(nullif(btrim(automation.setting('link_url')), ''), '/'),
+    automation.functions_address() || '/link',
+    case when current_setting('automation.functions_address', true) is null then 'https://functions.example/link' end);
+end;
+$$;
+
+-- A text whose links lead through functions/link: they are a part of what is rendered, and stand in the ledger.
+create or replace function automation.with_links(tenant_id uuid, step jsonb, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written constant text := step #>> '{config,base,body}';
+  base constant text := automation.link_base();
+  made record;
+begin
+  made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
+    select t.website from automation.read_tenants(array[with_links.tenant_id]) as t) end, base);
+  if base is not null and made.links <> '[]' then
+    prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'links', made.links);
+  end if;
+  if base is null and made.links <> '[]' or made.left_out <> '{}' then
+    prepared.warnings := coalesce(prepared.warnings, '[]') || jsonb_build_object(
+      'path', 'body', 'code', 'link_not_tracked', 'message', case
+        when base is null
+          then 'links are not tracked: neither PUBLIC_URL nor the setting link_url says where functions/link is'
+        else format('%s is not tracked: only links are whose host is written out in the step',
+          left(made.left_out[1], 200)) end);
+  end if;
+  return prepared;
+end;
+$$;
+
 create or replace function automation.prepare_step(
   execution ridgeline.workflow_executions, step jsonb, at timestamptz default automation.now(),
   options jsonb default null, known automation.known_records default null)
@@ -53,11 +95,14 @@ begin
   end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
-  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
-    prepared := automation.skip_untaggable(execution, prepared);
+  else
+    prepared := automation.step_ready(step ->> 'type', execution, prepared);
   end if;
   if execution.mode = 'shadow' then
     prepared := automation.skip_in_shadow(execution, step, prepared);
+  end if;
+  if prepared.verdict = 'run' and step #> '{sending,track_links}' = 'true' then
+    prepared := automation.with_links(execution.tenant_id, step, prepared);
   end if;
   return prepared;
 end;
@@ -68,31 +113,29 @@ create or replace function automation.oversize(step_type text, input jsonb) retu
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  bounded jsonb;
 begin
   -- The smallest of the limits, in bytes of all there is: nothing in it can be too large.
   if octet_length(input::text) <= 900 then
     return null;
   end if;
+  bounded := automation.step_limits(step_type, input);
   return (
     select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
-      s.path, s.size, l.unit, l.most))
+      s.path, m.size, l.unit, l.most))
     from (
-      select 'body' as path, 'sms' as name, length(input ->> 'body') as size where step_type = 'send_sms'
+      select b.key as path, b.value as name, input ->> b.key as said from jsonb_each_text(bounded) as b
       union all
-      select 'subject', 'email_subject', length(input ->> 'subject') where step_type = 'send_email'
-      union all
-      select k, 'email_body', octet_length(input ->> k) from unnest('{html,text}'::text[]) as k
-      where step_type = 'send_email'
-      union all
-      select 'body', 'webhook_body', octet_length(input ->> 'body') where step_type = 'webhook'
-      union all
-      select f.key, 'field', octet_length(f.value #>> '{}')
+      select f.key, 'field', f.value #>> '{}'
       from jsonb_each(case jsonb_typeof(input -> 'fields') when 'object' then input -> 'fields' else input end)
         as f
-      where step_type not in ('send_sms', 'send_email', 'webhook')
+      where bounded is null
     ) as s
     join automation.limits() as l on l.name = s.name
-    where s.size > l.most
+    cross join lateral (
+      select case l.unit when 'characters' then length(s.said) else octet_length(s.said) end as size) as m
+    where m.size > l.most
     limit 1);
 end;
 $$;

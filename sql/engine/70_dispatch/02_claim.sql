@@ -11,7 +11,8 @@ create type automation.claimed_step as (
   idempotency_key text,
   lease_expires_at timestamptz,
   reconcile_since timestamptz,
-  known_provider_ids text[]
+  known_provider_ids text[],
+  channel text
 );
 
 create or replace function automation.check_lease(lease interval) returns void
@@ -337,7 +338,7 @@ begin
 end;
 $$;
 
--- A marketing email gets the token of its link, which no row holds, when it is handed out.
+-- A marketing email gets the token of its link, which no row holds, when it is handed out; a text's links are opened.
 create or replace function automation.add_tokens(claimed automation.claimed_step[]) returns automation.claimed_step[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -348,6 +349,9 @@ declare
 begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
+    if step.payload ? 'links' then
+      claimed[i] := automation.open_links(step);
+    end if;
     continue when not step.payload ? 'unsubscribe';
     token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
     insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
@@ -359,6 +363,25 @@ begin
     claimed[i] := step;
   end loop;
   return claimed;
+end;
+$$;
+
+-- Where the links of a text lead is known before it is out.
+create or replace function automation.open_links(step automation.claimed_step) returns automation.claimed_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.links (tenant_id, code, step_id, contact_id, recipient, url)
+  select step.tenant_id, l.code, step.step_id, (
+      select x.contact_id
+      from ridgeline.workflow_step_executions as s
+      join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
+      where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
+  from jsonb_to_recordset(step.payload -> 'links') as l (code text, url text)
+  on conflict on constraint links_pkey do nothing;
+  step.payload := step.payload - 'links';
+  return step;
 end;
 $$;
 
@@ -415,13 +438,13 @@ begin
         where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
     ) as w
     where s.ctid = w.place
-    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since,
+    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since, s.lane,
       w.step ->> 'type' as step_type, (w.prepared).input as input, (w.prepared).recipient as recipient
   )
   select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
     l.id || case when s.rendition > 0 then '-' || s.rendition else '' end, l.lease_expires_at, l.reconcile_since,
     case when l.reconcile_since is not null
-      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end)::automation.claimed_step)
+      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end, l.lane)::automation.claimed_step)
     into claimed
   from leased as l
   cross join lateral (

@@ -378,20 +378,21 @@ end;
 $$;
 
 create or replace function automation.claim_portion(
-  portion_id uuid, worker text, lease interval default '60 seconds')
+  portion_id uuid, worker text, lease interval default '60 seconds', functions text default null)
   returns setof automation.claimed_step
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
 begin
+  perform set_config('automation.functions_address', functions, true);
   return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
 end;
 $$;
 
-comment on function automation.claim_portion(uuid, text, interval) is
+comment on function automation.claim_portion(uuid, text, interval, text) is
   'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time '
-  'is left for the next portion.';
+  'is left for the next portion. functions: as exchange_steps() has it.';
 
 -- Some steps of a portion, with the database steps after them that are due at once. Its commit does not wait
 -- for the disk: should the server lose it, effect and ledger are lost together, and the steps are run again

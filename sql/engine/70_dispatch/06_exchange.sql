@@ -25,7 +25,8 @@ comment on function automation.due_lanes() is 'Lanes with work that is due and n
 
 -- One portion, as claim_portion(). An error is told and not raised: what other portions brought is the caller's
 -- already, and must reach it.
-create or replace function automation.try_portion(portion_id uuid, worker text, lease interval) returns jsonb
+create or replace function automation.try_portion(portion_id uuid, worker text, lease interval, functions text)
+  returns jsonb
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -33,6 +34,7 @@ create or replace function automation.try_portion(portion_id uuid, worker text, 
 declare
   report automation.portion_report;
 begin
+  perform set_config('automation.functions_address', functions, true);
   report := automation.claim_of_portion(portion_id, worker, lease);
   return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
 exception
@@ -70,7 +72,8 @@ end;
 $$;
 
 create or replace procedure automation.exchange_steps(
-  inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds')
+  inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds',
+  functions text default null)
   language plpgsql
   -- No search_path: a procedure that commits cannot set it. Every name is qualified.
   as $$
@@ -109,7 +112,7 @@ begin
         commit;
         continue;
       end if;
-      part := automation.try_portion(portion.id, worker, lease);
+      part := automation.try_portion(portion.id, worker, lease, functions);
       commit;
       claimed := claimed || (part -> 'claimed');
       parts := parts || part;
@@ -130,9 +133,10 @@ begin
 end;
 $$;
 
-comment on procedure automation.exchange_steps(jsonb, jsonb, jsonb, text, interval) is
+comment on procedure automation.exchange_steps(jsonb, jsonb, jsonb, text, interval, text) is
   'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, '
-  'and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. answer (give null): '
+  'and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the '
+  'address under which the outside finds them, for links in what is sent. answer (give null): '
   '{finished: rows of finish_steps() without due_now, claimed: rows of claim_steps(), dry: channels of which nothing '
   'more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a '
   'portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';

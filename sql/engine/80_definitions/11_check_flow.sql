@@ -176,7 +176,7 @@ create or replace function automation.postal_problem(workflow ridgeline.workflow
       'a marketing email carries the postal address of the office, and there is none',
       'Write it into the address of the tenant (ridgeline.tenant_settings, or the column that is mapped to it).')
     from jsonb_each(plan -> 'steps') as s
-    where s.value ->> 'type' = 'send_email' and s.value #>> '{sending,purpose}' = 'marketing'
+    where s.value ->> 'lane' = 'email' and s.value #>> '{sending,purpose}' = 'marketing'
       and not exists (
         select from automation.read_tenants(array[workflow.tenant_id]) as t where btrim(t.address) <> '')
     order by automation.step_path(s.value)

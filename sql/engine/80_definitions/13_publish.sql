@@ -278,11 +278,11 @@ create or replace function automation.listen_for_runs(version ridgeline.workflow
       from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
         with ordinality as x (event, place)
       union all
-      select 'wait', s.key, s.value #> '{config,base,event}'
+      select 'wait', s.key, automation.step_hears(s.value ->> 'type', s.value)
       from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
-      where s.value ->> 'type' = 'wait' and s.value #> '{config,base}' ? 'event'
     ) as w
     cross join lateral automation.compile_event(w.event, '') as e
+    where w.event is not null
     on conflict on constraint active_triggers_pkey do nothing
   $$;
 

@@ -105,3 +105,86 @@ $$;
 
 comment on function automation.detach_tenants() is
   'Leaves the CRM''s table of tenants alone; from now on those of ridgeline.tenant_settings are all there are.';
+
+-- WHO MADE WHOM A MEMBER
+--
+-- Members are the CRM's rows. That somebody became one, got another role or is one no more is written down like a
+-- change of a definition (45_queue/09_changes), of their columns only what the mapping names of that, and never in the
+-- way of the write.
+
+create or replace function automation.watch_members() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  members automation.membership;
+  was jsonb;
+  is_now jsonb;
+  tenant uuid;
+begin
+  select m.* into members from automation.membership as m;
+  was := case when tg_op <> 'INSERT' then automation.membership_said(members, to_jsonb(old)) end;
+  is_now := case when tg_op <> 'DELETE' then automation.membership_said(members, to_jsonb(new)) end;
+  if was = is_now then
+    return null;
+  end if;
+  tenant := coalesce(members.sole, automation.as_uuid(coalesce(is_now, was) ->> 'tenant'));
+  if tenant is not null and not exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
+    perform automation.note_change(tenant, members.relation, coalesce(is_now, was) ->> 'user', null, lower(tg_op),
+      was - 'tenant', is_now - 'tenant');
+  end if;
+  return null;
+exception when others then
+  raise warning 'automation: a change of %.% is not on record: %', tg_table_schema, tg_table_name, sqlerrm;
+  return null;
+end;
+$$;
+
+create or replace function automation.membership_said(members automation.membership, written jsonb) returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_object_agg(k, written -> (members.columns ->> k))
+    from unnest('{tenant,user,role,active,deleted}'::text[]) as k
+    where members.columns ? k
+  $$;
+
+-- Where whoever attaches the table may put a trigger on it; a view has none.
+create or replace function automation.follow_membership() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  installed record;
+  members constant regclass := (select to_regclass(m.relation) from automation.membership as m);
+begin
+  for installed in
+    select t.tgname, t.tgrelid::regclass as relation
+    from pg_catalog.pg_trigger as t
+    where t.tgfoid = 'automation.watch_members()'::regprocedure and t.tgparentid = 0
+  loop
+    execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+  end loop;
+  if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = members) then
+    execute format('create trigger automation_members after insert or update or delete on %s for each row '
+      'execute function automation.watch_members()', members);
+  end if;
+exception when insufficient_privilege then
+  raise warning 'automation: changes of members will not be on record: %', sqlerrm;
+end;
+$$;
+
+create or replace function automation.membership_attached() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.follow_membership();
+  return null;
+end;
+$$;
+
+create trigger membership_attached
+  after insert or update or delete on automation.membership
+  for each statement execute function automation.membership_attached();

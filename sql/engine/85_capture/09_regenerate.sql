@@ -24,6 +24,7 @@ begin
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
+  perform automation.follow_membership();
   for target in
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop
@@ -46,6 +47,7 @@ declare
   done text[] := array[]::text[];
 begin
   perform automation.regenerate_readers();
+  perform automation.attach_conversations();
   for attached in select e.* from automation.entities as e order by e.name loop
     if to_regclass(attached.relation) is null then
       raise warning '% is attached as % and does not exist: attach it under its present name',

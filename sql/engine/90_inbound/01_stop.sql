@@ -204,7 +204,8 @@ begin
     from (
       select distinct on (s.tenant_id) s.tenant_id, coalesce(s.result_data ->> 'from', s.input ->> 'from') as number
       from ridgeline.workflow_step_executions as s
-      where s.recipient = stop_at_others.sender and s.step_type = 'send_sms' and s.status = 'completed'
+      where s.recipient = stop_at_others.sender
+        and s.step_type = any ((select automation.types_on('sms'))::text[]) and s.status = 'completed'
         and s.tenant_id is distinct from stop_at_others.tenant_id
       order by s.tenant_id, s.started_at desc
     ) as l

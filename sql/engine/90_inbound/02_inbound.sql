@@ -302,29 +302,44 @@ create or replace function automation.call_rank(status text) returns integer
     end
   $$;
 
+create or replace function automation.call_direction(event jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select case when event ->> 'direction' = 'inbound' then 'inbound' else 'outbound' end $$;
+
 create or replace function automation.record_call(event jsonb) returns text
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  direction constant text :=
-    case when event ->> 'direction' = 'inbound' then 'inbound' else 'outbound' end;
-  caller constant text := automation.line_of(event ->> 'from');
-  called constant text := automation.line_of(event ->> 'to');
-  owner constant uuid := automation.tenant_of_number(
-    case direction when 'inbound' then called else caller end);
-  known ridgeline.calls;
-  next_status text;
+  owner constant uuid := automation.tenant_of_number(automation.line_of(
+    event ->> case automation.call_direction(event) when 'inbound' then 'to' else 'from' end));
 begin
   if automation.call_rank(event ->> 'status') = 0 then
     return 'unknown_status';
   elsif owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
-  perform automation.lock_inbound('twilio ' || (event ->> 'call_sid'));
+  return automation.keep_call(owner, 'twilio', event);
+end;
+$$;
+
+-- A call of a tenant's, or what became of it.
+create or replace function automation.keep_call(owner uuid, carrier text, event jsonb) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  direction constant text := automation.call_direction(event);
+  caller constant text := automation.line_of(event ->> 'from');
+  called constant text := automation.line_of(event ->> 'to');
+  known ridgeline.calls;
+  next_status text;
+begin
+  perform automation.lock_inbound(carrier || ' ' || (event ->> 'call_sid'));
   select c.* into known from ridgeline.calls as c
-  where c.provider_id = event ->> 'call_sid' and c.tenant_id = owner and c.provider = 'twilio';
+  where c.provider_id = event ->> 'call_sid' and c.tenant_id = owner and c.provider = carrier;
   next_status := automation.call_status(
     coalesce(known.direction, direction), event ->> 'status', event ->> 'dial_status', known.status);
   if known.id is null then
@@ -333,7 +348,7 @@ begin
     values (owner,
       automation.contact_of_caller(owner, case direction when 'inbound' then caller else called end,
         'inbound_call', direction = 'inbound'),
-      direction, caller, called, next_status, (event ->> 'duration')::integer, 'twilio',
+      direction, caller, called, next_status, (event ->> 'duration')::integer, carrier,
       event ->> 'call_sid');
     return 'stored';
   end if;

@@ -32,7 +32,8 @@ declare
   senders uuid[] := array(
     select s.tenant_id from ridgeline.workflow_step_executions as s
     where s.provider_id = sent_by.provider_id
-      and s.step_type = case relation when 'ridgeline.messages'::regclass then 'send_sms' else 'send_email' end
+      and automation.channel_of(s.step_type) = case relation
+        when 'ridgeline.messages'::regclass then 'sms' else 'email' end
     limit 2);
 begin
   if senders = '{}' then

@@ -25,7 +25,7 @@ create or replace function automation.machine_reason(
       when user_agent ~* (
           '(bot|crawl|spider|scan|preview|headless|phantom|curl|wget|python|java/|go-http|okhttp|'
           'barracuda|mimecast|proofpoint|symantec|messagelabs|trend ?micro|fortinet|sophos|ironport|'
-          'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade)')
+          'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade|facebookexternalhit|whatsapp/|google-pagerenderer)')
         or (type = 'opened' and user_agent = 'Mozilla/5.0')
         then 'known_agent'
       when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'
@@ -340,10 +340,10 @@ create or replace function automation.without_quotation(body text) returns text
       'am [^\n]{6,200}(\n[^\n]{0,100})?schrieb[^\n]*:|(from|de|von): [^\n]+\n).*$', '', 'i'), E' \t\r\n')
   $$;
 
--- One row for each tenant that it was written to. Who asks to be left alone is, by subject too: that is all
+-- An email that a tenant got, at one of its addresses. Who asks to be left alone is, by subject too: that is all
 -- that a click on "unsubscribe" in a mail program may send. A reply goes on with the chain of what it answers,
 -- as a text does.
-create or replace function automation.receive_email(event jsonb) returns text
+create or replace function automation.keep_email(owner uuid, address text, carrier text, event jsonb) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -353,10 +353,41 @@ declare
     or automation.is_stop_request(automation.without_quotation(event ->> 'text'));
   is_automatic constant boolean :=
     automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
-  addressed record;
-  outcome text := 'unknown_address';
+  is_new boolean;
 begin
   if sender is null then
+    return 'unknown_sender';
+  end if;
+  perform automation.continue_chain(owner, sender);
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
+    status, provider, provider_id, is_automatic)
+  values (owner,
+    case when is_stop or is_automatic then automation.contact_by_email(owner, sender, null)
+      else automation.contact_of_writer(owner, sender, event ->> 'from') end,
+    'inbound', sender, automation.bare_address(address), event ->> 'subject', event ->> 'text',
+    event ->> 'html', 'received', carrier, event ->> 'email_id', is_automatic)
+  on conflict (provider_id, tenant_id, provider) do nothing;
+  is_new := found;
+  perform automation.clear_cause();
+  if is_stop then
+    perform automation.suppress(owner, 'email', sender, 'opt_out',
+      jsonb_build_object('email_id', event ->> 'email_id'));
+  end if;
+  return case when is_new then 'stored' else 'duplicate' end;
+end;
+$$;
+
+-- One row for each tenant that it was written to.
+create or replace function automation.receive_email(event jsonb) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  addressed record;
+  became text;
+  outcome text := 'unknown_address';
+begin
+  if automation.normalize_email(automation.bare_address(event ->> 'from')) is null then
     return 'unknown_sender';
   end if;
   for addressed in
@@ -365,21 +396,8 @@ begin
     cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
     where t.tenant_id is not null group by t.tenant_id
   loop
-    perform automation.continue_chain(addressed.tenant_id, sender);
-    insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
-      status, provider, provider_id, is_automatic)
-    values (addressed.tenant_id,
-      case when is_stop or is_automatic then automation.contact_by_email(addressed.tenant_id, sender, null)
-        else automation.contact_of_writer(addressed.tenant_id, sender, event ->> 'from') end,
-      'inbound', sender, automation.bare_address(addressed.address), event ->> 'subject', event ->> 'text',
-      event ->> 'html', 'received', 'resend', event ->> 'email_id', is_automatic)
-    on conflict (provider_id, tenant_id, provider) do nothing;
-    outcome := case when found then 'stored' when outcome = 'stored' then outcome else 'duplicate' end;
-    perform automation.clear_cause();
-    if is_stop then
-      perform automation.suppress(addressed.tenant_id, 'email', sender, 'opt_out',
-        jsonb_build_object('email_id', event ->> 'email_id'));
-    end if;
+    became := automation.keep_email(addressed.tenant_id, addressed.address, 'resend', event);
+    outcome := case when 'stored' in (became, outcome) then 'stored' else 'duplicate' end;
   end loop;
   return outcome;
 end;

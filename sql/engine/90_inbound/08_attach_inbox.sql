@@ -1,14 +1,19 @@
--- automation.attach_inbox(): a host that has an inbox of its own, a table in which its texts arrive. A row that is
--- inserted there counts like one that a provider's webhook brings: stops, answers, waits, exits, missed contacts.
--- The writer's transaction never fails on our account: what cannot be taken is kept and tried again by the tick.
+-- automation.attach_inbox(): a host that has an inbox of its own, a table in which its texts, emails, calls or forms
+-- arrive. A row that is inserted there counts like one that a provider's webhook brings: stops, answers, waits,
+-- exits, missed calls, new contacts. The writer's transaction never fails on our account: what cannot be taken is kept
+-- and tried again by the tick.
 
 create table automation.inboxes (
   relation text not null constraint inboxes_pkey primary key,
   columns jsonb not null,
-  words jsonb not null default '{}'
+  words jsonb not null default '{}',
+  kind text not null default 'sms'
+    constraint inboxes_kind_known check (kind in ('sms', 'email', 'call', 'form', 'any'))
 );
 
-comment on table automation.inboxes is 'Tables of the CRM in which texts arrive: {field: column}, {inbound: its word}.';
+comment on table automation.inboxes is
+  'Tables of the CRM in which something arrives: {field: column}, {our word: theirs}. kind: what; any: a column says '
+  'it.';
 
 create table automation.inbox_waiting (
   tenant_id uuid not null,
@@ -17,38 +22,171 @@ create table automation.inbox_waiting (
   error text not null,
   tries integer not null default 1,
   created_at timestamptz not null default automation.now(),
+  kind text not null default 'sms',
   constraint inbox_waiting_pkey primary key (tenant_id, id)
 );
 
 comment on table automation.inbox_waiting is
-  'Texts of the CRM''s inbox that could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
+  'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
 
--- A row as receive_sms() takes it; null: it is none that came in.
-create or replace function automation.event_of_inbox(inbox automation.inboxes, written jsonb) returns jsonb
+-- What a kind of inbox says, under the names that its columns usually have; required: what it must say.
+create or replace function automation.inbox_fields(kind text)
+  returns table (field text, usual text[], required boolean)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select f.field, f.usual::text[], f.needed_by <> '' and (inbox_fields.kind ~ f.needed_by)
+    from (values
+      ('id', '{id}', '.', '.'),
+      ('tenant', '{tenant_id}', '.', ''),
+      ('kind', '{}', 'any', 'any'),
+      ('direction', '{direction}', 'sms|email|call|any', ''),
+      ('from', '{from_number,from_address,from_email}', 'sms|email|call|any', 'sms|email|call|any'),
+      ('to', '{to_number,to_address,to_email}', 'sms|email|call|any', ''),
+      ('body', '{body}', 'sms|any', 'sms'),
+      ('media', '{media_urls}', 'sms|any', ''),
+      ('subject', '{subject}', 'email|any', ''),
+      ('text', '{text,body_text}', 'email|any', ''),
+      ('html', '{html,body_html}', 'email|any', ''),
+      ('headers', '{headers}', 'email|any', ''),
+      ('status', '{status}', 'call|any', 'call'),
+      ('duration', '{duration_seconds,duration}', 'call|any', ''),
+      ('form', '{form}', 'form', ''),
+      ('data', '{data}', 'form', '')
+    ) as f (field, usual, known_by, needed_by)
+    where inbox_fields.kind ~ f.known_by
+  $$;
+
+-- words: {our word: theirs, or a list of theirs}; one that is not there is theirs too.
+create or replace function automation.is_word(words jsonb, ours text, said text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(lower(btrim(said)) in (
+      select lower(btrim(w.word))
+      from jsonb_array_elements_text(case jsonb_typeof(words -> ours)
+        when 'array' then words -> ours when 'string' then jsonb_build_array(words -> ours)
+        else jsonb_build_array(ours) end) as w (word)), false)
+  $$;
+
+create or replace function automation.kind_of_row(inbox automation.inboxes, written jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when inbox.kind <> 'any' then inbox.kind else (
+      select k from unnest('{sms,email,call}'::text[]) as k
+      where automation.is_word(inbox.words, k, written ->> (inbox.columns ->> 'kind'))
+      limit 1) end
+  $$;
+
+-- What was filled in: the column that holds it, else all of the row.
+create or replace function automation.fields_of_row(names jsonb, written jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when jsonb_typeof(written -> (names ->> 'data')) = 'object' then written -> (names ->> 'data')
+      when names ? 'data' then '{}'
+      else jsonb_strip_nulls(written) - array(
+        select names ->> k from unnest('{id,tenant,form}'::text[]) as k where names ? k)
+    end
+  $$;
+
+-- A row as what it is a row of takes it; null: it is none that came in.
+create or replace function automation.event_of_inbox(inbox automation.inboxes, kind text, written jsonb) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   names constant jsonb := inbox.columns;
-  tenant constant text := written ->> (names ->> 'tenant');
-  direction constant text := written ->> (names ->> 'direction');
+  tenant constant text := coalesce(
+    written ->> (names ->> 'tenant'), (select t.sole::text from automation.tenancy as t));
+  source constant text := format('%s %s', inbox.relation, written ->> (names ->> 'id'));
+  is_inbound constant boolean := not names ? 'direction'
+    or automation.is_word(inbox.words, 'inbound', written ->> (names ->> 'direction'));
+  -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
+  own_number constant text := coalesce(nullif(written ->> (names ->> 'to'), ''), (
+    select s.address from ridgeline.senders as s
+    where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
+      and s.verified_at is not null
+    order by s.is_default desc, s.created_at, s.id limit 1));
 begin
-  if names ? 'direction'
-    and lower(direction) is distinct from lower(coalesce(inbox.words ->> 'inbound', 'inbound')) then
+  if kind is null or not is_inbound and kind in ('sms', 'email') then
     return null;
   end if;
-  return jsonb_strip_nulls(jsonb_build_object(
-    'message_sid', format('%s %s', inbox.relation, written ->> (names ->> 'id')),
-    'from', written ->> (names ->> 'from'),
-    -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
-    'to', coalesce(nullif(written ->> (names ->> 'to'), ''), (
-      select s.address from ridgeline.senders as s
-      where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
-        and s.verified_at is not null
-      order by s.is_default desc, s.created_at, s.id limit 1)),
-    'body', written ->> (names ->> 'body'), 'tenant_id', tenant,
-    'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
-      when 'array' then written -> (names ->> 'media') end));
+  return jsonb_strip_nulls(jsonb_build_object('tenant_id', tenant) || case kind
+    when 'sms' then jsonb_build_object(
+      'message_sid', source, 'from', written ->> (names ->> 'from'), 'to', own_number,
+      'body', written ->> (names ->> 'body'),
+      'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
+        when 'array' then written -> (names ->> 'media') end)
+    when 'email' then jsonb_build_object(
+      'email_id', source, 'from', written ->> (names ->> 'from'), 'to', written ->> (names ->> 'to'),
+      'subject', written ->> (names ->> 'subject'),
+      -- Where one column holds all that is said, texts among it, that is it.
+      'text', coalesce(written ->> (names ->> 'text'), written ->> (names ->> 'body')),
+      'html', written ->> (names ->> 'html'),
+      'headers', case jsonb_typeof(written -> (names ->> 'headers'))
+        when 'object' then written -> (names ->> 'headers') end)
+    when 'call' then jsonb_build_object(
+      'call_sid', source, 'direction', case when is_inbound then 'inbound' else 'outbound' end,
+      'from', case when is_inbound then written ->> (names ->> 'from') else coalesce(
+        written ->> (names ->> 'from'), own_number) end,
+      'to', own_number, 'said', written ->> (names ->> 'status'),
+      'status', (
+        select k from unnest(automation.call_words()) with ordinality as w (k, place)
+        where automation.is_word(inbox.words, k, written ->> (names ->> 'status')) order by place limit 1),
+      'duration', round(automation.as_number(jsonb_build_object('n', written -> (names ->> 'duration')), 'n')))
+    when 'form' then jsonb_build_object(
+      'form', coalesce(written ->> (names ->> 'form'), inbox.words ->> 'form'),
+      'fields', automation.fields_of_row(names, written))
+  end);
+end;
+$$;
+
+-- What a call may have become, in the words that automation.record_call() knows.
+create or replace function automation.call_words() returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{missed,completed,ringing,in-progress,answered,no-answer,busy,failed,canceled,queued,initiated}'::text[]
+  $$;
+
+-- What keeps it from being taken; null: nothing, it is.
+create or replace function automation.take_event(kind text, event jsonb) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  owner constant uuid := automation.as_uuid(event ->> 'tenant_id');
+  form ridgeline.forms;
+begin
+  if kind = 'sms' then
+    return case when automation.receive_sms(event) = 'unknown_number' then format(
+      'to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing')) end;
+  elsif not exists (select from automation.read_tenants(array[owner]) as t) then
+    return format('tenant: there is no tenant "%s"', left(event ->> 'tenant_id', 60));
+  end if;
+  case kind
+    when 'email' then
+      return case when automation.keep_email(owner, event ->> 'to', 'inbox', event) = 'unknown_sender' then format(
+        'from: "%s" is no email address', left(event ->> 'from', 60)) end;
+    when 'call' then
+      if not event ? 'status' then
+        return format('status: "%s" is none of %s; words says which of them it is', left(event ->> 'said', 60),
+          array_to_string(automation.call_words(), ', '));
+      end if;
+      perform automation.keep_call(owner, 'inbox', event);
+    else
+      select f.* into form from ridgeline.forms as f
+      where f.tenant_id = owner and lower(f.name) = lower(btrim(event ->> 'form')) and f.is_active
+      order by f.created_at limit 1;
+      if not found then
+        return format('form: there is no active form "%s"', left(event ->> 'form', 60));
+      end if;
+      perform automation.accept_submission(form, (event -> 'fields') - form.honeypot);
+  end case;
+  return null;
 end;
 $$;
 
@@ -59,29 +197,30 @@ create or replace function automation.take_inbox() returns trigger
   as $$
 declare
   inbox automation.inboxes;
+  kind text;
   event jsonb;
   failure text;
 begin
   begin
     select i.* into inbox from automation.inboxes as i
     where to_regclass(i.relation) = tg_relid or i.relation = tg_argv[0];
-    event := automation.event_of_inbox(inbox, to_jsonb(new.*));
-    -- What a message that we keep writes there is no message that came.
-    if event is null or current_setting('automation.in_inbox', true) = 'on' then
+    kind := automation.kind_of_row(inbox, to_jsonb(new.*));
+    event := automation.event_of_inbox(inbox, kind, to_jsonb(new.*));
+    -- What a message that we keep writes there is no message that came; and only a call becomes something else.
+    if event is null or current_setting('automation.in_inbox', true) = 'on'
+      or tg_op = 'UPDATE' and kind <> 'call' then
       return null;
     end if;
     perform set_config('automation.in_inbox', 'on', true);
-    if automation.receive_sms(event) = 'unknown_number' then
-      failure := format('to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing'));
-    end if;
+    failure := automation.take_event(kind, event);
     perform set_config('automation.in_inbox', '', true);
   exception when others then
     failure := sqlerrm;
   end;
   if failure is not null and event is not null then
-    raise warning 'automation: a text in % could not be taken: %', tg_argv[0], failure;
-    insert into automation.inbox_waiting (tenant_id, event, error)
-    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), event,
+    raise warning 'automation: a row of % could not be taken: %', tg_argv[0], failure;
+    insert into automation.inbox_waiting (tenant_id, kind, event, error)
+    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), kind, event,
       failure);
   end if;
   return null;
@@ -96,6 +235,7 @@ create or replace function automation.take_waiting(portion integer default 20) r
   as $$
 declare
   waiting automation.inbox_waiting;
+  failure text;
   taken integer := 0;
 begin
   for waiting in
@@ -103,61 +243,90 @@ begin
     for update skip locked
   loop
     begin
-      if automation.receive_sms(waiting.event) = 'unknown_number' then
-        raise exception 'to: % is no number of this tenant''s senders', coalesce(waiting.event ->> 'to', 'nothing');
-      end if;
+      failure := automation.take_event(waiting.kind, waiting.event);
+    exception when others then
+      failure := sqlerrm;
+    end;
+    if failure is null then
       delete from automation.inbox_waiting as w where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
       taken := taken + 1;
-    exception when others then
-      update automation.inbox_waiting as w set tries = w.tries + 1, error = sqlerrm
+    else
+      update automation.inbox_waiting as w set tries = w.tries + 1, error = failure
       where w.tenant_id = waiting.tenant_id and w.id = waiting.id;
-    end;
+    end if;
   end loop;
   return taken;
 end;
 $$;
 
+-- The fields of an inbox and their columns, as given or as they are usually called.
+create or replace function automation.inbox_columns(relation regclass, kind text, given jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(n.field, n.column_name), '{}')
+    from (
+      select f.field, case when given ? f.field then given ->> f.field else (
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = any (f.usual || f.field)
+        order by array_position(f.usual || f.field, c.name) limit 1) end as column_name
+      from automation.inbox_fields(inbox_columns.kind) as f
+    ) as n
+    where n.column_name is not null
+  $$;
+
 create or replace function automation.attach_inbox(
-  relation regclass, columns jsonb default '{}', words jsonb default '{}')
+  relation regclass, columns jsonb default '{}', words jsonb default '{}', kind text default 'sms')
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  known constant text[] := '{id,tenant,from,to,body,direction,media}'::text[];
+  -- A column that says what a row is.
+  is_any constant boolean := columns ? 'kind';
+  asked constant text := case when is_any then 'any' else kind end;
   called constant text := automation.relation_name(relation);
-  mapped constant jsonb := (
-    select jsonb_object_agg(n.key, n.column_name)
-    from (
-      select k as key, case when columns ? k then columns ->> k else (
-        select c.name from automation.relation_columns(relation) as c
-        where c.name = any (case k when 'tenant' then '{tenant_id}' when 'from' then '{from_number}'
-          when 'to' then '{to_number}' when 'media' then '{media_urls}' else array[k] end::text[])) end as column_name
-      from unnest(known) as k
-    ) as n where n.column_name is not null);
+  mapped jsonb;
 begin
-  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns), known,
-    '{id,from,body}');
-  if not mapped ?| '{tenant,to}' then
-    raise exception 'columns: neither tenant nor to says whose texts % holds', called
+  if coalesce(asked, '') not in ('sms', 'email', 'call', 'form', 'any') then
+    raise exception 'kind: "%" is none of sms, email, call, form', left(kind, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Or columns names the column that says it: {"kind": "channel"}.';
+  end if;
+  mapped := automation.inbox_columns(relation, asked, columns);
+  perform automation.check_columns('columns', relation, mapped || jsonb_strip_nulls(columns),
+    array(select f.field from automation.inbox_fields(asked) as f),
+    array(select f.field from automation.inbox_fields(asked) as f where f.required));
+  if not mapped ? 'tenant' and not (asked = 'sms' and mapped ? 'to')
+    and not exists (select from automation.tenancy as t where t.sole is not null) then
+    raise exception 'columns: % says whose rows % holds',
+      case asked when 'sms' then 'neither tenant nor to' else 'no tenant' end, called
       using errcode = 'invalid_parameter_value', hint = 'Such as {"tenant": "company_id"}.';
+  elsif asked = 'form' and not mapped ? 'form' and not words ? 'form' then
+    raise exception 'columns: nothing says which form % holds', called
+      using errcode = 'invalid_parameter_value',
+        hint = 'A column, {"form": "form_name"}, or words: {"form": "Website"}.';
   elsif exists (select from automation.targets as t where t.name = 'timeline' and t.relation = called) then
     raise exception 'relation: % is the timeline, in which the engine writes what came in', called
       using errcode = 'invalid_parameter_value', hint = 'An inbox is a table in which the CRM alone writes.';
   end if;
-  insert into automation.inboxes as i (relation, columns, words)
-  values (called, mapped, attach_inbox.words)
-  on conflict on constraint inboxes_pkey do update set (columns, words) = row (excluded.columns, excluded.words);
+  insert into automation.inboxes as i (relation, columns, words, kind)
+  values (called, mapped, attach_inbox.words, asked)
+  on conflict on constraint inboxes_pkey do update set
+    (columns, words, kind) = row (excluded.columns, excluded.words, excluded.kind);
   execute format('drop trigger if exists automation_inbox on %s', called);
-  execute format('create trigger automation_inbox after insert on %1$s for each row '
-    'execute function automation.take_inbox(%1$L)', called);
+  execute format('create trigger automation_inbox after insert %2$s on %1$s for each row '
+    'execute function automation.take_inbox(%1$L)', called,
+    case when asked in ('call', 'any') then 'or update' else '' end);
 end;
 $$;
 
-comment on function automation.attach_inbox(regclass, jsonb, jsonb) is
-  'A table of the CRM in which texts arrive: each row that is inserted is received like one from a provider. columns: '
-  '{field: column} where they differ: id, tenant (tenant_id), from (from_number), to (to_number), body, direction, '
-  'media. words: {"inbound": "incoming"} where direction has other words; without direction every row came in. '
+comment on function automation.attach_inbox(regclass, jsonb, jsonb, text) is
+  'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. '
+  'kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where '
+  'they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that '
+  'says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as '
+  '{"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. '
   'Raises 22023, 42703.';
 
 create or replace function automation.detach_inbox(relation regclass) returns void

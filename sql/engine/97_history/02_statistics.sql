@@ -207,10 +207,30 @@ create or replace function automation.note_engagement() returns trigger
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'email';
   return null;
 end;
 $$;
+
+create or replace function automation.note_click() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), clicked_at = new.clicked_at
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
+  return null;
+end;
+$$;
+
+create trigger messages_note_click
+  after update of clicked_at on ridgeline.messages
+  for each row when (new.direction = 'outbound' and new.provider_id is not null
+    and old.clicked_at is distinct from new.clicked_at)
+  execute function automation.note_click();
 
 create trigger emails_note_engagement
   after update of opened_at, clicked_at on ridgeline.emails
@@ -239,7 +259,8 @@ begin
   where s.recipient = writer and s.tenant_id = new.tenant_id
     and s.started_at between automation.now() - interval '30 days' and automation.now()
     and s.status = 'completed'
-    and s.step_type = case tg_table_name when 'messages' then 'send_sms' else 'send_email' end
+    and s.step_type = any ((select automation.types_on(
+      case tg_table_name when 'messages' then 'sms' else 'email' end))::text[])
   order by s.started_at desc
   limit 1
   for no key update skip locked;

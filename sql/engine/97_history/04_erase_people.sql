@@ -18,9 +18,12 @@ create table ridgeline.erasures (
   requested_at timestamptz not null default automation.now(),
   finished_at timestamptz,
   erased jsonb not null default '{}',
+  changed_at timestamptz not null default automation.now(),
   constraint erasures_pkey primary key (tenant_id, id),
   constraint erasures_finished_matches_status check ((finished_at is not null) = (status = 'completed'))
 );
+
+select automation.keep_changed_at('ridgeline.erasures');
 
 comment on table ridgeline.erasures is
   'That somebody was erased: who asked for it, when, and how many rows that took. Not who it was.';

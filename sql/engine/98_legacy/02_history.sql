@@ -109,6 +109,7 @@ create or replace function automation.import_runs(
   returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   set jit = off
   as $$
 declare
@@ -225,6 +226,7 @@ create type automation.imported_step as (
 create or replace function automation.write_steps(steps automation.imported_step[], again boolean) returns bigint
   language sql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
     with written as (
       insert into ridgeline.workflow_step_executions (

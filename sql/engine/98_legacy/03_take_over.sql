@@ -165,6 +165,7 @@ create or replace function automation.take_over_run(
   returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
 declare
   reason constant text := automation.why_left(import, run, step, plan);

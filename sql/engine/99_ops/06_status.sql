@@ -1,12 +1,11 @@
 -- Is it alive? For a screen, a monitor, and whoever is called at night.
 
-create or replace function automation.engine_status() returns jsonb
+-- tenants: whose work counts; null: everybody's.
+create or replace function automation.engine_state(tenants uuid[]) returns jsonb
   language plpgsql stable
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  tenants constant uuid[] := case when not automation.is_service() then automation.member_tenants() end;
   last_tick constant timestamptz := (
     select nullif(h.at, '-infinity') from automation.heartbeats as h where h.name = 'tick');
   due record;
@@ -25,6 +24,16 @@ begin
     'doorbell', automation.setting('doorbell'),
     'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
       and coalesce(due.oldest > automation.now() - interval '5 minutes', true));
+end;
+$$;
+
+create or replace function automation.engine_status() returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.engine_state(case when not automation.is_service() then automation.member_tenants() end);
 end;
 $$;
 

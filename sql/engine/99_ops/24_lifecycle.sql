@@ -87,8 +87,12 @@ grant execute on function
 alter table automation.unsubscribe_secret enable row level security;
 alter table automation.unsubscribe_tokens enable row level security;
 revoke all on automation.unsubscribe_secret from service_role;
-revoke execute on function automation.unsubscribe_token(uuid, text) from service_role;
+revoke execute on function automation.unsubscribe_token(uuid, text), automation.unsubscribe_secret(),
+  automation.kept_unsubscribe_secret() from service_role;
 grant execute on function automation.unsubscribe(text, text) to service_role;
+
+alter table automation.links enable row level security;
+grant execute on function automation.find_link(text), automation.record_click(text, text, text) to service_role;
 
 alter table automation.marketing_sent enable row level security;
 alter table automation.sender_slots enable row level security;

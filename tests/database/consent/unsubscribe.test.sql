@@ -1,7 +1,7 @@
 -- Every marketing email has a way out that works for whoever holds its link, and for nobody else.
 begin;
 \ir ../foundation/story.psql
-select plan(30);
+select plan(39);
 set client_min_messages = error;
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
@@ -39,6 +39,8 @@ update public.tenants set address = '1 Main St, Austin TX 78701' where id = :'ap
 select is(pg_temp.said_of('{"purpose": "marketing"}'), null, 'with an address it is');
 
 -- THE LINK
+-- The secret of an installation that was there before its Vault.
+select automation.kept_unsubscribe_secret() as kept \gset
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "mail", "type": "send_email", "config": {"subject": "Offer", "html": "<p>Hi</p>", "purpose": "marketing"}}]') as offer \gset
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "mail", "type": "send_email", "config": {"subject": "Receipt", "text": "Hi", "purpose": "transactional"}}]') as receipt \gset
 select pg_temp.mail(:'offer', :'maria') as mail \gset
@@ -54,6 +56,33 @@ select automation.advance_clock('2 hours');
 select is((select c.payload #>> '{unsubscribe,token}' from automation.claim_steps('w', 10) as c where c.step_id = :'step'), :'token'::text, 'a repeated attempt says the same');
 select isnt((pg_temp.mail(:'offer', :'maria')).payload #>> '{unsubscribe,token}', :'token'::text, 'the next offer has a link of its own');
 select isnt(automation.unsubscribe_token(:'blue', :'step'), automation.unsubscribe_token(:'apex', :'step'), 'so has another tenant''s');
+select is((select count(*) from automation.unsubscribe_secret), 0::bigint, 'what tokens are made with stands in no row');
+select is((select s.decrypted_secret from vault.decrypted_secrets as s where s.name = 'ridgeline/unsubscribe'), encode(:'kept'::bytea, 'hex'), 'it was taken along into the Vault');
+savepoint closed;
+alter view vault.decrypted_secrets rename column decrypted_secret to closed;
+select matches(automation.unsubscribe_token(:'apex', :'step'), '^[0-9a-f]{64}$', 'a Vault that cannot be read keeps no email back');
+rollback to closed;
+alter schema vault rename to elsewhere;
+select matches(automation.unsubscribe_token(:'apex', :'step'), '^[0-9a-f]{64}$', 'nor does a server without one');
+select is(automation.unsubscribe_token(:'apex', :'step'), automation.unsubscribe_token(:'apex', :'step'), 'which keeps its secret, in a row that nobody may read');
+rollback to closed;
+delete from ridgeline.scheduled_steps;
+
+-- WHERE IT LEADS: dispatchers of two addresses repeat an email word for word.
+insert into public.contacts (tenant_id, first_name, email) values (:'apex', 'Lea', 'lea@example.com') returning id as lea \gset
+insert into public.contacts (tenant_id, first_name, email) values (:'apex', 'Leo', 'leo@example.com') returning id as leo \gset
+select set_config('automation.functions_address', 'https://one.example/functions/v1', true) \g /dev/null
+select pg_temp.mail(:'offer', :'lea') as led \gset
+select is((:'led'::automation.claimed_step).payload #>> '{unsubscribe,functions}', 'https://one.example/functions/v1', 'an offer leads where the dispatcher that claims it is reached');
+create temp table unclear as select pg_temp.finish(:'led'::automation.claimed_step, 'ambiguous', '{"error": {"code": "timeout"}}') as status;
+select automation.advance_clock('2 hours');
+select set_config('automation.functions_address', 'https://two.example/functions/v1', true) \g /dev/null
+select is((select c.payload -> 'unsubscribe' from automation.claim_steps('other', 10) as c where c.step_id = (:'led'::automation.claimed_step).step_id),
+  (:'led'::automation.claimed_step).payload -> 'unsubscribe', 'and still does when another one repeats it');
+select is((pg_temp.mail(:'offer', :'leo')).payload #>> '{unsubscribe,functions}', 'https://two.example/functions/v1', 'whose own offers lead to its own');
+select set_config('automation.functions_address', 'https://one.example/"><script>', true) \g /dev/null
+select is((pg_temp.mail(:'offer', :'leo')).payload #>> '{unsubscribe,functions}', null, 'what is no address is none');
+select set_config('automation.functions_address', '', true) \g /dev/null
 delete from ridgeline.scheduled_steps;
 
 -- FORGED, FOREIGN, OLD

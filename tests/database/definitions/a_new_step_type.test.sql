@@ -2,7 +2,7 @@
 -- question and the row in the registry. It is then checked, published, tried and run like any other.
 begin;
 \ir ../foundation/story.psql
-select plan(17);
+select plan(31);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.contact(:'apex', 'Maria') as maria \gset
@@ -105,6 +105,79 @@ select pg_temp.settle() \g /dev/null
 select is((select concat_ws(' ', e.status, e.error ->> 'message') from ridgeline.workflow_executions as e
     where e.record_id = '00000000-0000-4000-8000-0000000000ca'),
   'failed step_type: "rate_lead" is not a step that runs in the database', 'a run whose step does nothing fails');
+
+-- A second kind of text: everything that asks for texts asks for it as well, and nothing names it.
+insert into ridgeline.senders (tenant_id, channel, address, is_default) values (:'apex', 'sms', '+15125550900', true);
+create function automation.address_send_note(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, known automation.known_records)
+  returns automation.prepared_step language plpgsql stable
+  as $$ begin return automation.address_sms(execution, prepared, options, known); end; $$;
+create function automation.limits_send_note(input jsonb) returns jsonb language plpgsql immutable
+  as $$ begin return '{"body": "sms"}'::jsonb; end; $$;
+create function automation.would_send_note(execution ridgeline.workflow_executions, prepared automation.prepared_step) returns jsonb
+  language plpgsql stable as $$ begin return jsonb_build_object('note_to', prepared.recipient); end; $$;
+create function automation.log_send_note(
+  execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions) returns boolean
+  language plpgsql as $$ begin return automation.log_send_sms(execution, ledger); end; $$;
+select automation.register_step('send_note', 'sms', null, 'Sends a note.', '{
+  "required": ["body"], "properties": {"body": {"type": "string", "format": "template", "description": "The note."}},
+  "examples": [{"body": "Hi"}]}') \g /dev/null
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "note", "type": "send_note", "config": {"body": "Hi {{custom.more}}"}}]') as note \gset
+create function pg_temp.note(workflow uuid, contact uuid, more text default '') returns automation.claimed_step
+  language plpgsql
+  as $$
+declare
+  claimed automation.claimed_step;
+begin
+  perform ridgeline.execute_workflow(workflow, jsonb_build_object('contact_id', contact, 'custom', jsonb_build_object('more', more)));
+  select c.* into claimed from automation.claim_steps('w', 10) as c;
+  return claimed;
+end;
+$$;
+select pg_temp.note(:'note', :'maria') as claimed \gset
+select is((:'claimed'::automation.claimed_step).payload ->> 'to', '+15125550100', 'it is addressed');
+select is(pg_temp.finish(:'claimed', 'succeeded', '{"result": {"provider_id": "SM1"}}'), 'completed', 'and sent');
+select is((select concat_ws(' ', m.direction, m.to_number, m.body) from ridgeline.messages as m), 'outbound +15125550100 Hi ', 'on record as a message');
+select is(automation.types_on('sms'), '{send_note,send_sms}', 'one of the texts');
+select is(automation.texts_in_answer(:'apex', '+15125550100', interval '1 hour', gen_random_uuid(), 10), 0, 'nobody has written yet');
+select automation.advance_clock('1 minute') \g /dev/null
+insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body, provider_id)
+values (:'apex', :'maria', 'inbound', '+15125550100', '+15125550900', 'Thanks!', 'SM2');
+select isnt((select s.replied_at from ridgeline.workflow_step_executions as s where s.step_type = 'send_note'), null, 'who writes back has answered it');
+select automation.sent_by('ridgeline.messages', 'twilio', 'SM1') as sender \gset
+select is(:'sender'::uuid, :'apex'::uuid, 'news of it is the news of who sent it');
+select pg_temp.note(:'note', :'maria') as second \gset
+select is(automation.texts_in_answer(:'apex', '+15125550100', interval '1 hour', gen_random_uuid(), 10), 1, 'and one in answer to her counts as one');
+select pg_temp.note(:'note', :'maria', repeat('x', 2000)) \g /dev/null
+select is((pg_temp.only_run(:'note')).error ->> 'message', 'body: has 2003 characters; at most 1600 are possible', 'it is bounded as it says');
+update ridgeline.workflows set mode = 'shadow' where id = :'note';
+select pg_temp.note(:'note', :'maria') \g /dev/null
+select is((select s.error -> 'would' from ridgeline.workflow_step_executions as s where s.execution_id = (pg_temp.only_run(:'note')).id),
+  '{"action": "send_note", "note_to": "+15125550100"}', 'a shadow says what it would have sent');
+
+-- And one that only waits: for an event of its own, in a shadow too.
+create function automation.hears_listen(step jsonb) returns jsonb language plpgsql immutable
+  as $$ begin return step #> '{config,base,for}'; end; $$;
+create function automation.perform_listen(execution ridgeline.workflow_executions, step jsonb, input jsonb) returns jsonb
+  language plpgsql as $$ begin return automation.wait(execution, step ->> 'key', jsonb_build_object('event', input -> 'for', 'timeout', '2 hours')); end; $$;
+select automation.register_step('listen', 'database', '{event,timeout}', 'Listens.', '{
+  "required": ["for"], "properties": {"for": {"type": "string", "description": "The event."}}, "examples": [{"for": "sms_received"}]}',
+  has_effect => false) \g /dev/null
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "ear", "type": "listen", "config": {"for": "sms_received"}},
+  {"key": "tag", "type": "add_tag", "config": {"tag": "heard"}}]') as listener \gset
+select is((select array[t.role, t.event, t.listener] from automation.active_triggers as t where t.workflow_id = :'listener' and t.role = 'wait'),
+  '{wait,sms_received,ear}', 'what it hears is listened to');
+select is(automation.has_effect('listen'), false, 'it does nothing to anybody');
+update ridgeline.workflows set mode = 'shadow' where id = :'listener';
+select ridgeline.execute_workflow(:'listener', jsonb_build_object('contact_id', :'maria')) \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is((pg_temp.only_run(:'listener')).status, 'waiting', 'so that a shadow listens as well');
+insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body, provider_id)
+values (:'apex', :'maria', 'inbound', '+15125550100', '+15125550900', 'Me again', 'SM3');
+select automation.run_signals() \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is((select string_agg(concat_ws(' ', s.step_key, s.status), ', ' order by s.seq) from ridgeline.workflow_step_executions as s
+  where s.execution_id = (pg_temp.only_run(:'listener')).id), 'ear completed, tag skipped', 'and hears');
 
 select * from finish();
 rollback;

@@ -2,7 +2,7 @@
 -- it said, and a notice is never the cause of another.
 begin;
 \ir ../foundation/story.psql
-select plan(29);
+select plan(57);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.member(:'apex') as sam \gset
@@ -17,7 +17,10 @@ create function pg_temp.ask(setting text) returns text language sql
 select alike(pg_temp.ask(setting), '22023 settings.notices' || refusal, setting)
 from (values
   ('"me"', ': an object is needed%'), ('{"whom": "me"}', '.whom: there is no such setting%'),
-  ('{"by": "fax"}', '.by: task or email%'), ('{"by": "email"}', '.to: the email address that is told%'),
+  ('{"by": "webhook"}', '.to: the URL that is told%'), ('{"by": "webhook", "to": "boss@apex.example"}', '.to: the URL%'),
+  ('{"overdue_after": "1 minute"}', '.overdue_after: a length of time of at least 5 minutes%'), ('{"overdue_after": true}', '.overdue_after: %'),
+  ('{"held_after": "soon"}', '.held_after: a length of time of at least an hour%'),
+  ('{"by": "fax"}', '.by: task, email or webhook%'), ('{"by": "email"}', '.to: the email address that is told%'),
   ('{"by": "email", "to": "nobody"}', '.to: the email address%'), ('{"to": "nobody"}', '.to: the id of the member%'),
   ('{"every": "1 minute"}', '.every: a length of time of at least 5 minutes%'),
   ('{"silence_after": "soon"}', '.silence_after: a length of time of at least an hour%'),
@@ -89,6 +92,90 @@ select is(pg_temp.look(), 4::bigint, 'after three days it is told');
 select automation.advance_clock('9 days') \g /dev/null
 select is(pg_temp.look(), 4::bigint, 'once');
 select is((select t.title from public.tasks as t order by t.created_at desc limit 1), 'No automation has begun for a while', 'as what it is');
+
+-- Nobody does what is due: the dispatcher stands still. Nothing that it would have to carry is of use.
+update ridgeline.workflows set is_active = false;
+delete from ridgeline.scheduled_steps;
+delete from public.tasks;
+create function pg_temp.told() returns text language sql
+  as $$ select string_agg(t.title, ', ' order by t.created_at, t.title) from public.tasks as t $$;
+create function pg_temp.hooks() returns text language sql
+  as $$ select string_agg(concat_ws(' ', e.trigger_data #>> '{notice,kind}', e.trigger_data #>> '{notice,to}'), ', ' order by e.seq)
+    from ridgeline.workflow_executions as e where e.trigger_data -> 'notice' ->> 'to' like 'https:%' $$;
+insert into ridgeline.senders (tenant_id, channel, address, is_default) values (:'apex', 'sms', '+15125550900', true);
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "config": {"body": "Hi", "purpose": "transactional"}}]') as text \gset
+select is(pg_temp.ask('{"by": "webhook", "to": "https://boss.example/hook"}'), null, 'a program is to be told');
+select pg_temp.contact(:'apex', 'Ann', '+15125550101') as ann \gset
+select ridgeline.execute_workflow(:'text', jsonb_build_object('contact_id', :'ann')) \g /dev/null
+select automation.advance_clock('14 minutes') \g /dev/null
+select pg_temp.look() \g /dev/null
+select is(pg_temp.hooks(), null, 'a text that has been due for a quarter of an hour');
+select automation.advance_clock('2 minutes') \g /dev/null
+select pg_temp.look() \g /dev/null
+select is(pg_temp.hooks(), 'overdue https://boss.example/hook', 'is news: webhooks still go out');
+select is((select e.trigger_data #>> '{notice,title}' from ridgeline.workflow_executions as e where e.trigger_data ? 'notice' order by e.seq desc limit 1),
+  'Automations stand still', 'as what it is');
+select pg_temp.look() \g /dev/null
+select is(pg_temp.hooks(), 'overdue https://boss.example/hook', 'and is told once');
+select automation.advance_clock('20 minutes') \g /dev/null
+select pg_temp.look() \g /dev/null
+select is(pg_temp.told(), 'Automations stand still', 'that webhook has not gone out either: now it is a task');
+select is(pg_temp.ask('{"overdue_after": false}'), null, 'who does not want to hear of it');
+select automation.advance_clock('2 days') \g /dev/null
+select pg_temp.look() \g /dev/null
+select is(pg_temp.told(), 'Automations stand still', 'does not');
+-- Whoever looks after the installation is told by the database itself, tasks or no tasks.
+select is((select count(*) from automation.notices as n where n.kind = 'no_tick' and n.tenant_id = '00000000-0000-0000-0000-000000000000'), 1::bigint,
+  'nothing has ever ticked here: that is one notice');
+create schema net;
+create table net.posted (url text, body jsonb);
+create function net.http_post(url text, body jsonb default '{}', params jsonb default '{}', headers jsonb default '{}', timeout_milliseconds integer default 1000)
+  returns bigint language sql as $$ insert into net.posted select url, body; select 1::bigint $$;
+select vault.create_secret('https://operator.example/hook', 'ridgeline_notice_url') \g /dev/null
+select automation.beat('tick') \g /dev/null
+select automation.tell_of_engine() \g /dev/null
+select is((select concat_ws(' ', p.url, p.body ->> 'kind') from net.posted as p), 'https://operator.example/hook overdue', 'a tick that works, and a text that is due: the dispatcher');
+select alike((select p.body ->> 'text' from net.posted as p), 'steps are due since %dispatcher%', 'in words');
+select is((select p.body #>> '{status,is_alive}' from net.posted as p), 'false', 'and with the state of the engine');
+select automation.tell_of_engine() \g /dev/null
+select is((select count(*) from net.posted), 1::bigint, 'once an hour');
+delete from ridgeline.scheduled_steps;
+update automation.heartbeats set at = clock_timestamp() - interval '6 minutes' where name = 'tick';
+delete from automation.notices;
+select automation.tell_when_due() \g /dev/null
+select is((select string_agg(p.body ->> 'kind', ' ' order by p.body ->> 'kind') from net.posted as p), 'no_tick overdue',
+  'and who calls instead of the tick, a dispatcher, tells of the tick');
+alter function net.http_post(text, jsonb, jsonb, jsonb, integer) rename to gone;
+delete from automation.notices;
+select lives_ok('select automation.tell_of_engine()', 'where there is no pg_net the log has it');
+delete from public.tasks;
+
+-- What waits for a person.
+select is(pg_temp.ask('{"held_after": "2 hours"}'), null, 'what is held is to be told of');
+select ridgeline.execute_workflow(:'text', jsonb_build_object('contact_id', :'ann')) \g /dev/null
+select ridgeline.pause_sending('the storm', :'apex') \g /dev/null
+select count(*) from automation.claim_steps('w', 10) \g /dev/null
+select pg_temp.look() \g /dev/null
+select is(pg_temp.told(), null, 'a pause is nothing by itself');
+select automation.advance_clock('3 hours') \g /dev/null
+select pg_temp.look() \g /dev/null
+select is(pg_temp.told(), 'A step waits until somebody lets it go', 'that it is forgotten is');
+select alike((select t.description from public.tasks as t), 'sending_paused: 1 since %the storm%', 'with why');
+select is(pg_temp.ask('{"by": "email", "to": "boss@apex.example", "held_after": "2 hours"}'), null, 'the boss wants an email again');
+select automation.advance_clock('25 hours') \g /dev/null
+select pg_temp.look() \g /dev/null
+select is(pg_temp.told(), 'A step waits until somebody lets it go, A step waits until somebody lets it go', 'which a pause would hold as well: a task');
+select ridgeline.resume_sending(:'apex') \g /dev/null
+delete from ridgeline.scheduled_steps;
+delete from public.tasks;
+
+-- What cannot be started.
+select is(pg_temp.ask('{}'), null, 'whoever is told of failures');
+insert into ridgeline.bulk_enrollments (tenant_id, workflow_id, kind, status, entity, error, finished_at)
+values (:'apex', :'text', 'manual', 'failed', 'contact', '{"code": "work_cancelled", "message": "it took too long"}', automation.now());
+select pg_temp.look() \g /dev/null
+select is((select concat_ws(': ', t.title, t.description) from public.tasks as t),
+  'An automation could not be started: manual: the enrolment of many was given up: it took too long', 'is told of an enrolment that was given up');
 
 select * from finish();
 rollback;

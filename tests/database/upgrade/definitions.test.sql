@@ -1,7 +1,7 @@
 -- A definition as one document: saved whole or not at all, tried before it is there, and who changed it is known.
 begin;
 \ir ../foundation/story.psql
-select plan(42);
+select plan(45);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Bolt') as bolt \gset
@@ -91,6 +91,17 @@ select pg_temp.sign_in(:'bob');
 select alike(pg_temp.error_of(format('select ridgeline.get_definition(%L)', :'flow')), 'PT404 %', 'another office sees nothing of it');
 select alike(pg_temp.error_of(format('select ridgeline.save_workflow(%L, %L, %L)', :'doc', :'second', :'apex')), 'PT404 %', 'nor writes there');
 select pg_temp.sign_out();
+
+-- Members are the CRM's rows; who made whom one is on record with us.
+select is((select string_agg(concat_ws(' ', c.operation, c.after ->> 'role'), ', ' order by c.id) from ridgeline.changes as c
+  where c.relation = 'public.tenant_members' and c.record_id = :'vic'), 'insert member', 'who became a member');
+update public.tenant_members set role = 'admin' where user_id = :'vic';
+select is((select array[c.before, c.after] from ridgeline.changes as c where c.relation = 'public.tenant_members' and c.operation = 'update'),
+  array[jsonb_build_object('user', :'vic', 'role', 'member'), jsonb_build_object('user', :'vic', 'role', 'admin')], 'whose role is another');
+update public.tenant_members set full_name = 'Victor' where user_id = :'vic';
+delete from public.tenant_members where user_id = :'vic';
+select is((select string_agg(c.operation, ' ' order by c.id) from ridgeline.changes as c where c.relation = 'public.tenant_members' and c.record_id = :'vic'),
+  'insert update delete', 'and who is one no more: nothing else of them');
 
 -- A change that cannot be written down does not fail the write.
 update automation.settings set value = '4' where name = 'max_attempts';

@@ -24,6 +24,8 @@ const unsubscribePart = z.object({
   name: z.string().nullish(),
   address: z.string().nullish(),
   required: z.boolean().nullish(),
+  /** Where the functions were found when it was first claimed: repeated by another process, it says the same. */
+  functions: z.string().nullish(),
 });
 
 const emailPayload = z.object({
@@ -86,9 +88,9 @@ function textWithLink(text: string, url: string, said: string): string {
 export function withUnsubscribe(email: Email, functions: () => string | undefined): Email {
   const { unsubscribe, ...rest } = email;
   if (!unsubscribe) return rest;
-  let base: string | undefined;
+  let base = unsubscribe.functions ?? undefined;
   try {
-    base = functions();
+    base ??= functions();
   } catch (error) {
     if (unsubscribe.required) throw error;
   }

@@ -31,6 +31,15 @@ begin
 end;
 $$;
 
+create or replace function automation.hears_wait(step jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return step #> '{config,base,event}';
+end;
+$$;
+
 -- A date that comes from a record may not be there.
 create or replace function automation.date_policy_problem(step jsonb) returns jsonb
   language sql stable
@@ -154,4 +163,4 @@ select automation.register_step('wait', 'database', '{event,timeout}',
     {"event": "sms_received", "timeout": "2 hours"},
     {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}
   ]
-}$schema$);
+}$schema$, has_effect => false);

@@ -147,4 +147,4 @@ select automation.register_step('conditional', 'database', '{then,else}',
       {"name": "warm", "conditions": {"field": "contact.lead_score", "operator": "greater_or_equal", "value": 40}}
     ]}
   ]
-}$schema$);
+}$schema$, has_effect => false);

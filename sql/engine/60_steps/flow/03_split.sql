@@ -54,4 +54,4 @@ select automation.register_step('split', 'database', '{}',
         }}}
   },
   "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}]
-}$schema$);
+}$schema$, has_effect => false);

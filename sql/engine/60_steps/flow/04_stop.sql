@@ -29,4 +29,4 @@ select automation.register_step('stop', 'database', null,
     "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}
   },
   "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
-}$schema$, ends_run => true);
+}$schema$, ends_run => true, has_effect => false);

@@ -105,6 +105,47 @@ begin
 end;
 $$;
 
+create or replace function automation.limits_send_sms(input jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return '{"body": "sms"}'::jsonb;
+end;
+$$;
+
+create or replace function automation.would_send_sms(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_build_object('to', prepared.recipient);
+end;
+$$;
+
+create or replace function automation.log_send_sms(
+  execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, execution_id)
+  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+    ledger.input ->> 'body', 'sent',
+    coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
+    ledger.provider_id, execution.id);
+  if ledger.input ? 'links' then
+    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  end if;
+  return true;
+end;
+$$;
+
 select automation.register_step('send_sms', 'sms', null,
   'Sends a text message through Twilio.', $schema${
   "required": ["body"],
@@ -127,7 +168,9 @@ select automation.register_step('send_sms', 'sms', null,
     "over_cap": {"enum": ["hold", "skip"],
       "description": "What becomes of marketing that is one too many for a person. Default: hold."},
     "urgent": {"type": "boolean",
-      "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
+      "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."},
+    "track_links": {"type": "boolean",
+      "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."}
   },
   "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!",
       "purpose": "transactional"}]

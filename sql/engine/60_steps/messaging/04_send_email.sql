@@ -79,6 +79,46 @@ begin
 end;
 $$;
 
+create or replace function automation.limits_send_email(input jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return '{"subject": "email_subject", "html": "email_body", "text": "email_body"}'::jsonb;
+end;
+$$;
+
+create or replace function automation.would_send_email(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_build_object('to', prepared.input -> 'to');
+end;
+$$;
+
+create or replace function automation.log_send_email(
+  execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+    html, text, status, provider, provider_id, execution_id)
+  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
+    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+     from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
+    ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
+    coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
+    ledger.provider_id, execution.id);
+  return true;
+end;
+$$;
+
 select automation.register_step('send_email', 'email', null,
   'Sends an email through Resend.', $schema${
   "required": ["subject"],

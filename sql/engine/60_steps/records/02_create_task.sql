@@ -60,6 +60,26 @@ begin
 end;
 $$;
 
+create or replace function automation.would_create_task(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  input constant jsonb := prepared.input;
+begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  perform automation.check_target('task', 'create_task');
+  return jsonb_strip_nulls(jsonb_build_object('due', coalesce(
+    automation.as_time(execution, input, 'due_at'),
+    case when input ?| '{due_in_days,due_in_hours,due_in_minutes}' then automation.now()
+      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
+      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute' end)));
+end;
+$$;
+
 select automation.register_step('create_task', 'database', null,
   'Creates a task for the office.', $schema${
   "required": ["title"],

@@ -73,6 +73,17 @@ begin
 end;
 $$;
 
+create or replace function automation.would_update_project(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.would_write(execution, 'project', prepared.input -> 'fields');
+end;
+$$;
+
 select automation.register_step('update_project', 'database', null,
   'Sets fields of the project.', $schema${
   "required": ["fields"],

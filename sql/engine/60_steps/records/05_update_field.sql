@@ -111,6 +111,20 @@ begin
 end;
 $$;
 
+create or replace function automation.would_update_field(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select automation.would_write(execution, f.entity, jsonb_build_object(f.field, prepared.input -> 'value'),
+      coalesce(prepared.input ->> 'operator', 'set'))
+    from automation.written_field(prepared.input) as f);
+end;
+$$;
+
 select automation.register_step('update_field', 'database', null,
   'Sets one field of the contact, project or job.', $schema${
   "required": ["field", "value"],

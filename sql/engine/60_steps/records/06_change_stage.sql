@@ -64,6 +64,20 @@ begin
 end;
 $$;
 
+create or replace function automation.would_change_stage(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  entity constant text := automation.stage_entity(execution, prepared.input);
+begin
+  return automation.would_write(execution, entity, jsonb_build_object(
+    coalesce(automation.stage_column(entity), ''), prepared.input -> 'stage'));
+end;
+$$;
+
 select automation.register_step('change_stage', 'database', null,
   'Moves the contact, project or job to another stage.', $schema${
   "required": ["stage"],

@@ -87,6 +87,35 @@ begin
 end;
 $$;
 
+create or replace function automation.would_assign_user(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  input constant jsonb := prepared.input;
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
+  user_id uuid;
+begin
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
+  -- A shadow takes nobody's turn, and so cannot know whose it would be.
+  elsif input ? 'user_ids' then
+    return jsonb_build_object('one_of', input -> 'user_ids');
+  end if;
+  select m.user_id into user_id
+  from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
+  if not found then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return jsonb_build_object('user_id', user_id)
+    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id));
+end;
+$$;
+
 select automation.register_step('assign_user', 'database', null,
   'Makes a user responsible for the contact, project or job.', $schema${
   "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}],

@@ -59,6 +59,28 @@ begin
 end;
 $$;
 
+create or replace function automation.ready_add_tag(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.skip_untaggable(execution, prepared);
+end;
+$$;
+
+create or replace function automation.would_add_tag(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'added', true);
+end;
+$$;
+
 select automation.register_step('add_tag', 'database', null,
   'Tags the contact; a tag that is new is made.', $schema${
   "required": ["tag"],

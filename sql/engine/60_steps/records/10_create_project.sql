@@ -61,6 +61,17 @@ begin
 end;
 $$;
 
+create or replace function automation.would_create_project(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_build_object('name', prepared.input -> 'name');
+end;
+$$;
+
 select automation.register_step('create_project', 'database', null,
   'Creates a project for the contact, once for a key.', $schema${
   "required": ["name"],

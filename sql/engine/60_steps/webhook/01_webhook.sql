@@ -108,6 +108,28 @@ begin
 end;
 $$;
 
+create or replace function automation.limits_webhook(input jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return '{"body": "webhook_body"}'::jsonb;
+end;
+$$;
+
+create or replace function automation.would_webhook(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  -- With the answer that a dry run imagines too.
+  return jsonb_build_object('method', prepared.input -> 'method', 'url', prepared.input -> 'url',
+    'result', '{"http_status": 200, "headers": {}, "body": {}}'::jsonb);
+end;
+$$;
+
 select automation.register_step('webhook', 'webhook', null,
   'Calls a URL, signed the Standard Webhooks way.', $schema${
   "required": ["url"],
