@@ -173,7 +173,8 @@ begin
     execution := work.execution;
     if execution.finished_at is not null then
       ended := ended || work.due;
-    elsif execution.mode <> 'shadow' and work.plan = any (paused)
+    elsif work.plan = any (paused)
+        and (execution.mode <> 'shadow' or automation.is_switched_off(execution.tenant_id, execution.workflow_id))
       or execution.fused and execution.started_at is null
         and automation.is_held(execution, (work.due).lane <> 'database') then
       held := held || work.due;

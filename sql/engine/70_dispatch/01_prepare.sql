@@ -52,6 +52,7 @@ create or replace function automation.prepare_step(
 declare
   prepared automation.prepared_step;
   made record;
+  told jsonb;
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
   context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
@@ -67,6 +68,10 @@ begin
   end if;
   if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
+  end if;
+  if step ? 'member' then
+    told := automation.member_to_notify(execution, step, context, options);
+    context := context || jsonb_build_object('user', case when not told ? 'code' then told else '{}' end);
   end if;
   made := automation.render(step -> 'config', context, options);
   prepared.input := made.rendered;
@@ -92,6 +97,13 @@ begin
       prepared.verdict := 'fail';
       return prepared;
     end if;
+  end if;
+  if told ? 'code' then
+    prepared.verdict := 'skip';
+    prepared.reason := told;
+    return prepared;
+  elsif told is not null then
+    prepared.input := prepared.input || jsonb_build_object('member', told -> 'id');
   end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
