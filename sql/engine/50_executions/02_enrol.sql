@@ -18,7 +18,7 @@ begin
     tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
     enrolment.trigger_type, entity, record_id, automation.as_key(data ->> 'contact_id'),
     enrolment.address, by_contact, data -> entity, seq);
-  perform automation.ring_once();
+  perform automation.ring_once('database');
 end;
 $$;
 
@@ -116,8 +116,10 @@ begin
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
         automation.now() + enrolment.first_delay);
-      if current_setting('automation.rung', true) is distinct from 'yes' then
-        perform automation.ring_once();
+      -- Asked before the call, which costs more than the question.
+      if enrolment.first_delay <= interval '0'
+        and coalesce(current_setting('automation.rung', true), '') not in ('yes', enrolment.first_lane::text) then
+        perform automation.ring_once(enrolment.first_lane::text);
       end if;
     end if;
   end loop;
@@ -204,7 +206,11 @@ begin
   from unnest(entries) as e
   where e.id is not null and (e.enrolment).failure is null;
   if found and current_setting('automation.rung', true) is distinct from 'yes' then
-    perform automation.ring_once();
+    perform automation.ring_once(l.lane::text)
+    from (
+      select distinct (e.enrolment).first_lane as lane from unnest(entries) as e
+      where e.id is not null and (e.enrolment).failure is null and (e.enrolment).first_delay <= interval '0'
+    ) as l;
   end if;
   perform automation.raise_restart(
     e.tenant_id, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.enrolment, e.id, e.seq)

@@ -235,18 +235,29 @@ create or replace function automation.read_known(works automation.work[]) return
   as $$
 declare
   kind text;
+  kinds text[] := '{}'::text[];
+  ids text[];
   records jsonb[];
   work automation.work;
   known automation.known_records;
   execution ridgeline.workflow_executions;
-  tenants constant uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
-  contacts text[];
+  tenants uuid[] := '{}'::uuid[];
+  contacts text[] := '{}'::text[];
 begin
-  for kind in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
-  loop
-    records := automation.read_records(kind, tenants, array(
-      select case when (w.execution).entity = kind then (w.execution).record_id end
-      from unnest(works) as w));
+  foreach work in array works loop
+    execution := work.execution;
+    tenants := tenants || execution.tenant_id;
+    if execution.record_id is not null and array_position(kinds, execution.entity) is null then
+      kinds := kinds || execution.entity;
+    end if;
+  end loop;
+  foreach kind in array kinds loop
+    ids := '{}'::text[];
+    foreach work in array works loop
+      execution := work.execution;
+      ids := ids || case when execution.entity = kind then execution.record_id end;
+    end loop;
+    records := automation.read_records(kind, tenants, ids);
     for i in 1 .. cardinality(works) loop
       work := works[i];
       execution := work.execution;
@@ -271,8 +282,11 @@ begin
       works[i] := work;
     end loop;
   end loop;
-  contacts := array(
-    select case when (w.execution).entity <> 'contact' then (w.known).contact_id end from unnest(works) as w);
+  foreach work in array works loop
+    execution := work.execution;
+    known := work.known;
+    contacts := contacts || case when execution.entity <> 'contact' then known.contact_id end;
+  end loop;
   if array_remove(contacts, null) <> '{}' then
     records := automation.read_records('contact', tenants, contacts);
     for i in 1 .. cardinality(works) loop
