@@ -55,6 +55,8 @@ alter table ridgeline.workflow_versions drop constraint workflow_versions_via_kn
 
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
 
+drop function automation.lock_portion(automation.portions);
+
 drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
 
 drop function automation.fire_timer(ridgeline.workflow_timers);
@@ -64,6 +66,10 @@ drop function automation.compile_cases(jsonb,jsonb);
 drop function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone);
 
 drop function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean);
+
+drop function automation.lock_due(ridgeline.automation_lane,integer,uuid[]);
+
+drop function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]);
 
 drop function automation.imagine_result(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb);
 
@@ -230,6 +236,10 @@ drop function automation.admit(uuid,uuid,text,integer,uuid);
 drop function automation.chain_of(uuid,uuid,uuid);
 
 drop function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer);
+
+drop function automation.ring();
+
+drop function automation.ring_once();
 
 drop function automation.compile_fits(jsonb,jsonb);
 
@@ -2390,6 +2400,44 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.ring_once(lane text DEFAULT ''::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  rung constant text := coalesce(current_setting('automation.rung', true), '');
+begin
+  if rung = 'yes' or lane <> '' and lane = any (string_to_array(rung, ' ')) then
+    return;
+  end if;
+  perform set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
+  perform automation.ring(lane);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ring(lane text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- Not by a function in SQL, which 17 plans anew in every transaction that writes.
+  case (select s.value from automation.settings as s where s.name = 'doorbell')
+    when 'notify' then
+      perform pg_notify('ridgeline_doorbell', lane);
+    when 'pg_net' then
+      -- One that waits already is of whichever lane came first: so each is for all of them.
+      perform automation.call_dispatch();
+    else null;
+  end case;
+exception when others then
+  -- A doorbell that is out of order costs latency, never the write that rang it.
+  null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.grown(size integer, took interval)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2876,7 +2924,11 @@ begin
   from unnest(entries) as e
   where e.id is not null and (e.enrolment).failure is null;
   if found and current_setting('automation.rung', true) is distinct from 'yes' then
-    perform automation.ring_once();
+    perform automation.ring_once(l.lane::text)
+    from (
+      select distinct (e.enrolment).first_lane as lane from unnest(entries) as e
+      where e.id is not null and (e.enrolment).failure is null and (e.enrolment).first_delay <= interval '0'
+    ) as l;
   end if;
   perform automation.raise_restart(
     e.tenant_id, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.enrolment, e.id, e.seq)
@@ -3170,12 +3222,22 @@ CREATE OR REPLACE FUNCTION automation.go_on(transitions automation.transition[])
 AS $function$
 declare
   at constant timestamptz := automation.now();
+  transition automation.transition;
+  any_goes_on boolean := false;
 begin
-  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
-  select t.tenant_id, t.queue_id, t.execution_id, t.step_key, t.lane, t.run_at,
-    case when t.run_at < t.expires_at then t.expires_at end
-  from unnest(transitions) as t
-  where t.ended is null;
+  if cardinality(transitions) = 0 then
+    return;
+  end if;
+  foreach transition in array transitions loop
+    any_goes_on := any_goes_on or transition.ended is null;
+  end loop;
+  if any_goes_on then
+    insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
+    select t.tenant_id, t.queue_id, t.execution_id, t.step_key, t.lane, t.run_at,
+      case when t.run_at < t.expires_at then t.expires_at end
+    from unnest(transitions) as t
+    where t.ended is null;
+  end if;
   update ridgeline.workflow_executions as e
   set changed_at = automation.now(), status = coalesce(
       t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
@@ -3199,10 +3261,16 @@ CREATE OR REPLACE FUNCTION automation.advance(done automation.work[])
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  work automation.work;
+  transitions automation.transition[] := '{}'::automation.transition[];
 begin
-  perform automation.go_on(array(
-    select automation.transition_after(d) from unnest(done) as d
-    where (d.execution).finished_at is null));
+  foreach work in array done loop
+    if (work.execution).finished_at is null then
+      transitions := transitions || automation.transition_after(work);
+    end if;
+  end loop;
+  perform automation.go_on(transitions);
 end;
 $function$;
 
@@ -3441,18 +3509,29 @@ CREATE OR REPLACE FUNCTION automation.read_known(works automation.work[])
 AS $function$
 declare
   kind text;
+  kinds text[] := '{}'::text[];
+  ids text[];
   records jsonb[];
   work automation.work;
   known automation.known_records;
   execution ridgeline.workflow_executions;
-  tenants constant uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
-  contacts text[];
+  tenants uuid[] := '{}'::uuid[];
+  contacts text[] := '{}'::text[];
 begin
-  for kind in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
-  loop
-    records := automation.read_records(kind, tenants, array(
-      select case when (w.execution).entity = kind then (w.execution).record_id end
-      from unnest(works) as w));
+  foreach work in array works loop
+    execution := work.execution;
+    tenants := tenants || execution.tenant_id;
+    if execution.record_id is not null and array_position(kinds, execution.entity) is null then
+      kinds := kinds || execution.entity;
+    end if;
+  end loop;
+  foreach kind in array kinds loop
+    ids := '{}'::text[];
+    foreach work in array works loop
+      execution := work.execution;
+      ids := ids || case when execution.entity = kind then execution.record_id end;
+    end loop;
+    records := automation.read_records(kind, tenants, ids);
     for i in 1 .. cardinality(works) loop
       work := works[i];
       execution := work.execution;
@@ -3477,8 +3556,11 @@ begin
       works[i] := work;
     end loop;
   end loop;
-  contacts := array(
-    select case when (w.execution).entity <> 'contact' then (w.known).contact_id end from unnest(works) as w);
+  foreach work in array works loop
+    execution := work.execution;
+    known := work.known;
+    contacts := contacts || case when execution.entity <> 'contact' then known.contact_id end;
+  end loop;
   if array_remove(contacts, null) <> '{}' then
     records := automation.read_records('contact', tenants, contacts);
     for i in 1 .. cardinality(works) loop
@@ -6620,16 +6702,18 @@ CREATE OR REPLACE FUNCTION automation.webhook_input(execution ridgeline.workflow
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  method constant text := upper(coalesce(input ->> 'method', 'POST'));
 begin
-  return (
-    select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
-      || case
-        when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
-        else jsonb_build_object('body', jsonb_build_object(
-          'type', execution.trigger_type, 'timestamp', automation.now(),
-          'execution_id', execution.id, 'data', execution.trigger_data))
-      end
-    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m);
+  return input
+    || jsonb_build_object('method', method, 'headers', case jsonb_typeof(input -> 'headers')
+      when 'object' then automation.header_lines(input -> 'headers') else '{}' end)
+    || case
+      when input ? 'body' or method in ('GET', 'DELETE') then '{}'
+      else jsonb_build_object('body', jsonb_build_object(
+        'type', execution.trigger_type, 'timestamp', automation.now(),
+        'execution_id', execution.id, 'data', execution.trigger_data))
+    end;
 end;
 $function$;
 
@@ -6798,24 +6882,17 @@ CREATE OR REPLACE FUNCTION automation.pause_of(tenant_id uuid, workflow_id uuid,
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select h.held
-    from (
-      select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
-      from ridgeline.sending_pauses as p
-      where pause_of.is_send and p.tenant_id = pause_of.tenant_id
-      union all
-      select 2, jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
-      from ridgeline.workflows as w
-      where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
-        and w.published_version is not null
-      union all
-      select 3, jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
-      from ridgeline.workflow_holds as h
-      where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
-    ) as h
-    order by h.place
-    limit 1);
+  return coalesce(
+    (select jsonb_build_object('code', 'sending_paused', 'why', p.reason)
+     from ridgeline.sending_pauses as p
+     where pause_of.is_send and p.tenant_id = pause_of.tenant_id),
+    (select jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
+     from ridgeline.workflows as w
+     where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
+       and w.published_version is not null),
+    (select jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
+     from ridgeline.workflow_holds as h
+     where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null));
 end;
 $function$;
 
@@ -7002,7 +7079,7 @@ CREATE OR REPLACE FUNCTION ridgeline.resume_sending(tenant_id uuid DEFAULT NULL:
 AS $function$ select automation.resume_sending(automation.own_tenant(tenant_id)) $function$;
 
 CREATE OR REPLACE FUNCTION automation.make_tickets(questions automation.send_question[])
- RETURNS SETOF automation.ticket
+ RETURNS automation.ticket[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -7011,8 +7088,8 @@ CREATE OR REPLACE FUNCTION automation.make_tickets(questions automation.send_que
 AS $function$
 #variable_conflict use_column
 begin
-  return query
-    select q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
+  return array(
+    select row(q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
       (q.execution).contact_id, (q.due).lane::text,
       case when (q.due).lane in ('sms', 'email') then coalesce(s.sending ->> 'purpose', 'marketing') end,
       coalesce((s.sending ->> 'urgent')::boolean, false), coalesce(s.sending ->> 'over_cap', 'hold'),
@@ -7033,10 +7110,10 @@ begin
           + coalesce((s.sending ->> 'expires_after')::interval, case
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
-      (q.due).held
+      (q.due).held)::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
-    order by q.place;
+    order by q.place);
 end;
 $function$;
 
@@ -7046,43 +7123,6 @@ CREATE OR REPLACE FUNCTION automation.still_open(tickets automation.ticket[], de
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $function$;
-
-CREATE OR REPLACE FUNCTION automation.refuse_expired(tickets automation.ticket[], now timestamp with time zone)
- RETURNS TABLE(place integer, at timestamp with time zone)
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET jit TO 'off'
-AS $function$
-#variable_conflict use_column
-begin
-  return query
-    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.hold_paused(tickets automation.ticket[])
- RETURNS TABLE(place integer, held jsonb, expires_at timestamp with time zone)
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET jit TO 'off'
-AS $function$
-#variable_conflict use_column
-begin
-  return query
-    select t.place, p.held, t.expires_at
-    from (
-      select a.tenant_id, a.workflow_id, automation.pause_of(a.tenant_id, a.workflow_id, true) as held
-      from (select distinct d.tenant_id, d.workflow_id from unnest(tickets) as d) as a
-      offset 0
-    ) as p
-    join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
-    where p.held is not null;
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.answering(questions automation.send_question[])
  RETURNS SETOF integer
@@ -7094,6 +7134,9 @@ CREATE OR REPLACE FUNCTION automation.answering(questions automation.send_questi
 AS $function$
 #variable_conflict use_column
 begin
+  if cardinality(questions) > 0 is not true then
+    return;
+  end if;
   return query
     select q.place from unnest(questions) as q
     where (q.due).lane = 'sms' and q.step #>> '{sending,purpose}' is distinct from 'internal'
@@ -7218,6 +7261,7 @@ declare
   contacts automation.entities;
   zone_column text;
   region_column text;
+  records jsonb[];
 begin
   select e.* into contacts from automation.entities as e where e.name = 'contact';
   zone_column := contacts.mapped ->> 'timezone';
@@ -7227,15 +7271,12 @@ begin
   if zone_column is null and region_column is null then
     return;
   end if;
-  return query execute format(
-    'select a.tenant_id, a.id, %1$s, %2$s '
-    'from (select distinct t, i from unnest($1, $2) as u (t, i)) as a (tenant_id, id) '
-    'join %3$s as r on %4$s = a.tenant_id and r.%5$I = %6$s',
-    coalesce(format('r.%I::text', zone_column), 'null::text'),
-    coalesce(format('r.%I::text', region_column), 'null::text'), contacts.relation,
-    automation.tenant_expression('r', contacts.tenant_column, contacts.sole), contacts.id_column,
-    case contacts.id_type when 'uuid' then 'automation.as_uuid(a.id)' else format('a.id::%s', contacts.id_type) end)
-    using tenant_ids, contact_ids;
+  records := automation.read_records('contact', tenant_ids, contact_ids);
+  return query
+    select distinct on (k.tenant_id, k.id) k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column
+    from unnest(tenant_ids, contact_ids, records) as k (tenant_id, id, record)
+    where k.record is not null
+    order by k.tenant_id, k.id;
 exception
   when data_exception then
     return;
@@ -7244,7 +7285,7 @@ exception
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[])
+CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[], tenants automation.tenant[])
  RETURNS TABLE(place integer, zones text[], regions text[])
  LANGUAGE plpgsql
  STABLE
@@ -7258,26 +7299,31 @@ begin
     with texts as materialized (
       select t.place, t.tenant_id, t.contact_id, t.purpose, substr(t.recipients[1], 2) as digits
       from unnest(tickets) as t where t.channel = 'sms'
-    ), tenants as materialized (
-      select r.id, r.country, r.timezone
-      from automation.read_tenants(array(select distinct t.tenant_id from texts as t)) as r
+    ), homes as materialized (
+      select r.id, r.country, r.timezone from unnest(tenants) as r
     ), addresses as materialized (
       select p.tenant_id, p.contact_id, p.zone, p.region
       from automation.contact_places(
         array(select t.tenant_id from texts as t where t.contact_id is not null and t.purpose <> 'internal'),
         array(select t.contact_id from texts as t where t.contact_id is not null and t.purpose <> 'internal')) as p
     ), numbers as materialized (
-      select distinct on (t.place) t.place, o.zones, o.region
+      -- The longest that fits, each by the index.
+      select t.place, o.zones, o.region
       from texts as t
-      cross join lateral generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l
-      join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
+      cross join lateral (
+        select a.zones, a.region from automation.area_codes as a
+        where a.prefix = any (array(
+          select substr(t.digits, 1, l)
+          from generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l where length(t.digits) >= l))
+        order by length(a.prefix) desc
+        limit 1
+      ) as o
       where t.purpose <> 'internal'
-      order by t.place, l desc
     ), states as materialized (
       select d.country, d.said, r.region, r.zones
       from (
         select distinct n.country, btrim(a.region) as said
-        from addresses as a join tenants as n on n.id = a.tenant_id where btrim(a.region) <> ''
+        from addresses as a join homes as n on n.id = a.tenant_id where btrim(a.region) <> ''
       ) as d
       join automation.regions as r on r.region = d.country || '-' || upper(d.said)
         or r.region = upper(d.said) or lower(r.name) = lower(d.said)
@@ -7285,7 +7331,7 @@ begin
       select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
         c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
       from texts as t
-      left join tenants as n on n.id = t.tenant_id
+      left join homes as n on n.id = t.tenant_id
       left join numbers as c on c.place = t.place
       left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
       left join states as s on s.country = n.country and s.said = btrim(a.region)
@@ -7293,7 +7339,7 @@ begin
       select s.zones as said, array_agg(distinct k.name) as zones
       from (select distinct d.zones from said as d) as s
       cross join unnest(s.zones) as z (zone)
-      join automation.time_zones as k on k.key = lower(z.zone)
+      cross join lateral (select n.name from automation.time_zones as n where n.key = lower(z.zone) limit 1) as k
       group by 1
     )
     select s.place,
@@ -7326,7 +7372,7 @@ AS $function$
           and f.created_at > now - interval '10 minutes'))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], now timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
  RETURNS TABLE(place integer, opens_at timestamp with time zone, closes_at timestamp with time zone, zones text[], expires_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE
@@ -7336,20 +7382,22 @@ CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], now
 AS $function$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   if not automation.keeps_quiet_hours() then
     return;
   end if;
   return query
     with whereabouts as materialized (
       select w.place, w.zones, w.regions, t.tenant_id, t.purpose, t.step_id, t.expires_at
-      from automation.whereabouts(tickets) as w
+      from automation.whereabouts(tickets, tenants) as w
       join unnest(tickets) as t on t.place = w.place
       where not (t.urgent and automation.is_awaited(t, ask_hours.now))
     ), groups as materialized (
       select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
-    ), tenants as materialized (
-      select r.id, r.settings from automation.read_tenants(array(select distinct g.tenant_id from groups as g)) as r
-      where r.settings ?| '{open_hours,internal_hours}'
+    ), own as materialized (
+      select r.id, r.settings from unnest(tenants) as r where r.settings ?| '{open_hours,internal_hours}'
     ), asked as materialized (
       select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
           or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
@@ -7361,11 +7409,11 @@ begin
           from automation.open_hours as h
           where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
             and (g.purpose <> 'internal' or not exists (
-              select from tenants as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
+              select from own as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
               where t.id = g.tenant_id))
           union all
           select row('own', o.days, o.opens, o.closes)::automation.hours_rule
-          from tenants as t
+          from own as t
           cross join lateral automation.own_hours(
             t.settings, case g.purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o
           where t.id = g.tenant_id) as rules
@@ -7654,6 +7702,9 @@ CREATE OR REPLACE FUNCTION automation.revoked_of(tickets automation.ticket[])
 AS $function$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   return query
     with asked as materialized (
       select t.place, t.tenant_id, t.channel, t.purpose, a.address
@@ -7698,6 +7749,9 @@ CREATE OR REPLACE FUNCTION automation.hold_doubtful(tickets automation.ticket[])
 AS $function$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   return query
     select t.place, d.tenant_id, d.address, d.asked_at + interval '1 day', t.expires_at
     from unnest(tickets) as t
@@ -7706,7 +7760,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.unconsented(tickets automation.ticket[])
+CREATE OR REPLACE FUNCTION automation.unconsented(tickets automation.ticket[], tenants automation.tenant[])
  RETURNS TABLE(place integer, address text)
  LANGUAGE plpgsql
  STABLE
@@ -7715,17 +7769,21 @@ CREATE OR REPLACE FUNCTION automation.unconsented(tickets automation.ticket[])
  SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
+declare
+  tenant automation.tenant;
+  asking uuid[] := '{}'::uuid[];
 begin
+  foreach tenant in array case when cardinality(tickets) > 0 then tenants else '{}' end loop
+    if coalesce(tenant.settings ->> 'consent', 'recorded_optout_only') <> 'recorded_optout_only' then
+      asking := asking || tenant.id;
+    end if;
+  end loop;
+  if asking = '{}' then
+    return;
+  end if;
   return query
-    with strict as materialized (
-      select r.id
-      from automation.read_tenants(array(select distinct t.tenant_id from unnest(tickets) as t
-        where t.purpose = 'marketing')) as r
-      where coalesce(r.settings ->> 'consent', 'recorded_optout_only') <> 'recorded_optout_only'
-    )
     select distinct on (t.place) t.place, a.address
     from unnest(tickets) as t
-    join strict as s on s.id = t.tenant_id
     cross join lateral unnest(t.recipients) as a (address)
     left join lateral (
       select c.status from ridgeline.consents as c
@@ -7733,7 +7791,7 @@ begin
       order by c.seq desc
       limit 1
     ) as c on true
-    where t.purpose = 'marketing' and c.status is distinct from 'granted'
+    where t.purpose = 'marketing' and t.tenant_id = any (asking) and c.status is distinct from 'granted'
     order by t.place;
 end;
 $function$;
@@ -7811,7 +7869,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
+CREATE OR REPLACE FUNCTION automation.add_footers(questions automation.send_question[], tickets automation.ticket[], tenants automation.tenant[])
  RETURNS TABLE(place integer, unsubscribe jsonb)
  LANGUAGE plpgsql
  STABLE
@@ -7821,7 +7879,7 @@ CREATE OR REPLACE FUNCTION automation.add_footers(questions automation.send_ques
 AS $function$
 #variable_conflict use_column
 begin
-  if not exists (select from unnest(tickets) as t where t.channel = 'email' and t.purpose = 'marketing') then
+  if cardinality(tickets) > 0 is not true then
     return;
   end if;
   return query
@@ -7831,8 +7889,7 @@ begin
       'functions', automation.functions_address())))
     from unnest(tickets) as t
     join unnest(questions) as q on q.place = t.place
-    join automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
-      on n.id = t.tenant_id
+    join unnest(tenants) as n on n.id = t.tenant_id
     where t.channel = 'email' and t.purpose = 'marketing';
 end;
 $function$;
@@ -7915,20 +7972,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.maps_consent(channel text)
- RETURNS boolean
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select exists (
-      select from automation.entities as e
-      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent']));
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.mapped_consent(tenant_id uuid, channel text, address text)
  RETURNS text
  LANGUAGE sql
@@ -7956,8 +7999,14 @@ AS $function$
 declare
   -- Most CRMs have no such column, and no contact is read for it.
   channels constant text[] := array(
-    select c from unnest('{sms,email}'::text[]) as c where automation.maps_consent(c));
+    select c from unnest('{sms,email}'::text[]) as c
+    where exists (
+      select from automation.entities as e
+      where e.name = 'contact' and e.mapped ?| array[c || '_opt_out', c || '_consent']));
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   if channels = '{}' then
     return;
   end if;
@@ -8045,15 +8094,17 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.cap_of(settings jsonb)
  RETURNS integer
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
-      then (settings #>> '{marketing_cap,per_day}')::integer end
-  $function$;
+begin
+  return case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
+    then (settings #>> '{marketing_cap,per_day}')::integer end;
+end;
+$function$;
 
-CREATE OR REPLACE FUNCTION automation.ask_cap(tickets automation.ticket[], now timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.ask_cap(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
  RETURNS TABLE(place integer, until timestamp with time zone, over_cap text, cap integer, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -8065,8 +8116,13 @@ declare
   capped automation.capped[];
   busy text[] := '{}'::text[];
   person record;
+  tenant automation.tenant;
+  has_cap boolean := false;
 begin
-  if not exists (select from unnest(tickets) as t where t.purpose = 'marketing') then
+  foreach tenant in array case when cardinality(tickets) > 0 then tenants else '{}' end loop
+    has_cap := has_cap or automation.cap_of(tenant.settings) is not null;
+  end loop;
+  if not has_cap then
     return;
   end if;
   -- An attempt that is repeated has been counted.
@@ -8075,8 +8131,7 @@ begin
       t.expires_at)::automation.capped
     from unnest(tickets) as t
     join (
-      select n.id, automation.cap_of(n.settings) as cap
-      from automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+      select n.id, automation.cap_of(n.settings) as cap from unnest(tenants) as n
     ) as r on r.id = t.tenant_id and r.cap is not null
     where t.purpose = 'marketing' and not exists (
       select from automation.marketing_sent as m
@@ -8131,6 +8186,9 @@ AS $function$
 declare
   sender record;
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   for sender in
     select s.tenant_id, s.id, t.purpose = 'marketing' as is_marketing, array_agg(t.place order by t.place) as places,
       (s.limits ->> 'per_second')::numeric as per_second
@@ -8241,63 +8299,38 @@ AS $function$
         to_char(opens_at at time zone zones[1], 'HH24:MI'))) end
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false)
- RETURNS SETOF automation.send_verdict
+CREATE OR REPLACE FUNCTION automation.gate_of_messages(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean)
+ RETURNS automation.send_verdict[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  tickets automation.ticket[] := array(select t from automation.make_tickets(questions) as t);
-  decided integer[] := '{}'::integer[];
+  ticket automation.ticket;
   found record;
   question automation.send_question;
   prepared automation.prepared_step;
+  some_text boolean := false;
+  some_email boolean := false;
+  some_marketing boolean := false;
+  ids uuid[] := '{}'::uuid[];
+  tenants automation.tenant[];
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
-  for question in
-    select q.* from unnest(questions) as q
-    where not exists (
-      select from automation.step_types as t
-      where t.name = q.step ->> 'type' and t.lane in ('sms', 'email', 'webhook'))
+  foreach ticket in array tickets loop
+    some_text := some_text or ticket.channel = 'sms';
+    some_email := some_email or ticket.channel = 'email';
+    some_marketing := some_marketing or coalesce(ticket.purpose = 'marketing', false);
+    if ticket.tenant_id <> all (ids) then
+      ids := ids || ticket.tenant_id;
+    end if;
+  end loop;
+  tenants := array(select t from automation.read_tenants(ids) as t);
+  for found in
+    select d.* from automation.hold_doubtful(case when some_text and some_marketing then tickets end) as d
   loop
-    decided := decided || question.place;
-    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
-      'no_consent_rule', format('step_type: whether "%s" may be sent to somebody is not known',
-        left(question.step ->> 'type', 60))));
-  end loop;
-  for question in
-    select q.* from unnest(questions) as q
-    where btrim((q.prepared).input ->> 'expires_at') <> '' and q.place <> all (decided)
-      and automation.is_date((q.prepared).input ->> 'expires_at') is not true
-  loop
-    decided := decided || question.place;
-    return next automation.verdict_on(question, 'skip', automation.fail_unaddressed(question.prepared,
-      'invalid_date', format('expires_at: "%s" is not a time', left((question.prepared).input ->> 'expires_at', 60))));
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select e.* from automation.refuse_expired(tickets, now) as e loop
-    decided := decided || found.place;
-    question := questions[found.place];
-    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(
-      question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
-        automation.date_text((question.due).tenant_id, found.at))));
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select p.* from automation.hold_paused(tickets) as p where not is_trial loop
-    decided := decided || found.place;
-    return next automation.verdict_on(questions[found.place], 'hold', null, found.held, 'infinity',
-      found.expires_at);
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select d.* from automation.hold_doubtful(tickets) as d loop
     if found.until > now then
       decided := decided || found.place;
-      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
         'code', 'doubtful_stop', 'address', found.address,
         'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
         found.until, found.expires_at);
@@ -8316,7 +8349,7 @@ begin
       questions[found.place], found.reason, found.addresses);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
-      return next automation.verdict_on(
+      verdicts := verdicts || automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
@@ -8331,79 +8364,175 @@ begin
       questions[found.place], found.addresses, found.says);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
-      return next automation.verdict_on(
+      verdicts := verdicts || automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
-  for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
+  for found in
+    select u.* from automation.unconsented(case when some_marketing then tickets end, tenants) as u
+    where u.place <> all (decided)
+  loop
     decided := decided || found.place;
-    return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+    verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
       questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select h.* from automation.ask_hours(tickets, now) as h loop
+  for found in select h.* from automation.ask_hours(case when some_text then tickets end, tenants, now) as h loop
     if found.opens_at = now then
       questions[found.place].prepared := automation.limit_validity(
         questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
     elsif found.opens_at >= found.expires_at then
       decided := decided || found.place;
-      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
         questions[found.place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
           automation.date_text((questions[found.place].due).tenant_id, found.opens_at),
           automation.date_text((questions[found.place].due).tenant_id, found.expires_at))));
     else
       decided := decided || found.place;
-      return next automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
         found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
     end if;
   end loop;
   for found in
-    select a.place from automation.answering(questions) as a (place)
-    where not is_trial and a.place <> all (decided)
+    select a.place from automation.answering(case when some_text and not is_trial then questions end) as a (place)
+    where a.place <> all (decided)
   loop
     question := questions[found.place];
     questions[found.place].prepared := automation.brake_conversation(
       question.execution, (question.due).id, question.prepared);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
-      return next automation.verdict_on(
+      verdicts := verdicts || automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now) as c loop
+  for found in select c.* from automation.ask_cap(
+    case when some_marketing and not is_trial then tickets end, tenants, now) as c
+  loop
     decided := decided || found.place;
     if found.over_cap = 'skip' then
-      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
         questions[found.place].prepared, 'over_cap',
         format('%s marketing messages went to this person within a day', found.cap)));
     else
-      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'cap',
-        'why', coalesce(format('%s marketing messages went to this person within a day', found.cap),
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'cap', 'why', coalesce(
+          format('%s marketing messages went to this person within a day', found.cap),
           'another message to this person is being counted')), found.until, found.expires_at);
     end if;
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select r.* from automation.ask_rate(questions, case when not is_trial then tickets end, now) as r loop
+  for found in select r.* from automation.ask_rate(
+    questions, case when some_text and not is_trial then tickets end, now) as r
+  loop
     decided := decided || found.place;
-    return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'rate',
-      'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
+    verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+      'code', 'rate', 'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
   end loop;
-  for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
+  for found in
+    select f.* from automation.add_footers(
+      questions, case when some_email and some_marketing then tickets end, tenants) as f
+    where f.place <> all (decided)
+  loop
     prepared := questions[found.place].prepared;
     prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
     questions[found.place].prepared := prepared;
   end loop;
-  return query
-    select v.* from unnest(questions) as q
-    cross join lateral automation.verdict_on(q, 'send', q.prepared) as v
-    where q.place <> all (decided);
+  foreach question in array questions loop
+    if question.place <> all (decided) then
+      verdicts := verdicts || automation.verdict_on(question, 'send', question.prepared);
+    end if;
+  end loop;
+  return verdicts;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false)
+ RETURNS automation.send_verdict[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tickets automation.ticket[];
+  ticket automation.ticket;
+  decided integer[] := '{}'::integer[];
+  question automation.send_question;
+  prepared automation.prepared_step;
+  some_message boolean := false;
+  workflow text;
+  asked text[] := '{}'::text[];
+  pauses jsonb[] := '{}'::jsonb[];
+  held jsonb;
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
+begin
+  if cardinality(questions) = 0 then
+    return verdicts;
+  end if;
+  tickets := automation.make_tickets(questions);
+  foreach question in array questions loop
+    prepared := question.prepared;
+    if coalesce(automation.channel_of(question.step ->> 'type'), 'database') = 'database' then
+      decided := decided || question.place;
+      verdicts := verdicts || automation.verdict_on(question, 'skip', automation.skip_unaddressed(prepared,
+        'no_consent_rule', format('step_type: whether "%s" may be sent to somebody is not known',
+          left(question.step ->> 'type', 60))));
+    elsif btrim(prepared.input ->> 'expires_at') <> ''
+      and automation.is_date(prepared.input ->> 'expires_at') is not true then
+      decided := decided || question.place;
+      verdicts := verdicts || automation.verdict_on(question, 'skip', automation.fail_unaddressed(prepared,
+        'invalid_date', format('expires_at: "%s" is not a time', left(prepared.input ->> 'expires_at', 60))));
+    end if;
+  end loop;
+  foreach ticket in array tickets loop
+    continue when ticket.place = any (decided);
+    if ticket.expires_at <= now then
+      decided := decided || ticket.place;
+      question := questions[ticket.place];
+      verdicts := verdicts || automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+        question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
+          automation.date_text((question.due).tenant_id, ticket.expires_at))));
+    else
+      some_message := some_message or ticket.channel is distinct from 'webhook';
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  if not is_trial then
+    -- Somebody has to let it go on: of each tenant and workflow it is asked once.
+    foreach ticket in array tickets loop
+      workflow := ticket.tenant_id || '/' || ticket.workflow_id;
+      if workflow <> all (asked) then
+        asked := asked || workflow;
+        pauses := pauses || automation.pause_of(ticket.tenant_id, ticket.workflow_id, true);
+      end if;
+      held := pauses[array_position(asked, workflow)];
+      if held is not null then
+        decided := decided || ticket.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[ticket.place], 'hold', null, held, 'infinity', ticket.expires_at);
+      end if;
+    end loop;
+    if cardinality(decided) > 0 then
+      tickets := automation.still_open(tickets, decided);
+    end if;
+  end if;
+  if some_message then
+    return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial);
+  end if;
+  foreach question in array questions loop
+    if question.place <> all (decided) then
+      verdicts := verdicts || automation.verdict_on(question, 'send', question.prepared);
+    end if;
+  end loop;
+  return verdicts;
 end;
 $function$;
 
@@ -8424,8 +8553,8 @@ begin
   due.lane := (step ->> 'lane')::ridgeline.automation_lane;
   due.run_at := at;
   due.attempt := 0;
-  select g.* into verdict from automation.gate(array[
-    row(1, due, execution, step, prepared, null)::automation.send_question], at, true) as g;
+  verdict := (automation.gate(array[
+    row(1, due, execution, step, prepared, null)::automation.send_question], at, true))[1];
   verdict.prepared := coalesce(verdict.prepared, prepared);
   return verdict;
 end;
@@ -8690,8 +8819,8 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
  SET jit TO 'off'
 AS $function$
 declare
-  options constant jsonb := automation.render_options_of(
-    array(select distinct (w.execution).tenant_id from unnest(works) as w), at);
+  options constant jsonb := case when at is not null then automation.render_options_of(
+    array(select distinct (w.execution).tenant_id from unnest(works) as w), at) end;
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
@@ -8762,14 +8891,21 @@ CREATE OR REPLACE FUNCTION automation.paused_plans(works automation.work[])
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  asked integer[] := '{}'::integer[];
+  paused integer[] := '{}'::integer[];
 begin
-  return array(
-    select k.plan
-    from (
-      select distinct w.plan, (w.execution).tenant_id, (w.execution).workflow_id, (w.due).lane from unnest(works) as w
-      offset 0
-    ) as k
-    where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
+  foreach work in array works loop
+    continue when work.plan = any (asked);
+    asked := asked || work.plan;
+    execution := work.execution;
+    if automation.pause_of(execution.tenant_id, execution.workflow_id, (work.due).lane <> 'database') is not null then
+      paused := paused || work.plan;
+    end if;
+  end loop;
+  return paused;
 end;
 $function$;
 
@@ -9012,14 +9148,12 @@ CREATE OR REPLACE FUNCTION automation.claim_batch(dues ridgeline.scheduled_steps
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  works automation.work[];
-  plans automation.running_plan[];
+  taken constant record := automation.take_work(dues);
 begin
-  select t.works, t.plans into works, plans from automation.take_work(dues) as t;
-  if cardinality(works) = 0 then
+  if cardinality(taken.works) = 0 then
     return row('{}'::automation.claimed_step[], false);
   end if;
-  return automation.claim_works(works, plans, worker, lease);
+  return automation.claim_works(taken.works, taken.plans, worker, lease);
 end;
 $function$;
 
@@ -9029,9 +9163,11 @@ CREATE OR REPLACE FUNCTION automation.claim_works(works automation.work[], plans
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  dues constant ridgeline.scheduled_steps[] := array(select (w.due) from unnest(works) as w);
+  dues ridgeline.scheduled_steps[];
   middle constant integer := cardinality(works) / 2;
   tried automation.work[];
+  sending automation.work[] := '{}'::automation.work[];
+  work automation.work;
   caught text;
   why jsonb;
   report automation.claim_report;
@@ -9041,8 +9177,12 @@ begin
     tried := automation.find_obstacles(works, plans);
     tried := automation.prepare_sends(tried, plans);
     perform automation.close_unsent(tried, plans);
-    return row(automation.lease_steps(
-      array(select t from unnest(tried) as t where t.outcome = 'send'), worker, lease), false);
+    foreach work in array tried loop
+      if work.outcome = 'send' then
+        sending := sending || work;
+      end if;
+    end loop;
+    return row(automation.lease_steps(sending, worker, lease), false);
   exception
     when lock_not_available then
       caught := 'busy';
@@ -9052,6 +9192,7 @@ begin
       caught := 'failed';
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
+  dues := array(select (w.due) from unnest(works) as w);
   if caught = 'cut off' then
     perform automation.note_cut_offs(dues);
     return row('{}'::automation.claimed_step[], true);
@@ -9111,7 +9252,7 @@ begin
     end if;
     works[i] := work;
   end loop;
-  for verdict in select g.* from automation.gate(questions) as g loop
+  foreach verdict in array automation.gate(questions) loop
     work := works[places[verdict.place]];
     prepared := verdict.prepared;
     if verdict.verdict = 'hold' then
@@ -9339,6 +9480,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.finish_reported(results jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  left_as text[];
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  for i in 0 .. jsonb_array_length(results) - 1 loop
+    perform automation.check_report(results -> i);
+  end loop;
+  left_as := array_fill(null::text, array[jsonb_array_length(results)]);
+  foreach work in array automation.finish_works(results) loop
+    left_as[work.plan] := work.outcome;
+  end loop;
+  return left_as;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_leased(results jsonb)
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -9417,6 +9582,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.plan_numbers(works automation.work[])
+ RETURNS integer[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select n.number
+    from (
+      select dense_rank() over (
+          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
+      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
+        result, error, next_step, outcome, ran, seq, began, place)
+    ) as n
+    order by n.place);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.finish_works(results jsonb)
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -9427,6 +9611,7 @@ declare
   plans automation.running_plan[];
   numbers integer[];
   reports automation.report[] := '{}'::automation.report[];
+  names_ids boolean := false;
   taken boolean[];
   given_up boolean;
   work automation.work;
@@ -9439,20 +9624,17 @@ begin
   if cardinality(works) = 0 then
     return works;
   end if;
-  plans := automation.read_plans(works, automation.now());
-  numbers := array(
-    select n.number
-    from (
-      select dense_rank() over (
-          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
-      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
-        result, error, next_step, outcome, ran, seq, began, place)
-    ) as n
-    order by n.place);
+  plans := automation.read_plans(works, null);
+  numbers := case cardinality(plans) when 1 then array_fill(1, array[cardinality(works)])
+    else automation.plan_numbers(works) end;
   foreach work in array works loop
-    reports := reports || automation.report_in(results -> (work.plan - 1));
+    report := automation.report_in(results -> (work.plan - 1));
+    reports := reports || report;
+    names_ids := names_ids or report.result ? 'provider_id' is true;
   end loop;
-  taken := automation.taken_ids(works, reports);
+  if names_ids then
+    taken := automation.taken_ids(works, reports);
+  end if;
   for i in 1 .. cardinality(works) loop
     work := works[i];
     report := reports[i];
@@ -9564,11 +9746,14 @@ CREATE OR REPLACE FUNCTION automation.close_steps(works automation.work[], repor
 AS $function$
 declare
   at constant timestamptz := automation.now();
-  entries jsonb[] := array(
-    select automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at)
-    from generate_subscripts(works, 1) as i);
+  entries jsonb[] := '{}'::jsonb[];
+  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   ledgers ridgeline.workflow_step_executions[];
 begin
+  for i in 1 .. cardinality(works) loop
+    entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
+    dues := dues || (works[i]).due;
+  end loop;
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(),
@@ -9588,7 +9773,7 @@ begin
     returning s as ledger
   )
   select array_agg(c.ledger) into ledgers from closed as c;
-  perform automation.unschedule(array(select (w.due) from unnest(works) as w));
+  perform automation.unschedule(dues);
   perform automation.record_sent(works, ledgers);
   perform automation.advance(works);
 end;
@@ -9656,6 +9841,61 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_portion(lane ridgeline.automation_lane, at_most integer, but uuid[])
+ RETURNS automation.portions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  dues constant ridgeline.scheduled_steps[] := automation.lock_due(lane, at_most, but);
+  due ridgeline.scheduled_steps;
+  tenant_ids uuid[] := '{}'::uuid[];
+  step_ids uuid[] := '{}'::uuid[];
+  portion automation.portions;
+begin
+  if dues = '{}' then
+    return null;
+  end if;
+  foreach due in array dues loop
+    tenant_ids := tenant_ids || due.tenant_id;
+    step_ids := step_ids || due.id;
+  end loop;
+  insert into automation.portions (lane, tenant_ids, step_ids) values (lane, tenant_ids, step_ids)
+  returning * into portion;
+  return portion;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.write_portions(wanted jsonb)
+ RETURNS automation.portions[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  name text;
+  room jsonb;
+  but uuid[];
+  portion automation.portions;
+  begun automation.portions[] := '{}'::automation.portions[];
+begin
+  perform automation.sweep_portions();
+  for name in select jsonb_object_keys(wanted) loop
+    room := wanted -> name;
+    but := '{}'::uuid[];
+    for i in 0 .. coalesce(jsonb_array_length(room -> 'but'), 0) - 1 loop
+      but := but || (room -> 'but' ->> i)::uuid;
+    end loop;
+    portion := automation.write_portion(
+      name::ridgeline.automation_lane, least((room ->> 'most')::integer, 1000), but);
+    if portion.id is not null then
+      begun := begun || portion;
+    end if;
+  end loop;
+  return begun;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.first_size()
  RETURNS integer
  LANGUAGE plpgsql
@@ -9694,8 +9934,9 @@ declare
   place integer := 1;
 begin
   perform automation.check_lease(lease);
-  select p.* into portion from automation.portions as p where p.id = portion_id for update;
-  dues := array(select d from automation.lock_portion(portion) as d);
+  -- Gone with what becomes of its steps, in one transaction; until then it is held.
+  delete from automation.portions as p where p.id = portion_id returning p.* into portion;
+  dues := automation.lock_portion(portion);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
     report := automation.claim_batch(dues[place:place + size - 1], worker, lease);
@@ -9708,7 +9949,6 @@ begin
     exit when automation.is_over(began);
     size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
-  perform automation.end_portion(portion_id);
   return row(claimed, place > cardinality(dues));
 end;
 $function$;
@@ -9744,13 +9984,33 @@ begin
   returning * into portion;
   portion.tenant_ids := portion.tenant_ids[:upto];
   portion.step_ids := portion.step_ids[:upto];
-  dues := array(select d from automation.lock_portion(portion) as d);
+  dues := automation.lock_portion(portion);
   report := automation.run_batch(dues, true);
   if not report.cut_off and exists (select from automation.suspects) then
     perform automation.clear_suspects(dues);
   end if;
   perform automation.clear_cause();
   return report;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.has_database_work()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+  return exists (select from automation.signals)
+    or exists (
+      select from ridgeline.scheduled_steps as s
+      where s.lane = 'database' and s.lease_expires_at is null and s.run_at <= automation.now())
+    or exists (select from automation.suspects)
+    or exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    or exists (select from automation.tick_portions as p where p.kind = 'signal');
 end;
 $function$;
 
@@ -9762,6 +10022,7 @@ AS $function$
 declare
   began constant timestamptz := clock_timestamp();
   report automation.batch_report := row(0, false, '{}'::uuid[]);
+  taken record;
   going automation.work[];
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
@@ -9769,7 +10030,9 @@ declare
   done automation.work[];
   is_over boolean;
 begin
-  select t.works, t.plans into going, plans from automation.take_work(dues) as t;
+  taken := automation.take_work(dues);
+  going := taken.works;
+  plans := taken.plans;
   apart := apart and cardinality(dues) > 1;
   if apart then
     report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
@@ -10074,12 +10337,19 @@ CREATE OR REPLACE FUNCTION automation.due_lanes()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
 AS $function$
 begin
-  return coalesce((
-    select jsonb_agg(l)
-    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l
-    where automation.next_due_at(l) <= automation.now()), '[]');
+  return to_jsonb(array(
+    select l.lane
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l (lane)
+    where (
+      select s.run_at from ridgeline.scheduled_steps as s
+      where s.lane = l.lane and s.lease_expires_at is null
+      order by s.run_at
+      limit 1) <= automation.now()));
 end;
 $function$;
 
@@ -10108,15 +10378,24 @@ CREATE OR REPLACE FUNCTION automation.dry_channels(wanted jsonb, begun automatio
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  portion automation.portions;
+  channel ridgeline.automation_lane;
+  dry text[] := '{}'::text[];
 begin
-  return (
-    select coalesce(array_agg(w.key order by w.key), '{}')
-    from jsonb_each(wanted) as w
-    left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
-      on b.lane::text = w.key
-    where b.id is null
-      or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
-        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean);
+  for nth in 1 .. cardinality(begun) loop
+    portion := begun[nth];
+    if cardinality(portion.step_ids) >= least((wanted #>> array[portion.lane::text, 'most'])::integer, 1000)
+      or (parts -> (nth - 1) ->> 'done')::boolean is not true then
+      wanted := wanted - portion.lane::text;
+    end if;
+  end loop;
+  foreach channel in array automation.channels() loop
+    if wanted ? channel::text then
+      dry := dry || channel::text;
+    end if;
+  end loop;
+  return dry;
 end;
 $function$;
 
@@ -10125,6 +10404,8 @@ CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN res
 AS $procedure$
 declare
   until pg_catalog.timestamptz;
+  left_as pg_catalog.text[];
+  finished pg_catalog.jsonb;
   begun automation.portions[];
   portion automation.portions;
   part pg_catalog.jsonb;
@@ -10136,13 +10417,18 @@ begin
   perform automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
-    answer := pg_catalog.jsonb_build_object('finished', (
-      select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
+    left_as := automation.finish_reported(results);
+    finished := '[]'::pg_catalog.jsonb;
+    for i in 1 .. pg_catalog.cardinality(left_as) loop
+      finished := finished || pg_catalog.jsonb_build_object('step_id', results -> (i - 1) -> 'step_id',
+        'accepted', left_as[i] is not null, 'status', left_as[i]);
+    end loop;
+    answer := pg_catalog.jsonb_build_object('finished', finished);
     commit;
   end if;
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
   while wanted <> '{}' loop
-    begun := array(select p from automation.begin_portions(wanted) as p);
+    begun := automation.write_portions(wanted);
     commit;
     parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
@@ -17021,6 +17307,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.clear_cause()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if automation.has_cause() or current_setting('automation.fused', true) <> '' then
+    perform set_config('automation.depth', '', true), set_config('automation.root', '', true),
+      set_config('automation.fused', '', true);
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.visible_text(given text)
  RETURNS text
  LANGUAGE plpgsql
@@ -17088,6 +17387,47 @@ begin
   return (
     select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
     from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.phone_plan_of(calling_code text, subscriber text)
+ RETURNS automation.phone_plans
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  plan automation.phone_plans;
+begin
+  for plan in
+    select p.* from automation.phone_plans as p
+    where p.calling_code = phone_plan_of.calling_code order by p.rank
+  loop
+    if not plan.shared
+      or subscriber ~ plan.leading_digits
+      or plan.leading_digits is null and length(subscriber) = any (plan.lengths)
+        and subscriber ~ plan.pattern and subscriber ~ plan.valid then
+      return plan;
+    end if;
+  end loop;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.phone_plan_by_code(digits text)
+ RETURNS automation.phone_plans
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select p from automation.phone_plans as p
+    where p.calling_code in (left(digits, 1), left(digits, 2), left(digits, 3)) and p.rank = 0);
 end;
 $function$;
 
@@ -18057,6 +18397,29 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.render_whole(token jsonb, context jsonb, options jsonb, at text, html boolean, OUT rendered jsonb, INOUT warnings jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  part record;
+begin
+  -- Mostly a value as it stands in the record.
+  rendered := case when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
+  if coalesce(jsonb_typeof(rendered), 'null') = 'null' then
+    part := automation.token_value(token, context, options, at, warnings);
+    warnings := part.warnings;
+    rendered := coalesce(part.value, 'null');
+  end if;
+  if html and jsonb_typeof(rendered) in ('string', 'array', 'object')
+    and not (options ? 'typed' and automation.plain_text(rendered) is null) then
+    rendered := to_jsonb(automation.token_text(rendered, token, html));
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.size_problem(warnings jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -18187,11 +18550,32 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.normalize_numbers()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  -- What the engine writes has its country already.
+  country constant text := case when new.from_number like '+%' and new.to_number like '+%' then 'US'
+    else automation.country_of(new.tenant_id) end;
+begin
+  new.from_number := automation.line_of(new.from_number, country);
+  new.to_number := automation.line_of(new.to_number, country);
+  return new;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_inbound(key text)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select pg_advisory_xact_lock(automation.inbound_key(key)) $function$;
+AS $function$
+begin
+  perform pg_advisory_xact_lock(automation.inbound_key(key));
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.create_contact(tenant_id uuid, given jsonb)
  RETURNS text
@@ -18214,27 +18598,70 @@ exception
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.due_tenants(lane ridgeline.automation_lane, at_most integer)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  look_ahead constant integer := 4 * at_most;
+  tenants uuid[];
+  seen integer;
+  hopped record;
+begin
+  select array_agg(t.tenant_id order by t.oldest), coalesce(sum(t.steps), 0) into tenants, seen
+  from (
+    select h.tenant_id, min(h.run_at) as oldest, count(*) as steps
+    from (
+      select s.tenant_id, s.run_at
+      from ridgeline.scheduled_steps as s
+      where s.lane = due_tenants.lane and s.lease_expires_at is null and s.run_at <= at
+      order by s.run_at
+      limit look_ahead
+    ) as h
+    group by h.tenant_id
+  ) as t;
+  if seen < look_ahead then
+    return tenants;
+  end if;
+  hopped := automation.hop_tenants(lane, at, gen_random_uuid(), at_most);
+  tenants := automation.merge_tenants(tenants, hopped.tenants, at_most);
+  if not hopped.complete and cardinality(tenants) < at_most then
+    tenants := automation.merge_tenants(
+      tenants, automation.tenants_behind(lane, at, tenants), at_most);
+  end if;
+  return tenants;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_due_of(lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
- RETURNS SETOF ridgeline.scheduled_steps
+ RETURNS ridgeline.scheduled_steps[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
  SET enable_bitmapscan TO 'off'
  SET enable_sort TO 'off'
 AS $function$
 begin
-  return query
-  select s.*
-  from ridgeline.scheduled_steps as s
-  where s.lane = lock_due_of.lane
-    and s.tenant_id = lock_due_of.tenant_id
-    and s.lease_expires_at is null
-    and s.run_at <= automation.now()
-    and s.id <> all (taken)
-  order by s.run_at, s.id
-  limit at_most
-  for update skip locked;
+  return array(
+    select s
+    from ridgeline.scheduled_steps as s
+    where s.lane = lock_due_of.lane
+      and s.tenant_id = lock_due_of.tenant_id
+      and s.lease_expires_at is null
+      and s.run_at <= automation.now()
+      and s.id <> all (taken)
+    order by s.run_at, s.id
+    limit at_most
+    for update skip locked);
 end;
 $function$;
 
@@ -18270,6 +18697,50 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_due(lane ridgeline.automation_lane, at_most integer, but uuid[] DEFAULT '{}'::uuid[])
+ RETURNS ridgeline.scheduled_steps[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  tenants uuid[] := automation.due_tenants(lane, at_most + cardinality(but));
+  share integer;
+  hungry uuid[];
+  aside uuid[];
+  taken uuid[] := array[]::uuid[];
+  tenant uuid;
+  before integer;
+  due ridgeline.scheduled_steps;
+begin
+  if tenants is null then
+    return dues;
+  elsif cardinality(but) > 0 then
+    tenants := automation.without(tenants, but);
+  end if;
+  share := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  aside := automation.set_aside(lane);
+  -- Equal shares first; what some leave of theirs goes to those who have more.
+  while tenants is not null and cardinality(taken) < at_most loop
+    hungry := null;
+    foreach tenant in array tenants loop
+      before := cardinality(taken);
+      foreach due in array automation.lock_due_of(lane, tenant, least(share, at_most - before), aside || taken) loop
+        taken := taken || due.id;
+        dues := dues || due;
+      end loop;
+      if cardinality(taken) - before = share then
+        hungry := hungry || tenant;
+      end if;
+      exit when cardinality(taken) = at_most;
+    end loop;
+    tenants := hungry;
+    share := at_most;
+  end loop;
+  return dues;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.next_due_at(lane ridgeline.automation_lane)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
@@ -18288,24 +18759,16 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.ring()
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.next_due_at()
+ RETURNS timestamp with time zone
  LANGUAGE plpgsql
- SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  -- Not by a function in SQL, which 17 plans anew in every transaction that writes.
-  case (select s.value from automation.settings as s where s.name = 'doorbell')
-    when 'notify' then
-      perform pg_notify('ridgeline_doorbell', '');
-    when 'pg_net' then
-      perform automation.call_dispatch();
-    else null;
-  end case;
-exception when others then
-  -- A doorbell that is out of order costs latency, never the write that rang it.
-  null;
+  return (
+    select min(automation.next_due_at(l))
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l);
 end;
 $function$;
 
@@ -18453,6 +18916,23 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.raise_signal(tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint, by_contact boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
+    by_contact, record, seq)
+  values (
+    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
+    enrolment.trigger_type, entity, record_id, automation.as_key(data ->> 'contact_id'),
+    enrolment.address, by_contact, data -> entity, seq);
+  perform automation.ring_once('database');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.enrol_write(tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[], is_log boolean)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -18502,8 +18982,10 @@ begin
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
         automation.now() + enrolment.first_delay);
-      if current_setting('automation.rung', true) is distinct from 'yes' then
-        perform automation.ring_once();
+      -- Asked before the call, which costs more than the question.
+      if enrolment.first_delay <= interval '0'
+        and coalesce(current_setting('automation.rung', true), '') not in ('yes', enrolment.first_lane::text) then
+        perform automation.ring_once(enrolment.first_lane::text);
       end if;
     end if;
   end loop;
@@ -18668,6 +19150,18 @@ begin
     when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
     else step ->> 'next'
   end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.next_run_at(next_step jsonb, result jsonb)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce((result ->> 'wait_until')::timestamptz, automation.now())
+    + make_interval(secs => (next_step ->> 'delay_seconds')::double precision);
 end;
 $function$;
 
@@ -19807,6 +20301,19 @@ AS $function$
     ) as s
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.answers_somebody(execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return execution.fused or exists (
+    select from automation.run_events as e
+    where e.tenant_id = execution.tenant_id and e.execution_id = execution.id);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.suppression_of(tenant_id uuid, channel text, address text)
  RETURNS text
  LANGUAGE sql
@@ -20456,8 +20963,8 @@ begin
   loop
     closed := 0;
     foreach channel in array automation.channels() loop
-      dues := array(select d from automation.lock_due(channel, case rounds
-        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) as d);
+      dues := automation.lock_due(channel, case rounds
+        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end);
       continue when cardinality(dues) = 0;
       found_any := true;
       report := automation.claim_batch(dues, worker, lease);
@@ -20494,23 +21001,16 @@ CREATE OR REPLACE FUNCTION automation.finish_steps(results jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  reported jsonb;
-  finished automation.work[];
-  more boolean;
+  left_as constant text[] := automation.finish_reported(results);
+  more constant boolean := coalesce(automation.next_due_at() <= automation.now(), false);
 begin
-  if jsonb_typeof(results) is distinct from 'array' then
-    raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
-  end if;
-  for reported in select r.value from jsonb_array_elements(results) as r loop
-    perform automation.check_report(reported);
+  for i in 1 .. cardinality(left_as) loop
+    step_id := (results -> (i - 1) ->> 'step_id')::uuid;
+    accepted := left_as[i] is not null;
+    status := left_as[i];
+    due_now := more;
+    return next;
   end loop;
-  finished := automation.finish_works(results);
-  more := coalesce(automation.next_due_at() <= automation.now(), false);
-  return query
-    select (r.value ->> 'step_id')::uuid, f.outcome is not null, f.outcome, more
-    from jsonb_array_elements(results) with ordinality as r (value, place)
-    left join unnest(finished) as f on f.plan = r.place
-    order by r.place;
 end;
 $function$;
 
@@ -20604,26 +21104,27 @@ end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.lock_portion(portion automation.portions)
- RETURNS SETOF ridgeline.scheduled_steps
+ RETURNS ridgeline.scheduled_steps[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
 AS $function$
 begin
-  return query
-  select s.*
-  from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
-  cross join lateral (
-    select q.* from ridgeline.scheduled_steps as q
-    where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
-      and q.run_at <= automation.now()
-    for update skip locked
-  ) as s
-  where i.place >= portion.place
-  order by i.place;
+  return array(
+    select s.due
+    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+    cross join lateral (
+      select q as due from ridgeline.scheduled_steps as q
+      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+        and q.run_at <= automation.now()
+      for update skip locked
+    ) as s
+    where i.place >= portion.place
+    order by i.place);
 end;
 $function$;
 
@@ -20642,6 +21143,60 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.sweep_portions()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+declare
+  portion automation.portions;
+  due ridgeline.scheduled_steps;
+begin
+  -- Mostly there is nothing of the kind, and one look tells.
+  if not exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    and not exists (select from automation.suspects) then
+    return;
+  end if;
+  for portion in
+    select p.* from automation.portions as p
+    where p.started_at < clock_timestamp() - interval '5 seconds'
+    for update skip locked
+  loop
+    foreach due in array automation.lock_portion(portion) loop
+      if cardinality(portion.step_ids) = 1 then
+        perform automation.note_cut_off(due);
+      else
+        -- The one that was being worked on is tried after the others.
+        insert into automation.suspects (tenant_id, kind, key, next_try_at)
+        values (due.tenant_id, due.lane::text, due.id::text, case
+          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end)
+        on conflict on constraint suspects_pkey do nothing;
+      end if;
+    end loop;
+    delete from automation.portions as p where p.id = portion.id;
+  end loop;
+  delete from automation.suspects as s
+  where s.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
+    and automation.is_gone(s.tenant_id, automation.as_uuid(s.key));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_portion(lane ridgeline.automation_lane, at_most integer, but uuid[] DEFAULT '{}'::uuid[])
+ RETURNS automation.portions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.sweep_portions();
+  return automation.write_portion(lane, at_most, but);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.begin_portions(wanted jsonb)
  RETURNS SETOF automation.portions
  LANGUAGE plpgsql
@@ -20649,13 +21204,7 @@ CREATE OR REPLACE FUNCTION automation.begin_portions(wanted jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return query
-  select p.*
-  from jsonb_each(wanted) as w
-  cross join lateral automation.begin_portion(
-    w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
-    array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
-  where p.id is not null;
+  return query select p.* from unnest(automation.write_portions(wanted)) as p;
 end;
 $function$;
 
@@ -20715,6 +21264,9 @@ declare
   began timestamptz;
 begin
   ran := 0;
+  if not automation.has_database_work() then
+    return;
+  end if;
   call automation.work_on('signal', ran, until);
   ran := 0;
   if automation.time_is_up() then
@@ -20776,7 +21328,7 @@ begin
   if automation.time_is_up() then
     return 0;
   end if;
-  dues := array(select d from automation.lock_due('database', max_steps) as d);
+  dues := automation.lock_due('database', max_steps);
   -- As portions, though nothing is committed between them: what one of them loses the others keep.
   while place <= cardinality(dues) loop
     began := clock_timestamp();
@@ -24892,9 +25444,9 @@ comment on function automation.advance(automation.work[]) is 'Moves runs on afte
 
 comment on function automation.answer_problem(uuid,jsonb,jsonb) is 'What is wrong with an answer to a question of a recipe; null: nothing.';
 
-comment on function automation.ask_cap(automation.ticket[],timestamp with time zone) is 'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
+comment on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone) is 'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
 
-comment on function automation.ask_hours(automation.ticket[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
+comment on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
 
 comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room now, and the place each got: by senders.limits {per_second}, in segments.';
 
@@ -25020,6 +25572,10 @@ comment on function automation.reply_to_sms(jsonb) is 'What to say back at once 
 
 comment on function automation.retention_of(uuid,text) is 'How long runs or inputs of a tenant are kept. Settings of the tenant: {"retention": {"runs": "13 months", "inputs": "90 days"}}; forever: for good; else automation.settings keep_runs and keep_inputs.';
 
+comment on function automation.ring(text) is 'Tells the dispatcher that work of a lane (empty: of any) is due, in the way the setting doorbell says. Never raises.';
+
+comment on function automation.ring_once(text) is 'Rings for a lane (sms, email, webhook; database: its steps, and events that runs wait for or end at), or for all, once a transaction.';
+
 comment on function automation.role_in(uuid) is 'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
 
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
@@ -25104,7 +25660,7 @@ comment on function ridgeline.validate_definition(jsonb,uuid) is 'ridgeline.vali
 
 comment on procedure automation.erase_people(interval,integer) is 'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
 
-comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
+comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps() without due_now, claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
 
 comment on procedure automation.prune_history(interval,integer) is 'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; pruned: how many runs went and how many inputs.';
 
@@ -25242,11 +25798,13 @@ comment on view ridgeline.automation_queue is 'What is ahead, by tenant and lane
 
 comment on view ridgeline.automation_skipped_sends is 'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). mode: shadow, where a shadow came to that.';
 
+comment on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) is 'Locks due rows of a lane, an equal share for each tenant that has any (but for some), then what is left to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
+
 revoke all on function automation.activate_imports(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.activate_imports(uuid) to service_role;
 
-revoke all on function automation.add_footers(automation.send_question[],automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.add_footers(automation.send_question[],automation.ticket[]) to service_role;
+revoke all on function automation.add_footers(automation.send_question[],automation.ticket[],automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.add_footers(automation.send_question[],automation.ticket[],automation.tenant[]) to service_role;
 
 revoke all on function automation.add_history_version(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.add_history_version(ridgeline.workflows,jsonb) to service_role;
@@ -25315,14 +25873,14 @@ grant execute on function automation.apply_mode(uuid,uuid[]) to service_role;
 revoke all on function automation.as_if(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.as_if(ridgeline.workflow_executions,text,jsonb) to service_role;
 
-revoke all on function automation.ask_cap(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.ask_cap(automation.ticket[],timestamp with time zone) to service_role;
+revoke all on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;
 
 revoke all on function automation.ask_for(text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_for(text,text,text) to service_role;
 
-revoke all on function automation.ask_hours(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.ask_hours(automation.ticket[],timestamp with time zone) to service_role;
+revoke all on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;
 
 revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
@@ -25803,6 +26361,9 @@ grant execute on function automation.find_obstacles(automation.work[],automation
 revoke all on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) to service_role;
 
+revoke all on function automation.finish_reported(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.finish_reported(jsonb) to service_role;
+
 revoke all on function automation.finish_works(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.finish_works(jsonb) to service_role;
 
@@ -25905,6 +26466,9 @@ grant execute on function automation.functions_address() to service_role;
 revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean) to service_role;
 
+revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean) to service_role;
+
 revoke all on function automation.generate_steps() from public, anon, authenticated, service_role;
 grant execute on function automation.generate_steps() to service_role;
 
@@ -25940,6 +26504,9 @@ grant execute on function automation.hand_over(text,jsonb,jsonb) to service_role
 revoke all on function automation.has_come(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.has_come(ridgeline.workflow_executions,text,jsonb) to service_role;
 
+revoke all on function automation.has_database_work() from public, anon, authenticated, service_role;
+grant execute on function automation.has_database_work() to service_role;
+
 revoke all on function automation.has_effect(text) from public, anon, authenticated, service_role;
 grant execute on function automation.has_effect(text) to service_role;
 
@@ -25963,9 +26530,6 @@ grant execute on function automation.hmac_sha256(bytea,bytea) to service_role;
 
 revoke all on function automation.hold_doubtful(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_doubtful(automation.ticket[]) to service_role;
-
-revoke all on function automation.hold_paused(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.hold_paused(automation.ticket[]) to service_role;
 
 revoke all on function automation.hold_sends(automation.send_verdict[]) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_sends(automation.send_verdict[]) to service_role;
@@ -26355,9 +26919,6 @@ grant execute on function automation.mapped_field(jsonb,text) to service_role;
 revoke all on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) to service_role;
 
-revoke all on function automation.maps_consent(text) from public, anon, authenticated, service_role;
-grant execute on function automation.maps_consent(text) to service_role;
-
 revoke all on function automation.may_erase(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.may_erase(uuid) to service_role;
 
@@ -26636,6 +27197,9 @@ grant execute on function automation.place_send_email(text) to service_role;
 revoke all on function automation.plain_text_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.plain_text_problem(jsonb) to service_role;
 
+revoke all on function automation.plan_numbers(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.plan_numbers(automation.work[]) to service_role;
+
 revoke all on function automation.possible_events(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.possible_events(automation.entities,text) to service_role;
 
@@ -26773,9 +27337,6 @@ grant execute on function automation.record_revocation(uuid,text,text,text,text)
 revoke all on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) to service_role;
 
-revoke all on function automation.refuse_expired(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.refuse_expired(automation.ticket[],timestamp with time zone) to service_role;
-
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
 
@@ -26837,6 +27398,12 @@ grant execute on function automation.revision_of(ridgeline.workflows) to service
 
 revoke all on function automation.revoked_of(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.revoked_of(automation.ticket[]) to service_role;
+
+revoke all on function automation.ring(text) from public, anon, authenticated, service_role;
+grant execute on function automation.ring(text) to service_role;
+
+revoke all on function automation.ring_once(text) from public, anon, authenticated, service_role;
+grant execute on function automation.ring_once(text) to service_role;
 
 revoke all on function automation.run_batch(ridgeline.scheduled_steps[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.run_batch(ridgeline.scheduled_steps[],boolean) to service_role;
@@ -27098,8 +27665,8 @@ grant execute on function automation.types_on(text) to service_role;
 revoke all on function automation.unclaimed_shadows(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.unclaimed_shadows(uuid,timestamp with time zone) to service_role;
 
-revoke all on function automation.unconsented(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.unconsented(automation.ticket[]) to service_role;
+revoke all on function automation.unconsented(automation.ticket[],automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.unconsented(automation.ticket[],automation.tenant[]) to service_role;
 
 revoke all on function automation.undo_history(uuid,uuid,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.undo_history(uuid,uuid,integer) to service_role;
@@ -27190,8 +27757,8 @@ grant execute on function automation.webhook_input(ridgeline.workflow_executions
 revoke all on function automation.welcome_back(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.welcome_back(uuid) to service_role;
 
-revoke all on function automation.whereabouts(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.whereabouts(automation.ticket[]) to service_role;
+revoke all on function automation.whereabouts(automation.ticket[],automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.whereabouts(automation.ticket[],automation.tenant[]) to service_role;
 
 revoke all on function automation.why_kept(automation.legacy_imports) from public, anon, authenticated, service_role;
 grant execute on function automation.why_kept(automation.legacy_imports) to service_role;
@@ -27285,6 +27852,12 @@ grant execute on function automation.write_down(text,automation.captured_write,b
 
 revoke all on function automation.write_drafts(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.write_drafts(uuid,jsonb) to service_role;
+
+revoke all on function automation.write_portion(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_portion(ridgeline.automation_lane,integer,uuid[]) to service_role;
+
+revoke all on function automation.write_portions(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.write_portions(jsonb) to service_role;
 
 revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
@@ -27580,6 +28153,15 @@ grant execute on function automation.fire_timer(ridgeline.workflow_timers) to se
 
 revoke all on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) to service_role;
+
+revoke all on function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]) to service_role;
+
+revoke all on function automation.lock_portion(automation.portions) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_portion(automation.portions) to service_role;
 
 revoke all on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) to service_role;
