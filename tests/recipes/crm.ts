@@ -481,7 +481,8 @@ export class Crm {
         select least(
           (select min(s.run_at) from ridgeline.scheduled_steps as s where s.run_at > automation.now()),
           (select min(t.due_at) from ridgeline.workflow_timers as t where t.due_at > automation.now())) as at`;
-      const next = at !== null && at < target ? at : target;
+      // A Date knows no microseconds: past what is due, not just before it.
+      const next = at !== null && at < target ? new Date(+at + 1) : target;
       await this.sql`select automation.set_clock(${next})`;
       await this.settle();
       if (next === target) return;
