@@ -6,7 +6,7 @@ import {
 } from "../../functions/_shared/engine/dispatcher.ts";
 import type { Outcome } from "../../functions/_shared/engine/outcome.ts";
 import type { Sender } from "../../functions/_shared/channels/sender.ts";
-import type { ClaimedStep } from "../../functions/_shared/engine/queue.ts";
+import { type ClaimedStep, lanesOf } from "../../functions/_shared/engine/queue.ts";
 import { aStep, FakeQueue, recordingLog, sendersOf, sent } from "./fakes.ts";
 
 const BUDGET = { budgetMs: 20_000 };
@@ -142,6 +142,15 @@ describe("one trip", () => {
     expect(trips.every(({ results, wanted }) => results > 0 || wanted)).toBe(true);
   });
 
+  test("leaves a crowd of results to a session of their own, beside the claim", async () => {
+    const queue = new FakeQueue(steps(4_000));
+    const trips = watched(queue);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { concurrency: 100 });
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 4_000 });
+    expect(trips.some(({ results, wanted }) => results >= 40 && !wanted)).toBe(true);
+    expect(trips.filter(({ results, wanted }) => results >= 40 && wanted)).toEqual([]);
+  });
+
   test("a result that is refused on such a trip is recorded by itself, and claims go on", async () => {
     const queue = new FakeQueue(steps(100));
     const exchange = queue.exchange.bind(queue);
@@ -182,6 +191,54 @@ describe("one trip", () => {
     } finally {
       vi.useRealTimers();
     }
+  });
+});
+
+describe("a backlog of database steps", () => {
+  /** Each call waits until it is let go with what it ran. */
+  function slow(queue: FakeQueue) {
+    const calls: ((ran: number) => void)[] = [];
+    const comers: (() => void)[] = [];
+    queue.runDatabaseSteps = () =>
+      new Promise((resolve) => {
+        calls.push(resolve);
+        comers.splice(0).forEach((come) => come());
+      });
+    const call = async (number: number) => {
+      while (calls.length < number) await new Promise<void>((resolve) => comers.push(resolve));
+      return calls[number - 1]!;
+    };
+    return { calls, call };
+  }
+
+  test("is worked on in a second session once it shows, and the run waits for both", async () => {
+    const queue = new FakeQueue();
+    const { calls, call } = slow(queue);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    let ended = false;
+    const run = dispatcher.dispatch(BUDGET).finally(() => ended = true);
+    (await call(1))(200);
+    const [second, third] = [await call(2), await call(3)];
+    expect(calls).toHaveLength(3);
+    second(0);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(ended).toBe(false);
+    third(7);
+    (await call(4))(0);
+    expect(await run).toMatchObject({ database_steps: 207, stopped: "idle" });
+  });
+
+  test("that is small stays in one", async () => {
+    const queue = new FakeQueue();
+    const { calls, call } = slow(queue);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    const run = dispatcher.dispatch(BUDGET);
+    (await call(1))(199);
+    const second = await call(2);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls).toHaveLength(2);
+    second(0);
+    expect(await run).toMatchObject({ database_steps: 199 });
   });
 });
 
@@ -412,6 +469,35 @@ describe("rings", () => {
     await finished;
     controller.abort();
     expect(await run).toMatchObject({ succeeded: 1, stopped: "aborted" });
+  });
+
+  test("a ring that says its lane costs no look at the others, and one that says nothing known looks at all", async () => {
+    const queue = new FakeQueue();
+    const controller = new AbortController();
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { pollMs: 60_000 });
+    const asked: string[][] = [];
+    const claim = queue.claim.bind(queue);
+    queue.claim = (wanted) => {
+      asked.push(Object.keys(wanted));
+      return claim(wanted);
+    };
+    const run = dispatcher.run({ until: controller.signal });
+    await vi.waitUntil(() => queue.calls.claim === 1 && queue.calls.database === 1);
+    const finished = new Promise<void>((resolve) => queue.onFinish = () => resolve());
+    queue.due.push(aStep({ step_type: "webhook" }));
+    dispatcher.ring(lanesOf("webhook"));
+    await finished;
+    expect(asked.slice(1).every((channels) => channels.join() === "webhook")).toBe(true);
+    expect(queue.calls.database).toBe(1);
+    const claims = asked.length;
+    dispatcher.ring(lanesOf("database"));
+    await vi.waitUntil(() => queue.calls.database === 2);
+    expect(asked).toHaveLength(claims);
+    dispatcher.ring(lanesOf("of a later release"));
+    await vi.waitUntil(() => queue.calls.database === 3 && asked.length > claims);
+    expect(asked.at(-1)).toEqual(["sms", "email", "webhook"]);
+    controller.abort();
+    await run;
   });
 
   test("with every ring lost, a standing run still finds the work", async () => {

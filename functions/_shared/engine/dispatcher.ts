@@ -65,8 +65,8 @@ export interface Dispatcher {
   /** Joins the bounded run under way, if there is one, and makes it look again. */
   dispatch(options: { budgetMs: number; until?: AbortSignal }): Promise<Summary>;
   run(options: RunOptions): Promise<Summary>;
-  /** There may be new work: wakes every run. */
-  ring(): void;
+  /** There may be new work, of these lanes or of any: wakes every run. */
+  ring(lanes?: readonly Lane[]): void;
 }
 
 /** The run's database calls failed for good; what had been done until then is in the summary. */
@@ -112,8 +112,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       return joined.summary;
     },
     run: (runOptions) => start(new Run(settings, runOptions)),
-    ring() {
-      for (const run of runs) run.lookAgain();
+    ring(lanes) {
+      for (const run of runs) run.lookAgain(lanes);
     },
   };
 }
@@ -133,6 +133,10 @@ const MARGIN_MS = 2_000;
 const DATABASE_BATCH = 200;
 const REAP_BATCH = 500;
 const FINISH_BATCH = 500;
+/** So many results are recorded beside a claim, in a session of their own, and not before it. */
+const MANY_RESULTS = 40;
+/** Sessions that run database steps while there is a backlog. */
+const DATABASE_SESSIONS = 2;
 /** Between two looks for a step that has to be tried alone. */
 const TRIAL_PAUSE_MS = 2_000;
 
@@ -146,7 +150,7 @@ function longestSendMs(senders: Senders): number {
 }
 
 /**
- * Three loops share one state and one bell: claim, run database steps, record. Sends start
+ * Loops share one state and one bell: claim, run database steps (a second one where many wait), record. Sends start
  * whenever a slot is free. `news` counts, for each lane, events that may have made something of it
  * due; a loop that found nothing remembers the count, and when nothing has happened since, the run
  * is idle. Nothing else makes a loop rest: from news to a claim there is only the trip itself.
@@ -176,6 +180,9 @@ class Run {
   };
   readonly #news: Record<Lane, number> = { sms: 0, email: 0, webhook: 0, database: 0 };
   #databaseDry = -1;
+  #databaseCalls = 0;
+  /** The last look for database steps ended at its limit. */
+  #hasBacklog = false;
   #lookedAt = now();
   #claiming = false;
   #trying = false;
@@ -194,9 +201,9 @@ class Run {
   }
 
   /** False when the run has already decided to end: whoever asks must start another. */
-  lookAgain(): boolean {
+  lookAgain(lanes: readonly Lane[] = LANES): boolean {
     if (this.#stopped || this.#done) return false;
-    this.#announce(LANES);
+    this.#announce(lanes);
     this.#bell.ring();
     return true;
   }
@@ -217,7 +224,7 @@ class Run {
         this.#claimLoop(),
         this.#reap(),
         this.#trialLoop(),
-        this.#databaseLoop(),
+        ...Array.from({ length: DATABASE_SESSIONS }, (_, n) => this.#databaseLoop(n > 0)),
         this.#recordLoop(),
       ]);
     } finally {
@@ -264,7 +271,7 @@ class Run {
     const quiet = Object.values(this.#slots).every((slots) => slots.isQuiet) &&
       this.#unstarted.length + this.#results.length + this.#returned.length === 0 &&
       !this.#recording;
-    if (quiet && !this.#claiming && !this.#trying) {
+    if (quiet && !this.#claiming && !this.#trying && this.#databaseCalls === 0) {
       const dry = CHANNELS.every((channel) => this.#slots[channel].dryAt === this.#news[channel]) &&
         this.#databaseDry === this.#news.database;
       if (dry && !this.#standing) this.#stopped ??= "idle";
@@ -339,7 +346,7 @@ class Run {
   /** Takes the results along that are waiting. Undefined: that failed, and they are recorded by themselves. */
   async #exchange(wanted: Wanted): Promise<Exchange | undefined> {
     const { queue, worker, leaseSeconds } = this.#settings;
-    const batch = this.#results.splice(0, FINISH_BATCH);
+    const batch = this.#results.length < MANY_RESULTS ? this.#results.splice(0) : [];
     const results = batch.map(({ finished }) => finished);
     try {
       const answer = await queue.exchange(worker, results, wanted, leaseSeconds);
@@ -410,17 +417,22 @@ class Run {
 
   // Database steps -------------------------------------------------------------------------------
 
-  async #databaseLoop(): Promise<void> {
+  async #databaseLoop(isHelper: boolean): Promise<void> {
     while (!this.#done) {
-      if (this.#stopped || this.#databaseDry === this.#news.database) await this.#bell.wait();
-      else await this.#runDatabaseSteps();
+      const isNeeded = !isHelper || this.#hasBacklog;
+      if (this.#stopped || !isNeeded || this.#databaseDry === this.#news.database) {
+        await this.#bell.wait();
+      } else await this.#runDatabaseSteps();
     }
   }
 
   async #runDatabaseSteps(): Promise<void> {
     const news = this.#news.database;
     const run = () => this.#settings.queue.runDatabaseSteps(DATABASE_BATCH);
+    this.#databaseCalls++;
     const count = await this.#call("run_database_steps", run);
+    this.#databaseCalls--;
+    this.#hasBacklog = (count ?? 0) >= DATABASE_BATCH;
     if (count) {
       this.#totals.database_steps += count;
       this.#announce(LANES);
@@ -497,6 +509,7 @@ class Run {
   /** What a claim is about to take along is left to it. */
   get #toRecord(): Result[] | undefined {
     if (this.#returned.length > 0) return this.#returned;
+    if (this.#results.length >= MANY_RESULTS) return this.#results;
     return this.#results.length > 0 && !this.#claimIsNext ? this.#results : undefined;
   }
 

@@ -119,7 +119,22 @@ begin
 end;
 $$;
 
--- How this tenant writes times, numbers and money; only what becomes HTML is escaped.
+-- How tenants write times, numbers and money, by their ids; only what becomes HTML is escaped.
+create or replace function automation.render_options_of(tenant_ids uuid[], at timestamptz)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select jsonb_object_agg(t.id, jsonb_strip_nulls(jsonb_build_object(
+      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'country', t.country, 'text_countries', t.country || t.text_countries,
+      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true)))
+    from automation.read_tenants(tenant_ids) as t);
+end;
+$$;
+
 create or replace function automation.render_options(
   tenant_id uuid, at timestamptz default automation.now())
   returns jsonb
@@ -127,12 +142,7 @@ create or replace function automation.render_options(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return (
-    select jsonb_strip_nulls(jsonb_build_object(
-      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country, 'text_countries', t.country || t.text_countries,
-      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
-    from automation.read_tenants(array[render_options.tenant_id]) as t);
+  return automation.render_options_of(array[tenant_id], at) -> tenant_id::text;
 end;
 $$;
 

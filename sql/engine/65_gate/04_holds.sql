@@ -26,26 +26,29 @@ create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid,
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return (
-    select h.held
-    from (
-      select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
-      from ridgeline.sending_pauses as p
-      where pause_of.is_send and p.tenant_id = pause_of.tenant_id
-      union all
-      select 2, jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
-      from ridgeline.workflows as w
-      where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
-        and w.published_version is not null
-      union all
-      select 3, jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
-      from ridgeline.workflow_holds as h
-      where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
-    ) as h
-    order by h.place
-    limit 1);
+  return coalesce(
+    (select jsonb_build_object('code', 'sending_paused', 'why', p.reason)
+     from ridgeline.sending_pauses as p
+     where pause_of.is_send and p.tenant_id = pause_of.tenant_id),
+    (select jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
+     from ridgeline.workflows as w
+     where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
+       and w.published_version is not null),
+    (select jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
+     from ridgeline.workflow_holds as h
+     where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null));
 end;
 $$;
+
+-- What holds a shadow as well: it does what the workflow would do, and that waits until it is switched on again.
+create or replace function automation.is_switched_off(tenant_id uuid, workflow_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from ridgeline.workflows as w
+      where w.tenant_id = is_switched_off.tenant_id and w.id = is_switched_off.workflow_id and not w.is_active)
+  $$;
 
 create or replace function automation.is_held(
   execution ridgeline.workflow_executions, is_send boolean default false)
@@ -101,11 +104,11 @@ create or replace function automation.hold_steps(dues ridgeline.scheduled_steps[
 begin
   update ridgeline.scheduled_steps as s
   set run_at = 'infinity', held = coalesce(
-      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database'),
+      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database' and k.mode <> 'shadow'),
       '{"code": "workflow_held"}') || jsonb_build_object(
         'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
   from (
-    select d.tenant_id, d.id, e.workflow_id
+    select d.tenant_id, d.id, e.workflow_id, e.mode
     from unnest(dues) as d
     join ridgeline.workflow_executions as e on e.tenant_id = d.tenant_id and e.id = d.execution_id
   ) as k

@@ -49,7 +49,8 @@ begin
 end;
 $$;
 
--- The versions that runs of a batch are pinned to, each read once, in the order that lock_runs() numbers them in.
+-- The versions that runs of a batch are pinned to, and their tenants, each read once, in the order that lock_runs()
+-- numbers them in. at: when texts are rendered; null: none are, and nothing is read of the tenants.
 create or replace function automation.read_plans(works automation.work[], at timestamptz)
   returns automation.running_plan[]
   language plpgsql stable
@@ -61,10 +62,13 @@ create or replace function automation.read_plans(works automation.work[], at tim
   set enable_sort = off
   set jit = off
   as $$
+declare
+  options constant jsonb := case when at is not null then automation.render_options_of(
+    array(select distinct (w.execution).tenant_id from unnest(works) as w), at) end;
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      automation.render_options(k.tenant_id, at))::automation.running_plan
+      options -> k.tenant_id::text)::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
@@ -131,14 +135,21 @@ create or replace function automation.paused_plans(works automation.work[]) retu
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  asked integer[] := '{}'::integer[];
+  paused integer[] := '{}'::integer[];
 begin
-  return array(
-    select k.plan
-    from (
-      select distinct w.plan, (w.execution).tenant_id, (w.execution).workflow_id, (w.due).lane from unnest(works) as w
-      offset 0
-    ) as k
-    where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
+  foreach work in array works loop
+    continue when work.plan = any (asked);
+    asked := asked || work.plan;
+    execution := work.execution;
+    if automation.pause_of(execution.tenant_id, execution.workflow_id, (work.due).lane <> 'database') is not null then
+      paused := paused || work.plan;
+    end if;
+  end loop;
+  return paused;
 end;
 $$;
 
@@ -162,7 +173,8 @@ begin
     execution := work.execution;
     if execution.finished_at is not null then
       ended := ended || work.due;
-    elsif execution.mode <> 'shadow' and work.plan = any (paused)
+    elsif work.plan = any (paused)
+        and (execution.mode <> 'shadow' or automation.is_switched_off(execution.tenant_id, execution.workflow_id))
       or execution.fused and execution.started_at is null
         and automation.is_held(execution, (work.due).lane <> 'database') then
       held := held || work.due;
@@ -197,6 +209,7 @@ create or replace function automation.record_ends(works automation.work[], durat
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
 declare
   at constant timestamptz := automation.now();

@@ -70,8 +70,8 @@ begin
   loop
     closed := 0;
     foreach channel in array automation.channels() loop
-      dues := array(select d from automation.lock_due(channel, case rounds
-        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) as d);
+      dues := automation.lock_due(channel, case rounds
+        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end);
       continue when cardinality(dues) = 0;
       found_any := true;
       report := automation.claim_batch(dues, worker, lease);
@@ -112,14 +112,12 @@ create or replace function automation.claim_batch(dues ridgeline.scheduled_steps
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  works automation.work[];
-  plans automation.running_plan[];
+  taken constant record := automation.take_work(dues);
 begin
-  select t.works, t.plans into works, plans from automation.take_work(dues) as t;
-  if cardinality(works) = 0 then
+  if cardinality(taken.works) = 0 then
     return row('{}'::automation.claimed_step[], false);
   end if;
-  return automation.claim_works(works, plans, worker, lease);
+  return automation.claim_works(taken.works, taken.plans, worker, lease);
 end;
 $$;
 
@@ -132,9 +130,11 @@ create or replace function automation.claim_works(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  dues constant ridgeline.scheduled_steps[] := array(select (w.due) from unnest(works) as w);
+  dues ridgeline.scheduled_steps[];
   middle constant integer := cardinality(works) / 2;
   tried automation.work[];
+  sending automation.work[] := '{}'::automation.work[];
+  work automation.work;
   caught text;
   why jsonb;
   report automation.claim_report;
@@ -144,8 +144,12 @@ begin
     tried := automation.find_obstacles(works, plans);
     tried := automation.prepare_sends(tried, plans);
     perform automation.close_unsent(tried, plans);
-    return row(automation.lease_steps(
-      array(select t from unnest(tried) as t where t.outcome = 'send'), worker, lease), false);
+    foreach work in array tried loop
+      if work.outcome = 'send' then
+        sending := sending || work;
+      end if;
+    end loop;
+    return row(automation.lease_steps(sending, worker, lease), false);
   exception
     when lock_not_available then
       caught := 'busy';
@@ -155,6 +159,7 @@ begin
       caught := 'failed';
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
+  dues := array(select (w.due) from unnest(works) as w);
   if caught = 'cut off' then
     perform automation.note_cut_offs(dues);
     return row('{}'::automation.claimed_step[], true);
@@ -216,7 +221,7 @@ begin
     end if;
     works[i] := work;
   end loop;
-  for verdict in select g.* from automation.gate(questions) as g loop
+  foreach verdict in array automation.gate(questions) loop
     work := works[places[verdict.place]];
     prepared := verdict.prepared;
     if verdict.verdict = 'hold' then
@@ -333,7 +338,7 @@ begin
 end;
 $$;
 
--- A marketing email gets the token of its link, which no row holds, when it is handed out.
+-- A marketing email gets the token of its link, which no row holds, when it is handed out; a text's links are opened.
 create or replace function automation.add_tokens(claimed automation.claimed_step[]) returns automation.claimed_step[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -344,6 +349,9 @@ declare
 begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
+    if step.payload ? 'links' then
+      claimed[i] := automation.open_links(step);
+    end if;
     continue when not step.payload ? 'unsubscribe';
     token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
     insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
@@ -355,6 +363,25 @@ begin
     claimed[i] := step;
   end loop;
   return claimed;
+end;
+$$;
+
+-- Where the links of a text lead is known before it is out.
+create or replace function automation.open_links(step automation.claimed_step) returns automation.claimed_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.links (tenant_id, code, step_id, contact_id, recipient, url)
+  select step.tenant_id, l.code, step.step_id, (
+      select x.contact_id
+      from ridgeline.workflow_step_executions as s
+      join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
+      where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
+  from jsonb_to_recordset(step.payload -> 'links') as l (code text, url text)
+  on conflict on constraint links_pkey do nothing;
+  step.payload := step.payload - 'links';
+  return step;
 end;
 $$;
 
