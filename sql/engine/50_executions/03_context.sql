@@ -105,7 +105,9 @@ declare
   given constant text := execution.trigger_data ->> 'contact_id';
   snapshot constant jsonb := execution.trigger_data -> execution.entity;
   attached automation.entities;
+  was text;
   live jsonb;
+  belongs_to text;
 begin
   if execution.entity is null or execution.entity = 'contact' or execution.version = 0
     or execution.record_id is null then
@@ -113,8 +115,10 @@ begin
   end if;
   select e.* into attached from automation.entities as e
   where e.name = execution.entity and e.related ? 'contact';
-  if not found or given is distinct from coalesce(
-    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
+  was := coalesce(
+    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}');
+  if attached.name is null or given is distinct from was
+    and given is distinct from automation.merged_into(execution.tenant_id, was) then
     return given;
   end if;
   live := coalesce(
@@ -122,8 +126,12 @@ begin
   if live is null then
     return given;
   end if;
-  return coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
+  belongs_to := coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
     'project', execution.tenant_id, live ->> (attached.related ->> 'project')) ->> 'contact_id');
+  if belongs_to is distinct from execution.contact_id then
+    return coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
+  end if;
+  return belongs_to;
 end;
 $$;
 
@@ -201,13 +209,15 @@ begin
     cross join lateral jsonb_each(s.error #> '{would,fields}') as f
     where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
       and s.error ->> 'code' = 'shadow' and s.error #>> '{would,entity}' = as_if.entity
+      -- What it would have written to another record is none of this one's.
+      and not s.error -> 'would' ? 'target'
     order by s.seq
   loop
     if coalesce(record #> imagined.path, 'null') = imagined.was then
       record := jsonb_set(record, imagined.path, imagined.value);
     end if;
   end loop;
-  return record;
+  return (select automation.both_names(e, record) from automation.entities as e where e.name = as_if.entity);
 end;
 $$;
 
@@ -224,7 +234,7 @@ begin
   for would in
     select s.error -> 'would' from ridgeline.workflow_step_executions as s
     where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-      and s.error ->> 'code' = 'shadow' and s.error -> 'would' ? 'tag'
+      and s.error ->> 'code' = 'shadow' and s.error -> 'would' ? 'tag' and not s.error -> 'would' ? 'target'
     order by s.seq
   loop
     tags := (
@@ -249,8 +259,10 @@ begin
   if root = 'trigger' then
     return automation.trigger_root(data);
   elsif root = 'contact' then
-    if not data ? 'contact_id' or execution.version = 0 then
+    if execution.version = 0 then
       return data -> 'contact';
+    elsif not data ? 'contact_id' then
+      return automation.as_if(execution, 'contact', data -> 'contact');
     elsif known.contact_id is not null then
       return automation.as_if(execution, 'contact', known.contact);
     end if;

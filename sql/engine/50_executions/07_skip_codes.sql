@@ -24,6 +24,9 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('conversation_brake', 'failure',
    'So many texts went to the number in answer to what came from it that it may be a machine.'),
   ('no_contact', 'failure', 'There is no contact to tag.'),
+  ('no_target', 'failure', 'What names another record to work on came out empty.'),
+  ('no_address', 'failure', 'There is no phone number or address by which a contact could be found.'),
+  ('no_member', 'failure', 'Who was to be told is not, or no longer, a member of the office.'),
   ('country_not_allowed', 'failure', 'The tenant does not text that country, a satellite or a premium-rate number.'),
   ('stranger_not_allowed', 'failure',
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
@@ -32,6 +35,8 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('no_consent', 'refusal',
    'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),
+  ('too_late', 'choice', 'Its time had passed when its turn came, and the wait before it leaves it out then.'),
+  ('no_date', 'choice', 'There was no date, and the wait before it leaves it out then.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
   ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set

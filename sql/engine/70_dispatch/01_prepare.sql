@@ -52,12 +52,20 @@ create or replace function automation.prepare_step(
 declare
   prepared automation.prepared_step;
   made record;
+  told jsonb;
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
   context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
   options := coalesce(options, automation.render_options(execution.tenant_id, at))
     || jsonb_build_object('on_missing', step -> 'on_missing');
   prepared.verdict := 'run';
+  if step ? 'left_out_by' then
+    prepared.reason := automation.left_out(execution, step ->> 'left_out_by');
+    if prepared.reason is not null then
+      prepared.verdict := 'skip';
+      return prepared;
+    end if;
+  end if;
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
     prepared.verdict := 'skip';
@@ -67,6 +75,10 @@ begin
   end if;
   if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
+  end if;
+  if step ? 'member' then
+    told := automation.member_to_notify(execution, step, context, options);
+    context := context || jsonb_build_object('user', case when not told ? 'code' then told else '{}' end);
   end if;
   made := automation.render(step -> 'config', context, options);
   prepared.input := made.rendered;
@@ -92,6 +104,13 @@ begin
       prepared.verdict := 'fail';
       return prepared;
     end if;
+  end if;
+  if told ? 'code' then
+    prepared.verdict := 'skip';
+    prepared.reason := told;
+    return prepared;
+  elsif told is not null then
+    prepared.input := prepared.input || jsonb_build_object('member', told -> 'id');
   end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared, options, known);

@@ -11,6 +11,23 @@
 -- A scope: {kind: of the trigger, entity: whose record fires (null: none), records: that a run can
 -- have, lenient: a manual run may bring anything, zone, columns: {record: {column: kind}}}.
 
+-- Records that steps bring, such as a contact that one of them finds or makes: at_first says without which a run
+-- begins, brought_at where the first of those steps is.
+create or replace function automation.with_brought(scope jsonb, plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when b.records is null or scope -> 'records' @> b.records then scope
+      else scope || jsonb_build_object('records', (scope -> 'records') || b.records, 'at_first', scope -> 'records',
+        'brought_at', b.place) end
+    from (
+      select jsonb_agg(distinct r.name) as records, min((s.value ->> 'place')::integer[])::text as place
+      from jsonb_each(plan -> 'steps') as s
+      cross join lateral unnest(automation.step_brings(s.value ->> 'type', s.value)) as r (name)
+    ) as b
+  $$;
+
 create or replace function automation.check_plan(
   workflow ridgeline.workflows, listener automation.compiled_trigger, conditions jsonb, plan jsonb)
   returns jsonb
@@ -18,7 +35,7 @@ create or replace function automation.check_plan(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  scope constant jsonb := automation.check_scope(workflow, listener);
+  scope constant jsonb := automation.with_brought(automation.check_scope(workflow, listener), plan);
   documents constant jsonb := automation.condition_documents(workflow, conditions, plan);
   weighed constant record := automation.check_conditions(
     documents, automation.trigger_facts(workflow, listener, scope), scope);
@@ -31,6 +48,7 @@ begin
     || automation.check_typed_values(plan, scope)
     || weighed.problems
     || automation.check_flow(plan, weighed.verdicts)
+    || automation.check_entry(workflow, listener, plan)
     || automation.check_needs(workflow, plan, scope)
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;

@@ -64,7 +64,7 @@ from (values
   ('assign_user', '{"user_ids": ["{{user.id}}", "Sam"]}', 'c.user_ids[1]: user_ids[1] must be an id%'),
   ('assign_user', format('{"user_ids": [%s]}', array_to_string(array_fill('"{{user.id}}"'::text, '{101}'), ',')),
     'c.user_ids: user_ids must have at most 100 items'),
-  ('assign_user', '{"user_id": "{{user.id}}", "entity": "invoice"}', 'c.entity: there is no entity "invoice" | Known: %'),
+  ('assign_user', '{"user_id": "{{user.id}}", "entity": "quote"}', 'c.entity: there is no entity "quote" | Known: %'),
   -- A wait knows what for, and the parts go together.
   ('wait', '{"zone": "tenant"}', 'c: wait needs minutes, hours, days or until%'),
   ('wait', '{"days": -1}', 'c.days: days must be a number of at least 0 | For example 3,%'),
@@ -79,8 +79,8 @@ from (values
   ('wait', '{"until": "{{today}}", "offset": "a bit"}', 'c.offset: offset must be a length of time | For example "1 day" (after)%'),
   ('wait', '{"days": 3, "offset": "-1 day"}', 'c.until: offset needs until'),
   ('wait', '{"days": 3, "if_missing": "stop"}', 'c.until: if_missing needs until'),
-  ('wait', '{"until": "{{today}}", "if_missing": "skip"}', 'c.if_missing: if_missing must be fail, continue or stop'),
-  ('wait', '{"until": "{{today}}", "if_past": "never"}', 'c.if_past: if_past must be continue, stop or fail'),
+  ('wait', '{"until": "{{today}}", "if_missing": "never"}', 'c.if_missing: if_missing must be fail, continue, stop, skip or wait'),
+  ('wait', '{"until": "{{today}}", "if_past": "never"}', 'c.if_past: if_past must be continue, stop, fail or skip'),
   ('wait', '{"at": "9 am"}', 'c.at: at must be a time of day | From "00:00" to "23:59".'),
   ('wait', '{"at": "24:00"}', 'c.at: at must be a time of day%'),
   ('wait', '{"window": {}}', 'c.window: window %'),
@@ -166,7 +166,7 @@ from (values
   ('{}', 'fine'),
   ('{"reentry": "not_while_open", "dedupe_key": "{{contact.phone}}", "on_missing": "fail", "exit_conditions": null}', 'fine'),
   ('{"reentry": {"once_in": "30 days"}, "exit_events": ["sms_received", {"type": "stage_changed", "config": {"to": "won"}}]}', 'fine'),
-  ('{"reentry": "sometimes"}', 'settings.reentry: reentry must be always, never or not_while_open'),
+  ('{"reentry": "sometimes"}', 'settings.reentry: reentry must be always, never, not_while_open or restart'),
   ('{"reentry": {"once_in": "a moon"}}', 'settings.reentry.once_in: once_in must be a length of time'),
   ('{"reentry": {"once_per": "1 day"}}', 'settings.reentry.once_in: reentry needs once_in%'),
   ('{"reentry": 5}', 'settings.reentry: reentry must be a text or an object'),
@@ -196,7 +196,7 @@ select is(
 -- Members read what is published, and cannot change it.
 select pg_temp.member(:'apex') as sam \gset
 select pg_temp.sign_in(:'sam');
-select is(array[count(*), count(*) filter (where kind = 'setting')], array[18, 2]::bigint[], 'a member reads every schema')
+select is(array[count(*), count(*) filter (where kind = 'setting')], array[20, 2]::bigint[], 'a member reads every schema')
 from ridgeline.workflow_schemas;
 select alike(pg_temp.error_of($$update automation.step_types set description = ''$$), '42501 %', 'and changes none');
 select pg_temp.sign_out();

@@ -134,7 +134,9 @@ create or replace function automation.log_send_sms(
 begin
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, execution_id)
-  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+  -- What a member was told was not said to the contact.
+  values (ledger.tenant_id,
+    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
     coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
     ledger.input ->> 'body', 'sent',
     coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
