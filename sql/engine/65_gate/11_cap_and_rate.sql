@@ -67,12 +67,14 @@ comment on function automation.sms_segments(text) is 'How many segments a text i
 
 -- A tenant's settings: {"marketing_cap": {"per_day": 3}}, or null: as many as there are.
 create or replace function automation.cap_of(settings jsonb) returns integer
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
-      then (settings #>> '{marketing_cap,per_day}')::integer end
-  $$;
+begin
+  return case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
+    then (settings #>> '{marketing_cap,per_day}')::integer end;
+end;
+$$;
 
 create type automation.capped as (
   place integer,
@@ -86,7 +88,8 @@ create type automation.capped as (
 
 -- Those that are one too many, and when there is room again; the others are counted. A cap of null: somebody else's
 -- claim is counting this person, for a moment.
-create or replace function automation.ask_cap(tickets automation.ticket[], now timestamptz)
+create or replace function automation.ask_cap(
+  tickets automation.ticket[], tenants automation.tenant[], now timestamptz)
   returns table (place integer, until timestamptz, over_cap text, cap integer, expires_at timestamptz)
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -98,8 +101,13 @@ declare
   capped automation.capped[];
   busy text[] := '{}'::text[];
   person record;
+  tenant automation.tenant;
+  has_cap boolean := false;
 begin
-  if not exists (select from unnest(tickets) as t where t.purpose = 'marketing') then
+  foreach tenant in array case when cardinality(tickets) > 0 then tenants else '{}' end loop
+    has_cap := has_cap or automation.cap_of(tenant.settings) is not null;
+  end loop;
+  if not has_cap then
     return;
   end if;
   -- An attempt that is repeated has been counted.
@@ -108,8 +116,7 @@ begin
       t.expires_at)::automation.capped
     from unnest(tickets) as t
     join (
-      select n.id, automation.cap_of(n.settings) as cap
-      from automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
+      select n.id, automation.cap_of(n.settings) as cap from unnest(tenants) as n
     ) as r on r.id = t.tenant_id and r.cap is not null
     where t.purpose = 'marketing' and not exists (
       select from automation.marketing_sent as m
@@ -153,7 +160,7 @@ begin
 end;
 $$;
 
-comment on function automation.ask_cap(automation.ticket[], timestamptz) is
+comment on function automation.ask_cap(automation.ticket[], automation.tenant[], timestamptz) is
   'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
 
 -- Slots: each text that has no room gets its own place in the future, once, and is not asked again when it comes back.
@@ -171,6 +178,9 @@ create or replace function automation.ask_rate(
 declare
   sender record;
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   for sender in
     select s.tenant_id, s.id, t.purpose = 'marketing' as is_marketing, array_agg(t.place order by t.place) as places,
       (s.limits ->> 'per_second')::numeric as per_second
