@@ -86,6 +86,7 @@ declare
   found record;
   question automation.send_question;
   prepared automation.prepared_step;
+  regions automation.place_regions[] := '{}'::automation.place_regions[];
 begin
   for question in
     select q.* from unnest(questions) as q
@@ -128,7 +129,7 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select d.* from automation.hold_doubtful(tickets) as d loop
+  for found in select d.* from automation.hold_doubtful(tickets, now) as d loop
     if found.until > now then
       decided := decided || found.place;
       return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
@@ -171,6 +172,12 @@ begin
   end loop;
   for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
     decided := decided || found.place;
+    if found.is_unsaid then
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
+        'infinity', found.expires_at);
+      continue;
+    end if;
     return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
       questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
@@ -179,6 +186,7 @@ begin
   end if;
   for found in select h.* from automation.ask_hours(tickets, now) as h loop
     if found.opens_at = now then
+      regions := regions || row(found.place, found.regions)::automation.place_regions;
       questions[found.place].prepared := automation.limit_validity(
         questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
     elsif found.opens_at >= found.expires_at then
@@ -209,7 +217,7 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now) as c loop
+  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now, regions) as c loop
     decided := decided || found.place;
     if found.over_cap = 'skip' then
       return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
@@ -226,8 +234,7 @@ begin
   end if;
   for found in select r.* from automation.ask_rate(questions, case when not is_trial then tickets end, now) as r loop
     decided := decided || found.place;
-    return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'rate',
-      'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
+    return next automation.verdict_on(questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
   end loop;
   for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
     prepared := questions[found.place].prepared;

@@ -316,7 +316,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
         'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
-        'automation.unsubscribe_tokens', 'automation.marketing_sent')
+        'automation.unsubscribe_tokens', 'automation.marketing_sent', 'automation.sender_blocks')
     end
   $$;
 
