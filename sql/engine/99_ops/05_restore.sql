@@ -17,7 +17,9 @@ create or replace function automation.registries()
       ('automation.phone_plans', 'country', '{}'),
       ('automation.area_codes', 'prefix', '{}'),
       ('automation.regions', 'region', '{}'),
-      ('automation.open_hours', 'name', '{}')
+      ('automation.open_hours', 'name', '{}'),
+      ('automation.prices', 'name', '{negotiated}'),
+      ('automation.daily_caps', 'name', '{}')
   $$;
 
 create or replace function automation.begin_restore() returns void
