@@ -1654,6 +1654,7 @@ export type Database = {
           attempts: Json;
           changed_at: string;
           clicked_at: string | null;
+          cost: number | null;
           delivered_at: string | null;
           duration_ms: number | null;
           error: Json | null;
@@ -1669,6 +1670,7 @@ export type Database = {
           replied_at: string | null;
           result_data: Json | null;
           seen: string;
+          segments: number | null;
           seq: number;
           started_at: string;
           status: Database["ridgeline"]["Enums"]["automation_status"];
@@ -1682,6 +1684,7 @@ export type Database = {
           attempts?: Json;
           changed_at?: string;
           clicked_at?: string | null;
+          cost?: number | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
           error?: Json | null;
@@ -1697,6 +1700,7 @@ export type Database = {
           replied_at?: string | null;
           result_data?: Json | null;
           seen?: string;
+          segments?: number | null;
           seq?: number;
           started_at?: string;
           status: Database["ridgeline"]["Enums"]["automation_status"];
@@ -1710,6 +1714,7 @@ export type Database = {
           attempts?: Json;
           changed_at?: string;
           clicked_at?: string | null;
+          cost?: number | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
           error?: Json | null;
@@ -1725,6 +1730,7 @@ export type Database = {
           replied_at?: string | null;
           result_data?: Json | null;
           seen?: string;
+          segments?: number | null;
           seq?: number;
           started_at?: string;
           status?: Database["ridgeline"]["Enums"]["automation_status"];
@@ -2061,6 +2067,7 @@ export type Database = {
         Row: {
           clicked: number | null;
           completed: number | null;
+          cost: number | null;
           day: string | null;
           delivered: number | null;
           entered: number | null;
@@ -2123,6 +2130,13 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: Json;
+      };
+      decide_consent: {
+        Args: {
+          policy: string;
+          tenant_id?: string;
+        };
+        Returns: number;
       };
       delete_secret: {
         Args: {
