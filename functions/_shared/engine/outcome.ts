@@ -88,7 +88,9 @@ const pacificClock = new Intl.DateTimeFormat("en-US", {
 
 /** By the clock on the wall: an hour off at most in the two nights in which it changes. */
 export function secondsToMidnightPacific(now = new Date()): number {
-  const parts = new Map(pacificClock.formatToParts(now).map(({ type, value }) => [type, Number(value)]));
+  const parts = new Map(
+    pacificClock.formatToParts(now).map(({ type, value }) => [type, Number(value)]),
+  );
   const past = (parts.get("hour") ?? 0) * 3600 + (parts.get("minute") ?? 0) * 60 +
     (parts.get("second") ?? 0);
   return 86_400 - past;
