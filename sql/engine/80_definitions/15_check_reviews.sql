@@ -62,7 +62,7 @@ declare
 begin
   -- Most workflows ask for no review.
   if cardinality(asking) = 0 then
-    return '[]';
+    return '[]'::jsonb;
   end if;
   asked_before := exists (
     select from jsonb_each(plan -> 'steps') as s
@@ -95,7 +95,7 @@ begin
         ) as w))
   order by 1
   limit 1;
-  return case when at is null then '[]' else jsonb_build_array(automation.problem(
+  return case when at is null then '[]'::jsonb else jsonb_build_array(automation.problem(
     at, 'review_gating', 'whether somebody is asked for a review depends on how pleased they were, which is not '
       'allowed: everybody gets the same link',
     'Send the link on every way, and make a task besides where somebody was not pleased.', 'warning')) end;
