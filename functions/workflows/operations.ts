@@ -343,6 +343,66 @@ export const operations: readonly Operation[] = [
   }),
   define({
     method: "GET",
+    path: "/recipes",
+    id: "recipes",
+    summary: "The recipes that can be installed, with what they need and ask.",
+    input: schemas.listRecipes,
+    output: schemas.recipes,
+    kind: "look",
+    run: async (sql, { recipe = null }) => ({
+      recipes: (await sql<{ result: unknown }[]>`
+        select to_jsonb(r) as result from ridgeline.recipes as r
+        where r.name = coalesce(${recipe}, r.name)`).map(({ result }) => result),
+    }),
+  }),
+  define({
+    method: "POST",
+    path: "/recipes/install",
+    id: "installRecipe",
+    summary: "Write the workflows of a recipe as drafts, all of them or nothing.",
+    input: schemas.installRecipe,
+    output: schemas.recipeInstalled,
+    kind: "act",
+    run: async (sql, { recipe, answers, tenant_id }, caller) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select ridgeline.install_recipe(
+            ${sql.json(recipe as JSONValue)}, ${sql.json(answers as JSONValue)},
+            ${tenant_id ?? caller.tenantId ?? null}) as result`,
+      ),
+  }),
+  define({
+    method: "GET",
+    path: "/export",
+    id: "export",
+    summary: "The draft of a workflow as a document that can be imported, here or elsewhere.",
+    input: schemas.ofWorkflow,
+    output: schemas.exported,
+    kind: "look",
+    run: async (sql, { workflow_id }) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select ridgeline.export_workflow(${workflow_id}) as result`,
+      ),
+  }),
+  define({
+    method: "POST",
+    path: "/import",
+    id: "import",
+    summary: "Write an exported workflow as a new draft, if it could be published.",
+    input: schemas.importWorkflow,
+    output: schemas.imported,
+    kind: "act",
+    run: async (sql, { document, answers, tenant_id }, caller) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select ridgeline.import_workflow(
+            ${sql.json(document as JSONValue)}, ${sql.json(answers as JSONValue)},
+            ${tenant_id ?? caller.tenantId ?? null}) as result`,
+      ),
+  }),
+  define({
+    method: "GET",
     path: "/history",
     id: "history",
     summary: "Executions with their steps, newest first.",

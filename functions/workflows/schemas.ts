@@ -114,6 +114,71 @@ export const modeSet = z.object({
   cancelled_shadows: z.int(),
 }).meta({ id: "ModeSet" });
 
+const finding = z.object({
+  path: z.string(),
+  severity: z.enum(["error", "warning"]),
+  code: z.string(),
+  message: z.string(),
+  hint: z.string().nullable(),
+}).meta({ id: "Finding" });
+
+const question = z.looseObject({
+  name: z.string(),
+  ask: z.string(),
+  type: z.string(),
+}).meta({
+  id: "Question",
+  description: "recipes/recipe.schema.json tells the types and the rest.",
+});
+const document = z.union([z.string().min(1).max(100), object]);
+const answers = object.default({}).meta({
+  description: "By the names of the questions; a question without an answer has its default.",
+  examples: [{ review_url: "https://g.page/r/apex/review" }],
+});
+
+export const listRecipes = z.strictObject({
+  recipe: z.string().min(1).max(100).optional().meta({ description: "This one alone." }),
+  tenant_id: tenantId,
+});
+export const recipes = z.object({
+  recipes: z.array(
+    z.object({
+      name: z.string(),
+      title: z.string(),
+      description: z.string().nullable(),
+      needs: object.nullable(),
+      questions: z.array(question),
+      recipe: object,
+    }).meta({ id: "Recipe" }),
+  ),
+}).meta({ id: "Recipes" });
+
+export const installRecipe = z.strictObject({
+  recipe: document.meta({ description: "The name of a recipe, or a whole document." }),
+  answers,
+  tenant_id: tenantId,
+}).meta({ id: "InstallRecipe" });
+const draft = z.object({
+  workflow_id: id,
+  revision: z.string(),
+  name: z.string(),
+  problems: z.array(finding).meta({ description: "Warnings." }),
+}).meta({ id: "Draft" });
+export const recipeInstalled = z.object({
+  recipe: z.string().optional(),
+  workflows: z.array(draft),
+}).meta({ id: "RecipeInstalled", description: "Drafts: they run once they are published." });
+
+export const importWorkflow = z.strictObject({ document: object, answers, tenant_id: tenantId })
+  .meta({ id: "ImportWorkflow" });
+export const imported = draft;
+export const exported = z.looseObject({
+  tenant_id: id,
+  name: z.string(),
+  questions: z.array(question),
+  workflows: z.array(object),
+}).meta({ id: "ExportedWorkflow" });
+
 const engineName = z.enum(["off", "shadow", "on"]).meta({
   description: "What this engine does for the tenant beside the one that it replaces.",
 });
@@ -252,14 +317,6 @@ export const oneEnrollment = z.object({
     finished_at: moment.nullable(),
   }).meta({ id: "Enrollment" }),
 }).meta({ id: "OneEnrollment" });
-
-const finding = z.object({
-  path: z.string(),
-  severity: z.enum(["error", "warning"]),
-  code: z.string(),
-  message: z.string(),
-  hint: z.string().nullable(),
-}).meta({ id: "Finding" });
 
 export const published = z.object({
   workflow_id: id,

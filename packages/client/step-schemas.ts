@@ -27,6 +27,14 @@ export const stepTypes = [
           "format": "template",
           "minLength": 1,
           "description": "Its name."
+        },
+        "target": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "The id of another contact."
         }
       }
     }
@@ -67,7 +75,15 @@ export const stepTypes = [
         "entity": {
           "type": "string",
           "format": "template",
-          "description": "Of what. Default: contact."
+          "description": "Of what. Default: contact, or as the variable in target says."
+        },
+        "target": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "The id of another record than the run's."
         },
         "user_id": {
           "type": "string",
@@ -118,7 +134,15 @@ export const stepTypes = [
         "entity": {
           "type": "string",
           "format": "template",
-          "description": "contact, project or job. Default: what the run is about."
+          "description": "contact, project or job. Default: what the run is about, or as the variable in target says."
+        },
+        "target": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "The id of another record than the run's."
         }
       }
     }
@@ -263,6 +287,14 @@ export const stepTypes = [
           "minLength": 1,
           "description": "Default: open."
         },
+        "target": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "The id of another contact whose project it is."
+        },
         "description": {
           "type": "string",
           "format": "template",
@@ -297,6 +329,10 @@ export const stepTypes = [
         {
           "title": "Call {{contact.first_name}}",
           "due_in_minutes": 5
+        },
+        {
+          "title": "Thank {{contact.first_name}}",
+          "target": "{{contact.custom_fields.referred_by}}"
         }
       ],
       "required": [
@@ -314,6 +350,19 @@ export const stepTypes = [
           "format": "moment",
           "minLength": 1,
           "description": "When it is due; a time without a zone is the tenant's."
+        },
+        "entity": {
+          "type": "string",
+          "format": "template",
+          "description": "Of what target is. Default: as its variable says (contact_id, project.id), else contact."
+        },
+        "target": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "The id of another record that it is about."
         },
         "priority": {
           "type": "string",
@@ -357,6 +406,141 @@ export const stepTypes = [
           "format": "amount",
           "description": "Or how much later."
         }
+      },
+      "dependentRequired": {
+        "entity": [
+          "target"
+        ]
+      }
+    }
+  },
+  {
+    "name": "find_or_create_contact",
+    "lane": "database",
+    "branches": null,
+    "description": "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.",
+    "config_schema": {
+      "type": "object",
+      "title": "find_or_create_contact",
+      "$schema": "https://json-schema.org/draft/2020-12/schema",
+      "examples": [
+        {
+          "phone": "{{call.from_number}}",
+          "fields": {
+            "source": "missed_call"
+          }
+        },
+        {
+          "email": "{{contact.custom_fields.friend_email}}",
+          "fields": {
+            "first_name": "{{contact.custom_fields.friend_name}}"
+          }
+        }
+      ],
+      "properties": {
+        "email": {
+          "type": "string",
+          "format": "template",
+          "description": "By which address."
+        },
+        "phone": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "By which number, however it is written. This or email is needed."
+        },
+        "fields": {
+          "type": "object",
+          "format": "template",
+          "description": "What a new contact has besides. One that is found stays as it is.",
+          "errorMessage": "fields must be an object of at least one field",
+          "minProperties": 1,
+          "additionalProperties": true
+        }
+      }
+    }
+  },
+  {
+    "name": "notify_member",
+    "lane": "sms",
+    "branches": null,
+    "description": "Texts or emails a member of the office, whom {{user.*}} means in it.",
+    "config_schema": {
+      "type": "object",
+      "title": "notify_member",
+      "$schema": "https://json-schema.org/draft/2020-12/schema",
+      "examples": [
+        {
+          "body": "{{contact.first_name}} has not been called yet: {{contact.phone}}",
+          "channel": "sms",
+          "user_id": "{{contact.assigned_to}}"
+        },
+        {
+          "body": "Hi {{user.full_name}}, nobody has called {{contact.first_name}}.",
+          "channel": "email",
+          "subject": "A lead is waiting",
+          "user_id": "owner"
+        }
+      ],
+      "required": [
+        "user_id",
+        "channel",
+        "body"
+      ],
+      "properties": {
+        "body": {
+          "type": "string",
+          "format": "template",
+          "minLength": 1,
+          "description": "The message; in an email one with tags in it is HTML."
+        },
+        "from": {
+          "type": "string",
+          "format": "template",
+          "minLength": 1,
+          "description": "One of your senders. Default: your default sender."
+        },
+        "channel": {
+          "enum": [
+            "sms",
+            "email"
+          ],
+          "description": "How."
+        },
+        "purpose": {
+          "enum": [
+            "internal"
+          ],
+          "description": "It is nothing else: no consent, cap or footer, and hours of its own."
+        },
+        "subject": {
+          "type": "string",
+          "format": "template",
+          "minLength": 1,
+          "description": "Of an email, which needs one."
+        },
+        "user_id": {
+          "type": "string",
+          "format": "template",
+          "minLength": 1,
+          "description": "Who: a member's id, such as {{contact.assigned_to}}, or owner or admin."
+        },
+        "expires_at": {
+          "type": "string",
+          "format": "moment",
+          "minLength": 1,
+          "description": "Not sent after then."
+        },
+        "expires_after": {
+          "type": [
+            "string",
+            "object"
+          ],
+          "format": "length-of-time",
+          "description": "Not sent when it was held for longer."
+        }
       }
     }
   },
@@ -386,6 +570,14 @@ export const stepTypes = [
           "format": "template",
           "minLength": 1,
           "description": "Its name."
+        },
+        "target": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "The id of another contact."
         }
       }
     }
@@ -610,6 +802,10 @@ export const stepTypes = [
           "format": "template",
           "description": "Pictures to send along: URLs, or a template that gives a list of them."
         },
+        "track_links": {
+          "type": "boolean",
+          "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."
+        },
         "expires_after": {
           "type": [
             "string",
@@ -748,6 +944,14 @@ export const stepTypes = [
           "errorMessage": "fields must be an object of at least one field",
           "minProperties": 1,
           "additionalProperties": true
+        },
+        "target": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "The id of another contact."
         }
       }
     }
@@ -785,7 +989,15 @@ export const stepTypes = [
         "entity": {
           "type": "string",
           "format": "template",
-          "description": "Whose field. Default: contact, or as field begins."
+          "description": "Whose field. Default: contact, or as field begins, or as the variable in target says."
+        },
+        "target": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "The id of another record than the run's."
         },
         "operator": {
           "enum": [
@@ -826,6 +1038,14 @@ export const stepTypes = [
           "errorMessage": "fields must be an object of at least one field",
           "minProperties": 1,
           "additionalProperties": true
+        },
+        "target": {
+          "type": [
+            "string",
+            "number"
+          ],
+          "format": "template",
+          "description": "The id of another project."
         }
       }
     }

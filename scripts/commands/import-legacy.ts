@@ -2,7 +2,10 @@
 import fs from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { type Choices, safeChoices } from "../legacy/definition.ts";
+import {
+  type Choices,
+  safeChoices,
+} from "../../functions/workflows/legacy/translate/definition.ts";
 import { importLegacy, undoLegacy } from "../legacy/import.ts";
 import { markdown, type Report, summary } from "../legacy/report.ts";
 import { connect } from "../lib/scratch.ts";
@@ -29,6 +32,8 @@ Choices, with what is taken when left out:
   --stored-filters apply|ignore filters and hours that were stored and never looked at (apply)
   --purpose unsaid|transactional|marketing  what its messages are for (unsaid, which counts as marketing)
   --wait longer|row|config      a wait that names two lengths (longer)
+  --failed-step end|draft|branch  a server step that every run failed at: the run ends there, as it did; the workflow
+                                stays a draft; or, of a conditional, its branches are taken (end)
 
 Exit code: 0, nothing needs a person; 2, something does, the report says what; 1, it could not be done.`;
 
@@ -40,6 +45,7 @@ const allowed: { [K in keyof Choices]: Choices[K][] } = {
   storedFilters: ["apply", "ignore"],
   purpose: ["unsaid", "transactional", "marketing"],
   wait: ["longer", "row", "config"],
+  failedStep: ["end", "draft", "branch"],
 };
 
 function fail(message: string): never {
@@ -68,6 +74,7 @@ function readArguments() {
         "stored-filters": { type: "string" },
         purpose: { type: "string" },
         wait: { type: "string" },
+        "failed-step": { type: "string" },
         help: { type: "boolean", short: "h", default: false },
       },
     }).values;
@@ -91,6 +98,7 @@ function readChoices(): Choices {
     storedFilters: given["stored-filters"],
     purpose: given.purpose,
     wait: given.wait,
+    failedStep: given["failed-step"],
   };
   const choices: Record<string, string> = { ...safeChoices };
   for (const [name, value] of Object.entries(asked)) {

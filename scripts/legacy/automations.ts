@@ -1,10 +1,10 @@
 // D. Rows of public.automations, which nobody ever read: they look like documents of the browser's engine.
 import { z } from "zod";
-import { translateClient } from "./client.ts";
-import type { Target, Translation } from "./definition.ts";
-import { isObject, type Json } from "./keys.ts";
-import { neverRan } from "./server.ts";
-import { Notes } from "./notes.ts";
+import { translateClient } from "../../functions/workflows/legacy/translate/client.ts";
+import type { Target, Translation } from "../../functions/workflows/legacy/translate/definition.ts";
+import { isObject, type Json } from "../../functions/workflows/legacy/translate/keys.ts";
+import { neverRan } from "../../functions/workflows/legacy/translate/server.ts";
+import { Notes } from "../../functions/workflows/legacy/translate/notes.ts";
 
 const json = z.custom<Json>(() => true);
 export const AutomationRow = z.looseObject({

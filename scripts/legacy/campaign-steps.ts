@@ -1,12 +1,28 @@
 // Steps of campaigns, each read as lib/campaigns/execution-engine.ts read it.
-import { type ActionContext, tags } from "./client-actions.ts";
-import { campaignRules } from "./conditions.ts";
-import { type Made, newStep, nextKey, type Secret, type Step, type Target } from "./definition.ts";
-import { isAbsent, isObject, Keys } from "./keys.ts";
-import { headersOf } from "./secrets.ts";
-import { translateHeaders } from "./server-steps.ts";
-import { asTexts, bodyKind, noteGaps, translateText, translateValue } from "./templates.ts";
-import { campaignVariables } from "./variables.ts";
+import {
+  type ActionContext,
+  tags,
+} from "../../functions/workflows/legacy/translate/client-actions.ts";
+import { campaignRules } from "../../functions/workflows/legacy/translate/conditions.ts";
+import {
+  type Made,
+  newStep,
+  nextKey,
+  type Secret,
+  type Step,
+  type Target,
+} from "../../functions/workflows/legacy/translate/definition.ts";
+import { isAbsent, isObject, Keys } from "../../functions/workflows/legacy/translate/keys.ts";
+import { headersOf } from "../../functions/workflows/legacy/translate/secrets.ts";
+import { translateHeaders } from "../../functions/workflows/legacy/translate/server-steps.ts";
+import {
+  asTexts,
+  bodyKind,
+  noteGaps,
+  translateText,
+  translateValue,
+} from "../../functions/workflows/legacy/translate/templates.ts";
+import { campaignVariables } from "../../functions/workflows/legacy/translate/variables.ts";
 
 export interface CampaignContext extends ActionContext {
   target: Target;

@@ -1,9 +1,15 @@
 // Triggers of campaigns. Of all kinds only a project's change of stage ever fired.
-import { campaignCondition } from "./conditions.ts";
-import type { Choices, Condition } from "./definition.ts";
-import { isAbsent, isObject, type Json, type JsonObject, Keys } from "./keys.ts";
-import { minutesOf } from "./lengths.ts";
-import type { Trigger } from "./server-trigger.ts";
+import { campaignCondition } from "../../functions/workflows/legacy/translate/conditions.ts";
+import type { Choices, Condition } from "../../functions/workflows/legacy/translate/definition.ts";
+import {
+  isAbsent,
+  isObject,
+  type Json,
+  type JsonObject,
+  Keys,
+} from "../../functions/workflows/legacy/translate/keys.ts";
+import { minutesOf } from "../../functions/workflows/legacy/translate/lengths.ts";
+import type { Trigger } from "../../functions/workflows/legacy/translate/server-trigger.ts";
 
 const projectStages = [
   "prospect",
@@ -19,6 +25,8 @@ const projectStages = [
 export interface CampaignTrigger extends Trigger {
   /** The stage that ends a run when a project leaves it. */
   leaves?: Json;
+  /** Of several triggers that are one workflow: what each asks for. */
+  anyOf?: unknown[];
   left: JsonObject;
 }
 

@@ -1,5 +1,6 @@
 // C. A campaign with its triggers and steps: a workflow for each trigger, of the same steps.
 import { z } from "zod";
+import { legacy } from "../../functions/workflows/legacy/translate/conditions.ts";
 import { campaignSteps } from "./campaign-steps.ts";
 import {
   businessHours,
@@ -15,12 +16,17 @@ import {
   type Step,
   type Target,
   type Translation,
-} from "./definition.ts";
-import { isAbsent, type Json, type JsonObject, Keys } from "./keys.ts";
-import { longest, waitLength } from "./lengths.ts";
-import { Notes } from "./notes.ts";
-import { neverRan } from "./server.ts";
-import { campaignVariables } from "./variables.ts";
+} from "../../functions/workflows/legacy/translate/definition.ts";
+import {
+  isAbsent,
+  type Json,
+  type JsonObject,
+  Keys,
+} from "../../functions/workflows/legacy/translate/keys.ts";
+import { longest, waitLength } from "../../functions/workflows/legacy/translate/lengths.ts";
+import { Notes } from "../../functions/workflows/legacy/translate/notes.ts";
+import { neverRan } from "../../functions/workflows/legacy/translate/server.ts";
+import { campaignVariables } from "../../functions/workflows/legacy/translate/variables.ts";
 
 const id = z.union([z.string(), z.number()]).transform(String);
 const json = z.custom<Json>(() => true);
@@ -350,14 +356,70 @@ export function translateCampaign(given: unknown, target: Target): Translation[]
   const stages = triggers.flatMap(({ trigger }) =>
     trigger.leaves === undefined ? [] : [trigger.leaves]
   );
-  return triggers.map(({ trigger, notes }, place) =>
+  const workflows = merged(triggers);
+  return workflows.map(({ trigger, notes }, place) =>
     workflowOf(
       campaign,
       { trigger, notes, shared, made, left, stages, target },
       place,
-      triggers.length,
+      workflows.length,
     )
   );
+}
+
+interface Triggered {
+  trigger: CampaignTrigger;
+  notes: Notes;
+}
+
+const alike = (values: unknown[]) => new Set(values.map((one) => JSON.stringify(one))).size === 1;
+
+/** What a change of stage has to be for one of several triggers. */
+function askedOf({ config, conditions }: CampaignTrigger): unknown {
+  const of = (field: string, value: Json | undefined) =>
+    value === undefined ? [] : [legacy(field, "equals", value)];
+  return {
+    all: [
+      ...of("trigger.previous_stage", config.from),
+      ...of("trigger.new_stage", config.to),
+      ...(conditions.length > 0 ? [conditions] : []),
+    ],
+  };
+}
+
+/**
+ * A contact was in a campaign once, whichever of its triggers fired. Those that did fire are one workflow, the first,
+ * which has the history; what never fired is one each.
+ */
+function merged(triggers: Triggered[]): Triggered[] {
+  const fired = triggers.filter(({ trigger }) => trigger.neverRan === undefined);
+  const never = triggers.filter(({ trigger }) => trigger.neverRan !== undefined);
+  const [first, ...others] = fired;
+  if (!first || others.length === 0) return [...fired, ...never];
+  const all = fired.map(({ trigger }) => trigger);
+  const notes = new Notes();
+  notes.all.push(...fired.flatMap((one) => one.notes.all));
+  const isList = alike(all.map(({ config }) => config.from ?? null)) &&
+    alike(all.map(({ conditions }) => conditions));
+  const { to: _to, ...config } = first.trigger.config;
+  const stages = all.map(({ config }) => config.to);
+  const trigger: CampaignTrigger = {
+    ...first.trigger,
+    config: isList
+      ? { ...config, ...(stages.includes(undefined) ? {} : { to: [...new Set(stages)] as Json[] }) }
+      : {},
+    conditions: isList ? first.trigger.conditions : [],
+    ...(isList ? {} : { anyOf: all.map(askedOf) }),
+    left: all.some(({ left }) => Object.keys(left).length > 0)
+      ? { triggers: all.map(({ left }) => left) }
+      : {},
+  };
+  notes.translated(
+    "triggers",
+    stages,
+    `one workflow that each of these ${fired.length} triggers starts`,
+  );
+  return [{ trigger, notes }, ...never];
 }
 
 interface Parts {
@@ -384,7 +446,9 @@ function workflowOf(campaign: Campaign, parts: Parts, place: number, count: numb
     notes.difference(
       "triggers",
       "several triggers, one enrolment for each contact in all of them",
-      `a workflow for each (${place + 1} of ${count}); a contact may enter each of them once`,
+      `those that ever fired are one workflow, each of the others is one of its own (${
+        place + 1
+      } of ${count}), which whoever was in the campaign does not enter`,
     );
   }
   const status = campaign.status ?? "draft";
@@ -407,7 +471,7 @@ function workflowOf(campaign: Campaign, parts: Parts, place: number, count: numb
       description: campaign.description ?? null,
       trigger_type: trigger.type,
       trigger_config: trigger.config,
-      conditions: trigger.conditions,
+      conditions: trigger.anyOf ? { any: trigger.anyOf } : trigger.conditions,
       settings,
       metadata: {
         legacy: {

@@ -2,7 +2,13 @@
 // definition a transaction. Killed halfway and run again it goes on where it stood.
 import { createHash } from "node:crypto";
 import type { JSONValue, Sql, TransactionSql } from "postgres";
-import type { Choices, Source, Step, Target, Translation } from "./definition.ts";
+import type {
+  Choices,
+  Source,
+  Step,
+  Target,
+  Translation,
+} from "../../functions/workflows/legacy/translate/definition.ts";
 import { readSources, translate, type Unreadable } from "./read.ts";
 import {
   type Entry,
@@ -23,6 +29,8 @@ export interface Order {
   history: boolean;
   /** Of which tenant the documents of a file are that name none. */
   say?: (line: string) => void;
+  /** A dry run on a copy that nothing can be written to: nothing is validated either, for that writes and undoes. */
+  isReadOnly?: boolean;
 }
 
 const asJson = (sql: Sql | TransactionSql, value: unknown) => sql.json(value as JSONValue);
@@ -91,7 +99,7 @@ function entryOf(one: Translation): Entry {
     workflowId: null,
     becomes: `${definition.trigger_type} ${JSON.stringify(definition.trigger_config)} > ${
       stepWords(definition.steps).join(" > ")
-    }`,
+    }`.slice(0, 4000),
     isOn: one.wasActive,
     isDraft: one.isDraft,
     secrets: one.secrets.map(({ name }) => name),
@@ -131,7 +139,7 @@ async function write(sql: Sql, one: Translation, order: Order): Promise<Written>
 interface Known {
   digest: string | null;
   is_edited: boolean | null;
-  found: { problems: Problem[] };
+  found: { problems: Problem[] } | null;
 }
 
 function wouldBe({ digest, is_edited }: Known, one: Translation, order: Order): string {
@@ -143,13 +151,20 @@ function wouldBe({ digest, is_edited }: Known, one: Translation, order: Order): 
 /** What would be written, and what publishing would say to it; nothing stays. */
 async function look(sql: Sql, one: Translation, order: Order): Promise<Written> {
   const [row] = await sql<Known[]>`
-    select i.digest, i.revision <> automation.revision_of(w) as is_edited,
-      ridgeline.validate_definition(${asJson(sql, one.definition)}, ${one.tenantId}::uuid) as found
+    select i.digest, i.revision <> automation.revision_of(w) as is_edited, ${
+    order.isReadOnly
+      ? sql`null`
+      : sql`ridgeline.validate_definition(${asJson(sql, one.definition)}, ${one.tenantId}::uuid)`
+  } as found
     from (select) as always
     left join automation.legacy_imports as i on i.tenant_id = ${one.tenantId}::uuid and i.source = ${one.source}
       and i.legacy_id = ${one.legacyId} and i.part = ${one.part}
     left join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id`;
-  return { outcome: wouldBe(row!, one, order), workflow_id: "", problems: row!.found.problems };
+  return {
+    outcome: wouldBe(row!, one, order),
+    workflow_id: "",
+    problems: row!.found?.problems ?? [],
+  };
 }
 
 async function handle(sql: Sql, one: Translation, order: Order): Promise<Entry> {
@@ -184,32 +199,65 @@ async function handle(sql: Sql, one: Translation, order: Order): Promise<Entry> 
 
 type Page = { last: string | null; seen: number; imported: number; foreign?: number };
 
-async function bringHistory(sql: Sql, source: string, order: Order): Promise<History> {
-  const found: History = { source, runs: 0, steps: 0, foreign: 0 };
-  const walk = async (
-    page: (after: string | null) => Promise<Page>,
-    note: (page: Page) => void,
-  ) => {
-    for (let after: string | null = null, first = true; first || after !== null; first = false) {
-      const one: Page = await page(after);
+const wholePage = 5000;
+
+/** The id of the row after that one, which could not be brought. */
+async function nextRow(sql: Sql, table: string, after: string | null): Promise<string | null> {
+  const [row] = await sql<{ id: string }[]>`
+    select p ->> 'id' as id from automation.legacy_page(automation.legacy_table(${table}), ${after}, 1) as p`;
+  return row?.id ?? null;
+}
+
+/** Page by page; a row that cannot be brought is named, and stops none of the others. */
+async function walk(
+  sql: Sql,
+  table: string,
+  failed: History["failed"],
+  page: (after: string | null, most: number) => Promise<Page>,
+  note: (page: Page) => void,
+): Promise<void> {
+  let [after, most]: [string | null, number] = [null, wholePage];
+  for (;;) {
+    try {
+      const one = await page(after, most);
       note(one);
+      if (one.last === null) return;
       after = one.last;
+      most = Math.min(wholePage, most * 2);
+    } catch (error) {
+      const { message, code } = error as { message: string; code?: string };
+      // What is wrong with the data of a row: of class 22 or 23, or a limit of ours.
+      if (!/^(?:22|23|54|P0)/.test(code ?? "")) throw error;
+      if (most > 1) most = Math.ceil(most / 8);
+      else {
+        const id = await nextRow(sql, table, after);
+        if (id === null) return;
+        failed.push({ table, id, message: message.slice(0, 500) });
+        after = id;
+      }
     }
-  };
-  await walk(async (after) => {
+  }
+}
+
+async function bringHistory(sql: Sql, source: string, order: Order): Promise<History> {
+  const found: History = { source, runs: 0, steps: 0, foreign: 0, failed: [] };
+  const [runs, steps] = source === "campaigns"
+    ? ["campaign_enrollments", "campaign_step_executions"] as const
+    : ["workflow_executions", "workflow_step_executions"] as const;
+  await walk(sql, runs, found.failed, async (after, most) => {
     const [row] = await sql<
       { page: Page }[]
-    >`select automation.import_runs(${source}, ${after}, 5000, ${order.tenants}::uuid[]) as page`;
+    >`select automation.import_runs(${source}, ${after}, ${most}, ${order.tenants}::uuid[]) as page`;
     return row!.page;
   }, (page) => {
     found.runs += page.imported;
     found.foreign += page.foreign ?? 0;
     if (page.imported > 0) order.say?.(`${found.runs} runs`);
   });
-  await walk(async (after) => {
+  await walk(sql, steps, found.failed, async (after, most) => {
     const [row] = await sql<
       { page: Page }[]
-    >`select automation.import_steps(${source}, ${after}, 5000, ${order.tenants}::uuid[]) as page`;
+    >`select automation.import_steps(${source}, ${after}, ${most}, ${order.tenants}::uuid[]) as page`;
     return row!.page;
   }, (page) => {
     found.steps += page.imported;
@@ -221,12 +269,17 @@ async function bringHistory(sql: Sql, source: string, order: Order): Promise<His
 async function takeOver(sql: Sql, tenantId: string, source: string): Promise<Taken> {
   const taken: Taken = { tenantId, source, outcomes: {} };
   // While the old engine is at work its runs stay where they are: ridgeline.set_engine() takes them over.
-  const [engine] = await sql<{ is_on: boolean; open: number }[]>`
-    select automation.engine_of(${tenantId}::uuid) = 'on' as is_on, (
-      select count(*)::int from automation.legacy_open_runs(${source}, ${tenantId}::uuid, null, 100000)) as open`;
-  if (!engine?.is_on) {
-    if (engine?.open) {
-      taken.outcomes["left: the old engine is still at work for this tenant"] = engine.open;
+  const table = source === "campaigns" ? "campaign_enrollments" : "workflow_executions";
+  const [engine] = await sql<{ is_on: boolean; is_there: boolean }[]>`
+    select automation.engine_of(${tenantId}::uuid) = 'on' as is_on,
+      automation.legacy_table(${table}) is not null as is_there`;
+  if (!engine?.is_there) return taken;
+  if (!engine.is_on) {
+    const [open] = await sql<{ count: number }[]>`
+      select count(*)::int from ${sql(`public.${table}`)} as r
+      where r.tenant_id::text = ${tenantId} and automation.is_open_there(r.status::text)`;
+    if (open?.count) {
+      taken.outcomes["left: the old engine is still at work for this tenant"] = open.count;
     }
     return taken;
   }
@@ -286,29 +339,78 @@ async function goneThere(
     where i.source = any (${sources.filter((source) => source !== "client")}::text[])
       and (${tenants}::uuid[] is null or i.tenant_id = any (${tenants}::uuid[]))
     order by i.tenant_id, i.source, i.legacy_id, i.part`;
-  return rows.filter(({ source, legacy_id }) => !seen.has(`${source}/${legacy_id}`)).map((row) => ({
-    source: row.source,
-    legacyId: row.legacy_id,
-    part: row.part,
-    tenantId: row.tenant_id,
-    name: row.name,
-    outcome: "gone_there",
-    workflowId: row.workflow_id,
-    becomes: "",
-    isOn: row.is_active,
-    isDraft: false,
-    secrets: [],
-    notes: [{
-      kind: "difference",
-      key: "",
-      old: "its row was deleted since it was imported",
-      becomes: "it stays as it is",
-    }],
-    problems: [],
-  }));
+  return rows.filter(({ source, legacy_id, part }) => !seen.has(`${source}/${legacy_id}/${part}`))
+    .map((
+      row,
+    ) => ({
+      source: row.source,
+      legacyId: row.legacy_id,
+      part: row.part,
+      tenantId: row.tenant_id,
+      name: row.name,
+      outcome: "gone_there",
+      workflowId: row.workflow_id,
+      becomes: "",
+      isOn: row.is_active,
+      isDraft: false,
+      secrets: [],
+      notes: [{
+        kind: "difference",
+        key: "",
+        old: "its row, or the trigger that it was made of, is gone since it was imported",
+        becomes: "it stays as it is",
+      }],
+      problems: [],
+    }));
 }
 
-export async function importLegacy(sql: Sql, order: Order): Promise<Report> {
+const tablesOf: Record<string, string[]> = {
+  server: ["workflows", "workflow_steps", "workflow_executions", "workflow_step_executions"],
+  campaigns: [
+    ...["campaigns", "campaign_triggers", "campaign_steps"],
+    ...["campaign_enrollments", "campaign_step_executions"],
+  ],
+  automations: ["automations"],
+};
+
+/** What would go wrong halfway, or bring too little without a word, is said before anything is done. */
+async function checkRole(sql: Sql, order: { from: string[]; apply: boolean }): Promise<boolean> {
+  const [role] = await sql<{ name: string; may: boolean; is_read_only: boolean }[]>`
+    select current_user as name,
+      has_schema_privilege('automation', 'usage') and has_function_privilege(
+        'automation.import_definition(uuid, text, text, integer, jsonb, jsonb, jsonb)', 'execute') as may,
+      pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as is_read_only`;
+  if (!role!.may) {
+    throw new Error(
+      `The role ${role!.name} may not import: connect as the role that installed Ridgeline.`,
+    );
+  }
+  if (role!.is_read_only && order.apply) {
+    throw new Error(
+      "This database is read-only (a replica?): --apply needs the primary; --dry-run is possible here.",
+    );
+  }
+  const rows = await sql<{ name: string; may: boolean; is_hidden: boolean }[]>`
+    select t.name, has_table_privilege(c.oid, 'select') as may, row_security_active(c.oid) as is_hidden
+    from unnest(${order.from.flatMap((one) => tablesOf[one] ?? [])}::text[]) as t (name)
+    join pg_catalog.pg_class as c on c.oid = to_regclass(format('public.%I', t.name))`;
+  for (const { name, may, is_hidden } of rows) {
+    if (!may) {
+      throw new Error(`The role ${role!.name} may not read public.${name}: grant it select.`);
+    }
+    if (is_hidden) {
+      throw new Error(
+        `Row level security hides rows of public.${name} from the role ${
+          role!.name
+        }: connect as their owner, or as one with bypassrls.`,
+      );
+    }
+  }
+  return role!.is_read_only;
+}
+
+export async function importLegacy(sql: Sql, given: Order): Promise<Report> {
+  const order = { ...given, isReadOnly: await checkRole(sql, given) };
   const target: Target = { choices: order.choices };
   const report: Report = {
     mode: order.apply ? "apply" : "dry-run",
@@ -317,6 +419,7 @@ export async function importLegacy(sql: Sql, order: Order): Promise<Report> {
     history: [],
     taken: [],
     undone: [],
+    isValidated: true,
     needsPerson: false,
   };
   const found = await readSources(sql, order.from, order.tenants);
@@ -355,7 +458,9 @@ export async function importLegacy(sql: Sql, order: Order): Promise<Report> {
       }
     }
   }
-  const seen = new Set(report.entries.map(({ source, legacyId }) => `${source}/${legacyId}`));
+  const seen = new Set(
+    report.entries.map(({ source, legacyId, part }) => `${source}/${legacyId}/${part}`),
+  );
   report.entries.push(
     ...await goneThere(sql, found.map(({ source }) => source), order.tenants, seen),
   );
@@ -372,7 +477,9 @@ export async function importLegacy(sql: Sql, order: Order): Promise<Report> {
       }
     }
   }
-  report.needsPerson = report.entries.some(needsPerson);
+  report.isValidated = !order.isReadOnly;
+  report.needsPerson = report.entries.some(needsPerson) ||
+    report.history.some(({ failed }) => failed.length > 0);
   return report;
 }
 
@@ -381,6 +488,7 @@ export async function undoLegacy(
   from: string[],
   tenants: string[] | null,
 ): Promise<Report> {
+  await checkRole(sql, { from: [], apply: true });
   const sources = from.map((one) =>
     ["server", "campaigns", "automations"].includes(one) ? one : "client"
   );
@@ -406,6 +514,7 @@ export async function undoLegacy(
     history: [],
     taken: [],
     undone: [],
+    isValidated: true,
     needsPerson: false,
   };
   for (const row of rows) {

@@ -4,10 +4,15 @@ import type { Sql } from "postgres";
 import { z } from "zod";
 import { translateAutomation } from "./automations.ts";
 import { translateCampaign } from "./campaign.ts";
-import { translateClient } from "./client.ts";
-import type { Source, Step, Target, Translation } from "./definition.ts";
-import { isObject, type JsonObject } from "./keys.ts";
-import { translateServer } from "./server.ts";
+import { translateClient } from "../../functions/workflows/legacy/translate/client.ts";
+import type {
+  Source,
+  Step,
+  Target,
+  Translation,
+} from "../../functions/workflows/legacy/translate/definition.ts";
+import { isObject, type JsonObject } from "../../functions/workflows/legacy/translate/keys.ts";
+import { translateServer } from "../../functions/workflows/legacy/translate/server.ts";
 
 /** An old definition that could not be read at all. */
 export interface Unreadable {
@@ -36,12 +41,13 @@ async function readServer(sql: Sql, tenants: string[] | null): Promise<unknown[]
   return rows(
     await sql<{ row: unknown }[]>`
       with step as materialized (
-        select s.workflow_id, jsonb_agg(to_jsonb(s) - 'workflow_id' - 'updated_at' order by s.step_order) as steps
+        select s.workflow_id, jsonb_agg(to_jsonb(s) - 'workflow_id' - 'updated_at'
+          order by to_jsonb(s) -> 'step_order', s.id) as steps
         from public.workflow_steps as s group by 1
       )
       select to_jsonb(w) || jsonb_build_object('steps', coalesce(s.steps, '[]')) as row
       from public.workflows as w left join step as s on s.workflow_id = w.id
-      where ${tenants}::text[] is null or w.tenant_id::text = any (${tenants}::text[])
+      where ${tenants}::text[] is null or to_jsonb(w) ->> 'tenant_id' = any (${tenants}::text[])
       order by w.id`,
   );
 }
@@ -52,7 +58,7 @@ async function readCampaigns(sql: Sql, tenants: string[] | null): Promise<unknow
   return rows(
     await sql<{ row: unknown }[]>`
       with step as materialized (
-        select s.campaign_id, jsonb_agg(to_jsonb(s) order by s.step_order) as steps
+        select s.campaign_id, jsonb_agg(to_jsonb(s) order by to_jsonb(s) -> 'step_order', s.id) as steps
         from public.campaign_steps as s group by 1
       ), trigger as materialized (
         select t.campaign_id, jsonb_agg(to_jsonb(t) order by t.id) as triggers
@@ -62,7 +68,7 @@ async function readCampaigns(sql: Sql, tenants: string[] | null): Promise<unknow
         'steps', coalesce(s.steps, '[]'), 'triggers', coalesce(t.triggers, '[]')) as row
       from public.campaigns as c
       left join step as s on s.campaign_id = c.id left join trigger as t on t.campaign_id = c.id
-      where ${tenants}::text[] is null or c.tenant_id::text = any (${tenants}::text[])
+      where ${tenants}::text[] is null or to_jsonb(c) ->> 'tenant_id' = any (${tenants}::text[])
       order by c.id`,
   );
 }
@@ -72,7 +78,7 @@ async function readAutomations(sql: Sql, tenants: string[] | null): Promise<unkn
   return rows(
     await sql<{ row: unknown }[]>`
       select to_jsonb(a) as row from public.automations as a
-      where ${tenants}::text[] is null or a.tenant_id::text = any (${tenants}::text[])
+      where ${tenants}::text[] is null or to_jsonb(a) ->> 'tenant_id' = any (${tenants}::text[])
       order by a.id`,
   );
 }
@@ -87,10 +93,21 @@ const Documents = z.union([
   z.looseObject({ trigger: z.unknown(), actions: z.unknown() }).transform((one) => [one]),
 ]);
 
+/** As UTF-8, or as the mark at its beginning says. */
+function textOf(bytes: Uint8Array): string {
+  const mark = [bytes[0], bytes[1]].join();
+  const encoding = mark === "255,254" ? "utf-16le" : mark === "254,255" ? "utf-16be" : "utf-8";
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes);
+  } catch {
+    throw new Error("its text is not UTF-8: save it as UTF-8");
+  }
+}
+
 export function readFile(file: string): unknown[] {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(fs.readFileSync(file, "utf8"));
+    parsed = JSON.parse(textOf(fs.readFileSync(file)));
   } catch (error) {
     throw new Error(
       `${file}: ${
@@ -152,6 +169,32 @@ function sayPurpose(one: Translation, { choices }: Target): Translation {
   };
 }
 
+/** Names and descriptions as long as there is room for them. */
+function fitted(one: Translation): Translation {
+  const { name, description } = one.definition;
+  const notes = [...one.notes];
+  const cut = (key: string, text: string, most: number) => {
+    notes.push({
+      kind: "difference",
+      key,
+      old: `it had ${text.length} characters`,
+      becomes: `cut to ${most}`,
+    });
+    return text.slice(0, most);
+  };
+  return {
+    ...one,
+    definition: {
+      ...one.definition,
+      name: name.length > 500 ? cut("name", name, 500) : name,
+      description: description !== null && description.length > 16_000
+        ? cut("description", description, 16_000)
+        : description,
+    },
+    notes,
+  };
+}
+
 function one(source: Source, row: unknown, target: Target, place: number): Translation {
   if (source === "server") return translateServer(row, target);
   if (source === "automations") return translateAutomation(row, target);
@@ -168,14 +211,19 @@ export function translate(
       const made = source === "campaigns"
         ? translateCampaign(row, target)
         : [one(source, row, target, place)];
-      return made.map((each) => sayPurpose(each, target));
+      return made.map((each) => fitted(sayPurpose(each, target)));
     } catch (error) {
-      if (!(error instanceof z.ZodError)) throw error;
       const given: JsonObject = isObject(row) ? row : {};
-      return [{
+      const who = {
         source,
-        legacyId: String(given.id ?? `document ${place + 1}`),
-        name: String(given.name ?? ""),
+        legacyId: String(given.id ?? `document ${place + 1}`).slice(0, 200),
+        name: (typeof given.name === "string" ? given.name : "").slice(0, 500),
+      };
+      // Nested so deep that nothing here can follow.
+      if (error instanceof RangeError) return [{ ...who, problem: error.message }];
+      if (!(error instanceof z.ZodError)) throw error;
+      return [{
+        ...who,
         problem: error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).slice(
           0,
           10,

@@ -1,6 +1,6 @@
 // The report of an import, for people (Markdown) and for programs (JSON): the same, in two spellings.
-import type { Source } from "./definition.ts";
-import type { Note } from "./notes.ts";
+import type { Source } from "../../functions/workflows/legacy/translate/definition.ts";
+import type { Note } from "../../functions/workflows/legacy/translate/notes.ts";
 
 export interface Problem {
   path: string;
@@ -33,6 +33,8 @@ export interface History {
   runs: number;
   steps: number;
   foreign: number;
+  /** Rows that could not be brought, and why. */
+  failed: { table: string; id: string; message: string }[];
 }
 
 export interface Taken {
@@ -55,6 +57,8 @@ export interface Report {
     reason?: string;
     given_back?: number;
   }[];
+  /** false: the database is read-only, and what validation would say is not known. */
+  isValidated: boolean;
   needsPerson: boolean;
 }
 
@@ -139,6 +143,14 @@ export function summary(report: Report): string[] {
         ", ",
       ) || "none"
     }.`,
+    ...(report.isValidated
+      ? []
+      : ["The database is read-only: what publishing would say is not known yet."]),
+    ...report.history.flatMap(({ failed }) =>
+      failed.length === 0
+        ? []
+        : [`${failed.length} rows of history could not be brought; they are listed below.`]
+    ),
     ...report.history.map(({ source, runs, steps, foreign }) =>
       `History of ${source}: ${runs} runs and ${steps} steps came along${
         foreign > 0 ? `; ${foreign} runs of another tenant than their definition's stayed` : ""
@@ -168,6 +180,12 @@ export function markdown(report: Report): string {
     "",
     ...(report.entries.length > 0 ? [general] : []),
     ...table(["choice", "taken"], Object.entries(report.choices)),
+    ...table(
+      ["row of history that stayed", "id", "why"],
+      report.history.flatMap(({ failed }) =>
+        failed.map(({ table, id, message }) => [table, id, message])
+      ),
+    ),
     ...(report.entries.length > 0 ? ["## Definitions", ""] : []),
     ...report.entries.flatMap(entryLines),
   ].join("\n").trimEnd() + "\n";

@@ -242,6 +242,7 @@ const registries: Record<string, { key: string; keeps?: string[]; where?: string
   "automation.open_hours": { key: "name" },
   "automation.prices": { key: "name", keeps: ["negotiated"] },
   "automation.daily_caps": { key: "name" },
+  "automation.recipes": { key: "name" },
 };
 
 async function rowsOf(sql: Sql, table: string): Promise<CatalogObject[]> {

@@ -157,11 +157,21 @@ tables, columns and events only the database knows: \`ridgeline.validate_workflo
 - **The schema decides what a variable becomes**, whatever type its value has. Where a text is needed a
   number is written with every digit, a list as \`a, b, c\`, and an object fails the step, which says so. A
   list of texts takes one text, and a number a text that is one. What comes out empty fails the step where
-  the key is needed; another key counts as left out, but for \`to\`: then there is nobody to go to.
+  the key is needed; another key counts as left out, but for \`to\` and \`target\`: then there is nobody to go to, or no other record
+  to work on, and the step is skipped.
 - In \`fields\` and \`value\` the column decides in the same way; inside a JSON column every value stays
   what it is.
 - A key whose value is \`null\` or \`""\` counts as left out, but in \`fields\`, in \`body\` of a webhook and
   in conditions.
+- **\`target\`** is the id of another record than the run's own, such as \`{{steps.new.contact_id}}\` or
+  \`{{contact.custom_fields.referred_by}}\`; \`entity\` says of what, and where it does not, the name of the variable does (\`contact_id\`,
+  \`project_id\`, \`job_id\`, \`project.id\`), else it is a contact's. It has to be a record of the tenant that is not deleted: anything else is not there,
+  and fails the step. What is done to another record is nothing that \`{{contact.*}}\` of the run shows.
+- **Later steps see what earlier ones did**: records are read anew before each step, so \`{{contact.assigned_to}}\` and \`{{user.*}}\` are
+  whom \`assign_user\` has just made responsible. \`{{steps.<key>.*}}\` is what a step says of itself: \`user_id\` (assign_user), \`task_id\`, \`project_id\` and
+  \`created\` (create_project), \`contact_id\`, \`created\` and \`found_by\` (find_or_create_contact), \`status\` (all).
+- **A run without a contact** (a stranger's call, a schedule) has the one that \`find_or_create_contact\` finds or makes from then on: texts go to it,
+  its answers and deletion end the run, the cap counts it. A run that has a contact keeps it. See [attach.md](attach.md#contacts).
 - Spellings of the older engines are understood: \`message\` for \`body\` (send_sms), \`body\` for \`html\`,
   or for \`text\` where no tag is in it (send_email), \`type\` for \`project_type\` (create_project), \`payload\` for \`body\` (webhook), \`due_date_days\`, \`table\` for \`entity\`
   (update_field), \`tag_name\` or \`name\` for \`tag\`, \`updates\` or the fields alone (update_contact,

@@ -752,6 +752,155 @@ describe("/api/automations", () => {
     expect(JSON.stringify(answer)).not.toContain("s3cret");
   });
 
+  describe("a workflow that was made elsewhere", () => {
+    const made = {
+      name: "Made in the builder",
+      trigger_type: "contact_created",
+      trigger_config: { type: ["prospect"] },
+      conditions: { any: [{ all: [{ field: "contact.first_name", operator: "is_not_empty" }] }] },
+      settings: { reentry: "never" },
+      steps: [
+        {
+          step_key: "ask",
+          name: "A question",
+          step_type: "conditional",
+          step_config: {
+            conditions: [{ field: "contact.first_name", operator: "equals", value: "Ann" }],
+          },
+          branches: {
+            then: [{ step_key: "yes", step_type: "create_task", step_config: { title: "Ann" } }],
+            else: [{ step_key: "no", step_type: "create_task", step_config: { title: "Not Ann" } }],
+          },
+        },
+        {
+          step_key: "write",
+          step_type: "send_sms",
+          step_config: { to: "{{contact.phone}}", body: "Hello", purpose: "transactional" },
+          delay_minutes: 20,
+          conditions: [{ field: "contact.phone", operator: "is_not_empty" }],
+          continue_on_error: true,
+          retry: { max_attempts: 2 },
+        },
+        { step_key: "pause", step_type: "wait", step_config: { minutes: 90 } },
+        {
+          step_key: "after",
+          step_type: "create_task",
+          step_config: { title: "After", due_in_days: 3 },
+        },
+      ],
+    };
+    interface Definition {
+      name: string;
+      steps:
+        (Record<string, JSONValue> & { step_key: string; branches?: Record<string, object[]> })[];
+      [key: string]: unknown;
+    }
+    const create = async () => {
+      const saved = got(
+        await apex.client.schema("ridgeline").rpc("save_workflow", { definition: made }),
+      ) as { workflow_id: string };
+      return { id: saved.workflow_id, path: `/api/automations/${saved.workflow_id}` };
+    };
+    const source = async (id: string) =>
+      (got(
+        await apex.client.schema("ridgeline").rpc("get_definition", { workflow_id: id }),
+      ) as unknown as { definition: Definition }).definition;
+    type Shown = Record<string, JSONValue> & { actions: Record<string, JSONValue>[] };
+    const load = async (path: string) =>
+      (await data<{ workflow: Shown }>(asApex, "GET", path)).workflow;
+
+    it("is shown as its main line, in the screen's words", async () => {
+      const { path } = await create();
+      expect(await load(path)).toMatchObject({
+        trigger: {
+          type: "contact_created",
+          config: { type: "contact_created", contact_type: ["prospect"] },
+        },
+        actions: [
+          { type: "conditional" },
+          { type: "send_sms", config: { message: "Hello" }, delay: 0.333 },
+          { type: "wait", config: { duration: 1.5 } },
+          { type: "create_task", config: { title: "After", due_date: "+3 days" } },
+        ],
+        conditions: [],
+      });
+    });
+
+    it("saved back as it was shown, it is what it was, under its new name", async () => {
+      const { id, path } = await create();
+      const before = await source(id);
+      const shown = await load(path);
+      await data(asApex, "PATCH", path, { ...shown, name: "Renamed" });
+      expect(await source(id)).toEqual({ ...before, name: "Renamed" });
+      // And through the server's shape, which takes no steps.
+      await data(asApex, "PATCH", `/api/workflows/${id}`, {
+        name: "Again",
+        trigger_config: before.trigger_config as JSONValue,
+        steps: [],
+      });
+      expect(await source(id)).toEqual({ ...before, name: "Again" });
+    });
+
+    it("what was edited is edited, and the rest keeps what the screen cannot show", async () => {
+      const { id, path } = await create();
+      const before = await source(id);
+      const shown = await load(path);
+      const [ask, write, pause, after] = shown.actions as [
+        Record<string, JSONValue>,
+        Record<string, JSONValue>,
+        Record<string, JSONValue>,
+        Record<string, JSONValue>,
+      ];
+      const actions = [
+        ask,
+        { ...write, config: { ...write.config as object, message: "Good morning" } },
+        { ...pause, config: { ...pause.config as object, duration: 2 } },
+        after,
+        { id: "new", type: "add_tag", config: { tags: ["a"] }, delay: 5, order: 9 },
+      ] as JSONValue[];
+      await data(asApex, "PATCH", path, { actions });
+      const edited = await source(id);
+      expect(edited.steps.slice(0, 4)).toEqual([
+        before.steps[0],
+        {
+          ...before.steps[1],
+          step_config: { to: "{{contact.phone}}", body: "Good morning", purpose: "transactional" },
+        },
+        { ...before.steps[2], step_config: { minutes: 120 } },
+        before.steps[3],
+      ]);
+      expect(edited.steps[4]).toMatchObject({
+        step_type: "add_tag",
+        step_config: { tag: "a" },
+        delay_minutes: 280,
+      });
+      const { steps: _steps, ...rest } = edited;
+      const { steps: _before, ...was } = before;
+      expect(rest).toEqual(was);
+    });
+
+    it("what has branches is not lost by leaving it out, nor grouped conditions by writing others", async () => {
+      const { id, path } = await create();
+      const before = await source(id);
+      const { actions } = await load(path);
+      expect(await refused(asApex, "PATCH", path, { actions: actions.slice(1) })).toMatchObject({
+        status: 400,
+        message: expect.stringContaining("ask has branches"),
+      });
+      expect(
+        await refused(asApex, "PATCH", path, {
+          conditions: [{ field: "contact.stage", operator: "equals", value: "new" }],
+        }),
+      ).toMatchObject({ status: 400, message: expect.stringContaining("grouped") });
+      expect(await source(id)).toEqual(before);
+      // Its trigger may change, and what was asked is asked on.
+      await data(asApex, "PATCH", path, {
+        trigger: { type: "contact_created", config: { contact_type: ["lead"] } },
+      });
+      expect(await source(id)).toEqual({ ...before, trigger_config: { type: "lead" } });
+    });
+  });
+
   it("supabase-js reaches it from a page", async () => {
     const { data: answer, error } = await apex.client.functions.invoke("workflows/api/workflows", {
       method: "GET",

@@ -62,7 +62,8 @@ describe("published as printed", () => {
       expect(checked?.verdict).toMatchObject({ valid: true, problems: [] });
       await sql`select ridgeline.publish_workflow(${workflow?.id})`;
       const [version] = await sql`
-        select plan -> 'steps' -> 'step_1' ->> 'type' as type from ridgeline.workflow_versions
+        select coalesce(s ->> 'as', s ->> 'type') as type
+        from ridgeline.workflow_versions, lateral (select plan -> 'steps' -> 'step_1' as s) as step
         where workflow_id = ${workflow?.id}`;
       expect(version?.type).toBe(name);
     },

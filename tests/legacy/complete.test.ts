@@ -1,8 +1,16 @@
 // Nothing is dropped silently: every key of every shape is in the definition, or in the report.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { safeChoices, type Source, type Translation } from "../../scripts/legacy/definition.ts";
-import { isObject, type Json, type JsonObject } from "../../scripts/legacy/keys.ts";
+import {
+  safeChoices,
+  type Source,
+  type Translation,
+} from "../../functions/workflows/legacy/translate/definition.ts";
+import {
+  isObject,
+  type Json,
+  type JsonObject,
+} from "../../functions/workflows/legacy/translate/keys.ts";
 import { translate } from "../../scripts/legacy/read.ts";
 import * as shapes from "./shapes.ts";
 

@@ -5,9 +5,12 @@ import path from "node:path";
 import type { JSONValue, Sql } from "postgres";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { connect } from "../../scripts/lib/scratch.ts";
-import { type Choices, safeChoices } from "../../scripts/legacy/definition.ts";
+import {
+  type Choices,
+  safeChoices,
+} from "../../functions/workflows/legacy/translate/definition.ts";
 import { importLegacy, type Order, undoLegacy } from "../../scripts/legacy/import.ts";
-import type { JsonObject } from "../../scripts/legacy/keys.ts";
+import type { JsonObject } from "../../functions/workflows/legacy/translate/keys.ts";
 import type { Report } from "../../scripts/legacy/report.ts";
 import {
   createHost,
@@ -428,7 +431,9 @@ describe("campaigns", () => {
       source: "campaigns",
       outcomes: { taken: 1, "it is paused: resume or end it there": 1 },
     }]);
-    expect(report.history).toEqual([{ source: "campaigns", runs: 1, steps: 2, foreign: 0 }]);
+    expect(report.history).toEqual([
+      { source: "campaigns", runs: 1, steps: 2, foreign: 0, failed: [] },
+    ]);
     expect(await importLegacy(sql, order(["campaigns"]))).toMatchObject({
       history: [{ runs: 0, steps: 0 }],
     });
@@ -443,14 +448,78 @@ describe("campaigns", () => {
     expect(sent.map(({ payload }) => [payload.subject, payload.to])).toEqual([["second", [
       "+15125550182@x.example",
     ]]]);
-    // Who was in it before enters no second time.
-    const [project] = await sql<
-      { id: string }[]
-    >`insert into public.projects (tenant_id, contact_id, name, pipeline_stage) values (${SUMMIT}, ${contacts[
-      0
-    ]!}, 'Again', 'prospect') returning id`;
-    await sql`update public.projects set pipeline_stage = 'won' where id = ${project!.id}`;
-    expect(await work(sql)).toEqual([]);
+    // Who was in it before, or is paused in it there, enters no second time.
+    for (const who of [contacts[0]!, contacts[2]!]) {
+      const [project] = await sql<
+        { id: string }[]
+      >`insert into public.projects (tenant_id, contact_id, name, pipeline_stage) values (${SUMMIT}, ${who}, 'Again', 'prospect') returning id`;
+      await sql`update public.projects set pipeline_stage = 'won' where id = ${project!.id}`;
+      expect(await work(sql)).toEqual([]);
+    }
+  });
+
+  it("of several triggers those that fired are one workflow: a contact is in it once, whichever fires", async () => {
+    await sql`select automation.set_clock('2026-11-30T18:00:00Z')`;
+    const to = (stage: string, more: JsonObject = {}): JsonObject => ({
+      ...enters,
+      trigger_config: { entity_type: "project", to_stage: stage, ...more },
+    });
+    const many = await storeCampaign(
+      campaign(
+        [
+          { ...enters, trigger_type: "manual", trigger_config: { manual: true } },
+          to("won", { from_stage: "negotiation" }),
+          to("production", { from_stage: "won" }),
+        ],
+        [mail("hello")],
+        {
+          respect_business_hours: false,
+          allow_re_enrollment: false,
+          name: "Many ways in",
+        },
+      ),
+    );
+    const report = await importLegacy(
+      sql,
+      order(["campaigns"], { choices: { ...choices, neverRan: "pause" } }),
+    );
+    const made = report.entries.filter(({ legacyId }) => legacyId === many);
+    expect(made.map(({ part, outcome, isOn }) => [part, outcome, isOn])).toEqual([
+      [0, "created", true],
+      [1, "created", false],
+    ]);
+    const open = async (phone: string, stages: string[]) => {
+      const who = await newContact({ phone, email: `${phone}@x.example` });
+      const [project] = await sql<
+        { id: string }[]
+      >`insert into public.projects (tenant_id, contact_id, name, pipeline_stage) values (${SUMMIT}, ${who}, 'P', 'prospect') returning id`;
+      const sent = [];
+      for (const stage of stages) {
+        await sql`update public.projects set pipeline_stage = ${stage} where id = ${project!.id}`;
+        sent.push((await work(sql)).filter(({ payload }) => payload.subject === "hello").length);
+      }
+      return sent;
+    };
+    // Neither from that stage to this one, nor the other way.
+    expect(await open("+15125550191", ["won", "negotiation", "production"])).toEqual([0, 0, 0]);
+    expect(await open("+15125550192", ["negotiation", "won", "production"])).toEqual([0, 1, 0]);
+    // An enrolment of the old engine is the first workflow's history, and keeps out of all.
+    const [, before] = [0, await newContact({ phone: "+15125550193", email: "b@x.example" })];
+    await sql`insert into public.campaign_enrollments (campaign_id, tenant_id, contact_id, status, enrolled_at, completed_at)
+      values (${many}, ${SUMMIT}, ${before}, 'completed', '2026-11-01T10:00Z', '2026-11-03T10:00Z')`;
+    await importLegacy(sql, order(["campaigns"]));
+    expect(
+      await sql`select count(*)::int as n from automation.entries as e join automation.legacy_imports as i
+        on i.workflow_id = e.workflow_id where i.legacy_id = ${many} and e.key = ${`key ${before}`}`,
+    ).toEqual([{ n: 2 }]);
+    expect(
+      await sql`select e.workflow_id = ${many} as first from ridgeline.workflow_executions as e where e.contact_id = ${before}`,
+    ).toEqual([{ first: true }]);
+    // A trigger that is gone there has a workflow that stays, and is named.
+    await sql`delete from public.campaign_triggers where campaign_id = ${many} and trigger_type = 'manual'`;
+    const later = await importLegacy(sql, order(["campaigns"]));
+    expect(later.entries.filter(({ legacyId }) => legacyId === many).map(({ outcome }) => outcome))
+      .toEqual(["updated", "gone_there"]);
   });
 });
 

@@ -5,8 +5,8 @@ import {
   safeChoices,
   type Source,
   type Translation,
-} from "../../scripts/legacy/definition.ts";
-import type { JsonObject } from "../../scripts/legacy/keys.ts";
+} from "../../functions/workflows/legacy/translate/definition.ts";
+import type { JsonObject } from "../../functions/workflows/legacy/translate/keys.ts";
 import { translate } from "../../scripts/legacy/read.ts";
 import { campaign, clientWorkflow, serverWorkflow } from "./shapes.ts";
 
@@ -254,14 +254,56 @@ describe("steps of the server's engine", () => {
       k: 5,
     });
   });
-  it("what the run failed at ends it here too, for a person to mend", () => {
-    const made = server([sms("a"), { step_type: "send_fax", step_config: { x: 1 } }]);
-    expect([made.definition.steps[1]!.step_type, made.isDraft, said(made, "impossible")]).toEqual([
-      "stop",
-      true,
+  const words = ({ definition }: Translation) =>
+    definition.steps.map(({ step_type, enabled }) => `${step_type}${enabled ? "" : " off"}`);
+  it("what the run failed at ends it here too, and what stood before goes on, for a person to mend", () => {
+    const steps = [sms("a"), { step_type: "send_fax", step_config: { x: 1 } }, sms("b")];
+    const made = server(steps);
+    expect([words(made), made.isDraft, said(made, "impossible")]).toEqual([
+      ["send_sms", "stop", "send_sms off"],
+      false,
       ["steps[1].step_type"],
     ]);
+    expect(made.notes.find(({ flag }) => flag === "--failed-step")).toBeDefined();
+    expect(server(steps, { failedStep: "draft" }).isDraft).toBe(true);
+    // A text that nobody gets, after one that somebody did.
+    const nobody = server([sms("a"), { step_type: "send_sms", step_config: { body: "c" } }]);
+    expect([words(nobody), nobody.isDraft]).toEqual([["send_sms", "stop", "send_sms off"], false]);
+    // A run that stood at the step ends at the stop.
+    expect(Object.values(nobody.stepKeys)).toEqual(
+      nobody.definition.steps.slice(0, 2).map(({ step_key }) => step_key),
+    );
+  });
+  it("where nothing stood before it, the workflow is a draft", () => {
     expect(server([{ step_type: "send_sms", step_config: { to: "+1" } }]).isDraft).toBe(true);
+    expect(
+      server([
+        { step_type: "wait", step_config: {}, delay_minutes: 5 },
+        { step_type: "send_fax", step_config: {} },
+      ]).isDraft,
+    ).toBe(true);
+  });
+  it.each<[Choices["failedStep"], string[], boolean]>([
+    ["end", ["send_sms", "stop", "conditional off"], false],
+    ["branch", ["send_sms", "conditional"], false],
+    ["draft", ["send_sms", "conditional"], true],
+  ])("a conditional with --failed-step %s", (failedStep, expected, isDraft) => {
+    const made = server([
+      sms("a"),
+      {
+        step_type: "conditional",
+        step_config: {
+          condition: "{{contact.stage}} === 'hot'",
+          then_step_id: "y",
+          else_step_id: "n",
+        },
+      },
+      sms("yes", { id: "y" }),
+      sms("no", { id: "n" }),
+    ], { failedStep });
+    expect([words(made), made.isDraft]).toEqual([expected, isDraft]);
+    expect(Object.values(made.definition.steps.at(-1)!.branches!).flat()).toHaveLength(2);
+    expect(said(made, "person")).toContain("steps[1]");
   });
   it("conditional: the condition as written, what follows on its branches", () => {
     const made = server([
@@ -546,21 +588,58 @@ describe("campaigns", () => {
     ...more,
   });
   const quiet = { respect_business_hours: false };
-  it("a workflow for each trigger; a project that leaves the stage ends the run", () => {
-    const made = all(
+  const moved = (to_stage: string, more: JsonObject = {}): JsonObject => ({
+    ...won,
+    trigger_config: { entity_type: "project", to_stage, ...more },
+  });
+  it("the triggers that fired are one workflow; a project that leaves their stages ends the run", () => {
+    const made = all("campaigns", campaign([won, moved("complete")], [mail()], quiet));
+    expect(made.map(({ part, definition }) => [part, definition.trigger_config])).toEqual([[0, {
+      to: ["won", "complete"],
+    }]]);
+    expect(made[0]!.definition.settings.exit_events).toEqual([
+      { type: "pipeline_stage_changed", config: { from: "won" } },
+      { type: "pipeline_stage_changed", config: { from: "complete" } },
+    ]);
+  });
+  it("where each names another way, the workflow asks for one of them", () => {
+    const [made] = all(
       "campaigns",
       campaign(
-        [won, { ...won, trigger_config: { entity_type: "project", to_stage: "complete" } }],
+        [
+          moved("won", { from_stage: "negotiation" }),
+          moved("complete", { from_stage: "production" }),
+        ],
         [mail()],
         quiet,
       ),
     );
-    expect(made.map(({ part, definition }) => [part, definition.trigger_config])).toEqual([[0, {
-      to: "won",
-    }], [1, { to: "complete" }]]);
-    expect(made[1]!.definition.settings.exit_events).toEqual([
-      { type: "pipeline_stage_changed", config: { from: "won" } },
-      { type: "pipeline_stage_changed", config: { from: "complete" } },
+    const asks = (field: string, value: string) => ({
+      field: `trigger.${field}`,
+      operator: "equals",
+      value,
+      mode: "legacy",
+    });
+    expect([made!.definition.trigger_config, made!.definition.conditions]).toEqual([{}, {
+      any: [
+        { all: [asks("previous_stage", "negotiation"), asks("new_stage", "won")] },
+        { all: [asks("previous_stage", "production"), asks("new_stage", "complete")] },
+      ],
+    }]);
+  });
+  it("what never fired is a workflow of its own, after the one with the history", () => {
+    const made = all(
+      "campaigns",
+      campaign([{ trigger_type: "manual", trigger_config: {} }, won], [mail()], quiet),
+    );
+    expect(made.map(({ part, definition, wasActive }) => [
+      part,
+      definition.name,
+      definition.trigger_type,
+      wasActive,
+    ])).toEqual([
+      [0, "A campaign (1 of 2)", "pipeline_stage_changed", true],
+      [1, "A campaign (2 of 2)", "manual", false],
     ]);
   });
   it.each([

@@ -1,5 +1,5 @@
 // Definitions of the older engines with every key that they knew (docs/legacy.md), each kind of trigger and step once.
-import type { JsonObject } from "../../scripts/legacy/keys.ts";
+import type { JsonObject } from "../../functions/workflows/legacy/translate/keys.ts";
 
 export const TENANT = "0a000000-0000-4000-8000-000000000001";
 const own = { tenant_id: TENANT };

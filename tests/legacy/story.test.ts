@@ -1,7 +1,7 @@
 // Summit Roofing moves over: what the old engines had becomes what runs here, and no customer is written to twice.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { importLegacy, type Order, undoLegacy } from "../../scripts/legacy/import.ts";
-import { safeChoices } from "../../scripts/legacy/definition.ts";
+import { safeChoices } from "../../functions/workflows/legacy/translate/definition.ts";
 import {
   createHost,
   type Host,
@@ -125,6 +125,24 @@ describe("the server's engine", () => {
       .toEqual([{ delay_minutes: "60" }]);
   });
 
+  it("what was switched off there since is switched off here; what was switched on waits for --activate", async () => {
+    const isOn = async () =>
+      (await sql`select is_active from ridgeline.workflows where id = ${WON}`)[0]!.is_active;
+    await importLegacy(sql, order({ activate: true }));
+    expect(await isOn()).toBe(true);
+    await sql`update public.workflows set is_active = false where id = ${WON}`;
+    expect((await importLegacy(sql, order())).entries[0]!.outcome).toBe("updated");
+    expect(await isOn()).toBe(false);
+    // Switched on here by hand it stays on, as long as nothing changes there.
+    await sql`update ridgeline.workflows set is_active = true where id = ${WON}`;
+    expect((await importLegacy(sql, order())).entries[0]!.outcome).toBe("unchanged");
+    expect(await isOn()).toBe(true);
+    await sql`update ridgeline.workflows set is_active = false where id = ${WON}`;
+    await sql`update public.workflows set is_active = true where id = ${WON}`;
+    expect((await importLegacy(sql, order())).entries[0]!.outcome).toBe("updated");
+    expect(await isOn()).toBe(false);
+  });
+
   it("history comes along, read-only; runs in flight wait for the switch", async () => {
     await sql`
       insert into public.workflow_executions (id, workflow_id, tenant_id, trigger_data, status, started_at, completed_at, error_message, created_at) values
@@ -170,7 +188,13 @@ describe("the server's engine", () => {
       step(2)
     }, 'pending', null, null, null, null, '2026-11-30T19:00Z', '2026-11-26T08:00:02Z')`;
     const report = await importLegacy(sql, order());
-    expect(report.history).toContainEqual({ source: "server", runs: 2, steps: 3, foreign: 1 });
+    expect(report.history).toContainEqual({
+      source: "server",
+      runs: 2,
+      steps: 3,
+      foreign: 1,
+      failed: [],
+    });
     expect(await importLegacy(sql, order())).toMatchObject({
       history: [{ runs: 0, steps: 0 }, { runs: 0 }],
     });

@@ -1,7 +1,7 @@
 // Two at once: the old engine's cron and a take-over, two take-overs, a take-over and its undoing.
 import type { Sql } from "postgres";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { safeChoices } from "../../scripts/legacy/definition.ts";
+import { safeChoices } from "../../functions/workflows/legacy/translate/definition.ts";
 import { importLegacy, undoLegacy } from "../../scripts/legacy/import.ts";
 import { connect } from "../../scripts/lib/scratch.ts";
 import { createHost, type Host, MARIA, SUMMIT, work } from "../support/host.ts";

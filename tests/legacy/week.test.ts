@@ -2,7 +2,7 @@
 // for a week beside the old engine, compared, switched on, and switched back. Nobody gets a text twice, or never.
 import type { JSONValue, Sql } from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { safeChoices } from "../../scripts/legacy/definition.ts";
+import { safeChoices } from "../../functions/workflows/legacy/translate/definition.ts";
 import { importLegacy, type Order } from "../../scripts/legacy/import.ts";
 import { createHost, type Host, LAKESIDE, OLIVIA, send, speakAs, SUMMIT } from "../support/host.ts";
 import { OldCampaigns, OldEngine, type OldText } from "./old-engine.ts";

@@ -145,6 +145,12 @@ const requests: Record<string, Example> = {
     status: 200,
     says: /^$/,
   },
+  link: {
+    path: "/link/ofNobody123",
+    init: {},
+    status: 404,
+    says: /does not lead anywhere/,
+  },
   "resend-webhook": {
     path: "/resend-webhook",
     init: { method: "POST", headers: json, body: "{}" },

@@ -2,9 +2,17 @@
 import { createHash } from "node:crypto";
 import type { JSONValue, TransactionSql } from "postgres";
 import { z } from "zod";
-import { type Answered, asked, invalid, notFound } from "./envelope.ts";
+import { type Answered, asked, invalid, notFound, OldError } from "./envelope.ts";
 import * as schemas from "./schemas.ts";
-import { serverTrigger, translateClient, type Translated, translateServer } from "./translate.ts";
+import {
+  clientDefinition,
+  serverDefinition,
+  serverTriggerOf,
+  shownConfig,
+  shownTrigger,
+  type Translated,
+} from "./old-screens.ts";
+import type { Condition, Known, Step as OurStep } from "./translate/definition.ts";
 
 type Json = Record<string, unknown>;
 
@@ -39,6 +47,9 @@ const step = z.object({
   step_config: z.record(z.string(), z.unknown()),
   delay_minutes: z.coerce.number(),
   enabled: z.boolean(),
+  conditions: z.unknown(),
+  continue_on_error: z.boolean(),
+  retry: z.unknown(),
   created_at: z.string(),
   updated_at: z.string(),
 });
@@ -63,17 +74,24 @@ function sorted(value: unknown): unknown {
   );
 }
 
+const same = (one: unknown, other: unknown): boolean =>
+  JSON.stringify(sorted(one)) === JSON.stringify(sorted(other));
+
 /** Of what runs: a new name leaves it as it is. */
 function digestOf(workflow: Row, steps: readonly Step[]): string {
   const runs = [
     workflow.trigger_type,
     workflow.trigger_config,
     workflow.conditions,
-    steps.map(({ step_type, step_config, delay_minutes, enabled }) => [
-      step_type,
-      step_config,
-      delay_minutes,
-      enabled,
+    steps.map((one) => [
+      one.step_key,
+      one.step_type,
+      one.step_config,
+      one.delay_minutes,
+      one.enabled,
+      one.conditions,
+      one.continue_on_error,
+      one.retry,
     ]),
   ];
   return createHash("sha256").update(JSON.stringify(sorted(runs))).digest("hex");
@@ -93,7 +111,7 @@ async function stepsOf({ sql, tenantId }: Room, ids: readonly string[]): Promise
     select to_jsonb(s) as step from ridgeline.workflow_steps as s
     where s.tenant_id = ${tenantId} and s.parent_step_id is null
       and s.workflow_id in ${sql(ids)}
-    order by s.step_order, s.id`;
+    order by s.step_order, s.created_at, s.id`;
   return z.array(step).parse(rows.map((one) => one.step));
 }
 
@@ -129,18 +147,24 @@ function serverSteps(workflow: Row, steps: readonly Step[]): JSONValue {
   }));
 }
 
+/** What an old screen sent as trigger_config, as long as that is what starts the workflow. */
+function sentTrigger(workflow: Row): Json | undefined {
+  const sent = ((workflow.metadata.legacy as Json | undefined)?.posted as Json | undefined)
+    ?.trigger_config;
+  if (typeof sent !== "object" || sent === null) return undefined;
+  const { config } = serverTriggerOf(workflow.trigger_type, sent as Json, workflow.tenant_id);
+  return same(config, workflow.trigger_config) ? sent as Json : undefined;
+}
+
 function serverShape(workflow: Row, steps?: readonly Step[]): { [key: string]: JSONValue } {
   const legacy = (workflow.metadata.legacy ?? {}) as Json;
-  const config = (legacy.posted as Json | undefined)?.trigger_config;
-  const isPosted = JSON.stringify(sorted(serverTrigger((config ?? {}) as Json))) ===
-    JSON.stringify(sorted(workflow.trigger_config));
   return {
     id: workflow.id,
     tenant_id: workflow.tenant_id,
     name: workflow.name,
     description: workflow.description,
     trigger_type: workflow.trigger_type,
-    trigger_config: (config && isPosted ? config : workflow.trigger_config) as JSONValue,
+    trigger_config: (sentTrigger(workflow) ?? workflow.trigger_config) as JSONValue,
     is_active: workflow.is_active,
     created_by: typeof legacy.created_by === "string" ? legacy.created_by : null,
     created_at: workflow.created_at,
@@ -182,7 +206,39 @@ interface Saved {
   name: string;
   description: string | null;
   metadata: Json;
+  settings?: Json | undefined;
   baseRevision?: string | undefined;
+}
+
+/** Another has written it between our look and our save: nothing was written. */
+const conflict = () =>
+  new OldError(
+    409,
+    "ALREADY_EXISTS",
+    "Somebody else has changed this workflow meanwhile: load it again",
+  );
+
+async function write(
+  { sql, tenantId }: Room,
+  saved: Saved,
+  { trigger_type, trigger_config, conditions, steps }: Omit<Translated, "step_keys" | "asked">,
+): Promise<void> {
+  const [row] = await sql<{ saved: boolean }[]>`
+    select (ridgeline.save_workflow(
+      ${
+    sql.json({
+      trigger_type,
+      trigger_config,
+      conditions,
+      steps,
+      id: saved.id,
+      name: saved.name,
+      description: saved.description,
+      metadata: saved.metadata,
+      settings: saved.settings ?? {},
+    } as unknown as JSONValue)
+  }, ${saved.baseRevision ?? null}, ${tenantId}) -> 'saved')::boolean as saved`;
+  if (row?.saved !== true) throw conflict();
 }
 
 /** As a draft; the document it was made of goes along where it is not too long for a row. */
@@ -194,25 +250,10 @@ async function save(
   document: Json,
 ) {
   const { sql, tenantId } = room;
-  const { step_keys, ...definition } = translated;
-  const written = JSON.stringify(document).length <= 200_000;
-  const write = async (legacy: Json, revision: string | null) => {
-    await sql`
-      select ridgeline.save_workflow(
-        ${
-      sql.json({
-        ...definition,
-        id: saved.id,
-        name: saved.name,
-        description: saved.description,
-        metadata: { ...saved.metadata, legacy },
-      } as unknown as JSONValue)
-    }, ${revision}, ${tenantId})`;
-  };
-  const before = (saved.metadata.legacy ?? {}) as Json;
-  await write(before, saved.baseRevision ?? null);
+  const { posted: _posted, ...before } = (saved.metadata.legacy ?? {}) as Json;
+  await write(room, { ...saved, metadata: { ...saved.metadata, legacy: before } }, translated);
   const { workflow, steps } = await find(room, saved.id);
-  if (!written) return;
+  if (JSON.stringify(document).length > 200_000) return;
   // Beside what it became, so that it is shown only as long as that is what runs.
   await sql`
     update ridgeline.workflows
@@ -225,7 +266,7 @@ async function save(
           shape,
           digest: digestOf(workflow, steps),
           document,
-          step_keys,
+          step_keys: translated.step_keys,
           trigger_config: shape === "server" ? document.trigger_config : undefined,
         },
       },
@@ -234,11 +275,50 @@ async function save(
     where tenant_id = ${tenantId} and id = ${saved.id}`;
 }
 
-/** Another has written it between our look and our save: their transaction is over, ours is told. */
-async function revisionOf({ sql, tenantId }: Room, id: string): Promise<string> {
-  const [found] = await sql<{ revision: string }[]>`
-    select ridgeline.get_definition(${id}, null, ${tenantId}) ->> 'revision' as revision`;
-  return z.string().parse(found?.revision);
+const sourceStep: z.ZodType<OurStep> = z.lazy(() =>
+  z.looseObject({
+    step_key: z.string(),
+    step_type: z.string(),
+    step_config: z.record(z.string(), z.unknown()),
+    delay_minutes: z.coerce.number().default(0),
+    enabled: z.boolean(),
+    conditions: z.unknown(),
+    continue_on_error: z.boolean(),
+    retry: z.record(z.string(), z.unknown()),
+    branches: z.record(z.string(), z.array(sourceStep)).optional(),
+  })
+) as unknown as z.ZodType<OurStep>;
+const source = z.object({
+  revision: z.string(),
+  definition: z.object({
+    trigger_config: z.record(z.string(), z.unknown()),
+    conditions: z.unknown(),
+    settings: z.record(z.string(), z.unknown()),
+    steps: z.array(z.looseObject({ step_key: z.string().optional() })),
+  }),
+});
+
+interface Source {
+  revision: string;
+  settings: Json;
+  conditions: unknown;
+  /** The main line, with all that hangs from it. */
+  steps: OurStep[];
+}
+
+/** The whole of it, as it is written: what the old shapes have no place for is kept by it. */
+async function sourceOf({ sql, tenantId }: Room, id: string): Promise<Source> {
+  const [found] = await sql<{ source: unknown }[]>`
+    select ridgeline.get_definition(${id}, null, ${tenantId}) as source`;
+  const { revision, definition } = source.parse(found?.source);
+  return {
+    revision,
+    settings: definition.settings,
+    conditions: definition.conditions,
+    steps: definition.steps.map((one, place) =>
+      sourceStep.parse({ ...one, step_key: one.step_key ?? `step_${place + 1}` })
+    ),
+  };
 }
 
 async function setStatus({ sql, tenantId }: Room, id: string, status: string): Promise<void> {
@@ -250,7 +330,7 @@ async function setStatus({ sql, tenantId }: Room, id: string, status: string): P
 export async function createServer(room: Room, body: unknown): Promise<Answered> {
   const document = asked(schemas.serverCreate, body);
   const id = crypto.randomUUID();
-  const translated = translateServer(document);
+  const translated = serverDefinition(document, room.tenantId);
   await save(
     room,
     { id, name: document.name, description: document.description ?? null, metadata: {} },
@@ -264,34 +344,46 @@ export async function createServer(room: Room, body: unknown): Promise<Answered>
   return { status: 201, data: { workflow: serverShape(workflow) } };
 }
 
+/** The conditions that the trigger_config before had added go; what else is asked stays. */
+function conditionsAfter(workflow: Row, added: Condition[]): unknown {
+  const sent = sentTrigger(workflow);
+  const before = sent
+    ? serverTriggerOf(workflow.trigger_type, sent, workflow.tenant_id).conditions
+    : [];
+  const own = same(before, workflow.conditions) ? [] : workflow.conditions;
+  if (same(own, [])) return added;
+  return added.length === 0 ? own : { all: [added, own] };
+}
+
 export async function patchServer(room: Room, id: string, body: unknown): Promise<Answered> {
   const { sql, tenantId } = room;
   const { workflow } = await find(room, id);
   const patch = asked(schemas.serverPatch, body);
-  const config = patch.trigger_config === undefined
-    ? workflow.trigger_config
-    : serverTrigger(patch.trigger_config);
+  const shown = serverShape(workflow).trigger_config;
+  const isChanged = patch.trigger_config !== undefined && !same(patch.trigger_config, shown);
+  const trigger = isChanged
+    ? serverTriggerOf(workflow.trigger_type, patch.trigger_config!, tenantId)
+    : undefined;
   const legacy = (workflow.metadata.legacy ?? {}) as Json;
-  const metadata = patch.trigger_config === undefined ? workflow.metadata : {
+  const metadata = !isChanged ? workflow.metadata : {
     ...workflow.metadata,
     legacy: {
       ...legacy,
       posted: { ...(legacy.posted as Json | undefined), trigger_config: patch.trigger_config },
     },
   };
+  const conditions = trigger ? conditionsAfter(workflow, trigger.conditions) : workflow.conditions;
   const changed = await sql`
     update ridgeline.workflows
     set name = ${patch.name ?? workflow.name},
       description = ${patch.description === undefined ? workflow.description : patch.description},
-      trigger_config = ${sql.json(config as JSONValue)},
+      trigger_config = ${sql.json((trigger?.config ?? workflow.trigger_config) as JSONValue)},
+      conditions = ${sql.json(conditions as JSONValue)},
       metadata = ${sql.json(metadata as JSONValue)}
     where tenant_id = ${tenantId} and id = ${id}
     returning id`;
   if (changed.length === 0) throw invalid("You may not edit this workflow");
-  await takeEffect(room, workflow, {
-    isOn: patch.is_active ?? workflow.is_active,
-    isChanged: patch.trigger_config !== undefined,
-  });
+  await takeEffect(room, workflow, { isOn: patch.is_active ?? workflow.is_active, isChanged });
   return { data: { workflow: serverShape((await find(room, id)).workflow) } };
 }
 
@@ -327,20 +419,23 @@ export async function remove(room: Room, id: string): Promise<Answered> {
 
 const round = (hours: number) => Math.round(hours * 1000) / 1000;
 
-/** Of a workflow that no old screen has written: hours from the start, waits among them. */
-function actionsOf(steps: readonly Step[]): JSONValue {
+/** Minutes from the start of the run until each is due, waits by themselves left out. */
+function offsets(steps: readonly { delay_minutes: number }[]): number[] {
   let at = 0;
-  return steps.map((one, order) => {
-    at += one.delay_minutes / 60;
-    return {
-      id: one.id,
-      type: one.step_type,
-      config: { type: one.step_type, ...one.step_config } as JSONValue,
-      delay: round(at),
-      enabled: one.enabled,
-      order,
-    };
-  });
+  return steps.map(({ delay_minutes }) => (at += delay_minutes));
+}
+
+/** Of a workflow that no old screen has written: the main line, in hours from the start. */
+function actionsOf(steps: readonly Step[]): JSONValue {
+  const at = offsets(steps);
+  return steps.map((one, order) => ({
+    id: one.id,
+    type: one.step_type,
+    config: { type: one.step_type, ...shownConfig(one) } as JSONValue,
+    delay: round(at[order]! / 60),
+    enabled: one.enabled,
+    order,
+  }));
 }
 
 function conditionsOf(conditions: unknown): JSONValue {
@@ -387,7 +482,10 @@ function clientShape(workflow: Row, steps: readonly Step[], counts?: Counts): JS
     trigger: (document?.trigger ?? {
       id: `trigger_${workflow.id}`,
       type: workflow.trigger_type,
-      config: { type: workflow.trigger_type, ...workflow.trigger_config },
+      config: {
+        type: workflow.trigger_type,
+        ...shownTrigger(workflow.trigger_type, workflow.trigger_config),
+      },
       enabled: true,
     }) as JSONValue,
     actions: (document?.actions ?? actionsOf(steps)) as JSONValue,
@@ -460,7 +558,7 @@ export async function createClient(room: Room, body: unknown): Promise<Answered>
   await save(
     room,
     { id, name: document.name, description: document.description ?? null, metadata: {} },
-    translateClient(document),
+    clientDefinition(document, room.tenantId, isOn(document)),
     "client",
     document,
   );
@@ -473,34 +571,97 @@ export async function createClient(room: Room, body: unknown): Promise<Answered>
   return await answerClient(room, id, 201);
 }
 
+type Action = schemas.Action;
+
+const withoutTime = ({ delay: _delay, order: _order, enabled: _enabled, ...rest }: Action) => rest;
+
+interface Before {
+  steps: readonly Step[];
+  source: Source;
+  /** As the screen was shown it. */
+  shown: schemas.ClientDocument;
+  kept: Posted | undefined;
+}
+
+/** What the screen sends back as it was shown keeps its steps, with all that the screen knows nothing of. */
+function knownActions({ steps, source, shown, kept }: Before) {
+  const at = offsets(steps);
+  return (action: { id?: string | null | undefined; type: string }): Known | undefined => {
+    const was = shown.actions.find(({ id }) => id === action.id);
+    if (!action.id || !was || was.type !== action.type) return undefined;
+    const given = action as Action;
+    const isSameTime = (given.delay ?? 0) === (was.delay ?? 0);
+    const isSame = same(withoutTime(asked(schemas.action, given)), withoutTime(was));
+    if (kept?.shape === "client") {
+      const mine = source.steps.filter(({ step_key }) => kept.step_keys[step_key] === action.id);
+      return isSame && isSameTime && mine.length > 0 ? { steps: mine } : undefined;
+    }
+    const place = steps.findIndex(({ id }) => id === action.id);
+    const step = source.steps[place];
+    if (!step) return undefined;
+    const { step_config: _config, step_type: _type, delay_minutes: _delay, enabled: _on, ...rest } =
+      step;
+    return {
+      ...(isSame ? { steps: [step] } : { besides: rest }),
+      ...(isSameTime ? { at: at[place]! } : {}),
+    };
+  };
+}
+
+/** A branch that is not shown goes with no edit of what is. */
+function checkBranches(before: readonly OurStep[], after: readonly OurStep[]): void {
+  const kept = new Set(after.filter(({ branches }) => branches).map(({ step_key }) => step_key));
+  for (const { step_key, branches } of before) {
+    const isFull = Object.values(branches ?? {}).some((steps) => steps.length > 0);
+    if (isFull && !kept.has(step_key)) {
+      throw invalid(
+        `actions: ${step_key} has branches, which these screens cannot show: leave it as it is, or edit the workflow where it was made`,
+      );
+    }
+  }
+}
+
+/** Those that came back as they were shown stay as they are. */
+function conditionsFrom(
+  { source, shown }: Before,
+  given: readonly schemas.Condition[],
+  translated: readonly Condition[],
+): unknown {
+  const parsed = z.array(z.looseObject({ field: z.string() })).safeParse(source.conditions);
+  if (!parsed.success) {
+    throw invalid(
+      "conditions: they are grouped, which these screens cannot show: edit the workflow where it was made",
+    );
+  }
+  return translated.map((one, place) => {
+    const { logic_gate: _gate, ...sent } = given[place]!;
+    const index = (shown.conditions ?? []).findIndex(({ logic_gate: _shown, ...was }) =>
+      same(was, sent)
+    );
+    const { logic: _logic, ...was } = parsed.data[index] ?? one;
+    return { ...was, ...(one.logic ? { logic: one.logic } : {}) };
+  });
+}
+
 export async function patchClient(room: Room, id: string, body: unknown): Promise<Answered> {
   const { workflow, steps } = await find(room, id);
   const patch = asked(schemas.clientPatch, body);
-  const isChanged = patch.trigger !== undefined || patch.actions !== undefined ||
-    patch.conditions !== undefined;
+  const shape = clientShape(workflow, steps) as Json;
+  const shown = asked(schemas.clientDocument, shape);
   const document = asked(schemas.clientDocument, {
-    ...(clientShape(workflow, steps) as Json),
+    ...shape,
     ...Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined)),
   });
+  const changes = {
+    trigger: !same(document.trigger, shown.trigger),
+    actions: !same(document.actions, shown.actions),
+    conditions: !same(document.conditions ?? [], shown.conditions ?? []),
+  };
+  const isChanged = changes.trigger || changes.actions || changes.conditions;
   if (isChanged) {
-    if (steps.length > 0 && await hasBranches(room, id)) {
-      throw invalid(
-        "This workflow has branches, which these screens cannot show: edit it where it was made",
-      );
-    }
-    await save(
-      room,
-      {
-        id,
-        name: document.name,
-        description: document.description ?? null,
-        metadata: workflow.metadata,
-        baseRevision: await revisionOf(room, id),
-      },
-      translateClient(document),
-      "client",
-      document,
-    );
+    const source = await sourceOf(room, id);
+    const before = { steps, source, shown, kept: postedOf(workflow, steps) };
+    await saveEdited(room, workflow, document, before, changes);
   } else if (patch.name !== undefined || patch.description !== undefined) {
     const { sql, tenantId } = room;
     const changed = await sql`
@@ -512,11 +673,7 @@ export async function patchClient(room: Room, id: string, body: unknown): Promis
   }
   if (patch.status === "archived") {
     await setStatus(room, id, "archived");
-    return {
-      data: {
-        workflow: { ...(clientShape(workflow, steps) as Json), status: "archived" } as JSONValue,
-      },
-    };
+    return { data: { workflow: { ...shape, status: "archived" } as JSONValue } };
   }
   await takeEffect(room, workflow, {
     isOn: isOn(document),
@@ -526,9 +683,42 @@ export async function patchClient(room: Room, id: string, body: unknown): Promis
   return await answerClient(room, id);
 }
 
-async function hasBranches({ sql, tenantId }: Room, id: string): Promise<boolean> {
-  const found = await sql`
-    select from ridgeline.workflow_steps
-    where tenant_id = ${tenantId} and workflow_id = ${id} and parent_step_id is not null limit 1`;
-  return found.length > 0;
+async function saveEdited(
+  room: Room,
+  workflow: Row,
+  document: schemas.ClientDocument,
+  before: Before,
+  changes: { trigger: boolean; actions: boolean; conditions: boolean },
+): Promise<void> {
+  const { source, kept } = before;
+  const translated = clientDefinition(
+    document,
+    room.tenantId,
+    isOn(document),
+    knownActions(before),
+  );
+  checkBranches(source.steps, translated.steps);
+  const saved = {
+    id: workflow.id,
+    name: document.name,
+    description: document.description ?? null,
+    metadata: workflow.metadata,
+    settings: source.settings,
+    baseRevision: source.revision,
+  };
+  if (kept?.shape === "client") {
+    await save(room, saved, translated, "client", document);
+    return;
+  }
+  // It was written elsewhere: only what the screen changed is.
+  const own = changes.conditions
+    ? conditionsFrom(before, document.conditions ?? [], translated.asked.own)
+    : source.conditions;
+  const added = changes.trigger ? translated.asked.trigger : [];
+  await write(room, saved, {
+    trigger_type: changes.trigger ? translated.trigger_type : workflow.trigger_type,
+    trigger_config: changes.trigger ? translated.trigger_config : workflow.trigger_config,
+    conditions: added.length === 0 ? own : same(own, []) ? added : { all: [added, own] },
+    steps: changes.actions ? translated.steps : source.steps,
+  });
 }

@@ -53,6 +53,10 @@ insert into automation.settings (name, value, description) values
    'The same of what their steps were told: rendered messages and fields.'),
   ('keep_changes', '24 months',
    'How long it is known who changed a definition or a setting.'),
+  ('keep_links', '13 months',
+   'How long links in texts that are tracked lead where they led.'),
+  ('link_url', '',
+   'Where the outside finds functions/link, which the links of texts lead through: https://..., as short as can be.'),
   ('prune_time', '250 milliseconds',
    'How long a tick prunes history, at most.'),
   ('max_cut_offs', '3',
@@ -99,6 +103,8 @@ begin
     'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'link_url' and new.value !~* '^(https?://[^\s<>"?#]+)?$' then
+    raise exception 'value: link_url must start with https://';
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then

@@ -251,6 +251,17 @@ create or replace function automation.own_names(attached automation.entities, fi
     cross join (select automation.aliases(attached) as names) as a
   $$;
 
+-- The same value under the name that the engine knows the column by, and under the table's own.
+create or replace function automation.both_names(attached automation.entities, fields jsonb) returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select fields || coalesce(
+      jsonb_object_agg(a.key, fields -> a.value) filter (where fields ? a.value), '{}') || coalesce(
+      jsonb_object_agg(a.value, fields -> a.key) filter (where fields ? a.key and not fields ? a.value), '{}')
+    from jsonb_each_text(automation.aliases(attached)) as a
+  $$;
+
 -- The first of several mapped columns that an entity has; null when it has none of them.
 create or replace function automation.mapped_column(entity text, variadic names text[]) returns text
   language plpgsql stable

@@ -77,14 +77,19 @@ comment on column ridgeline.workflow_executions.seq is
 comment on column ridgeline.workflow_executions.seen is
   'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
+-- Queue and ledger refer to a run by (tenant_id, id). A session plans that look when it first writes such a row, and
+-- to a plan made while the table is empty every index that has one of the two in it looks as good as the primary key,
+-- and reading the table better. So no other index answers a question that names only these (each holds rows whose
+-- first column is not null, as whoever asks by that column wants), and whatever writes such rows does so with
+-- enable_seqscan off.
 create index workflow_executions_by_root
   on ridgeline.workflow_executions (root_id, tenant_id) where root_id is not null;
 create index workflow_executions_fused
   on ridgeline.workflow_executions (workflow_id, tenant_id, created_at) where fused;
 create index workflow_executions_by_workflow
-  on ridgeline.workflow_executions (workflow_id, tenant_id, version, created_at);
+  on ridgeline.workflow_executions (workflow_id, tenant_id, version, created_at) where workflow_id is not null;
 create index workflow_executions_by_record
-  on ridgeline.workflow_executions (record_id, tenant_id, workflow_id, created_at);
+  on ridgeline.workflow_executions (record_id, tenant_id, workflow_id, created_at) where record_id is not null;
 create index workflow_executions_by_contact
   on ridgeline.workflow_executions (contact_id, tenant_id, created_at)
   where contact_id is not null and entity <> 'contact';

@@ -32,6 +32,7 @@ create or replace function automation.enrol_write(
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
 declare
   enrolment automation.enrolment;
@@ -132,6 +133,7 @@ $$;
 create or replace function automation.enter(entries automation.entry[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   set plan_cache_mode = force_generic_plan
   set jit = off
   as $$

@@ -201,13 +201,15 @@ begin
     cross join lateral jsonb_each(s.error #> '{would,fields}') as f
     where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
       and s.error ->> 'code' = 'shadow' and s.error #>> '{would,entity}' = as_if.entity
+      -- What it would have written to another record is none of this one's.
+      and not s.error -> 'would' ? 'target'
     order by s.seq
   loop
     if coalesce(record #> imagined.path, 'null') = imagined.was then
       record := jsonb_set(record, imagined.path, imagined.value);
     end if;
   end loop;
-  return record;
+  return (select automation.both_names(e, record) from automation.entities as e where e.name = as_if.entity);
 end;
 $$;
 
@@ -224,7 +226,7 @@ begin
   for would in
     select s.error -> 'would' from ridgeline.workflow_step_executions as s
     where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-      and s.error ->> 'code' = 'shadow' and s.error -> 'would' ? 'tag'
+      and s.error ->> 'code' = 'shadow' and s.error -> 'would' ? 'tag' and not s.error -> 'would' ? 'target'
     order by s.seq
   loop
     tags := (
@@ -249,8 +251,10 @@ begin
   if root = 'trigger' then
     return automation.trigger_root(data);
   elsif root = 'contact' then
-    if not data ? 'contact_id' or execution.version = 0 then
+    if execution.version = 0 then
       return data -> 'contact';
+    elsif not data ? 'contact_id' then
+      return automation.as_if(execution, 'contact', data -> 'contact');
     elsif known.contact_id is not null then
       return automation.as_if(execution, 'contact', known.contact);
     end if;

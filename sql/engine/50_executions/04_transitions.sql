@@ -35,6 +35,7 @@ create or replace function automation.schedule_step(
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
 declare
   scheduled_id uuid;

@@ -137,6 +137,37 @@ begin
 end;
 $$;
 
+-- A run that had no contact is about the one that a step of it found or made: as if it had been given when the run
+-- began. imagined: the record that a shadow would have made.
+create or replace function automation.adopt_contact(
+  execution ridgeline.workflow_executions, contact text, imagined jsonb default null)
+  returns ridgeline.workflow_executions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if imagined is not null then
+    execution.trigger_data := execution.trigger_data - 'contact_id' || jsonb_build_object('contact', imagined);
+  else
+    execution.trigger_data := execution.trigger_data || jsonb_build_object('contact_id', contact);
+    execution.contact_id := contact;
+    -- One that was about no record at all is found by its contact's events from now on.
+    if execution.entity is null then
+      execution.entity := 'contact';
+      execution.record_id := contact;
+    end if;
+  end if;
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), trigger_data = execution.trigger_data, contact_id = execution.contact_id,
+    entity = execution.entity, record_id = execution.record_id
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  return execution;
+end;
+$$;
+
+comment on function automation.adopt_contact(ridgeline.workflow_executions, text, jsonb) is
+  'Makes a contact that of a run that had none, for its later steps, its exits and the cap.';
+
 -- Reads what runs are about, all of them at once: their records, which contact each has now, and that one's record.
 create or replace function automation.read_known(works automation.work[]) returns automation.work[]
   language plpgsql
@@ -391,6 +422,7 @@ create or replace function automation.note_event(
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
     insert into automation.run_events as r (
       tenant_id, execution_id, step_key, event, record, at, seq, written_by)

@@ -38,22 +38,108 @@ begin
 end;
 $$;
 
--- The id of the record a step is about; every action goes through here, so the error is the same.
-create or replace function automation.target_id(
-  execution ridgeline.workflow_executions, entity text)
+-- What a dry run or a shadow would have made has no id yet; this stands for it.
+create or replace function automation.imagined_id(entity text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select format('(new %s)', entity) $$;
+
+create or replace function automation.is_imagined(execution ridgeline.workflow_executions, id text) returns boolean
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (execution.version = 0 or execution.mode = 'shadow') and coalesce(id ~ '^\(new [a-z0-9_]+\)$', false);
+end;
+$$;
+
+-- A record other than the run's own: of the same tenant, and not deleted. What is another tenant's is not there.
+create or replace function automation.other_id(
+  execution ridgeline.workflow_executions, entity text, target text)
   returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  id constant text := case entity when 'contact' then automation.contact_key(execution)
-    else execution.trigger_data ->> (entity || '_id') end;
+  id constant text := btrim(target);
 begin
-  if id is null then
+  if not exists (select from automation.entities as e where e.name = other_id.entity) then
+    raise exception 'entity: there is no entity "%"', left(entity, 60) using errcode = 'invalid_parameter_value';
+  elsif not automation.is_imagined(execution, id)
+    and not automation.has_record(entity, execution.tenant_id, id) then
+    raise exception 'target: there is no % "%"', entity, left(id, 60) using errcode = 'no_data_found';
+  end if;
+  return id;
+end;
+$$;
+
+-- What would be a step on another record is not done to the run's own because nothing says which.
+create or replace function automation.skip_targetless(prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if prepared.input ? 'target' and btrim(coalesce(prepared.input ->> 'target', '')) = '' then
+    prepared.verdict := 'skip';
+    prepared.reason := '{"code": "no_target", "message": "target: it is empty; there is no other record to work on"}';
+  end if;
+  return prepared;
+end;
+$$;
+
+-- The id of the record a step is about; every action goes through here, so the error is the same. input: of the step,
+-- where it may name another record.
+create or replace function automation.target_id(
+  execution ridgeline.workflow_executions, entity text, input jsonb default null)
+  returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  id text;
+begin
+  if input ? 'target' then
+    return automation.other_id(execution, entity, input ->> 'target');
+  end if;
+  id := case entity when 'contact' then automation.contact_key(execution)
+    else execution.trigger_data ->> (entity || '_id') end;
+  if id is null and execution.mode = 'shadow' and jsonb_typeof(execution.trigger_data -> entity) = 'object'
+    and not execution.trigger_data ? (entity || '_id') then
+    return automation.imagined_id(entity);
+  elsif id is null then
     raise exception '%: the execution has no % to work on', entity, entity
       using errcode = 'no_data_found';
   end if;
   return id;
+end;
+$$;
+
+-- A target that is the run's own record after all is read by later steps.
+create or replace function automation.is_of_another(
+  execution ridgeline.workflow_executions, entity text, input jsonb)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(input ? 'target', false) and btrim(input ->> 'target') is distinct from coalesce(case entity
+    when 'contact' then automation.contact_key(execution)
+    else execution.trigger_data ->> (entity || '_id') end,
+    case when jsonb_typeof(execution.trigger_data -> entity) = 'object' then automation.imagined_id(entity) end);
+end;
+$$;
+
+-- What a shadow notes of whom a step would have worked on, where that is not the run's own record: {target}.
+create or replace function automation.would_target(
+  execution ridgeline.workflow_executions, entity text, input jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case when automation.is_of_another(execution, entity, input)
+    then jsonb_build_object('target', automation.target_id(execution, entity, input)) else '{}' end;
 end;
 $$;
 
@@ -135,11 +221,10 @@ declare
 begin
   perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
   return automation.cause_in(execution) || jsonb_build_object(
-    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution, known),
-    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
-    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
+    'tenant', execution.tenant_id, 'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
     'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone);
+    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone)
+    || automation.task_records(execution, known, input);
 end;
 $$;
 
@@ -178,16 +263,17 @@ comment on function automation.create_tasks(automation.work[], text[]) is
 
 -- Writes fields of one attached record, in one statement that names only those columns. Locks the
 -- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.
--- operator: set, or what is done to the value that is there.
+-- operator: set, or what is done to the value that is there. input: of the step, where it may name another record.
 create or replace function automation.update_fields(
-  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set')
+  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set',
+  input jsonb default null)
   returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
-  id constant text := automation.target_id(execution, entity);
+  id constant text := automation.target_id(execution, entity, input);
   present jsonb;
   written jsonb;
 begin
@@ -195,6 +281,10 @@ begin
   perform automation.check_writable(attached, fields);
   fields := automation.own_names(attached, fields);
   execute automation.lock_record_statement(attached) into present using execution.tenant_id, id;
+  -- Deleted while it was being looked for.
+  if input ? 'target' and automation.is_marked_deleted(attached, present) then
+    raise exception 'target: there is no % "%"', entity, left(id, 60) using errcode = 'no_data_found';
+  end if;
   if operator <> 'set' then
     fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
   end if;
@@ -378,7 +468,7 @@ create or replace function automation.update_one_field(
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.update_fields(
-      execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'))
+      execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'), input)
     from automation.written_field(input) as f
   $$;
 
@@ -407,7 +497,8 @@ begin
       using errcode = 'undefined_column',
         hint = 'automation.attach() maps them: {"stage": "<column>"}.';
   end if;
-  return automation.update_fields(execution, entity, jsonb_build_object(stage_column, input -> 'stage'));
+  return automation.update_fields(
+    execution, entity, jsonb_build_object(stage_column, input -> 'stage'), input => input);
 end;
 $$;
 
@@ -449,7 +540,7 @@ begin
     end if;
   end if;
   return jsonb_build_object('user_id', user_id)
-    || automation.update_fields(execution, entity, jsonb_build_object(user_column, user_id));
+    || automation.update_fields(execution, entity, jsonb_build_object(user_column, user_id), input => input);
 end;
 $$;
 
@@ -509,8 +600,11 @@ create or replace function automation.skip_untaggable(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if execution.trigger_data ->> 'contact_id' is null
-    and (execution.version > 0 or jsonb_typeof(execution.trigger_data -> 'contact') is distinct from 'object') then
+  if prepared.input ? 'target' then
+    return automation.skip_targetless(prepared);
+  elsif execution.trigger_data ->> 'contact_id' is null
+    and (execution.version > 0 and execution.mode <> 'shadow'
+      or jsonb_typeof(execution.trigger_data -> 'contact') is distinct from 'object') then
     prepared.verdict := 'skip';
     prepared.reason := '{"code": "no_contact", "message": "contact: the execution has no contact to work on"}';
   end if;
@@ -520,29 +614,47 @@ $$;
 
 -- A contact whose table keeps its tags in a list of its own has them there and nowhere else.
 create or replace function automation.tag_in_record(
-  execution ridgeline.workflow_executions, tag text, is_on boolean)
+  execution ridgeline.workflow_executions, input jsonb, is_on boolean)
   returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
+  tag constant text := btrim(input ->> 'tag');
   present jsonb;
   tags jsonb;
   had boolean;
 begin
   select e.* into attached from automation.entities as e where e.name = 'contact';
   execute automation.lock_record_statement(attached)
-    into present using execution.tenant_id, automation.target_id(execution, 'contact');
+    into present using execution.tenant_id, automation.target_id(execution, 'contact', input);
   tags := coalesce(nullif(present -> (attached.mapped ->> 'tags'), 'null'), '[]');
   had := exists (
-    select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(btrim(tag)));
+    select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(tag));
   if had <> is_on then
     perform automation.update_fields(execution, 'contact', jsonb_build_object('tags', case
-      when is_on then tags || to_jsonb(btrim(tag))
-      else automation.without_tag(tags, tag) end));
+      when is_on then tags || to_jsonb(tag)
+      else automation.without_tag(tags, tag) end), input => input);
   end if;
-  return jsonb_build_object('tag', btrim(tag), case when is_on then 'added' else 'removed' end, had <> is_on);
+  return jsonb_build_object('tag', tag, case when is_on then 'added' else 'removed' end, had <> is_on);
+end;
+$$;
+
+-- The tags of the contact, or of the one that is named.
+create or replace function automation.present_tags(execution ridgeline.workflow_executions, input jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  id text;
+begin
+  if not automation.is_of_another(execution, 'contact', input) then
+    return coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+  end if;
+  id := automation.target_id(execution, 'contact', input);
+  return case when automation.is_imagined(execution, id) then '[]'
+    else automation.contact_tags(execution.tenant_id, id) end;
 end;
 $$;
 
@@ -556,32 +668,36 @@ create or replace function automation.without_tag(tags jsonb, tag text) returns 
   $$;
 
 create or replace function automation.add_tag(
-  execution ridgeline.workflow_executions, tag text)
+  execution ridgeline.workflow_executions, input jsonb)
   returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  tag constant text := btrim(input ->> 'tag');
 begin
   if automation.has_own_tags() then
-    return automation.tag_in_record(execution, tag, true);
+    return automation.tag_in_record(execution, input, true);
   end if;
-  return jsonb_build_object('tag', btrim(tag), 'added', automation.link_tag(
-    execution.tenant_id, automation.target_id(execution, 'contact'), btrim(tag)));
+  return jsonb_build_object('tag', tag, 'added', automation.link_tag(
+    execution.tenant_id, automation.target_id(execution, 'contact', input), tag));
 end;
 $$;
 
 create or replace function automation.remove_tag(
-  execution ridgeline.workflow_executions, tag text)
+  execution ridgeline.workflow_executions, input jsonb)
   returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  tag constant text := btrim(input ->> 'tag');
 begin
   if automation.has_own_tags() then
-    return automation.tag_in_record(execution, tag, false);
+    return automation.tag_in_record(execution, input, false);
   end if;
-  return jsonb_build_object('tag', btrim(tag), 'removed', automation.unlink_tag(
-    execution.tenant_id, automation.target_id(execution, 'contact'), btrim(tag)));
+  return jsonb_build_object('tag', tag, 'removed', automation.unlink_tag(
+    execution.tenant_id, automation.target_id(execution, 'contact', input), tag));
 end;
 $$;
 
@@ -597,6 +713,36 @@ create table automation.created_projects (
 comment on table automation.created_projects is
   'The project that create_project made for a contact (empty: for nobody) under a key, kept as its digest.';
 
+-- Whose project it becomes: the run's contact's, while there is one, or another's.
+create or replace function automation.project_contact(execution ridgeline.workflow_executions, input jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case when input ? 'target' then automation.target_id(execution, 'contact', input)
+    else automation.existing_contact(execution) end;
+end;
+$$;
+
+create or replace function automation.project_key(input jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(nullif(input ->> 'key', ''), input ->> 'name') $$;
+
+create or replace function automation.made_project(
+  execution ridgeline.workflow_executions, contact text, input jsonb)
+  returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select c.project_id from automation.created_projects as c
+    where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact, '')
+      and c.key = sha256(convert_to(automation.project_key(input), 'UTF8')));
+end;
+$$;
+
 -- The same key never makes a second project: Won, Lost, Won again stays one.
 create or replace function automation.create_project(
   execution ridgeline.workflow_executions, input jsonb)
@@ -605,18 +751,17 @@ create or replace function automation.create_project(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  contact constant text := automation.existing_contact(execution);
-  key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
-  digest constant bytea := sha256(convert_to(key, 'UTF8'));
+  contact constant text := automation.project_contact(execution, input);
+  key constant text := automation.project_key(input);
   project_id text;
 begin
   perform automation.check_target('project', 'create_project');
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', execution.tenant_id, contact, key), 0));
-  select c.project_id into project_id from automation.created_projects as c
-  where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact, '') and c.key = digest;
-  if found then
+  project_id := automation.made_project(execution, contact, input);
+  if project_id is not null then
     return jsonb_build_object('project_id', project_id, 'created', false)
-      || case when automation.has_target_row('project', execution.tenant_id, project_id) then '{}'
+      || case when automation.has_target_row('project', execution.tenant_id, project_id)
+          and automation.has_record('project', execution.tenant_id, project_id) then '{}'
         else '{"deleted": true}'::jsonb end;
   end if;
   project_id := automation.write_project(jsonb_build_object(
@@ -627,7 +772,7 @@ begin
     automation.tenant_zone(execution.tenant_id));
   if key is not null then
     insert into automation.created_projects (tenant_id, contact_id, key, project_id)
-    values (execution.tenant_id, coalesce(contact, ''), digest, project_id);
+    values (execution.tenant_id, coalesce(contact, ''), sha256(convert_to(key, 'UTF8')), project_id);
   end if;
   return jsonb_build_object('project_id', project_id, 'created', true);
 end;

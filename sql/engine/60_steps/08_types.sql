@@ -46,6 +46,8 @@ create or replace function automation.step_questions()
       -- What it writes. fired: the entity whose record starts the run.
       ('writes', 'step jsonb, fired text', 'step, fired', 'automation.step_write[]',
         $or$'{}'::automation.step_write[]$or$, 'stable'),
+      -- Records that a run has after it, which its trigger may not have brought.
+      ('brings', 'step jsonb', 'step', 'text[]', $or$'{}'::text[]$or$, 'immutable'),
       -- To whom it goes, of a type that a channel carries. options: render_options() of the tenant; known: what was
       -- read of the run already.
       ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, '
@@ -66,7 +68,7 @@ create or replace function automation.step_questions()
         'automation.perform_each(works)', 'volatile'),
       -- What keeps it from running though nothing is wrong, of a type that runs in the database: verdict skip.
       ('ready', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
-        'automation.prepared_step', 'prepared', 'stable'),
+        'automation.prepared_step', 'automation.skip_targetless(prepared)', 'stable'),
       -- Which of its rendered texts are bounded by which of automation.limits(): {key: limit}; null: each is a field.
       ('limits', 'input jsonb', 'input', 'jsonb', 'null::jsonb', 'immutable'),
       -- The event that it waits for, {type, config} or a type; null: none.

@@ -1,13 +1,13 @@
 -- What steps need, and what they write, as their types say it (08_types).
 
--- A step that works on a record needs one.
+-- A step that works on a record needs one: the run's, or the one that it names.
 create or replace function automation.needs_record(step jsonb, scope jsonb, entity text) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if entity like '%{{%' or (scope ->> 'lenient')::boolean or scope -> 'records' ? entity
-    or not exists (select from automation.entities as e where e.name = entity) then
+  if step #> '{config,base}' ? 'target' or entity like '%{{%' or (scope ->> 'lenient')::boolean
+    or scope -> 'records' ? entity or not exists (select from automation.entities as e where e.name = entity) then
     return '[]'::jsonb;
   end if;
   return jsonb_build_array(automation.problem(

@@ -3,14 +3,16 @@
 
 -- A record as the run has it, under the names of its table: the row, with what earlier steps would have changed.
 create or replace function automation.present_record(
-  execution ridgeline.workflow_executions, attached automation.entities)
+  execution ridgeline.workflow_executions, attached automation.entities, input jsonb default null)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  id constant text := execution.trigger_data ->> (attached.name || '_id');
-  brought constant jsonb := execution.trigger_data -> attached.name;
+  is_another constant boolean := automation.is_of_another(execution, attached.name, input);
+  id constant text := case when is_another then automation.target_id(execution, attached.name, input)
+    else execution.trigger_data ->> (attached.name || '_id') end;
+  brought constant jsonb := case when is_another then '{}' else execution.trigger_data -> attached.name end;
   stored jsonb;
 begin
   if id is not null then
@@ -62,7 +64,8 @@ $$;
 
 -- Fields of an attached record as update_fields() would write them: {field: value}, under the names that were given.
 create or replace function automation.rehearse_fields(
-  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set')
+  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set',
+  input jsonb default null)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -77,11 +80,12 @@ begin
   if not found then
     raise exception 'entity: there is no entity "%"', left(entity, 60) using errcode = 'invalid_parameter_value';
   end if;
-  present := automation.present_record(execution, attached);
+  present := automation.present_record(execution, attached, input);
   perform automation.check_writable(attached, fields);
   if operator <> 'set' then
     combined := automation.combine_fields(
-      present || coalesce(execution.trigger_data -> entity, '{}'), fields, operator,
+      present || case when automation.is_of_another(execution, entity, input) then '{}'
+        else coalesce(execution.trigger_data -> entity, '{}') end, fields, operator,
       automation.tenant_zone(execution.tenant_id));
   end if;
   own := automation.fit_fields(attached, automation.own_names(attached, combined));
@@ -94,8 +98,9 @@ begin
 end;
 $$;
 
-comment on function automation.rehearse_fields(ridgeline.workflow_executions, text, jsonb, text) is
-  'What a step would write into a record of the run. Raises, naming the field, what its table would refuse.';
+comment on function automation.rehearse_fields(ridgeline.workflow_executions, text, jsonb, text, jsonb) is
+  'What a step would write into a record of the run, or into the one that its input names. Raises, naming the '
+  'field, what its table would refuse.';
 
 create or replace function automation.rehearse_target(
   execution ridgeline.workflow_executions, target text, step_type text, given jsonb)
@@ -124,7 +129,9 @@ begin
     return data;
   end if;
   fields := coalesce(
-    (select automation.fit_fields(e, fields) from automation.entities as e where e.name = entity), fields);
+    (select automation.both_names(e, automation.fit_fields(e, fields))
+     from automation.entities as e where e.name = entity),
+    fields);
   for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
     record := case cardinality(field.at)
       when 1 then record || jsonb_build_object(field.key, field.value)
@@ -138,15 +145,19 @@ end;
 $$;
 
 create or replace function automation.imagine_write(
-  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set')
+  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set',
+  input jsonb default null)
   returns automation.imagined
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  written constant jsonb := automation.rehearse_fields(execution, entity, fields, operator, input);
 begin
+  -- What is done to another record is nothing that this run reads.
   return row(
-    automation.imagine_fields(execution.trigger_data, entity,
-      automation.rehearse_fields(execution, entity, fields, operator)),
+    case when automation.is_of_another(execution, entity, input) then execution.trigger_data
+      else automation.imagine_fields(execution.trigger_data, entity, written) end,
     '{}')::automation.imagined;
 end;
 $$;

@@ -67,7 +67,7 @@ create or replace function automation.sending_keys(step_type text) returns text[
   as $$
 begin
   return case when automation.channel_of(step_type) in ('sms', 'email')
-    then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[];
+    then '{purpose,expires_after,over_cap,urgent,track_links}' else '{}' end::text[];
 end;
 $$;
 
@@ -86,9 +86,10 @@ begin
       when automation.goes_to_the_office(config -> 'to') then 'internal' end),
     'expires_after', automation.duration_in(config -> 'expires_after'),
     'over_cap', config ->> 'over_cap',
-    'urgent', config -> 'urgent')), '{}');
+    'urgent', config -> 'urgent',
+    'track_links', case when config -> 'track_links' = 'true' then config -> 'track_links' end)), '{}');
 end;
 $$;
 
 comment on function automation.sending_of(text, jsonb) is
-  '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
+  '{purpose?, expires_after?, over_cap?, urgent?, track_links?} of a step that writes; null: all as usual.';

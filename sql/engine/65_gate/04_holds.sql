@@ -47,6 +47,16 @@ begin
 end;
 $$;
 
+-- What holds a shadow as well: it does what the workflow would do, and that waits until it is switched on again.
+create or replace function automation.is_switched_off(tenant_id uuid, workflow_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from ridgeline.workflows as w
+      where w.tenant_id = is_switched_off.tenant_id and w.id = is_switched_off.workflow_id and not w.is_active)
+  $$;
+
 create or replace function automation.is_held(
   execution ridgeline.workflow_executions, is_send boolean default false)
   returns boolean
@@ -101,11 +111,11 @@ create or replace function automation.hold_steps(dues ridgeline.scheduled_steps[
 begin
   update ridgeline.scheduled_steps as s
   set run_at = 'infinity', held = coalesce(
-      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database'),
+      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database' and k.mode <> 'shadow'),
       '{"code": "workflow_held"}') || jsonb_build_object(
         'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
   from (
-    select d.tenant_id, d.id, e.workflow_id
+    select d.tenant_id, d.id, e.workflow_id, e.mode
     from unnest(dues) as d
     join ridgeline.workflow_executions as e on e.tenant_id = d.tenant_id and e.id = d.execution_id
   ) as k

@@ -100,7 +100,8 @@ create or replace function automation.answering(questions automation.send_questi
 begin
   return query
     select q.place from unnest(questions) as q
-    where (q.due).lane = 'sms' and ((q.execution).fused or exists (
+    where (q.due).lane = 'sms' and q.step #>> '{sending,purpose}' is distinct from 'internal'
+      and ((q.execution).fused or exists (
       select from automation.run_events as e
       where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id));
 end;

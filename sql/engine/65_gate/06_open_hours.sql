@@ -39,8 +39,9 @@ on conflict on constraint open_hours_pkey do update set
     excluded.source);
 
 -- A tenant's settings: {"open_hours": {"from": "09:00", "to": "18:00", "days": ["mon", "tue"]}}, within what is
--- allowed anyway; what cannot be read is no hours of its own.
-create or replace function automation.own_hours(settings jsonb)
+-- allowed anyway; internal_hours, in place of those for the office's own people. What cannot be read is no hours of its
+-- own.
+create or replace function automation.own_hours(settings jsonb, name text default 'open_hours')
   returns table (days smallint[], opens time, closes time)
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -50,13 +51,14 @@ create or replace function automation.own_hours(settings jsonb)
       select coalesce(
           (select array_agg(d.place::smallint order by d.place)
            from unnest('{mon,tue,wed,thu,fri,sat,sun}'::text[]) with ordinality as d (name, place)
-           where settings #> '{open_hours,days}' ? d.name), '{1,2,3,4,5,6,7}') as days,
+           where settings #> array[own_hours.name, 'days'] ? d.name), '{1,2,3,4,5,6,7}') as days,
         (case when t.opens ~ p.clock then t.opens else '00:00' end)::time as opens,
         (case when t.closes ~ p.clock then t.closes else '24:00' end)::time as closes
       from (values ('^([01]\d|2[0-3]):[0-5]\d$')) as p (clock)
       cross join (
-        select settings #>> '{open_hours,from}' as opens, settings #>> '{open_hours,to}' as closes) as t
-      where jsonb_typeof(settings -> 'open_hours') = 'object'
+        select settings #>> array[own_hours.name, 'from'] as opens,
+          settings #>> array[own_hours.name, 'to'] as closes) as t
+      where jsonb_typeof(settings -> own_hours.name) = 'object'
     ) as h
     where h.opens < h.closes
   $$;
@@ -298,7 +300,7 @@ begin
       select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
     ), tenants as materialized (
       select r.id, r.settings from automation.read_tenants(array(select distinct g.tenant_id from groups as g)) as r
-      where r.settings ? 'open_hours'
+      where r.settings ?| '{open_hours,internal_hours}'
     ), asked as materialized (
       select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
           or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
@@ -309,10 +311,15 @@ begin
           select row(h.jurisdiction, h.days, h.opens, h.closes)::automation.hours_rule
           from automation.open_hours as h
           where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
+            and (g.purpose <> 'internal' or not exists (
+              select from tenants as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
+              where t.id = g.tenant_id))
           union all
           select row('own', o.days, o.opens, o.closes)::automation.hours_rule
-          from tenants as t cross join lateral automation.own_hours(t.settings) as o
-          where t.id = g.tenant_id and g.purpose <> 'internal') as rules
+          from tenants as t
+          cross join lateral automation.own_hours(
+            t.settings, case g.purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o
+          where t.id = g.tenant_id) as rules
       ) as r
       cross join lateral automation.next_open(g.zones, r.rules, ask_hours.now) as first
       left join lateral automation.next_open(g.zones, r.rules, first.closes_at) as later

@@ -166,7 +166,8 @@ begin
     execution := work.execution;
     if execution.finished_at is not null then
       ended := ended || work.due;
-    elsif execution.mode <> 'shadow' and work.plan = any (paused)
+    elsif work.plan = any (paused)
+        and (execution.mode <> 'shadow' or automation.is_switched_off(execution.tenant_id, execution.workflow_id))
       or execution.fused and execution.started_at is null
         and automation.is_held(execution, (work.due).lane <> 'database') then
       held := held || work.due;
@@ -201,6 +202,7 @@ create or replace function automation.record_ends(works automation.work[], durat
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
 declare
   at constant timestamptz := automation.now();

@@ -1,5 +1,47 @@
 -- What both lanes do before a step runs: decide whether it runs at all, and render it.
 
+-- Where functions/link is for the outside: at a shorter address, if there is one, or where the dispatcher that claims
+-- says that the functions are. Null: nobody says it. A dry run shows what it would look like.
+create or replace function automation.link_base() returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(
+    rtrim(nullif(btrim(automation.setting('link_url')), ''), '/'),
+    automation.functions_address() || '/link',
+    case when current_setting('automation.functions_address', true) is null then 'https://functions.example/link' end);
+end;
+$$;
+
+-- A text whose links lead through functions/link: they are a part of what is rendered, and stand in the ledger.
+create or replace function automation.with_links(tenant_id uuid, step jsonb, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written constant text := step #>> '{config,base,body}';
+  base constant text := automation.link_base();
+  made record;
+begin
+  made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
+    select t.website from automation.read_tenants(array[with_links.tenant_id]) as t) end, base);
+  if base is not null and made.links <> '[]' then
+    prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'links', made.links);
+  end if;
+  if base is null and made.links <> '[]' or made.left_out <> '{}' then
+    prepared.warnings := coalesce(prepared.warnings, '[]') || jsonb_build_object(
+      'path', 'body', 'code', 'link_not_tracked', 'message', case
+        when base is null
+          then 'links are not tracked: neither PUBLIC_URL nor the setting link_url says where functions/link is'
+        else format('%s is not tracked: only links are whose host is written out in the step',
+          left(made.left_out[1], 200)) end);
+  end if;
+  return prepared;
+end;
+$$;
+
 create or replace function automation.prepare_step(
   execution ridgeline.workflow_executions, step jsonb, at timestamptz default automation.now(),
   options jsonb default null, known automation.known_records default null)
@@ -10,6 +52,7 @@ create or replace function automation.prepare_step(
 declare
   prepared automation.prepared_step;
   made record;
+  told jsonb;
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
   context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
@@ -25,6 +68,10 @@ begin
   end if;
   if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
+  end if;
+  if step ? 'member' then
+    told := automation.member_to_notify(execution, step, context, options);
+    context := context || jsonb_build_object('user', case when not told ? 'code' then told else '{}' end);
   end if;
   made := automation.render(step -> 'config', context, options);
   prepared.input := made.rendered;
@@ -51,6 +98,13 @@ begin
       return prepared;
     end if;
   end if;
+  if told ? 'code' then
+    prepared.verdict := 'skip';
+    prepared.reason := told;
+    return prepared;
+  elsif told is not null then
+    prepared.input := prepared.input || jsonb_build_object('member', told -> 'id');
+  end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
   else
@@ -58,6 +112,9 @@ begin
   end if;
   if execution.mode = 'shadow' then
     prepared := automation.skip_in_shadow(execution, step, prepared);
+  end if;
+  if prepared.verdict = 'run' and step #> '{sending,track_links}' = 'true' then
+    prepared := automation.with_links(execution.tenant_id, step, prepared);
   end if;
   return prepared;
 end;

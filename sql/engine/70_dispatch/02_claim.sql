@@ -333,7 +333,7 @@ begin
 end;
 $$;
 
--- A marketing email gets the token of its link, which no row holds, when it is handed out.
+-- A marketing email gets the token of its link, which no row holds, when it is handed out; a text's links are opened.
 create or replace function automation.add_tokens(claimed automation.claimed_step[]) returns automation.claimed_step[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -344,6 +344,9 @@ declare
 begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
+    if step.payload ? 'links' then
+      claimed[i] := automation.open_links(step);
+    end if;
     continue when not step.payload ? 'unsubscribe';
     token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
     insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
@@ -355,6 +358,25 @@ begin
     claimed[i] := step;
   end loop;
   return claimed;
+end;
+$$;
+
+-- Where the links of a text lead is known before it is out.
+create or replace function automation.open_links(step automation.claimed_step) returns automation.claimed_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.links (tenant_id, code, step_id, contact_id, recipient, url)
+  select step.tenant_id, l.code, step.step_id, (
+      select x.contact_id
+      from ridgeline.workflow_step_executions as s
+      join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
+      where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
+  from jsonb_to_recordset(step.payload -> 'links') as l (code text, url text)
+  on conflict on constraint links_pkey do nothing;
+  step.payload := step.payload - 'links';
+  return step;
 end;
 $$;
 

@@ -344,10 +344,16 @@ create or replace function automation.conclude_works(
   as $$
 declare
   work automation.work;
+  said jsonb;
   recorded automation.work[] := '{}'::automation.work[];
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
+    said := coalesce(work.result, work.error #> '{would,result}');
+    if (said ->> 'adopted')::boolean and (work.obstacle).status is null then
+      work.execution := automation.adopt_contact(
+        work.execution, said ->> 'contact_id', work.error #> '{would,contact}');
+    end if;
     if (work.obstacle).status is not null then
       perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
       work.outcome := 'stopped';
@@ -411,6 +417,7 @@ create or replace function automation.put_off(
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
 declare
   attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(

@@ -125,8 +125,8 @@ begin
       case when known.column_name = 'status' then 'status' else 'from' end];
   end if;
   -- The first time is from nothing; a click that is taken back is no event.
-  if trigger_type in ('email_opened', 'email_clicked') then
-    match := match - 'include_machine';
+  if trigger_type in ('email_opened', 'email_clicked', 'sms_clicked') then
+    match := case when trigger_type <> 'sms_clicked' then match - 'include_machine' else match end;
     change := change || '{"from": [null]}';
   end if;
   select e.* into attached from automation.entities as e where e.name = compiled.entity;

@@ -11,6 +11,7 @@ create or replace function automation.compile_step(
   as $$
 declare
   known automation.step_types;
+  runs_as automation.step_types;
   written constant jsonb := automation.fold_step_config(step.step_type, step.step_config);
   config constant automation.compiled_config := automation.step_compile(
     step.step_type, written, path || '.step_config', shared);
@@ -19,6 +20,10 @@ declare
   condition record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
+  runs_as := known;
+  if config.more ? 'as' then
+    select t.* into runs_as from automation.step_types as t where t.name = config.more ->> 'type';
+  end if;
   template := automation.compile_template(
     config.template - automation.sending_keys(step.step_type), path || '.step_config', shared -> 'texts');
   condition := automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents');
@@ -31,7 +36,7 @@ begin
     'delay_seconds', step.delay_minutes * 60,
     'config', template.compiled || jsonb_build_object(
       'fits', case template.compiled -> 'slots' when '[]' then '[]'
-        else automation.compile_fits(known.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
+        else automation.compile_fits(runs_as.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)

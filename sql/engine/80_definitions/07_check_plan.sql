@@ -12,6 +12,23 @@
 -- A scope: {kind: of the trigger, entity: whose record fires (null: none), records: that a run can
 -- have, lenient: a manual run may bring anything, zone, columns: {record: {column: kind}}}.
 
+-- Records that steps bring, such as a contact that one of them finds or makes: at_first says without which a run
+-- begins, brought_at where the first of those steps is.
+create or replace function automation.with_brought(scope jsonb, plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when b.records is null or scope -> 'records' @> b.records then scope
+      else scope || jsonb_build_object('records', (scope -> 'records') || b.records, 'at_first', scope -> 'records',
+        'brought_at', b.place) end
+    from (
+      select jsonb_agg(distinct r.name) as records, min((s.value ->> 'place')::integer[])::text as place
+      from jsonb_each(plan -> 'steps') as s
+      cross join lateral unnest(automation.step_brings(s.value ->> 'type', s.value)) as r (name)
+    ) as b
+  $$;
+
 create or replace function automation.check_plan(
   workflow ridgeline.workflows, listener automation.compiled_trigger, conditions jsonb, plan jsonb)
   returns jsonb
@@ -19,7 +36,7 @@ create or replace function automation.check_plan(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  scope constant jsonb := automation.check_scope(workflow, listener);
+  scope constant jsonb := automation.with_brought(automation.check_scope(workflow, listener), plan);
   documents constant jsonb := automation.condition_documents(workflow, conditions, plan);
   weighed constant record := automation.check_conditions(
     documents, automation.trigger_facts(workflow, listener, scope), scope);
@@ -61,9 +78,20 @@ create or replace function automation.known_columns() returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    -- A kind is asked for once a type: there are hundreds of columns, and a dozen types.
+    with kind as materialized (
+      select x.type, automation.value_kind(x.type) as kind
+      from (
+        select distinct a.atttypid as type
+        from automation.entities as e
+        join pg_catalog.pg_attribute as a
+          on a.attrelid = to_regclass(e.relation) and a.attnum > 0 and not a.attisdropped
+        offset 0
+      ) as x
+    )
     select jsonb_object_agg(r.name, r.columns)
     from (
-      select k.name, k.more || coalesce(jsonb_object_agg(a.attname, automation.value_kind(a.atttypid))
+      select k.name, k.more || coalesce(jsonb_object_agg(a.attname, t.kind)
         filter (where a.attname is not null), case when k.name in ('tenant', 'user') then '{}'::jsonb end) as columns
       from (
         select e.name, to_regclass(e.relation) as relation,
@@ -81,6 +109,7 @@ create or replace function automation.known_columns() returns jsonb
       ) as k
       left join pg_catalog.pg_attribute as a
         on a.attrelid = k.relation and a.attnum > 0 and not a.attisdropped
+      left join kind as t on t.type = a.atttypid
       group by k.name, k.more
     ) as r
   $$;

@@ -41,9 +41,10 @@ create or replace function automation.read_references(documents jsonb, plan json
       union all
       select r.reference, slot.at, slot.step
       from (
-        select s.key as step, automation.slot_path(automation.step_path(s.value), s.value ->> 'type', f.value) as at,
-          f.value as tokens
-        from jsonb_each(plan -> 'steps') as s, jsonb_array_elements(s.value -> 'config' -> 'slots') as f
+        select s.key as step, automation.slot_path(automation.step_path(s.value),
+            coalesce(s.value ->> 'as', s.value ->> 'type'), f.value) as at, f.value as tokens
+        from jsonb_each(plan -> 'steps') as s,
+          jsonb_array_elements((s.value #> '{config,slots}') || coalesce(s.value #> '{member,slots}', '[]')) as f
         offset 0
       ) as slot
       cross join lateral jsonb_path_query(

@@ -108,7 +108,8 @@ create or replace function automation.asked_tests(documents jsonb, plan jsonb)
     from jsonb_each(plan -> 'steps') as s,
       jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
       jsonb_path_query(slot.value, '$.s[*].if.test') as t (test),
-      lateral (select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot.value) as at) as a
+      lateral (select automation.slot_path(automation.step_path(s.value),
+        coalesce(s.value ->> 'as', s.value ->> 'type'), slot.value) as at) as a
   $$;
 
 create or replace function automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
@@ -231,7 +232,8 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
       a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
       as p (problem)
     cross join lateral (
-      select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot) as at) as w
+      select automation.slot_path(automation.step_path(s.value),
+        coalesce(s.value ->> 'as', s.value ->> 'type'), slot) as at) as w
     where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
       and cardinality(r.keys) = 1 and p.problem is not null
   $$;

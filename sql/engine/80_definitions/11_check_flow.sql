@@ -118,7 +118,10 @@ create or replace function automation.check_needs(
       select n.problem
       from jsonb_each(plan -> 'steps') as s
       cross join lateral jsonb_array_elements(
-        automation.step_needs(s.value ->> 'type', workflow, s.value, scope)) as n (problem)
+        automation.step_needs(coalesce(s.value ->> 'as', s.value ->> 'type'), workflow, s.value,
+          -- What a step brings, those before it do not have.
+          case when scope ? 'at_first' and (s.value ->> 'place')::integer[] <= (scope ->> 'brought_at')::integer[]
+            then scope || jsonb_build_object('records', scope -> 'at_first') else scope end)) as n (problem)
       union all
       select automation.sender_problem(workflow, plan)
       union all

@@ -26,6 +26,10 @@ begin
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
   perform automation.check_listeners(published);
+  -- With another version follow_switch() is not asked.
+  if not workflow.is_active and workflow.published_version is not null then
+    perform automation.release_held(workflow.tenant_id, '{workflow_paused}', workflow.id);
+  end if;
   return published;
 end;
 $$;

@@ -25,7 +25,7 @@ create or replace function automation.machine_reason(
       when user_agent ~* (
           '(bot|crawl|spider|scan|preview|headless|phantom|curl|wget|python|java/|go-http|okhttp|'
           'barracuda|mimecast|proofpoint|symantec|messagelabs|trend ?micro|fortinet|sophos|ironport|'
-          'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade)')
+          'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade|facebookexternalhit|whatsapp/|google-pagerenderer)')
         or (type = 'opened' and user_agent = 'Mozilla/5.0')
         then 'known_agent'
       when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'

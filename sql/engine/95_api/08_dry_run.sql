@@ -252,7 +252,7 @@ begin
     prepared.reason := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   return row(jsonb_build_object(
-    'key', step -> 'key', 'type', step -> 'type', 'at', at,
+    'key', step -> 'key', 'type', coalesce(step -> 'as', step -> 'type'), 'at', at,
     'verdict', case prepared.verdict when 'hold' then 'run' else prepared.verdict end, 'reason', prepared.reason,
     'input', prepared.input,
     'warnings', prepared.warnings,

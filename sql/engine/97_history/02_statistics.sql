@@ -216,6 +216,25 @@ begin
 end;
 $$;
 
+create or replace function automation.note_click() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), clicked_at = new.clicked_at
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
+  return null;
+end;
+$$;
+
+create trigger messages_note_click
+  after update of clicked_at on ridgeline.messages
+  for each row when (new.direction = 'outbound' and new.provider_id is not null
+    and old.clicked_at is distinct from new.clicked_at)
+  execute function automation.note_click();
+
 create trigger emails_note_engagement
   after update of opened_at, clicked_at on ridgeline.emails
   for each row when (new.direction = 'outbound' and new.provider_id is not null

@@ -59,11 +59,20 @@ create or replace function automation.legacy_table(name text) returns regclass
   set search_path = pg_catalog, pg_temp
   as $$ select to_regclass(format('public.%I', name)) $$;
 
+-- Of which type a column of theirs is: compared as that, an index of it is used where there is one.
+create or replace function automation.legacy_type(relation regclass, name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attname = name and not a.attisdropped
+  $$;
+
 -- The same id whenever it is asked for, and in the order of time as all others (00_foundation/02_ids).
 create or replace function automation.legacy_run_id(at timestamptz, source text, legacy_id text) returns uuid
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
-  return (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
+  return (lpad(to_hex(least(281474976710655, greatest(0, floor(extract(epoch from at) * 1000)))::bigint), 12, '0')
     || '7' || left(md5(source || '/' || legacy_id), 3) || '8' || substr(md5(source || '/' || legacy_id), 4, 15))::uuid;
 
 -- What stood in a text column of a stranger's table is no moment until it can be read as one.
@@ -75,11 +84,13 @@ create or replace function automation.doubtful_moment(value text) returns timest
       then automation.instant_in(value, 'UTC') end
   $$;
 
--- Where the column holds moments, its text can be read without a doubt (automation.holds_moments()).
+-- Where the column holds moments, its text can be read without a doubt (automation.holds_moments()). Never and always
+-- are no moments.
 create or replace function automation.legacy_moment(value text, is_sure boolean default false) returns timestamptz
   language sql stable
   -- Bound when created: no search_path to set.
-  return case when is_sure then value::timestamptz else automation.doubtful_moment(value) end;
+  return case when is_sure then nullif(nullif(value, 'infinity'), '-infinity')::timestamptz
+    else automation.doubtful_moment(value) end;
 
 create or replace function automation.holds_moments(relation regclass) returns boolean
   language sql stable
@@ -125,23 +136,41 @@ create or replace function automation.imported_id(source text, legacy_id text, p
     end
   $$;
 
--- Published, and switched off again unless it is to run. What is wrong with it stays with the draft.
+-- Published, and listening only if it is to run. What is wrong with it stays with the draft.
 create or replace function automation.publish_import(tenant_id uuid, workflow_id uuid, is_on boolean) returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  found constant jsonb := ridgeline.validate_workflow(workflow_id, tenant_id);
+  workflow ridgeline.workflows;
+  compiled automation.compiled_workflow;
+  published ridgeline.workflow_versions;
+  refused text;
 begin
-  if not (found -> 'valid')::boolean then
-    return found -> 'problems';
+  if is_on then
+    published := ridgeline.publish_workflow(workflow_id, tenant_id => tenant_id, note => 'Imported');
+    return published.warnings;
   end if;
-  perform ridgeline.publish_workflow(workflow_id, tenant_id => tenant_id, note => 'Imported');
-  if not is_on then
-    update ridgeline.workflows as w set is_active = false
-    where w.tenant_id = publish_import.tenant_id and w.id = publish_import.workflow_id;
+  select w.* into workflow from ridgeline.workflows as w
+  where w.tenant_id = publish_import.tenant_id and w.id = publish_import.workflow_id
+  for no key update;
+  compiled := automation.compile_workflow(workflow);
+  if compiled.problems @> '[{"severity": "error"}]' then
+    return compiled.problems;
   end if;
-  return found -> 'problems';
+  published := automation.add_version(workflow, compiled, 'publish', 'Imported');
+  -- One after the other: whoever listens for it is told of the switch alone.
+  update ridgeline.workflows as w set is_active = false
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id and w.is_active;
+  update ridgeline.workflows as w set published_version = published.version, status = 'paused'
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  return compiled.problems;
+exception when invalid_parameter_value then
+  get stacked diagnostics refused = pg_exception_detail;
+  if refused like '[%' then
+    return refused::jsonb;
+  end if;
+  raise;
 end;
 $$;
 
@@ -201,7 +230,9 @@ begin
       select distinct s from unnest(i.secrets || excluded.secrets) as s),
     notes = excluded.notes, imported_at = excluded.imported_at;
   if not (facts ->> 'is_draft')::boolean and not (facts ->> 'is_deleted')::boolean then
-    problems := automation.publish_import(tenant_id, workflow.id, is_on or workflow.is_active);
+    -- Switched off there since, it is off here.
+    problems := automation.publish_import(tenant_id, workflow.id, is_on or workflow.is_active
+      and not (known.was_active and not (facts ->> 'was_active')::boolean));
   elsif (facts ->> 'is_deleted')::boolean then
     update ridgeline.workflows as w set status = 'archived'
     where w.tenant_id = workflow.tenant_id and w.id = workflow.id;

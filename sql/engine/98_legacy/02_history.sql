@@ -63,14 +63,10 @@ create or replace function automation.legacy_page(relation regclass, after text,
   set enable_bitmapscan = off
   set enable_sort = off
   as $$
-declare
-  type constant text := (
-    select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
-    where a.attrelid = relation and a.attname = 'id' and not a.attisdropped);
 begin
   return query execute format(
     'select to_jsonb(t) from (select * from %1$s as r where $1 is null or r.id > $1::%2$s order by r.id limit $2) as t',
-    relation, type) using after, most;
+    relation, automation.legacy_type(relation, 'id')) using after, most;
 end;
 $$;
 
@@ -109,7 +105,10 @@ create or replace function automation.import_runs(
   returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   set jit = off
+  -- Planned for the page at hand: one plan for any page reads whole tables.
+  set plan_cache_mode = force_custom_plan
   as $$
 declare
   answer jsonb;
@@ -129,18 +128,23 @@ begin
         select l.kind from automation.legacy_links as l
         where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
   ), ended as materialized (
-    select f.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
+    select f.*, i.workflow_id, i.history_version, w.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
       automation.legacy_run_id(f.created_at, import_runs.source, f.legacy_id) as execution_id
     from fresh as f
+    -- One after the other, each by its whole key.
     cross join lateral (
-      select m.workflow_id, m.history_version, w.trigger_type, nullif(t.entity, '') as entity
-      from automation.legacy_imports as m
-      join ridgeline.workflows as w on w.tenant_id = m.tenant_id and w.id = m.workflow_id
-      left join automation.trigger_types as t on t.name = w.trigger_type
+      select m.workflow_id, m.history_version from automation.legacy_imports as m
       where m.tenant_id = f.tenant_id and m.source = import_runs.source and m.legacy_id = f.definition and m.part = 0
       offset 0
     ) as i
-    cross join lateral automation.subject_of(i.entity, f.data) as s
+    cross join lateral (
+      select w.trigger_type, (select nullif(t.entity, '') from automation.trigger_types as t
+        where t.name = w.trigger_type) as entity
+      from ridgeline.workflows as w
+      where w.tenant_id = f.tenant_id and w.id = i.workflow_id
+      offset 0
+    ) as w
+    cross join lateral automation.subject_of(w.entity, f.data) as s
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -157,12 +161,15 @@ begin
     on conflict on constraint workflow_executions_pkey do nothing
     returning 1
   ), entered as (
+    -- Whoever was in a campaign enters none of the workflows that it has become.
     insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-    select distinct on (e.tenant_id, e.workflow_id, e.contact_id)
-      e.tenant_id, e.workflow_id, 'key ' || lower(e.contact_id), e.execution_id, e.created_at
+    select distinct on (e.tenant_id, i.workflow_id, e.contact_id)
+      e.tenant_id, i.workflow_id, 'key ' || lower(e.contact_id), e.execution_id, e.created_at
     from ended as e
+    join automation.legacy_imports as i
+      on i.tenant_id = e.tenant_id and i.source = import_runs.source and i.legacy_id = e.definition
     where import_runs.source = 'campaigns' and e.contact_id is not null
-    order by e.tenant_id, e.workflow_id, e.contact_id, e.created_at desc
+    order by e.tenant_id, i.workflow_id, e.contact_id, e.created_at desc
     on conflict on constraint entries_pkey do nothing
   )
   select jsonb_build_object(
@@ -225,6 +232,7 @@ create type automation.imported_step as (
 create or replace function automation.write_steps(steps automation.imported_step[], again boolean) returns bigint
   language sql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
     with written as (
       insert into ridgeline.workflow_step_executions (
@@ -249,6 +257,8 @@ create or replace function automation.import_steps(
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set jit = off
+  -- Planned for the page at hand: one plan for any page reads whole tables.
+  set plan_cache_mode = force_custom_plan
   as $$
 declare
   steps automation.imported_step[];
@@ -266,22 +276,30 @@ begin
   select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
     array_agg(row(
       l.tenant_id, automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id), l.execution_id,
-      coalesce(i.step_keys ->> p.step, 'gone_' || left(md5(p.step), 8)), coalesce(s.step_type, 'wait'),
+      coalesce(i.step_key, 'gone_' || left(md5(p.step), 8)), coalesce(s.step_type, 'wait'),
       automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
       p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
     into seen, last, steps
   from page as p
-  -- By their keys, each: as joins, all links and runs would be read for each page.
+  -- By their keys, each: as joins, all links, runs and definitions would be read for each page.
   cross join lateral (
     select k.* from automation.legacy_links as k
     where k.source = import_steps.source and k.legacy_id = p.run and (tenants is null or k.tenant_id = any (tenants))
     offset 0
   ) as l
-  left join automation.legacy_imports as i
-    on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
-  left join ridgeline.workflow_steps as s
-    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
+  cross join lateral (
+    select (
+      select m.step_keys ->> p.step from automation.legacy_imports as m
+      where m.workflow_id = l.workflow_id and m.tenant_id = l.tenant_id and m.source = l.source limit 1) as step_key
+    offset 0
+  ) as i
+  cross join lateral (
+    select (
+      select x.step_type from ridgeline.workflow_steps as x
+      where x.tenant_id = l.tenant_id and x.workflow_id = l.workflow_id and x.step_key = i.step_key) as step_type
+    offset 0
+  ) as s
   where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
     and (select e.id from ridgeline.workflow_executions as e
       where e.tenant_id = l.tenant_id and e.id = l.execution_id) is not null

@@ -2,9 +2,10 @@
 -- it goes on here, and only where the pending step was still pending; the link keeps it from being taken twice. Lock
 -- order: the old rows, then ours.
 
-create type automation.legacy_open_run as (run jsonb, step jsonb);
+create type automation.legacy_open_run as (run jsonb, step jsonb, steps jsonb);
 
--- The open runs of a tenant, with the step each stands at: a pending one, or else the newest.
+-- The open runs of a tenant, with all that their steps came to, and the one that each stands at: a pending one, or
+-- else the newest. A page of runs is one look at their steps, which may have no index by run.
 create or replace function automation.legacy_open_runs(source text, tenant_id uuid, after text, most integer)
   returns setof automation.legacy_open_run
   language plpgsql stable
@@ -16,28 +17,32 @@ declare
     case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   steps constant regclass := automation.legacy_table(
     case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+  run_id constant text := case source when 'campaigns' then 'enrollment_id' else 'execution_id' end;
 begin
   if runs is null or steps is null then
     return;
   end if;
   return query execute format($query$
-    select to_jsonb(r), s.step
-    from (
+    with page as materialized (
       select e.* from %1$s as e
-      where e.tenant_id::text = $1::text and automation.is_open_there(e.status::text)
+      where e.tenant_id = $1::%5$s and automation.is_open_there(e.status::text)
         and ($2 is null or e.id::text > $2)
         and not exists (
           select from automation.legacy_links as l
           where l.tenant_id = $1 and l.source = $3 and l.legacy_id = e.id::text)
       order by e.id::text limit $4
-    ) as r
-    left join lateral (
-      select to_jsonb(x) as step from %2$s as x
-      where x.%3$I::text = r.id::text
-      order by x.status = 'pending' desc, x.created_at desc, x.id desc limit 1
-    ) as s on true
+    ), step as (
+      select x.%3$I as run, jsonb_agg(to_jsonb(x)
+        order by x.status = 'pending' desc, x.created_at desc, x.id desc) as steps
+      from %2$s as x
+      where x.%3$I in (select p.id::%4$s from page as p)
+      group by 1
+    )
+    select to_jsonb(r), s.steps -> 0, coalesce(s.steps, '[]')
+    from page as r
+    left join step as s on s.run = r.id::%4$s
     order by r.id::text $query$,
-    runs, steps, case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
+    runs, steps, run_id, automation.legacy_type(steps, run_id), automation.legacy_type(runs, 'tenant_id'))
     using tenant_id, after, source, most;
 end;
 $$;
@@ -103,20 +108,22 @@ create or replace function automation.hand_over(source text, run jsonb, step jso
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  steps constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+  runs constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   handed text;
 begin
   execute format(
     'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
-    'where s.id::text = $1 and s.status = ''pending'' returning s.id::text',
-    automation.legacy_table(
-      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    'where s.id = $1::%s and s.status = ''pending'' returning s.id::text',
+    steps, automation.legacy_type(steps, 'id'))
     into handed using step ->> 'id';
   if handed is not null then
-    execute case source
-      when 'campaigns' then 'update public.campaign_enrollments as e set status = ''exited'', exit_reason = ''error'' '
-        'where e.id::text = $1'
-      else 'update public.workflow_executions as e set status = ''cancelled'', completed_at = now(), '
-        'error_message = ''Goes on in Ridgeline'' where e.id::text = $1' end
+    execute format('update %s as e set %s where e.id = $1::%s', runs, case source
+        when 'campaigns' then 'status = ''exited'', exit_reason = ''error'''
+        else 'status = ''cancelled'', completed_at = now(), error_message = ''Goes on in Ridgeline''' end,
+      automation.legacy_type(runs, 'id'))
       using run ->> 'id';
   end if;
   return handed;
@@ -125,7 +132,7 @@ $$;
 
 -- What the run has done so far: its steps find it under {{steps.*}}, and nobody does it again.
 create or replace function automation.bring_steps(
-  source text, link automation.legacy_links, import automation.legacy_imports)
+  source text, link automation.legacy_links, import automation.legacy_imports, rows jsonb)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -133,40 +140,52 @@ create or replace function automation.bring_steps(
 declare
   steps automation.imported_step[];
 begin
-  execute format($query$
-    select array_agg(row(
-      $1, automation.legacy_run_id(c.at, $2 || ' step', x.step ->> 'id'), $3,
-      coalesce($4 ->> (x.step ->> 'step_id'), 'gone_' || left(md5(x.step ->> 'step_id'), 8)),
+  select array_agg(row(
+      link.tenant_id, automation.legacy_run_id(c.at, source || ' step', x.step ->> 'id'), link.execution_id,
+      coalesce(import.step_keys ->> (x.step ->> 'step_id'), 'gone_' || left(md5(x.step ->> 'step_id'), 8)),
       coalesce(s.step_type, 'wait'), automation.legacy_status(x.step ->> 'status'),
       case jsonb_typeof(x.step -> 'result_data') when 'object' then x.step -> 'result_data' end,
       automation.legacy_error(x.step ->> 'status', x.step ->> 'error_message'), c.at,
       greatest(c.at, coalesce(automation.legacy_moment(x.step ->> 'completed_at'), c.at)),
       coalesce(x.step #>> '{result_data,sms_sid}', x.step #>> '{result_data,email_id}'), null, null, null
-      )::automation.imported_step)
-    from (select to_jsonb(t) as step from %1$s as t where t.%2$I::text = $5) as x
-    cross join lateral (select coalesce(automation.legacy_moment(x.step ->> 'started_at'),
-      automation.legacy_moment(x.step ->> 'created_at'), automation.now()) as at) as c
-    left join ridgeline.workflow_steps as s
-      on s.tenant_id = $1 and s.workflow_id = $6 and s.step_key = $4 ->> (x.step ->> 'step_id')
-    where not automation.is_open_there(x.step ->> 'status') and x.step ->> 'id' is distinct from $7 $query$,
-    automation.legacy_table(
-      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end),
-    case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
-    into steps
-    using link.tenant_id, source, link.execution_id, import.step_keys, link.legacy_id, link.workflow_id,
-      link.handed ->> 'step_row';
+      )::automation.imported_step) into steps
+  from jsonb_array_elements(rows) as x (step)
+  cross join lateral (select coalesce(automation.legacy_moment(x.step ->> 'started_at'),
+    automation.legacy_moment(x.step ->> 'created_at'), automation.now()) as at) as c
+  left join ridgeline.workflow_steps as s on s.tenant_id = link.tenant_id and s.workflow_id = link.workflow_id
+    and s.step_key = import.step_keys ->> (x.step ->> 'step_id')
+  where not automation.is_open_there(x.step ->> 'status')
+    and x.step ->> 'id' is distinct from link.handed ->> 'step_row';
   perform automation.write_steps(steps, false) + automation.write_steps(steps, true);
 end;
 $$;
 
+-- Who is in a campaign enters none of the workflows that it has become, while he is paused there neither.
+create or replace function automation.keep_out(
+  import automation.legacy_imports, run jsonb, execution_id uuid, at timestamptz)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    select i.tenant_id, i.workflow_id, 'key ' || lower(run ->> 'contact_id'), keep_out.execution_id, at
+    from automation.legacy_imports as i
+    where import.source = 'campaigns' and run ->> 'contact_id' is not null
+      and (i.tenant_id, i.source, i.legacy_id) = (import.tenant_id, import.source, import.legacy_id)
+    on conflict on constraint entries_pkey do nothing
+  $$;
+
 -- One run: taken, ended (nothing would ever have picked it up), or left, and why.
 create or replace function automation.take_over_run(
-  source text, import automation.legacy_imports, run jsonb, step jsonb, plan jsonb, version integer)
+  source text, import automation.legacy_imports, open automation.legacy_open_run, plan jsonb, version integer)
   returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
   as $$
 declare
+  run constant jsonb := open.run;
+  step constant jsonb := open.step;
   reason constant text := automation.why_left(import, run, step, plan);
   created constant timestamptz := coalesce(automation.legacy_moment(run ->> 'created_at'),
     automation.legacy_moment(run ->> 'enrolled_at'), automation.now());
@@ -180,6 +199,10 @@ declare
   workflow ridgeline.workflows;
 begin
   if reason is not null then
+    if run ->> 'status' = 'paused' then
+      perform automation.keep_out(
+        import, run, automation.legacy_run_id(created, source, run ->> 'id'), created);
+    end if;
     return reason;
   end if;
   select w.* into workflow from ridgeline.workflows as w
@@ -223,18 +246,14 @@ begin
     created, started, case when not is_due then automation.now() end,
     case when is_due then 'live' else 'imported' end::ridgeline.execution_mode)
   on conflict on constraint workflow_executions_pkey do nothing;
-  perform automation.bring_steps(source, link, import);
+  perform automation.bring_steps(source, link, import, open.steps);
   if not is_due then
     return 'ended';
   end if;
   insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
   values (link.tenant_id, link.execution_id, next ->> 'key', (next ->> 'lane')::ridgeline.automation_lane,
     coalesce(automation.legacy_moment(step ->> 'scheduled_at'), automation.now()));
-  if source = 'campaigns' and subject.contact_id is not null then
-    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-    values (link.tenant_id, link.workflow_id, 'key ' || lower(subject.contact_id), link.execution_id, created)
-    on conflict on constraint entries_pkey do nothing;
-  end if;
+  perform automation.keep_out(import, run, link.execution_id, created);
   return 'taken';
 end;
 $$;
@@ -247,7 +266,7 @@ create or replace function automation.take_over_runs(
   set jit = off
   as $$
 declare
-  open record;
+  open automation.legacy_open_run;
   import automation.legacy_imports;
   published ridgeline.workflow_versions;
   outcomes jsonb := '{}'::jsonb;
@@ -271,7 +290,7 @@ begin
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
     where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
     outcome := automation.take_over_run(
-      source, import, open.run, open.step, automation.readable_plan(published.plan), published.version);
+      source, import, open, automation.readable_plan(published.plan), published.version);
     outcomes := outcomes || jsonb_build_object(outcome, coalesce((outcomes ->> outcome)::integer, 0) + 1);
     last := open.run ->> 'id';
     seen := seen + 1;
@@ -294,6 +313,10 @@ create or replace function automation.give_back_run(link automation.legacy_links
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  steps constant regclass := automation.legacy_table(
+    case link.source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+  runs constant regclass := automation.legacy_table(
+    case link.source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   waiting ridgeline.scheduled_steps;
 begin
   delete from ridgeline.scheduled_steps as s
@@ -307,15 +330,12 @@ begin
     return false;
   end if;
   execute format(
-    'update %s as s set status = ''pending'', error_message = null where s.id::text = $1 and s.status = ''skipped''',
-    automation.legacy_table(
-      case link.source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    'update %s as s set status = ''pending'', error_message = null where s.id = $1::%s and s.status = ''skipped''',
+    steps, automation.legacy_type(steps, 'id'))
     using link.handed ->> 'step_row';
-  execute case link.source
-    when 'campaigns' then 'update public.campaign_enrollments as e set status = $2, exit_reason = null '
-      'where e.id::text = $1'
-    else 'update public.workflow_executions as e set status = $2, error_message = null, completed_at = null '
-      'where e.id::text = $1' end
+  execute format('update %s as e set status = $2, %s where e.id = $1::%s', runs, case link.source
+      when 'campaigns' then 'exit_reason = null' else 'error_message = null, completed_at = null' end,
+    automation.legacy_type(runs, 'id'))
     using link.legacy_id, link.handed ->> 'status';
   delete from ridgeline.workflow_executions as e where e.tenant_id = link.tenant_id and e.id = link.execution_id;
   delete from automation.legacy_links as l

@@ -189,44 +189,71 @@ create or replace function automation.new_texts(step_type text, input jsonb, err
     end)
   $$;
 
--- The steps of an old run that reach outside of it, by the key that each has here.
-create or replace function automation.old_effects(import automation.legacy_imports, run jsonb)
-  returns setof automation.effect
+create type automation.old_run as (
+  run jsonb,
+  began_at timestamptz
+);
+
+-- What came of the steps of old runs, with their definitions: {run: [{row, definition}]}. One look for all of them, as
+-- nothing says that there is an index by run.
+create or replace function automation.old_steps(source text, runs automation.old_run[]) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
 declare
-  is_campaign constant boolean := import.source = 'campaigns';
+  is_campaign constant boolean := source = 'campaigns';
   steps constant regclass := automation.legacy_table(
     case when is_campaign then 'campaign_step_executions' else 'workflow_step_executions' end);
   definitions constant regclass := automation.legacy_table(
     case when is_campaign then 'campaign_steps' else 'workflow_steps' end);
+  run_id constant text := case when is_campaign then 'enrollment_id' else 'execution_id' end;
+  found jsonb;
 begin
-  return query execute format($query$
-    select import.step_key, s.definition ->> 'step_type',
-      coalesce(automation.legacy_moment(s.row ->> 'completed_at'), automation.legacy_moment(s.row ->> 'started_at')),
-      case when s.definition ->> 'step_type' in ('send_sms', 'send_email') then automation.compared_addresses(
-        $1, s.definition ->> 'step_type', coalesce(s.row #> '{result_data,to}', to_jsonb(automation.legacy_render(
-          s.definition #>> '{step_config,to}', d.data)))) end,
-      automation.old_texts(s.definition ->> 'step_type', s.definition -> 'step_config', s.row -> 'result_data', d.data),
-      s.row ->> 'status' = 'completed',
-      jsonb_strip_nulls(jsonb_build_object('status', s.row -> 'status', 'error', s.row -> 'error_message'))
-    from (
-      select to_jsonb(x) as row, to_jsonb(y) as definition
+  execute format($query$
+    select jsonb_object_agg(s.run, s.steps) from (
+      select x.%3$I::text as run,
+        jsonb_agg(jsonb_build_object('row', to_jsonb(x), 'definition', to_jsonb(y))) as steps
       from %1$s as x
       join %2$s as y on y.id = x.step_id
-      where x.%3$I::text = $2 ->> 'id'
+      where x.%3$I = any ($1::%4$s[]) and x.status in ('completed', 'failed', 'skipped')
+      group by 1
+    ) as s $query$,
+    steps, definitions, run_id, automation.legacy_type(steps, run_id))
+    into found using array(select r.run ->> 'id' from unnest(runs) as r);
+  return coalesce(found, '{}');
+end;
+$$;
+
+-- The steps of an old run that reach outside of it, by the key that each has here.
+create or replace function automation.old_effects(import automation.legacy_imports, run jsonb, steps jsonb)
+  returns automation.effect[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select row(
+      import.step_keys ->> (s.row ->> 'step_id'), s.type,
+      coalesce(automation.legacy_moment(s.row ->> 'completed_at'), automation.legacy_moment(s.row ->> 'started_at')),
+      case when s.type in ('send_sms', 'send_email') then automation.compared_addresses(
+        import.tenant_id, s.type, coalesce(s.row #> '{result_data,to}', to_jsonb(automation.legacy_render(
+          s.definition #>> '{step_config,to}', d.data)))) end,
+      automation.old_texts(s.type, s.definition -> 'step_config', s.row -> 'result_data', d.data),
+      s.row ->> 'status' = 'completed',
+      jsonb_strip_nulls(jsonb_build_object('status', s.row -> 'status', 'error', s.row -> 'error_message'))
+      )::automation.effect
+    from (
+      select e -> 'row' as row, e -> 'definition' as definition, e #>> '{definition,step_type}' as type
+      from jsonb_array_elements(steps) as e
     ) as s
-    cross join lateral (select $3 ->> (s.row ->> 'step_id') as step_key) as import
     cross join lateral (
-      select case when $4 then coalesce(s.definition #> '{step_config,personalization}', '{}')
-        else jsonb_build_object('trigger', $2 -> 'trigger_data') end as data) as d
-    where automation.has_effect(s.definition ->> 'step_type')
-      and s.row ->> 'status' in ('completed', 'failed', 'skipped')
-    order by 3, s.row ->> 'id' $query$,
-    steps, definitions, case when is_campaign then 'enrollment_id' else 'execution_id' end)
-    using import.tenant_id, run, import.step_keys, is_campaign;
+      select case import.source
+        when 'campaigns' then coalesce(s.definition #> '{step_config,personalization}', '{}')
+        else jsonb_build_object('trigger', run -> 'trigger_data') end as data) as d
+    where automation.has_effect(s.type)
+    order by coalesce(automation.legacy_moment(s.row ->> 'completed_at'),
+      automation.legacy_moment(s.row ->> 'started_at')), s.row ->> 'id');
 end;
 $$;
 
@@ -301,7 +328,7 @@ create or replace function automation.differences(
   $$;
 
 create or replace function automation.compare_pair(
-  pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, tolerance interval)
+  pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, steps jsonb, tolerance interval)
   returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -313,14 +340,18 @@ declare
 begin
   select e.* into execution from ridgeline.workflow_executions as e
   where e.tenant_id = pair.tenant_id and e.id = pair.execution_id;
-  is_over := execution.finished_at is not null and not automation.is_open_there(run ->> 'status');
+  -- One whose workflow is switched off does not go on, and the old engine's did.
+  is_over := not automation.is_open_there(run ->> 'status') and (execution.finished_at is not null or exists (
+    select from ridgeline.scheduled_steps as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.held ->> 'code' = 'workflow_paused'));
   insert into ridgeline.legacy_discrepancies (
     tenant_id, pair_id, kind, workflow_id, step_key, step_type, record_id, contact_id, legacy_id, execution_id, old,
     shadow, at)
   select pair.tenant_id, pair.id, d.kind, pair.workflow_id, d.step_key, d.step_type, pair.record_id, pair.contact_id,
     pair.legacy_id, pair.execution_id, d.was, d.would, coalesce(d.at, pair.began_at)
   from automation.differences(
-    array(select e from automation.old_effects(import, run) as e),
+    automation.old_effects(import, run, steps),
     array(select e from automation.shadow_effects(pair.tenant_id, pair.execution_id) as e), tolerance, is_over) as d;
   get diagnostics found = row_count;
   return case when found > 0 then 'differs' when is_over then 'identical' else 'open' end;
@@ -355,11 +386,6 @@ create or replace function automation.shadow_beside(
     limit 1
   $$;
 
-create type automation.old_run as (
-  run jsonb,
-  began_at timestamptz
-);
-
 -- The old runs of a time.
 create or replace function automation.old_runs(
   tenant_id uuid, source text, since timestamptz, until timestamptz)
@@ -382,36 +408,29 @@ begin
 end;
 $$;
 
--- Those that nobody has looked at come first, then those that were looked at longest ago. False: the time was up.
-create or replace function automation.compare_source(
-  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval,
-  deadline timestamptz default 'infinity')
+-- A handful of old runs, each beside its shadow. False: the time was up.
+create or replace function automation.compare_runs(
+  tenant_id uuid, source text, runs automation.old_run[], tolerance interval, deadline timestamptz)
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
 declare
-  old record;
+  steps constant jsonb := automation.old_steps(source, runs);
+  old automation.old_run;
   import automation.legacy_imports;
   parts uuid[];
   shadow ridgeline.workflow_executions;
   subject record;
   pair automation.legacy_pairs;
 begin
-  for old in
-    select o.* from automation.old_runs(tenant_id, source, since, until) as o
-    left join automation.legacy_pairs as p
-      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
-    where p.verdict is distinct from 'identical'
-      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
-    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
-  loop
+  foreach old in array runs loop
     if clock_timestamp() > deadline then
       return false;
     end if;
     select i.* into import from automation.legacy_imports as i
-    where i.tenant_id = compare_source.tenant_id and i.source = compare_source.source and i.part = 0
+    where i.tenant_id = compare_runs.tenant_id and i.source = compare_runs.source and i.part = 0
       and i.legacy_id = coalesce(old.run ->> 'workflow_id', old.run ->> 'campaign_id');
     continue when import.workflow_id is null;
     parts := array(
@@ -419,7 +438,7 @@ begin
       where i.tenant_id = import.tenant_id and i.source = import.source and i.legacy_id = import.legacy_id);
     -- What was the same stays; the rest is looked at anew, as it may have gone on or been mended.
     delete from automation.legacy_pairs as p
-    where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
+    where p.tenant_id = compare_runs.tenant_id and p.source = compare_runs.source
       and p.legacy_id = old.run ->> 'id';
     select s.* into subject from ridgeline.workflows as w
     cross join lateral automation.legacy_subject(w.trigger_type, case source
@@ -441,11 +460,45 @@ begin
       values (tenant_id, pair.id, 'missing', pair.workflow_id, pair.record_id, pair.contact_id, pair.legacy_id,
         jsonb_build_object('status', old.run -> 'status', 'error', old.run -> 'error_message'), pair.began_at);
     else
-      update automation.legacy_pairs as p set verdict = automation.compare_pair(pair, import, old.run, tolerance)
-      where p.tenant_id = pair.tenant_id and p.id = pair.id;
+      pair.verdict := automation.compare_pair(
+        pair, import, old.run, coalesce(steps -> (old.run ->> 'id'), '[]'), tolerance);
+      update automation.legacy_pairs as p set verdict = pair.verdict
+      where p.tenant_id = pair.tenant_id and p.id = pair.id and p.verdict <> pair.verdict;
     end if;
   end loop;
   return true;
+end;
+$$;
+
+-- Those that nobody has looked at come first, then those that were looked at longest ago. False: the time was up.
+create or replace function automation.compare_source(
+  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval,
+  deadline timestamptz default 'infinity')
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  old automation.old_run;
+  runs automation.old_run[] := '{}'::automation.old_run[];
+begin
+  for old in
+    select o.* from automation.old_runs(tenant_id, source, since, until) as o
+    left join automation.legacy_pairs as p
+      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
+    where p.verdict is distinct from 'identical'
+      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
+    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
+  loop
+    runs := runs || old;
+    continue when cardinality(runs) < 200;
+    if not automation.compare_runs(tenant_id, source, runs, tolerance, deadline) then
+      return false;
+    end if;
+    runs := '{}'::automation.old_run[];
+  end loop;
+  return automation.compare_runs(tenant_id, source, runs, tolerance, deadline);
 end;
 $$;
 

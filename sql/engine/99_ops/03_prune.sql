@@ -130,6 +130,27 @@ $$;
 comment on function automation.prune_changes(integer) is
   'One portion of what was changed longer ago than the setting keep_changes.';
 
+create or replace function automation.prune_links(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  pruned integer;
+begin
+  delete from automation.links as l
+  where l.ctid = any (array(
+    select o.ctid from automation.links as o
+    where o.created_at < automation.now() - automation.kept_for(automation.setting('keep_links'))
+    order by o.created_at limit portion for update skip locked));
+  get diagnostics pruned = row_count;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_links(integer) is
+  'One portion of the links of texts that are older than the setting keep_links.';
+
 create or replace function automation.prune() returns integer
   language plpgsql
   security definer
@@ -139,6 +160,7 @@ declare
   runs integer := 0;
   responses integer := 0;
   changes integer := 0;
+  links integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -155,9 +177,15 @@ begin
   exception when others then
     null;
   end;
-  return runs + responses + changes;
+  begin
+    links := automation.prune_links();
+  exception when others then
+    null;
+  end;
+  return runs + responses + changes + links;
 end;
 $$;
 
 comment on function automation.prune() is
-  'One portion of the engine''s own rows in the logs of pg_cron and pg_net, and of ridgeline.changes. Never raises.';
+  'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of '
+  'automation.links. Never raises.';

@@ -19,7 +19,8 @@ create or replace function automation.registries()
       ('automation.regions', 'region', '{}'),
       ('automation.open_hours', 'name', '{}'),
       ('automation.prices', 'name', '{negotiated}'),
-      ('automation.daily_caps', 'name', '{}')
+      ('automation.daily_caps', 'name', '{}'),
+      ('automation.recipes', 'name', '{}')
   $$;
 
 create or replace function automation.begin_restore() returns void

@@ -28,7 +28,8 @@ begin
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
         'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission',
-        'save_workflow', 'get_definition', 'validate_definition', 'test_definition', 'retry_executions',
+        'install_recipe', 'export_workflow', 'import_workflow', 'save_workflow', 'get_definition',
+        'validate_definition', 'test_definition', 'retry_executions',
         'engine_status')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
@@ -54,6 +55,8 @@ grant execute on function
     uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz, text),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
   automation.release_submission(uuid, jsonb),
+  automation.install_recipe(uuid, jsonb, jsonb), automation.export_workflow(uuid),
+  automation.import_workflow(uuid, jsonb, jsonb),
   automation.save_workflow(uuid, jsonb, text), automation.get_definition(uuid, integer),
   automation.try_definition(uuid, jsonb, jsonb, jsonb), automation.retry_executions(uuid, jsonb, integer),
   automation.engine_status()
@@ -68,6 +71,7 @@ grant update (value) on automation.settings to service_role;
 revoke execute on function
   automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
   automation.generate_capture(automation.entities), automation.regenerate_captures(),
+  automation.attach_conversations(),
   automation.attach_inbox(regclass, jsonb, jsonb, text), automation.detach_inbox(regclass),
   automation.regenerate_readers(), automation.begin_restore(), automation.end_restore(),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),

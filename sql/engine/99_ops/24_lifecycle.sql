@@ -91,6 +91,9 @@ revoke execute on function automation.unsubscribe_token(uuid, text), automation.
   automation.kept_unsubscribe_secret() from service_role;
 grant execute on function automation.unsubscribe(text, text) to service_role;
 
+alter table automation.links enable row level security;
+grant execute on function automation.find_link(text), automation.record_click(text, text, text) to service_role;
+
 alter table automation.marketing_sent enable row level security;
 alter table automation.sender_slots enable row level security;
 alter table automation.sender_days enable row level security;

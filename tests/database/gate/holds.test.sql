@@ -1,7 +1,7 @@
 -- What may not go out now waits where it is, says why, and is asked everything again when it comes back.
 begin;
 \ir ../foundation/story.psql
-select plan(39);
+select plan(40);
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
 select pg_temp.tenant('Blue Ridge Solar') as blue \gset
@@ -136,6 +136,15 @@ select is(pg_temp.claimed(), 0::bigint, 'its webhooks wait too');
 select is(pg_temp.queue(:'apex'), 'webhook held 1 workflow_paused', 'and say so');
 update ridgeline.workflows set status = 'active' where id = :'waiting';
 select is(pg_temp.claimed(), 1::bigint, 'until it is on');
+select ridgeline.execute_workflow(:'waiting', jsonb_build_object('contact_id', :'maria'));
+select pg_temp.settle();
+update ridgeline.workflows set is_active = false where id = :'waiting';
+select automation.advance_clock('25 hours');
+select pg_temp.settle();
+update ridgeline.workflow_steps set step_config = '{"url": "https://hooks.example/edited"}' where workflow_id = :'waiting' and step_key = 'hook';
+select ridgeline.publish_workflow(:'waiting');
+select is(pg_temp.settle(), 1, 'switched on by publishing an edit, it goes on as well');
+select pg_temp.claimed();
 
 -- Nobody's business.
 select pg_temp.sign_in(:'olga');

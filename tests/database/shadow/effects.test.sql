@@ -1,10 +1,11 @@
 -- A shadow waits, branches and renders as if live, and nothing of it happens: what it would have done is on record.
 begin;
 \ir ../foundation/story.psql
-select plan(33);
+select plan(34);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.member(:'apex', 'admin') as sam \gset
+update public.tenant_members set email = 'sam@apex.example';
 insert into ridgeline.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900'), (:'apex', 'email', 'office@apex.example');
 create function pg_temp.shadow(trigger_type text, steps text, settings text default '{}', conditions text default '[]') returns uuid
   language plpgsql
@@ -52,6 +53,8 @@ select pg_temp.shadow('contact_created', format('[
   {"key": "contact", "type": "update_contact", "config": {"fields": {"last_name": "Lopez"}}},
   {"key": "assign", "type": "assign_user", "config": {"user_id": "%s"}},
   {"key": "project", "type": "create_project", "config": {"name": "Roof"}},
+  {"key": "friend", "type": "find_or_create_contact", "config": {"phone": "+15125550188", "fields": {"first_name": "Friend"}}},
+  {"key": "tell", "type": "notify_member", "config": {"user_id": "{{contact.assigned_to}}", "channel": "email", "subject": "x", "body": "{{contact.stage}}"}},
   {"key": "pause", "type": "wait", "config": {"days": 1}},
   {"key": "later", "type": "send_sms", "config": {"body": "{{user.full_name}} {{contact.stage}} {{contact.lead_score}} {{steps.hook.http_status}}"}}]', :'sam')) as everything \gset
 select is((select string_agg(name, ', ' order by name) from automation.step_types where automation.has_effect(name)
@@ -69,11 +72,12 @@ select is((pg_temp.only_run(:'everything')).status, 'completed', 'it goes to its
 select is(pg_temp.said(:'everything'), E'text skipped shadow +15125550100 Hi Maria send_sms\nmail skipped shadow maria@example.com send_email\n'
   || E'hook skipped shadow webhook\ntask skipped shadow create_task\ntag skipped shadow add_tag\nuntag skipped shadow remove_tag\n'
   'stage skipped shadow change_stage\nfield skipped shadow update_field\ncontact skipped shadow update_contact\nassign skipped shadow assign_user\n'
-  'project skipped shadow create_project\npause completed\nlater skipped shadow +15125550100 Sam Ortiz contacted 5 200 send_sms',
+  'project skipped shadow create_project\nfriend skipped shadow find_or_create_contact\ntell skipped shadow sam@apex.example send_email\npause completed\nlater skipped shadow +15125550100 Sam Ortiz contacted 5 200 send_sms',
   'each effect is skipped, with who was to get what; later steps read what earlier ones would have left');
 select is((select to_jsonb(c) from public.contacts as c where c.id = :'maria'), :'maria_before'::jsonb, 'the contact is as it was');
 select is((select count(*) from public.tasks), 0::bigint, 'no task');
 select is((select count(*) from public.projects), 0::bigint, 'no project');
+select is((select count(*) from public.contacts), 1::bigint, 'no contact but her');
 select is((select count(*) from public.contact_tags) + (select count(*) from public.tags), 0::bigint, 'no tag');
 select is((select count(*) from automation.created_projects), 0::bigint, 'no key is used up');
 select is((select count(*) from ridgeline.messages) + (select count(*) from ridgeline.emails), 0::bigint, 'no message on record');

@@ -134,11 +134,16 @@ create or replace function automation.log_send_sms(
 begin
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, execution_id)
-  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+  -- What a member was told was not said to the contact.
+  values (ledger.tenant_id,
+    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
     coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
     ledger.input ->> 'body', 'sent',
     coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
     ledger.provider_id, execution.id);
+  if ledger.input ? 'links' then
+    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  end if;
   return true;
 end;
 $$;
@@ -165,7 +170,9 @@ select automation.register_step('send_sms', 'sms', null,
     "over_cap": {"enum": ["hold", "skip"],
       "description": "What becomes of marketing that is one too many for a person. Default: hold."},
     "urgent": {"type": "boolean",
-      "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
+      "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."},
+    "track_links": {"type": "boolean",
+      "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."}
   },
   "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!",
       "purpose": "transactional"}]

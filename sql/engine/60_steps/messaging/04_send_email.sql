@@ -108,7 +108,8 @@ create or replace function automation.log_send_email(
 begin
   insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
     html, text, status, provider, provider_id, execution_id)
-  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+  values (ledger.tenant_id,
+    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
     coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
     (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
      from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),

@@ -6,7 +6,7 @@ create or replace function automation.fold_fields(config jsonb) returns jsonb
   as $$
 begin
   return case
-    when config ? 'fields' then config
+    when config ? 'fields' then config - case when config -> 'target' in ('null', '""') then 'target' else '' end
     when config ? 'updates' then
       config - 'updates' || jsonb_build_object('fields', config -> 'updates')
     when config = '{}' then config
@@ -25,7 +25,8 @@ begin
   return (
     select coalesce(jsonb_agg(automation.problem(
         path || f.name, 'unknown_field', format('%s has no field "%s" to write', e.name, f.name),
-        'Writable: ' || array_to_string(e.writable_columns, ', ')) order by f.name), '[]')
+        case when f.name = 'target' then 'Beside "target" the fields stand in "fields". ' else '' end
+          || 'Writable: ' || array_to_string(e.writable_columns, ', ')) order by f.name), '[]')
     from unnest(fields) as f (name)
     join automation.entities as e on e.name = check_fields.entity
     where not (f.name = any (e.writable_columns)

@@ -7,9 +7,28 @@ create or replace function automation.fold_create_task(config jsonb)
   as $$
 begin
   config := automation.without_blanks(config);
-  return case when config ? 'due_date_days'
+  return automation.fold_target(case when config ? 'due_date_days'
     then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
-    else config end;
+    else config end);
+end;
+$$;
+
+create or replace function automation.check_create_task(config jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.check_target_of(config, config ->> 'entity', path);
+end;
+$$;
+
+create or replace function automation.needs_create_task(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_target(workflow, step, step #>> '{config,base,entity}');
 end;
 $$;
 
@@ -94,7 +113,13 @@ select automation.register_step('create_task', 'database', null,
     "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
     "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
     "due_in_minutes": {"type": ["number", "string"], "format": "amount",
-      "description": "Or how much later."}
+      "description": "Or how much later."},
+    "target": {"type": ["string", "number"], "format": "template",
+      "description": "The id of another record that it is about."},
+    "entity": {"type": "string", "format": "template",
+      "description": "Of what target is. Default: as its variable says (contact_id, project.id), else contact."}
   },
-  "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}]
+  "dependentRequired": {"entity": ["target"]},
+  "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5},
+    {"title": "Thank {{contact.first_name}}", "target": "{{contact.custom_fields.referred_by}}"}]
 }$schema$);

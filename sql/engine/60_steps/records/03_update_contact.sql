@@ -17,7 +17,8 @@ create or replace function automation.check_update_contact(config jsonb, path te
   as $$
 begin
   return automation.check_fields(
-    'contact', automation.names_in(config -> 'fields'), path || '.fields.');
+      'contact', automation.names_in(config -> 'fields'), path || '.fields.')
+    || automation.check_target_of(config, 'contact', path);
 end;
 $$;
 
@@ -27,7 +28,7 @@ create or replace function automation.needs_update_contact(workflow ridgeline.wo
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.needs_record(step, scope, 'contact');
+  return automation.needs_record(step, scope, 'contact') || automation.needs_target(workflow, step, 'contact');
 end;
 $$;
 
@@ -49,7 +50,7 @@ create or replace function automation.imagine_update_contact(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.imagine_write(execution, 'contact', input -> 'fields');
+  return automation.imagine_write(execution, 'contact', input -> 'fields', input => input);
 end;
 $$;
 
@@ -60,7 +61,7 @@ create or replace function automation.perform_update_contact(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.update_fields(execution, 'contact', input -> 'fields');
+  return automation.update_fields(execution, 'contact', input -> 'fields', input => input);
 end;
 $$;
 
@@ -80,7 +81,7 @@ create or replace function automation.would_update_contact(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.would_write(execution, 'contact', prepared.input -> 'fields');
+  return automation.would_write(execution, 'contact', prepared.input -> 'fields', input => prepared.input);
 end;
 $$;
 
@@ -90,7 +91,9 @@ select automation.register_step('update_contact', 'database', null,
   "properties": {
     "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
       "errorMessage": "fields must be an object of at least one field",
-      "description": "Values by column; custom_fields.roof_type sets one custom field."}
+      "description": "Values by column; custom_fields.roof_type sets one custom field."},
+    "target": {"type": ["string", "number"], "format": "template",
+      "description": "The id of another contact."}
   },
   "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}]
 }$schema$);

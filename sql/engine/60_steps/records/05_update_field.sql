@@ -7,9 +7,11 @@ create or replace function automation.fold_update_field(config jsonb)
   as $$
 begin
   config := automation.without_blanks(config);
-  return case when config ? 'table'
+  config := case when config ? 'table'
     then config - 'table' || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
     else config end;
+  return case when config ? 'entity' or config ->> 'field' ~ '^(contact|project|job)\.'
+    then config else automation.fold_target(config) end;
 end;
 $$;
 
@@ -45,7 +47,8 @@ begin
   return (
       select coalesce(jsonb_agg(p || jsonb_build_object('path', path || '.field')), '[]')
       from jsonb_array_elements(automation.check_fields(written.entity, array[written.field], '')) as p)
-    || automation.check_field_operator(config, path);
+    || automation.check_field_operator(config, path)
+    || automation.check_target_of(config, written.entity, path);
 end;
 $$;
 
@@ -73,7 +76,8 @@ create or replace function automation.needs_update_field(workflow ridgeline.work
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.needs_record(step, scope, (automation.written_field(step #> '{config,base}')).entity);
+  return automation.needs_record(step, scope, (automation.written_field(step #> '{config,base}')).entity)
+    || automation.needs_target(workflow, step, (automation.written_field(step #> '{config,base}')).entity);
 end;
 $$;
 
@@ -87,7 +91,7 @@ declare
   written constant record := automation.written_field(input);
 begin
   return automation.imagine_write(execution, written.entity,
-    jsonb_build_object(written.field, input -> 'value'), coalesce(input ->> 'operator', 'set'));
+    jsonb_build_object(written.field, input -> 'value'), coalesce(input ->> 'operator', 'set'), input);
 end;
 $$;
 
@@ -120,7 +124,7 @@ create or replace function automation.would_update_field(
 begin
   return (
     select automation.would_write(execution, f.entity, jsonb_build_object(f.field, prepared.input -> 'value'),
-      coalesce(prepared.input ->> 'operator', 'set'))
+      coalesce(prepared.input ->> 'operator', 'set'), prepared.input)
     from automation.written_field(prepared.input) as f);
 end;
 $$;
@@ -135,7 +139,9 @@ select automation.register_step('update_field', 'database', null,
     "operator": {"enum": ["set", "add", "subtract", "append"],
       "description": "add and subtract take a number, a length of time or an item of a list. Default: set."},
     "entity": {"type": "string", "format": "template",
-      "description": "Whose field. Default: contact, or as field begins."}
+      "description": "Whose field. Default: contact, or as field begins, or as the variable in target says."},
+    "target": {"type": ["string", "number"], "format": "template",
+      "description": "The id of another record than the run's."}
   },
   "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}]
 }$schema$);

@@ -1,5 +1,23 @@
 -- The stage of a record.
 
+create or replace function automation.fold_change_stage(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.fold_target(automation.without_blanks(config));
+end;
+$$;
+
+create or replace function automation.check_change_stage(config jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.check_target_of(config, config ->> 'entity', path);
+end;
+$$;
+
 create or replace function automation.writes_change_stage(step jsonb, fired text)
   returns automation.step_write[]
   language plpgsql stable
@@ -22,7 +40,8 @@ create or replace function automation.needs_change_stage(workflow ridgeline.work
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.needs_column(step, scope, (automation.writes_change_stage(step, scope ->> 'entity'))[1]);
+  return automation.needs_column(step, scope, (automation.writes_change_stage(step, scope ->> 'entity'))[1])
+    || automation.needs_target(workflow, step, step #>> '{config,base,entity}');
 end;
 $$;
 
@@ -40,7 +59,8 @@ begin
     raise exception 'entity: "%" has neither a stage nor a status', left(entity, 60)
       using errcode = 'undefined_column', hint = 'automation.attach() maps them: {"stage": "<column>"}.';
   end if;
-  return automation.imagine_write(execution, entity, jsonb_build_object(stage_column, input -> 'stage'));
+  return automation.imagine_write(
+    execution, entity, jsonb_build_object(stage_column, input -> 'stage'), input => input);
 end;
 $$;
 
@@ -74,7 +94,7 @@ declare
   entity constant text := automation.stage_entity(execution, prepared.input);
 begin
   return automation.would_write(execution, entity, jsonb_build_object(
-    coalesce(automation.stage_column(entity), ''), prepared.input -> 'stage'));
+    coalesce(automation.stage_column(entity), ''), prepared.input -> 'stage'), input => prepared.input);
 end;
 $$;
 
@@ -85,7 +105,9 @@ select automation.register_step('change_stage', 'database', null,
     "stage": {"type": ["string", "number"], "minLength": 1, "format": "template",
       "description": "Where to."},
     "entity": {"type": "string", "format": "template",
-      "description": "contact, project or job. Default: what the run is about."}
+      "description": "contact, project or job. Default: what the run is about, or as the variable in target says."},
+    "target": {"type": ["string", "number"], "format": "template",
+      "description": "The id of another record than the run's."}
   },
   "examples": [{"stage": "estimate_sent", "entity": "project"}]
 }$schema$);

@@ -12,6 +12,24 @@ create or replace function automation.assignable(fired text) returns text
       then fired else 'contact' end
   $$;
 
+create or replace function automation.fold_assign_user(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.fold_target(automation.without_blanks(config));
+end;
+$$;
+
+create or replace function automation.check_assign_user(config jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.check_target_of(config, config ->> 'entity', path);
+end;
+$$;
+
 create or replace function automation.writes_assign_user(step jsonb, fired text)
   returns automation.step_write[]
   language plpgsql stable
@@ -33,7 +51,31 @@ create or replace function automation.needs_assign_user(workflow ridgeline.workf
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.needs_column(step, scope, (automation.writes_assign_user(step, scope ->> 'entity'))[1]);
+  return automation.needs_column(step, scope, (automation.writes_assign_user(step, scope ->> 'entity'))[1])
+    || automation.needs_target(workflow, step, step #>> '{config,base,entity}');
+end;
+$$;
+
+-- Of several the first that is there: whose turn it is, is known when the step runs.
+create or replace function automation.likely_member(execution ridgeline.workflow_executions, input jsonb) returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found uuid := (
+    select m.user_id
+    from jsonb_array_elements_text(coalesce(input -> 'user_ids', jsonb_build_array(input -> 'user_id')))
+      with ordinality as u (id, place)
+    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.as_uuid(u.id)
+    order by u.place limit 1);
+begin
+  if found is null and input ? 'user_ids' then
+    raise exception 'user_ids: none of them is a member of the tenant' using errcode = 'invalid_parameter_value';
+  elsif found is null then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return found;
 end;
 $$;
 
@@ -46,24 +88,17 @@ create or replace function automation.imagine_assign_user(
 declare
   entity constant text := automation.assigned_entity(execution, input);
   user_column constant text := automation.mapped_column(entity, 'assigned_to');
-  -- Of several, the first that is there: whose turn it is is known when the step runs.
-  user_id constant uuid := (
-    select m.user_id
-    from jsonb_array_elements_text(coalesce(input -> 'user_ids', jsonb_build_array(input -> 'user_id')))
-      with ordinality as u (id, place)
-    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.as_uuid(u.id)
-    order by u.place limit 1);
+  user_id uuid;
+  imagined automation.imagined;
 begin
   if user_column is null then
     raise exception 'entity: "%" has no assigned_to', left(entity, 60)
       using errcode = 'undefined_column', hint = 'automation.attach() maps it: {"assigned_to": "<column>"}.';
-  elsif user_id is null and input ? 'user_ids' then
-    raise exception 'user_ids: none of them is a member of the tenant' using errcode = 'invalid_parameter_value';
-  elsif user_id is null then
-    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
-      using errcode = 'invalid_parameter_value';
   end if;
-  return automation.imagine_write(execution, entity, jsonb_build_object(user_column, user_id));
+  user_id := automation.likely_member(execution, input);
+  imagined := automation.imagine_write(execution, entity, jsonb_build_object(user_column, user_id), input => input);
+  imagined.result := jsonb_build_object('user_id', user_id);
+  return imagined;
 end;
 $$;
 
@@ -101,18 +136,11 @@ declare
 begin
   if user_column is null then
     raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
+  end if;
+  user_id := automation.likely_member(execution, input);
   -- A shadow takes nobody's turn, and so cannot know whose it would be.
-  elsif input ? 'user_ids' then
-    return jsonb_build_object('one_of', input -> 'user_ids');
-  end if;
-  select m.user_id into user_id
-  from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
-  if not found then
-    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
-      using errcode = 'invalid_parameter_value';
-  end if;
-  return jsonb_build_object('user_id', user_id)
-    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id));
+  return jsonb_strip_nulls(jsonb_build_object('user_id', user_id, 'one_of', input -> 'user_ids'))
+    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id), input => input);
 end;
 $$;
 
@@ -123,7 +151,10 @@ select automation.register_step('assign_user', 'database', null,
     "user_id": {"type": "string", "format": "id", "description": "Who."},
     "user_ids": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "format": "id"},
       "description": "Several, who take turns."},
-    "entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}
+    "entity": {"type": "string", "format": "template",
+      "description": "Of what. Default: contact, or as the variable in target says."},
+    "target": {"type": ["string", "number"], "format": "template",
+      "description": "The id of another record than the run's."}
   },
   "examples": [
     {"user_id": "{{project.assigned_to}}"},

@@ -11,13 +11,22 @@ begin
 end;
 $$;
 
+create or replace function automation.check_add_tag(config jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.check_target_of(config, 'contact', path);
+end;
+$$;
+
 create or replace function automation.needs_add_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.needs_record(step, scope, 'contact');
+  return automation.needs_record(step, scope, 'contact') || automation.needs_target(workflow, step, 'contact');
 end;
 $$;
 
@@ -28,11 +37,14 @@ create or replace function automation.imagine_add_tag(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  tags jsonb := coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+  tags jsonb := automation.present_tags(execution, input);
 begin
   tags := automation.without_tag(tags, input ->> 'tag') || to_jsonb(btrim(input ->> 'tag'));
   if automation.has_own_tags() then
-    perform automation.rehearse_fields(execution, 'contact', jsonb_build_object('tags', tags));
+    perform automation.rehearse_fields(execution, 'contact', jsonb_build_object('tags', tags), input => input);
+  end if;
+  if automation.is_of_another(execution, 'contact', input) then
+    return row(execution.trigger_data, '{}')::automation.imagined;
   end if;
   return row(automation.imagine_fields(execution.trigger_data, 'contact', jsonb_build_object('tags', tags)),
     '{}')::automation.imagined;
@@ -46,7 +58,7 @@ create or replace function automation.perform_add_tag(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.add_tag(execution, input ->> 'tag');
+  return automation.add_tag(execution, input);
 end;
 $$;
 
@@ -77,7 +89,8 @@ create or replace function automation.would_add_tag(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'added', true);
+  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'added', true)
+    || automation.would_target(execution, 'contact', prepared.input);
 end;
 $$;
 
@@ -85,7 +98,9 @@ select automation.register_step('add_tag', 'database', null,
   'Tags the contact; a tag that is new is made.', $schema${
   "required": ["tag"],
   "properties": {
-    "tag": {"type": ["string", "number"], "minLength": 1, "format": "template", "description": "Its name."}
+    "tag": {"type": ["string", "number"], "minLength": 1, "format": "template", "description": "Its name."},
+    "target": {"type": ["string", "number"], "format": "template",
+      "description": "The id of another contact."}
   },
   "examples": [{"tag": "spring-campaign"}]
 }$schema$);

@@ -11,6 +11,25 @@ begin
 end;
 $$;
 
+create or replace function automation.check_create_project(config jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.check_target_of(config, 'contact', path);
+end;
+$$;
+
+create or replace function automation.needs_create_project(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_target(workflow, step, 'contact');
+end;
+$$;
+
 create or replace function automation.writes_create_project(step jsonb, fired text)
   returns automation.step_write[]
   language plpgsql stable
@@ -33,20 +52,20 @@ create or replace function automation.imagine_create_project(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  contact constant text := automation.existing_contact(execution);
+  contact constant text := automation.project_contact(execution, input);
+  made constant text := automation.made_project(execution, contact, input);
 begin
   -- One that was made under this key is not made again.
-  if not exists (
-    select from automation.created_projects as c
-    where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact, '')
-      and c.key = sha256(convert_to(coalesce(nullif(input ->> 'key', ''), input ->> 'name'), 'UTF8'))) then
+  if made is null then
     perform automation.rehearse_target(execution, 'project', 'create_project', jsonb_build_object(
-      'tenant', execution.tenant_id, 'contact', contact, 'name', input ->> 'name',
+      'tenant', execution.tenant_id,
+      'contact', case when not automation.is_imagined(execution, contact) then contact end, 'name', input ->> 'name',
       'type', input ->> 'project_type', 'status', coalesce(input ->> 'status', 'open'),
       'stage', coalesce(input ->> 'pipeline_stage', 'new'), 'value', automation.as_number(input, 'value'),
       'description', input ->> 'description'));
   end if;
-  return row(execution.trigger_data, '{}')::automation.imagined;
+  return row(execution.trigger_data, jsonb_build_object('project_id',
+    coalesce(made, automation.imagined_id('project')), 'created', made is null))::automation.imagined;
 end;
 $$;
 
@@ -68,7 +87,8 @@ create or replace function automation.would_create_project(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return jsonb_build_object('name', prepared.input -> 'name');
+  return jsonb_build_object('name', prepared.input -> 'name', 'result', (
+    select (automation.imagine_create_project(execution, null, prepared.input, null, null)).result));
 end;
 $$;
 
@@ -85,7 +105,9 @@ select automation.register_step('create_project', 'database', null,
     "pipeline_stage": {"type": "string", "format": "template", "minLength": 1,
       "description": "Default: new."},
     "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant's currency."},
-    "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}
+    "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."},
+    "target": {"type": ["string", "number"], "format": "template",
+      "description": "The id of another contact whose project it is."}
   },
   "examples": [{"name": "Roof of {{contact.last_name}}", "key": "roof"}]
 }$schema$);

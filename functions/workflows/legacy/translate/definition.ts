@@ -1,5 +1,5 @@
 // What comes out: a definition as ridgeline.save_workflow takes it, with what has to be known of it beside.
-import type { JsonObject } from "./keys.ts";
+import type { JsonObject, Keys } from "./keys.ts";
 import type { Note } from "./notes.ts";
 
 export interface Condition {
@@ -58,6 +58,10 @@ export interface Translation {
   secrets: Secret[];
   /** The first of our steps that stands for each of the old ones, by id. */
   stepKeys: Record<string, string>;
+  /** The action that each step was made of; browser's documents only. */
+  origins?: Record<string, string>;
+  /** Its conditions by where they came from; browser's documents only. */
+  asked?: { trigger: Condition[]; own: Condition[] };
   notes: Note[];
 }
 
@@ -77,6 +81,11 @@ export interface Choices {
   purpose: "unsaid" | "transactional" | "marketing";
   /** A wait whose configuration and row name different lengths. */
   wait: "longer" | "row" | "config";
+  /**
+   * A server step that the run failed at, every time: end it there, as it ended; leave the workflow a draft; or, of a
+   * conditional, which was never carried out, take its branches.
+   */
+  failedStep: "end" | "draft" | "branch";
 }
 
 export const safeChoices: Choices = {
@@ -87,13 +96,28 @@ export const safeChoices: Choices = {
   storedFilters: "apply",
   purpose: "unsaid",
   wait: "longer",
+  failedStep: "end",
 };
+
+/** A screen of the old application writes a definition now. What it does not know is one of ours, and stays. */
+export interface Screen {
+  /** Of an action that was shown: its steps, where it is as it was; when they are due; what they are besides it. */
+  known?: (action: { id?: string | null | undefined; type: string }) => Known | undefined;
+}
+export interface Known {
+  steps?: Step[];
+  /** Minutes from the start of the run, where its delay is as it was shown in hours. */
+  at?: number;
+  besides?: Partial<Step>;
+}
 
 /** What the translation has to know of where it goes. */
 export interface Target {
   /** Addresses of members by user id, for those who were notified. */
   members?: Record<string, { email: string | null }>;
   choices: Choices;
+  /** Left out: it is imported. */
+  screen?: Screen;
 }
 
 export const newStep = (key: string, type: string, config: Record<string, unknown>): Step => ({
@@ -129,6 +153,12 @@ export function nextKey(key: string, taken: Set<string>): string {
       return next;
     }
   }
+}
+
+/** What only ours know, and the screen sent along. */
+export function keepUnread(made: Made, keys: Keys, target: Target): void {
+  const { type: _type, template_id: _template, ...more } = keys.unread;
+  if (target.screen && made.steps[0]) Object.assign(made.steps[0].step_config, more);
 }
 
 export interface Made {

@@ -1,6 +1,6 @@
 // Triggers of the browser's engine: {id, type, config, enabled}, config.type being the type again. A list means "one
 // of", and a key left out means any.
-import type { Choices, Condition } from "./definition.ts";
+import type { Choices, Condition, Target } from "./definition.ts";
 import { legacy, never } from "./conditions.ts";
 import { type Json, Keys } from "./keys.ts";
 import type { Trigger } from "./server-trigger.ts";
@@ -229,7 +229,7 @@ export function clientTrigger(
   config: Json | undefined,
   key: string,
   keys: Keys,
-  choices: Choices,
+  { choices, screen }: Target,
 ): ClientTrigger {
   const trigger: ClientTrigger = { type, config: {}, conditions: [], scope: {}, settings: {} };
   const reader = readers[type];
@@ -238,11 +238,15 @@ export function clientTrigger(
   if (reader) {
     keys.notes.translated(`${key.replace(/[._]?config$/, "")}.type`, type, type);
     reader(inside, trigger, choices);
+  } else if (screen) {
+    trigger.config = inside.all();
+    if (trigger.config.type === type) delete trigger.config.type;
   } else {
     keys.notes.impossible(key, "there is no such trigger: it comes as manual, switched off", type);
     Object.assign(trigger, { type: "manual", neverRan: `there is no trigger ${type}` });
   }
   const left = inside.rest();
-  if (Object.keys(left).length > 0) trigger.settings.left = left;
+  if (screen) Object.assign(trigger.config, inside.unread);
+  else if (Object.keys(left).length > 0) trigger.settings.left = left;
   return trigger;
 }

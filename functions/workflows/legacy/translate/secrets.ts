@@ -1,4 +1,5 @@
 // Passwords and keys stood in the definitions. They go into the Vault under a name, and the step says the name.
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { Secret } from "./definition.ts";
 import { isAbsent, isObject, Keys, looksSecret } from "./keys.ts";
@@ -31,7 +32,10 @@ export function headersOf(keys: Keys, label: string, secrets: Secret[]): Record<
   for (const [name, written] of Object.entries(value)) {
     const text = typeof written === "string" ? written : JSON.stringify(written);
     const at = `${keys.at("headers")}.${name}`;
-    if (/^(?:host|content-length|webhook-.*)$/i.test(name)) {
+    if (isObject(written) && typeof written.secret === "string") {
+      headers[name] = written as unknown as Header;
+      keys.notes.translated(at, written, `headers.${name}`);
+    } else if (/^(?:host|content-length|webhook-.*)$/i.test(name)) {
       keys.notes.kept(at, text, "set by whoever sends");
     } else if (looksSecret.test(name) && !text.includes("{{")) {
       headers[name] = headerOf(name, text, secrets, label);

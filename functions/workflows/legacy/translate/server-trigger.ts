@@ -72,9 +72,14 @@ const ofRecord: Record<string, string> = {
 /** Where the value of such a key is now, for a condition. */
 const fieldOf = (key: string) => ofRecord[key] ?? `trigger.${key}`;
 
-export function serverTrigger(type: string, config: Json | undefined, notes: Notes): Trigger {
+export function serverTrigger(
+  type: string,
+  config: Json | undefined,
+  notes: Notes,
+  screen = false,
+): Trigger {
   const trigger: Trigger = { type, config: {}, conditions: [] };
-  if (!known.includes(type)) {
+  if (!known.includes(type) && !screen) {
     notes.impossible(
       "trigger_type",
       "there is no such event, here or there: it comes as manual, switched off",
@@ -94,7 +99,12 @@ export function serverTrigger(type: string, config: Json | undefined, notes: Not
   const names = config && typeof config === "object" && !Array.isArray(config)
     ? Object.keys(config)
     : [];
-  for (const name of names) readKey(name, keys.take(name)!, keys.at(name), trigger, notes);
+  for (const name of names) {
+    const value = keys.take(name)!;
+    // A list is one of ours, since the old screens write none.
+    if (screen && value !== null && typeof value === "object") trigger.config[name] = value;
+    else readKey(name, value, keys.at(name), trigger, notes);
+  }
   return trigger;
 }
 

@@ -28,6 +28,8 @@ export function redacted(value: Json, key = ""): Json {
 
 export class Keys {
   private readonly taken = new Set<string>();
+  /** What nobody had taken when the rest was asked for, as it stands there. */
+  readonly unread: JsonObject = {};
   private readonly value: JsonObject;
 
   constructor(value: unknown, readonly path: string, readonly notes: Notes) {
@@ -104,6 +106,16 @@ export class Keys {
     return Array.isArray(value) ? value : [value];
   }
 
+  isAny(): boolean {
+    return Object.keys(this.value).length > 0;
+  }
+
+  /** All of it, as it is written. */
+  all(): JsonObject {
+    for (const key of Object.keys(this.value)) this.taken.add(key);
+    return { ...this.value };
+  }
+
   object(key: string): Keys {
     return new Keys(this.take(key), this.at(key), this.notes);
   }
@@ -116,7 +128,9 @@ export class Keys {
 
   /** What nobody has taken, for metadata.legacy; each is said. */
   rest(why?: string): JsonObject {
-    const left = Object.entries(this.value).filter(([key]) => !this.taken.has(key))
+    const untaken = Object.entries(this.value).filter(([key]) => !this.taken.has(key));
+    Object.assign(this.unread, Object.fromEntries(untaken));
+    const left = untaken
       .map(([key, value]): [string, Json] => [key, redacted(value, key)]);
     for (const [key, value] of left) {
       this.taken.add(key);

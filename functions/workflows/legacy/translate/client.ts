@@ -1,13 +1,17 @@
 // B. The browser's engine: a document, from a file. Its delays are hours from the start of the run, not from the action
 // before, so the order of time is not the order of the list.
 import { z } from "zod";
-import { clientActions } from "./client-actions.ts";
+import { type ActionContext, clientActions } from "./client-actions.ts";
 import { type ClientTrigger, clientTrigger } from "./client-trigger.ts";
 import { clientConditions } from "./conditions.ts";
 import {
   type Condition,
+  keepUnread,
   keyOf,
+  type Known,
+  type Made,
   newStep,
+  type Screen,
   type Secret,
   type Source,
   type Step,
@@ -55,13 +59,14 @@ interface Timed {
   /** Minutes from the start of the run. */
   at: number;
   isDelayed: boolean;
+  known?: Known;
 }
 
 /**
  * When each action is due. A wait blocks the loop that starts the others, so that what stands after it counts from
  * its end; a delayed wait blocks nobody.
  */
-function timed(actions: ClientAction[], notes: Notes): Timed[] {
+function timed(actions: ClientAction[], notes: Notes, screen?: Screen): Timed[] {
   let base = 0;
   const inOrder = actions
     .map((action, place) => ({ action, path: `actions[${place}]` }))
@@ -82,14 +87,25 @@ function timed(actions: ClientAction[], notes: Notes): Timed[] {
       notes.translated(`${path}.delay`, action.delay, `${delay} minutes from the start of the run`);
     }
     if (own.peek("type") === action.type) own.drop("type", "it repeats the type of the action");
-    if (action.type === "wait") {
+    const known = screen?.known?.(action);
+    const isOurs = screen && (known !== undefined || !own.has("duration"));
+    if (action.type === "wait" && !isOurs) {
       const hours = own.number("duration", "the delay of what comes after it") ?? 0;
       own.rest();
       notes.translated(`${path}.type`, "wait", "the delay of what comes after it");
       if (delay > 0) {
         notes.difference(path, "a wait with a delay of its own held nobody up", "it is left out");
       } else if (action.enabled !== false) base += Math.max(hours, 0) * 60;
-    } else found.push({ action, path, keys: own, at: base + delay, isDelayed: delay > 0 });
+    } else {
+      found.push({
+        action,
+        path,
+        keys: own,
+        at: known?.at ?? base + delay,
+        isDelayed: delay > 0,
+        ...(known ? { known } : {}),
+      });
+    }
     keys.rest();
   }
   return found.toSorted((a, b) => a.at - b.at);
@@ -100,31 +116,80 @@ interface Steps {
   secrets: Secret[];
   left: JsonObject;
   stepKeys: Record<string, string>;
+  origins: Record<string, string>;
   isBroken: boolean;
+}
+
+function readAction(
+  { action, keys, known }: Timed,
+  context: ActionContext,
+  target: Target,
+): Made | undefined {
+  if (known?.steps) return { steps: structuredClone(known.steps), secrets: [], left: {} };
+  const reader = action.type === "wait" ? undefined : clientActions[action.type];
+  const made = reader?.(keys, context) ?? (target.screen
+    ? {
+      steps: [newStep(context.key, action.type, oursOf(action.type, keys))],
+      secrets: [],
+      left: {},
+    }
+    : undefined);
+  if (made && reader) keepUnread(made, keys, target);
+  if (made?.steps[0]) Object.assign(made.steps[0], known?.besides);
+  return made;
+}
+
+/** A step that only ours know. A wait may have been shown by its hours. */
+function oursOf(type: string, keys: Keys): Record<string, unknown> {
+  const { type: written, duration, ...config } = keys.all();
+  const named = written === undefined || written === type ? {} : { type: written };
+  if (duration === undefined) return { ...config, ...named };
+  return {
+    ...config,
+    ...named,
+    ...(type === "wait" ? { minutes: Number(duration) * 60 } : { duration }),
+  };
 }
 
 function stepsOf(
   workflow: ClientWorkflow,
-  tenantId: string | null,
   trigger: ClientTrigger,
   notes: Notes,
+  target: Target,
 ): Steps {
-  const all: Steps = { steps: [], secrets: [], left: {}, stepKeys: {}, isBroken: false };
-  const taken = new Set<string>();
+  const all: Steps = {
+    steps: [],
+    secrets: [],
+    left: {},
+    stepKeys: {},
+    origins: {},
+    isBroken: false,
+  };
+  const inTime = timed(workflow.actions, notes, target.screen);
+  const taken = new Set(inTime.flatMap(({ known }) => [
+    ...(known?.steps ?? []).map(({ step_key }) => step_key),
+    ...(known?.besides?.step_key ? [known.besides.step_key] : []),
+  ]));
   const resolve = clientVariables(trigger.scope);
   let before = 0;
-  for (const { action, path, keys, at, isDelayed } of timed(workflow.actions, notes)) {
-    const key = keyOf(action.id ?? path, taken);
-    const context = { key, taken, resolve, tenantId, label: workflow.name ?? "" };
-    const reader = clientActions[action.type];
-    if (!reader) {
+  for (const one of inTime) {
+    const { action, path, keys, at, isDelayed, known } = one;
+    const key = known?.steps ? "" : known?.besides?.step_key ?? keyOf(action.id ?? path, taken);
+    const context = {
+      key,
+      taken,
+      resolve,
+      tenantId: workflow.tenant_id ?? null,
+      label: workflow.name ?? "",
+    };
+    const made = readAction(one, context, target);
+    if (!made) {
       notes.impossible(`${path}.type`, `there is no action ${action.type}`, action.type);
       all.isBroken = true;
       all.left[path] = { type: action.type, ...keys.rest() };
       continue;
     }
     notes.translated(`${path}.type`, action.type, action.type);
-    const made = reader(keys, context);
     const isOn = action.enabled !== false;
     const delay = Math.min(at - before, longest);
     if (at - before > longest) {
@@ -134,7 +199,8 @@ function stepsOf(
       step.enabled = isOn;
       step.delay_minutes = place === 0 ? Math.round(delay * 1000) / 1000 : 0;
       // Each delayed action had a timer of its own, and its failure held up no other.
-      step.continue_on_error ||= isDelayed;
+      if (!known) step.continue_on_error ||= isDelayed;
+      all.origins[step.step_key] = action.id ?? path;
     });
     if (isOn && made.steps.length > 0) before = at;
     if (made.steps[0]) all.stepKeys[action.id ?? path] = made.steps[0].step_key;
@@ -183,9 +249,9 @@ export function translateClient(
     workflow.trigger.config,
     "trigger.config",
     outer,
-    target.choices,
+    target,
   );
-  const made = stepsOf(workflow, workflow.tenant_id ?? null, trigger, notes);
+  const made = stepsOf(workflow, trigger, notes, target);
   const resolve = clientVariables(trigger.scope);
   const conditions = clientConditions(workflow.conditions, "conditions", resolve, notes);
   const status = workflow.status ?? "draft";
@@ -202,7 +268,9 @@ export function translateClient(
   if (isOn && trigger.neverRan) neverRan(notes, trigger.neverRan, target);
   if (made.steps.length === 0) {
     notes.person("actions", "there are none: a run did nothing; add one, or leave it out");
-    made.steps.push(newStep("nothing", "stop", { reason: "There was nothing to do" }));
+    if (!target.screen) {
+      made.steps.push(newStep("nothing", "stop", { reason: "There was nothing to do" }));
+    }
     made.isBroken = true;
   }
   const left = { ...keys.rest(), ...outer.rest(), ...made.left, ...trigger.settings };
@@ -226,6 +294,8 @@ export function translateClient(
     isDeleted: false,
     secrets: made.secrets,
     stepKeys: made.stepKeys,
+    origins: made.origins,
+    asked: { trigger: trigger.conditions, own: conditions },
     notes: notes.all,
   };
 }

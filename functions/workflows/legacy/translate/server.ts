@@ -1,7 +1,7 @@
 // A. The server's engine: a row of workflows and its rows of workflow_steps.
 import { z } from "zod";
 import type { Definition, Made, Secret, Step, Target, Translation } from "./definition.ts";
-import { keyOf, newStep } from "./definition.ts";
+import { keepUnread, keyOf, newStep, nextKey } from "./definition.ts";
 import { type Json, type JsonObject, Keys } from "./keys.ts";
 import { longest, waitLength } from "./lengths.ts";
 import { Notes } from "./notes.ts";
@@ -116,6 +116,13 @@ function readStep(
   notes: Notes,
 ): Made {
   notes.translated(`${path}.step_type`, row.step_type, row.step_type);
+  const isOurs = row.step_type === "wait"
+    ? !keys.has("delay_minutes") && keys.isAny()
+    : !serverSteps[row.step_type];
+  if (target.screen && isOurs) {
+    const step = newStep(context.key, row.step_type, keys.all());
+    return { steps: [{ ...step, delay_minutes: delay }], secrets: [], left: {} };
+  }
   if (row.step_type === "wait") {
     const config = keys.number("delay_minutes", "the length of the wait");
     const { minutes, differ } = waitLength(delay, config, target.choices.wait);
@@ -139,6 +146,7 @@ function readStep(
   if (reader) {
     const made = reader(keys, context);
     made.steps[0]!.delay_minutes = delay;
+    keepUnread(made, keys, target);
     return made;
   }
   notes.impossible(
@@ -158,12 +166,49 @@ function readStep(
   };
 }
 
+/**
+ * Where the run failed every time it ends here as well, and what stood before goes on as it did. Where nothing stood
+ * before, nothing is lost by a draft.
+ */
+const endsThere = (rows: Row[], place: number, { choices }: Target): boolean =>
+  choices.failedStep !== "draft" &&
+  rows.slice(0, place).some(({ row, isTied }) => !isTied && row.step_type in serverSteps);
+
+const switchedOff = (steps: Step[]) => steps.map((step) => ({ ...step, enabled: false }));
+
+function endHere(
+  { row, path }: Row,
+  made: Step[],
+  after: Step[],
+  taken: Set<string>,
+  notes: Notes,
+) {
+  notes.difference(
+    path,
+    "the run failed here, every time",
+    "it ends here; this step and what stands after it come switched off",
+    "--failed-step",
+  );
+  const [first, ...more] = made as [Step, ...Step[]];
+  if (first.step_type === "stop") return [first, ...switchedOff(after)];
+  const stop = newStep(first.step_key, "stop", {
+    reason: `The old run failed at this step: ${row.step_type.slice(0, 100)}`,
+    outcome: "cancelled",
+  });
+  const was = { ...first, step_key: nextKey(first.step_key, taken), delay_minutes: 0 };
+  return [
+    { ...stop, delay_minutes: first.delay_minutes },
+    ...switchedOff([was, ...more, ...after]),
+  ];
+}
+
 /** Declared and never carried out: the run failed. What stands after it becomes its branches. */
 function readConditional(
   row: Row,
   context: StepContext,
   after: Step[],
   keyById: Map<string, string>,
+  target: Target,
 ): Made {
   const { keys } = row;
   const written = keys.text("condition", "conditions") ?? "";
@@ -177,14 +222,16 @@ function readConditional(
     then: after.slice(Math.max(start, 0), turn > start ? turn : undefined),
     else: turn > start ? after.slice(turn) : [],
   };
+  const isMeant = target.choices.failedStep === "branch" && conditions !== undefined;
   keys.notes.difference(
     row.path,
     "the run failed here: Unknown step type: conditional",
-    "it takes a branch",
+    isMeant ? "it takes a branch" : "its branches are there, and taken by nobody yet",
+    "--failed-step",
   );
   keys.notes.person(
     row.path,
-    "look through its condition and branches before you publish",
+    "look through its condition and branches, and say whether they are meant",
     written,
   );
   const step = newStep(context.key, "conditional", { conditions: conditions ?? [] });
@@ -192,7 +239,7 @@ function readConditional(
     steps: [{ ...step, delay_minutes: row.delay, branches }],
     secrets: [],
     left: keys.rest(),
-    isBroken: true,
+    isBroken: !isMeant,
   };
 }
 
@@ -212,7 +259,12 @@ export function translateServer(given: unknown, target: Target): Translation {
     ]
   ) keys.take(name);
   for (const name of ["created_at", "updated_at", "is_active", "is_deleted"]) keys.take(name);
-  const trigger = serverTrigger(workflow.trigger_type, workflow.trigger_config, notes);
+  const trigger = serverTrigger(
+    workflow.trigger_type,
+    workflow.trigger_config,
+    notes,
+    target.screen !== undefined,
+  );
   const resolve = serverVariables(workflow.trigger_type, notes);
   const taken = new Set<string>();
   const rows = inOrder(workflow.steps).map((row, place): Row => {
@@ -233,24 +285,27 @@ export function translateServer(given: unknown, target: Target): Translation {
   let isBroken = trigger.isBroken ?? false;
   let steps: Step[] = [];
   // From the last to the first, since a conditional takes what stands after it.
-  for (const row of rows.toReversed()) {
+  for (const [place, row] of [...rows.entries()].toReversed()) {
     const context = {
       key: keyById.get(row.row.id)!,
       resolve,
       tenantId: workflow.tenant_id,
       label: workflow.name,
     };
-    const made = row.row.step_type === "conditional"
-      ? readConditional(row, context, steps, keyById)
+    const isConditional = row.row.step_type === "conditional" && !target.screen;
+    const made = isConditional
+      ? readConditional(row, context, steps, keyById, target)
       : readStep(row, context, target, notes);
-    if (row.row.step_type === "conditional") {
+    if (isConditional) {
       notes.translated(`${row.path}.step_type`, "conditional", "conditional");
       steps = [];
     }
     if (row.isTied) made.steps.forEach((step) => (step.enabled = false));
-    steps = [...made.steps, ...steps];
+    const failed = made.isBroken === true && !row.isTied;
+    const isEnd = failed && endsThere(rows, place, target);
+    steps = isEnd ? endHere(row, made.steps, steps, taken, notes) : [...made.steps, ...steps];
     secrets.push(...made.secrets);
-    isBroken ||= made.isBroken === true && !row.isTied;
+    isBroken ||= failed && !isEnd;
     if (Object.keys(made.left).length > 0) left[row.path] = made.left;
     if (row.row.step_order !== undefined) {
       notes.translated(`${row.path}.step_order`, row.row.step_order, "its place");

@@ -1,0 +1,151 @@
+// Following the link of a text: where it leads, what is told of whoever asks, and what a slow database does to it.
+import { describe, expect, it } from "vitest";
+import { createHandler, type Links } from "../../functions/link/handler.ts";
+
+const CODE = "aB3dE6gH9jK";
+const at = (code = CODE) => `https://apex.supabase.example/functions/v1/link/${code}`;
+const browser = { "user-agent": "Mozilla/5.0 (iPhone) Safari/604.1" };
+
+function serve(links: Partial<Links>, timeoutMs = 50) {
+  const recorded: [string, string | null, string | null][] = [];
+  const logged: string[] = [];
+  const looked: string[] = [];
+  const handler = createHandler({
+    links: () => ({
+      find: (code) => {
+        looked.push(code);
+        return links.find ? links.find(code) : Promise.resolve("https://g.page/r/apex");
+      },
+      record: (...call) => {
+        recorded.push(call);
+        return links.record ? links.record(...call) : Promise.resolve("clicked");
+      },
+    }),
+    log: (_level, event) => logged.push(event),
+    timeoutMs,
+  });
+  const ask = (init: RequestInit = { headers: browser }, code = CODE) =>
+    handler(new Request(at(code), init));
+  return { ask, recorded, logged, looked };
+}
+
+describe("the link of a text", () => {
+  it("leads exactly where it was written to lead", async () => {
+    const url = "https://g.page/r/apex?x=%2F&y=a+b#top";
+    const { ask, recorded } = serve({ find: () => Promise.resolve(url) });
+    const response = await ask();
+    expect([response.status, response.headers.get("location")]).toEqual([302, url]);
+    expect(response.headers.get("cache-control")).toBe("no-store");
+    expect(response.headers.get("referrer-policy")).toBe("no-referrer");
+    expect(recorded).toEqual([[CODE, browser["user-agent"], null]]);
+  });
+
+  it("leads nowhere else, whatever the address says", async () => {
+    const { ask, looked } = serve({ find: () => Promise.resolve(null) });
+    for (
+      const code of [
+        CODE,
+        "https://evil.example",
+        "..%2F..%2Fevil",
+        `${CODE}?url=https://evil.example`,
+        "",
+        "x".repeat(5_000),
+      ]
+    ) {
+      const response = await ask({ headers: browser }, code);
+      expect([response.status, response.headers.get("location")]).toEqual([404, null]);
+      expect(await response.text()).toMatch(/does not lead anywhere/);
+    }
+    // What cannot be a code is not looked up.
+    expect(looked).toEqual([CODE, CODE]);
+  });
+
+  it.each([
+    ["a mail program that looks first", { method: "HEAD", headers: browser }, "head"],
+    [
+      "a browser that fetches ahead",
+      { headers: { ...browser, "sec-purpose": "prefetch" } },
+      "prefetch",
+    ],
+    ["the same in older words", { headers: { ...browser, "x-moz": "prefetch" } }, "prefetch"],
+    ["a preview", { headers: { ...browser, "x-purpose": "preview" } }, "prefetch"],
+    ["an image on a page", { headers: { ...browser, "sec-fetch-dest": "image" } }, "not_a_page"],
+    ["a person", { headers: { ...browser, "sec-fetch-dest": "document" } }, null],
+  ])("tells what a request says of itself: %s", async (_, init, hint) => {
+    const { ask, recorded } = serve({});
+    expect((await ask(init)).status).toBe(302);
+    expect(recorded).toEqual([[CODE, browser["user-agent"], hint]]);
+  });
+
+  it("tells that nobody said who asks, and a long story cut", async () => {
+    const { ask, recorded } = serve({});
+    await ask({ headers: {} });
+    await ask({ headers: { "user-agent": "x".repeat(5_000) } });
+    expect(recorded.map(([, agent]) => agent?.length ?? null)).toEqual([null, 500]);
+  });
+
+  it("leads there though nothing can be written down", async () => {
+    const { ask, logged } = serve({ record: () => Promise.reject(new Error("read-only")) });
+    expect((await ask()).status).toBe(302);
+    expect(logged).toEqual(["link_not_recorded"]);
+  });
+
+  it("does not wait for what is written down slowly", async () => {
+    const { ask } = serve({ record: () => new Promise(() => {}) });
+    const began = performance.now();
+    expect((await ask()).status).toBe(302);
+    expect(performance.now() - began).toBeLessThan(2_000);
+  });
+
+  it("leads there at the second try", async () => {
+    let tries = 0;
+    const { ask } = serve({
+      find: () =>
+        tries++ === 0
+          ? Promise.reject(Object.assign(new Error("lost"), { code: "CONNECTION_CLOSED" }))
+          : Promise.resolve("https://g.page/r/apex"),
+    });
+    expect((await ask()).status).toBe(302);
+  });
+
+  it("asks the browser to come back where the database is away", async () => {
+    for (
+      const find of [() => new Promise<never>(() => {}), () => Promise.reject(new Error("no"))]
+    ) {
+      const { ask, recorded } = serve({ find }, 5);
+      const response = await ask();
+      expect(response.status).toBe(503);
+      expect([response.headers.get("refresh"), response.headers.get("retry-after")]).toEqual([
+        "5",
+        "5",
+      ]);
+      expect(await response.text()).not.toMatch(/Error|no$/);
+      expect(recorded).toEqual([]);
+    }
+  });
+
+  it("looks a link that is asked for again up once, and writes each down", async () => {
+    const { ask, looked, recorded } = serve({});
+    for (let times = 0; times < 5; times++) await ask();
+    expect([looked.length, recorded.length]).toEqual([1, 5]);
+  });
+
+  it("goes on leading there in a flood, of which it writes down what it can", async () => {
+    const { ask, recorded } = serve({ record: () => new Promise(() => {}) });
+    const responses = await Promise.all(Array.from({ length: 200 }, () => ask()));
+    expect(responses.every(({ status }) => status === 302)).toBe(true);
+    expect(recorded.length).toBe(50);
+  });
+
+  it("sends letters of other alphabets as a header can say them", async () => {
+    const { ask } = serve({ find: () => Promise.resolve("https://exämple.example/ñ") });
+    expect((await ask()).headers.get("location")).toBe("https://xn--exmple-cua.example/%C3%B1");
+  });
+
+  it("takes no other method", async () => {
+    const { ask, recorded } = serve({});
+    const response = await ask({ method: "POST", body: "x" });
+    expect([response.status, (await response.json()).code]).toEqual([405, "method_not_allowed"]);
+    expect(recorded).toEqual([]);
+  });
+});
