@@ -1138,6 +1138,7 @@ export type Database = {
         Row: {
           body: string | null;
           channel: string;
+          clicked_at: string | null;
           contact_id: string | null;
           created_at: string;
           direction: string;
@@ -1159,6 +1160,7 @@ export type Database = {
         Insert: {
           body?: string | null;
           channel?: string;
+          clicked_at?: string | null;
           contact_id?: string | null;
           created_at?: string;
           direction: string;
@@ -1180,6 +1182,7 @@ export type Database = {
         Update: {
           body?: string | null;
           channel?: string;
+          clicked_at?: string | null;
           contact_id?: string | null;
           created_at?: string;
           direction?: string;
@@ -2052,6 +2055,17 @@ export type Database = {
         };
         Relationships: [];
       };
+      recipes: {
+        Row: {
+          description: string | null;
+          name: string | null;
+          needs: Json | null;
+          questions: Json | null;
+          recipe: Json | null;
+          title: string | null;
+        };
+        Relationships: [];
+      };
       workflow_schemas: {
         Row: {
           branches: string[] | null;
@@ -2225,6 +2239,13 @@ export type Database = {
         };
         Returns: Json;
       };
+      export_workflow: {
+        Args: {
+          workflow_id: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
       get_definition: {
         Args: {
           workflow_id: string;
@@ -2292,6 +2313,22 @@ export type Database = {
           workflow: string;
         };
         Returns: boolean;
+      };
+      import_workflow: {
+        Args: {
+          document: Json;
+          answers?: Json;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
+      install_recipe: {
+        Args: {
+          recipe: Json;
+          answers?: Json;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       lift_revocation: {
         Args: {

@@ -49,6 +49,10 @@ drop view ridgeline.automation_skipped_sends;
 
 drop view ridgeline.automation_queue;
 
+drop index ridgeline.workflow_executions_by_record;
+
+drop index ridgeline.workflow_executions_by_workflow;
+
 alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
 
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
@@ -173,7 +177,17 @@ drop function automation.hold_step(ridgeline.scheduled_steps);
 
 drop function automation.is_held(ridgeline.workflow_executions);
 
+drop function automation.remove_tag(ridgeline.workflow_executions,text);
+
+drop function automation.add_tag(ridgeline.workflow_executions,text);
+
+drop function automation.tag_in_record(ridgeline.workflow_executions,text,boolean);
+
+drop function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text);
+
 drop function automation.create_task(ridgeline.workflow_executions,jsonb);
+
+drop function automation.target_id(ridgeline.workflow_executions,text);
 
 drop function automation.address_email(ridgeline.workflow_executions,automation.prepared_step);
 
@@ -295,6 +309,8 @@ create table automation.regions ();
 
 create table automation.prices ();
 
+create table automation.links ();
+
 create table ridgeline.changes ();
 
 create table ridgeline.stage_changes ();
@@ -334,6 +350,8 @@ create table automation.sender_blocks ();
 create table automation.inboxes ();
 
 create table automation.inbox_waiting ();
+
+create table automation.recipes ();
 
 create table automation.retention_places ();
 
@@ -375,6 +393,8 @@ alter table automation.regions add column zones text[];
 
 alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
 
+alter table ridgeline.messages add column clicked_at timestamp with time zone;
+
 alter table ridgeline.forms add column consent jsonb;
 
 alter table ridgeline.held_submissions add column changed_at timestamp with time zone default automation.now() not null;
@@ -396,6 +416,30 @@ alter table automation.prices add column source text;
 alter table automation.prices add column as_of date;
 
 alter table automation.prices add column negotiated numeric;
+
+alter table automation.links add column tenant_id uuid;
+
+alter table automation.links add column code text;
+
+alter table automation.links add column step_id uuid;
+
+alter table automation.links add column contact_id text;
+
+alter table automation.links add column recipient text;
+
+alter table automation.links add column url text;
+
+alter table automation.links add column created_at timestamp with time zone;
+
+alter table automation.links add column requested_at timestamp with time zone;
+
+alter table automation.links add column requests integer;
+
+alter table automation.links add column machine_requests integer;
+
+alter table automation.links add column machine_reason text;
+
+alter table automation.links add column clicked_at timestamp with time zone;
 
 alter table automation.step_types add column ends_run boolean default false not null;
 
@@ -951,6 +995,12 @@ alter type automation.imagined_step add attribute shown jsonb;
 
 alter type automation.imagined_step add attribute data jsonb;
 
+alter table automation.recipes add column name text;
+
+alter table automation.recipes add column place integer;
+
+alter table automation.recipes add column document jsonb;
+
 alter table automation.retention_places add column tenant_id uuid;
 
 alter table automation.retention_places add column kind text;
@@ -1142,6 +1192,8 @@ alter type automation.imported_step add attribute replied_at timestamp with time
 alter type automation.legacy_open_run add attribute run jsonb;
 
 alter type automation.legacy_open_run add attribute step jsonb;
+
+alter type automation.legacy_open_run add attribute steps jsonb;
 
 alter table automation.legacy_pairs add column tenant_id uuid;
 
@@ -1528,6 +1580,18 @@ AS $function$
       order by 2
       limit 5
     ) as c
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.both_names(attached automation.entities, fields jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select fields || coalesce(
+      jsonb_object_agg(a.key, fields -> a.value) filter (where fields ? a.value), '{}') || coalesce(
+      jsonb_object_agg(a.value, fields -> a.key) filter (where fields ? a.key and not fields ? a.value), '{}')
+    from jsonb_each_text(automation.aliases(attached)) as a
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.tenants_query(wanted text)
@@ -2297,6 +2361,152 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.link_code()
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return left(translate(encode(sha256(
+    uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'base64'), '+/=', ''), 11);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.written_hosts(written text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select lower(rtrim(m.found[1], '.,;:!'))
+    from regexp_matches(
+      written, 'https?://([^][\s/?#{}<>"''`\\()|^]+)(?=[/?#\s"''()<>]|$)', 'gi') as m (found));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.track_links(written text, body text, site text, base text, OUT tracked text, OUT links jsonb, OUT left_out text[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  hosts constant text[] := automation.written_hosts(written) || automation.written_hosts(site);
+  pattern constant text := '(https?://[^][\s<>"`\\{}|^]+)';
+  rest text := body;
+  found text;
+  url text;
+  code text;
+begin
+  tracked := '';
+  links := '[]';
+  left_out := '{}';
+  loop
+    found := (regexp_match(rest, pattern, 'i'))[1];
+    exit when found is null;
+    tracked := tracked || left(rest, strpos(rest, found) - 1);
+    rest := substr(rest, strpos(rest, found) + length(found));
+    -- What ends a sentence ends no link.
+    url := regexp_replace(found, '[.,;:!?)''’”…]+$', '');
+    if lower((regexp_match(url, '^https?://([^/?#]+)', 'i'))[1]) = any (hosts) and length(url) <= 2000 then
+      code := coalesce(
+        (select l ->> 'code' from jsonb_array_elements(links) as l where l ->> 'url' = url), automation.link_code());
+      links := links || case when links @> jsonb_build_array(jsonb_build_object('code', code)) then '[]'
+        else jsonb_build_array(jsonb_build_object('code', code, 'url', url)) end;
+      tracked := tracked || base || '/' || code || substr(found, length(url) + 1);
+    else
+      tracked := tracked || found;
+      left_out := left_out || url;
+    end if;
+  end loop;
+  tracked := tracked || rest;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_early_click(tenant_id uuid, step_id uuid, provider_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update ridgeline.messages as m set clicked_at = l.clicked_at
+  from (
+    select min(k.clicked_at) as clicked_at from automation.links as k
+    where k.step_id = note_early_click.step_id and k.tenant_id = note_early_click.tenant_id
+  ) as l
+  where m.provider_id = note_early_click.provider_id and m.tenant_id = note_early_click.tenant_id
+    and m.direction = 'outbound' and m.clicked_at is null and l.clicked_at is not null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.inbound_key(key text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select hashtextextended('inbound ' || key, 0) $function$;
+
+CREATE OR REPLACE FUNCTION automation.try_lock_addresses(tenant_id uuid, addresses text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  address text;
+begin
+  for address in select distinct a from unnest(addresses) as a where a is not null order by a loop
+    if not pg_try_advisory_xact_lock(automation.inbound_key(tenant_id || address)) then
+      raise exception 'somebody is making a contact of % right now', address using errcode = 'lock_not_available';
+    end if;
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.insert_contact(contacts automation.entities, tenant_id uuid, fields jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  created text;
+begin
+  fields := fields || case when contacts.tenant_column is null then '{}'
+    else jsonb_build_object(contacts.tenant_column, tenant_id) end;
+  execute (
+    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
+      'returning %4$I::text', contacts.relation, string_agg(quote_ident(k), ', '),
+      string_agg(format('v.%I', k), ', '), contacts.id_column)
+    from jsonb_object_keys(fields) as k)
+    into created using fields;
+  return created;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.contact_with(tenant_id uuid, phone text, email text, OUT id text, OUT found_by text)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if phone is not null and email is not null then
+    id := (
+      select p.id
+      from automation.contacts_by_phone(contact_with.tenant_id, phone) with ordinality as p (id, place)
+      where p.id in (select e.id from automation.contacts_at(contact_with.tenant_id, email) as e (id))
+      order by p.place
+      limit 1);
+  end if;
+  id := coalesce(id, automation.contact_by_phone(tenant_id, phone));
+  found_by := case when id is not null then 'phone' end;
+  if id is null then
+    id := automation.contact_by_email(tenant_id, email, phone);
+    found_by := case when id is not null then 'email' end;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.types_on(channel text)
  RETURNS text[]
  LANGUAGE plpgsql
@@ -2768,6 +2978,7 @@ CREATE OR REPLACE FUNCTION automation.enter(entries automation.entry[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
@@ -2896,13 +3107,15 @@ begin
     cross join lateral jsonb_each(s.error #> '{would,fields}') as f
     where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
       and s.error ->> 'code' = 'shadow' and s.error #>> '{would,entity}' = as_if.entity
+      -- What it would have written to another record is none of this one's.
+      and not s.error -> 'would' ? 'target'
     order by s.seq
   loop
     if coalesce(record #> imagined.path, 'null') = imagined.was then
       record := jsonb_set(record, imagined.path, imagined.value);
     end if;
   end loop;
-  return record;
+  return (select automation.both_names(e, record) from automation.entities as e where e.name = as_if.entity);
 end;
 $function$;
 
@@ -2921,7 +3134,7 @@ begin
   for would in
     select s.error -> 'would' from ridgeline.workflow_step_executions as s
     where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-      and s.error ->> 'code' = 'shadow' and s.error -> 'would' ? 'tag'
+      and s.error ->> 'code' = 'shadow' and s.error -> 'would' ? 'tag' and not s.error -> 'would' ? 'target'
     order by s.seq
   loop
     tags := (
@@ -2946,8 +3159,10 @@ begin
   if root = 'trigger' then
     return automation.trigger_root(data);
   elsif root = 'contact' then
-    if not data ? 'contact_id' or execution.version = 0 then
+    if execution.version = 0 then
       return data -> 'contact';
+    elsif not data ? 'contact_id' then
+      return automation.as_if(execution, 'contact', data -> 'contact');
     elsif known.contact_id is not null then
       return automation.as_if(execution, 'contact', known.contact);
     end if;
@@ -3166,6 +3381,31 @@ begin
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
   end if;
+  return execution;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.adopt_contact(execution ridgeline.workflow_executions, contact text, imagined jsonb DEFAULT NULL::jsonb)
+ RETURNS ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if imagined is not null then
+    execution.trigger_data := execution.trigger_data - 'contact_id' || jsonb_build_object('contact', imagined);
+  else
+    execution.trigger_data := execution.trigger_data || jsonb_build_object('contact_id', contact);
+    execution.contact_id := contact;
+    -- One that was about no record at all is found by its contact's events from now on.
+    if execution.entity is null then
+      execution.entity := 'contact';
+      execution.record_id := contact;
+    end if;
+  end if;
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), trigger_data = execution.trigger_data, contact_id = execution.contact_id,
+    entity = execution.entity, record_id = execution.record_id
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
   return execution;
 end;
 $function$;
@@ -3545,6 +3785,109 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.imagined_id(entity text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select format('(new %s)', entity) $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_imagined(execution ridgeline.workflow_executions, id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (execution.version = 0 or execution.mode = 'shadow') and coalesce(id ~ '^\(new [a-z0-9_]+\)$', false);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.other_id(execution ridgeline.workflow_executions, entity text, target text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  id constant text := btrim(target);
+begin
+  if not exists (select from automation.entities as e where e.name = other_id.entity) then
+    raise exception 'entity: there is no entity "%"', left(entity, 60) using errcode = 'invalid_parameter_value';
+  elsif not automation.is_imagined(execution, id)
+    and not automation.has_record(entity, execution.tenant_id, id) then
+    raise exception 'target: there is no % "%"', entity, left(id, 60) using errcode = 'no_data_found';
+  end if;
+  return id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.skip_targetless(prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if prepared.input ? 'target' and btrim(coalesce(prepared.input ->> 'target', '')) = '' then
+    prepared.verdict := 'skip';
+    prepared.reason := '{"code": "no_target", "message": "target: it is empty; there is no other record to work on"}';
+  end if;
+  return prepared;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.target_id(execution ridgeline.workflow_executions, entity text, input jsonb DEFAULT NULL::jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  id text;
+begin
+  if input ? 'target' then
+    return automation.other_id(execution, entity, input ->> 'target');
+  end if;
+  id := case entity when 'contact' then automation.contact_key(execution)
+    else execution.trigger_data ->> (entity || '_id') end;
+  if id is null and execution.mode = 'shadow' and jsonb_typeof(execution.trigger_data -> entity) = 'object'
+    and not execution.trigger_data ? (entity || '_id') then
+    return automation.imagined_id(entity);
+  elsif id is null then
+    raise exception '%: the execution has no % to work on', entity, entity
+      using errcode = 'no_data_found';
+  end if;
+  return id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_of_another(execution ridgeline.workflow_executions, entity text, input jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(input ? 'target', false) and btrim(input ->> 'target') is distinct from coalesce(case entity
+    when 'contact' then automation.contact_key(execution)
+    else execution.trigger_data ->> (entity || '_id') end,
+    case when jsonb_typeof(execution.trigger_data -> entity) = 'object' then automation.imagined_id(entity) end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_target(execution ridgeline.workflow_executions, entity text, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case when automation.is_of_another(execution, entity, input)
+    then jsonb_build_object('target', automation.target_id(execution, entity, input)) else '{}' end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.task_row(execution ridgeline.workflow_executions, known automation.known_records, input jsonb, zone text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3561,11 +3904,10 @@ declare
 begin
   perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
   return automation.cause_in(execution) || jsonb_build_object(
-    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution, known),
-    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
-    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
+    'tenant', execution.tenant_id, 'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
     'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone);
+    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone)
+    || automation.task_records(execution, known, input);
 end;
 $function$;
 
@@ -3600,6 +3942,152 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.update_fields(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text, input jsonb DEFAULT NULL::jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  attached automation.entities;
+  id constant text := automation.target_id(execution, entity, input);
+  present jsonb;
+  written jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = entity;
+  perform automation.check_writable(attached, fields);
+  fields := automation.own_names(attached, fields);
+  execute automation.lock_record_statement(attached) into present using execution.tenant_id, id;
+  -- Deleted while it was being looked for.
+  if input ? 'target' and automation.is_marked_deleted(attached, present) then
+    raise exception 'target: there is no % "%"', entity, left(id, 60) using errcode = 'no_data_found';
+  end if;
+  if operator <> 'set' then
+    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+  end if;
+  fields := automation.fit_fields(attached, fields);
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
+  execute automation.update_statement(attached, fields)
+    into written using execution.tenant_id, id, fields;
+  if written is null then
+    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
+  end if;
+  return jsonb_build_object('entity', entity, 'id', id, 'fields', fields);
+exception when data_exception then
+  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tag_in_record(execution ridgeline.workflow_executions, input jsonb, is_on boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  attached automation.entities;
+  tag constant text := btrim(input ->> 'tag');
+  present jsonb;
+  tags jsonb;
+  had boolean;
+begin
+  select e.* into attached from automation.entities as e where e.name = 'contact';
+  execute automation.lock_record_statement(attached)
+    into present using execution.tenant_id, automation.target_id(execution, 'contact', input);
+  tags := coalesce(nullif(present -> (attached.mapped ->> 'tags'), 'null'), '[]');
+  had := exists (
+    select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(tag));
+  if had <> is_on then
+    perform automation.update_fields(execution, 'contact', jsonb_build_object('tags', case
+      when is_on then tags || to_jsonb(tag)
+      else automation.without_tag(tags, tag) end), input => input);
+  end if;
+  return jsonb_build_object('tag', tag, case when is_on then 'added' else 'removed' end, had <> is_on);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.present_tags(execution ridgeline.workflow_executions, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  id text;
+begin
+  if not automation.is_of_another(execution, 'contact', input) then
+    return coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+  end if;
+  id := automation.target_id(execution, 'contact', input);
+  return case when automation.is_imagined(execution, id) then '[]'
+    else automation.contact_tags(execution.tenant_id, id) end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.add_tag(execution ridgeline.workflow_executions, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tag constant text := btrim(input ->> 'tag');
+begin
+  if automation.has_own_tags() then
+    return automation.tag_in_record(execution, input, true);
+  end if;
+  return jsonb_build_object('tag', tag, 'added', automation.link_tag(
+    execution.tenant_id, automation.target_id(execution, 'contact', input), tag));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.remove_tag(execution ridgeline.workflow_executions, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tag constant text := btrim(input ->> 'tag');
+begin
+  if automation.has_own_tags() then
+    return automation.tag_in_record(execution, input, false);
+  end if;
+  return jsonb_build_object('tag', tag, 'removed', automation.unlink_tag(
+    execution.tenant_id, automation.target_id(execution, 'contact', input), tag));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.project_contact(execution ridgeline.workflow_executions, input jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case when input ? 'target' then automation.target_id(execution, 'contact', input)
+    else automation.existing_contact(execution) end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.project_key(input jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select coalesce(nullif(input ->> 'key', ''), input ->> 'name') $function$;
+
+CREATE OR REPLACE FUNCTION automation.made_project(execution ridgeline.workflow_executions, contact text, input jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select c.project_id from automation.created_projects as c
+    where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact, '')
+      and c.key = sha256(convert_to(automation.project_key(input), 'UTF8')));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.step_questions()
  RETURNS TABLE(name text, arguments text, passed text, result text, otherwise text, volatility text)
  LANGUAGE sql
@@ -3624,6 +4112,8 @@ AS $function$
       -- What it writes. fired: the entity whose record starts the run.
       ('writes', 'step jsonb, fired text', 'step, fired', 'automation.step_write[]',
         $or$'{}'::automation.step_write[]$or$, 'stable'),
+      -- Records that a run has after it, which its trigger may not have brought.
+      ('brings', 'step jsonb', 'step', 'text[]', $or$'{}'::text[]$or$, 'immutable'),
       -- To whom it goes, of a type that a channel carries. options: render_options() of the tenant; known: what was
       -- read of the run already.
       ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, '
@@ -3644,7 +4134,7 @@ AS $function$
         'automation.perform_each(works)', 'volatile'),
       -- What keeps it from running though nothing is wrong, of a type that runs in the database: verdict skip.
       ('ready', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
-        'automation.prepared_step', 'prepared', 'stable'),
+        'automation.prepared_step', 'automation.skip_targetless(prepared)', 'stable'),
       -- Which of its rendered texts are bounded by which of automation.limits(): {key: limit}; null: each is a field.
       ('limits', 'input jsonb', 'input', 'jsonb', 'null::jsonb', 'immutable'),
       -- The event that it waits for, {type, config} or a type; null: none.
@@ -3734,8 +4224,8 @@ CREATE OR REPLACE FUNCTION automation.needs_record(step jsonb, scope jsonb, enti
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if entity like '%{{%' or (scope ->> 'lenient')::boolean or scope -> 'records' ? entity
-    or not exists (select from automation.entities as e where e.name = entity) then
+  if step #> '{config,base}' ? 'target' or entity like '%{{%' or (scope ->> 'lenient')::boolean
+    or scope -> 'records' ? entity or not exists (select from automation.entities as e where e.name = entity) then
     return '[]'::jsonb;
   end if;
   return jsonb_build_array(automation.problem(
@@ -3821,15 +4311,17 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.present_record(execution ridgeline.workflow_executions, attached automation.entities)
+CREATE OR REPLACE FUNCTION automation.present_record(execution ridgeline.workflow_executions, attached automation.entities, input jsonb DEFAULT NULL::jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  id constant text := execution.trigger_data ->> (attached.name || '_id');
-  brought constant jsonb := execution.trigger_data -> attached.name;
+  is_another constant boolean := automation.is_of_another(execution, attached.name, input);
+  id constant text := case when is_another then automation.target_id(execution, attached.name, input)
+    else execution.trigger_data ->> (attached.name || '_id') end;
+  brought constant jsonb := case when is_another then '{}' else execution.trigger_data -> attached.name end;
   stored jsonb;
 begin
   if id is not null then
@@ -3882,7 +4374,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.rehearse_fields(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
+CREATE OR REPLACE FUNCTION automation.rehearse_fields(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text, input jsonb DEFAULT NULL::jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
@@ -3898,11 +4390,12 @@ begin
   if not found then
     raise exception 'entity: there is no entity "%"', left(entity, 60) using errcode = 'invalid_parameter_value';
   end if;
-  present := automation.present_record(execution, attached);
+  present := automation.present_record(execution, attached, input);
   perform automation.check_writable(attached, fields);
   if operator <> 'set' then
     combined := automation.combine_fields(
-      present || coalesce(execution.trigger_data -> entity, '{}'), fields, operator,
+      present || case when automation.is_of_another(execution, entity, input) then '{}'
+        else coalesce(execution.trigger_data -> entity, '{}') end, fields, operator,
       automation.tenant_zone(execution.tenant_id));
   end if;
   own := automation.fit_fields(attached, automation.own_names(attached, combined));
@@ -3928,21 +4421,24 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.imagine_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
+CREATE OR REPLACE FUNCTION automation.imagine_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text, input jsonb DEFAULT NULL::jsonb)
  RETURNS automation.imagined
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  written constant jsonb := automation.rehearse_fields(execution, entity, fields, operator, input);
 begin
+  -- What is done to another record is nothing that this run reads.
   return row(
-    automation.imagine_fields(execution.trigger_data, entity,
-      automation.rehearse_fields(execution, entity, fields, operator)),
+    case when automation.is_of_another(execution, entity, input) then execution.trigger_data
+      else automation.imagine_fields(execution.trigger_data, entity, written) end,
     '{}')::automation.imagined;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.would_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text)
+CREATE OR REPLACE FUNCTION automation.would_write(execution ridgeline.workflow_executions, entity text, fields jsonb, operator text DEFAULT 'set'::text, input jsonb DEFAULT NULL::jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
@@ -3950,14 +4446,17 @@ CREATE OR REPLACE FUNCTION automation.would_write(execution ridgeline.workflow_e
 AS $function$
 declare
   attached automation.entities;
-  id constant text := automation.target_id(execution, entity);
+  id constant text := automation.target_id(execution, entity, input);
   present jsonb;
   whole jsonb;
 begin
   select e.* into attached from automation.entities as e where e.name = entity;
   perform automation.check_writable(attached, fields);
   fields := automation.own_names(attached, fields);
-  present := automation.read_root(execution, entity);
+  present := case
+    when not automation.is_of_another(execution, entity, input) then automation.read_root(execution, entity)
+    when automation.is_imagined(execution, id) then '{}'
+    else automation.read_record(entity, execution.tenant_id, id) end;
   if present is null then
     raise exception '%: it was deleted', entity using errcode = 'no_data_found';
   elsif operator <> 'set' then
@@ -3967,13 +4466,112 @@ begin
   perform automation.check_assignee(execution.tenant_id, 'assigned_to',
     fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', attached.relation) into whole using fields;
-  return jsonb_build_object('entity', entity, 'id', id)
+  return jsonb_build_object('entity', entity, 'id', id) || automation.would_target(execution, entity, input)
     || (select jsonb_build_object(
         'fields', jsonb_object_agg(f.key, coalesce(whole -> f.key, f.value)),
         'was', jsonb_object_agg(f.key, present #> string_to_array(f.key, '.')))
       from jsonb_each(fields) as f);
 exception when data_exception then
   raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.entity_of_target(target jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(
+      substring(target #>> '{}' from '^\s*\{\{\s*(?:steps\.[^.\s}|]+|trigger)\.(contact|project|job)_id\s*[|}]'),
+      substring(target #>> '{}' from '^\s*\{\{\s*(?:trigger\.)?([a-z][a-z0-9_]*)\.id\s*[|}]'))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fold_target(config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if config -> 'target' in ('null', '""') then
+    config := config - 'target';
+  end if;
+  if config ? 'target' and not config ? 'entity' then
+    config := config || jsonb_build_object(
+      'entity', coalesce(automation.entity_of_target(config -> 'target'), 'contact'));
+  end if;
+  return config;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_target_of(config jsonb, entity text, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said constant text := case when jsonb_typeof(config -> 'target') = 'string'
+    then automation.entity_of_target(config -> 'target') end;
+begin
+  if said is null or entity is null or entity like '%{{%' or said = entity then
+    return '[]'::jsonb;
+  end if;
+  return jsonb_build_array(automation.problem(
+    path || '.target', 'wrong_entity',
+    format('target: the id of a %s is needed, and this is that of a %s', entity, said),
+    format('Name the id of a %s, such as "{{steps.new.%1$s_id}}".', entity)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_target(workflow ridgeline.workflows, step jsonb, entity text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  target constant text := case when jsonb_typeof(step #> '{config,base,target}') in ('string', 'number')
+    then step #>> '{config,base,target}' end;
+begin
+  if target is null or entity is null or target like '%{{%' or entity like '%{{%'
+    or not exists (select from automation.entities as e where e.name = entity)
+    or automation.has_record(entity, workflow.tenant_id, btrim(target)) then
+    return '[]'::jsonb;
+  end if;
+  return jsonb_build_array(automation.problem(
+    automation.step_path(step) || '.step_config.target', 'no_record',
+    format('target: there is no %s "%s"', entity, left(target, 60)),
+    format('Write the id of one of your %ss, or a variable such as "{{steps.new.%1$s_id}}".', entity)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.task_records(execution ridgeline.workflow_executions, known automation.known_records, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  entity constant text := input ->> 'entity';
+  id constant text := case when input ? 'target' then automation.other_id(execution, entity, input ->> 'target') end;
+  record jsonb;
+  data jsonb;
+begin
+  if id is null then
+    return jsonb_build_object('contact', automation.contact_key(execution, known),
+      'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id');
+  elsif automation.is_imagined(execution, id) then
+    return '{}'::jsonb;
+  end if;
+  record := automation.read_record(entity, execution.tenant_id, id);
+  data := (
+    select automation.add_related(
+      jsonb_build_object(entity || '_id', id, entity, record), execution.tenant_id, record, e.related)
+    from automation.entities as e where e.name = entity);
+  return jsonb_build_object(
+    'contact', data ->> 'contact_id', 'project', data ->> 'project_id', 'job', data ->> 'job_id');
 end;
 $function$;
 
@@ -4056,6 +4654,8 @@ begin
   when 'conditional' then return '{}'::automation.step_write[];
   when 'create_project' then return automation.writes_create_project(step, fired);
   when 'create_task' then return automation.writes_create_task(step, fired);
+  when 'find_or_create_contact' then return automation.writes_find_or_create_contact(step, fired);
+  when 'notify_member' then return '{}'::automation.step_write[];
   when 'remove_tag' then return '{}'::automation.step_write[];
   when 'send_email' then return automation.writes_send_email(step, fired);
   when 'send_sms' then return automation.writes_send_sms(step, fired);
@@ -4288,11 +4888,16 @@ AS $function$
 begin
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, execution_id)
-  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+  -- What a member was told was not said to the contact.
+  values (ledger.tenant_id,
+    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
     coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
     ledger.input ->> 'body', 'sent',
     coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
     ledger.provider_id, execution.id);
+  if ledger.input ? 'links' then
+    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  end if;
   return true;
 end;
 $function$;
@@ -4401,7 +5006,8 @@ AS $function$
 begin
   insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
     html, text, status, provider, provider_id, execution_id)
-  values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+  values (ledger.tenant_id,
+    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
     coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
     (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
      from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
@@ -4409,6 +5015,156 @@ begin
     coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
     ledger.provider_id, execution.id);
   return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fold_notify_member(config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  config := automation.fold_key(automation.without_blanks(config), 'body', '{message,text,html}');
+  return '{"purpose": "internal"}'::jsonb || config;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_notify_member(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  given constant text := case jsonb_typeof(config -> 'user_id') when 'string' then btrim(config ->> 'user_id') end;
+begin
+  return case
+      when given like '%{{%' or lower(given) in ('owner', 'admin') or automation.as_uuid(given) is not null
+        or coalesce(given, '') = '' then '[]'
+      else jsonb_build_array(automation.problem(path || '.user_id', 'invalid_id',
+        format('user_id: "%s" is no member', left(given, 60)),
+        coalesce('Did you mean ' || automation.meant_key(lower(given), '{owner,admin}') || '?',
+          'Write a member''s id, a variable such as "{{contact.assigned_to}}", or owner or admin.'))) end
+    || case
+      when config ->> 'channel' = 'email' and not config ? 'subject' then jsonb_build_array(automation.problem(
+        path || '.subject', 'missing', 'notify_member needs subject: an email has one',
+        'For example {"subject": "{{contact.first_name}} has answered"}.'))
+      when config ->> 'channel' = 'sms' and config ? 'subject' then jsonb_build_array(automation.problem(
+        path || '.subject', 'unknown_key', 'a text has no subject', 'Leave it out, or write it into body.', 'warning'))
+      else '[]' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_notify_member(config jsonb, path text, shared jsonb)
+ RETURNS automation.compiled_config
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_email constant boolean := coalesce(config ->> 'channel' = 'email', false);
+  member constant record := automation.compile_template(
+    jsonb_build_object('user_id', config -> 'user_id'), path, shared -> 'texts');
+  written constant jsonb := config - '{user_id,channel,subject,body}'::text[];
+  more constant jsonb := jsonb_build_object('as', 'notify_member', 'member', member.compiled,
+    'type', case when is_email then 'send_email' else 'send_sms' end,
+    'lane', case when is_email then 'email' else 'sms' end);
+  read record;
+begin
+  if not is_email then
+    return row(
+      written || jsonb_build_object('to', '{{user.phone}}', 'body', config -> 'body'), config, more,
+      automation.template_roots(member.compiled), member.problems)::automation.compiled_config;
+  end if;
+  read := automation.compile_addresses(
+    written || jsonb_build_object('to', '{{user.email}}', 'subject', config -> 'subject',
+      automation.body_kind(config -> 'body'), config -> 'body'),
+    path, shared -> 'addresses');
+  return row(read.compiled, config, more, automation.template_roots(member.compiled),
+    member.problems || read.problems)::automation.compiled_config;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.place_notify_member(at text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case
+    when at ~ '^(html|text)$' then 'body'
+    when at ~ '^to($|\.)' then 'user_id'
+    else automation.place_send_email(at) end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_notify_member(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  given constant text := btrim(step #>> '{member,base,user_id}');
+  at constant text := automation.step_path(step) || '.step_config';
+begin
+  return case
+      when automation.as_uuid(given) is not null and not automation.is_member(workflow.tenant_id, given)
+        then jsonb_build_array(automation.problem(at || '.user_id', 'not_a_member',
+          format('user_id: "%s" is not a member of the office', given),
+          'Name one who is, a variable such as "{{contact.assigned_to}}", or owner or admin.'))
+      else '[]' end
+    || case when exists (
+        select from automation.membership as m
+        where m.columns ? (case step ->> 'lane' when 'email' then 'email' else 'phone' end)
+          or jsonb_path_exists(m.further, case step ->> 'lane'
+            when 'email' then '$[*].columns.email' else '$[*].columns.phone' end::jsonpath))
+      then '[]'
+      else jsonb_build_array(automation.problem(at || '.channel', 'no_recipient',
+        format('notify_member reaches nobody: members have no %s', case step ->> 'lane'
+          when 'email' then 'email' else 'phone' end),
+        'automation.attach_members() says which column it is, or in which further table.')) end
+    || case when step #> '{config,base}' ? 'from'
+      then coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]') else '[]' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.member_to_notify(execution ridgeline.workflow_executions, step jsonb, context jsonb, options jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  given constant text := btrim(automation.text_of(
+    (automation.render(step -> 'member', context, options)).rendered -> 'user_id'));
+  name constant text := case step ->> 'lane' when 'email' then 'email' else 'phone' end;
+  member automation.member;
+begin
+  if coalesce(given, '') = '' then
+    return '{"code": "no_member", "message": "user_id: it is empty; there is nobody to tell"}'::jsonb;
+  elsif lower(given) in ('owner', 'admin') then
+    select m.* into member from automation.read_members(array[execution.tenant_id], null) as m
+    where m.role in ('owner', 'admin')
+    order by coalesce(btrim(case name when 'email' then m.email else m.phone end), '') = '', m.role <> lower(given),
+      m.full_name, m.user_id
+    limit 1;
+  else
+    select m.* into member
+    from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(given)]) as m
+    limit 1;
+  end if;
+  if member.user_id is null then
+    return jsonb_build_object('code', 'no_member', 'message',
+      format('user_id: "%s" is not a member of the office', left(given, 60)));
+  elsif coalesce(btrim(case name when 'email' then member.email else member.phone end), '') = '' then
+    return jsonb_build_object('code', 'no_recipient', 'message',
+      format('user_id: %s has no %s',
+        coalesce(nullif(btrim(left(member.full_name, 60)), ''), member.user_id::text), name));
+  end if;
+  return member.record;
 end;
 $function$;
 
@@ -4422,7 +5178,8 @@ begin
   return (
     select coalesce(jsonb_agg(automation.problem(
         path || f.name, 'unknown_field', format('%s has no field "%s" to write', e.name, f.name),
-        'Writable: ' || array_to_string(e.writable_columns, ', ')) order by f.name), '[]')
+        case when f.name = 'target' then 'Beside "target" the fields stand in "fields". ' else '' end
+          || 'Writable: ' || array_to_string(e.writable_columns, ', ')) order by f.name), '[]')
     from unnest(fields) as f (name)
     join automation.entities as e on e.name = check_fields.entity
     where not (f.name = any (e.writable_columns)
@@ -4449,9 +5206,31 @@ CREATE OR REPLACE FUNCTION automation.fold_create_task(config jsonb)
 AS $function$
 begin
   config := automation.without_blanks(config);
-  return case when config ? 'due_date_days'
+  return automation.fold_target(case when config ? 'due_date_days'
     then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
-    else config end;
+    else config end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_create_task(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.check_target_of(config, config ->> 'entity', path);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_create_task(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_target(workflow, step, step #>> '{config,base,entity}');
 end;
 $function$;
 
@@ -4542,7 +5321,8 @@ CREATE OR REPLACE FUNCTION automation.check_update_contact(config jsonb, path te
 AS $function$
 begin
   return automation.check_fields(
-    'contact', automation.names_in(config -> 'fields'), path || '.fields.');
+      'contact', automation.names_in(config -> 'fields'), path || '.fields.')
+    || automation.check_target_of(config, 'contact', path);
 end;
 $function$;
 
@@ -4553,7 +5333,7 @@ CREATE OR REPLACE FUNCTION automation.needs_update_contact(workflow ridgeline.wo
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_record(step, scope, 'contact');
+  return automation.needs_record(step, scope, 'contact') || automation.needs_target(workflow, step, 'contact');
 end;
 $function$;
 
@@ -4576,7 +5356,7 @@ CREATE OR REPLACE FUNCTION automation.imagine_update_contact(execution ridgeline
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.imagine_write(execution, 'contact', input -> 'fields');
+  return automation.imagine_write(execution, 'contact', input -> 'fields', input => input);
 end;
 $function$;
 
@@ -4586,7 +5366,7 @@ CREATE OR REPLACE FUNCTION automation.perform_update_contact(execution ridgeline
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.update_fields(execution, 'contact', input -> 'fields');
+  return automation.update_fields(execution, 'contact', input -> 'fields', input => input);
 end;
 $function$;
 
@@ -4608,7 +5388,7 @@ CREATE OR REPLACE FUNCTION automation.would_update_contact(execution ridgeline.w
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.would_write(execution, 'contact', prepared.input -> 'fields');
+  return automation.would_write(execution, 'contact', prepared.input -> 'fields', input => prepared.input);
 end;
 $function$;
 
@@ -4631,7 +5411,8 @@ CREATE OR REPLACE FUNCTION automation.check_update_project(config jsonb, path te
 AS $function$
 begin
   return automation.check_fields(
-    'project', automation.names_in(config -> 'fields'), path || '.fields.');
+      'project', automation.names_in(config -> 'fields'), path || '.fields.')
+    || automation.check_target_of(config, 'project', path);
 end;
 $function$;
 
@@ -4642,7 +5423,7 @@ CREATE OR REPLACE FUNCTION automation.needs_update_project(workflow ridgeline.wo
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_record(step, scope, 'project');
+  return automation.needs_record(step, scope, 'project') || automation.needs_target(workflow, step, 'project');
 end;
 $function$;
 
@@ -4665,7 +5446,7 @@ CREATE OR REPLACE FUNCTION automation.imagine_update_project(execution ridgeline
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.imagine_write(execution, 'project', input -> 'fields');
+  return automation.imagine_write(execution, 'project', input -> 'fields', input => input);
 end;
 $function$;
 
@@ -4675,7 +5456,7 @@ CREATE OR REPLACE FUNCTION automation.perform_update_project(execution ridgeline
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.update_fields(execution, 'project', input -> 'fields');
+  return automation.update_fields(execution, 'project', input -> 'fields', input => input);
 end;
 $function$;
 
@@ -4697,7 +5478,7 @@ CREATE OR REPLACE FUNCTION automation.would_update_project(execution ridgeline.w
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.would_write(execution, 'project', prepared.input -> 'fields');
+  return automation.would_write(execution, 'project', prepared.input -> 'fields', input => prepared.input);
 end;
 $function$;
 
@@ -4709,9 +5490,11 @@ CREATE OR REPLACE FUNCTION automation.fold_update_field(config jsonb)
 AS $function$
 begin
   config := automation.without_blanks(config);
-  return case when config ? 'table'
+  config := case when config ? 'table'
     then config - 'table' || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
     else config end;
+  return case when config ? 'entity' or config ->> 'field' ~ '^(contact|project|job)\.'
+    then config else automation.fold_target(config) end;
 end;
 $function$;
 
@@ -4727,7 +5510,8 @@ begin
   return (
       select coalesce(jsonb_agg(p || jsonb_build_object('path', path || '.field')), '[]')
       from jsonb_array_elements(automation.check_fields(written.entity, array[written.field], '')) as p)
-    || automation.check_field_operator(config, path);
+    || automation.check_field_operator(config, path)
+    || automation.check_target_of(config, written.entity, path);
 end;
 $function$;
 
@@ -4757,7 +5541,8 @@ CREATE OR REPLACE FUNCTION automation.needs_update_field(workflow ridgeline.work
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_record(step, scope, (automation.written_field(step #> '{config,base}')).entity);
+  return automation.needs_record(step, scope, (automation.written_field(step #> '{config,base}')).entity)
+    || automation.needs_target(workflow, step, (automation.written_field(step #> '{config,base}')).entity);
 end;
 $function$;
 
@@ -4771,7 +5556,7 @@ declare
   written constant record := automation.written_field(input);
 begin
   return automation.imagine_write(execution, written.entity,
-    jsonb_build_object(written.field, input -> 'value'), coalesce(input ->> 'operator', 'set'));
+    jsonb_build_object(written.field, input -> 'value'), coalesce(input ->> 'operator', 'set'), input);
 end;
 $function$;
 
@@ -4805,8 +5590,30 @@ AS $function$
 begin
   return (
     select automation.would_write(execution, f.entity, jsonb_build_object(f.field, prepared.input -> 'value'),
-      coalesce(prepared.input ->> 'operator', 'set'))
+      coalesce(prepared.input ->> 'operator', 'set'), prepared.input)
     from automation.written_field(prepared.input) as f);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fold_change_stage(config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.fold_target(automation.without_blanks(config));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_change_stage(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.check_target_of(config, config ->> 'entity', path);
 end;
 $function$;
 
@@ -4834,7 +5641,8 @@ CREATE OR REPLACE FUNCTION automation.needs_change_stage(workflow ridgeline.work
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_column(step, scope, (automation.writes_change_stage(step, scope ->> 'entity'))[1]);
+  return automation.needs_column(step, scope, (automation.writes_change_stage(step, scope ->> 'entity'))[1])
+    || automation.needs_target(workflow, step, step #>> '{config,base,entity}');
 end;
 $function$;
 
@@ -4852,7 +5660,8 @@ begin
     raise exception 'entity: "%" has neither a stage nor a status', left(entity, 60)
       using errcode = 'undefined_column', hint = 'automation.attach() maps them: {"stage": "<column>"}.';
   end if;
-  return automation.imagine_write(execution, entity, jsonb_build_object(stage_column, input -> 'stage'));
+  return automation.imagine_write(
+    execution, entity, jsonb_build_object(stage_column, input -> 'stage'), input => input);
 end;
 $function$;
 
@@ -4887,7 +5696,29 @@ declare
   entity constant text := automation.stage_entity(execution, prepared.input);
 begin
   return automation.would_write(execution, entity, jsonb_build_object(
-    coalesce(automation.stage_column(entity), ''), prepared.input -> 'stage'));
+    coalesce(automation.stage_column(entity), ''), prepared.input -> 'stage'), input => prepared.input);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fold_assign_user(config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.fold_target(automation.without_blanks(config));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_assign_user(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.check_target_of(config, config ->> 'entity', path);
 end;
 $function$;
 
@@ -4914,7 +5745,32 @@ CREATE OR REPLACE FUNCTION automation.needs_assign_user(workflow ridgeline.workf
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_column(step, scope, (automation.writes_assign_user(step, scope ->> 'entity'))[1]);
+  return automation.needs_column(step, scope, (automation.writes_assign_user(step, scope ->> 'entity'))[1])
+    || automation.needs_target(workflow, step, step #>> '{config,base,entity}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.likely_member(execution ridgeline.workflow_executions, input jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found uuid := (
+    select m.user_id
+    from jsonb_array_elements_text(coalesce(input -> 'user_ids', jsonb_build_array(input -> 'user_id')))
+      with ordinality as u (id, place)
+    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.as_uuid(u.id)
+    order by u.place limit 1);
+begin
+  if found is null and input ? 'user_ids' then
+    raise exception 'user_ids: none of them is a member of the tenant' using errcode = 'invalid_parameter_value';
+  elsif found is null then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return found;
 end;
 $function$;
 
@@ -4927,24 +5783,17 @@ AS $function$
 declare
   entity constant text := automation.assigned_entity(execution, input);
   user_column constant text := automation.mapped_column(entity, 'assigned_to');
-  -- Of several, the first that is there: whose turn it is is known when the step runs.
-  user_id constant uuid := (
-    select m.user_id
-    from jsonb_array_elements_text(coalesce(input -> 'user_ids', jsonb_build_array(input -> 'user_id')))
-      with ordinality as u (id, place)
-    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.as_uuid(u.id)
-    order by u.place limit 1);
+  user_id uuid;
+  imagined automation.imagined;
 begin
   if user_column is null then
     raise exception 'entity: "%" has no assigned_to', left(entity, 60)
       using errcode = 'undefined_column', hint = 'automation.attach() maps it: {"assigned_to": "<column>"}.';
-  elsif user_id is null and input ? 'user_ids' then
-    raise exception 'user_ids: none of them is a member of the tenant' using errcode = 'invalid_parameter_value';
-  elsif user_id is null then
-    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
-      using errcode = 'invalid_parameter_value';
   end if;
-  return automation.imagine_write(execution, entity, jsonb_build_object(user_column, user_id));
+  user_id := automation.likely_member(execution, input);
+  imagined := automation.imagine_write(execution, entity, jsonb_build_object(user_column, user_id), input => input);
+  imagined.result := jsonb_build_object('user_id', user_id);
+  return imagined;
 end;
 $function$;
 
@@ -4983,18 +5832,11 @@ declare
 begin
   if user_column is null then
     raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
+  end if;
+  user_id := automation.likely_member(execution, input);
   -- A shadow takes nobody's turn, and so cannot know whose it would be.
-  elsif input ? 'user_ids' then
-    return jsonb_build_object('one_of', input -> 'user_ids');
-  end if;
-  select m.user_id into user_id
-  from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
-  if not found then
-    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
-      using errcode = 'invalid_parameter_value';
-  end if;
-  return jsonb_build_object('user_id', user_id)
-    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id));
+  return jsonb_strip_nulls(jsonb_build_object('user_id', user_id, 'one_of', input -> 'user_ids'))
+    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id), input => input);
 end;
 $function$;
 
@@ -5010,6 +5852,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_add_tag(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.check_target_of(config, 'contact', path);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.needs_add_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5017,7 +5870,7 @@ CREATE OR REPLACE FUNCTION automation.needs_add_tag(workflow ridgeline.workflows
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_record(step, scope, 'contact');
+  return automation.needs_record(step, scope, 'contact') || automation.needs_target(workflow, step, 'contact');
 end;
 $function$;
 
@@ -5028,11 +5881,14 @@ CREATE OR REPLACE FUNCTION automation.imagine_add_tag(execution ridgeline.workfl
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  tags jsonb := coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+  tags jsonb := automation.present_tags(execution, input);
 begin
   tags := automation.without_tag(tags, input ->> 'tag') || to_jsonb(btrim(input ->> 'tag'));
   if automation.has_own_tags() then
-    perform automation.rehearse_fields(execution, 'contact', jsonb_build_object('tags', tags));
+    perform automation.rehearse_fields(execution, 'contact', jsonb_build_object('tags', tags), input => input);
+  end if;
+  if automation.is_of_another(execution, 'contact', input) then
+    return row(execution.trigger_data, '{}')::automation.imagined;
   end if;
   return row(automation.imagine_fields(execution.trigger_data, 'contact', jsonb_build_object('tags', tags)),
     '{}')::automation.imagined;
@@ -5045,7 +5901,7 @@ CREATE OR REPLACE FUNCTION automation.perform_add_tag(execution ridgeline.workfl
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.add_tag(execution, input ->> 'tag');
+  return automation.add_tag(execution, input);
 end;
 $function$;
 
@@ -5078,7 +5934,8 @@ CREATE OR REPLACE FUNCTION automation.would_add_tag(execution ridgeline.workflow
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'added', true);
+  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'added', true)
+    || automation.would_target(execution, 'contact', prepared.input);
 end;
 $function$;
 
@@ -5094,6 +5951,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_remove_tag(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.check_target_of(config, 'contact', path);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.needs_remove_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5101,7 +5969,7 @@ CREATE OR REPLACE FUNCTION automation.needs_remove_tag(workflow ridgeline.workfl
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_record(step, scope, 'contact');
+  return automation.needs_record(step, scope, 'contact') || automation.needs_target(workflow, step, 'contact');
 end;
 $function$;
 
@@ -5112,11 +5980,14 @@ CREATE OR REPLACE FUNCTION automation.imagine_remove_tag(execution ridgeline.wor
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  tags jsonb := coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+  tags jsonb := automation.present_tags(execution, input);
 begin
   tags := automation.without_tag(tags, input ->> 'tag');
   if automation.has_own_tags() then
-    perform automation.rehearse_fields(execution, 'contact', jsonb_build_object('tags', tags));
+    perform automation.rehearse_fields(execution, 'contact', jsonb_build_object('tags', tags), input => input);
+  end if;
+  if automation.is_of_another(execution, 'contact', input) then
+    return row(execution.trigger_data, '{}')::automation.imagined;
   end if;
   return row(automation.imagine_fields(execution.trigger_data, 'contact', jsonb_build_object('tags', tags)),
     '{}')::automation.imagined;
@@ -5129,7 +6000,7 @@ CREATE OR REPLACE FUNCTION automation.perform_remove_tag(execution ridgeline.wor
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.remove_tag(execution, input ->> 'tag');
+  return automation.remove_tag(execution, input);
 end;
 $function$;
 
@@ -5162,7 +6033,8 @@ CREATE OR REPLACE FUNCTION automation.would_remove_tag(execution ridgeline.workf
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'removed', true);
+  return jsonb_build_object('tag', btrim(prepared.input ->> 'tag'), 'removed', true)
+    || automation.would_target(execution, 'contact', prepared.input);
 end;
 $function$;
 
@@ -5175,6 +6047,28 @@ AS $function$
 begin
   config := automation.without_blanks(config);
   return automation.fold_key(config, 'project_type', '{type}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_create_project(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.check_target_of(config, 'contact', path);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_create_project(workflow ridgeline.workflows, step jsonb, scope jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.needs_target(workflow, step, 'contact');
 end;
 $function$;
 
@@ -5201,20 +6095,20 @@ CREATE OR REPLACE FUNCTION automation.imagine_create_project(execution ridgeline
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  contact constant text := automation.existing_contact(execution);
+  contact constant text := automation.project_contact(execution, input);
+  made constant text := automation.made_project(execution, contact, input);
 begin
   -- One that was made under this key is not made again.
-  if not exists (
-    select from automation.created_projects as c
-    where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact, '')
-      and c.key = sha256(convert_to(coalesce(nullif(input ->> 'key', ''), input ->> 'name'), 'UTF8'))) then
+  if made is null then
     perform automation.rehearse_target(execution, 'project', 'create_project', jsonb_build_object(
-      'tenant', execution.tenant_id, 'contact', contact, 'name', input ->> 'name',
+      'tenant', execution.tenant_id,
+      'contact', case when not automation.is_imagined(execution, contact) then contact end, 'name', input ->> 'name',
       'type', input ->> 'project_type', 'status', coalesce(input ->> 'status', 'open'),
       'stage', coalesce(input ->> 'pipeline_stage', 'new'), 'value', automation.as_number(input, 'value'),
       'description', input ->> 'description'));
   end if;
-  return row(execution.trigger_data, '{}')::automation.imagined;
+  return row(execution.trigger_data, jsonb_build_object('project_id',
+    coalesce(made, automation.imagined_id('project')), 'created', made is null))::automation.imagined;
 end;
 $function$;
 
@@ -5235,7 +6129,325 @@ CREATE OR REPLACE FUNCTION automation.would_create_project(execution ridgeline.w
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return jsonb_build_object('name', prepared.input -> 'name');
+  return jsonb_build_object('name', prepared.input -> 'name', 'result', (
+    select (automation.imagine_create_project(execution, null, prepared.input, null, null)).result));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fold_find_or_create_contact(config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.without_blanks(config);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.needed_columns(contacts automation.entities)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select array(
+      select a.attname::text from pg_catalog.pg_attribute as a
+      where a.attrelid = to_regclass(contacts.relation) and a.attnum > 0 and not a.attisdropped and a.attnotnull
+        and not a.atthasdef and a.attidentity = '' and a.attgenerated = ''
+        and a.attname is distinct from contacts.tenant_column
+        and not exists (
+          select from pg_catalog.pg_trigger as g
+          where g.tgrelid = a.attrelid and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 7 = 7)
+      order by a.attnum)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.missing_columns(contacts automation.entities, config jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when m.names <> '{}' then jsonb_build_array(automation.problem(
+      'fields', 'missing', format('a contact of yours needs %s, and a new one would have none',
+        array_to_string(m.names, ', ')),
+      format('Say what it is to be in fields, such as {"%s": "Unknown caller"}.', m.names[1])))
+      else '[]' end
+    from (
+      select array(
+        select c.name from unnest(automation.needed_columns(contacts)) with ordinality as c (name, place)
+        where not automation.own_names(contacts, coalesce(config -> 'fields', '{}')
+          || (config - '{fields}'::text[])) ? c.name
+        order by c.place) as names
+    ) as m
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.written_consents(contacts automation.entities, fields jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem(
+      'fields.' || f.name, 'consent_by_step',
+      format('fields.%s: who calls or writes has not agreed to anything by it', f.name),
+      'Leave it out; ridgeline.grant_consent() records what somebody agreed to, and on what evidence.')), '[]')
+    from jsonb_object_keys(fields) as f (name)
+    where automation.own_name(contacts, f.name)
+      in (contacts.mapped ->> 'sms_consent', contacts.mapped ->> 'email_consent')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_find_or_create_contact(config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contacts automation.entities;
+  fields constant jsonb := case jsonb_typeof(config -> 'fields') when 'object' then config -> 'fields' else '{}' end;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  if contacts.name is null then
+    return jsonb_build_array(automation.problem(
+      path, 'unknown_entity', 'there are no contacts here', 'Attach the table of your contacts: docs/attach.md.'));
+  end if;
+  return automation.check_fields('contact', automation.names_in(fields), path || '.fields.') || (
+    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', path || '.' || (p.problem ->> 'path'))), '[]')
+    from jsonb_array_elements(
+      automation.missing_columns(contacts, config || jsonb_build_object('fields', fields))
+      || automation.written_consents(contacts, fields)
+      || case when config ?| '{phone,email}' then '[]' else jsonb_build_array(automation.problem(
+        'phone', 'missing', 'find_or_create_contact needs phone or email',
+        'For example {"phone": "{{call.from_number}}"}.')) end
+      || (
+        select coalesce(jsonb_agg(automation.problem(
+          k, 'unknown_field', format('%s: contacts have no field "%1$s" by which one could be found', k),
+          'Map it where they are attached: {"' || k || '": "<column>"}.')), '[]')
+        from unnest('{phone,email}'::text[]) as k where config ? k and not contacts.mapped ? k)) as p (problem));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.writes_find_or_create_contact(step jsonb, fired text)
+ RETURNS automation.step_write[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array[row('contact', true,
+    automation.written_fields(step #> '{config,base,fields}'))::automation.step_write];
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.brings_find_or_create_contact(step jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return '{contact}'::text[];
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ready_find_or_create_contact(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  given constant jsonb := prepared.input;
+  phone constant text := case when not automation.is_withheld(given ->> 'phone')
+    then automation.normal_number(given ->> 'phone', automation.country_of(execution.tenant_id)) end;
+  email constant text := automation.normalize_email(given ->> 'email');
+  wrong constant jsonb := (
+    select coalesce(jsonb_agg(jsonb_build_object('path', w.key, 'code', 'invalid_recipient',
+      'message', format('%s: "%s" is not %s', w.key, left(automation.one_line(given ->> w.key), 60), w.noun),
+      'given', left(given ->> w.key, 320)) order by w.key), '[]')
+    from (values ('phone', phone, 'a phone number'), ('email', email, 'an email address')) as w (key, found, noun)
+    where w.found is null and btrim(given ->> w.key) <> '');
+begin
+  prepared.input := given - '{phone,email}'::text[]
+    || jsonb_strip_nulls(jsonb_build_object('phone', phone, 'email', email));
+  if phone is not null or email is not null then
+    return automation.add_warnings(prepared, wrong);
+  end if;
+  prepared.verdict := 'skip';
+  prepared.reason := jsonb_build_object('code', 'no_address', 'message',
+    coalesce(wrong #>> '{0,message}', 'phone: there is no phone number or email address to find a contact by'));
+  return prepared;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.new_contact(contacts automation.entities, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  fields constant jsonb := (
+    select coalesce(jsonb_object_agg(f.key, f.value), '{}')
+    from jsonb_each(coalesce(input -> 'fields', '{}')) as f where not automation.is_blank(f.value));
+begin
+  if fields <> '{}' then
+    perform automation.check_writable(contacts, fields);
+  end if;
+  return automation.fit_fields(contacts, automation.own_names(
+    contacts, automation.with_fields('{}', fields) || (input - '{fields}'::text[])));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_new_assignee(tenant_id uuid, input jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.check_assignee(check_new_assignee.tenant_id, 'fields.assigned_to', coalesce(
+    input #>> '{fields,assigned_to}', input -> 'fields' ->> automation.mapped_column('contact', 'assigned_to')));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.make_contact(execution ridgeline.workflow_executions, input jsonb, OUT id text, OUT created boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contacts automation.entities;
+  fields jsonb;
+  refused text;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  fields := automation.new_contact(contacts, input);
+  begin
+    id := automation.insert_contact(contacts, execution.tenant_id, fields);
+    created := true;
+  exception when unique_violation then
+    get stacked diagnostics refused = constraint_name;
+    id := (automation.contact_with(execution.tenant_id, input ->> 'phone', input ->> 'email')).id;
+    created := false;
+  end;
+  if refused is not null and id is null then
+    raise exception 'contact: the table has one like it already, which may be deleted (%)', refused
+      using errcode = 'unique_violation';
+  elsif id is null then
+    raise exception 'contact: the table took no new row: a trigger of its own left it out'
+      using errcode = 'no_data_found';
+  end if;
+exception
+  when data_exception then
+    raise exception 'fields.%: %', automation.misfit(contacts, fields), sqlerrm using errcode = sqlstate;
+  when not_null_violation then
+    get stacked diagnostics refused = column_name;
+    raise exception 'fields.%: it must have a value: a contact of this CRM needs it', refused using errcode = sqlstate;
+  when check_violation then
+    raise exception 'fields.%', coalesce(
+      automation.judge_row(to_regclass(contacts.relation), fields, array(select jsonb_object_keys(fields))), sqlerrm)
+      using errcode = sqlstate;
+  when foreign_key_violation then
+    raise exception 'fields: %', sqlerrm using errcode = 'check_violation';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.find_or_create_contact(execution ridgeline.workflow_executions, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found record;
+  made record;
+  adopted constant jsonb := case when automation.contact_key(execution) is null
+    then '{"adopted": true}'::jsonb else '{}' end;
+begin
+  perform automation.try_lock_addresses(execution.tenant_id, array[input ->> 'phone', input ->> 'email']);
+  found := automation.contact_with(execution.tenant_id, input ->> 'phone', input ->> 'email');
+  if found.id is not null then
+    return adopted || jsonb_build_object('contact_id', found.id, 'created', false, 'found_by', found.found_by);
+  end if;
+  perform automation.check_new_assignee(execution.tenant_id, input);
+  made := automation.make_contact(execution, input);
+  return adopted || jsonb_build_object('contact_id', made.id, 'created', made.created);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.perform_find_or_create_contact(execution ridgeline.workflow_executions, step jsonb, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.find_or_create_contact(execution, input);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.foresee_contact(execution ridgeline.workflow_executions, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contacts automation.entities;
+  found record;
+  fields jsonb;
+  needed text[];
+  result jsonb := case when automation.contact_key(execution) is null
+      and jsonb_typeof(execution.trigger_data -> 'contact') is distinct from 'object'
+    then '{"adopted": true}'::jsonb else '{}' end;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  found := automation.contact_with(execution.tenant_id, input ->> 'phone', input ->> 'email');
+  if found.id is not null then
+    return result || jsonb_build_object('contact_id', found.id, 'created', false, 'found_by', found.found_by,
+      'contact', automation.read_record('contact', execution.tenant_id, found.id));
+  end if;
+  fields := automation.new_contact(contacts, input);
+  needed := automation.needed_columns(contacts);
+  perform automation.check_new_assignee(execution.tenant_id, input);
+  perform automation.refuse_misfit('fields.' || automation.judge_row(to_regclass(contacts.relation),
+    (select coalesce(jsonb_object_agg(n, null), '{}') from unnest(needed) as n) || fields,
+    needed || array(select jsonb_object_keys(fields))));
+  return result || jsonb_build_object('contact_id', automation.imagined_id('contact'), 'created', true,
+    'contact', automation.both_names(contacts, fields));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.imagine_find_or_create_contact(execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamp with time zone, events jsonb)
+ RETURNS automation.imagined
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  foreseen constant jsonb := automation.foresee_contact(execution, input);
+begin
+  return row(
+    execution.trigger_data || case when (foreseen ->> 'adopted')::boolean
+      then jsonb_build_object('contact', foreseen -> 'contact') || case when (foreseen ->> 'created')::boolean
+        then '{}' else jsonb_build_object('contact_id', foreseen -> 'contact_id') end
+      else '{}' end,
+    foreseen - 'contact')::automation.imagined;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.would_find_or_create_contact(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  foreseen constant jsonb := automation.foresee_contact(execution, prepared.input);
+begin
+  return jsonb_build_object('result', foreseen - 'contact')
+    || case when (foreseen ->> 'created')::boolean
+      then jsonb_build_object('contact', foreseen -> 'contact') else '{}' end;
 end;
 $function$;
 
@@ -5466,7 +6678,7 @@ CREATE OR REPLACE FUNCTION automation.sending_keys(step_type text)
 AS $function$
 begin
   return case when automation.channel_of(step_type) in ('sms', 'email')
-    then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[];
+    then '{purpose,expires_after,over_cap,urgent,track_links}' else '{}' end::text[];
 end;
 $function$;
 
@@ -5485,7 +6697,8 @@ begin
       when automation.goes_to_the_office(config -> 'to') then 'internal' end),
     'expires_after', automation.duration_in(config -> 'expires_after'),
     'over_cap', config ->> 'over_cap',
-    'urgent', config -> 'urgent')), '{}');
+    'urgent', config -> 'urgent',
+    'track_links', case when config -> 'track_links' = 'true' then config -> 'track_links' end)), '{}');
 end;
 $function$;
 
@@ -5516,6 +6729,17 @@ begin
     limit 1);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_switched_off(tenant_id uuid, workflow_id uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select exists (
+      select from ridgeline.workflows as w
+      where w.tenant_id = is_switched_off.tenant_id and w.id = is_switched_off.workflow_id and not w.is_active)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.is_held(execution ridgeline.workflow_executions, is_send boolean DEFAULT false)
  RETURNS boolean
@@ -5566,11 +6790,11 @@ AS $function$
 begin
   update ridgeline.scheduled_steps as s
   set run_at = 'infinity', held = coalesce(
-      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database'),
+      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database' and k.mode <> 'shadow'),
       '{"code": "workflow_held"}') || jsonb_build_object(
         'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
   from (
-    select d.tenant_id, d.id, e.workflow_id
+    select d.tenant_id, d.id, e.workflow_id, e.mode
     from unnest(dues) as d
     join ridgeline.workflow_executions as e on e.tenant_id = d.tenant_id and e.id = d.execution_id
   ) as k
@@ -5842,13 +7066,14 @@ AS $function$
 begin
   return query
     select q.place from unnest(questions) as q
-    where (q.due).lane = 'sms' and ((q.execution).fused or exists (
+    where (q.due).lane = 'sms' and q.step #>> '{sending,purpose}' is distinct from 'internal'
+      and ((q.execution).fused or exists (
       select from automation.run_events as e
       where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id));
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.own_hours(settings jsonb)
+CREATE OR REPLACE FUNCTION automation.own_hours(settings jsonb, name text DEFAULT 'open_hours'::text)
  RETURNS TABLE(days smallint[], opens time without time zone, closes time without time zone)
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
@@ -5859,13 +7084,14 @@ AS $function$
       select coalesce(
           (select array_agg(d.place::smallint order by d.place)
            from unnest('{mon,tue,wed,thu,fri,sat,sun}'::text[]) with ordinality as d (name, place)
-           where settings #> '{open_hours,days}' ? d.name), '{1,2,3,4,5,6,7}') as days,
+           where settings #> array[own_hours.name, 'days'] ? d.name), '{1,2,3,4,5,6,7}') as days,
         (case when t.opens ~ p.clock then t.opens else '00:00' end)::time as opens,
         (case when t.closes ~ p.clock then t.closes else '24:00' end)::time as closes
       from (values ('^([01]\d|2[0-3]):[0-5]\d$')) as p (clock)
       cross join (
-        select settings #>> '{open_hours,from}' as opens, settings #>> '{open_hours,to}' as closes) as t
-      where jsonb_typeof(settings -> 'open_hours') = 'object'
+        select settings #>> array[own_hours.name, 'from'] as opens,
+          settings #>> array[own_hours.name, 'to'] as closes) as t
+      where jsonb_typeof(settings -> own_hours.name) = 'object'
     ) as h
     where h.opens < h.closes
   $function$;
@@ -6093,7 +7319,7 @@ begin
       select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
     ), tenants as materialized (
       select r.id, r.settings from automation.read_tenants(array(select distinct g.tenant_id from groups as g)) as r
-      where r.settings ? 'open_hours'
+      where r.settings ?| '{open_hours,internal_hours}'
     ), asked as materialized (
       select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
           or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
@@ -6104,10 +7330,15 @@ begin
           select row(h.jurisdiction, h.days, h.opens, h.closes)::automation.hours_rule
           from automation.open_hours as h
           where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
+            and (g.purpose <> 'internal' or not exists (
+              select from tenants as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
+              where t.id = g.tenant_id))
           union all
           select row('own', o.days, o.opens, o.closes)::automation.hours_rule
-          from tenants as t cross join lateral automation.own_hours(t.settings) as o
-          where t.id = g.tenant_id and g.purpose <> 'internal') as rules
+          from tenants as t
+          cross join lateral automation.own_hours(
+            t.settings, case g.purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o
+          where t.id = g.tenant_id) as rules
       ) as r
       cross join lateral automation.next_open(g.zones, r.rules, ask_hours.now) as first
       left join lateral automation.next_open(g.zones, r.rules, first.closes_at) as later
@@ -7794,7 +9025,8 @@ begin
     execution := work.execution;
     if execution.finished_at is not null then
       ended := ended || work.due;
-    elsif execution.mode <> 'shadow' and work.plan = any (paused)
+    elsif work.plan = any (paused)
+        and (execution.mode <> 'shadow' or automation.is_switched_off(execution.tenant_id, execution.workflow_id))
       or execution.fused and execution.started_at is null
         and automation.is_held(execution, (work.due).lane <> 'database') then
       held := held || work.due;
@@ -7827,6 +9059,7 @@ CREATE OR REPLACE FUNCTION automation.record_ends(works automation.work[], durat
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   at constant timestamptz := automation.now();
@@ -7870,6 +9103,47 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.link_base()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(
+    rtrim(nullif(btrim(automation.setting('link_url')), ''), '/'),
+    automation.functions_address() || '/link',
+    case when current_setting('automation.functions_address', true) is null then 'https://functions.example/link' end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.with_links(tenant_id uuid, step jsonb, prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  written constant text := step #>> '{config,base,body}';
+  base constant text := automation.link_base();
+  made record;
+begin
+  made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
+    select t.website from automation.read_tenants(array[with_links.tenant_id]) as t) end, base);
+  if base is not null and made.links <> '[]' then
+    prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'links', made.links);
+  end if;
+  if base is null and made.links <> '[]' or made.left_out <> '{}' then
+    prepared.warnings := coalesce(prepared.warnings, '[]') || jsonb_build_object(
+      'path', 'body', 'code', 'link_not_tracked', 'message', case
+        when base is null
+          then 'links are not tracked: neither PUBLIC_URL nor the setting link_url says where functions/link is'
+        else format('%s is not tracked: only links are whose host is written out in the step',
+          left(made.left_out[1], 200)) end);
+  end if;
+  return prepared;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.prepare_step(execution ridgeline.workflow_executions, step jsonb, at timestamp with time zone DEFAULT automation.now(), options jsonb DEFAULT NULL::jsonb, known automation.known_records DEFAULT NULL::automation.known_records)
  RETURNS automation.prepared_step
  LANGUAGE plpgsql
@@ -7879,6 +9153,7 @@ AS $function$
 declare
   prepared automation.prepared_step;
   made record;
+  told jsonb;
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
   context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
@@ -7894,6 +9169,10 @@ begin
   end if;
   if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
+  end if;
+  if step ? 'member' then
+    told := automation.member_to_notify(execution, step, context, options);
+    context := context || jsonb_build_object('user', case when not told ? 'code' then told else '{}' end);
   end if;
   made := automation.render(step -> 'config', context, options);
   prepared.input := made.rendered;
@@ -7920,6 +9199,13 @@ begin
       return prepared;
     end if;
   end if;
+  if told ? 'code' then
+    prepared.verdict := 'skip';
+    prepared.reason := told;
+    return prepared;
+  elsif told is not null then
+    prepared.input := prepared.input || jsonb_build_object('member', told -> 'id');
+  end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
   else
@@ -7927,6 +9213,9 @@ begin
   end if;
   if execution.mode = 'shadow' then
     prepared := automation.skip_in_shadow(execution, step, prepared);
+  end if;
+  if prepared.verdict = 'run' and step #> '{sending,track_links}' = 'true' then
+    prepared := automation.with_links(execution.tenant_id, step, prepared);
   end if;
   return prepared;
 end;
@@ -8173,6 +9462,9 @@ declare
 begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
+    if step.payload ? 'links' then
+      claimed[i] := automation.open_links(step);
+    end if;
     continue when not step.payload ? 'unsubscribe';
     token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
     insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
@@ -8184,6 +9476,25 @@ begin
     claimed[i] := step;
   end loop;
   return claimed;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.open_links(step automation.claimed_step)
+ RETURNS automation.claimed_step
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.links (tenant_id, code, step_id, contact_id, recipient, url)
+  select step.tenant_id, l.code, step.step_id, (
+      select x.contact_id
+      from ridgeline.workflow_step_executions as s
+      join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
+      where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
+  from jsonb_to_recordset(step.payload -> 'links') as l (code text, url text)
+  on conflict on constraint links_pkey do nothing;
+  step.payload := step.payload - 'links';
+  return step;
 end;
 $function$;
 
@@ -8951,10 +10262,16 @@ CREATE OR REPLACE FUNCTION automation.conclude_works(works automation.work[], pl
 AS $function$
 declare
   work automation.work;
+  said jsonb;
   recorded automation.work[] := '{}'::automation.work[];
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
+    said := coalesce(work.result, work.error #> '{would,result}');
+    if (said ->> 'adopted')::boolean and (work.obstacle).status is null then
+      work.execution := automation.adopt_contact(
+        work.execution, said ->> 'contact_id', work.error #> '{would,contact}');
+    end if;
     if (work.obstacle).status is not null then
       perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
       work.outcome := 'stopped';
@@ -9138,6 +10455,23 @@ CREATE OR REPLACE FUNCTION automation.revision_of(workflow ridgeline.workflows)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select md5(automation.workflow_source(workflow)::text) $function$;
 
+CREATE OR REPLACE FUNCTION automation.with_brought(scope jsonb, plan jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when b.records is null or scope -> 'records' @> b.records then scope
+      else scope || jsonb_build_object('records', (scope -> 'records') || b.records, 'at_first', scope -> 'records',
+        'brought_at', b.place) end
+    from (
+      select jsonb_agg(distinct r.name) as records, min((s.value ->> 'place')::integer[])::text as place
+      from jsonb_each(plan -> 'steps') as s
+      cross join lateral unnest(automation.step_brings(s.value ->> 'type', s.value)) as r (name)
+    ) as b
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.slot_path(step_path text, step_type text, slot jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -9314,6 +10648,10 @@ begin
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
   perform automation.check_listeners(published);
+  -- With another version follow_switch() is not asked.
+  if not workflow.is_active and workflow.published_version is not null then
+    perform automation.release_held(workflow.tenant_id, '{workflow_paused}', workflow.id);
+  end if;
   return published;
 end;
 $function$;
@@ -9457,7 +10795,7 @@ declare
 begin
   -- Most workflows ask for no review.
   if cardinality(asking) = 0 then
-    return '[]';
+    return '[]'::jsonb;
   end if;
   asked_before := exists (
     select from jsonb_each(plan -> 'steps') as s
@@ -9490,7 +10828,7 @@ begin
         ) as w))
   order by 1
   limit 1;
-  return case when at is null then '[]' else jsonb_build_array(automation.problem(
+  return case when at is null then '[]'::jsonb else jsonb_build_array(automation.problem(
     at, 'review_gating', 'whether somebody is asked for a review depends on how pleased they were, which is not '
       'allowed: everybody gets the same link',
     'Send the link on every way, and make a task besides where somebody was not pleased.', 'warning')) end;
@@ -10089,6 +11427,43 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.attach_conversations()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- The status of a message or a call is the provider's word; change_stage leaves it alone.
+  perform automation.attach(
+    'ridgeline.messages', 'message', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+       "unless": "is_tapback", "description": "A contact sent a text message."},
+      {"type": "sms_clicked", "column": "clicked_at",
+       "description": "A contact followed a link in a text message for the first time (track_links)."}]',
+    authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.calls', 'call', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "call_missed", "column": "status", "becomes": "missed", "on_insert": true,
+       "description": "A call was not answered."},
+      {"type": "call_completed", "column": "status", "becomes": "completed", "on_insert": true,
+       "description": "A call was answered and has ended."}]', authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.emails', 'email', '{"contact": "contact_id", "status": null, "log": true}',
+    '[{"type": "email_opened", "column": "opened_at",
+       "description": "A contact opened an email for the first time."},
+      {"type": "email_clicked", "column": "clicked_at",
+       "description": "A contact clicked a link in an email for the first time."},
+      {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+       "unless": "is_automatic", "description": "A contact sent an email."}]', authors => 'members');
+
+  perform automation.attach(
+    'ridgeline.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
+    '[{"type": "form_submitted", "description": "A form was submitted."}]', authors => 'members');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_records(entity text, tenant_ids uuid[], ids text[])
  RETURNS jsonb[]
  LANGUAGE plpgsql
@@ -10683,6 +12058,104 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.find_link(code text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select l.url from automation.links as l
+    where l.code = find_link.code
+      and coalesce(l.created_at > automation.now() - automation.kept_for(automation.setting('keep_links')), true)
+    order by l.created_at limit 1);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.take_click_back(tenant_id uuid, step_id uuid, since timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  message ridgeline.messages;
+begin
+  update automation.links as l
+  set clicked_at = null, machine_requests = l.machine_requests + 1, machine_reason = 'every_link_at_once'
+  where l.step_id = take_click_back.step_id and l.tenant_id = take_click_back.tenant_id and l.clicked_at >= since;
+  if not found then
+    return;
+  end if;
+  select m.* into message
+  from ridgeline.workflow_step_executions as s
+  join ridgeline.messages as m on m.provider_id = s.provider_id and m.tenant_id = s.tenant_id
+  where s.tenant_id = take_click_back.tenant_id and s.id = take_click_back.step_id
+    and m.direction = 'outbound' and m.clicked_at >= since;
+  if not found then
+    return;
+  end if;
+  perform automation.cancel_execution(x.id)
+  from ridgeline.workflow_executions as x
+  where x.tenant_id = take_click_back.tenant_id and x.record_id = message.id::text
+    and x.trigger_type = 'sms_clicked' and x.finished_at is null;
+  update ridgeline.messages as m set clicked_at = null
+  where m.tenant_id = message.tenant_id and m.id = message.id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_click(code text, user_agent text, hint text DEFAULT NULL::text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  link automation.links;
+  sent ridgeline.workflow_step_executions;
+  reason text;
+begin
+  select l.* into link from automation.links as l
+  where l.code = record_click.code
+  order by l.created_at limit 1;
+  if not found then
+    return 'unknown';
+  elsif link.requests >= 1000 then
+    return 'enough';
+  end if;
+  -- All of the text's, in one order: a scanner asks for them at the same moment.
+  perform from automation.links as o
+  where o.step_id = link.step_id and o.tenant_id = link.tenant_id
+  order by o.code
+  for update;
+  select s.* into sent from ridgeline.workflow_step_executions as s
+  where s.tenant_id = link.tenant_id and s.id = link.step_id;
+  reason := coalesce(left(hint, 40),
+    case when btrim(coalesce(user_agent, '')) = '' then 'no_agent' end,
+    automation.machine_reason('clicked', at, coalesce(sent.finished_at, link.created_at), user_agent));
+  if exists (
+    select from automation.links as o
+    where o.step_id = link.step_id and o.tenant_id = link.tenant_id and o.url <> link.url
+      and o.requested_at between at - interval '2 seconds' and at + interval '2 seconds') then
+    reason := coalesce(reason, 'every_link_at_once');
+    perform automation.take_click_back(link.tenant_id, link.step_id, at - interval '2 seconds');
+  end if;
+  update automation.links as l
+  set requested_at = at, requests = l.requests + 1,
+    machine_requests = l.machine_requests + (reason is not null)::integer,
+    machine_reason = coalesce(reason, l.machine_reason),
+    clicked_at = coalesce(l.clicked_at, case when reason is null then at end)
+  where l.tenant_id = link.tenant_id and l.code = link.code;
+  if reason is null then
+    update ridgeline.messages as m set clicked_at = at
+    where m.provider_id = sent.provider_id and m.tenant_id = link.tenant_id and m.direction = 'outbound'
+      and m.clicked_at is null;
+  end if;
+  return coalesce(reason, 'clicked');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text DEFAULT NULL::text)
  RETURNS ridgeline.workflow_versions
  LANGUAGE plpgsql
@@ -11155,6 +12628,620 @@ CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode te
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
 
+CREATE OR REPLACE FUNCTION automation.question_types()
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select '{text,number,boolean,choice,list,value,values,url,phone,email,time,duration,field,member,members,sender,'
+      'form,record}'::text[]
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_question(question jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if jsonb_typeof(question) <> 'object' then
+    return jsonb_build_array(automation.problem(path, 'wrong_type', 'a question must be an object'));
+  end if;
+  return automation.known_keys(question, '{name,ask,type,help,default,optional,own,options,minimum,maximum,entity,'
+      'channel}', path)
+    || automation.mistyped(question, '{"name": "string", "ask": "string", "type": "string", "help": ["string", "null"],
+      "optional": ["boolean", "null"], "own": ["boolean", "null"], "options": ["array", "null"],
+      "minimum": ["number", "null"], "maximum": ["number", "null"], "entity": ["string", "null"],
+      "channel": ["string", "null"]}', path)
+    || case when question ->> 'name' ~ '^[a-z][a-z0-9_]{0,60}$' then '[]' else jsonb_build_array(automation.problem(
+      path || '.name', 'invalid_value', 'a question needs a name of small letters, digits and _')) end
+    || case when question ->> 'type' = any (automation.question_types()) then '[]'
+      else jsonb_build_array(automation.problem(path || '.type', 'unknown_value', format(
+        'there is no type of question "%s"', left(question ->> 'type', 60)),
+        'Known: ' || array_to_string(automation.question_types(), ', ') || '.')) end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_recipe(document jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  problems jsonb;
+begin
+  perform automation.check_object(document, 'recipe');
+  problems := automation.known_keys(document, '{$schema,recipe,version,name,description,needs,questions,workflows,'
+      'tenant_id}', '')
+    || automation.mistyped('{"questions": [], "name": ""}'::jsonb || document, '{"recipe": ["string", "null"],
+      "name": "string", "description": ["string", "null"], "needs": ["object", "null"], "questions": "array",
+      "workflows": "array", "tenant_id": ["string", "null"]}', '');
+  if automation.has_error(problems) then
+    perform automation.raise_problems(problems, 'recipe');
+  end if;
+  if jsonb_array_length(document -> 'workflows') not between 1 and 20 then
+    problems := problems || automation.problem('workflows', 'out_of_range', 'a recipe has from 1 to 20 workflows');
+  elsif jsonb_array_length(coalesce(document -> 'questions', '[]')) > 200 then
+    problems := problems || automation.problem('questions', 'out_of_range', 'a recipe has at most 200 questions');
+  else
+    select problems || coalesce(jsonb_agg(p.problem), '[]') into problems
+    from jsonb_array_elements(coalesce(document -> 'questions', '[]')) with ordinality as q (question, place)
+    cross join lateral jsonb_array_elements(
+      automation.check_question(q.question, format('questions[%s]', q.place - 1))) as p (problem);
+    if not automation.has_error(problems) then
+      select problems || coalesce(jsonb_agg(automation.problem('questions', 'ambiguous', format(
+          '"%s" is asked twice', d.name))), '[]') into problems
+      from (
+        select q ->> 'name' as name from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q
+        group by 1 having count(*) > 1
+      ) as d;
+    end if;
+  end if;
+  perform automation.raise_problems(problems, 'recipe');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.missing_needs(document jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem('needs.entities', 'unknown_entity', format(
+        'this recipe is about records called "%s", and no table is attached as that', left(n.name, 60)),
+        'Attach it: docs/attach.md. Known: ' || (
+          select string_agg(e.name, ', ' order by e.name) from automation.entities as e) || '.')), '[]')
+    from jsonb_array_elements_text(case jsonb_typeof(document #> '{needs,entities}')
+      when 'array' then document #> '{needs,entities}' else '[]' end) as n (name)
+    where not exists (select from automation.entities as e where e.name = n.name)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.plain_text_problem(answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'string' then 'must be a text'
+      when btrim(answer #>> '{}') = '' then 'must not be empty'
+      when answer #>> '{}' ~ '[{}\\]' then 'cannot have {, } or \ in it'
+      when answer #>> '{}' ~ '[[:cntrl:]]' then 'must be one line'
+      when length(answer #>> '{}') > 500 then 'can have at most 500 characters'
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.scalar_problem(answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case jsonb_typeof(answer)
+      when 'number' then null when 'boolean' then null
+      when 'string' then automation.plain_text_problem(answer)
+      else 'must be a text, a number, true or false' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.list_problem(answer jsonb, of_texts boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'array' then 'must be a list'
+      when jsonb_array_length(answer) not between 1 and 500 then 'must be a list of 1 to 500'
+      else (
+        select min(p.problem) from jsonb_array_elements(answer) as a
+        cross join lateral (select case when of_texts then automation.plain_text_problem(a)
+          else automation.scalar_problem(a) end as problem) as p)
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.number_problem(question jsonb, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'number' then 'must be a number'
+      when (answer)::numeric < coalesce((question ->> 'minimum')::numeric, (answer)::numeric)
+        then format('must be at least %s', question ->> 'minimum')
+      when (answer)::numeric > coalesce((question ->> 'maximum')::numeric, (answer)::numeric)
+        then format('can be at most %s', question ->> 'maximum')
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.field_problem(question jsonb, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when jsonb_typeof(answer) <> 'string'
+        or answer #>> '{}' !~ '^[a-z][a-z0-9_]{0,60}(\.[A-Za-z_][A-Za-z0-9_]{0,62}){1,8}$'
+        then 'must be a field, such as contact.stage'
+      when split_part(answer #>> '{}', '.', 1) <> coalesce(question ->> 'entity', split_part(answer #>> '{}', '.', 1))
+        then format('must be a field of %s', question ->> 'entity')
+      when not exists (select from automation.entities as e where e.name = split_part(answer #>> '{}', '.', 1))
+        then format('no table is attached as "%s"', split_part(answer #>> '{}', '.', 1))
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.member_problem(tenant_id uuid, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when jsonb_typeof(answer) <> 'string' or automation.as_uuid(answer #>> '{}') is null or not exists (
+        select from automation.read_members(
+          array[member_problem.tenant_id], array[automation.as_uuid(answer #>> '{}')]))
+      then 'must be the id of somebody who belongs to you' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.sender_problem(tenant_id uuid, channel text, answer jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when jsonb_typeof(answer) <> 'string' or not exists (
+        select from unnest(case when channel is null then '{sms,email}' else array[channel] end) as c (name)
+        cross join lateral automation.named_sender(sender_problem.tenant_id, c.name, answer #>> '{}') as s
+        where s.id is not null)
+      then 'must be one of your senders' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.answer_problem(tenant_id uuid, question jsonb, answer jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said constant text := answer #>> '{}';
+  plain constant text := automation.plain_text_problem(answer);
+begin
+  return case question ->> 'type'
+    when 'text' then plain
+    when 'number' then automation.number_problem(question, answer)
+    when 'boolean' then case when jsonb_typeof(answer) <> 'boolean' then 'must be true or false' end
+    when 'choice' then case when not coalesce(question -> 'options' @> jsonb_build_array(answer), false)
+      then 'must be one of ' || coalesce(
+        (select string_agg(o #>> '{}', ', ') from jsonb_array_elements(question -> 'options') as o), 'nothing')
+      else automation.scalar_problem(answer) end
+    when 'list' then automation.list_problem(answer, true)
+    when 'value' then automation.scalar_problem(answer)
+    when 'values' then automation.list_problem(answer, false)
+    when 'url' then case when plain is not null then plain
+      when said !~* '^https?://[^\s/?#"<>]+[^\s"<>]*$' then 'must be an address that begins with https://' end
+    when 'phone' then case when plain is not null then plain
+      when automation.normalize_phone(said, automation.country_of(answer_problem.tenant_id)) is null
+      then 'must be a telephone number' end
+    when 'email' then case when plain is not null then plain
+      when automation.normalize_email(automation.bare_address(said)) is null then 'must be an email address' end
+    when 'time' then case when not automation.format_holds('time-of-day', answer)
+      then 'must be a time, such as 09:30' end
+    when 'duration' then case when jsonb_typeof(answer) <> 'string' then 'must be a length of time, such as 3 days'
+      when not (automation.format_holds('signed-length-of-time', answer) or said ~ '^-?\d{1,3} business days?$')
+      then 'must be a length of time, such as 3 days' end
+    when 'field' then automation.field_problem(question, answer)
+    when 'member' then automation.member_problem(answer_problem.tenant_id, answer)
+    when 'members' then case when jsonb_typeof(answer) <> 'array' or jsonb_array_length(answer) not between 1 and 100
+      then 'must be a list of members' else (
+        select min(automation.member_problem(answer_problem.tenant_id, a)) from jsonb_array_elements(answer) as a) end
+    when 'sender' then coalesce(
+      plain, automation.sender_problem(answer_problem.tenant_id, question ->> 'channel', answer))
+    when 'form' then coalesce(plain, case when not exists (
+        select from ridgeline.forms as f where f.tenant_id = answer_problem.tenant_id and f.name = said)
+      then 'must be the name of one of your forms' end)
+    when 'record' then case when jsonb_typeof(answer) = 'number' then null
+      when jsonb_typeof(answer) <> 'string' or btrim(said) = '' or said ~ '[{}]' or length(said) > 2000
+      then 'must be an id or an address' end
+  end;
+exception when data_exception then
+  return 'cannot be this';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.settle_answers(tenant_id uuid, document jsonb, answers jsonb, OUT settled jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  question jsonb;
+  answer jsonb;
+  given boolean;
+  wrong text;
+begin
+  settled := '{}';
+  problems := automation.known_keys(answers, array(
+    select q ->> 'name' from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q), 'answers');
+  for question in select q.value from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q loop
+    answer := nullif(answers -> (question ->> 'name'), 'null');
+    given := answer is not null;
+    if not given and (not coalesce((question -> 'own')::boolean, false)
+      or automation.as_uuid(document ->> 'tenant_id') = settle_answers.tenant_id) then
+      answer := nullif(question -> 'default', 'null');
+    end if;
+    if answer is null and coalesce((question -> 'optional')::boolean, false) then
+      settled := settled || jsonb_build_object(question ->> 'name', null);
+      continue;
+    end if;
+    wrong := case when answer is null then 'has no answer'
+      else automation.answer_problem(settle_answers.tenant_id, question, answer) end;
+    if wrong is null then
+      settled := settled || jsonb_build_object(question ->> 'name', answer);
+    else
+      problems := problems || automation.problem('answers.' || (question ->> 'name'),
+        case when given then 'invalid_value' else 'missing' end,
+        case when given or answer is null then wrong else 'has no answer, and its default ' || wrong end,
+        left(question ->> 'ask', 300));
+    end if;
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.answer_part(answers jsonb, name text, part text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case part
+      when 'entity' then to_jsonb(split_part(answers ->> name, '.', 1))
+      when 'field' then to_jsonb(substr(answers ->> name, strpos(answers ->> name, '.') + 1))
+      else answers -> name end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fill_text(written text, answers jsonb, in_html boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  pattern constant text := '\[\[([a-z][a-z0-9_]*)(?:\.(entity|field))?\]\]';
+  found text[] := regexp_match(written, '^' || pattern || '$');
+  mark text;
+  answer jsonb;
+  rest text := written;
+  filled text := '';
+begin
+  if found is not null and answers ? found[1] then
+    return automation.answer_part(answers, found[1], found[2]);
+  end if;
+  loop
+    found := regexp_match(rest, pattern);
+    exit when found is null;
+    mark := '[[' || found[1] || coalesce('.' || found[2], '') || ']]';
+    filled := filled || left(rest, strpos(rest, mark) - 1);
+    rest := substr(rest, strpos(rest, mark) + length(mark));
+    if answers ? found[1] then
+      answer := automation.answer_part(answers, found[1], found[2]);
+      mark := case jsonb_typeof(answer) when 'null' then ''
+        when 'array' then (select string_agg(a, ', ') from jsonb_array_elements_text(answer) as a)
+        else answer #>> '{}' end;
+      mark := case when in_html then automation.escape_html(mark) else mark end;
+    end if;
+    filled := filled || mark;
+  end loop;
+  return to_jsonb(filled || rest);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_left_out(value jsonb, answers jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_typeof(value) = 'string' and answers -> substring(
+      value #>> '{}' from '^\[\[([a-z][a-z0-9_]*)(?:\.(?:entity|field))?\]\]$') = 'null', false)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fill_in(value jsonb, answers jsonb, key text DEFAULT ''::text, depth integer DEFAULT 0)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+begin
+  if depth > 200 then
+    raise exception 'recipe: it is nested more than 200 levels deep' using errcode = 'invalid_parameter_value';
+  end if;
+  case jsonb_typeof(value)
+    when 'string' then
+      return case when strpos(value #>> '{}', '[[') = 0 then value
+        else automation.fill_text(value #>> '{}', answers, key = 'html') end;
+    when 'object' then
+      return coalesce((
+        select jsonb_object_agg(m.key, automation.fill_in(m.value, answers, m.key, depth + 1))
+        from jsonb_each(value) as m
+        where not automation.is_left_out(m.value, answers)), '{}');
+    when 'array' then
+      return coalesce((
+        select jsonb_agg(automation.fill_in(m.value, answers, key, depth + 1) order by m.place)
+        from jsonb_array_elements(value) with ordinality as m (value, place)
+        where not automation.is_left_out(m.value, answers)), '[]');
+    else
+      return value;
+  end case;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.unknown_step_types(definition jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem(s.path || '.step_type', 'unknown_step_type', format(
+        'there is no step "%s"', left(s.step ->> 'step_type', 60)),
+        'Known: ' || (select string_agg(t.name, ', ' order by t.name) from automation.step_types as t) || '.')), '[]')
+    from automation.definition_steps(definition) as s
+    where not exists (select from automation.step_types as t where t.name = s.step ->> 'step_type')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.write_drafts(tenant_id uuid, definitions jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  definition jsonb;
+  place integer := 0;
+  saved jsonb;
+  problems jsonb := '[]'::jsonb;
+  found_problems jsonb;
+  written jsonb := '[]'::jsonb;
+begin
+  for definition in select d.value from jsonb_array_elements(definitions) as d loop
+    perform automation.check_object(definition, format('workflows[%s]', place));
+    definition := definition - 'id';
+    perform automation.check_definition(definition);
+    perform automation.raise_problems(automation.unknown_step_types(definition), format('workflows[%s]', place));
+    saved := automation.save_workflow(tenant_id, definition, null);
+    found_problems := automation.validate_workflow((saved ->> 'workflow_id')::uuid) -> 'problems';
+    select problems || coalesce(jsonb_agg(p || jsonb_build_object('path', format(
+        'workflows[%s].%s', place, p ->> 'path')) order by p ->> 'severity', o), '[]') into problems
+    from jsonb_array_elements(found_problems) with ordinality as f (p, o);
+    written := written || jsonb_build_object('workflow_id', saved -> 'workflow_id', 'revision', saved -> 'revision',
+      'name', definition -> 'name', 'problems', found_problems);
+    place := place + 1;
+  end loop;
+  perform automation.raise_problems(problems, 'recipe');
+  return written;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.install(tenant_id uuid, document jsonb, answers jsonb, is_recipe boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  settled record;
+  definitions jsonb;
+begin
+  perform automation.check_editor(tenant_id, 'writing a workflow');
+  perform automation.check_recipe(document);
+  perform automation.check_object(answers, 'answers');
+  perform automation.raise_problems(automation.missing_needs(document), 'recipe');
+  settled := automation.settle_answers(tenant_id, document, answers);
+  perform automation.raise_problems(settled.problems, 'answers');
+  definitions := automation.fill_in(document -> 'workflows', settled.settled);
+  if is_recipe then
+    select jsonb_agg(case jsonb_typeof(d.value) when 'object' then d.value || jsonb_build_object('metadata',
+        case jsonb_typeof(d.value -> 'metadata') when 'object' then d.value -> 'metadata' else '{}' end
+        || jsonb_build_object('recipe', jsonb_strip_nulls(jsonb_build_object(
+          'name', document -> 'recipe', 'version', document -> 'version', 'answers', settled.settled))))
+      else d.value end order by d.place) into definitions
+    from jsonb_array_elements(definitions) with ordinality as d (value, place);
+  end if;
+  return automation.write_drafts(tenant_id, definitions);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.install_recipe(tenant_id uuid, recipe jsonb, answers jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  document jsonb := recipe;
+begin
+  perform automation.in_tenant(tenant);
+  if jsonb_typeof(recipe) = 'string' then
+    document := (select r.document from automation.recipes as r where r.name = recipe #>> '{}');
+    if document is null then
+      raise exception 'recipe: there is no recipe "%"', left(recipe #>> '{}', 60) using errcode = 'PT404',
+        hint = (select 'There are: ' || string_agg(r.name, ', ' order by r.place) || '.' from automation.recipes as r);
+    end if;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'recipe', document -> 'recipe', 'workflows', automation.install(tenant, document, coalesce(answers, '{}'), true)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.install_recipe(recipe jsonb, answers jsonb DEFAULT '{}'::jsonb, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.install_recipe(tenant_id, recipe, answers) from automation.in_tenant(tenant_id)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.own_texts(tenant_id uuid, source jsonb)
+ RETURNS TABLE(key text, said text, kind text, channel text, label text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with ids as materialized (
+      select distinct t.said, automation.as_uuid(t.said) as id
+      from (select s #>> '{}' as said from jsonb_path_query(source, 'strict $.** ? (@.type() == "string")') as s) as t
+      where t.said ~* '^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$'
+    ), people as materialized (
+      select m.user_id, m.full_name from automation.read_members(
+        array[own_texts.tenant_id], array(select i.id from ids as i where i.id is not null)) as m
+    ), senders as (
+      select distinct k.key, v #>> '{}' as said,
+        case when s.value ->> 'step_type' = 'send_email' then 'email' else 'sms' end as channel
+      from jsonb_path_query(source, 'strict $.** ? (exists (@.step_type) && exists (@.step_config))') as s (value)
+      cross join unnest('{from,messaging_service_sid,to,cc,bcc,reply_to}'::text[]) as k (key)
+      cross join lateral jsonb_array_elements(automation.as_list(s.value #> array['step_config', k.key])) as v
+      where s.value ->> 'step_type' in ('send_sms', 'send_email') and jsonb_typeof(v) = 'string'
+        and v #>> '{}' !~ '[{}]' and btrim(v #>> '{}') <> ''
+    )
+    select null, i.said, case when p.user_id is not null then 'member' else 'record' end, null, p.full_name
+    from ids as i left join people as p on p.user_id = i.id
+    union
+    select s.key, s.said, case when s.key in ('from', 'messaging_service_sid') then 'sender' else 'address' end,
+      s.channel, null
+    from senders as s
+    where s.said not in (select i.said from ids as i)
+    union
+    select 'form', f.name, 'form', null, null
+    from jsonb_path_query(source, 'strict $.**.form ? (@.type() == "string")') as s
+    join ridgeline.forms as f on f.tenant_id = own_texts.tenant_id and f.name = s #>> '{}'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.take_out(value jsonb, names jsonb, key text DEFAULT ''::text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+begin
+  return case jsonb_typeof(value)
+    when 'string' then to_jsonb(coalesce(
+      '[[' || coalesce(names ->> (key || E'\n' || (value #>> '{}')), names ->> (E'\n' || (value #>> '{}'))) || ']]',
+      value #>> '{}'))
+    when 'object' then coalesce((
+      select jsonb_object_agg(m.key, automation.take_out(m.value, names, m.key)) from jsonb_each(value) as m), '{}')
+    when 'array' then coalesce((
+      select jsonb_agg(automation.take_out(m.value, names, key) order by m.place)
+      from jsonb_array_elements(value) with ordinality as m (value, place)), '[]')
+    else value end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_for(kind text, label text, said text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case kind
+      when 'member' then format('Who takes the place of %s?', coalesce(label, 'this member'))
+      when 'sender' then format('Which of your senders, in place of %s?', said)
+      when 'address' then format('Who gets what went to %s?', said)
+      when 'form' then format('Which of your forms, in place of "%s"?', said)
+      else format('Which record, in place of %s?', said) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.export_workflow(workflow_id uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  source constant jsonb := automation.workflow_source(workflow) - 'id';
+  -- No question is called as something that a text says already.
+  ending text := '';
+  names jsonb;
+  questions jsonb;
+begin
+  while source::text ~ ('\[\[(member|sender|address|form|record)_\d+' || ending || '[.\]]') loop
+    ending := ending || '_x';
+  end loop;
+  select jsonb_object_agg(concat(o.key, E'\n', o.said), o.name), jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+      'name', o.name, 'type', case o.kind when 'address' then 'record' else o.kind end,
+      'ask', automation.ask_for(o.kind, o.label, o.said), 'channel', case o.kind when 'sender' then o.channel end,
+      'default', o.said, 'own', true)) order by o.name)
+    into names, questions
+  from (
+    select t.*, t.kind || '_' || row_number() over (partition by t.kind order by t.key, t.said) || ending as name
+    from automation.own_texts(workflow.tenant_id, source) as t
+  ) as o;
+  return jsonb_build_object('tenant_id', workflow.tenant_id, 'name', workflow.name,
+    'questions', coalesce(questions, '[]'),
+    'workflows', jsonb_build_array(case when names is null then source else automation.take_out(source, names) end));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.export_workflow(workflow_id uuid, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.export_workflow(workflow_id) from automation.in_tenant(tenant_id) $function$;
+
+CREATE OR REPLACE FUNCTION automation.import_workflow(tenant_id uuid, document jsonb, answers jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+begin
+  perform automation.in_tenant(tenant);
+  if jsonb_typeof(document -> 'workflows') = 'array' and jsonb_array_length(document -> 'workflows') <> 1 then
+    raise exception 'document.workflows: one workflow is imported at a time' using errcode = 'invalid_parameter_value',
+      hint = 'ridgeline.install_recipe() takes several.';
+  end if;
+  return automation.install(tenant, document, coalesce(answers, '{}'), false) -> 0;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.import_workflow(document jsonb, answers jsonb DEFAULT '{}'::jsonb, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.import_workflow(tenant_id, document, answers) from automation.in_tenant(tenant_id)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.first_id(at timestamp with time zone)
  RETURNS uuid
  LANGUAGE sql
@@ -11575,6 +13662,20 @@ begin
   set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
   where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
     and automation.channel_of(s.step_type) = 'email';
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_click()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), clicked_at = new.clicked_at
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
   return null;
 end;
 $function$;
@@ -12018,7 +14119,8 @@ AS $function$
       ridgeline.email_addresses,ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,
       automation.erasures_under_way,automation.erased_addresses,automation.active_triggers,
       automation.timer_listeners,automation.activations,automation.statistics,automation.statistic_changes,
-      automation.retention_places,automation.rotations}'::text[])
+      automation.retention_places,automation.rotations,automation.undecided,automation.sender_days,
+      automation.workflow_fuses}'::text[])
     order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
   $function$;
 
@@ -12410,11 +14512,21 @@ CREATE OR REPLACE FUNCTION automation.legacy_table(name text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select to_regclass(format('public.%I', name)) $function$;
 
+CREATE OR REPLACE FUNCTION automation.legacy_type(relation regclass, name text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attname = name and not a.attisdropped
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.legacy_run_id(at timestamp with time zone, source text, legacy_id text)
  RETURNS uuid
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN (((((lpad(to_hex((GREATEST((0)::numeric, floor((EXTRACT(epoch FROM at) * (1000)::numeric))))::bigint), 12, '0'::text) || '7'::text) || "left"(md5(((source || '/'::text) || legacy_id)), 3)) || '8'::text) || substr(md5(((source || '/'::text) || legacy_id)), 4, 15)))::uuid;
+RETURN (((((lpad(to_hex((LEAST(('281474976710655'::bigint)::numeric, GREATEST((0)::numeric, floor((EXTRACT(epoch FROM at) * (1000)::numeric)))))::bigint), 12, '0'::text) || '7'::text) || "left"(md5(((source || '/'::text) || legacy_id)), 3)) || '8'::text) || substr(md5(((source || '/'::text) || legacy_id)), 4, 15)))::uuid;
 
 CREATE OR REPLACE FUNCTION automation.doubtful_moment(value text)
  RETURNS timestamp with time zone
@@ -12430,7 +14542,7 @@ CREATE OR REPLACE FUNCTION automation.legacy_moment(value text, is_sure boolean 
  RETURNS timestamp with time zone
  LANGUAGE sql
  STABLE
-RETURN CASE WHEN is_sure THEN (value)::timestamp with time zone ELSE automation.doubtful_moment(value) END;
+RETURN CASE WHEN is_sure THEN (NULLIF(NULLIF(value, 'infinity'::text), '-infinity'::text))::timestamp with time zone ELSE automation.doubtful_moment(value) END;
 
 CREATE OR REPLACE FUNCTION automation.holds_moments(relation regclass)
  RETURNS boolean
@@ -12484,17 +14596,35 @@ CREATE OR REPLACE FUNCTION automation.publish_import(tenant_id uuid, workflow_id
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  found constant jsonb := ridgeline.validate_workflow(workflow_id, tenant_id);
+  workflow ridgeline.workflows;
+  compiled automation.compiled_workflow;
+  published ridgeline.workflow_versions;
+  refused text;
 begin
-  if not (found -> 'valid')::boolean then
-    return found -> 'problems';
+  if is_on then
+    published := ridgeline.publish_workflow(workflow_id, tenant_id => tenant_id, note => 'Imported');
+    return published.warnings;
   end if;
-  perform ridgeline.publish_workflow(workflow_id, tenant_id => tenant_id, note => 'Imported');
-  if not is_on then
-    update ridgeline.workflows as w set is_active = false
-    where w.tenant_id = publish_import.tenant_id and w.id = publish_import.workflow_id;
+  select w.* into workflow from ridgeline.workflows as w
+  where w.tenant_id = publish_import.tenant_id and w.id = publish_import.workflow_id
+  for no key update;
+  compiled := automation.compile_workflow(workflow);
+  if compiled.problems @> '[{"severity": "error"}]' then
+    return compiled.problems;
   end if;
-  return found -> 'problems';
+  published := automation.add_version(workflow, compiled, 'publish', 'Imported');
+  -- One after the other: whoever listens for it is told of the switch alone.
+  update ridgeline.workflows as w set is_active = false
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id and w.is_active;
+  update ridgeline.workflows as w set published_version = published.version, status = 'paused'
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  return compiled.problems;
+exception when invalid_parameter_value then
+  get stacked diagnostics refused = pg_exception_detail;
+  if refused like '[%' then
+    return refused::jsonb;
+  end if;
+  raise;
 end;
 $function$;
 
@@ -12552,7 +14682,9 @@ begin
       select distinct s from unnest(i.secrets || excluded.secrets) as s),
     notes = excluded.notes, imported_at = excluded.imported_at;
   if not (facts ->> 'is_draft')::boolean and not (facts ->> 'is_deleted')::boolean then
-    problems := automation.publish_import(tenant_id, workflow.id, is_on or workflow.is_active);
+    -- Switched off there since, it is off here.
+    problems := automation.publish_import(tenant_id, workflow.id, is_on or workflow.is_active
+      and not (known.was_active and not (facts ->> 'was_active')::boolean));
   elsif (facts ->> 'is_deleted')::boolean then
     update ridgeline.workflows as w set status = 'archived'
     where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
@@ -12645,14 +14777,10 @@ CREATE OR REPLACE FUNCTION automation.legacy_page(relation regclass, after text,
  SET enable_bitmapscan TO 'off'
  SET enable_sort TO 'off'
 AS $function$
-declare
-  type constant text := (
-    select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
-    where a.attrelid = relation and a.attname = 'id' and not a.attisdropped);
 begin
   return query execute format(
     'select to_jsonb(t) from (select * from %1$s as r where $1 is null or r.id > $1::%2$s order by r.id limit $2) as t',
-    relation, type) using after, most;
+    relation, automation.legacy_type(relation, 'id')) using after, most;
 end;
 $function$;
 
@@ -12688,7 +14816,9 @@ CREATE OR REPLACE FUNCTION automation.import_runs(source text, after text DEFAUL
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
  SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 declare
   answer jsonb;
@@ -12708,18 +14838,23 @@ begin
         select l.kind from automation.legacy_links as l
         where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id) is null
   ), ended as materialized (
-    select f.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
+    select f.*, i.workflow_id, i.history_version, w.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
       automation.legacy_run_id(f.created_at, import_runs.source, f.legacy_id) as execution_id
     from fresh as f
+    -- One after the other, each by its whole key.
     cross join lateral (
-      select m.workflow_id, m.history_version, w.trigger_type, nullif(t.entity, '') as entity
-      from automation.legacy_imports as m
-      join ridgeline.workflows as w on w.tenant_id = m.tenant_id and w.id = m.workflow_id
-      left join automation.trigger_types as t on t.name = w.trigger_type
+      select m.workflow_id, m.history_version from automation.legacy_imports as m
       where m.tenant_id = f.tenant_id and m.source = import_runs.source and m.legacy_id = f.definition and m.part = 0
       offset 0
     ) as i
-    cross join lateral automation.subject_of(i.entity, f.data) as s
+    cross join lateral (
+      select w.trigger_type, (select nullif(t.entity, '') from automation.trigger_types as t
+        where t.name = w.trigger_type) as entity
+      from ridgeline.workflows as w
+      where w.tenant_id = f.tenant_id and w.id = i.workflow_id
+      offset 0
+    ) as w
+    cross join lateral automation.subject_of(w.entity, f.data) as s
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -12736,12 +14871,15 @@ begin
     on conflict on constraint workflow_executions_pkey do nothing
     returning 1
   ), entered as (
+    -- Whoever was in a campaign enters none of the workflows that it has become.
     insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-    select distinct on (e.tenant_id, e.workflow_id, e.contact_id)
-      e.tenant_id, e.workflow_id, 'key ' || lower(e.contact_id), e.execution_id, e.created_at
+    select distinct on (e.tenant_id, i.workflow_id, e.contact_id)
+      e.tenant_id, i.workflow_id, 'key ' || lower(e.contact_id), e.execution_id, e.created_at
     from ended as e
+    join automation.legacy_imports as i
+      on i.tenant_id = e.tenant_id and i.source = import_runs.source and i.legacy_id = e.definition
     where import_runs.source = 'campaigns' and e.contact_id is not null
-    order by e.tenant_id, e.workflow_id, e.contact_id, e.created_at desc
+    order by e.tenant_id, i.workflow_id, e.contact_id, e.created_at desc
     on conflict on constraint entries_pkey do nothing
   )
   select jsonb_build_object(
@@ -12781,6 +14919,7 @@ CREATE OR REPLACE FUNCTION automation.write_steps(steps automation.imported_step
  RETURNS bigint
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
     with written as (
       insert into ridgeline.workflow_step_executions (
@@ -12804,6 +14943,7 @@ CREATE OR REPLACE FUNCTION automation.import_steps(source text, after text DEFAU
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 declare
   steps automation.imported_step[];
@@ -12821,22 +14961,30 @@ begin
   select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
     array_agg(row(
       l.tenant_id, automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id), l.execution_id,
-      coalesce(i.step_keys ->> p.step, 'gone_' || left(md5(p.step), 8)), coalesce(s.step_type, 'wait'),
+      coalesce(i.step_key, 'gone_' || left(md5(p.step), 8)), coalesce(s.step_type, 'wait'),
       automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
       p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
     into seen, last, steps
   from page as p
-  -- By their keys, each: as joins, all links and runs would be read for each page.
+  -- By their keys, each: as joins, all links, runs and definitions would be read for each page.
   cross join lateral (
     select k.* from automation.legacy_links as k
     where k.source = import_steps.source and k.legacy_id = p.run and (tenants is null or k.tenant_id = any (tenants))
     offset 0
   ) as l
-  left join automation.legacy_imports as i
-    on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
-  left join ridgeline.workflow_steps as s
-    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
+  cross join lateral (
+    select (
+      select m.step_keys ->> p.step from automation.legacy_imports as m
+      where m.workflow_id = l.workflow_id and m.tenant_id = l.tenant_id and m.source = l.source limit 1) as step_key
+    offset 0
+  ) as i
+  cross join lateral (
+    select (
+      select x.step_type from ridgeline.workflow_steps as x
+      where x.tenant_id = l.tenant_id and x.workflow_id = l.workflow_id and x.step_key = i.step_key) as step_type
+    offset 0
+  ) as s
   where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
     and (select e.id from ridgeline.workflow_executions as e
       where e.tenant_id = l.tenant_id and e.id = l.execution_id) is not null
@@ -12860,28 +15008,32 @@ declare
     case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   steps constant regclass := automation.legacy_table(
     case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+  run_id constant text := case source when 'campaigns' then 'enrollment_id' else 'execution_id' end;
 begin
   if runs is null or steps is null then
     return;
   end if;
   return query execute format($query$
-    select to_jsonb(r), s.step
-    from (
+    with page as materialized (
       select e.* from %1$s as e
-      where e.tenant_id::text = $1::text and automation.is_open_there(e.status::text)
+      where e.tenant_id = $1::%5$s and automation.is_open_there(e.status::text)
         and ($2 is null or e.id::text > $2)
         and not exists (
           select from automation.legacy_links as l
           where l.tenant_id = $1 and l.source = $3 and l.legacy_id = e.id::text)
       order by e.id::text limit $4
-    ) as r
-    left join lateral (
-      select to_jsonb(x) as step from %2$s as x
-      where x.%3$I::text = r.id::text
-      order by x.status = 'pending' desc, x.created_at desc, x.id desc limit 1
-    ) as s on true
+    ), step as (
+      select x.%3$I as run, jsonb_agg(to_jsonb(x)
+        order by x.status = 'pending' desc, x.created_at desc, x.id desc) as steps
+      from %2$s as x
+      where x.%3$I in (select p.id::%4$s from page as p)
+      group by 1
+    )
+    select to_jsonb(r), s.steps -> 0, coalesce(s.steps, '[]')
+    from page as r
+    left join step as s on s.run = r.id::%4$s
     order by r.id::text $query$,
-    runs, steps, case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
+    runs, steps, run_id, automation.legacy_type(steps, run_id), automation.legacy_type(runs, 'tenant_id'))
     using tenant_id, after, source, most;
 end;
 $function$;
@@ -12946,27 +15098,29 @@ CREATE OR REPLACE FUNCTION automation.hand_over(source text, run jsonb, step jso
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  steps constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+  runs constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   handed text;
 begin
   execute format(
     'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
-    'where s.id::text = $1 and s.status = ''pending'' returning s.id::text',
-    automation.legacy_table(
-      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    'where s.id = $1::%s and s.status = ''pending'' returning s.id::text',
+    steps, automation.legacy_type(steps, 'id'))
     into handed using step ->> 'id';
   if handed is not null then
-    execute case source
-      when 'campaigns' then 'update public.campaign_enrollments as e set status = ''exited'', exit_reason = ''error'' '
-        'where e.id::text = $1'
-      else 'update public.workflow_executions as e set status = ''cancelled'', completed_at = now(), '
-        'error_message = ''Goes on in Ridgeline'' where e.id::text = $1' end
+    execute format('update %s as e set %s where e.id = $1::%s', runs, case source
+        when 'campaigns' then 'status = ''exited'', exit_reason = ''error'''
+        else 'status = ''cancelled'', completed_at = now(), error_message = ''Goes on in Ridgeline''' end,
+      automation.legacy_type(runs, 'id'))
       using run ->> 'id';
   end if;
   return handed;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.bring_steps(source text, link automation.legacy_links, import automation.legacy_imports)
+CREATE OR REPLACE FUNCTION automation.bring_steps(source text, link automation.legacy_links, import automation.legacy_imports, rows jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -12974,38 +15128,48 @@ AS $function$
 declare
   steps automation.imported_step[];
 begin
-  execute format($query$
-    select array_agg(row(
-      $1, automation.legacy_run_id(c.at, $2 || ' step', x.step ->> 'id'), $3,
-      coalesce($4 ->> (x.step ->> 'step_id'), 'gone_' || left(md5(x.step ->> 'step_id'), 8)),
+  select array_agg(row(
+      link.tenant_id, automation.legacy_run_id(c.at, source || ' step', x.step ->> 'id'), link.execution_id,
+      coalesce(import.step_keys ->> (x.step ->> 'step_id'), 'gone_' || left(md5(x.step ->> 'step_id'), 8)),
       coalesce(s.step_type, 'wait'), automation.legacy_status(x.step ->> 'status'),
       case jsonb_typeof(x.step -> 'result_data') when 'object' then x.step -> 'result_data' end,
       automation.legacy_error(x.step ->> 'status', x.step ->> 'error_message'), c.at,
       greatest(c.at, coalesce(automation.legacy_moment(x.step ->> 'completed_at'), c.at)),
       coalesce(x.step #>> '{result_data,sms_sid}', x.step #>> '{result_data,email_id}'), null, null, null
-      )::automation.imported_step)
-    from (select to_jsonb(t) as step from %1$s as t where t.%2$I::text = $5) as x
-    cross join lateral (select coalesce(automation.legacy_moment(x.step ->> 'started_at'),
-      automation.legacy_moment(x.step ->> 'created_at'), automation.now()) as at) as c
-    left join ridgeline.workflow_steps as s
-      on s.tenant_id = $1 and s.workflow_id = $6 and s.step_key = $4 ->> (x.step ->> 'step_id')
-    where not automation.is_open_there(x.step ->> 'status') and x.step ->> 'id' is distinct from $7 $query$,
-    automation.legacy_table(
-      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end),
-    case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
-    into steps
-    using link.tenant_id, source, link.execution_id, import.step_keys, link.legacy_id, link.workflow_id,
-      link.handed ->> 'step_row';
+      )::automation.imported_step) into steps
+  from jsonb_array_elements(rows) as x (step)
+  cross join lateral (select coalesce(automation.legacy_moment(x.step ->> 'started_at'),
+    automation.legacy_moment(x.step ->> 'created_at'), automation.now()) as at) as c
+  left join ridgeline.workflow_steps as s on s.tenant_id = link.tenant_id and s.workflow_id = link.workflow_id
+    and s.step_key = import.step_keys ->> (x.step ->> 'step_id')
+  where not automation.is_open_there(x.step ->> 'status')
+    and x.step ->> 'id' is distinct from link.handed ->> 'step_row';
   perform automation.write_steps(steps, false) + automation.write_steps(steps, true);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.take_over_run(source text, import automation.legacy_imports, run jsonb, step jsonb, plan jsonb, version integer)
+CREATE OR REPLACE FUNCTION automation.keep_out(import automation.legacy_imports, run jsonb, execution_id uuid, at timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    select i.tenant_id, i.workflow_id, 'key ' || lower(run ->> 'contact_id'), keep_out.execution_id, at
+    from automation.legacy_imports as i
+    where import.source = 'campaigns' and run ->> 'contact_id' is not null
+      and (i.tenant_id, i.source, i.legacy_id) = (import.tenant_id, import.source, import.legacy_id)
+    on conflict on constraint entries_pkey do nothing
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.take_over_run(source text, import automation.legacy_imports, open automation.legacy_open_run, plan jsonb, version integer)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
+  run constant jsonb := open.run;
+  step constant jsonb := open.step;
   reason constant text := automation.why_left(import, run, step, plan);
   created constant timestamptz := coalesce(automation.legacy_moment(run ->> 'created_at'),
     automation.legacy_moment(run ->> 'enrolled_at'), automation.now());
@@ -13019,6 +15183,10 @@ declare
   workflow ridgeline.workflows;
 begin
   if reason is not null then
+    if run ->> 'status' = 'paused' then
+      perform automation.keep_out(
+        import, run, automation.legacy_run_id(created, source, run ->> 'id'), created);
+    end if;
     return reason;
   end if;
   select w.* into workflow from ridgeline.workflows as w
@@ -13062,18 +15230,14 @@ begin
     created, started, case when not is_due then automation.now() end,
     case when is_due then 'live' else 'imported' end::ridgeline.execution_mode)
   on conflict on constraint workflow_executions_pkey do nothing;
-  perform automation.bring_steps(source, link, import);
+  perform automation.bring_steps(source, link, import, open.steps);
   if not is_due then
     return 'ended';
   end if;
   insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
   values (link.tenant_id, link.execution_id, next ->> 'key', (next ->> 'lane')::ridgeline.automation_lane,
     coalesce(automation.legacy_moment(step ->> 'scheduled_at'), automation.now()));
-  if source = 'campaigns' and subject.contact_id is not null then
-    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-    values (link.tenant_id, link.workflow_id, 'key ' || lower(subject.contact_id), link.execution_id, created)
-    on conflict on constraint entries_pkey do nothing;
-  end if;
+  perform automation.keep_out(import, run, link.execution_id, created);
   return 'taken';
 end;
 $function$;
@@ -13085,7 +15249,7 @@ CREATE OR REPLACE FUNCTION automation.take_over_runs(tenant_id uuid, source text
  SET jit TO 'off'
 AS $function$
 declare
-  open record;
+  open automation.legacy_open_run;
   import automation.legacy_imports;
   published ridgeline.workflow_versions;
   outcomes jsonb := '{}'::jsonb;
@@ -13109,7 +15273,7 @@ begin
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
     where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
     outcome := automation.take_over_run(
-      source, import, open.run, open.step, automation.readable_plan(published.plan), published.version);
+      source, import, open, automation.readable_plan(published.plan), published.version);
     outcomes := outcomes || jsonb_build_object(outcome, coalesce((outcomes ->> outcome)::integer, 0) + 1);
     last := open.run ->> 'id';
     seen := seen + 1;
@@ -13127,6 +15291,10 @@ CREATE OR REPLACE FUNCTION automation.give_back_run(link automation.legacy_links
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  steps constant regclass := automation.legacy_table(
+    case link.source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+  runs constant regclass := automation.legacy_table(
+    case link.source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   waiting ridgeline.scheduled_steps;
 begin
   delete from ridgeline.scheduled_steps as s
@@ -13140,15 +15308,12 @@ begin
     return false;
   end if;
   execute format(
-    'update %s as s set status = ''pending'', error_message = null where s.id::text = $1 and s.status = ''skipped''',
-    automation.legacy_table(
-      case link.source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    'update %s as s set status = ''pending'', error_message = null where s.id = $1::%s and s.status = ''skipped''',
+    steps, automation.legacy_type(steps, 'id'))
     using link.handed ->> 'step_row';
-  execute case link.source
-    when 'campaigns' then 'update public.campaign_enrollments as e set status = $2, exit_reason = null '
-      'where e.id::text = $1'
-    else 'update public.workflow_executions as e set status = $2, error_message = null, completed_at = null '
-      'where e.id::text = $1' end
+  execute format('update %s as e set status = $2, %s where e.id = $1::%s', runs, case link.source
+      when 'campaigns' then 'exit_reason = null' else 'error_message = null, completed_at = null' end,
+    automation.legacy_type(runs, 'id'))
     using link.legacy_id, link.handed ->> 'status';
   delete from ridgeline.workflow_executions as e where e.tenant_id = link.tenant_id and e.id = link.execution_id;
   delete from automation.legacy_links as l
@@ -13353,44 +15518,66 @@ AS $function$
     end)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.old_effects(import automation.legacy_imports, run jsonb)
- RETURNS SETOF automation.effect
+CREATE OR REPLACE FUNCTION automation.old_steps(source text, runs automation.old_run[])
+ RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
 AS $function$
 declare
-  is_campaign constant boolean := import.source = 'campaigns';
+  is_campaign constant boolean := source = 'campaigns';
   steps constant regclass := automation.legacy_table(
     case when is_campaign then 'campaign_step_executions' else 'workflow_step_executions' end);
   definitions constant regclass := automation.legacy_table(
     case when is_campaign then 'campaign_steps' else 'workflow_steps' end);
+  run_id constant text := case when is_campaign then 'enrollment_id' else 'execution_id' end;
+  found jsonb;
 begin
-  return query execute format($query$
-    select import.step_key, s.definition ->> 'step_type',
-      coalesce(automation.legacy_moment(s.row ->> 'completed_at'), automation.legacy_moment(s.row ->> 'started_at')),
-      case when s.definition ->> 'step_type' in ('send_sms', 'send_email') then automation.compared_addresses(
-        $1, s.definition ->> 'step_type', coalesce(s.row #> '{result_data,to}', to_jsonb(automation.legacy_render(
-          s.definition #>> '{step_config,to}', d.data)))) end,
-      automation.old_texts(s.definition ->> 'step_type', s.definition -> 'step_config', s.row -> 'result_data', d.data),
-      s.row ->> 'status' = 'completed',
-      jsonb_strip_nulls(jsonb_build_object('status', s.row -> 'status', 'error', s.row -> 'error_message'))
-    from (
-      select to_jsonb(x) as row, to_jsonb(y) as definition
+  execute format($query$
+    select jsonb_object_agg(s.run, s.steps) from (
+      select x.%3$I::text as run,
+        jsonb_agg(jsonb_build_object('row', to_jsonb(x), 'definition', to_jsonb(y))) as steps
       from %1$s as x
       join %2$s as y on y.id = x.step_id
-      where x.%3$I::text = $2 ->> 'id'
+      where x.%3$I = any ($1::%4$s[]) and x.status in ('completed', 'failed', 'skipped')
+      group by 1
+    ) as s $query$,
+    steps, definitions, run_id, automation.legacy_type(steps, run_id))
+    into found using array(select r.run ->> 'id' from unnest(runs) as r);
+  return coalesce(found, '{}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.old_effects(import automation.legacy_imports, run jsonb, steps jsonb)
+ RETURNS automation.effect[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select row(
+      import.step_keys ->> (s.row ->> 'step_id'), s.type,
+      coalesce(automation.legacy_moment(s.row ->> 'completed_at'), automation.legacy_moment(s.row ->> 'started_at')),
+      case when s.type in ('send_sms', 'send_email') then automation.compared_addresses(
+        import.tenant_id, s.type, coalesce(s.row #> '{result_data,to}', to_jsonb(automation.legacy_render(
+          s.definition #>> '{step_config,to}', d.data)))) end,
+      automation.old_texts(s.type, s.definition -> 'step_config', s.row -> 'result_data', d.data),
+      s.row ->> 'status' = 'completed',
+      jsonb_strip_nulls(jsonb_build_object('status', s.row -> 'status', 'error', s.row -> 'error_message'))
+      )::automation.effect
+    from (
+      select e -> 'row' as row, e -> 'definition' as definition, e #>> '{definition,step_type}' as type
+      from jsonb_array_elements(steps) as e
     ) as s
-    cross join lateral (select $3 ->> (s.row ->> 'step_id') as step_key) as import
     cross join lateral (
-      select case when $4 then coalesce(s.definition #> '{step_config,personalization}', '{}')
-        else jsonb_build_object('trigger', $2 -> 'trigger_data') end as data) as d
-    where automation.has_effect(s.definition ->> 'step_type')
-      and s.row ->> 'status' in ('completed', 'failed', 'skipped')
-    order by 3, s.row ->> 'id' $query$,
-    steps, definitions, case when is_campaign then 'enrollment_id' else 'execution_id' end)
-    using import.tenant_id, run, import.step_keys, is_campaign;
+      select case import.source
+        when 'campaigns' then coalesce(s.definition #> '{step_config,personalization}', '{}')
+        else jsonb_build_object('trigger', run -> 'trigger_data') end as data) as d
+    where automation.has_effect(s.type)
+    order by coalesce(automation.legacy_moment(s.row ->> 'completed_at'),
+      automation.legacy_moment(s.row ->> 'started_at')), s.row ->> 'id');
 end;
 $function$;
 
@@ -13463,7 +15650,7 @@ AS $function$
           and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second')
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.compare_pair(pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, tolerance interval)
+CREATE OR REPLACE FUNCTION automation.compare_pair(pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, steps jsonb, tolerance interval)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -13475,14 +15662,18 @@ declare
 begin
   select e.* into execution from ridgeline.workflow_executions as e
   where e.tenant_id = pair.tenant_id and e.id = pair.execution_id;
-  is_over := execution.finished_at is not null and not automation.is_open_there(run ->> 'status');
+  -- One whose workflow is switched off does not go on, and the old engine's did.
+  is_over := not automation.is_open_there(run ->> 'status') and (execution.finished_at is not null or exists (
+    select from ridgeline.scheduled_steps as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.held ->> 'code' = 'workflow_paused'));
   insert into ridgeline.legacy_discrepancies (
     tenant_id, pair_id, kind, workflow_id, step_key, step_type, record_id, contact_id, legacy_id, execution_id, old,
     shadow, at)
   select pair.tenant_id, pair.id, d.kind, pair.workflow_id, d.step_key, d.step_type, pair.record_id, pair.contact_id,
     pair.legacy_id, pair.execution_id, d.was, d.would, coalesce(d.at, pair.began_at)
   from automation.differences(
-    array(select e from automation.old_effects(import, run) as e),
+    automation.old_effects(import, run, steps),
     array(select e from automation.shadow_effects(pair.tenant_id, pair.execution_id) as e), tolerance, is_over) as d;
   get diagnostics found = row_count;
   return case when found > 0 then 'differs' when is_over then 'identical' else 'open' end;
@@ -13536,33 +15727,27 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.compare_source(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone, tolerance interval, deadline timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.compare_runs(tenant_id uuid, source text, runs automation.old_run[], tolerance interval, deadline timestamp with time zone)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
 AS $function$
 declare
-  old record;
+  steps constant jsonb := automation.old_steps(source, runs);
+  old automation.old_run;
   import automation.legacy_imports;
   parts uuid[];
   shadow ridgeline.workflow_executions;
   subject record;
   pair automation.legacy_pairs;
 begin
-  for old in
-    select o.* from automation.old_runs(tenant_id, source, since, until) as o
-    left join automation.legacy_pairs as p
-      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
-    where p.verdict is distinct from 'identical'
-      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
-    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
-  loop
+  foreach old in array runs loop
     if clock_timestamp() > deadline then
       return false;
     end if;
     select i.* into import from automation.legacy_imports as i
-    where i.tenant_id = compare_source.tenant_id and i.source = compare_source.source and i.part = 0
+    where i.tenant_id = compare_runs.tenant_id and i.source = compare_runs.source and i.part = 0
       and i.legacy_id = coalesce(old.run ->> 'workflow_id', old.run ->> 'campaign_id');
     continue when import.workflow_id is null;
     parts := array(
@@ -13570,7 +15755,7 @@ begin
       where i.tenant_id = import.tenant_id and i.source = import.source and i.legacy_id = import.legacy_id);
     -- What was the same stays; the rest is looked at anew, as it may have gone on or been mended.
     delete from automation.legacy_pairs as p
-    where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
+    where p.tenant_id = compare_runs.tenant_id and p.source = compare_runs.source
       and p.legacy_id = old.run ->> 'id';
     select s.* into subject from ridgeline.workflows as w
     cross join lateral automation.legacy_subject(w.trigger_type, case source
@@ -13592,11 +15777,42 @@ begin
       values (tenant_id, pair.id, 'missing', pair.workflow_id, pair.record_id, pair.contact_id, pair.legacy_id,
         jsonb_build_object('status', old.run -> 'status', 'error', old.run -> 'error_message'), pair.began_at);
     else
-      update automation.legacy_pairs as p set verdict = automation.compare_pair(pair, import, old.run, tolerance)
-      where p.tenant_id = pair.tenant_id and p.id = pair.id;
+      pair.verdict := automation.compare_pair(
+        pair, import, old.run, coalesce(steps -> (old.run ->> 'id'), '[]'), tolerance);
+      update automation.legacy_pairs as p set verdict = pair.verdict
+      where p.tenant_id = pair.tenant_id and p.id = pair.id and p.verdict <> pair.verdict;
     end if;
   end loop;
   return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compare_source(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone, tolerance interval, deadline timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  old automation.old_run;
+  runs automation.old_run[] := '{}'::automation.old_run[];
+begin
+  for old in
+    select o.* from automation.old_runs(tenant_id, source, since, until) as o
+    left join automation.legacy_pairs as p
+      on p.tenant_id = compare_source.tenant_id and p.source = compare_source.source and p.legacy_id = o.run ->> 'id'
+    where p.verdict is distinct from 'identical'
+      and (p.id is null or deadline = 'infinity' or p.compared_at < automation.now() - interval '30 minutes')
+    order by p.compared_at nulls first, o.began_at, o.run ->> 'id'
+  loop
+    runs := runs || old;
+    continue when cardinality(runs) < 200;
+    if not automation.compare_runs(tenant_id, source, runs, tolerance, deadline) then
+      return false;
+    end if;
+    runs := '{}'::automation.old_run[];
+  end loop;
+  return automation.compare_runs(tenant_id, source, runs, tolerance, deadline);
 end;
 $function$;
 
@@ -14064,6 +16280,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.prune_links(portion integer DEFAULT 500)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  pruned integer;
+begin
+  delete from automation.links as l
+  where l.ctid = any (array(
+    select o.ctid from automation.links as o
+    where o.created_at < automation.now() - automation.kept_for(automation.setting('keep_links'))
+    order by o.created_at limit portion for update skip locked));
+  get diagnostics pruned = row_count;
+  return pruned;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.registries()
  RETURNS TABLE(relation text, key text, kept text[])
  LANGUAGE sql
@@ -14082,7 +16317,8 @@ AS $function$
       ('automation.regions', 'region', '{}'),
       ('automation.open_hours', 'name', '{}'),
       ('automation.prices', 'name', '{negotiated}'),
-      ('automation.daily_caps', 'name', '{}')
+      ('automation.daily_caps', 'name', '{}'),
+      ('automation.recipes', 'name', '{}')
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.begin_restore()
@@ -14726,6 +16962,8 @@ begin
     'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'link_url' and new.value !~* '^(https?://[^\s<>"?#]+)?$' then
+    raise exception 'value: link_url must start with https://';
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
@@ -15954,6 +18192,33 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_inbound(key text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select pg_advisory_xact_lock(automation.inbound_key(key)) $function$;
+
+CREATE OR REPLACE FUNCTION automation.create_contact(tenant_id uuid, given jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contacts automation.entities;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  if not found then
+    return null;
+  end if;
+  return automation.insert_contact(contacts, tenant_id, automation.contact_columns(contacts, given));
+exception
+  when integrity_constraint_violation or data_exception or undefined_column or undefined_table
+    or raise_exception then
+    raise warning 'automation: no contact was created: %', sqlerrm;
+    return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_due_of(lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
  RETURNS SETOF ridgeline.scheduled_steps
  LANGUAGE plpgsql
@@ -16197,6 +18462,7 @@ CREATE OR REPLACE FUNCTION automation.enrol_write(tenant_id uuid, entity text, r
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   enrolment automation.enrolment;
@@ -16358,6 +18624,7 @@ CREATE OR REPLACE FUNCTION automation.schedule_step(execution ridgeline.workflow
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   scheduled_id uuid;
@@ -16524,6 +18791,30 @@ begin
   perform automation.end_execution(execution, status, reason);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, execution ridgeline.workflow_executions)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
+    on conflict on constraint run_events_pkey do update
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
+    update ridgeline.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+          and q.step_key = signal.listener
+        for update skip locked);
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.act_on(signal automation.signals)
  RETURNS void
@@ -16884,29 +19175,113 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.tag_in_record(execution ridgeline.workflow_executions, tag text, is_on boolean)
+CREATE OR REPLACE FUNCTION automation.update_one_field(execution ridgeline.workflow_executions, input jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.update_fields(
+      execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'), input)
+    from automation.written_field(input) as f
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.change_stage(execution ridgeline.workflow_executions, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  attached automation.entities;
-  present jsonb;
-  tags jsonb;
-  had boolean;
+  entity constant text := automation.stage_entity(execution, input);
+  stage_column constant text := automation.stage_column(entity);
 begin
-  select e.* into attached from automation.entities as e where e.name = 'contact';
-  execute automation.lock_record_statement(attached)
-    into present using execution.tenant_id, automation.target_id(execution, 'contact');
-  tags := coalesce(nullif(present -> (attached.mapped ->> 'tags'), 'null'), '[]');
-  had := exists (
-    select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(btrim(tag)));
-  if had <> is_on then
-    perform automation.update_fields(execution, 'contact', jsonb_build_object('tags', case
-      when is_on then tags || to_jsonb(btrim(tag))
-      else automation.without_tag(tags, tag) end));
+  if stage_column is null then
+    raise exception 'entity: "%" has neither a stage nor a status', left(entity, 60)
+      using errcode = 'undefined_column',
+        hint = 'automation.attach() maps them: {"stage": "<column>"}.';
   end if;
-  return jsonb_build_object('tag', btrim(tag), case when is_on then 'added' else 'removed' end, had <> is_on);
+  return automation.update_fields(
+    execution, entity, jsonb_build_object(stage_column, input -> 'stage'), input => input);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.assign_user(execution ridgeline.workflow_executions, step_key text, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  user_id uuid;
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
+begin
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60)
+      using errcode = 'undefined_column',
+        hint = 'automation.attach() maps it: {"assigned_to": "<column>"}.';
+  elsif input ? 'user_ids' then
+    user_id := automation.next_in_turn(execution, step_key, input -> 'user_ids');
+  else
+    select m.user_id into user_id
+    from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
+    if not found then
+      raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+        using errcode = 'invalid_parameter_value';
+    end if;
+  end if;
+  return jsonb_build_object('user_id', user_id)
+    || automation.update_fields(execution, entity, jsonb_build_object(user_column, user_id), input => input);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.skip_untaggable(execution ridgeline.workflow_executions, prepared automation.prepared_step)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if prepared.input ? 'target' then
+    return automation.skip_targetless(prepared);
+  elsif execution.trigger_data ->> 'contact_id' is null
+    and (execution.version > 0 and execution.mode <> 'shadow'
+      or jsonb_typeof(execution.trigger_data -> 'contact') is distinct from 'object') then
+    prepared.verdict := 'skip';
+    prepared.reason := '{"code": "no_contact", "message": "contact: the execution has no contact to work on"}';
+  end if;
+  return prepared;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.create_project(execution ridgeline.workflow_executions, input jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contact constant text := automation.project_contact(execution, input);
+  key constant text := automation.project_key(input);
+  project_id text;
+begin
+  perform automation.check_target('project', 'create_project');
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', execution.tenant_id, contact, key), 0));
+  project_id := automation.made_project(execution, contact, input);
+  if project_id is not null then
+    return jsonb_build_object('project_id', project_id, 'created', false)
+      || case when automation.has_target_row('project', execution.tenant_id, project_id)
+          and automation.has_record('project', execution.tenant_id, project_id) then '{}'
+        else '{"deleted": true}'::jsonb end;
+  end if;
+  project_id := automation.write_project(jsonb_build_object(
+      'tenant', execution.tenant_id, 'contact', contact, 'name', input ->> 'name',
+      'type', input ->> 'project_type', 'status', coalesce(input ->> 'status', 'open'),
+      'stage', coalesce(input ->> 'pipeline_stage', 'new'), 'value', automation.as_number(input, 'value'),
+      'description', input ->> 'description'),
+    automation.tenant_zone(execution.tenant_id));
+  if key is not null then
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    values (execution.tenant_id, coalesce(contact, ''), sha256(convert_to(key, 'UTF8')), project_id);
+  end if;
+  return jsonb_build_object('project_id', project_id, 'created', true);
 end;
 $function$;
 
@@ -16928,6 +19303,36 @@ begin
     set branch = case when automation.branch_names(input) @> array[s.branch] then s.branch else drawn end
   returning s.branch into given;
   return jsonb_build_object('branch', given);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.imagine_fields(data jsonb, entity text, fields jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  field record;
+  record jsonb := coalesce(nullif(data -> entity, 'null'), '{}');
+begin
+  -- Whose field, or which, may be what a record says: the run fails at what is none, and changes nothing.
+  if entity is null or fields ? '' then
+    return data;
+  end if;
+  fields := coalesce(
+    (select automation.both_names(e, automation.fit_fields(e, fields))
+     from automation.entities as e where e.name = entity),
+    fields);
+  for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
+    record := case cardinality(field.at)
+      when 1 then record || jsonb_build_object(field.key, field.value)
+      else record || jsonb_build_object(field.at[1],
+        coalesce(nullif(record -> field.at[1], 'null'), '{}')
+          || jsonb_build_object(array_to_string(field.at[2:], '.'), field.value))
+    end;
+  end loop;
+  return data || jsonb_build_object(entity, record);
 end;
 $function$;
 
@@ -16988,6 +19393,8 @@ begin
   when 'conditional' then return automation.branches_conditional(config);
   when 'create_project' then return '{}'::text[];
   when 'create_task' then return '{}'::text[];
+  when 'find_or_create_contact' then return '{}'::text[];
+  when 'notify_member' then return '{}'::text[];
   when 'remove_tag' then return '{}'::text[];
   when 'send_email' then return '{}'::text[];
   when 'send_sms' then return '{}'::text[];
@@ -17155,7 +19562,7 @@ CREATE OR REPLACE FUNCTION automation.fold_fields(config jsonb)
 AS $function$
 begin
   return case
-    when config ? 'fields' then config
+    when config ? 'fields' then config - case when config -> 'target' in ('null', '""') then 'target' else '' end
     when config ? 'updates' then
       config - 'updates' || jsonb_build_object('fields', config -> 'updates')
     when config = '{}' then config
@@ -18157,6 +20564,7 @@ CREATE OR REPLACE FUNCTION automation.put_off(execution ridgeline.workflow_execu
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(
@@ -18177,6 +20585,68 @@ begin
   perform automation.schedule_step(execution, step, coalesce(
     (result ->> 'wait_until')::timestamptz,
     automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_trigger(trigger_type text, trigger_config jsonb, path text DEFAULT 'trigger_config'::text)
+ RETURNS automation.compiled_trigger
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  known automation.trigger_types;
+  compiled automation.compiled_trigger;
+  attached automation.entities;
+  change jsonb := '{}'::jsonb;
+  match jsonb := trigger_config;
+begin
+  select t.* into known from automation.trigger_types as t where t.name = trigger_type;
+  if known.kind = 'time' then
+    return automation.compile_time_trigger(trigger_type, trigger_config, path);
+  end if;
+  compiled.entity := coalesce(
+    known.entity, case when known.kind = 'changed' then trigger_config ->> 'entity' end,
+    case when known.kind = 'changed' then 'contact' else '' end);
+  if known.kind in ('changed', 'becomes') then
+    change := automation.change_config(known, trigger_config);
+    match := trigger_config - array[
+      'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
+      case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
+      case when known.column_name = 'status' then 'status' else 'from' end];
+  end if;
+  -- The first time is from nothing; a click that is taken back is no event.
+  if trigger_type in ('email_opened', 'email_clicked', 'sms_clicked') then
+    match := case when trigger_type <> 'sms_clicked' then match - 'include_machine' else match end;
+    change := change || '{"from": [null]}';
+  end if;
+  select e.* into attached from automation.entities as e where e.name = compiled.entity;
+  match := automation.own_names(attached, match);
+  if compiled.entity = 'message' then
+    match := automation.match_keywords(attached.columns, match);
+  end if;
+  if change ? 'field' then
+    change := change || jsonb_build_object('field', automation.own_name(attached, change ->> 'field'));
+  end if;
+  compiled.problems :=
+    automation.check_trigger_config(known, compiled.entity, change, match, path)
+    || automation.check_include_machine(trigger_type, trigger_config, path);
+  compiled.field := change ->> 'field';
+  compiled.from_values := change -> 'from';
+  compiled.to_values := change -> 'to';
+  select
+    coalesce(jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) <> 'array'), '{}'),
+    jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) = 'array')
+    into compiled.match, compiled.match_any
+  from jsonb_each(match) as m;
+  select m.key, m.value #>> '{}' into compiled.match_column, compiled.match_value
+  from jsonb_each(compiled.match) as m
+  join automation.entities as e
+    on e.name = compiled.entity and m.key = any (e.match_columns)
+  where jsonb_typeof(m.value) = 'string'
+  order by m.key
+  limit 1;
+  return compiled;
 end;
 $function$;
 
@@ -18232,6 +20702,7 @@ CREATE OR REPLACE FUNCTION automation.compile_step(step ridgeline.workflow_steps
 AS $function$
 declare
   known automation.step_types;
+  runs_as automation.step_types;
   written constant jsonb := automation.fold_step_config(step.step_type, step.step_config);
   config constant automation.compiled_config := automation.step_compile(
     step.step_type, written, path || '.step_config', shared);
@@ -18240,6 +20711,10 @@ declare
   condition record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
+  runs_as := known;
+  if config.more ? 'as' then
+    select t.* into runs_as from automation.step_types as t where t.name = config.more ->> 'type';
+  end if;
   template := automation.compile_template(
     config.template - automation.sending_keys(step.step_type), path || '.step_config', shared -> 'texts');
   condition := automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents');
@@ -18252,7 +20727,7 @@ begin
     'delay_seconds', step.delay_minutes * 60,
     'config', template.compiled || jsonb_build_object(
       'fits', case template.compiled -> 'slots' when '[]' then '[]'
-        else automation.compile_fits(known.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
+        else automation.compile_fits(runs_as.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
@@ -18326,7 +20801,7 @@ CREATE OR REPLACE FUNCTION automation.check_plan(workflow ridgeline.workflows, l
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  scope constant jsonb := automation.check_scope(workflow, listener);
+  scope constant jsonb := automation.with_brought(automation.check_scope(workflow, listener), plan);
   documents constant jsonb := automation.condition_documents(workflow, conditions, plan);
   weighed constant record := automation.check_conditions(
     documents, automation.trigger_facts(workflow, listener, scope), scope);
@@ -18344,6 +20819,48 @@ begin
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.known_columns()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    -- A kind is asked for once a type: there are hundreds of columns, and a dozen types.
+    with kind as materialized (
+      select x.type, automation.value_kind(x.type) as kind
+      from (
+        select distinct a.atttypid as type
+        from automation.entities as e
+        join pg_catalog.pg_attribute as a
+          on a.attrelid = to_regclass(e.relation) and a.attnum > 0 and not a.attisdropped
+        offset 0
+      ) as x
+    )
+    select jsonb_object_agg(r.name, r.columns)
+    from (
+      select k.name, k.more || coalesce(jsonb_object_agg(a.attname, t.kind)
+        filter (where a.attname is not null), case when k.name in ('tenant', 'user') then '{}'::jsonb end) as columns
+      from (
+        select e.name, to_regclass(e.relation) as relation,
+          case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end
+            || automation.mapped_kinds(e.name) as more
+        from automation.entities as e
+        union all
+        select 'tenant', null, '{"id": "uuid", "settings": "json"}'::jsonb || automation.people_columns(
+          '{name,timezone,country,phone,email,website,address}', t.relation, t.visible)
+        from (values (1)) as always (here) left join automation.tenancy as t on true
+        union all
+        select 'user', null, '{"id": "uuid"}'::jsonb || automation.people_columns(
+          '{role,full_name,email,phone}', m.relation, m.visible)
+        from (values (1)) as always (here) left join automation.membership as m on true
+      ) as k
+      left join pg_catalog.pg_attribute as a
+        on a.attrelid = k.relation and a.attnum > 0 and not a.attisdropped
+      left join kind as t on t.type = a.atttypid
+      group by k.name, k.more
+    ) as r
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.read_references(documents jsonb, plan jsonb)
  RETURNS SETOF automation.read_reference
@@ -18364,9 +20881,10 @@ AS $function$
       union all
       select r.reference, slot.at, slot.step
       from (
-        select s.key as step, automation.slot_path(automation.step_path(s.value), s.value ->> 'type', f.value) as at,
-          f.value as tokens
-        from jsonb_each(plan -> 'steps') as s, jsonb_array_elements(s.value -> 'config' -> 'slots') as f
+        select s.key as step, automation.slot_path(automation.step_path(s.value),
+            coalesce(s.value ->> 'as', s.value ->> 'type'), f.value) as at, f.value as tokens
+        from jsonb_each(plan -> 'steps') as s,
+          jsonb_array_elements((s.value #> '{config,slots}') || coalesce(s.value #> '{member,slots}', '[]')) as f
         offset 0
       ) as slot
       cross join lateral jsonb_path_query(
@@ -18438,7 +20956,8 @@ AS $function$
     from jsonb_each(plan -> 'steps') as s,
       jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
       jsonb_path_query(slot.value, '$.s[*].if.test') as t (test),
-      lateral (select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot.value) as at) as a
+      lateral (select automation.slot_path(automation.step_path(s.value),
+        coalesce(s.value ->> 'as', s.value ->> 'type'), slot.value) as at) as a
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
@@ -18493,7 +21012,8 @@ AS $function$
       a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
       as p (problem)
     cross join lateral (
-      select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot) as at) as w
+      select automation.slot_path(automation.step_path(s.value),
+        coalesce(s.value ->> 'as', s.value ->> 'type'), slot) as at) as w
     where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
       and cardinality(r.keys) = 1 and p.problem is not null
   $function$;
@@ -18660,7 +21180,10 @@ AS $function$
       select n.problem
       from jsonb_each(plan -> 'steps') as s
       cross join lateral jsonb_array_elements(
-        automation.step_needs(s.value ->> 'type', workflow, s.value, scope)) as n (problem)
+        automation.step_needs(coalesce(s.value ->> 'as', s.value ->> 'type'), workflow, s.value,
+          -- What a step brings, those before it do not have.
+          case when scope ? 'at_first' and (s.value ->> 'place')::integer[] <= (scope ->> 'brought_at')::integer[]
+            then scope || jsonb_build_object('records', scope -> 'at_first') else scope end)) as n (problem)
       union all
       select automation.sender_problem(workflow, plan)
       union all
@@ -19624,6 +22147,7 @@ declare
   done text[] := array[]::text[];
 begin
   perform automation.regenerate_readers();
+  perform automation.attach_conversations();
   for attached in select e.* from automation.entities as e order by e.name loop
     if to_regclass(attached.relation) is null then
       raise warning '% is attached as % and does not exist: attach it under its present name',
@@ -19826,6 +22350,24 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.machine_reason(type text, occurred_at timestamp with time zone, delivered_at timestamp with time zone, user_agent text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when type not in ('opened', 'clicked') then null
+      when user_agent ~* (
+          '(bot|crawl|spider|scan|preview|headless|phantom|curl|wget|python|java/|go-http|okhttp|'
+          'barracuda|mimecast|proofpoint|symantec|messagelabs|trend ?micro|fortinet|sophos|ironport|'
+          'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade|facebookexternalhit|whatsapp/|google-pagerenderer)')
+        or (type = 'opened' and user_agent = 'Mozilla/5.0')
+        then 'known_agent'
+      when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.suppress_email(email ridgeline.emails, event jsonb)
  RETURNS void
  LANGUAGE sql
@@ -19938,6 +22480,7 @@ CREATE OR REPLACE FUNCTION automation.start_version(version ridgeline.workflow_v
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   mode constant ridgeline.execution_mode := automation.mode_of(version.tenant_id, version.workflow_id);
@@ -20071,6 +22614,7 @@ CREATE OR REPLACE FUNCTION automation.retry_execution(execution_id uuid)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
@@ -20331,7 +22875,7 @@ begin
     prepared.reason := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   return row(jsonb_build_object(
-    'key', step -> 'key', 'type', step -> 'type', 'at', at,
+    'key', step -> 'key', 'type', coalesce(step -> 'as', step -> 'type'), 'at', at,
     'verdict', case prepared.verdict when 'hold' then 'run' else prepared.verdict end, 'reason', prepared.reason,
     'input', prepared.input,
     'warnings', prepared.warnings,
@@ -20543,6 +23087,7 @@ declare
   runs integer := 0;
   responses integer := 0;
   changes integer := 0;
+  links integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -20559,7 +23104,12 @@ begin
   exception when others then
     null;
   end;
-  return runs + responses + changes;
+  begin
+    links := automation.prune_links();
+  exception when others then
+    null;
+  end;
+  return runs + responses + changes + links;
 end;
 $function$;
 
@@ -20656,6 +23206,42 @@ alter table automation.prices alter column as_of set not null;
 
 alter table automation.prices alter column negotiated drop default;
 alter table automation.prices alter column negotiated drop not null;
+
+alter table automation.links alter column tenant_id drop default;
+alter table automation.links alter column tenant_id set not null;
+
+alter table automation.links alter column code drop default;
+alter table automation.links alter column code set not null;
+
+alter table automation.links alter column step_id drop default;
+alter table automation.links alter column step_id set not null;
+
+alter table automation.links alter column contact_id drop default;
+alter table automation.links alter column contact_id drop not null;
+
+alter table automation.links alter column recipient drop default;
+alter table automation.links alter column recipient drop not null;
+
+alter table automation.links alter column url drop default;
+alter table automation.links alter column url set not null;
+
+alter table automation.links alter column created_at set default automation.now();
+alter table automation.links alter column created_at set not null;
+
+alter table automation.links alter column requested_at drop default;
+alter table automation.links alter column requested_at drop not null;
+
+alter table automation.links alter column requests set default 0;
+alter table automation.links alter column requests set not null;
+
+alter table automation.links alter column machine_requests set default 0;
+alter table automation.links alter column machine_requests set not null;
+
+alter table automation.links alter column machine_reason drop default;
+alter table automation.links alter column machine_reason drop not null;
+
+alter table automation.links alter column clicked_at drop default;
+alter table automation.links alter column clicked_at drop not null;
 
 alter table ridgeline.changes alter column tenant_id drop default;
 alter table ridgeline.changes alter column tenant_id set not null;
@@ -20968,6 +23554,15 @@ alter table automation.inbox_waiting alter column created_at set not null;
 
 alter table automation.inbox_waiting alter column kind set default 'sms'::text;
 alter table automation.inbox_waiting alter column kind set not null;
+
+alter table automation.recipes alter column name drop default;
+alter table automation.recipes alter column name set not null;
+
+alter table automation.recipes alter column place drop default;
+alter table automation.recipes alter column place set not null;
+
+alter table automation.recipes alter column document drop default;
+alter table automation.recipes alter column document set not null;
 
 alter table automation.retention_places alter column tenant_id drop default;
 alter table automation.retention_places alter column tenant_id set not null;
@@ -21329,6 +23924,8 @@ alter table automation.regions add constraint regions_pkey PRIMARY KEY (region);
 
 alter table automation.prices add constraint prices_pkey PRIMARY KEY (name);
 
+alter table automation.links add constraint links_pkey PRIMARY KEY (tenant_id, code);
+
 alter table ridgeline.changes add constraint changes_pkey PRIMARY KEY (tenant_id, id);
 
 alter table ridgeline.stage_changes add constraint stage_changes_pkey PRIMARY KEY (tenant_id, entity, record_id);
@@ -21369,6 +23966,8 @@ alter table automation.inboxes add constraint inboxes_pkey PRIMARY KEY (relation
 
 alter table automation.inbox_waiting add constraint inbox_waiting_pkey PRIMARY KEY (tenant_id, id);
 
+alter table automation.recipes add constraint recipes_pkey PRIMARY KEY (name);
+
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
 
 alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
@@ -21407,6 +24006,8 @@ alter table automation.prices add constraint prices_amount_not_negative CHECK ((
 
 alter table automation.prices add constraint prices_negotiated_not_negative CHECK ((negotiated >= (0)::numeric));
 
+alter table automation.links add constraint links_url_is_web CHECK ((url ~* '^https?://[^\s]+$'::text));
+
 alter table ridgeline.workflows add constraint workflows_mode_is_live_or_shadow CHECK ((mode = ANY (ARRAY['live'::ridgeline.execution_mode, 'shadow'::ridgeline.execution_mode])));
 
 alter table ridgeline.workflow_versions add constraint workflow_versions_note_at_most_4_kb CHECK ((octet_length(note) <= 4096));
@@ -21443,6 +24044,8 @@ alter table automation.daily_caps add constraint daily_caps_per_day_positive CHE
 
 alter table automation.inboxes add constraint inboxes_kind_known CHECK ((kind = ANY (ARRAY['sms'::text, 'email'::text, 'call'::text, 'form'::text, 'any'::text])));
 
+alter table automation.recipes add constraint recipes_document_is_object CHECK ((jsonb_typeof(document) = 'object'::text));
+
 alter table automation.retention_places add constraint retention_places_kind_known CHECK ((kind = ANY (ARRAY['tenants'::text, 'runs'::text, 'inputs'::text])));
 
 alter table automation.retention_places add constraint retention_places_portion_in_range CHECK (((portion >= 1) AND (portion <= 1000)));
@@ -21476,6 +24079,12 @@ alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_p
 CREATE INDEX tenant_settings_in_shadow ON ridgeline.tenant_settings USING btree (tenant_id) WHERE (unified_engine = 'shadow'::text);
 
 CREATE INDEX held_submissions_by_change ON ridgeline.held_submissions USING btree (changed_at, tenant_id);
+
+CREATE INDEX links_by_code ON automation.links USING btree (code);
+
+CREATE INDEX links_by_step ON automation.links USING btree (step_id, tenant_id);
+
+CREATE INDEX links_by_age ON automation.links USING btree (created_at);
 
 CREATE INDEX changes_by_record ON ridgeline.changes USING btree (record_id, tenant_id, changed_at);
 
@@ -21522,6 +24131,19 @@ CREATE INDEX legacy_pairs_by_execution ON automation.legacy_pairs USING btree (e
 CREATE INDEX legacy_pairs_by_workflow ON automation.legacy_pairs USING btree (workflow_id, tenant_id);
 
 CREATE INDEX legacy_discrepancies_by_pair ON ridgeline.legacy_discrepancies USING btree (pair_id, tenant_id);
+
+CREATE INDEX workflow_executions_by_workflow ON ridgeline.workflow_executions USING btree (workflow_id, tenant_id, version, created_at) WHERE (workflow_id IS NOT NULL);
+
+CREATE INDEX workflow_executions_by_record ON ridgeline.workflow_executions USING btree (record_id, tenant_id, workflow_id, created_at) WHERE (record_id IS NOT NULL);
+
+create view ridgeline.recipes with (security_invoker=true) as  SELECT name,
+    (document ->> 'name'::text) AS title,
+    (document ->> 'description'::text) AS description,
+    (document -> 'needs'::text) AS needs,
+    (document -> 'questions'::text) AS questions,
+    document AS recipe
+   FROM automation.recipes r
+  ORDER BY place, name;
 
 create view ridgeline.workflow_statistics with (security_invoker=true) as  SELECT tenant_id,
     workflow_id,
@@ -21860,6 +24482,8 @@ CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow
 
 CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
 
+CREATE TRIGGER messages_note_click AFTER UPDATE OF clicked_at ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND (old.clicked_at IS DISTINCT FROM new.clicked_at))) EXECUTE FUNCTION automation.note_click();
+
 CREATE TRIGGER emails_note_engagement AFTER UPDATE OF opened_at, clicked_at ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND ((old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at)))) EXECUTE FUNCTION automation.note_engagement();
 
 CREATE TRIGGER messages_note_reply AFTER INSERT ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (new.from_number IS NOT NULL))) EXECUTE FUNCTION automation.note_reply();
@@ -21938,6 +24562,8 @@ create policy consents_members_read on ridgeline.consents as permissive for sele
 
 create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
+create policy recipes_read on automation.recipes as permissive for select to authenticated using (true);
+
 create policy suppressions_members_read on ridgeline.suppressions as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
 create policy email_addresses_members_read on ridgeline.email_addresses as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
@@ -21949,6 +24575,8 @@ alter table automation.area_codes enable row level security;
 alter table automation.regions enable row level security;
 
 alter table automation.prices enable row level security;
+
+alter table automation.links enable row level security;
 
 alter table ridgeline.changes enable row level security;
 
@@ -21990,6 +24618,8 @@ alter table automation.inboxes enable row level security;
 
 alter table automation.inbox_waiting enable row level security;
 
+alter table automation.recipes enable row level security;
+
 alter table automation.retention_places enable row level security;
 
 alter table automation.statistic_changes enable row level security;
@@ -22018,6 +24648,10 @@ alter table automation.engine_switches enable row level security;
 comment on column automation.active_triggers.mode is 'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
 comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
+comment on column automation.links.clicked_at is 'When a person first followed it; machines do not count.';
+
+comment on column automation.links.machine_reason is 'Why the last request of a machine was taken for one.';
 
 comment on column automation.open_hours.days is '1 is Monday, 7 Sunday.';
 
@@ -22061,6 +24695,8 @@ comment on column ridgeline.forms.consent is '{field, wording, channels?, double
 
 comment on column ridgeline.held_submissions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
+comment on column ridgeline.messages.clicked_at is 'When a person first followed a link of a text whose step says track_links.';
+
 comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
 comment on column ridgeline.sending_pauses.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
@@ -22103,7 +24739,11 @@ comment on function automation.activate_imports(uuid) is 'Switches the imported 
 
 comment on function automation.admit(uuid,uuid,text,integer,uuid,integer,ridgeline.execution_mode) is 'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this workflow before.';
 
+comment on function automation.adopt_contact(ridgeline.workflow_executions,text,jsonb) is 'Makes a contact that of a run that had none, for its later steps, its exits and the cap.';
+
 comment on function automation.advance(automation.work[]) is 'Moves runs on after a step of theirs, as transition_after() says; those that have ended meanwhile stay so.';
+
+comment on function automation.answer_problem(uuid,jsonb,jsonb) is 'What is wrong with an answer to a question of a recipe; null: nothing.';
 
 comment on function automation.ask_cap(automation.ticket[],timestamp with time zone,automation.place_regions[]) is 'What is one too many for a person today, by the office''s cap or the law where they are, and when there is room; what is not is counted by this. regions: of texts, the states that they go to.';
 
@@ -22129,6 +24769,8 @@ comment on function automation.consent_policy(uuid,jsonb) is 'What marketing of 
 
 comment on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) is 'The id of the contact that a run is about, now; null when its record belongs to none.';
 
+comment on function automation.contact_with(uuid,text,text) is 'The contact that has a number (E.164) or an email address, both in their normal form; found_by: phone or email.';
+
 comment on function automation.cost_of(uuid,text,jsonb,text) is 'How many segments a text is, and what a message costs; null where nobody said a price.';
 
 comment on function automation.create_tasks(automation.work[],text[]) is 'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
@@ -22151,11 +24793,19 @@ comment on function automation.enrol_write(uuid,text,text,jsonb,automation.enrol
 
 comment on function automation.enter(automation.entry[]) is 'Writes down executions and their first steps, failed ones that explain why they could not start among them.';
 
+comment on function automation.entity_of_target(jsonb) is 'Of what the id in a target is, as far as its variable says so by its name: {{steps.new.contact_id}} -> contact.';
+
 comment on function automation.erase_tenants(integer) is 'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says how many. The tick calls it. Never raises.';
 
 comment on function automation.events_of(text,jsonb,jsonb,text[]) is 'What a write is called: the events of an insert (old is null) or an update of a record.';
 
 comment on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) is 'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up ones without.';
+
+comment on function automation.fill_in(jsonb,jsonb,text,integer) is 'A document with answers where [[name]] stands: as they are where that is the whole text, else as text, escaped in html. What no question is called stays.';
+
+comment on function automation.find_link(text) is 'Where the link of a text leads, exactly as it was written; null: nobody made this code, or it has expired.';
+
+comment on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) is 'The contact with input.phone (E.164) or input.email, or a new one with input.fields: {contact_id, created, found_by?, adopted?}. Whoever makes one of the same number or address meanwhile is not waited for: the step comes back. Consent is neither read nor written.';
 
 comment on function automation.first_id(timestamp with time zone) is 'No id that automation.new_id() made at this time or later comes before it.';
 
@@ -22209,9 +24859,13 @@ comment on function automation.prune_executions(uuid,timestamp with time zone,uu
 
 comment on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) is 'Forgets what the steps that ended before a time were told, among the next so many; as prune_executions().';
 
+comment on function automation.prune_links(integer) is 'One portion of the links of texts that are older than the setting keep_links.';
+
 comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workflow into its next version and makes that version the one that new executions start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in the warnings of the version, and raised as warnings.';
 
 comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
+
+comment on function automation.record_click(text,text,text) is 'Somebody follows a link of a text. hint: what the request itself says of who asks, such as prefetch; null: nothing. Answers clicked (a person; the first of a text is the event sms_clicked), why it is taken for a machine, enough (of a link that was asked for a thousand times no more is written down), or unknown.';
 
 comment on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) is 'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
 
@@ -22219,7 +24873,7 @@ comment on function automation.record_ends(automation.work[],integer) is 'Writes
 
 comment on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) is 'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it; has_effect: false where it only decides how its own run goes on.';
 
-comment on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) is 'What a step would write into a record of the run. Raises, naming the field, what its table would refuse.';
+comment on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) is 'What a step would write into a record of the run, or into the one that its input names. Raises, naming the field, what its table would refuse.';
 
 comment on function automation.release_decided() is 'Lets marketing go on of tenants that have said what it needs. Returns how many messages had waited.';
 
@@ -22235,7 +24889,7 @@ comment on function automation.role_in(uuid) is 'The role of whoever calls in a 
 
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
 
-comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
+comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?, track_links?} of a step that writes; null: all as usual.';
 
 comment on function automation.settle_doubts(integer) is 'Records what may have meant stop, and nobody said did not within a day, as a stop. Returns how many.';
 
@@ -22252,6 +24906,8 @@ comment on function automation.target_function(automation.targets) is 'automatio
 comment on function automation.tell_operator(text,text,jsonb) is 'Tells whoever looks after the installation, once an hour for a kind: POST {text, kind, status: engine_status()}.';
 
 comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures, of silence, of what stands still or waits for them and of what could not be started, and whoever looks after the installation of an engine that stands still; how many of them there are.';
+
+comment on function automation.track_links(text,text,text,text) is 'A rendered text with links that lead through base. written: what the step says, whose hosts alone are meant; site: the office''s own. links: [{code, url}]; left_out: links that stay as they were.';
 
 comment on function automation.transition_after(automation.work) is 'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the result chose is scheduled, or the run completes, as it does at a stop.';
 
@@ -22281,11 +24937,17 @@ comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a pe
 
 comment on function ridgeline.erasures_of(text,text,text,uuid) is 'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
 
+comment on function ridgeline.export_workflow(uuid,uuid) is 'The draft of a workflow as a document for ridgeline.import_workflow(): {tenant_id, name, questions, workflows: [definition]}. What is this tenant''s alone (members, senders, addresses that are written out, forms, ids of records) is a question.';
+
 comment on function ridgeline.get_definition(uuid,integer,uuid) is 'The definition as ridgeline.save_workflow() takes it: as it is now {revision, definition}, or as a version was published {version, definition, author, note, published_at}; definition is null for versions of before 1.0.0.';
 
 comment on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) is 'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, test or imported; max_rows: 1 to 500, 50 when left out; page on with before = the id of the last row.';
 
 comment on function ridgeline.grant_consent(text,text,text,text,text,uuid) is 'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. Refused for an address that has said stop.';
+
+comment on function ridgeline.import_workflow(jsonb,jsonb,uuid) is 'Writes what ridgeline.export_workflow() gave as a new draft: {workflow_id, revision, name, problems}. Where it came from it needs no answers, and is unchanged; elsewhere each of its questions does. Checked as install_recipe() checks, before anything is written. Editors.';
+
+comment on function ridgeline.install_recipe(jsonb,jsonb,uuid) is 'Writes the workflows of a recipe as drafts, all of them or nothing. recipe: a name of ridgeline.recipes, or a whole document such as those (recipes/recipe.schema.json). answers: {question: answer}; a question without one has its default. Answers {recipe, workflows: [{workflow_id, revision, name, problems}]}, problems being warnings. What is missing, wrong or could not be published is 22023, with the path of each problem in detail. Editors.';
 
 comment on function ridgeline.lift_revocation(text,text,text,uuid) is 'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. Owners and admins.';
 
@@ -22341,11 +25003,15 @@ comment on table automation.legacy_links is 'Which execution came from which old
 
 comment on table automation.legacy_pairs is 'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them has not ended, and will be looked at again.';
 
+comment on table automation.links is 'Where the links of texts lead, by the code in them. Kept for the setting keep_links.';
+
 comment on table automation.marketing_sent is 'What marketing a person got lately, claimed, sent or unclear: a row for their contact and for each of their addresses. The row that a claim writes is the count.';
 
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
 
 comment on table automation.prices is 'What a provider takes: sms a segment, mms a text with pictures, email a message to one address. country: ISO 3166, or * for all that have no row. A release brings its rows along; an operator adds rows, and says in negotiated what is really paid.';
+
+comment on table automation.recipes is 'The recipes that come with a release: recipes/*.json.';
 
 comment on table automation.regions is 'States and provinces as ISO 3166-2 has them (US-TX), with the zones of their numbers.';
 
@@ -22423,6 +25089,8 @@ comment on type ridgeline.execution_mode is 'live: a run like any other. shadow:
 
 comment on view ridgeline.legacy_discrepancies_by_kind is 'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
 
+comment on view ridgeline.recipes is 'What can be installed with ridgeline.install_recipe(): by name, or as a document that somebody changed.';
+
 comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. cost: of what was sent, as its steps have it. Outlives the runs.';
 
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
@@ -22435,7 +25103,7 @@ comment on function automation.choose_sender(uuid,text,automation.prepared_step)
 
 comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
 
-comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, and of ridgeline.changes. Never raises.';
+comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Never raises.';
 
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
@@ -22462,6 +25130,9 @@ grant execute on function automation.add_history_version(ridgeline.workflows,jso
 
 revoke all on function automation.add_snapshot_names(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.add_snapshot_names(jsonb,jsonb) to service_role;
+
+revoke all on function automation.add_tag(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.add_tag(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.add_tokens(automation.claimed_step[]) from public, anon, authenticated, service_role;
 grant execute on function automation.add_tokens(automation.claimed_step[]) to service_role;
@@ -22496,12 +25167,21 @@ grant execute on function automation.admit(uuid,uuid,text,integer,uuid,integer,r
 revoke all on function automation.admit_all(uuid,text,automation.enrolment[]) from public, anon, authenticated, service_role;
 grant execute on function automation.admit_all(uuid,text,automation.enrolment[]) to service_role;
 
+revoke all on function automation.adopt_contact(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.adopt_contact(ridgeline.workflow_executions,text,jsonb) to service_role;
+
 revoke all on function automation.advance(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.advance(automation.work[]) to service_role;
 
 revoke all on function automation.answer_doubt(uuid,text,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.answer_doubt(uuid,text,boolean) to authenticated;
 grant execute on function automation.answer_doubt(uuid,text,boolean) to service_role;
+
+revoke all on function automation.answer_part(jsonb,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.answer_part(jsonb,text,text) to service_role;
+
+revoke all on function automation.answer_problem(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.answer_problem(uuid,jsonb,jsonb) to service_role;
 
 revoke all on function automation.answering(automation.send_question[]) from public, anon, authenticated, service_role;
 grant execute on function automation.answering(automation.send_question[]) to service_role;
@@ -22518,6 +25198,9 @@ grant execute on function automation.ask_blocks(automation.ticket[],timestamp wi
 revoke all on function automation.ask_cap(automation.ticket[],timestamp with time zone,automation.place_regions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_cap(automation.ticket[],timestamp with time zone,automation.place_regions[]) to service_role;
 
+revoke all on function automation.ask_for(text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_for(text,text,text) to service_role;
+
 revoke all on function automation.ask_hours(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_hours(automation.ticket[],timestamp with time zone) to service_role;
 
@@ -22526,6 +25209,8 @@ grant execute on function automation.ask_rate(automation.send_question[],automat
 
 revoke all on function automation.asks_rating(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.asks_rating(jsonb,boolean) to service_role;
+
+revoke all on function automation.attach_conversations() from public, anon, authenticated, service_role;
 
 revoke all on function automation.attach_inbox(regclass,jsonb,jsonb,text) from public, anon, authenticated, service_role;
 
@@ -22561,6 +25246,9 @@ grant execute on function automation.blank_row(automation.erasures_under_way,reg
 revoke all on function automation.block_sender(ridgeline.messages) from public, anon, authenticated, service_role;
 grant execute on function automation.block_sender(ridgeline.messages) to service_role;
 
+revoke all on function automation.both_names(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.both_names(automation.entities,jsonb) to service_role;
+
 revoke all on function automation.branches_conditional(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.branches_conditional(jsonb) to service_role;
 
@@ -22570,8 +25258,11 @@ grant execute on function automation.branches_split(jsonb) to service_role;
 revoke all on function automation.branches_wait(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.branches_wait(jsonb) to service_role;
 
-revoke all on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) from public, anon, authenticated, service_role;
-grant execute on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports) to service_role;
+revoke all on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.bring_steps(text,automation.legacy_links,automation.legacy_imports,jsonb) to service_role;
+
+revoke all on function automation.brings_find_or_create_contact(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.brings_find_or_create_contact(jsonb) to service_role;
 
 revoke all on function automation.busiest_day(uuid,uuid,timestamp with time zone,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.busiest_day(uuid,uuid,timestamp with time zone,integer) to service_role;
@@ -22633,6 +25324,21 @@ grant execute on function automation.changed_fields(jsonb,jsonb,text[]) to servi
 revoke all on function automation.channel_of(text) from public, anon, authenticated, service_role;
 grant execute on function automation.channel_of(text) to service_role;
 
+revoke all on function automation.check_add_tag(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_add_tag(jsonb,text) to service_role;
+
+revoke all on function automation.check_assign_user(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_assign_user(jsonb,text) to service_role;
+
+revoke all on function automation.check_change_stage(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_change_stage(jsonb,text) to service_role;
+
+revoke all on function automation.check_create_project(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_create_project(jsonb,text) to service_role;
+
+revoke all on function automation.check_create_task(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_create_task(jsonb,text) to service_role;
+
 revoke all on function automation.check_definition(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_definition(jsonb) to service_role;
 
@@ -22642,6 +25348,9 @@ grant execute on function automation.check_editor(uuid,text) to service_role;
 revoke all on function automation.check_fields(text,text[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_fields(text,text[],text) to service_role;
 
+revoke all on function automation.check_find_or_create_contact(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_find_or_create_contact(jsonb,text) to service_role;
+
 revoke all on function automation.check_history_filter(text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_history_filter(text,text,text) to authenticated;
 grant execute on function automation.check_history_filter(text,text,text) to service_role;
@@ -22649,11 +25358,26 @@ grant execute on function automation.check_history_filter(text,text,text) to ser
 revoke all on function automation.check_key(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_key(regclass,text,jsonb) to service_role;
 
+revoke all on function automation.check_new_assignee(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_new_assignee(uuid,jsonb) to service_role;
+
 revoke all on function automation.check_notices() from public, anon, authenticated, service_role;
 grant execute on function automation.check_notices() to service_role;
 
+revoke all on function automation.check_notify_member(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_notify_member(jsonb,text) to service_role;
+
 revoke all on function automation.check_publisher(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_publisher(uuid,text) to service_role;
+
+revoke all on function automation.check_question(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_question(jsonb,text) to service_role;
+
+revoke all on function automation.check_recipe(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_recipe(jsonb) to service_role;
+
+revoke all on function automation.check_remove_tag(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_remove_tag(jsonb,text) to service_role;
 
 revoke all on function automation.check_retention() from public, anon, authenticated, service_role;
 grant execute on function automation.check_retention() to service_role;
@@ -22663,6 +25387,9 @@ grant execute on function automation.check_retry_filter(jsonb) to service_role;
 
 revoke all on function automation.check_reviews(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_reviews(jsonb,jsonb) to service_role;
+
+revoke all on function automation.check_target_of(jsonb,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_target_of(jsonb,text,text) to service_role;
 
 revoke all on function automation.check_update_contact(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_update_contact(jsonb,text) to service_role;
@@ -22707,8 +25434,11 @@ grant execute on function automation.compare_engines(uuid,timestamp with time zo
 revoke all on function automation.compare_next() from public, anon, authenticated, service_role;
 grant execute on function automation.compare_next() to service_role;
 
-revoke all on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,interval) to service_role;
+revoke all on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,jsonb,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.compare_pair(automation.legacy_pairs,automation.legacy_imports,jsonb,jsonb,interval) to service_role;
+
+revoke all on function automation.compare_runs(uuid,text,automation.old_run[],interval,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.compare_runs(uuid,text,automation.old_run[],interval,timestamp with time zone) to service_role;
 
 revoke all on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_source(uuid,text,timestamp with time zone,timestamp with time zone,interval,timestamp with time zone) to service_role;
@@ -22730,6 +25460,9 @@ grant execute on function automation.compile_fits(jsonb,jsonb,boolean) to servic
 
 revoke all on function automation.compile_legacy_condition(jsonb,text[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_legacy_condition(jsonb,text[],text) to service_role;
+
+revoke all on function automation.compile_notify_member(jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_notify_member(jsonb,text,jsonb) to service_role;
 
 revoke all on function automation.compile_send_email(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_send_email(jsonb,text,jsonb) to service_role;
@@ -22754,6 +25487,9 @@ grant execute on function automation.contact_key(ridgeline.workflow_executions,a
 
 revoke all on function automation.contact_places(uuid[],text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_places(uuid[],text[]) to service_role;
+
+revoke all on function automation.contact_with(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_with(uuid,text,text) to service_role;
 
 revoke all on function automation.cost_of(uuid,text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.cost_of(uuid,text,jsonb,text) to service_role;
@@ -22850,6 +25586,9 @@ grant execute on function automation.enrol(uuid,text,text,jsonb,automation.enrol
 revoke all on function automation.enter(automation.entry[]) from public, anon, authenticated, service_role;
 grant execute on function automation.enter(automation.entry[]) to service_role;
 
+revoke all on function automation.entity_of_target(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.entity_of_target(jsonb) to service_role;
+
 revoke all on function automation.entry_if_met(ridgeline.workflow_versions,automation.enrolment,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_if_met(ridgeline.workflow_versions,automation.enrolment,jsonb,timestamp with time zone) to service_role;
 
@@ -22916,23 +25655,42 @@ grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,
 revoke all on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) from public, anon, authenticated, service_role;
 grant execute on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) to service_role;
 
+revoke all on function automation.export_workflow(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.export_workflow(uuid) to authenticated;
+grant execute on function automation.export_workflow(uuid) to service_role;
+
 revoke all on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) to service_role;
 
 revoke all on function automation.failure_text(uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.failure_text(uuid,uuid[]) to service_role;
 
+revoke all on function automation.field_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.field_problem(jsonb,jsonb) to service_role;
+
 revoke all on function automation.fields_of_row(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fields_of_row(jsonb,jsonb) to service_role;
 
+revoke all on function automation.fill_in(jsonb,jsonb,text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.fill_in(jsonb,jsonb,text,integer) to service_role;
+
+revoke all on function automation.fill_text(text,jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.fill_text(text,jsonb,boolean) to service_role;
+
 revoke all on function automation.find_histories() from public, anon, authenticated, service_role;
 grant execute on function automation.find_histories() to service_role;
+
+revoke all on function automation.find_link(text) from public, anon, authenticated, service_role;
+grant execute on function automation.find_link(text) to service_role;
 
 revoke all on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) from public, anon, authenticated, service_role;
 grant execute on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) to service_role;
 
 revoke all on function automation.find_obstacles(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
 grant execute on function automation.find_obstacles(automation.work[],automation.running_plan[]) to service_role;
+
+revoke all on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.finish_works(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.finish_works(jsonb) to service_role;
@@ -22952,11 +25710,23 @@ grant execute on function automation.fits_expression() to service_role;
 revoke all on function automation.fold_add_tag(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fold_add_tag(jsonb) to service_role;
 
+revoke all on function automation.fold_assign_user(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_assign_user(jsonb) to service_role;
+
+revoke all on function automation.fold_change_stage(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_change_stage(jsonb) to service_role;
+
 revoke all on function automation.fold_create_project(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fold_create_project(jsonb) to service_role;
 
 revoke all on function automation.fold_create_task(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fold_create_task(jsonb) to service_role;
+
+revoke all on function automation.fold_find_or_create_contact(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_find_or_create_contact(jsonb) to service_role;
+
+revoke all on function automation.fold_notify_member(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_notify_member(jsonb) to service_role;
 
 revoke all on function automation.fold_remove_tag(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fold_remove_tag(jsonb) to service_role;
@@ -22969,6 +25739,9 @@ grant execute on function automation.fold_send_sms(jsonb) to service_role;
 
 revoke all on function automation.fold_statistics(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.fold_statistics(integer) to service_role;
+
+revoke all on function automation.fold_target(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fold_target(jsonb) to service_role;
 
 revoke all on function automation.fold_update_contact(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fold_update_contact(jsonb) to service_role;
@@ -22999,6 +25772,9 @@ grant execute on function automation.forbidden_destination(automation.phone_numb
 
 revoke all on function automation.foresee(ridgeline.workflow_executions,jsonb,automation.prepared_step,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.foresee(ridgeline.workflow_executions,jsonb,automation.prepared_step,timestamp with time zone) to service_role;
+
+revoke all on function automation.foresee_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.foresee_contact(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.forget_pair() from public, anon, authenticated, service_role;
 grant execute on function automation.forget_pair() to service_role;
@@ -23134,6 +25910,9 @@ grant execute on function automation.imagine_create_project(ridgeline.workflow_e
 revoke all on function automation.imagine_create_task(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.imagine_create_task(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
 
+revoke all on function automation.imagine_find_or_create_contact(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_find_or_create_contact(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
+
 revoke all on function automation.imagine_remove_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.imagine_remove_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
 
@@ -23158,8 +25937,11 @@ grant execute on function automation.imagine_wait(ridgeline.workflow_executions,
 revoke all on function automation.imagine_webhook(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.imagine_webhook(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
 
-revoke all on function automation.imagine_write(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_write(ridgeline.workflow_executions,text,jsonb,text) to service_role;
+revoke all on function automation.imagine_write(ridgeline.workflow_executions,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_write(ridgeline.workflow_executions,text,jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.imagined_id(text) from public, anon, authenticated, service_role;
+grant execute on function automation.imagined_id(text) to service_role;
 
 revoke all on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) to service_role;
@@ -23170,14 +25952,31 @@ grant execute on function automation.import_runs(text,text,integer,uuid[]) to se
 revoke all on function automation.import_steps(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.import_steps(text,text,integer,uuid[]) to service_role;
 
+revoke all on function automation.import_workflow(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.import_workflow(uuid,jsonb,jsonb) to authenticated;
+grant execute on function automation.import_workflow(uuid,jsonb,jsonb) to service_role;
+
 revoke all on function automation.imported_id(text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.imported_id(text,text,integer) to service_role;
+
+revoke all on function automation.inbound_key(text) from public, anon, authenticated, service_role;
+grant execute on function automation.inbound_key(text) to service_role;
 
 revoke all on function automation.inbox_columns(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.inbox_columns(regclass,text,jsonb) to service_role;
 
 revoke all on function automation.inbox_fields(text) from public, anon, authenticated, service_role;
 grant execute on function automation.inbox_fields(text) to service_role;
+
+revoke all on function automation.insert_contact(automation.entities,uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.insert_contact(automation.entities,uuid,jsonb) to service_role;
+
+revoke all on function automation.install(uuid,jsonb,jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.install(uuid,jsonb,jsonb,boolean) to service_role;
+
+revoke all on function automation.install_recipe(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to authenticated;
+grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to service_role;
 
 revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
@@ -23194,11 +25993,20 @@ grant execute on function automation.is_given_up(automation.work,automation.repo
 revoke all on function automation.is_held(ridgeline.workflow_executions,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.is_held(ridgeline.workflow_executions,boolean) to service_role;
 
+revoke all on function automation.is_imagined(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_imagined(ridgeline.workflow_executions,text) to service_role;
+
+revoke all on function automation.is_left_out(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
+
 revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
 
 revoke all on function automation.is_notice_workflow(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_notice_workflow(jsonb) to service_role;
+
+revoke all on function automation.is_of_another(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_of_another(ridgeline.workflow_executions,text,jsonb) to service_role;
 
 revoke all on function automation.is_open_there(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_open_there(text) to service_role;
@@ -23220,6 +26028,9 @@ grant execute on function automation.is_rating_name(text) to service_role;
 
 revoke all on function automation.is_role_address(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_role_address(text) to service_role;
+
+revoke all on function automation.is_switched_off(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.is_switched_off(uuid,uuid) to service_role;
 
 revoke all on function automation.is_timeless(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_timeless(jsonb) to service_role;
@@ -23259,6 +26070,9 @@ grant execute on function automation.keep_changed_at(regclass) to service_role;
 
 revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
+
+revoke all on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) to service_role;
 
 revoke all on function automation.keep_size(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_size(integer) to service_role;
@@ -23349,9 +26163,15 @@ grant execute on function automation.legacy_subject(text,jsonb) to service_role;
 revoke all on function automation.legacy_table(text) from public, anon, authenticated, service_role;
 grant execute on function automation.legacy_table(text) to service_role;
 
+revoke all on function automation.legacy_type(regclass,text) from public, anon, authenticated, service_role;
+grant execute on function automation.legacy_type(regclass,text) to service_role;
+
 revoke all on function automation.lift_revocation(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.lift_revocation(uuid,text,text,text) to authenticated;
 grant execute on function automation.lift_revocation(uuid,text,text,text) to service_role;
+
+revoke all on function automation.likely_member(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.likely_member(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.limit_in(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.limit_in(jsonb,text) to service_role;
@@ -23367,6 +26187,15 @@ grant execute on function automation.limits_send_sms(jsonb) to service_role;
 
 revoke all on function automation.limits_webhook(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.limits_webhook(jsonb) to service_role;
+
+revoke all on function automation.link_base() from public, anon, authenticated, service_role;
+grant execute on function automation.link_base() to service_role;
+
+revoke all on function automation.link_code() from public, anon, authenticated, service_role;
+grant execute on function automation.link_code() to service_role;
+
+revoke all on function automation.list_problem(jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.list_problem(jsonb,boolean) to service_role;
 
 revoke all on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) from public, anon, authenticated, service_role;
 grant execute on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) to service_role;
@@ -23385,6 +26214,12 @@ grant execute on function automation.log_send_email(ridgeline.workflow_execution
 
 revoke all on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
+
+revoke all on function automation.made_project(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.made_project(ridgeline.workflow_executions,text,jsonb) to service_role;
+
+revoke all on function automation.make_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.make_contact(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.make_erasure_key() from public, anon, authenticated, service_role;
 
@@ -23412,6 +26247,12 @@ grant execute on function automation.may_erase(uuid) to service_role;
 revoke all on function automation.meant_key(text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.meant_key(text,text[]) to service_role;
 
+revoke all on function automation.member_problem(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.member_problem(uuid,jsonb) to service_role;
+
+revoke all on function automation.member_to_notify(ridgeline.workflow_executions,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.member_to_notify(ridgeline.workflow_executions,jsonb,jsonb,jsonb) to service_role;
+
 revoke all on function automation.members_query(text) from public, anon, authenticated, service_role;
 grant execute on function automation.members_query(text) to service_role;
 
@@ -23423,6 +26264,12 @@ grant execute on function automation.membership_said(automation.membership,jsonb
 
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
+
+revoke all on function automation.missing_columns(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.missing_columns(automation.entities,jsonb) to service_role;
+
+revoke all on function automation.missing_needs(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.missing_needs(jsonb) to service_role;
 
 revoke all on function automation.missing_sender_problem(ridgeline.workflows,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.missing_sender_problem(ridgeline.workflows,jsonb,text) to service_role;
@@ -23442,6 +26289,9 @@ grant execute on function automation.names_in(jsonb) to service_role;
 revoke all on function automation.names_in_snapshot(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.names_in_snapshot(jsonb) to service_role;
 
+revoke all on function automation.needed_columns(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.needed_columns(automation.entities) to service_role;
+
 revoke all on function automation.needs_add_tag(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_add_tag(ridgeline.workflows,jsonb,jsonb) to service_role;
 
@@ -23453,6 +26303,15 @@ grant execute on function automation.needs_change_stage(ridgeline.workflows,json
 
 revoke all on function automation.needs_column(jsonb,jsonb,automation.step_write) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_column(jsonb,jsonb,automation.step_write) to service_role;
+
+revoke all on function automation.needs_create_project(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_create_project(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_create_task(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_create_task(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_notify_member(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_notify_member(ridgeline.workflows,jsonb,jsonb) to service_role;
 
 revoke all on function automation.needs_recipient(jsonb,jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_recipient(jsonb,jsonb,text,text) to service_role;
@@ -23469,6 +26328,9 @@ grant execute on function automation.needs_send_email(ridgeline.workflows,jsonb,
 revoke all on function automation.needs_send_sms(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_send_sms(ridgeline.workflows,jsonb,jsonb) to service_role;
 
+revoke all on function automation.needs_target(ridgeline.workflows,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_target(ridgeline.workflows,jsonb,text) to service_role;
+
 revoke all on function automation.needs_update_contact(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_update_contact(ridgeline.workflows,jsonb,jsonb) to service_role;
 
@@ -23480,6 +26342,9 @@ grant execute on function automation.needs_update_project(ridgeline.workflows,js
 
 revoke all on function automation.needs_wait(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_wait(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.new_contact(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.new_contact(automation.entities,jsonb) to service_role;
 
 revoke all on function automation.new_texts(text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.new_texts(text,jsonb,jsonb) to service_role;
@@ -23496,11 +26361,17 @@ grant execute on function automation.no_sender_id() to service_role;
 revoke all on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) to service_role;
 
+revoke all on function automation.note_click() from public, anon, authenticated, service_role;
+grant execute on function automation.note_click() to service_role;
+
 revoke all on function automation.note_cost() from public, anon, authenticated, service_role;
 grant execute on function automation.note_cost() to service_role;
 
 revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.note_early_click(uuid,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_early_click(uuid,uuid,text) to service_role;
 
 revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
 grant execute on function automation.note_engagement() to service_role;
@@ -23526,23 +26397,38 @@ grant execute on function automation.notice_problem(jsonb) to service_role;
 revoke all on function automation.notice_workflow(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.notice_workflow(uuid,text) to service_role;
 
-revoke all on function automation.old_effects(automation.legacy_imports,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.old_effects(automation.legacy_imports,jsonb) to service_role;
+revoke all on function automation.number_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.number_problem(jsonb,jsonb) to service_role;
+
+revoke all on function automation.old_effects(automation.legacy_imports,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.old_effects(automation.legacy_imports,jsonb,jsonb) to service_role;
 
 revoke all on function automation.old_runs(uuid,text,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.old_runs(uuid,text,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.old_steps(text,automation.old_run[]) from public, anon, authenticated, service_role;
+grant execute on function automation.old_steps(text,automation.old_run[]) to service_role;
+
 revoke all on function automation.old_texts(text,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to service_role;
+
+revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
+grant execute on function automation.open_links(automation.claimed_step) to service_role;
+
+revoke all on function automation.other_id(ridgeline.workflow_executions,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.other_id(ridgeline.workflow_executions,text,text) to service_role;
 
 revoke all on function automation.overdue_trouble(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.overdue_trouble(uuid,jsonb) to service_role;
 
-revoke all on function automation.own_hours(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.own_hours(jsonb) to service_role;
+revoke all on function automation.own_hours(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.own_hours(jsonb,text) to service_role;
 
 revoke all on function automation.own_price(jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.own_price(jsonb,text,text) to service_role;
+
+revoke all on function automation.own_texts(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.own_texts(uuid,jsonb) to service_role;
 
 revoke all on function automation.pause_of(uuid,uuid,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.pause_of(uuid,uuid,boolean) to service_role;
@@ -23578,6 +26464,9 @@ grant execute on function automation.perform_create_task(ridgeline.workflow_exec
 revoke all on function automation.perform_each(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.perform_each(automation.work[]) to service_role;
 
+revoke all on function automation.perform_find_or_create_contact(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_find_or_create_contact(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
+
 revoke all on function automation.perform_remove_tag(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.perform_remove_tag(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
 
@@ -23608,8 +26497,14 @@ grant execute on function automation.person_at(uuid,text) to service_role;
 revoke all on function automation.phone_pattern(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.phone_pattern(text[]) to service_role;
 
+revoke all on function automation.place_notify_member(text) from public, anon, authenticated, service_role;
+grant execute on function automation.place_notify_member(text) to service_role;
+
 revoke all on function automation.place_send_email(text) from public, anon, authenticated, service_role;
 grant execute on function automation.place_send_email(text) to service_role;
+
+revoke all on function automation.plain_text_problem(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.plain_text_problem(jsonb) to service_role;
 
 revoke all on function automation.possible_events(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.possible_events(automation.entities,text) to service_role;
@@ -23632,11 +26527,20 @@ grant execute on function automation.prepare_step(ridgeline.workflow_executions,
 revoke all on function automation.prepare_works(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
 grant execute on function automation.prepare_works(automation.work[],automation.running_plan[]) to service_role;
 
-revoke all on function automation.present_record(ridgeline.workflow_executions,automation.entities) from public, anon, authenticated, service_role;
-grant execute on function automation.present_record(ridgeline.workflow_executions,automation.entities) to service_role;
+revoke all on function automation.present_record(ridgeline.workflow_executions,automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.present_record(ridgeline.workflow_executions,automation.entities,jsonb) to service_role;
+
+revoke all on function automation.present_tags(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.present_tags(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.price_of(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.price_of(uuid,text,text,text) to service_role;
+
+revoke all on function automation.project_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.project_contact(ridgeline.workflow_executions,jsonb) to service_role;
+
+revoke all on function automation.project_key(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.project_key(jsonb) to service_role;
 
 revoke all on function automation.projected_reason(text) from public, anon, authenticated, service_role;
 grant execute on function automation.projected_reason(text) to service_role;
@@ -23650,6 +26554,9 @@ grant execute on function automation.prune_executions(uuid,timestamp with time z
 revoke all on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) to service_role;
 
+revoke all on function automation.prune_links(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.prune_links(integer) to service_role;
+
 revoke all on function automation.publish(uuid,uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.publish(uuid,uuid,text,text) to service_role;
 
@@ -23662,6 +26569,9 @@ grant execute on function automation.publish_workflow(uuid,jsonb,text) to servic
 
 revoke all on function automation.purpose_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.purpose_problem(jsonb) to service_role;
+
+revoke all on function automation.question_types() from public, anon, authenticated, service_role;
+grant execute on function automation.question_types() to service_role;
 
 revoke all on function automation.quick_conditions(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.quick_conditions(jsonb,text) to service_role;
@@ -23708,11 +26618,17 @@ grant execute on function automation.read_root(ridgeline.workflow_executions,tex
 revoke all on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
+revoke all on function automation.ready_find_or_create_contact(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.ready_find_or_create_contact(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
 revoke all on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
 revoke all on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) to service_role;
+
+revoke all on function automation.record_click(text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.record_click(text,text,text) to service_role;
 
 revoke all on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) to service_role;
@@ -23742,8 +26658,8 @@ grant execute on function automation.register_step(text,ridgeline.automation_lan
 revoke all on function automation.registries() from public, anon, authenticated, service_role;
 grant execute on function automation.registries() to service_role;
 
-revoke all on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text) to service_role;
+revoke all on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) to service_role;
 
 revoke all on function automation.rehearse_target(ridgeline.workflow_executions,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.rehearse_target(ridgeline.workflow_executions,text,text,jsonb) to service_role;
@@ -23765,6 +26681,9 @@ grant execute on function automation.release_spread(bigint,bigint) to service_ro
 
 revoke all on function automation.release_unsent() from public, anon, authenticated, service_role;
 grant execute on function automation.release_unsent() to service_role;
+
+revoke all on function automation.remove_tag(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.remove_tag(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.render_options_of(uuid[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.render_options_of(uuid[],timestamp with time zone) to service_role;
@@ -23820,8 +26739,14 @@ revoke all on function automation.save_workflow(uuid,jsonb,text) from public, an
 grant execute on function automation.save_workflow(uuid,jsonb,text) to authenticated;
 grant execute on function automation.save_workflow(uuid,jsonb,text) to service_role;
 
+revoke all on function automation.scalar_problem(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.scalar_problem(jsonb) to service_role;
+
 revoke all on function automation.seal_suppressions(uuid,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.seal_suppressions(uuid,text,text[]) to service_role;
+
+revoke all on function automation.sender_problem(uuid,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.sender_problem(uuid,text,jsonb) to service_role;
 
 revoke all on function automation.sending_keys(text) from public, anon, authenticated, service_role;
 grant execute on function automation.sending_keys(text) to service_role;
@@ -23836,6 +26761,9 @@ grant execute on function automation.set_engine(uuid,text) to service_role;
 revoke all on function automation.set_workflow_mode(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.set_workflow_mode(uuid,text) to authenticated;
 grant execute on function automation.set_workflow_mode(uuid,text) to service_role;
+
+revoke all on function automation.settle_answers(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.settle_answers(uuid,jsonb,jsonb) to service_role;
 
 revoke all on function automation.settle_doubt(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.settle_doubt(uuid,text) to service_role;
@@ -23854,6 +26782,9 @@ grant execute on function automation.shadow_effects(uuid,uuid) to service_role;
 
 revoke all on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
+
+revoke all on function automation.skip_targetless(automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.skip_targetless(automation.prepared_step) to service_role;
 
 revoke all on function automation.slot_path(text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.slot_path(text,text,jsonb) to service_role;
@@ -23913,8 +26844,14 @@ grant execute on function automation.subject_of(text,jsonb) to service_role;
 revoke all on function automation.suppress(uuid,text,text,text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.suppress(uuid,text,text,text,jsonb,text) to service_role;
 
+revoke all on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) to service_role;
+
 revoke all on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) to service_role;
+
+revoke all on function automation.take_click_back(uuid,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.take_click_back(uuid,uuid,timestamp with time zone) to service_role;
 
 revoke all on function automation.take_event(text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.take_event(text,jsonb) to service_role;
@@ -23922,11 +26859,14 @@ grant execute on function automation.take_event(text,jsonb) to service_role;
 revoke all on function automation.take_inbox() from public, anon, authenticated, service_role;
 grant execute on function automation.take_inbox() to service_role;
 
+revoke all on function automation.take_out(jsonb,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.take_out(jsonb,jsonb,text) to service_role;
+
 revoke all on function automation.take_over_all(uuid,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_all(uuid,text,integer) to service_role;
 
-revoke all on function automation.take_over_run(text,automation.legacy_imports,jsonb,jsonb,jsonb,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.take_over_run(text,automation.legacy_imports,jsonb,jsonb,jsonb,integer) to service_role;
+revoke all on function automation.take_over_run(text,automation.legacy_imports,automation.legacy_open_run,jsonb,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.take_over_run(text,automation.legacy_imports,automation.legacy_open_run,jsonb,integer) to service_role;
 
 revoke all on function automation.take_over_runs(uuid,text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_runs(uuid,text,text,integer) to service_role;
@@ -23949,8 +26889,14 @@ grant execute on function automation.taken_ids(automation.work[],automation.repo
 revoke all on function automation.takes_sets(text) from public, anon, authenticated, service_role;
 grant execute on function automation.takes_sets(text) to service_role;
 
+revoke all on function automation.target_id(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.target_id(ridgeline.workflow_executions,text,jsonb) to service_role;
+
 revoke all on function automation.target_row(text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.target_row(text,jsonb,text) to service_role;
+
+revoke all on function automation.task_records(ridgeline.workflow_executions,automation.known_records,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.task_records(ridgeline.workflow_executions,automation.known_records,jsonb) to service_role;
 
 revoke all on function automation.task_row(ridgeline.workflow_executions,automation.known_records,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.task_row(ridgeline.workflow_executions,automation.known_records,jsonb,text) to service_role;
@@ -24006,6 +26952,9 @@ grant execute on function automation.told_member(uuid) to service_role;
 revoke all on function automation.touch_changed_at() from public, anon, authenticated, service_role;
 grant execute on function automation.touch_changed_at() to service_role;
 
+revoke all on function automation.track_links(text,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.track_links(text,text,text,text) to service_role;
+
 revoke all on function automation.transition_after(automation.work) from public, anon, authenticated, service_role;
 grant execute on function automation.transition_after(automation.work) to service_role;
 
@@ -24021,6 +26970,9 @@ grant execute on function automation.try_again(automation.work[],automation.repo
 revoke all on function automation.try_definition(uuid,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to authenticated;
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to service_role;
+
+revoke all on function automation.try_lock_addresses(uuid,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.try_lock_addresses(uuid,text[]) to service_role;
 
 revoke all on function automation.try_portion(uuid,text,interval,text) from public, anon, authenticated, service_role;
 grant execute on function automation.try_portion(uuid,text,interval,text) to service_role;
@@ -24055,6 +27007,9 @@ grant execute on function automation.unknown_condition_keys(jsonb,text) to servi
 revoke all on function automation.unknown_in_snapshot(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.unknown_in_snapshot(jsonb,text,jsonb) to service_role;
 
+revoke all on function automation.unknown_step_types(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.unknown_step_types(jsonb) to service_role;
+
 revoke all on function automation.unless_expression(automation.trigger_types) from public, anon, authenticated, service_role;
 grant execute on function automation.unless_expression(automation.trigger_types) to service_role;
 
@@ -24076,6 +27031,9 @@ revoke all on function automation.unsubscribe_token(uuid,text) from public, anon
 
 revoke all on function automation.untold_state_function() from public, anon, authenticated, service_role;
 grant execute on function automation.untold_state_function() to service_role;
+
+revoke all on function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) to service_role;
 
 revoke all on function automation.usual_rate(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.usual_rate(text,text) to service_role;
@@ -24129,6 +27087,9 @@ grant execute on function automation.why_kept(automation.legacy_imports) to serv
 revoke all on function automation.why_left(automation.legacy_imports,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.why_left(automation.legacy_imports,jsonb,jsonb,jsonb) to service_role;
 
+revoke all on function automation.with_brought(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.with_brought(jsonb,jsonb) to service_role;
+
 revoke all on function automation.with_cause(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_cause(jsonb) to service_role;
 
@@ -24137,6 +27098,9 @@ grant execute on function automation.with_failure(automation.work[],jsonb) to se
 
 revoke all on function automation.with_fields(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_fields(jsonb,jsonb) to service_role;
+
+revoke all on function automation.with_links(uuid,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.with_links(uuid,jsonb,automation.prepared_step) to service_role;
 
 revoke all on function automation.with_outcome(automation.work[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.with_outcome(automation.work[],text) to service_role;
@@ -24171,6 +27135,9 @@ grant execute on function automation.would_create_task(ridgeline.workflow_execut
 revoke all on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
 
+revoke all on function automation.would_find_or_create_contact(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.would_find_or_create_contact(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
 revoke all on function automation.would_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.would_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
@@ -24179,6 +27146,9 @@ grant execute on function automation.would_send_email(ridgeline.workflow_executi
 
 revoke all on function automation.would_send_sms(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.would_send_sms(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.would_target(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.would_target(ridgeline.workflow_executions,text,jsonb) to service_role;
 
 revoke all on function automation.would_update_contact(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.would_update_contact(ridgeline.workflow_executions,automation.prepared_step) to service_role;
@@ -24192,14 +27162,17 @@ grant execute on function automation.would_update_project(ridgeline.workflow_exe
 revoke all on function automation.would_webhook(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.would_webhook(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
-revoke all on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text) to service_role;
+revoke all on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.would_write(ridgeline.workflow_executions,text,jsonb,text,jsonb) to service_role;
 
 revoke all on function automation.write_definition(uuid,uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.write_definition(uuid,uuid,jsonb) to service_role;
 
 revoke all on function automation.write_down(text,automation.captured_write,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_down(text,automation.captured_write,boolean) to service_role;
+
+revoke all on function automation.write_drafts(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.write_drafts(uuid,jsonb) to service_role;
 
 revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
@@ -24215,6 +27188,9 @@ grant execute on function automation.writes_create_project(jsonb,text) to servic
 
 revoke all on function automation.writes_create_task(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.writes_create_task(jsonb,text) to service_role;
+
+revoke all on function automation.writes_find_or_create_contact(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.writes_find_or_create_contact(jsonb,text) to service_role;
 
 revoke all on function automation.writes_send_email(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.writes_send_email(jsonb,text) to service_role;
@@ -24234,11 +27210,17 @@ grant execute on function automation.writes_update_field(jsonb,text) to service_
 revoke all on function automation.writes_update_project(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.writes_update_project(jsonb,text) to service_role;
 
+revoke all on function automation.written_consents(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.written_consents(automation.entities,jsonb) to service_role;
+
 revoke all on function automation.written_expression(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.written_expression(automation.entities,text) to service_role;
 
 revoke all on function automation.written_fields(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.written_fields(jsonb) to service_role;
+
+revoke all on function automation.written_hosts(text) from public, anon, authenticated, service_role;
+grant execute on function automation.written_hosts(text) to service_role;
 
 revoke all on function automation.yield_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.yield_steps(ridgeline.scheduled_steps[]) to service_role;
@@ -24271,6 +27253,10 @@ revoke all on function ridgeline.erasures_of(text,text,text,uuid) from public, a
 grant execute on function ridgeline.erasures_of(text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.erasures_of(text,text,text,uuid) to service_role;
 
+revoke all on function ridgeline.export_workflow(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.export_workflow(uuid,uuid) to authenticated;
+grant execute on function ridgeline.export_workflow(uuid,uuid) to service_role;
+
 revoke all on function ridgeline.get_definition(uuid,integer,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.get_definition(uuid,integer,uuid) to authenticated;
 grant execute on function ridgeline.get_definition(uuid,integer,uuid) to service_role;
@@ -24282,6 +27268,14 @@ grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uu
 revoke all on function ridgeline.grant_consent(text,text,text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to service_role;
+
+revoke all on function ridgeline.import_workflow(jsonb,jsonb,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.import_workflow(jsonb,jsonb,uuid) to authenticated;
+grant execute on function ridgeline.import_workflow(jsonb,jsonb,uuid) to service_role;
+
+revoke all on function ridgeline.install_recipe(jsonb,jsonb,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.install_recipe(jsonb,jsonb,uuid) to authenticated;
+grant execute on function ridgeline.install_recipe(jsonb,jsonb,uuid) to service_role;
 
 revoke all on function ridgeline.lift_revocation(text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to authenticated;
@@ -24373,6 +27367,9 @@ grant select on table automation.legacy_links to service_role;
 revoke all on table automation.legacy_pairs from public, anon, authenticated, service_role;
 grant select on table automation.legacy_pairs to service_role;
 
+revoke all on table automation.links from public, anon, authenticated, service_role;
+grant select on table automation.links to service_role;
+
 revoke all on table automation.marketing_sent from public, anon, authenticated, service_role;
 grant select on table automation.marketing_sent to service_role;
 
@@ -24381,6 +27378,10 @@ grant select on table automation.open_hours to service_role;
 
 revoke all on table automation.prices from public, anon, authenticated, service_role;
 grant select on table automation.prices to service_role;
+
+revoke all on table automation.recipes from public, anon, authenticated, service_role;
+grant select on table automation.recipes to authenticated;
+grant select on table automation.recipes to service_role;
 
 revoke all on table automation.regions from public, anon, authenticated, service_role;
 grant select on table automation.regions to service_role;
@@ -24445,6 +27446,10 @@ revoke all on table ridgeline.legacy_discrepancies_by_kind from public, anon, au
 grant select on table ridgeline.legacy_discrepancies_by_kind to authenticated;
 grant select on table ridgeline.legacy_discrepancies_by_kind to service_role;
 
+revoke all on table ridgeline.recipes from public, anon, authenticated, service_role;
+grant select on table ridgeline.recipes to authenticated;
+grant select on table ridgeline.recipes to service_role;
+
 revoke all on table ridgeline.sending_pauses from public, anon, authenticated, service_role;
 grant select on table ridgeline.sending_pauses to authenticated;
 grant select on table ridgeline.sending_pauses to service_role;
@@ -24501,15 +27506,29 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_inputs", "value": "90 days", "description": "The same of what their steps were told: rendered messages and fields."}') as r on conflict (name) do update set description = excluded.description;
 
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_links", "value": "13 months", "description": "How long links in texts that are tracked lead where they led."}') as r on conflict (name) do update set description = excluded.description;
+
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_runs", "value": "13 months", "description": "How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "link_url", "value": "", "description": "Where the outside finds functions/link, which the links of texts lead through: https://..., as short as can be."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "prune_time", "value": "250 milliseconds", "description": "How long a tick prunes history, at most."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_least", "value": "1000", "description": "How many of those runs a workflow may have in a day whatever it did before; new ones have no more."}') as r on conflict (name) do update set description = excluded.description;
 
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "find_or_create_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.", "config_schema": {"type": "object", "title": "find_or_create_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}, {"email": "{{contact.custom_fields.friend_email}}", "fields": {"first_name": "{{contact.custom_fields.friend_name}}"}}], "properties": {"email": {"type": "string", "format": "template", "description": "By which address."}, "phone": {"type": ["string", "number"], "format": "template", "description": "By which number, however it is written. This or email is needed."}, "fields": {"type": "object", "format": "template", "description": "What a new contact has besides. One that is found stays as it is.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "notify_member", "branches": null, "ends_run": false, "has_effect": true, "description": "Texts or emails a member of the office, whom {{user.*}} means in it.", "config_schema": {"type": "object", "title": "notify_member", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "{{contact.first_name}} has not been called yet: {{contact.phone}}", "channel": "sms", "user_id": "{{contact.assigned_to}}"}, {"body": "Hi {{user.full_name}}, nobody has called {{contact.first_name}}.", "channel": "email", "subject": "A lead is waiting", "user_id": "owner"}], "required": ["user_id", "channel", "body"], "properties": {"body": {"type": "string", "format": "template", "minLength": 1, "description": "The message; in an email one with tags in it is HTML."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders. Default: your default sender."}, "channel": {"enum": ["sms", "email"], "description": "How."}, "purpose": {"enum": ["internal"], "description": "It is nothing else: no consent, cap or footer, and hours of its own."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "Of an email, which needs one."}, "user_id": {"type": "string", "format": "template", "minLength": 1, "description": "Who: a member''s id, such as {{contact.assigned_to}}, or owner or admin."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_address", "counts_as": "failure", "description": "There is no phone number or address by which a contact could be found."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent", "counts_as": "refusal", "description": "Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent_rule", "counts_as": "failure", "description": "A type of step for whose channel no rule of consent is written."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_member", "counts_as": "failure", "description": "Who was to be told is not, or no longer, a member of the office."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_target", "counts_as": "failure", "description": "What names another record to work on came out empty."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "over_cap", "counts_as": "refusal", "description": "One marketing message too many for a person today, and the step says to skip it then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
@@ -31243,33 +34262,53 @@ insert into automation.daily_caps select r.* from jsonb_populate_record(null::au
 
 insert into automation.daily_caps select r.* from jsonb_populate_record(null::automation.daily_caps, '{"name": "Oklahoma", "source": "Oklahoma Statutes 15-775C", "channel": "sms", "per_day": 3, "jurisdiction": "US-OK"}') as r on conflict (name) do update set source = excluded.source, channel = excluded.channel, per_day = excluded.per_day, jurisdiction = excluded.jurisdiction;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "add_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Tags the contact; a tag that is new is made.", "config_schema": {"type": "object", "title": "add_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "spring-campaign"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "appointment-reminder", "place": 8, "document": {"name": "Appointment reminder", "needs": {"senders": ["sms"], "entities": ["appointment"]}, "recipe": "appointment-reminder", "version": 1, "questions": [{"ask": "Which field says when an appointment begins?", "name": "starts", "type": "field", "entity": "appointment", "default": "appointment.starts_at"}, {"ask": "Which status means that it holds?", "name": "booked", "type": "value", "default": "booked"}], "workflows": [{"name": "Appointment reminder", "steps": [{"step_key": "confirm", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, your appointment with {{tenant.name}} is on {{[[starts]] | formatDate: \"EEEE, MMMM d ''at'' h:mm a\"}}. Answer this text to change it. Reply STOP to opt out.", "purpose": "transactional", "expires_at": "{{[[starts]]}}"}}, {"step_key": "day_before", "step_type": "wait", "step_config": {"until": "{{[[starts]]}}", "offset": "-1 day", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "remind_day", "step_type": "send_sms", "conditions": [{"field": "steps.day_before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, see you tomorrow at {{[[starts]] | formatDate: \"h:mm a\"}}. {{tenant.name}}", "purpose": "transactional"}}, {"step_key": "hours_before", "step_type": "wait", "step_config": {"until": "{{[[starts]]}}", "offset": "-2 hours", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "remind_hours", "step_type": "send_sms", "conditions": [{"field": "steps.hours_before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, see you today at {{[[starts]] | formatDate: \"h:mm a\"}}. {{tenant.name}}", "purpose": "transactional"}}], "settings": {"reentry": "restart", "exit_events": ["appointment_cancelled"], "exit_conditions": [{"field": "[[starts.entity]].status", "value": "[[booked]]", "operator": "not_equals"}]}, "conditions": [{"field": "[[starts.entity]].status", "value": "[[booked]]", "operator": "equals"}, {"field": "[[starts]]", "value": "now", "operator": "after"}], "trigger_type": "field_changed", "trigger_config": {"field": "[[starts.field]]", "entity": "[[starts.entity]]", "on_insert": true}}], "description": "An appointment is confirmed when it is booked or moved, and reminded of a day and two hours before it, by the clock on the wall. One that is cancelled is not; what would come too late is left out."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "assign_user", "branches": null, "ends_run": false, "has_effect": true, "description": "Makes a user responsible for the contact, project or job.", "config_schema": {"type": "object", "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}], "title": "assign_user", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"user_id": "{{project.assigned_to}}"}, {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}], "properties": {"entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}, "user_id": {"type": "string", "format": "id", "description": "Who."}, "user_ids": {"type": "array", "items": {"type": "string", "format": "id"}, "maxItems": 100, "minItems": 1, "description": "Several, who take turns."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "estimate-follow-up", "place": 3, "document": {"name": "Estimate follow-up", "needs": {"senders": ["sms", "email"], "entities": ["project"]}, "recipe": "estimate-follow-up", "version": 1, "questions": [{"ask": "In which stage is a project whose estimate was sent?", "name": "sent_stage", "type": "value", "default": "estimate_sent"}, {"ask": "Which stages mean won or lost?", "name": "closed_stages", "type": "values", "default": ["won", "lost"]}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "Who signs?", "name": "signature", "type": "text", "default": "Your team"}], "workflows": [{"name": "Estimate follow-up", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_2", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{tenant.name}} here: do you have any questions about your estimate for {{project.name}}? Reply STOP to opt out.", "purpose": "marketing"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "email_day_4", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>we would like to get your project on the calendar. If anything in our estimate for {{project.name}} is unclear, just answer this email.</p><p>[[signature]]<br>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your estimate for {{project.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 3, "zone": "contact"}}, {"step_key": "text_day_7", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, the estimate for {{project.name}} still stands. Shall we reserve a date? {{tenant.name}}", "purpose": "marketing"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 7, "zone": "contact"}}, {"step_key": "task_day_14", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}} about the estimate for {{project.name}}", "assigned_to": "{{user.id}}", "due_in_days": 1}}], "settings": {"reentry": "restart", "exit_events": ["sms_received", "email_received", {"type": "pipeline_stage_changed", "config": {"to": "[[closed_stages]]"}}]}, "trigger_type": "pipeline_stage_changed", "trigger_config": {"to": "[[sent_stage]]", "on_insert": true}}], "description": "An estimate was sent: a text after two days, an email after four, a text after seven, and a task after two weeks. An answer, or the estimate won or lost, ends it; an estimate that is sent again begins anew."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "change_stage", "branches": null, "ends_run": false, "has_effect": true, "description": "Moves the contact, project or job to another stage.", "config_schema": {"type": "object", "title": "change_stage", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"stage": "estimate_sent", "entity": "project"}], "required": ["stage"], "properties": {"stage": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Where to."}, "entity": {"type": "string", "format": "template", "description": "contact, project or job. Default: what the run is about."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "missed-call-text-back", "place": 2, "document": {"name": "Missed-call text-back", "needs": {"senders": ["sms"], "entities": ["contact"]}, "recipe": "missed-call-text-back", "version": 1, "questions": [{"ask": "Which number texts back? Without an answer: your default number.", "name": "from", "type": "sender", "channel": "sms", "optional": true}, {"ask": "Who calls back? Without an answer: whoever is responsible for the contact.", "name": "callback_by", "type": "member", "optional": true}, {"ask": "How long is an answer waited for?", "name": "callback_after", "type": "duration", "default": "2 hours"}], "workflows": [{"name": "Missed-call text-back", "steps": [{"step_key": "caller", "step_type": "find_or_create_contact", "step_config": {"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}}, {"step_key": "text", "step_type": "send_sms", "step_config": {"to": "{{call.from_number}}", "body": "Sorry that we missed your call. This is {{tenant.name}}: how can we help? Reply STOP to opt out.", "from": "[[from]]", "purpose": "transactional"}, "continue_on_error": true}, {"step_type": "wait", "step_config": {"duration": "[[callback_after]]"}}, {"step_key": "call_back", "step_type": "create_task", "step_config": {"title": "Call {{call.from_number}} back", "priority": "urgent", "assigned_to": "[[callback_by]]", "due_in_minutes": 15}}], "settings": {"reentry": {"once_in": "24 hours"}, "dedupe_key": "{{call.from_number}}", "exit_events": ["sms_received", "call_completed"]}, "trigger_type": "call_missed", "trigger_config": {"direction": "inbound"}}], "description": "A call was missed: the caller becomes a contact, gets a text within a minute, once a day, and is called back after two hours. An answer or a call that is completed ends it. A landline gets no text, and is called back all the same."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "payment-reminder", "place": 7, "document": {"name": "Payment reminder", "needs": {"senders": ["sms", "email"], "entities": ["invoice"]}, "recipe": "payment-reminder", "version": 1, "questions": [{"ask": "Which field says when an invoice is due?", "name": "due", "type": "field", "entity": "invoice", "default": "invoice.due_on"}, {"ask": "Which field says what is still to be paid?", "name": "balance", "type": "field", "entity": "invoice", "default": "invoice.balance"}, {"ask": "Which field is the number of an invoice?", "name": "number", "type": "field", "entity": "invoice", "default": "invoice.number"}, {"ask": "Where can it be paid?", "name": "pay_url", "type": "url", "optional": true}, {"ask": "Who takes over what is not paid after two weeks?", "name": "collector", "type": "member"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Payment reminder", "steps": [{"step_key": "before", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "-3 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_before", "step_type": "send_sms", "conditions": [{"field": "steps.before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, invoice {{[[number]]}} from {{tenant.name}} is due on {{[[due]] | formatDate: \"MMMM d\"}}: {{[[balance]] | formatCurrency}}. [[pay_url]] Reply STOP to opt out.", "purpose": "transactional"}}, {"step_key": "on_the_day", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "0 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_due", "step_type": "send_sms", "conditions": [{"field": "steps.on_the_day.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, invoice {{[[number]]}} from {{tenant.name}} is due today: {{[[balance]] | formatCurrency}}. [[pay_url]]", "purpose": "transactional"}}, {"step_key": "after_3", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "3 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "email_after_3", "step_type": "send_email", "conditions": [{"field": "steps.after_3.result", "value": "waited", "operator": "equals"}], "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>{{[[balance]] | formatCurrency}} of invoice {{[[number]]}} were due on {{[[due]] | formatDate: \"MMMM d\"}}. If you have paid by now, please disregard this.</p><p>[[pay_url]]</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Invoice {{[[number]]}} is overdue"}}, {"step_key": "after_7", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "7 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_after_7", "step_type": "send_sms", "conditions": [{"field": "steps.after_7.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{[[balance]] | formatCurrency}} of invoice {{[[number]]}} are a week overdue. Is there a problem? Just answer. {{tenant.name}} [[pay_url]]", "purpose": "transactional"}}, {"step_key": "after_14", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "14 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "escalate", "step_type": "create_task", "step_config": {"title": "Invoice {{[[number]]}} of {{contact.first_name}} {{contact.last_name}}: {{[[balance]] | formatCurrency}} two weeks overdue", "priority": "urgent", "assigned_to": "[[collector]]", "due_in_hours": 4}}], "settings": {"reentry": "restart", "exit_events": ["invoice_paid"], "exit_conditions": [{"field": "[[balance]]", "value": 0, "operator": "less_or_equal"}]}, "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "trigger_type": "field_changed", "trigger_config": {"field": "[[due.field]]", "entity": "[[due.entity]]", "on_insert": true}}], "description": "Three days before an invoice is due, on the day, three and seven days after it, what is still to be paid; two weeks after it the office takes over. Paying ends it, a part payment shows in the next message, a due date that changes begins anew."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "referral", "place": 10, "document": {"name": "Referral", "needs": {"senders": ["email"], "entities": ["job", "contact"]}, "recipe": "referral", "version": 1, "questions": [{"ask": "Which of your forms takes referrals? It asks for the new person''s name and telephone number, and in referrer_email who sends them.", "name": "form", "type": "form"}, {"ask": "On which page is that form?", "name": "form_url", "type": "url"}, {"ask": "At what time of the day does the email go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "How are people tagged who were referred?", "name": "referred_tag", "type": "text", "default": "referred"}, {"ask": "And who referred them?", "name": "referrer_tag", "type": "text", "default": "referrer"}], "workflows": [{"name": "Referral: ask", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 30, "zone": "contact"}}, {"step_key": "ask", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>most of our customers come through people like you. If you know somebody who could use our help, tell us here:</p><p><a href=\"[[form_url]]?referrer_email={{contact.email | url_encode}}\">Refer somebody</a></p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Do you know somebody who needs a roof?"}}], "settings": {"reentry": {"once_in": "180 days"}, "dedupe_key": "{{contact.id}}"}, "trigger_type": "job_completed"}, {"name": "Referral: thank", "steps": [{"step_key": "tag_referred", "step_type": "add_tag", "step_config": {"tag": "[[referred_tag]]"}}, {"step_key": "referrer", "step_type": "find_or_create_contact", "step_config": {"email": "{{form_submission.data.referrer_email}}"}}, {"step_key": "tag_referrer", "step_type": "add_tag", "step_config": {"tag": "[[referrer_tag]]", "target": "{{steps.referrer.contact_id}}"}}, {"step_key": "thank", "step_type": "send_email", "step_config": {"to": "{{form_submission.data.referrer_email}}", "html": "<p>Thank you for telling us about {{contact.first_name | default: \"somebody\"}}. We will take good care of them.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Thank you for your referral"}}], "settings": {"reentry": "never", "dedupe_key": "{{contact.id}}"}, "conditions": [{"field": "form_submission.data.referrer_email", "operator": "is_not_empty"}], "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A month after a job is done, an email with a link to your referral form. Whoever is referred becomes a contact and is tagged, and so is who referred them, who is thanked once for each referral."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": "sms_clicked", "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "speed-to-lead", "place": 1, "document": {"name": "Speed to lead", "needs": {"senders": ["sms", "email"], "entities": ["contact", "appointment"]}, "recipe": "speed-to-lead", "version": 1, "questions": [{"ask": "Which form? Without an answer: every form.", "name": "form", "type": "form", "optional": true}, {"ask": "Who takes new leads, in turns?", "name": "reps", "type": "members"}, {"ask": "Within how many minutes is a lead called?", "name": "call_within", "type": "number", "default": 5, "maximum": 240, "minimum": 1}, {"ask": "After how long without an answer is the one responsible alerted?", "name": "alert_after", "type": "duration", "default": "10 minutes"}, {"ask": "At what time of the day do the later messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Speed to lead", "steps": [{"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_ids": "[[reps]]"}}, {"step_key": "call", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}}: new lead", "priority": "urgent", "assigned_to": "{{user.id}}", "due_in_minutes": "[[call_within]]"}}, {"step_key": "text_now", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, this is {{tenant.name}}. We got your request and will call you shortly. Reply STOP to opt out.", "purpose": "transactional"}}, {"step_type": "wait", "step_config": {"duration": "[[alert_after]]"}}, {"step_key": "alert", "step_type": "notify_member", "step_config": {"body": "New lead without an answer: {{contact.first_name}} {{contact.last_name}}, {{contact.phone}}", "channel": "sms", "user_id": "{{contact.assigned_to}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_key": "email_day_1", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for asking us. When would it suit you to talk about your project? Just answer this email.</p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your request to {{tenant.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_3", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, do you still need help with your project? A short answer is enough. {{tenant.name}}", "purpose": "marketing"}}], "settings": {"reentry": {"once_in": "1 day"}, "dedupe_key": "{{contact.id}}", "exit_events": ["sms_received", "email_received", "call_completed", "appointment_booked"]}, "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A form was filled in: somebody is made responsible and has a task to call at once, the lead gets a text (at night in the morning); without an answer whoever is responsible is alerted, and an email and a text follow. An answer, a call or an appointment ends it."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "stalled-nudge", "place": 9, "document": {"name": "Stalled nudge", "needs": {"senders": ["sms"], "entities": ["project"]}, "recipe": "stalled-nudge", "version": 1, "questions": [{"ask": "Which field is the stage of a project?", "name": "stage", "type": "field", "entity": "project", "default": "project.pipeline_stage"}, {"ask": "In which stages can a project stall?", "name": "open_stages", "type": "values", "default": ["new", "contacted", "estimate_sent", "negotiation"]}, {"ask": "After how long without a move?", "name": "after", "type": "duration", "default": "10 business days"}, {"ask": "Who is told when nothing happens?", "name": "manager", "type": "member"}], "workflows": [{"name": "Stalled nudge", "steps": [{"step_key": "task", "step_type": "create_task", "step_config": {"title": "{{project.name}} has stalled: call {{contact.first_name}} {{contact.last_name}}", "priority": "high", "assigned_to": "{{user.id}}", "due_in_days": 1}}, {"step_type": "wait", "step_config": {"at": "09:00", "days": 3}}, {"step_key": "tell_manager", "step_type": "notify_member", "step_config": {"body": "{{project.name}} of {{contact.first_name}} {{contact.last_name}} has not moved for two weeks ({{[[stage]]}}).", "channel": "sms", "user_id": "[[manager]]"}}, {"step_type": "wait", "step_config": {"at": "10:00", "days": 1, "zone": "contact"}}, {"step_key": "ask_customer", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{tenant.name}} here. Are you still thinking about {{project.name}}? A short answer helps us plan. Reply STOP to opt out.", "purpose": "marketing"}}], "settings": {"exit_events": ["sms_received", "email_received", {"type": "field_changed", "config": {"field": "[[stage.field]]", "entity": "project"}}]}, "conditions": [{"field": "[[stage]]", "value": "[[open_stages]]", "operator": "in"}], "trigger_type": "time_elapsed", "trigger_config": {"at": "09:00", "entity": "project", "offset": "[[after]]", "changed": "[[stage.field]]"}}], "description": "A project that nobody has moved for ten business days: whoever is responsible gets a task, three days later the manager is told, and a day after that the customer is asked. A move by a person, or an answer, ends it; what automations change is no activity."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "storm", "place": 6, "document": {"name": "Storm", "needs": {"senders": ["sms", "email"], "entities": ["contact"]}, "recipe": "storm", "version": 1, "questions": [{"ask": "What do you call the storm in your messages?", "name": "storm_name", "type": "text", "default": "the recent hail storm"}, {"ask": "How long is an answer to the text waited for?", "name": "wait_for_reply", "type": "duration", "default": "3 days"}, {"ask": "Within how many hours is an inspection scheduled?", "name": "task_hours", "type": "number", "default": 4, "maximum": 240, "minimum": 1}], "workflows": [{"name": "Storm", "steps": [{"step_key": "text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, this is {{tenant.name}}. Your area was hit by [[storm_name]]. Shall we look at your roof, free of charge? Reply YES and we will call. Reply STOP to opt out.", "purpose": "marketing", "over_cap": "hold"}}, {"branches": {"event": [{"step_type": "create_task", "step_config": {"title": "Schedule an inspection: {{contact.first_name}} {{contact.last_name}} answered our text", "priority": "high", "assigned_to": "{{user.id}}", "due_in_hours": "[[task_hours]]"}}, {"step_type": "stop", "step_config": {"reason": "Answered the text"}}], "timeout": [{"step_key": "email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>hail damage often shows only when it is too late to claim it. We look at your roof free of charge: just answer this email.</p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Was your roof damaged by [[storm_name]]?"}}, {"branches": {"event": [{"step_type": "create_task", "step_config": {"title": "Schedule an inspection: {{contact.first_name}} {{contact.last_name}} answered our email", "priority": "high", "assigned_to": "{{user.id}}", "due_in_hours": "[[task_hours]]"}}], "timeout": []}, "step_key": "answer_to_email", "step_type": "wait", "step_config": {"event": "email_received", "timeout": "14 days"}}]}, "step_key": "answer_to_text", "step_type": "wait", "step_config": {"event": "sms_received", "timeout": "[[wait_for_reply]]"}}], "settings": {"reentry": "not_while_open"}, "trigger_type": "manual"}], "description": "After a storm, a text to the customers whom you enrol by ZIP code, three days later an email; an answer to either makes an inspection task. Start it with enroll_records(workflow_id, filter, per_minute); the gate asks for consent, the carrier''s rate and the cap of marketing."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "won-welcome", "place": 4, "document": {"name": "Won welcome", "needs": {"senders": ["email"], "entities": ["project"]}, "recipe": "won-welcome", "version": 1, "questions": [{"ask": "Who runs the production of what is won?", "name": "manager", "type": "member"}, {"ask": "How are customers tagged?", "name": "tag", "type": "text", "default": "customer"}, {"ask": "In how many days is the deposit due?", "name": "deposit_days", "type": "number", "default": 3, "maximum": 90, "minimum": 0}], "workflows": [{"name": "Won welcome", "steps": [{"step_key": "production", "step_type": "create_project", "step_config": {"key": "production of {{project.id}}", "name": "Production: {{project.name}}"}}, {"step_key": "tag", "step_type": "add_tag", "step_config": {"tag": "[[tag]]"}}, {"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_id": "[[manager]]"}}, {"step_key": "welcome", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing us for {{project.name}}. {{user.full_name | default: \"We\"}} will be in touch about the dates.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Welcome to {{tenant.name}}"}}, {"step_key": "deposit", "step_type": "create_task", "step_config": {"title": "Ask {{contact.first_name}} {{contact.last_name}} for the deposit of {{project.name}}", "assigned_to": "{{user.id}}", "due_in_days": "[[deposit_days]]"}}], "settings": {"reentry": "never"}, "trigger_type": "project_won", "trigger_config": {"on_insert": true}}], "description": "A project is won: the project of its production is created, once, the customer is tagged and welcomed by email, somebody is made responsible and the deposit is asked for."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "add_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Tags the contact; a tag that is new is made.", "config_schema": {"type": "object", "title": "add_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "spring-campaign"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another contact."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "assign_user", "branches": null, "ends_run": false, "has_effect": true, "description": "Makes a user responsible for the contact, project or job.", "config_schema": {"type": "object", "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}], "title": "assign_user", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"user_id": "{{project.assigned_to}}"}, {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}], "properties": {"entity": {"type": "string", "format": "template", "description": "Of what. Default: contact, or as the variable in target says."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another record than the run''s."}, "user_id": {"type": "string", "format": "id", "description": "Who."}, "user_ids": {"type": "array", "items": {"type": "string", "format": "id"}, "maxItems": 100, "minItems": 1, "description": "Several, who take turns."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "change_stage", "branches": null, "ends_run": false, "has_effect": true, "description": "Moves the contact, project or job to another stage.", "config_schema": {"type": "object", "title": "change_stage", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"stage": "estimate_sent", "entity": "project"}], "required": ["stage"], "properties": {"stage": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Where to."}, "entity": {"type": "string", "format": "template", "description": "contact, project or job. Default: what the run is about, or as the variable in target says."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another record than the run''s."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "conditional", "branches": ["then", "else"], "ends_run": false, "has_effect": false, "description": "Takes a branch: then or else, or the first of several whose conditions hold.", "config_schema": {"type": "object", "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}], "title": "conditional", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"conditions": [{"field": "project.value", "value": 10000, "operator": "greater_than"}]}, {"branches": [{"name": "hot", "conditions": {"field": "contact.lead_score", "value": 80, "operator": "greater_or_equal"}}, {"name": "warm", "conditions": {"field": "contact.lead_score", "value": 40, "operator": "greater_or_equal"}}]}], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "conditions"], "properties": {"name": {"type": "string", "pattern": "^(?!else$)[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _, and not else"}, "conditions": {"format": "conditions", "description": "When it is taken."}}}, "maxItems": 20, "minItems": 1, "description": "The first whose conditions hold is taken, and else when none do.", "uniqueItemProperties": ["name"]}, "conditions": {"format": "conditions", "description": "When they hold the branch then is taken, otherwise else."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Creates a project for the contact, once for a key.", "config_schema": {"type": "object", "title": "create_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"key": "roof", "name": "Roof of {{contact.last_name}}"}], "required": ["name"], "properties": {"key": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Which project it is: a contact never gets a second one of this key. Default: the name."}, "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."}, "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant''s currency."}, "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "project_type": {"type": "string", "format": "template", "minLength": 1, "description": "Of any kind you keep."}, "pipeline_stage": {"type": "string", "format": "template", "minLength": 1, "description": "Default: new."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Creates a project for the contact, once for a key.", "config_schema": {"type": "object", "title": "create_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"key": "roof", "name": "Roof of {{contact.last_name}}"}], "required": ["name"], "properties": {"key": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Which project it is: a contact never gets a second one of this key. Default: the name."}, "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."}, "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant''s currency."}, "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another contact whose project it is."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "project_type": {"type": "string", "format": "template", "minLength": 1, "description": "Of any kind you keep."}, "pipeline_stage": {"type": "string", "format": "template", "minLength": 1, "description": "Default: new."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_task", "branches": null, "ends_run": false, "has_effect": true, "description": "Creates a task for the office.", "config_schema": {"type": "object", "title": "create_task", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}], "required": ["title"], "properties": {"title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."}, "due_at": {"type": "string", "format": "moment", "minLength": 1, "description": "When it is due; a time without a zone is the tenant''s."}, "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."}, "assigned_to": {"type": "string", "format": "id", "minLength": 1, "description": "The user who is to do it."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_minutes": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "create_task", "branches": null, "ends_run": false, "has_effect": true, "description": "Creates a task for the office.", "config_schema": {"type": "object", "title": "create_task", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}, {"title": "Thank {{contact.first_name}}", "target": "{{contact.custom_fields.referred_by}}"}], "required": ["title"], "properties": {"title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."}, "due_at": {"type": "string", "format": "moment", "minLength": 1, "description": "When it is due; a time without a zone is the tenant''s."}, "entity": {"type": "string", "format": "template", "description": "Of what target is. Default: as its variable says (contact_id, project.id), else contact."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another record that it is about."}, "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."}, "assigned_to": {"type": "string", "format": "id", "minLength": 1, "description": "The user who is to do it."}, "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}, "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}, "due_in_minutes": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."}}, "dependentRequired": {"entity": ["target"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "remove_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Takes a tag off the contact.", "config_schema": {"type": "object", "title": "remove_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "no-show"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "remove_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Takes a tag off the contact.", "config_schema": {"type": "object", "title": "remove_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "no-show"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another contact."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "email", "name": "send_email", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends an email through Resend.", "config_schema": {"type": "object", "anyOf": [{"required": ["html"]}, {"required": ["text"]}], "title": "send_email", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"html": "<p>Hi {{contact.first_name}}, here it is.</p>", "purpose": "transactional", "subject": "Your estimate"}], "required": ["subject"], "properties": {"cc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Copies."}, "to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Addresses, in a list or between commas; a variable is one. Default: the contact''s."}, "bcc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Blind copies."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your addresses, or any in a domain of yours. Default: your default sender."}, "html": {"type": "string", "format": "html", "minLength": 1, "description": "The message as HTML; what templates insert is escaped."}, "text": {"type": "string", "format": "template", "minLength": 1, "description": "The message as plain text; without html it goes out as that alone."}, "headers": {"type": "object", "description": "Further headers, by name; not those that say who it is from or goes to.", "additionalProperties": {"type": "string", "format": "template"}}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "reply_to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Where answers go."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends a text message through Twilio.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends a text message through Twilio.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "track_links": {"type": "boolean", "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "split", "branches": [], "ends_run": false, "has_effect": false, "description": "Takes a branch by chance, in proportion to weights; a contact always takes the same one.", "config_schema": {"type": "object", "title": "split", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}], "required": ["branches"], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "weight"], "properties": {"name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _"}, "weight": {"type": "number", "maximum": 1000000, "description": "Its share, as compared with the others''.", "exclusiveMinimum": 0}}}, "maxItems": 10, "minItems": 2, "description": "What it chooses from.", "uniqueItemProperties": ["name"]}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "stop", "branches": null, "ends_run": true, "has_effect": false, "description": "Ends the run.", "config_schema": {"type": "object", "title": "stop", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}], "properties": {"reason": {"type": "string", "format": "template", "minLength": 1, "description": "Why, for the history."}, "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the contact.", "config_schema": {"type": "object", "title": "update_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the contact.", "config_schema": {"type": "object", "title": "update_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another contact."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_field", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets one field of the contact, project or job.", "config_schema": {"type": "object", "title": "update_field", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}], "required": ["field", "value"], "properties": {"field": {"type": "string", "format": "template", "minLength": 1, "description": "A column, such as lead_score, project.value or custom_fields.roof_type."}, "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."}, "entity": {"type": "string", "format": "template", "description": "Whose field. Default: contact, or as field begins."}, "operator": {"enum": ["set", "add", "subtract", "append"], "description": "add and subtract take a number, a length of time or an item of a list. Default: set."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_field", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets one field of the contact, project or job.", "config_schema": {"type": "object", "title": "update_field", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}], "required": ["field", "value"], "properties": {"field": {"type": "string", "format": "template", "minLength": 1, "description": "A column, such as lead_score, project.value or custom_fields.roof_type."}, "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."}, "entity": {"type": "string", "format": "template", "description": "Whose field. Default: contact, or as field begins, or as the variable in target says."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another record than the run''s."}, "operator": {"enum": ["set", "add", "subtract", "append"], "description": "add and subtract take a number, a length of time or an item of a list. Default: set."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the project.", "config_schema": {"type": "object", "title": "update_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"status": "on_hold"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the project.", "config_schema": {"type": "object", "title": "update_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"status": "on_hold"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another project."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "wait", "branches": ["event", "timeout"], "ends_run": false, "has_effect": false, "description": "Waits: for a length of time, until a date, until a time of day, or for an event.", "config_schema": {"type": "object", "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]}, {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]}, {"required": ["window"]}, {"required": ["event"]}], "title": "wait", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"days": 3}, {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_past": "stop", "if_missing": "stop"}, {"at": "10:00", "days": 1, "zone": "contact"}, {"window": {"to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00"}}, {"event": "sms_received", "timeout": "2 hours"}, {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}], "properties": {"at": {"type": "string", "format": "time-of-day", "description": "With days or a date, at this time of that day; otherwise the next time it is this late."}, "days": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "zone": {"type": "string", "format": "zone", "description": "Whose clock at and window go by. Default: tenant."}, "event": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}, "description": "Until this happens to the contact or record; then the branch event is taken."}, "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "until": {"type": "string", "format": "moment", "description": "Until then; a date without a time is midnight."}, "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "offset": {"type": ["string", "object"], "format": "signed-length-of-time", "description": "So long after until, or with a minus sign before it."}, "window": {"type": "object", "title": "window", "properties": {"to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."}, "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "maxItems": 7, "minItems": 1, "description": "Default: any day."}, "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."}}, "description": "And then until it is between these times, on one of these days.", "minProperties": 1}, "if_past": {"enum": ["continue", "stop", "fail"], "description": "What happens when the time is over already. Default: continue."}, "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "timeout": {"type": ["string", "object"], "format": "length-of-time", "description": "How long to wait for the event; then the branch timeout is taken."}, "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."}, "if_missing": {"enum": ["fail", "continue", "stop"], "description": "What happens when until has no value. Default: fail."}}, "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event", "dependentSchemas": {"event": {"properties": {"at": false, "days": false, "zone": false, "hours": false, "until": false, "weeks": false, "offset": false, "window": false, "if_past": false, "minutes": false, "duration": false, "if_missing": false}}, "until": {"properties": {"days": false, "hours": false, "weeks": false, "minutes": false, "duration": false}}}, "dependentRequired": {"event": ["timeout"], "offset": ["until"], "if_past": ["until"], "timeout": ["event"], "if_missing": ["until"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
