@@ -2542,7 +2542,14 @@ export type Database = {
     };
     Enums: {
       automation_lane: "database" | "sms" | "email" | "webhook";
-      automation_status: "pending" | "running" | "waiting" | "completed" | "failed" | "cancelled" | "skipped";
+      automation_status:
+        | "pending"
+        | "running"
+        | "waiting"
+        | "completed"
+        | "failed"
+        | "cancelled"
+        | "skipped";
       execution_mode: "live" | "shadow" | "test" | "imported";
     };
     CompositeTypes: Record<never, never>;

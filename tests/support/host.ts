@@ -122,7 +122,9 @@ export const speakAs = (sql: Sql, tenant: string, number: string) =>
   sql`
     insert into ridgeline.senders (tenant_id, channel, provider, kind, address, is_default, limits) values
       (${tenant}, 'sms', 'twilio', 'number', ${number}, true, '{"per_second": 0}'),
-      (${tenant}, 'email', 'resend', 'address', ${`office@${number.slice(1)}.example`}, true, '{}')`;
+      (${tenant}, 'email', 'resend', 'address', ${`office@${
+    number.slice(1)
+  }.example`}, true, '{}')`;
 
 export interface Sent {
   tenant_id: string;
