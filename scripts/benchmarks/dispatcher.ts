@@ -6,7 +6,7 @@ import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
 import { readDatabaseUrl, readDispatch } from "../../functions/_shared/runtime/env.ts";
 import { logToConsole } from "../../functions/_shared/runtime/log.ts";
 import { createSenders } from "../../functions/_shared/channels/mod.ts";
-import { createQueue } from "../../functions/_shared/engine/queue.ts";
+import { createQueue, lanesOf } from "../../functions/_shared/engine/queue.ts";
 
 const url = readDatabaseUrl();
 const { concurrency } = readDispatch();
@@ -19,7 +19,7 @@ const dispatcher = createDispatcher({
   concurrency,
 });
 const doorbell = postgres(url, { max: 1, onnotice: () => {} });
-await doorbell.listen("ridgeline_doorbell", () => dispatcher.ring());
+await doorbell.listen("ridgeline_doorbell", (lane) => dispatcher.ring(lanesOf(lane)));
 process.once("SIGTERM", () => stopping.abort());
 console.log(JSON.stringify({ ready: true }));
 await dispatcher.run({ until: stopping.signal });

@@ -53,7 +53,7 @@ describe("an exchange", () => {
     const { tenantId } = await sessions.office([TEXT, TEXT]);
     await lead(tenantId, "Maria");
     const first = await queue.exchange("w", [], ten, 60);
-    expect(first).toMatchObject({ claimed: [{ attempt: 1 }], dry: ["email", "sms"], finished: [] });
+    expect(first).toMatchObject({ claimed: [{ attempt: 1 }], dry: ["sms", "email"], finished: [] });
     // The second text is due as soon as the first one is recorded.
     const next = await queue.exchange("w", first.claimed.map(reported), ten, 60);
     expect(next.finished).toMatchObject([{ accepted: true, status: "completed" }]);

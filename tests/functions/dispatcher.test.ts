@@ -6,7 +6,7 @@ import {
 } from "../../functions/_shared/engine/dispatcher.ts";
 import type { Outcome } from "../../functions/_shared/engine/outcome.ts";
 import type { Sender } from "../../functions/_shared/channels/sender.ts";
-import type { ClaimedStep } from "../../functions/_shared/engine/queue.ts";
+import { type ClaimedStep, lanesOf } from "../../functions/_shared/engine/queue.ts";
 import { aStep, FakeQueue, recordingLog, sendersOf, sent } from "./fakes.ts";
 
 const BUDGET = { budgetMs: 20_000 };
@@ -469,6 +469,35 @@ describe("rings", () => {
     await finished;
     controller.abort();
     expect(await run).toMatchObject({ succeeded: 1, stopped: "aborted" });
+  });
+
+  test("a ring that says its lane costs no look at the others, and one that says nothing known looks at all", async () => {
+    const queue = new FakeQueue();
+    const controller = new AbortController();
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { pollMs: 60_000 });
+    const asked: string[][] = [];
+    const claim = queue.claim.bind(queue);
+    queue.claim = (wanted) => {
+      asked.push(Object.keys(wanted));
+      return claim(wanted);
+    };
+    const run = dispatcher.run({ until: controller.signal });
+    await vi.waitUntil(() => queue.calls.claim === 1 && queue.calls.database === 1);
+    const finished = new Promise<void>((resolve) => queue.onFinish = () => resolve());
+    queue.due.push(aStep({ step_type: "webhook" }));
+    dispatcher.ring(lanesOf("webhook"));
+    await finished;
+    expect(asked.slice(1).every((channels) => channels.join() === "webhook")).toBe(true);
+    expect(queue.calls.database).toBe(1);
+    const claims = asked.length;
+    dispatcher.ring(lanesOf("database"));
+    await vi.waitUntil(() => queue.calls.database === 2);
+    expect(asked).toHaveLength(claims);
+    dispatcher.ring(lanesOf("of a later release"));
+    await vi.waitUntil(() => queue.calls.database === 3 && asked.length > claims);
+    expect(asked.at(-1)).toEqual(["sms", "email", "webhook"]);
+    controller.abort();
+    await run;
   });
 
   test("with every ring lost, a standing run still finds the work", async () => {

@@ -1,7 +1,7 @@
 // No digit of a number is lost: in JSON that is read and written, and on its way to Postgres and back.
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
-import { connect } from "../../functions/_shared/runtime/database.ts";
+import { connect, literal } from "../../functions/_shared/runtime/database.ts";
 import { fieldsOf } from "../../functions/_shared/http/inbound-forms.ts";
 import {
   NumberTooLargeError,
@@ -114,4 +114,31 @@ test("a claimed payload has the digits of its record", async () => {
 test("the fields of a form keep them", () => {
   const json = '{"id":7615917337495251231,"list":[1.10,2],"n":5}';
   expect(fieldsOf({ json })).toBe(json);
+});
+
+test("a text that is written out in a statement arrives as it is, whatever it holds", async () => {
+  const sql = connection();
+  const texts = fc.array(
+    fc.oneof(
+      fc.string({ unit: "grapheme", maxLength: 20 }),
+      fc.string({
+        unit: fc.constantFrom("'", "\\", '"', "\n", "$", "E", "x", ";", "-", "{", "\u2019"),
+      }),
+    ).map((text) => text.replaceAll("\0", "")),
+    { minLength: 1, maxLength: 20 },
+  );
+  await fc.assert(
+    fc.asyncProperty(texts, async (list) => {
+      for (const strings of ["on", "off"]) {
+        const [row] = await sql.begin(async (transaction) => {
+          await transaction.unsafe(`set local standard_conforming_strings = ${strings}`);
+          return await transaction.unsafe(
+            `select ${list.map((text, n) => `${literal(text)} as t${n}`).join(", ")}`,
+          );
+        });
+        expect(Object.values(row ?? {})).toEqual(list);
+      }
+    }),
+    { numRuns: 50 },
+  );
 });

@@ -65,8 +65,8 @@ export interface Dispatcher {
   /** Joins the bounded run under way, if there is one, and makes it look again. */
   dispatch(options: { budgetMs: number; until?: AbortSignal }): Promise<Summary>;
   run(options: RunOptions): Promise<Summary>;
-  /** There may be new work: wakes every run. */
-  ring(): void;
+  /** There may be new work, of these lanes or of any: wakes every run. */
+  ring(lanes?: readonly Lane[]): void;
 }
 
 /** The run's database calls failed for good; what had been done until then is in the summary. */
@@ -112,8 +112,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       return joined.summary;
     },
     run: (runOptions) => start(new Run(settings, runOptions)),
-    ring() {
-      for (const run of runs) run.lookAgain();
+    ring(lanes) {
+      for (const run of runs) run.lookAgain(lanes);
     },
   };
 }
@@ -201,9 +201,9 @@ class Run {
   }
 
   /** False when the run has already decided to end: whoever asks must start another. */
-  lookAgain(): boolean {
+  lookAgain(lanes: readonly Lane[] = LANES): boolean {
     if (this.#stopped || this.#done) return false;
-    this.#announce(LANES);
+    this.#announce(lanes);
     this.#bell.ring();
     return true;
   }

@@ -1,8 +1,8 @@
 import { z } from "zod";
-import type { JSONValue } from "postgres";
-import type { Database } from "../runtime/database.ts";
+import type { JSONValue, UnsafeQueryOptions } from "postgres";
+import { type Database, literal } from "../runtime/database.ts";
 import { ContractError } from "../runtime/errors.ts";
-import { LosslessNumber } from "../runtime/json.ts";
+import { LosslessNumber, stringifyJson } from "../runtime/json.ts";
 import { statedAddress } from "../http/webhook-env.ts";
 import type { Outcome } from "./outcome.ts";
 import { withTimeout } from "../runtime/timeout.ts";
@@ -34,6 +34,12 @@ export type Channel = typeof CHANNELS[number];
 export const LANES = [...CHANNELS, "database"] as const;
 export type Lane = typeof LANES[number];
 
+/** What the doorbell says it rings for (the payload of ridgeline_doorbell): nothing that is known is all of them. */
+export function lanesOf(ring: string): readonly Lane[] {
+  const lane = LANES.find((name) => name === ring);
+  return lane ? [lane] : LANES;
+}
+
 export function channelOf(
   { channel, step_type }: Pick<ClaimedStep, "channel" | "step_type">,
 ): Channel {
@@ -56,8 +62,8 @@ const finishedRow = z.object({
   step_id: z.guid(),
   accepted: z.boolean(),
   status: z.string().nullable(),
-  /** Work of any kind is due now and nobody's. */
-  due_now: z.boolean(),
+  /** Work of any kind is due now and nobody's: said where it was a trip of its own. */
+  due_now: z.boolean().default(false),
 });
 export type FinishedRow = z.infer<typeof finishedRow>;
 
@@ -133,6 +139,12 @@ function stillWanted(wanted: Wanted, claimed: readonly ClaimedStep[]): Wanted {
 function holder({ tenant_id, step_id, attempt_token }: LeaseHolder) {
   return { tenant_id, step_id, attempt_token };
 }
+
+/** In the protocol that takes no second statement, whatever a text holds. */
+const ONE_STATEMENT = { prepare: false, simple: false } as UnsafeQueryOptions;
+
+/** Before 17 pg_stat_statements takes every call with other values for another statement. */
+const WRITES_OUT = 17;
 
 /** The most portions that one claim works through: those whose steps are all closed unsent count too. */
 const MOST_PORTIONS = 20;
@@ -212,17 +224,30 @@ export function createQueue(
 
   return {
     async exchange(worker, results, wanted, leaseSeconds) {
-      if (await withTimeout("version", timeoutMs, () => requireVersion(sql)) < 2) {
+      const { api, server } = await withTimeout("version", timeoutMs, () => requireVersion(sql));
+      if (api < 2) {
         const none = { claimed: [], dry: [], finished: [], due: [] };
         const finished = results.length > 0 ? await finishAlone(results) : none;
         // What was accepted must be told, whatever becomes of the claim: that is another trip.
         if (results.length > 0) return { ...none, ...finished };
         return { ...none, ...await claimInTrips(worker, wanted, leaseSeconds) };
       }
-      const query = sql`call automation.exchange_steps(
-        null, ${sql.json(storable(results) as JSONValue)}::jsonb,
-        ${sql.json(storable(wanted) as JSONValue)}::jsonb, ${worker}::text,
-        make_interval(secs => ${leaseSeconds}::float8), ${functionsAddress() ?? null}::text)`;
+      const functions = functionsAddress();
+      const query = server >= WRITES_OUT
+        ? sql.unsafe(
+          `call automation.exchange_steps(
+            null, ${literal(stringifyJson(storable(results)))}, ${
+            literal(stringifyJson(storable(wanted)))
+          }, ${literal(worker)}, make_interval(secs => ${leaseSeconds}), ${
+            functions === undefined ? "null" : literal(functions)
+          })`,
+          [],
+          ONE_STATEMENT,
+        )
+        : sql`call automation.exchange_steps(
+            null, ${sql.json(storable(results) as JSONValue)}::jsonb,
+            ${sql.json(storable(wanted) as JSONValue)}::jsonb, ${worker}::text,
+            make_interval(secs => ${leaseSeconds}::float8), ${functions ?? null}::text)`;
       const milliseconds = results.length > 0 ? timeoutMs : 1_000 + workTimeoutMs;
       const [row] = parseRows(
         "exchange_steps",
@@ -242,7 +267,7 @@ export function createQueue(
         sql`select t.id from automation.begin_trial() as t where t.id is not null`,
       );
       if (id === undefined) return [];
-      const api = await withTimeout("version", timeoutMs, () => requireVersion(sql));
+      const { api } = await withTimeout("version", timeoutMs, () => requireVersion(sql));
       return await claimPortion(id, worker, leaseSeconds, api);
     },
     release(steps) {
@@ -258,7 +283,7 @@ export function createQueue(
       return parseRows("work_database_steps", ran, answer)[0]?.ran ?? 0;
     },
     async reapExpiredLeases(maxSteps) {
-      const api = await withTimeout("version", timeoutMs, () => requireVersion(sql));
+      const { api } = await withTimeout("version", timeoutMs, () => requireVersion(sql));
       // Where no tick tells anybody of troubles, that the tick stands still among them, a dispatcher does.
       const told = api < 2 ? sql`null` : sql`automation.tell_when_due()`;
       return await counted(

@@ -10,7 +10,13 @@ export const API_VERSION = 2;
 /** A worker may outlive an upgrade of its database. */
 const READ_AGAIN_MS = 60_000;
 
-const row = z.object({ api: z.int(), version: z.string() });
+const row = z.object({ api: z.int(), version: z.string(), server: z.int() });
+
+export interface Offer {
+  api: number;
+  /** Of Postgres: 17. */
+  server: number;
+}
 
 /** Throws what to do when the two are more than one apart. */
 export function checkVersion(api: number, version: string, ours = API_VERSION): void {
@@ -29,7 +35,8 @@ type Reader = Sql | TransactionSql;
 async function readVersion(sql: Reader): Promise<z.infer<typeof row>> {
   try {
     const rows = await sql`
-      select automation.api_version() as api, automation.version() as version`;
+      select automation.api_version() as api, automation.version() as version,
+             current_setting('server_version_num')::int / 10000 as server`;
     return row.parse(rows[0]);
   } catch (error) {
     // There is no such function, or no such schema.
@@ -40,27 +47,27 @@ async function readVersion(sql: Reader): Promise<z.infer<typeof row>> {
   }
 }
 
-const checks = new WeakMap<object, (sql: Reader) => Promise<number>>();
+const checks = new WeakMap<object, (sql: Reader) => Promise<Offer>>();
 
 /**
  * Asked before every use of a database, and reads once a minute, through `sql`, a transaction of it. What
- * cannot be read is read again. Returns the API version of the database.
+ * cannot be read is read again. Returns the API version of the database and the release of its server.
  */
-export function requireVersion(database: Sql, sql: Reader = database): Promise<number> {
+export function requireVersion(database: Sql, sql: Reader = database): Promise<Offer> {
   let check = checks.get(database);
   if (!check) checks.set(database, check = versionCheck());
   return check(sql);
 }
 
-export function versionCheck(ours = API_VERSION): (sql: Reader) => Promise<number> {
-  let reading: Promise<number> | undefined;
+export function versionCheck(ours = API_VERSION): (sql: Reader) => Promise<Offer> {
+  let reading: Promise<Offer> | undefined;
   let until = 0;
   return (sql) => {
     if (reading === undefined || performance.now() > until) {
       until = performance.now() + READ_AGAIN_MS;
-      reading = readVersion(sql).then(({ api, version }) => {
+      reading = readVersion(sql).then(({ api, version, server }) => {
         checkVersion(api, version, ours);
-        return api;
+        return { api, server };
       });
       reading.catch(() => reading = undefined);
     }

@@ -42,12 +42,16 @@ comment on function automation.set_cause(integer, uuid, boolean) is
   'From here on the writes of this transaction are effects of a chain of automations.';
 
 create or replace function automation.clear_cause() returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select set_config('automation.depth', '', true), set_config('automation.root', '', true),
-      set_config('automation.fused', '', true)
-  $$;
+begin
+  if automation.has_cause() or current_setting('automation.fused', true) <> '' then
+    perform set_config('automation.depth', '', true), set_config('automation.root', '', true),
+      set_config('automation.fused', '', true);
+  end if;
+end;
+$$;
 
 -- For a row of many: its cause, and the row itself.
 create or replace function automation.with_cause(given jsonb) returns jsonb

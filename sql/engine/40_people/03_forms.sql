@@ -20,7 +20,9 @@ create or replace function automation.normalize_numbers() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  country constant text := automation.country_of(new.tenant_id);
+  -- What the engine writes has its country already.
+  country constant text := case when new.from_number like '+%' and new.to_number like '+%' then 'US'
+    else automation.country_of(new.tenant_id) end;
 begin
   new.from_number := automation.line_of(new.from_number, country);
   new.to_number := automation.line_of(new.to_number, country);

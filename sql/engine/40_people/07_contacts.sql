@@ -7,9 +7,13 @@ create or replace function automation.inbound_key(key text) returns bigint
   as $$ select hashtextextended('inbound ' || key, 0) $$;
 
 create or replace function automation.lock_inbound(key text) returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
-  as $$ select pg_advisory_xact_lock(automation.inbound_key(key)) $$;
+  as $$
+begin
+  perform pg_advisory_xact_lock(automation.inbound_key(key));
+end;
+$$;
 
 -- The same by a run, which waits for nobody: it comes back in a second.
 create or replace function automation.try_lock_addresses(tenant_id uuid, addresses text[]) returns void

@@ -16,6 +16,7 @@ create or replace function automation.due_tenants(lane ridgeline.automation_lane
   returns uuid[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -177,26 +178,27 @@ create or replace function automation.oldest_of(lane ridgeline.automation_lane, 
 -- Locks due rows of one tenant, skipping what others are working on.
 create or replace function automation.lock_due_of(
   lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
-  returns setof ridgeline.scheduled_steps
+  returns ridgeline.scheduled_steps[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
   set enable_sort = off
   as $$
 begin
-  return query
-  select s.*
-  from ridgeline.scheduled_steps as s
-  where s.lane = lock_due_of.lane
-    and s.tenant_id = lock_due_of.tenant_id
-    and s.lease_expires_at is null
-    and s.run_at <= automation.now()
-    and s.id <> all (taken)
-  order by s.run_at, s.id
-  limit at_most
-  for update skip locked;
+  return array(
+    select s
+    from ridgeline.scheduled_steps as s
+    where s.lane = lock_due_of.lane
+      and s.tenant_id = lock_due_of.tenant_id
+      and s.lease_expires_at is null
+      and s.run_at <= automation.now()
+      and s.id <> all (taken)
+    order by s.run_at, s.id
+    limit at_most
+    for update skip locked);
 end;
 $$;
 
@@ -231,29 +233,36 @@ $$;
 
 create or replace function automation.lock_due(
   lane ridgeline.automation_lane, at_most integer, but uuid[] default '{}')
-  returns setof ridgeline.scheduled_steps
+  returns ridgeline.scheduled_steps[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  tenants uuid[] := automation.without(automation.due_tenants(lane, at_most + cardinality(but)), but);
-  share integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  tenants uuid[] := automation.due_tenants(lane, at_most + cardinality(but));
+  share integer;
   hungry uuid[];
-  aside constant uuid[] := automation.set_aside(lane);
+  aside uuid[];
   taken uuid[] := array[]::uuid[];
   tenant uuid;
   before integer;
   due ridgeline.scheduled_steps;
 begin
+  if tenants is null then
+    return dues;
+  elsif cardinality(but) > 0 then
+    tenants := automation.without(tenants, but);
+  end if;
+  share := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  aside := automation.set_aside(lane);
   -- Equal shares first; what some leave of theirs goes to those who have more.
   while tenants is not null and cardinality(taken) < at_most loop
     hungry := null;
     foreach tenant in array tenants loop
       before := cardinality(taken);
-      for due in select * from automation.lock_due_of(
-        lane, tenant, least(share, at_most - before), aside || taken) loop
+      foreach due in array automation.lock_due_of(lane, tenant, least(share, at_most - before), aside || taken) loop
         taken := taken || due.id;
-        return next due;
+        dues := dues || due;
       end loop;
       if cardinality(taken) - before = share then
         hungry := hungry || tenant;
@@ -263,6 +272,7 @@ begin
     tenants := hungry;
     share := at_most;
   end loop;
+  return dues;
 end;
 $$;
 
@@ -287,12 +297,15 @@ end;
 $$;
 
 create or replace function automation.next_due_at() returns timestamptz
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select min(automation.next_due_at(l))
-    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l
-  $$;
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l);
+end;
+$$;
 
 comment on function automation.next_due_at() is
   'When the next step is due; null when nothing is scheduled.';

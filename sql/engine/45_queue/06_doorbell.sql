@@ -4,21 +4,27 @@
 -- doorbell that spares the wait for it. The doorbell is never delivery: with every ring lost, the
 -- next tick finds the work.
 
--- At most once a transaction: the mark is a transaction-local setting.
-create or replace function automation.ring_once() returns void
+-- What a transaction has rung for is a transaction-local setting: the lanes, or yes, for all of them.
+create or replace function automation.ring_once(lane text default '') returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  rung constant text := coalesce(current_setting('automation.rung', true), '');
 begin
-  if current_setting('automation.rung', true) = 'yes' then
+  if rung = 'yes' or lane <> '' and lane = any (string_to_array(rung, ' ')) then
     return;
   end if;
-  perform set_config('automation.rung', 'yes', true);
-  perform automation.ring();
+  perform set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
+  perform automation.ring(lane);
 end;
 $$;
 
-create or replace function automation.ring() returns void
+comment on function automation.ring_once(text) is
+  'Rings for a lane (sms, email, webhook; database: its steps, and events that runs wait for or end at), or for all, '
+  'once a transaction.';
+
+create or replace function automation.ring(lane text) returns void
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -27,8 +33,9 @@ begin
   -- Not by a function in SQL, which 17 plans anew in every transaction that writes.
   case (select s.value from automation.settings as s where s.name = 'doorbell')
     when 'notify' then
-      perform pg_notify('ridgeline_doorbell', '');
+      perform pg_notify('ridgeline_doorbell', lane);
     when 'pg_net' then
+      -- One that waits already is of whichever lane came first: so each is for all of them.
       perform automation.call_dispatch();
     else null;
   end case;
@@ -38,8 +45,9 @@ exception when others then
 end;
 $$;
 
-comment on function automation.ring() is
-  'Tells the dispatcher that work is due, in the way the setting doorbell says. Never raises.';
+comment on function automation.ring(text) is
+  'Tells the dispatcher that work of a lane (empty: of any) is due, in the way the setting doorbell says. Never '
+  'raises.';
 
 -- Rings coalesce: pg_net has one worker for everybody, and one ring a commit would keep it busy. While one
 -- of ours waits in its queue it will be sent after this commit or just before; in the latter case this

@@ -94,12 +94,14 @@ $$;
 -- When the step after this one is due: its own delay, after whatever this one waited for.
 create or replace function automation.next_run_at(next_step jsonb, result jsonb)
   returns timestamptz
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce((result ->> 'wait_until')::timestamptz, automation.now())
-      + make_interval(secs => (next_step ->> 'delay_seconds')::double precision)
-  $$;
+begin
+  return coalesce((result ->> 'wait_until')::timestamptz, automation.now())
+    + make_interval(secs => (next_step ->> 'delay_seconds')::double precision);
+end;
+$$;
 
 -- After steps have ended: the next one of each run, or its end.
 
@@ -175,12 +177,22 @@ create or replace function automation.go_on(transitions automation.transition[])
   as $$
 declare
   at constant timestamptz := automation.now();
+  transition automation.transition;
+  any_goes_on boolean := false;
 begin
-  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
-  select t.tenant_id, t.queue_id, t.execution_id, t.step_key, t.lane, t.run_at,
-    case when t.run_at < t.expires_at then t.expires_at end
-  from unnest(transitions) as t
-  where t.ended is null;
+  if cardinality(transitions) = 0 then
+    return;
+  end if;
+  foreach transition in array transitions loop
+    any_goes_on := any_goes_on or transition.ended is null;
+  end loop;
+  if any_goes_on then
+    insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
+    select t.tenant_id, t.queue_id, t.execution_id, t.step_key, t.lane, t.run_at,
+      case when t.run_at < t.expires_at then t.expires_at end
+    from unnest(transitions) as t
+    where t.ended is null;
+  end if;
   update ridgeline.workflow_executions as e
   set changed_at = automation.now(), status = coalesce(
       t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
@@ -203,10 +215,16 @@ create or replace function automation.advance(done automation.work[]) returns vo
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  work automation.work;
+  transitions automation.transition[] := '{}'::automation.transition[];
 begin
-  perform automation.go_on(array(
-    select automation.transition_after(d) from unnest(done) as d
-    where (d.execution).finished_at is null));
+  foreach work in array done loop
+    if (work.execution).finished_at is null then
+      transitions := transitions || automation.transition_after(work);
+    end if;
+  end loop;
+  perform automation.go_on(transitions);
 end;
 $$;
 

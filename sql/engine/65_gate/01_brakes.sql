@@ -266,13 +266,15 @@ create or replace function automation.texts_in_answer(
 
 -- Was a run begun by somebody from outside, or did it go on because of them?
 create or replace function automation.answers_somebody(execution ridgeline.workflow_executions) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select execution.fused or exists (
-      select from automation.run_events as e
-      where e.tenant_id = execution.tenant_id and e.execution_id = execution.id)
-  $$;
+begin
+  return execution.fused or exists (
+    select from automation.run_events as e
+    where e.tenant_id = execution.tenant_id and e.execution_id = execution.id);
+end;
+$$;
 
 create or replace function automation.brake_conversation(
   execution ridgeline.workflow_executions, step_id uuid, prepared automation.prepared_step)

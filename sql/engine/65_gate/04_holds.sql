@@ -26,24 +26,17 @@ create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid,
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return (
-    select h.held
-    from (
-      select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
-      from ridgeline.sending_pauses as p
-      where pause_of.is_send and p.tenant_id = pause_of.tenant_id
-      union all
-      select 2, jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
-      from ridgeline.workflows as w
-      where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
-        and w.published_version is not null
-      union all
-      select 3, jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
-      from ridgeline.workflow_holds as h
-      where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
-    ) as h
-    order by h.place
-    limit 1);
+  return coalesce(
+    (select jsonb_build_object('code', 'sending_paused', 'why', p.reason)
+     from ridgeline.sending_pauses as p
+     where pause_of.is_send and p.tenant_id = pause_of.tenant_id),
+    (select jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
+     from ridgeline.workflows as w
+     where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
+       and w.published_version is not null),
+    (select jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
+     from ridgeline.workflow_holds as h
+     where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null));
 end;
 $$;
 

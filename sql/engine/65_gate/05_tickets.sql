@@ -2,7 +2,7 @@
 -- a reminder until what it reminds of, marketing for three days from when its turn had come. What was held must not
 -- come out of nowhere a week later.
 create or replace function automation.make_tickets(questions automation.send_question[])
-  returns setof automation.ticket
+  returns automation.ticket[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
@@ -10,8 +10,8 @@ create or replace function automation.make_tickets(questions automation.send_que
   as $$
 #variable_conflict use_column
 begin
-  return query
-    select q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
+  return array(
+    select row(q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
       (q.execution).contact_id, (q.due).lane::text,
       case when (q.due).lane in ('sms', 'email') then coalesce(s.sending ->> 'purpose', 'marketing') end,
       coalesce((s.sending ->> 'urgent')::boolean, false), coalesce(s.sending ->> 'over_cap', 'hold'),
@@ -32,10 +32,10 @@ begin
           + coalesce((s.sending ->> 'expires_after')::interval, case
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
-      (q.due).held
+      (q.due).held)::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
-    order by q.place;
+    order by q.place);
 end;
 $$;
 
@@ -52,43 +52,6 @@ create or replace function automation.still_open(tickets automation.ticket[], de
   set search_path = pg_catalog, pg_temp
   as $$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $$;
 
--- What would come too late is not sent any more.
-create or replace function automation.refuse_expired(tickets automation.ticket[], now timestamptz)
-  returns table (place integer, at timestamptz)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-  set jit = off
-  as $$
-#variable_conflict use_column
-begin
-  return query
-    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now;
-end;
-$$;
-
--- Somebody has to let it go on: of each tenant and workflow it is asked once.
-create or replace function automation.hold_paused(tickets automation.ticket[])
-  returns table (place integer, held jsonb, expires_at timestamptz)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-  set jit = off
-  as $$
-#variable_conflict use_column
-begin
-  return query
-    select t.place, p.held, t.expires_at
-    from (
-      select a.tenant_id, a.workflow_id, automation.pause_of(a.tenant_id, a.workflow_id, true) as held
-      from (select distinct d.tenant_id, d.workflow_id from unnest(tickets) as d) as a
-      offset 0
-    ) as p
-    join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
-    where p.held is not null;
-end;
-$$;
-
 -- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
 create or replace function automation.answering(questions automation.send_question[]) returns setof integer
   language plpgsql stable
@@ -98,6 +61,9 @@ create or replace function automation.answering(questions automation.send_questi
   as $$
 #variable_conflict use_column
 begin
+  if cardinality(questions) > 0 is not true then
+    return;
+  end if;
   return query
     select q.place from unnest(questions) as q
     where (q.due).lane = 'sms' and q.step #>> '{sending,purpose}' is distinct from 'internal'

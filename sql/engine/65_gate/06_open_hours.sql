@@ -167,6 +167,7 @@ declare
   contacts automation.entities;
   zone_column text;
   region_column text;
+  records jsonb[];
 begin
   select e.* into contacts from automation.entities as e where e.name = 'contact';
   zone_column := contacts.mapped ->> 'timezone';
@@ -176,15 +177,12 @@ begin
   if zone_column is null and region_column is null then
     return;
   end if;
-  return query execute format(
-    'select a.tenant_id, a.id, %1$s, %2$s '
-    'from (select distinct t, i from unnest($1, $2) as u (t, i)) as a (tenant_id, id) '
-    'join %3$s as r on %4$s = a.tenant_id and r.%5$I = %6$s',
-    coalesce(format('r.%I::text', zone_column), 'null::text'),
-    coalesce(format('r.%I::text', region_column), 'null::text'), contacts.relation,
-    automation.tenant_expression('r', contacts.tenant_column, contacts.sole), contacts.id_column,
-    case contacts.id_type when 'uuid' then 'automation.as_uuid(a.id)' else format('a.id::%s', contacts.id_type) end)
-    using tenant_ids, contact_ids;
+  records := automation.read_records('contact', tenant_ids, contact_ids);
+  return query
+    select distinct on (k.tenant_id, k.id) k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column
+    from unnest(tenant_ids, contact_ids, records) as k (tenant_id, id, record)
+    where k.record is not null
+    order by k.tenant_id, k.id;
 exception
   when data_exception then
     return;
@@ -195,7 +193,7 @@ $$;
 
 -- Where the people of some texts are, as their numbers and their addresses say: zones that this server knows, and
 -- states. What goes to the office is where the office is.
-create or replace function automation.whereabouts(tickets automation.ticket[])
+create or replace function automation.whereabouts(tickets automation.ticket[], tenants automation.tenant[])
   returns table (place integer, zones text[], regions text[])
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -208,26 +206,31 @@ begin
     with texts as materialized (
       select t.place, t.tenant_id, t.contact_id, t.purpose, substr(t.recipients[1], 2) as digits
       from unnest(tickets) as t where t.channel = 'sms'
-    ), tenants as materialized (
-      select r.id, r.country, r.timezone
-      from automation.read_tenants(array(select distinct t.tenant_id from texts as t)) as r
+    ), homes as materialized (
+      select r.id, r.country, r.timezone from unnest(tenants) as r
     ), addresses as materialized (
       select p.tenant_id, p.contact_id, p.zone, p.region
       from automation.contact_places(
         array(select t.tenant_id from texts as t where t.contact_id is not null and t.purpose <> 'internal'),
         array(select t.contact_id from texts as t where t.contact_id is not null and t.purpose <> 'internal')) as p
     ), numbers as materialized (
-      select distinct on (t.place) t.place, o.zones, o.region
+      -- The longest that fits, each by the index.
+      select t.place, o.zones, o.region
       from texts as t
-      cross join lateral generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l
-      join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
+      cross join lateral (
+        select a.zones, a.region from automation.area_codes as a
+        where a.prefix = any (array(
+          select substr(t.digits, 1, l)
+          from generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l where length(t.digits) >= l))
+        order by length(a.prefix) desc
+        limit 1
+      ) as o
       where t.purpose <> 'internal'
-      order by t.place, l desc
     ), states as materialized (
       select d.country, d.said, r.region, r.zones
       from (
         select distinct n.country, btrim(a.region) as said
-        from addresses as a join tenants as n on n.id = a.tenant_id where btrim(a.region) <> ''
+        from addresses as a join homes as n on n.id = a.tenant_id where btrim(a.region) <> ''
       ) as d
       join automation.regions as r on r.region = d.country || '-' || upper(d.said)
         or r.region = upper(d.said) or lower(r.name) = lower(d.said)
@@ -235,7 +238,7 @@ begin
       select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
         c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
       from texts as t
-      left join tenants as n on n.id = t.tenant_id
+      left join homes as n on n.id = t.tenant_id
       left join numbers as c on c.place = t.place
       left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
       left join states as s on s.country = n.country and s.said = btrim(a.region)
@@ -243,7 +246,7 @@ begin
       select s.zones as said, array_agg(distinct k.name) as zones
       from (select distinct d.zones from said as d) as s
       cross join unnest(s.zones) as z (zone)
-      join automation.time_zones as k on k.key = lower(z.zone)
+      cross join lateral (select n.name from automation.time_zones as n where n.key = lower(z.zone) limit 1) as k
       group by 1
     )
     select s.place,
@@ -277,7 +280,8 @@ create or replace function automation.is_awaited(ticket automation.ticket, now t
 
 -- Of each text, when it may go: at once where opens_at is now. Worked out once for all that are in the same place.
 -- Marketing that waits for an opening is spread over its first ten minutes.
-create or replace function automation.ask_hours(tickets automation.ticket[], now timestamptz)
+create or replace function automation.ask_hours(
+  tickets automation.ticket[], tenants automation.tenant[], now timestamptz)
   returns table (
     place integer, opens_at timestamptz, closes_at timestamptz, zones text[], expires_at timestamptz, regions text[])
   language plpgsql stable
@@ -287,20 +291,22 @@ create or replace function automation.ask_hours(tickets automation.ticket[], now
   as $$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   if not automation.keeps_quiet_hours() then
     return;
   end if;
   return query
     with whereabouts as materialized (
       select w.place, w.zones, w.regions, t.tenant_id, t.purpose, t.step_id, t.expires_at
-      from automation.whereabouts(tickets) as w
+      from automation.whereabouts(tickets, tenants) as w
       join unnest(tickets) as t on t.place = w.place
       where not (t.urgent and automation.is_awaited(t, ask_hours.now))
     ), groups as materialized (
       select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
-    ), tenants as materialized (
-      select r.id, r.settings from automation.read_tenants(array(select distinct g.tenant_id from groups as g)) as r
-      where r.settings ?| '{open_hours,internal_hours}'
+    ), own as materialized (
+      select r.id, r.settings from unnest(tenants) as r where r.settings ?| '{open_hours,internal_hours}'
     ), asked as materialized (
       select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
           or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
@@ -312,11 +318,11 @@ begin
           from automation.open_hours as h
           where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
             and (g.purpose <> 'internal' or not exists (
-              select from tenants as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
+              select from own as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
               where t.id = g.tenant_id))
           union all
           select row('own', o.days, o.opens, o.closes)::automation.hours_rule
-          from tenants as t
+          from own as t
           cross join lateral automation.own_hours(
             t.settings, case g.purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o
           where t.id = g.tenant_id) as rules
@@ -335,6 +341,6 @@ begin
 end;
 $$;
 
-comment on function automation.ask_hours(automation.ticket[], timestamptz) is
+comment on function automation.ask_hours(automation.ticket[], automation.tenant[], timestamptz) is
   'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks), when that ends, '
   'and in which states they are.';

@@ -17,7 +17,7 @@ create table ridgeline.consents (
   method text not null
     constraint consents_method_known check (method in (
       'form', 'keyword', 'message', 'verbal', 'written', 'import', 'provider', 'complaint', 'unsubscribe', 'silence',
-      'lifted')),
+      'lifted', 'merge')),
   evidence jsonb not null default '{}'
     constraint consents_evidence_is_object check (jsonb_typeof(evidence) = 'object')
     constraint consents_evidence_at_most_64_kb check (octet_length(evidence::text) <= 65536),
@@ -527,6 +527,9 @@ create or replace function automation.revoked_of(tickets automation.ticket[])
   as $$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   return query
     with asked as materialized (
       select t.place, t.tenant_id, t.channel, t.purpose, a.address
@@ -571,6 +574,9 @@ create or replace function automation.hold_doubtful(tickets automation.ticket[],
   as $$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   return query
     select t.place, d.tenant_id, d.address, d.asked_at + interval '1 day', t.expires_at
     from unnest(tickets) as t
@@ -582,8 +588,8 @@ end;
 $$;
 
 -- Marketing of a tenant that asks for consent goes to whoever gave it last; of one that has not said whether it does,
--- to nobody.
-create or replace function automation.unconsented(tickets automation.ticket[])
+-- to nobody. tenants: those of the tickets.
+create or replace function automation.unconsented(tickets automation.ticket[], tenants automation.tenant[])
   returns table (place integer, address text, is_unsaid boolean, expires_at timestamptz)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -591,21 +597,26 @@ create or replace function automation.unconsented(tickets automation.ticket[])
   set jit = off
   as $$
 #variable_conflict use_column
+declare
+  tenant automation.tenant;
+  policy text;
+  asking uuid[] := '{}'::uuid[];
+  unsaid uuid[] := '{}'::uuid[];
 begin
+  foreach tenant in array case when cardinality(tickets) > 0 then tenants else '{}' end loop
+    policy := automation.consent_policy(tenant.id, tenant.settings);
+    if policy is null then
+      unsaid := unsaid || tenant.id;
+    elsif policy <> 'recorded_optout_only' then
+      asking := asking || tenant.id;
+    end if;
+  end loop;
+  if asking = '{}' and unsaid = '{}' then
+    return;
+  end if;
   return query
-    with strict as materialized (
-      select p.id, p.policy
-      from (
-        select r.id, automation.consent_policy(r.id, r.settings) as policy
-        from automation.read_tenants(array(select distinct t.tenant_id from unnest(tickets) as t
-          where t.purpose = 'marketing')) as r
-        offset 0
-      ) as p
-      where p.policy is distinct from 'recorded_optout_only'
-    )
-    select distinct on (t.place) t.place, a.address, s.policy is null, t.expires_at
+    select distinct on (t.place) t.place, a.address, t.tenant_id = any (unsaid), t.expires_at
     from unnest(tickets) as t
-    join strict as s on s.id = t.tenant_id
     cross join lateral unnest(t.recipients) as a (address)
     left join lateral (
       select c.status from ridgeline.consents as c
@@ -613,7 +624,8 @@ begin
       order by c.seq desc
       limit 1
     ) as c on true
-    where t.purpose = 'marketing' and (s.policy is null or c.status is distinct from 'granted')
+    where t.purpose = 'marketing' and (t.tenant_id = any (unsaid)
+      or t.tenant_id = any (asking) and c.status is distinct from 'granted')
     order by t.place;
 end;
 $$;

@@ -108,7 +108,8 @@ end;
 $$;
 
 -- Marketing says whose it is; an attempt that is repeated says what it said, and leads where that led.
-create or replace function automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
+create or replace function automation.add_footers(
+  questions automation.send_question[], tickets automation.ticket[], tenants automation.tenant[])
   returns table (place integer, unsubscribe jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -117,7 +118,7 @@ create or replace function automation.add_footers(questions automation.send_ques
   as $$
 #variable_conflict use_column
 begin
-  if not exists (select from unnest(tickets) as t where t.channel = 'email' and t.purpose = 'marketing') then
+  if cardinality(tickets) > 0 is not true then
     return;
   end if;
   return query
@@ -127,8 +128,7 @@ begin
       'functions', automation.functions_address())))
     from unnest(tickets) as t
     join unnest(questions) as q on q.place = t.place
-    join automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
-      on n.id = t.tenant_id
+    join unnest(tenants) as n on n.id = t.tenant_id
     where t.channel = 'email' and t.purpose = 'marketing';
 end;
 $$;

@@ -50,18 +50,6 @@ comment on function automation.consent_in_record(jsonb, text) is
   'What the record of a contact says of a channel (sms, email): revoked (nothing may be sent), no (no marketing), yes; '
   'null: nothing.';
 
-create or replace function automation.maps_consent(channel text) returns boolean
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return (
-    select exists (
-      select from automation.entities as e
-      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent']));
-end;
-$$;
-
 -- Of all contacts that have an address, in its normal form, the one that forbids most.
 create or replace function automation.mapped_consent(tenant_id uuid, channel text, address text) returns text
   language sql stable
@@ -91,8 +79,14 @@ create or replace function automation.refused_in_records(tickets automation.tick
 declare
   -- Most CRMs have no such column, and no contact is read for it.
   channels constant text[] := array(
-    select c from unnest('{sms,email}'::text[]) as c where automation.maps_consent(c));
+    select c from unnest('{sms,email}'::text[]) as c
+    where exists (
+      select from automation.entities as e
+      where e.name = 'contact' and e.mapped ?| array[c || '_opt_out', c || '_consent']));
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   if channels = '{}' then
     return;
   end if;

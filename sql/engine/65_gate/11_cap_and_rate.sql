@@ -72,12 +72,14 @@ comment on table automation.sender_blocks is
 
 -- A tenant's settings: {"marketing_cap": {"per_day": 3}}, or null: as many as there are.
 create or replace function automation.cap_of(settings jsonb) returns integer
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
-      then (settings #>> '{marketing_cap,per_day}')::integer end
-  $$;
+begin
+  return case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
+    then (settings #>> '{marketing_cap,per_day}')::integer end;
+end;
+$$;
 
 create type automation.place_regions as (place integer, regions text[]);
 
@@ -99,7 +101,8 @@ comment on type automation.capped is
 
 -- Who counts: marketing of tenants that have a cap, and texts to states that have one. An attempt that is repeated has
 -- been counted.
-create or replace function automation.capped_of(tickets automation.ticket[], regions automation.place_regions[])
+create or replace function automation.capped_of(
+  tickets automation.ticket[], tenants automation.tenant[], regions automation.place_regions[])
   returns automation.capped[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -115,9 +118,7 @@ begin
     cross join lateral (
       select array(select distinct u from unnest(t.contact_id || t.recipients) as u where u is not null) as keys) as k
     left join (
-      select n.id, automation.cap_of(n.settings) as cap
-      from automation.read_tenants(array(
-        select distinct d.tenant_id from unnest(tickets) as d where d.purpose = 'marketing')) as n
+      select n.id, automation.cap_of(n.settings) as cap from unnest(tenants) as n
     ) as r on r.id = t.tenant_id
     left join lateral (
       select min(c.per_day) as law
@@ -157,7 +158,7 @@ $$;
 -- their addresses, in one order, so that of two dispatchers one gives way. A cap of null: somebody else's claim is
 -- counting this person, for a moment.
 create or replace function automation.ask_cap(
-  tickets automation.ticket[], now timestamptz, regions automation.place_regions[] default '{}')
+  tickets automation.ticket[], tenants automation.tenant[], now timestamptz, regions automation.place_regions[])
   returns table (place integer, until timestamptz, over_cap text, cap integer, expires_at timestamptz)
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -172,11 +173,21 @@ declare
   busy text[] := '{}'::text[];
   person record;
   one record;
+  tenant automation.tenant;
+  has_cap boolean;
 begin
-  if not exists (select from unnest(tickets) as t where t.purpose = 'marketing') then
+  if cardinality(tickets) > 0 is not true then
     return;
   end if;
-  capped := automation.capped_of(tickets, regions);
+  has_cap := exists (
+    select from unnest(regions) as r join automation.daily_caps as c on c.jurisdiction = any (r.regions));
+  foreach tenant in array tenants loop
+    has_cap := has_cap or automation.cap_of(tenant.settings) is not null;
+  end loop;
+  if not has_cap then
+    return;
+  end if;
+  capped := automation.capped_of(tickets, tenants, regions);
   for person in
     select distinct c.tenant_id, k.key from unnest(capped) as c cross join lateral unnest(c.keys) as k (key)
     order by 1, 2
@@ -233,7 +244,8 @@ begin
 end;
 $$;
 
-comment on function automation.ask_cap(automation.ticket[], timestamptz, automation.place_regions[]) is
+comment on function automation.ask_cap(
+  automation.ticket[], automation.tenant[], timestamptz, automation.place_regions[]) is
   'What is one too many for a person today, by the office''s cap or the law where they are, and when there is room; '
   'what is not is counted by this. regions: of texts, the states that they go to.';
 
@@ -395,6 +407,9 @@ declare
   blocked integer[] := '{}'::integer[];
   block record;
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   for block in select b.* from automation.ask_blocks(tickets, now) as b loop
     blocked := blocked || block.place;
     return query select block.place, jsonb_build_object('code', 'daily_limit', 'why',

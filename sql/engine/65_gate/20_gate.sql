@@ -73,66 +73,45 @@ create or replace function automation.quiet_reason(opens_at timestamptz, zones t
   $$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start of the statement
--- that claims. Each question is one statement for the whole batch.
-create or replace function automation.gate(
-  questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false)
-  returns setof automation.send_verdict
+-- that claims. Each question is one statement for the whole batch, and what concerns none of it is not asked: mostly a
+-- batch is of one.
+
+-- What is asked about texts and emails alone. decided: those that were decided before.
+create or replace function automation.gate_of_messages(
+  questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamptz,
+  is_trial boolean)
+  returns automation.send_verdict[]
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  tickets automation.ticket[] := array(select t from automation.make_tickets(questions) as t);
-  decided integer[] := '{}'::integer[];
+  ticket automation.ticket;
   found record;
   question automation.send_question;
   prepared automation.prepared_step;
+  some_text boolean := false;
+  some_email boolean := false;
+  some_marketing boolean := false;
+  ids uuid[] := '{}'::uuid[];
+  tenants automation.tenant[];
   regions automation.place_regions[] := '{}'::automation.place_regions[];
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
-  for question in
-    select q.* from unnest(questions) as q
-    where not exists (
-      select from automation.step_types as t
-      where t.name = q.step ->> 'type' and t.lane in ('sms', 'email', 'webhook'))
+  foreach ticket in array tickets loop
+    some_text := some_text or ticket.channel = 'sms';
+    some_email := some_email or ticket.channel = 'email';
+    some_marketing := some_marketing or coalesce(ticket.purpose = 'marketing', false);
+    if ticket.tenant_id <> all (ids) then
+      ids := ids || ticket.tenant_id;
+    end if;
+  end loop;
+  tenants := array(select t from automation.read_tenants(ids) as t);
+  for found in
+    select d.* from automation.hold_doubtful(case when some_text then tickets end, now) as d
   loop
-    decided := decided || question.place;
-    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
-      'no_consent_rule', format('step_type: whether "%s" may be sent to somebody is not known',
-        left(question.step ->> 'type', 60))));
-  end loop;
-  for question in
-    select q.* from unnest(questions) as q
-    where btrim((q.prepared).input ->> 'expires_at') <> '' and q.place <> all (decided)
-      and automation.is_date((q.prepared).input ->> 'expires_at') is not true
-  loop
-    decided := decided || question.place;
-    return next automation.verdict_on(question, 'skip', automation.fail_unaddressed(question.prepared,
-      'invalid_date', format('expires_at: "%s" is not a time', left((question.prepared).input ->> 'expires_at', 60))));
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select e.* from automation.refuse_expired(tickets, now) as e loop
-    decided := decided || found.place;
-    question := questions[found.place];
-    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(
-      question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
-        automation.date_text((question.due).tenant_id, found.at))));
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select p.* from automation.hold_paused(tickets) as p where not is_trial loop
-    decided := decided || found.place;
-    return next automation.verdict_on(questions[found.place], 'hold', null, found.held, 'infinity',
-      found.expires_at);
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select d.* from automation.hold_doubtful(tickets, now) as d loop
     if found.until > now then
       decided := decided || found.place;
-      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
         'code', 'doubtful_stop', 'address', found.address,
         'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
         found.until, found.expires_at);
@@ -151,7 +130,7 @@ begin
       questions[found.place], found.reason, found.addresses);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
-      return next automation.verdict_on(
+      verdicts := verdicts || automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
@@ -166,85 +145,183 @@ begin
       questions[found.place], found.addresses, found.says);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
-      return next automation.verdict_on(
+      verdicts := verdicts || automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
-  for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
+  for found in
+    select u.* from automation.unconsented(case when some_marketing then tickets end, tenants) as u
+    where u.place <> all (decided)
+  loop
     decided := decided || found.place;
     if found.is_unsaid then
-      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
         'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
         'infinity', found.expires_at);
       continue;
     end if;
-    return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+    verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
       questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select h.* from automation.ask_hours(tickets, now) as h loop
+  for found in select h.* from automation.ask_hours(case when some_text then tickets end, tenants, now) as h loop
     if found.opens_at = now then
       regions := regions || row(found.place, found.regions)::automation.place_regions;
       questions[found.place].prepared := automation.limit_validity(
         questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
     elsif found.opens_at >= found.expires_at then
       decided := decided || found.place;
-      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
         questions[found.place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
           automation.date_text((questions[found.place].due).tenant_id, found.opens_at),
           automation.date_text((questions[found.place].due).tenant_id, found.expires_at))));
     else
       decided := decided || found.place;
-      return next automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
         found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
     end if;
   end loop;
   for found in
-    select a.place from automation.answering(questions) as a (place)
-    where not is_trial and a.place <> all (decided)
+    select a.place from automation.answering(case when some_text and not is_trial then questions end) as a (place)
+    where a.place <> all (decided)
   loop
     question := questions[found.place];
     questions[found.place].prepared := automation.brake_conversation(
       question.execution, (question.due).id, question.prepared);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
-      return next automation.verdict_on(
+      verdicts := verdicts || automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now, regions) as c loop
+  for found in select c.* from automation.ask_cap(
+    case when some_marketing and not is_trial then tickets end, tenants, now, regions) as c
+  loop
     decided := decided || found.place;
     if found.over_cap = 'skip' then
-      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
         questions[found.place].prepared, 'over_cap',
         format('%s marketing messages went to this person within a day', found.cap)));
     else
-      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'cap',
-        'why', coalesce(format('%s marketing messages went to this person within a day', found.cap),
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'cap', 'why', coalesce(
+          format('%s marketing messages went to this person within a day', found.cap),
           'another message to this person is being counted')), found.until, found.expires_at);
     end if;
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select r.* from automation.ask_rate(questions, case when not is_trial then tickets end, now) as r loop
+  for found in select r.* from automation.ask_rate(
+    questions, case when some_text and not is_trial then tickets end, now) as r
+  loop
     decided := decided || found.place;
-    return next automation.verdict_on(questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
+    verdicts := verdicts || automation.verdict_on(
+      questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
   end loop;
-  for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
+  for found in
+    select f.* from automation.add_footers(
+      questions, case when some_email and some_marketing then tickets end, tenants) as f
+    where f.place <> all (decided)
+  loop
     prepared := questions[found.place].prepared;
     prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
     questions[found.place].prepared := prepared;
   end loop;
-  return query
-    select v.* from unnest(questions) as q
-    cross join lateral automation.verdict_on(q, 'send', q.prepared) as v
-    where q.place <> all (decided);
+  foreach question in array questions loop
+    if question.place <> all (decided) then
+      verdicts := verdicts || automation.verdict_on(question, 'send', question.prepared);
+    end if;
+  end loop;
+  return verdicts;
+end;
+$$;
+
+create or replace function automation.gate(
+  questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false)
+  returns automation.send_verdict[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tickets automation.ticket[];
+  ticket automation.ticket;
+  decided integer[] := '{}'::integer[];
+  question automation.send_question;
+  prepared automation.prepared_step;
+  some_message boolean := false;
+  workflow text;
+  asked text[] := '{}'::text[];
+  pauses jsonb[] := '{}'::jsonb[];
+  held jsonb;
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
+begin
+  if cardinality(questions) = 0 then
+    return verdicts;
+  end if;
+  tickets := automation.make_tickets(questions);
+  foreach question in array questions loop
+    prepared := question.prepared;
+    if coalesce(automation.channel_of(question.step ->> 'type'), 'database') = 'database' then
+      decided := decided || question.place;
+      verdicts := verdicts || automation.verdict_on(question, 'skip', automation.skip_unaddressed(prepared,
+        'no_consent_rule', format('step_type: whether "%s" may be sent to somebody is not known',
+          left(question.step ->> 'type', 60))));
+    elsif btrim(prepared.input ->> 'expires_at') <> ''
+      and automation.is_date(prepared.input ->> 'expires_at') is not true then
+      decided := decided || question.place;
+      verdicts := verdicts || automation.verdict_on(question, 'skip', automation.fail_unaddressed(prepared,
+        'invalid_date', format('expires_at: "%s" is not a time', left(prepared.input ->> 'expires_at', 60))));
+    end if;
+  end loop;
+  foreach ticket in array tickets loop
+    continue when ticket.place = any (decided);
+    if ticket.expires_at <= now then
+      decided := decided || ticket.place;
+      question := questions[ticket.place];
+      verdicts := verdicts || automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+        question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
+          automation.date_text((question.due).tenant_id, ticket.expires_at))));
+    else
+      some_message := some_message or ticket.channel is distinct from 'webhook';
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  if not is_trial then
+    -- Somebody has to let it go on: of each tenant and workflow it is asked once.
+    foreach ticket in array tickets loop
+      workflow := ticket.tenant_id || '/' || ticket.workflow_id;
+      if workflow <> all (asked) then
+        asked := asked || workflow;
+        pauses := pauses || automation.pause_of(ticket.tenant_id, ticket.workflow_id, true);
+      end if;
+      held := pauses[array_position(asked, workflow)];
+      if held is not null then
+        decided := decided || ticket.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[ticket.place], 'hold', null, held, 'infinity', ticket.expires_at);
+      end if;
+    end loop;
+    if cardinality(decided) > 0 then
+      tickets := automation.still_open(tickets, decided);
+    end if;
+  end if;
+  if some_message then
+    return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial);
+  end if;
+  foreach question in array questions loop
+    if question.place <> all (decided) then
+      verdicts := verdicts || automation.verdict_on(question, 'send', question.prepared);
+    end if;
+  end loop;
+  return verdicts;
 end;
 $$;
 
@@ -271,8 +348,8 @@ begin
   due.lane := (step ->> 'lane')::ridgeline.automation_lane;
   due.run_at := at;
   due.attempt := 0;
-  select g.* into verdict from automation.gate(array[
-    row(1, due, execution, step, prepared, null)::automation.send_question], at, true) as g;
+  verdict := (automation.gate(array[
+    row(1, due, execution, step, prepared, null)::automation.send_question], at, true))[1];
   verdict.prepared := coalesce(verdict.prepared, prepared);
   return verdict;
 end;

@@ -50,7 +50,7 @@ end;
 $$;
 
 -- The versions that runs of a batch are pinned to, and their tenants, each read once, in the order that lock_runs()
--- numbers them in.
+-- numbers them in. at: when texts are rendered; null: none are, and nothing is read of the tenants.
 create or replace function automation.read_plans(works automation.work[], at timestamptz)
   returns automation.running_plan[]
   language plpgsql stable
@@ -63,8 +63,8 @@ create or replace function automation.read_plans(works automation.work[], at tim
   set jit = off
   as $$
 declare
-  options constant jsonb := automation.render_options_of(
-    array(select distinct (w.execution).tenant_id from unnest(works) as w), at);
+  options constant jsonb := case when at is not null then automation.render_options_of(
+    array(select distinct (w.execution).tenant_id from unnest(works) as w), at) end;
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
@@ -135,14 +135,21 @@ create or replace function automation.paused_plans(works automation.work[]) retu
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  asked integer[] := '{}'::integer[];
+  paused integer[] := '{}'::integer[];
 begin
-  return array(
-    select k.plan
-    from (
-      select distinct w.plan, (w.execution).tenant_id, (w.execution).workflow_id, (w.due).lane from unnest(works) as w
-      offset 0
-    ) as k
-    where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
+  foreach work in array works loop
+    continue when work.plan = any (asked);
+    asked := asked || work.plan;
+    execution := work.execution;
+    if automation.pause_of(execution.tenant_id, execution.workflow_id, (work.due).lane <> 'database') is not null then
+      paused := paused || work.plan;
+    end if;
+  end loop;
+  return paused;
 end;
 $$;
 

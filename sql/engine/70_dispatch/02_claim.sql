@@ -70,8 +70,8 @@ begin
   loop
     closed := 0;
     foreach channel in array automation.channels() loop
-      dues := array(select d from automation.lock_due(channel, case rounds
-        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) as d);
+      dues := automation.lock_due(channel, case rounds
+        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end);
       continue when cardinality(dues) = 0;
       found_any := true;
       report := automation.claim_batch(dues, worker, lease);
@@ -112,14 +112,12 @@ create or replace function automation.claim_batch(dues ridgeline.scheduled_steps
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  works automation.work[];
-  plans automation.running_plan[];
+  taken constant record := automation.take_work(dues);
 begin
-  select t.works, t.plans into works, plans from automation.take_work(dues) as t;
-  if cardinality(works) = 0 then
+  if cardinality(taken.works) = 0 then
     return row('{}'::automation.claimed_step[], false);
   end if;
-  return automation.claim_works(works, plans, worker, lease);
+  return automation.claim_works(taken.works, taken.plans, worker, lease);
 end;
 $$;
 
@@ -132,9 +130,11 @@ create or replace function automation.claim_works(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  dues constant ridgeline.scheduled_steps[] := array(select (w.due) from unnest(works) as w);
+  dues ridgeline.scheduled_steps[];
   middle constant integer := cardinality(works) / 2;
   tried automation.work[];
+  sending automation.work[] := '{}'::automation.work[];
+  work automation.work;
   caught text;
   why jsonb;
   report automation.claim_report;
@@ -144,8 +144,12 @@ begin
     tried := automation.find_obstacles(works, plans);
     tried := automation.prepare_sends(tried, plans);
     perform automation.close_unsent(tried, plans);
-    return row(automation.lease_steps(
-      array(select t from unnest(tried) as t where t.outcome = 'send'), worker, lease), false);
+    foreach work in array tried loop
+      if work.outcome = 'send' then
+        sending := sending || work;
+      end if;
+    end loop;
+    return row(automation.lease_steps(sending, worker, lease), false);
   exception
     when lock_not_available then
       caught := 'busy';
@@ -155,6 +159,7 @@ begin
       caught := 'failed';
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
+  dues := array(select (w.due) from unnest(works) as w);
   if caught = 'cut off' then
     perform automation.note_cut_offs(dues);
     return row('{}'::automation.claimed_step[], true);
@@ -216,7 +221,7 @@ begin
     end if;
     works[i] := work;
   end loop;
-  for verdict in select g.* from automation.gate(questions) as g loop
+  foreach verdict in array automation.gate(questions) loop
     work := works[places[verdict.place]];
     prepared := verdict.prepared;
     if verdict.verdict = 'hold' then

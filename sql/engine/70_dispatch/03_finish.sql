@@ -10,6 +10,31 @@ create type automation.report as (
 
 comment on type automation.report is 'What came of an attempt: succeeded, failed, retry or ambiguous.';
 
+-- What became of each result, in their order: the status in which its step was left, or null where its token holds the
+-- lease no longer.
+create or replace function automation.finish_reported(results jsonb) returns text[]
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  left_as text[];
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  for i in 0 .. jsonb_array_length(results) - 1 loop
+    perform automation.check_report(results -> i);
+  end loop;
+  left_as := array_fill(null::text, array[jsonb_array_length(results)]);
+  foreach work in array automation.finish_works(results) loop
+    left_as[work.plan] := work.outcome;
+  end loop;
+  return left_as;
+end;
+$$;
+
 create or replace function automation.finish_steps(results jsonb)
   returns table (step_id uuid, accepted boolean, status text, due_now boolean)
   language plpgsql
@@ -17,23 +42,16 @@ create or replace function automation.finish_steps(results jsonb)
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  reported jsonb;
-  finished automation.work[];
-  more boolean;
+  left_as constant text[] := automation.finish_reported(results);
+  more constant boolean := coalesce(automation.next_due_at() <= automation.now(), false);
 begin
-  if jsonb_typeof(results) is distinct from 'array' then
-    raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
-  end if;
-  for reported in select r.value from jsonb_array_elements(results) as r loop
-    perform automation.check_report(reported);
+  for i in 1 .. cardinality(left_as) loop
+    step_id := (results -> (i - 1) ->> 'step_id')::uuid;
+    accepted := left_as[i] is not null;
+    status := left_as[i];
+    due_now := more;
+    return next;
   end loop;
-  finished := automation.finish_works(results);
-  more := coalesce(automation.next_due_at() <= automation.now(), false);
-  return query
-    select (r.value ->> 'step_id')::uuid, f.outcome is not null, f.outcome, more
-    from jsonb_array_elements(results) with ordinality as r (value, place)
-    left join unnest(finished) as f on f.plan = r.place
-    order by r.place;
 end;
 $$;
 
@@ -147,6 +165,24 @@ begin
 end;
 $$;
 
+-- The place of each one's version among what read_plans() gives.
+create or replace function automation.plan_numbers(works automation.work[]) returns integer[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select n.number
+    from (
+      select dense_rank() over (
+          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
+      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
+        result, error, next_step, outcome, ran, seq, began, place)
+    ) as n
+    order by n.place);
+end;
+$$;
+
 -- outcome of what is returned: the status in which a step was left.
 create or replace function automation.finish_works(results jsonb) returns automation.work[]
   language plpgsql
@@ -157,6 +193,7 @@ declare
   plans automation.running_plan[];
   numbers integer[];
   reports automation.report[] := '{}'::automation.report[];
+  names_ids boolean := false;
   taken boolean[];
   given_up boolean;
   work automation.work;
@@ -169,20 +206,17 @@ begin
   if cardinality(works) = 0 then
     return works;
   end if;
-  plans := automation.read_plans(works, automation.now());
-  numbers := array(
-    select n.number
-    from (
-      select dense_rank() over (
-          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
-      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
-        result, error, next_step, outcome, ran, seq, began, place)
-    ) as n
-    order by n.place);
+  plans := automation.read_plans(works, null);
+  numbers := case cardinality(plans) when 1 then array_fill(1, array[cardinality(works)])
+    else automation.plan_numbers(works) end;
   foreach work in array works loop
-    reports := reports || automation.report_in(results -> (work.plan - 1));
+    report := automation.report_in(results -> (work.plan - 1));
+    reports := reports || report;
+    names_ids := names_ids or report.result ? 'provider_id' is true;
   end loop;
-  taken := automation.taken_ids(works, reports);
+  if names_ids then
+    taken := automation.taken_ids(works, reports);
+  end if;
   for i in 1 .. cardinality(works) loop
     work := works[i];
     report := reports[i];
@@ -290,11 +324,14 @@ create or replace function automation.close_steps(works automation.work[], repor
   as $$
 declare
   at constant timestamptz := automation.now();
-  entries jsonb[] := array(
-    select automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at)
-    from generate_subscripts(works, 1) as i);
+  entries jsonb[] := '{}'::jsonb[];
+  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   ledgers ridgeline.workflow_step_executions[];
 begin
+  for i in 1 .. cardinality(works) loop
+    entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
+    dues := dues || (works[i]).due;
+  end loop;
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(),
@@ -314,7 +351,7 @@ begin
     returning s as ledger
   )
   select array_agg(c.ledger) into ledgers from closed as c;
-  perform automation.unschedule(array(select (w.due) from unnest(works) as w));
+  perform automation.unschedule(dues);
   perform automation.record_sent(works, ledgers);
   perform automation.advance(works);
 end;

@@ -79,26 +79,27 @@ $$;
 
 -- The steps of a portion that are still to be done; those that somebody holds are left to them.
 create or replace function automation.lock_portion(portion automation.portions)
-  returns setof ridgeline.scheduled_steps
+  returns ridgeline.scheduled_steps[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
   set enable_mergejoin = off
   as $$
 begin
-  return query
-  select s.*
-  from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
-  cross join lateral (
-    select q.* from ridgeline.scheduled_steps as q
-    where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
-      and q.run_at <= automation.now()
-    for update skip locked
-  ) as s
-  where i.place >= portion.place
-  order by i.place;
+  return array(
+    select s.due
+    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+    cross join lateral (
+      select q as due from ridgeline.scheduled_steps as q
+      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+        and q.run_at <= automation.now()
+      for update skip locked
+    ) as s
+    where i.place >= portion.place
+    order by i.place);
 end;
 $$;
 
@@ -128,12 +129,17 @@ declare
   portion automation.portions;
   due ridgeline.scheduled_steps;
 begin
+  -- Mostly there is nothing of the kind, and one look tells.
+  if not exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    and not exists (select from automation.suspects) then
+    return;
+  end if;
   for portion in
     select p.* from automation.portions as p
     where p.started_at < clock_timestamp() - interval '5 seconds'
     for update skip locked
   loop
-    for due in select * from automation.lock_portion(portion) loop
+    foreach due in array automation.lock_portion(portion) loop
       if cardinality(portion.step_ids) = 1 then
         perform automation.note_cut_off(due);
       else
@@ -152,6 +158,32 @@ begin
 end;
 $$;
 
+create or replace function automation.write_portion(
+  lane ridgeline.automation_lane, at_most integer, but uuid[])
+  returns automation.portions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  dues constant ridgeline.scheduled_steps[] := automation.lock_due(lane, at_most, but);
+  due ridgeline.scheduled_steps;
+  tenant_ids uuid[] := '{}'::uuid[];
+  step_ids uuid[] := '{}'::uuid[];
+  portion automation.portions;
+begin
+  if dues = '{}' then
+    return null;
+  end if;
+  foreach due in array dues loop
+    tenant_ids := tenant_ids || due.tenant_id;
+    step_ids := step_ids || due.id;
+  end loop;
+  insert into automation.portions (lane, tenant_ids, step_ids) values (lane, tenant_ids, step_ids)
+  returning * into portion;
+  return portion;
+end;
+$$;
+
 -- Takes due steps of a lane to be worked on. Committed before the work begins; null when nothing is due.
 create or replace function automation.begin_portion(
   lane ridgeline.automation_lane, at_most integer, but uuid[] default '{}')
@@ -160,16 +192,9 @@ create or replace function automation.begin_portion(
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  portion automation.portions;
 begin
   perform automation.sweep_portions();
-  insert into automation.portions (lane, tenant_ids, step_ids)
-  select begin_portion.lane, array_agg(d.tenant_id), array_agg(d.id)
-  from automation.lock_due(lane, at_most, but) as d
-  having count(*) > 0
-  returning * into portion;
-  return portion;
+  return automation.write_portion(lane, at_most, but);
 end;
 $$;
 
@@ -178,19 +203,42 @@ comment on function automation.begin_portion(ridgeline.automation_lane, integer,
   'Call it in a transaction of its own, then claim_portion() or run_portion().';
 
 -- The same for several channels at once: {"sms": {"most": 10, "but": [tenants]}, ...}.
+create or replace function automation.write_portions(wanted jsonb) returns automation.portions[]
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  name text;
+  room jsonb;
+  but uuid[];
+  portion automation.portions;
+  begun automation.portions[] := '{}'::automation.portions[];
+begin
+  perform automation.sweep_portions();
+  for name in select jsonb_object_keys(wanted) loop
+    room := wanted -> name;
+    but := '{}'::uuid[];
+    for i in 0 .. coalesce(jsonb_array_length(room -> 'but'), 0) - 1 loop
+      but := but || (room -> 'but' ->> i)::uuid;
+    end loop;
+    portion := automation.write_portion(
+      name::ridgeline.automation_lane, least((room ->> 'most')::integer, 1000), but);
+    if portion.id is not null then
+      begun := begun || portion;
+    end if;
+  end loop;
+  return begun;
+end;
+$$;
+
 create or replace function automation.begin_portions(wanted jsonb) returns setof automation.portions
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return query
-  select p.*
-  from jsonb_each(wanted) as w
-  cross join lateral automation.begin_portion(
-    w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
-    array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
-  where p.id is not null;
+  return query select p.* from unnest(automation.write_portions(wanted)) as p;
 end;
 $$;
 
@@ -310,8 +358,9 @@ declare
   place integer := 1;
 begin
   perform automation.check_lease(lease);
-  select p.* into portion from automation.portions as p where p.id = portion_id for update;
-  dues := array(select d from automation.lock_portion(portion) as d);
+  -- Gone with what becomes of its steps, in one transaction; until then it is held.
+  delete from automation.portions as p where p.id = portion_id returning p.* into portion;
+  dues := automation.lock_portion(portion);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
     report := automation.claim_batch(dues[place:place + size - 1], worker, lease);
@@ -324,7 +373,6 @@ begin
     exit when automation.is_over(began);
     size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
-  perform automation.end_portion(portion_id);
   return row(claimed, place > cardinality(dues));
 end;
 $$;
@@ -368,13 +416,34 @@ begin
   returning * into portion;
   portion.tenant_ids := portion.tenant_ids[:upto];
   portion.step_ids := portion.step_ids[:upto];
-  dues := array(select d from automation.lock_portion(portion) as d);
+  dues := automation.lock_portion(portion);
   report := automation.run_batch(dues, true);
   if not report.cut_off and exists (select from automation.suspects) then
     perform automation.clear_suspects(dues);
   end if;
   perform automation.clear_cause();
   return report;
+end;
+$$;
+
+-- Is there anything that a look for database steps would find? Most rings and polls find nothing, and this is all they
+-- cost. Events and portions of others that are under way are told as work: the look itself knows better.
+create or replace function automation.has_database_work() returns boolean
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
+  as $$
+begin
+  return exists (select from automation.signals)
+    or exists (
+      select from ridgeline.scheduled_steps as s
+      where s.lane = 'database' and s.lease_expires_at is null and s.run_at <= automation.now())
+    or exists (select from automation.suspects)
+    or exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    or exists (select from automation.tick_portions as p where p.kind = 'signal');
 end;
 $$;
 
@@ -395,6 +464,9 @@ declare
   began timestamptz;
 begin
   ran := 0;
+  if not automation.has_database_work() then
+    return;
+  end if;
   call automation.work_on('signal', ran, until);
   ran := 0;
   if automation.time_is_up() then

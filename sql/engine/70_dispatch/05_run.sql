@@ -22,7 +22,7 @@ begin
   if automation.time_is_up() then
     return 0;
   end if;
-  dues := array(select d from automation.lock_due('database', max_steps) as d);
+  dues := automation.lock_due('database', max_steps);
   -- As portions, though nothing is committed between them: what one of them loses the others keep.
   while place <= cardinality(dues) loop
     began := clock_timestamp();
@@ -61,6 +61,7 @@ create or replace function automation.run_batch(dues ridgeline.scheduled_steps[]
 declare
   began constant timestamptz := clock_timestamp();
   report automation.batch_report := row(0, false, '{}'::uuid[]);
+  taken record;
   going automation.work[];
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
@@ -68,7 +69,9 @@ declare
   done automation.work[];
   is_over boolean;
 begin
-  select t.works, t.plans into going, plans from automation.take_work(dues) as t;
+  taken := automation.take_work(dues);
+  going := taken.works;
+  plans := taken.plans;
   apart := apart and cardinality(dues) > 1;
   if apart then
     report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));

@@ -5,12 +5,19 @@ create or replace function automation.due_lanes() returns jsonb
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
   as $$
 begin
-  return coalesce((
-    select jsonb_agg(l)
-    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l
-    where automation.next_due_at(l) <= automation.now()), '[]');
+  return to_jsonb(array(
+    select l.lane
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l (lane)
+    where (
+      select s.run_at from ridgeline.scheduled_steps as s
+      where s.lane = l.lane and s.lease_expires_at is null
+      order by s.run_at
+      limit 1) <= automation.now()));
 end;
 $$;
 
@@ -43,15 +50,24 @@ create or replace function automation.dry_channels(wanted jsonb, begun automatio
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  portion automation.portions;
+  channel ridgeline.automation_lane;
+  dry text[] := '{}'::text[];
 begin
-  return (
-    select coalesce(array_agg(w.key order by w.key), '{}')
-    from jsonb_each(wanted) as w
-    left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
-      on b.lane::text = w.key
-    where b.id is null
-      or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
-        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean);
+  for nth in 1 .. cardinality(begun) loop
+    portion := begun[nth];
+    if cardinality(portion.step_ids) >= least((wanted #>> array[portion.lane::text, 'most'])::integer, 1000)
+      or (parts -> (nth - 1) ->> 'done')::boolean is not true then
+      wanted := wanted - portion.lane::text;
+    end if;
+  end loop;
+  foreach channel in array automation.channels() loop
+    if wanted ? channel::text then
+      dry := dry || channel::text;
+    end if;
+  end loop;
+  return dry;
 end;
 $$;
 
@@ -63,6 +79,8 @@ create or replace procedure automation.exchange_steps(
   as $$
 declare
   until pg_catalog.timestamptz;
+  left_as pg_catalog.text[];
+  finished pg_catalog.jsonb;
   begun automation.portions[];
   portion automation.portions;
   part pg_catalog.jsonb;
@@ -74,13 +92,18 @@ begin
   perform automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
-    answer := pg_catalog.jsonb_build_object('finished', (
-      select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
+    left_as := automation.finish_reported(results);
+    finished := '[]'::pg_catalog.jsonb;
+    for i in 1 .. pg_catalog.cardinality(left_as) loop
+      finished := finished || pg_catalog.jsonb_build_object('step_id', results -> (i - 1) -> 'step_id',
+        'accepted', left_as[i] is not null, 'status', left_as[i]);
+    end loop;
+    answer := pg_catalog.jsonb_build_object('finished', finished);
     commit;
   end if;
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
   while wanted <> '{}' loop
-    begun := array(select p from automation.begin_portions(wanted) as p);
+    begun := automation.write_portions(wanted);
     commit;
     parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
@@ -114,6 +137,6 @@ comment on procedure automation.exchange_steps(jsonb, jsonb, jsonb, text, interv
   'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, '
   'and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the '
   'address under which the outside finds them, for links in what is sent. answer (give null): '
-  '{finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that '
-  'nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could '
-  'not be claimed}. A bad result or lease is an error, and nothing has happened.';
+  '{finished: rows of finish_steps() without due_now, claimed: rows of claim_steps(), dry: channels of which nothing '
+  'more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a '
+  'portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';

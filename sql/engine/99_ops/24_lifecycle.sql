@@ -106,3 +106,10 @@ grant select on automation.daily_caps, automation.prices to service_role;
 revoke all on function ridgeline.decide_consent(text, uuid) from public, anon;
 grant execute on function automation.decide_consent(uuid, text), ridgeline.decide_consent(text, uuid)
   to authenticated, service_role;
+
+alter table automation.merged_contacts enable row level security;
+grant select on automation.merged_contacts to service_role;
+grant execute on function
+  automation.merge_contacts(uuid, text, text), automation.contact_is_there(uuid, text),
+  ridgeline.merge_contacts(text, text, uuid)
+  to authenticated, service_role;

@@ -59,7 +59,7 @@ select is(pg_temp.text_to('+15125550179'), 'stranger_not_allowed', 'and so is th
 
 -- The office is told.
 select is((select counts_as from automation.skip_codes where code = 'stranger_not_allowed'), 'failure', 'somebody should have got something and could not');
-select is((select message from ridgeline.automation_skipped_sends where tenant_id = :'apex' and code = 'stranger_not_allowed' limit 1),
+select is((select message from ridgeline.automation_skipped_sends where tenant_id = :'apex' and code = 'stranger_not_allowed' order by message limit 1),
   'to: +15125550177 is no contact; tenants.text_strangers would allow it', 'what to do about it, where the office looks');
 select is((select count(*) from ridgeline.automation_skipped_sends where tenant_id = :'apex' and code = 'stranger_not_allowed'), 7::bigint, 'of each');
 

@@ -16,11 +16,11 @@ it("rings once for a transaction, after its commit, and not for one that is undo
   await sql`insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
     values (${tenant?.id}, ${workflow?.id}, 'create_task', '{"title": "Call"}')`;
   await sql`update ridgeline.workflows set is_active = true`;
-  let rings = 0;
+  const rings: string[] = [];
   let end = () => {};
   const ended = new Promise<void>((resolve) => end = resolve);
   const listener = database().connect({ max: 1 });
-  await listener.listen("ridgeline_doorbell", () => rings++);
+  await listener.listen("ridgeline_doorbell", (lane) => rings.push(lane));
   await listener.listen("the_end", () => end());
 
   const leads = (session: typeof sql, count: number) =>
@@ -39,7 +39,7 @@ it("rings once for a transaction, after its commit, and not for one that is undo
   await leads(sql, 1);
   await sql`select pg_notify('the_end', '')`;
   await ended;
-  expect(rings).toBe(2);
+  expect(rings).toEqual(["database", "database"]);
 });
 
 it("ticks on for as long as it is told, each tick a transaction of its own", async () => {
@@ -88,4 +88,55 @@ it("queues one ring for a crowd of commits, and another once pg_net has taken it
   await worker`commit`;
   expect(await rings()).toBe(1);
   worker.release();
+});
+
+it("says which lanes have work, each once, and says nothing for what is delayed", async () => {
+  const { sql } = database();
+  await sql`update automation.settings set value = 'notify' where name = 'doorbell'`;
+  const [tenant] = await sql`insert into tenants (name) values ('Summit Roofing') returning id`;
+  const workflow = async (step: string, config: Record<string, string>, minutes = 0) => {
+    const [made] = await sql`insert into ridgeline.workflows (tenant_id, name, trigger_type)
+      values (${tenant?.id}, ${step}, 'contact_created') returning id`;
+    await sql`insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config, delay_minutes)
+      values (${tenant?.id}, ${made?.id}, ${step}, ${sql.json(config)}, ${minutes})`;
+    await sql`update ridgeline.workflows set is_active = true where id = ${made?.id}`;
+    return made?.id as string;
+  };
+  const rings: string[] = [];
+  const listener = database().connect({ max: 1 });
+  await listener.listen("ridgeline_doorbell", (lane) => rings.push(lane));
+  const lead = () =>
+    sql.begin(async (transaction) => {
+      for (let n = 0; n < 3; n++) {
+        await transaction`insert into contacts (tenant_id, phone) values (${tenant?.id}, '+15125550100')`;
+      }
+    });
+  const rung = async () => {
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => end = resolve);
+    const { unlisten } = await listener.listen("the_end", () => end());
+    await sql`select pg_notify('the_end', '')`;
+    await ended;
+    await unlisten();
+    return rings.splice(0).sort();
+  };
+  await workflow("create_task", { title: "Call" }, 60);
+  await lead();
+  expect(await rung()).toEqual([]);
+  const webhook = await workflow("webhook", { url: "https://example.com/" });
+  await lead();
+  expect(await rung()).toEqual(["webhook"]);
+  await workflow("send_sms", { body: "Hello" });
+  await workflow("create_task", { title: "Call" });
+  await lead();
+  expect(await rung()).toEqual(["database", "sms", "webhook"]);
+  // Many at once, as a list enrols them; and what is let go after a pause may be anything.
+  await sql`select ridgeline.enroll_records(${webhook}, (
+    select array_agg(id::text) from contacts where tenant_id = ${tenant?.id}))`;
+  await sql`select automation.run_bulk()`;
+  expect(await rung()).toEqual(["webhook"]);
+  await sql`select automation.release_held(${tenant?.id}, '{sending_paused}')`;
+  expect(await rung()).toEqual([""]);
+  await sql`delete from ridgeline.scheduled_steps where tenant_id = ${tenant?.id}`;
+  await sql`update ridgeline.workflows set is_active = false where tenant_id = ${tenant?.id}`;
 });

@@ -1,7 +1,7 @@
 -- What makes the engine move, and what it says when it does.
 begin;
 \ir ../foundation/story.psql
-select plan(20);
+select plan(21);
 
 select pg_temp.tenant() as apex \gset
 select ok(automation.tick() @> '{"reaped": 0, "outbound_due": false, "database_steps": 0}', 'nothing to do');
@@ -21,15 +21,16 @@ select is(current_setting('automation.depth', true), '', 'nor does the caller be
 -- The doorbell.
 create table public.rings (at timestamptz default clock_timestamp());
 create function pg_temp.count_rings() returns bigint language sql as $$ select count(*) from public.rings $$;
-create or replace function automation.ring() returns void language sql security definer as $$ insert into public.rings default values $$;
+create or replace function automation.ring(lane text) returns void language sql security definer as $$ insert into public.rings default values $$;
 update automation.settings set value = 'notify' where name = 'doorbell';
 select set_config('automation.rung', '', true);
 delete from public.rings;
 insert into public.contacts (tenant_id) select :'apex' from generate_series(1, 100);
 select is(pg_temp.count_rings(), 1::bigint, 'a hundred leads ring once');
 select pg_temp.contact(:'apex');
-select automation.tick();
 select is(pg_temp.count_rings(), 1::bigint, 'and once a transaction');
+select automation.tick(), automation.tick();
+select is(pg_temp.count_rings(), 2::bigint, 'once more for what the tick has made due, in another lane');
 select set_config('automation.rung', '', true);
 update ridgeline.workflows set is_active = false;
 delete from public.rings;

@@ -355,10 +355,15 @@ create or replace function automation.render_whole(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  part record := automation.token_value(token, context, options, at, warnings);
+  part record;
 begin
-  warnings := part.warnings;
-  rendered := coalesce(part.value, 'null');
+  -- Mostly a value as it stands in the record.
+  rendered := case when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
+  if coalesce(jsonb_typeof(rendered), 'null') = 'null' then
+    part := automation.token_value(token, context, options, at, warnings);
+    warnings := part.warnings;
+    rendered := coalesce(part.value, 'null');
+  end if;
   if html and jsonb_typeof(rendered) in ('string', 'array', 'object')
     and not (options ? 'typed' and automation.plain_text(rendered) is null) then
     rendered := to_jsonb(automation.token_text(rendered, token, html));

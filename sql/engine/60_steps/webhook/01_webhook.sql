@@ -69,16 +69,18 @@ create or replace function automation.webhook_input(
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  method constant text := upper(coalesce(input ->> 'method', 'POST'));
 begin
-  return (
-    select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
-      || case
-        when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
-        else jsonb_build_object('body', jsonb_build_object(
-          'type', execution.trigger_type, 'timestamp', automation.now(),
-          'execution_id', execution.id, 'data', execution.trigger_data))
-      end
-    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m);
+  return input
+    || jsonb_build_object('method', method, 'headers', case jsonb_typeof(input -> 'headers')
+      when 'object' then automation.header_lines(input -> 'headers') else '{}' end)
+    || case
+      when input ? 'body' or method in ('GET', 'DELETE') then '{}'
+      else jsonb_build_object('body', jsonb_build_object(
+        'type', execution.trigger_type, 'timestamp', automation.now(),
+        'execution_id', execution.id, 'data', execution.trigger_data))
+    end;
 end;
 $$;
 
