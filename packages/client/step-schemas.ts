@@ -12,32 +12,32 @@ export const stepTypes = [
       "$schema": "https://json-schema.org/draft/2020-12/schema",
       "examples": [
         {
-          "tag": "spring-campaign",
-        },
+          "tag": "spring-campaign"
+        }
       ],
       "required": [
-        "tag",
+        "tag"
       ],
       "properties": {
         "tag": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
           "minLength": 1,
-          "description": "Its name.",
+          "description": "Its name."
         },
         "target": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "The id of another contact.",
-        },
-      },
-    },
+          "description": "The id of another contact."
+        }
+      }
+    }
   },
   {
     "name": "assign_user",
@@ -49,59 +49,59 @@ export const stepTypes = [
       "oneOf": [
         {
           "required": [
-            "user_id",
-          ],
+            "user_id"
+          ]
         },
         {
           "required": [
-            "user_ids",
-          ],
-        },
+            "user_ids"
+          ]
+        }
       ],
       "title": "assign_user",
       "$schema": "https://json-schema.org/draft/2020-12/schema",
       "examples": [
         {
-          "user_id": "{{project.assigned_to}}",
+          "user_id": "{{project.assigned_to}}"
         },
         {
           "user_ids": [
             "7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11",
-            "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20",
-          ],
-        },
+            "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"
+          ]
+        }
       ],
       "properties": {
         "entity": {
           "type": "string",
           "format": "template",
-          "description": "Of what. Default: contact, or as the variable in target says.",
+          "description": "Of what. Default: contact, or as the variable in target says."
         },
         "target": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "The id of another record than the run's.",
+          "description": "The id of another record than the run's."
         },
         "user_id": {
           "type": "string",
           "format": "id",
-          "description": "Who.",
+          "description": "Who."
         },
         "user_ids": {
           "type": "array",
           "items": {
             "type": "string",
-            "format": "id",
+            "format": "id"
           },
           "maxItems": 100,
           "minItems": 1,
-          "description": "Several, who take turns.",
-        },
-      },
-    },
+          "description": "Several, who take turns."
+        }
+      }
+    }
   },
   {
     "name": "change_stage",
@@ -115,45 +115,44 @@ export const stepTypes = [
       "examples": [
         {
           "stage": "estimate_sent",
-          "entity": "project",
-        },
+          "entity": "project"
+        }
       ],
       "required": [
-        "stage",
+        "stage"
       ],
       "properties": {
         "stage": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
           "minLength": 1,
-          "description": "Where to.",
+          "description": "Where to."
         },
         "entity": {
           "type": "string",
           "format": "template",
-          "description":
-            "contact, project or job. Default: what the run is about, or as the variable in target says.",
+          "description": "contact, project or job. Default: what the run is about, or as the variable in target says."
         },
         "target": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "The id of another record than the run's.",
-        },
-      },
-    },
+          "description": "The id of another record than the run's."
+        }
+      }
+    }
   },
   {
     "name": "conditional",
     "lane": "database",
     "branches": [
       "then",
-      "else",
+      "else"
     ],
     "description": "Takes a branch: then or else, or the first of several whose conditions hold.",
     "config_schema": {
@@ -161,14 +160,14 @@ export const stepTypes = [
       "oneOf": [
         {
           "required": [
-            "conditions",
-          ],
+            "conditions"
+          ]
         },
         {
           "required": [
-            "branches",
-          ],
-        },
+            "branches"
+          ]
+        }
       ],
       "title": "conditional",
       "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -178,9 +177,9 @@ export const stepTypes = [
             {
               "field": "project.value",
               "value": 10000,
-              "operator": "greater_than",
-            },
-          ],
+              "operator": "greater_than"
+            }
+          ]
         },
         {
           "branches": [
@@ -189,19 +188,19 @@ export const stepTypes = [
               "conditions": {
                 "field": "contact.lead_score",
                 "value": 80,
-                "operator": "greater_or_equal",
-              },
+                "operator": "greater_or_equal"
+              }
             },
             {
               "name": "warm",
               "conditions": {
                 "field": "contact.lead_score",
                 "value": 40,
-                "operator": "greater_or_equal",
-              },
-            },
-          ],
-        },
+                "operator": "greater_or_equal"
+              }
+            }
+          ]
+        }
       ],
       "properties": {
         "branches": {
@@ -211,35 +210,34 @@ export const stepTypes = [
             "title": "a branch",
             "required": [
               "name",
-              "conditions",
+              "conditions"
             ],
             "properties": {
               "name": {
                 "type": "string",
                 "pattern": "^(?!else$)[A-Za-z][A-Za-z0-9_]{0,40}$",
                 "description": "What steps on this branch have in branch.",
-                "errorMessage":
-                  "name must be a letter and at most 40 letters, digits or _, and not else",
+                "errorMessage": "name must be a letter and at most 40 letters, digits or _, and not else"
               },
               "conditions": {
                 "format": "conditions",
-                "description": "When it is taken.",
-              },
-            },
+                "description": "When it is taken."
+              }
+            }
           },
           "maxItems": 20,
           "minItems": 1,
           "description": "The first whose conditions hold is taken, and else when none do.",
           "uniqueItemProperties": [
-            "name",
-          ],
+            "name"
+          ]
         },
         "conditions": {
           "format": "conditions",
-          "description": "When they hold the branch then is taken, otherwise else.",
-        },
-      },
-    },
+          "description": "When they hold the branch then is taken, otherwise else."
+        }
+      }
+    }
   },
   {
     "name": "create_project",
@@ -253,71 +251,70 @@ export const stepTypes = [
       "examples": [
         {
           "key": "roof",
-          "name": "Roof of {{contact.last_name}}",
-        },
+          "name": "Roof of {{contact.last_name}}"
+        }
       ],
       "required": [
-        "name",
+        "name"
       ],
       "properties": {
         "key": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
           "minLength": 1,
-          "description":
-            "Which project it is: a contact never gets a second one of this key. Default: the name.",
+          "description": "Which project it is: a contact never gets a second one of this key. Default: the name."
         },
         "name": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Its name.",
+          "description": "Its name."
         },
         "value": {
           "type": [
             "number",
-            "string",
+            "string"
           ],
           "format": "template",
-          "description": "In the tenant's currency.",
+          "description": "In the tenant's currency."
         },
         "status": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Default: open.",
+          "description": "Default: open."
         },
         "target": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "The id of another contact whose project it is.",
+          "description": "The id of another contact whose project it is."
         },
         "description": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "More about it.",
+          "description": "More about it."
         },
         "project_type": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Of any kind you keep.",
+          "description": "Of any kind you keep."
         },
         "pipeline_stage": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Default: new.",
-        },
-      },
-    },
+          "description": "Default: new."
+        }
+      }
+    }
   },
   {
     "name": "create_task",
@@ -331,99 +328,97 @@ export const stepTypes = [
       "examples": [
         {
           "title": "Call {{contact.first_name}}",
-          "due_in_minutes": 5,
+          "due_in_minutes": 5
         },
         {
           "title": "Thank {{contact.first_name}}",
-          "target": "{{contact.custom_fields.referred_by}}",
-        },
+          "target": "{{contact.custom_fields.referred_by}}"
+        }
       ],
       "required": [
-        "title",
+        "title"
       ],
       "properties": {
         "title": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "What is to do.",
+          "description": "What is to do."
         },
         "due_at": {
           "type": "string",
           "format": "moment",
           "minLength": 1,
-          "description": "When it is due; a time without a zone is the tenant's.",
+          "description": "When it is due; a time without a zone is the tenant's."
         },
         "entity": {
           "type": "string",
           "format": "template",
-          "description":
-            "Of what target is. Default: as its variable says (contact_id, project.id), else contact.",
+          "description": "Of what target is. Default: as its variable says (contact_id, project.id), else contact."
         },
         "target": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "The id of another record that it is about.",
+          "description": "The id of another record that it is about."
         },
         "priority": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Default: normal.",
+          "description": "Default: normal."
         },
         "assigned_to": {
           "type": "string",
           "format": "id",
           "minLength": 1,
-          "description": "The user who is to do it.",
+          "description": "The user who is to do it."
         },
         "description": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "More about it.",
+          "description": "More about it."
         },
         "due_in_days": {
           "type": [
             "number",
-            "string",
+            "string"
           ],
           "format": "amount",
-          "description": "Or how much later.",
+          "description": "Or how much later."
         },
         "due_in_hours": {
           "type": [
             "number",
-            "string",
+            "string"
           ],
           "format": "amount",
-          "description": "Or how much later.",
+          "description": "Or how much later."
         },
         "due_in_minutes": {
           "type": [
             "number",
-            "string",
+            "string"
           ],
           "format": "amount",
-          "description": "Or how much later.",
-        },
+          "description": "Or how much later."
+        }
       },
       "dependentRequired": {
         "entity": [
-          "target",
-        ],
-      },
-    },
+          "target"
+        ]
+      }
+    }
   },
   {
     "name": "find_or_create_contact",
     "lane": "database",
     "branches": null,
-    "description":
-      "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.",
+    "description": "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.",
     "config_schema": {
       "type": "object",
       "title": "find_or_create_contact",
@@ -432,29 +427,29 @@ export const stepTypes = [
         {
           "phone": "{{call.from_number}}",
           "fields": {
-            "source": "missed_call",
-          },
+            "source": "missed_call"
+          }
         },
         {
           "email": "{{contact.custom_fields.friend_email}}",
           "fields": {
-            "first_name": "{{contact.custom_fields.friend_name}}",
-          },
-        },
+            "first_name": "{{contact.custom_fields.friend_name}}"
+          }
+        }
       ],
       "properties": {
         "email": {
           "type": "string",
           "format": "template",
-          "description": "By which address.",
+          "description": "By which address."
         },
         "phone": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "By which number, however it is written. This or email is needed.",
+          "description": "By which number, however it is written. This or email is needed."
         },
         "fields": {
           "type": "object",
@@ -462,10 +457,10 @@ export const stepTypes = [
           "description": "What a new contact has besides. One that is found stays as it is.",
           "errorMessage": "fields must be an object of at least one field",
           "minProperties": 1,
-          "additionalProperties": true,
-        },
-      },
-    },
+          "additionalProperties": true
+        }
+      }
+    }
   },
   {
     "name": "notify_member",
@@ -480,74 +475,74 @@ export const stepTypes = [
         {
           "body": "{{contact.first_name}} has not been called yet: {{contact.phone}}",
           "channel": "sms",
-          "user_id": "{{contact.assigned_to}}",
+          "user_id": "{{contact.assigned_to}}"
         },
         {
           "body": "Hi {{user.full_name}}, nobody has called {{contact.first_name}}.",
           "channel": "email",
           "subject": "A lead is waiting",
-          "user_id": "owner",
-        },
+          "user_id": "owner"
+        }
       ],
       "required": [
         "user_id",
         "channel",
-        "body",
+        "body"
       ],
       "properties": {
         "body": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "The message; in an email one with tags in it is HTML.",
+          "description": "The message; in an email one with tags in it is HTML."
         },
         "from": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "One of your senders. Default: your default sender.",
+          "description": "One of your senders. Default: your default sender."
         },
         "channel": {
           "enum": [
             "sms",
-            "email",
+            "email"
           ],
-          "description": "How.",
+          "description": "How."
         },
         "purpose": {
           "enum": [
-            "internal",
+            "internal"
           ],
-          "description": "It is nothing else: no consent, cap or footer, and hours of its own.",
+          "description": "It is nothing else: no consent, cap or footer, and hours of its own."
         },
         "subject": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Of an email, which needs one.",
+          "description": "Of an email, which needs one."
         },
         "user_id": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Who: a member's id, such as {{contact.assigned_to}}, or owner or admin.",
+          "description": "Who: a member's id, such as {{contact.assigned_to}}, or owner or admin."
         },
         "expires_at": {
           "type": "string",
           "format": "moment",
           "minLength": 1,
-          "description": "Not sent after then.",
+          "description": "Not sent after then."
         },
         "expires_after": {
           "type": [
             "string",
-            "object",
+            "object"
           ],
           "format": "length-of-time",
-          "description": "Not sent when it was held for longer.",
-        },
-      },
-    },
+          "description": "Not sent when it was held for longer."
+        }
+      }
+    }
   },
   {
     "name": "remove_tag",
@@ -560,32 +555,32 @@ export const stepTypes = [
       "$schema": "https://json-schema.org/draft/2020-12/schema",
       "examples": [
         {
-          "tag": "no-show",
-        },
+          "tag": "no-show"
+        }
       ],
       "required": [
-        "tag",
+        "tag"
       ],
       "properties": {
         "tag": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
           "minLength": 1,
-          "description": "Its name.",
+          "description": "Its name."
         },
         "target": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "The id of another contact.",
-        },
-      },
-    },
+          "description": "The id of another contact."
+        }
+      }
+    }
   },
   {
     "name": "send_email",
@@ -597,14 +592,14 @@ export const stepTypes = [
       "anyOf": [
         {
           "required": [
-            "html",
-          ],
+            "html"
+          ]
         },
         {
           "required": [
-            "text",
-          ],
-        },
+            "text"
+          ]
+        }
       ],
       "title": "send_email",
       "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -612,131 +607,127 @@ export const stepTypes = [
         {
           "html": "<p>Hi {{contact.first_name}}, here it is.</p>",
           "purpose": "transactional",
-          "subject": "Your estimate",
-        },
+          "subject": "Your estimate"
+        }
       ],
       "required": [
-        "subject",
+        "subject"
       ],
       "properties": {
         "cc": {
           "type": [
             "string",
-            "array",
+            "array"
           ],
           "items": {
             "type": "string",
-            "format": "template",
+            "format": "template"
           },
           "format": "template",
           "minLength": 1,
-          "description": "Copies.",
+          "description": "Copies."
         },
         "to": {
           "type": [
             "string",
-            "array",
+            "array"
           ],
           "items": {
             "type": "string",
-            "format": "template",
+            "format": "template"
           },
           "format": "template",
-          "description":
-            "Addresses, in a list or between commas; a variable is one. Default: the contact's.",
+          "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."
         },
         "bcc": {
           "type": [
             "string",
-            "array",
+            "array"
           ],
           "items": {
             "type": "string",
-            "format": "template",
+            "format": "template"
           },
           "format": "template",
           "minLength": 1,
-          "description": "Blind copies.",
+          "description": "Blind copies."
         },
         "from": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description":
-            "One of your addresses, or any in a domain of yours. Default: your default sender.",
+          "description": "One of your addresses, or any in a domain of yours. Default: your default sender."
         },
         "html": {
           "type": "string",
           "format": "html",
           "minLength": 1,
-          "description": "The message as HTML; what templates insert is escaped.",
+          "description": "The message as HTML; what templates insert is escaped."
         },
         "text": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "The message as plain text; without html it goes out as that alone.",
+          "description": "The message as plain text; without html it goes out as that alone."
         },
         "headers": {
           "type": "object",
           "description": "Further headers, by name; not those that say who it is from or goes to.",
           "additionalProperties": {
             "type": "string",
-            "format": "template",
-          },
+            "format": "template"
+          }
         },
         "purpose": {
           "enum": [
             "marketing",
             "transactional",
-            "internal",
+            "internal"
           ],
-          "description":
-            "What it is: see docs/trust.md. Default: marketing, or internal where to is written out.",
+          "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."
         },
         "subject": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "The subject.",
+          "description": "The subject."
         },
         "over_cap": {
           "enum": [
             "hold",
-            "skip",
+            "skip"
           ],
-          "description":
-            "What becomes of marketing that is one too many for a person. Default: hold.",
+          "description": "What becomes of marketing that is one too many for a person. Default: hold."
         },
         "reply_to": {
           "type": [
             "string",
-            "array",
+            "array"
           ],
           "items": {
             "type": "string",
-            "format": "template",
+            "format": "template"
           },
           "format": "template",
           "minLength": 1,
-          "description": "Where answers go.",
+          "description": "Where answers go."
         },
         "expires_at": {
           "type": "string",
           "format": "moment",
           "minLength": 1,
-          "description": "Not sent after then.",
+          "description": "Not sent after then."
         },
         "expires_after": {
           "type": [
             "string",
-            "object",
+            "object"
           ],
           "format": "length-of-time",
-          "description": "Not sent when it was held for longer. Default: three days for marketing.",
-        },
-      },
-    },
+          "description": "Not sent when it was held for longer. Default: three days for marketing."
+        }
+      }
+    }
   },
   {
     "name": "send_sms",
@@ -749,99 +740,94 @@ export const stepTypes = [
       "$schema": "https://json-schema.org/draft/2020-12/schema",
       "examples": [
         {
-          "body": 'Hi {{ contact.first_name | default: "there" }}, thanks for your call!',
-          "purpose": "transactional",
-        },
+          "body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!",
+          "purpose": "transactional"
+        }
       ],
       "required": [
-        "body",
+        "body"
       ],
       "properties": {
         "to": {
           "type": "string",
           "format": "template",
-          "description": "A phone number. Default: the contact's.",
+          "description": "A phone number. Default: the contact's."
         },
         "body": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "The text.",
+          "description": "The text."
         },
         "from": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "One of your senders' numbers. Default: your default sender.",
+          "description": "One of your senders' numbers. Default: your default sender."
         },
         "urgent": {
           "type": "boolean",
-          "description":
-            "A code somebody waits for: no quiet hours, within ten minutes of something they did.",
+          "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."
         },
         "purpose": {
           "enum": [
             "marketing",
             "transactional",
-            "internal",
+            "internal"
           ],
-          "description":
-            "What it is: see docs/trust.md. Default: marketing, or internal where to is written out.",
+          "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."
         },
         "over_cap": {
           "enum": [
             "hold",
-            "skip",
+            "skip"
           ],
-          "description":
-            "What becomes of marketing that is one too many for a person. Default: hold.",
+          "description": "What becomes of marketing that is one too many for a person. Default: hold."
         },
         "expires_at": {
           "type": "string",
           "format": "moment",
           "minLength": 1,
-          "description": "Not sent after then.",
+          "description": "Not sent after then."
         },
         "media_urls": {
           "type": [
             "array",
-            "string",
+            "string"
           ],
           "items": {
             "type": "string",
-            "format": "template",
+            "format": "template"
           },
           "format": "template",
-          "description": "Pictures to send along: URLs, or a template that gives a list of them.",
+          "description": "Pictures to send along: URLs, or a template that gives a list of them."
         },
         "track_links": {
           "type": "boolean",
-          "description":
-            "Links lead through a short one, whose first click of a person is the event sms_clicked.",
+          "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."
         },
         "expires_after": {
           "type": [
             "string",
-            "object",
+            "object"
           ],
           "format": "length-of-time",
-          "description": "Not sent when it was held for longer. Default: three days for marketing.",
+          "description": "Not sent when it was held for longer. Default: three days for marketing."
         },
         "messaging_service_sid": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "One of your senders that picks the number itself.",
-        },
-      },
-    },
+          "description": "One of your senders that picks the number itself."
+        }
+      }
+    }
   },
   {
     "name": "split",
     "lane": "database",
     "branches": [],
-    "description":
-      "Takes a branch by chance, in proportion to weights; a contact always takes the same one.",
+    "description": "Takes a branch by chance, in proportion to weights; a contact always takes the same one.",
     "config_schema": {
       "type": "object",
       "title": "split",
@@ -851,17 +837,17 @@ export const stepTypes = [
           "branches": [
             {
               "name": "short_text",
-              "weight": 50,
+              "weight": 50
             },
             {
               "name": "long_text",
-              "weight": 50,
-            },
-          ],
-        },
+              "weight": 50
+            }
+          ]
+        }
       ],
       "required": [
-        "branches",
+        "branches"
       ],
       "properties": {
         "branches": {
@@ -871,32 +857,32 @@ export const stepTypes = [
             "title": "a branch",
             "required": [
               "name",
-              "weight",
+              "weight"
             ],
             "properties": {
               "name": {
                 "type": "string",
                 "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$",
                 "description": "What steps on this branch have in branch.",
-                "errorMessage": "name must be a letter and at most 40 letters, digits or _",
+                "errorMessage": "name must be a letter and at most 40 letters, digits or _"
               },
               "weight": {
                 "type": "number",
                 "maximum": 1000000,
                 "description": "Its share, as compared with the others'.",
-                "exclusiveMinimum": 0,
-              },
-            },
+                "exclusiveMinimum": 0
+              }
+            }
           },
           "maxItems": 10,
           "minItems": 2,
           "description": "What it chooses from.",
           "uniqueItemProperties": [
-            "name",
-          ],
-        },
-      },
-    },
+            "name"
+          ]
+        }
+      }
+    }
   },
   {
     "name": "stop",
@@ -910,25 +896,25 @@ export const stepTypes = [
       "examples": [
         {
           "reason": "Not in our service area",
-          "outcome": "cancelled",
-        },
+          "outcome": "cancelled"
+        }
       ],
       "properties": {
         "reason": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Why, for the history.",
+          "description": "Why, for the history."
         },
         "outcome": {
           "enum": [
             "completed",
-            "cancelled",
+            "cancelled"
           ],
-          "description": "Default: completed.",
-        },
-      },
-    },
+          "description": "Default: completed."
+        }
+      }
+    }
   },
   {
     "name": "update_contact",
@@ -943,12 +929,12 @@ export const stepTypes = [
         {
           "fields": {
             "stage": "contacted",
-            "custom_fields.reached_on": "{{today}}",
-          },
-        },
+            "custom_fields.reached_on": "{{today}}"
+          }
+        }
       ],
       "required": [
-        "fields",
+        "fields"
       ],
       "properties": {
         "fields": {
@@ -957,18 +943,18 @@ export const stepTypes = [
           "description": "Values by column; custom_fields.roof_type sets one custom field.",
           "errorMessage": "fields must be an object of at least one field",
           "minProperties": 1,
-          "additionalProperties": true,
+          "additionalProperties": true
         },
         "target": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "The id of another contact.",
-        },
-      },
-    },
+          "description": "The id of another contact."
+        }
+      }
+    }
   },
   {
     "name": "update_field",
@@ -982,50 +968,48 @@ export const stepTypes = [
       "examples": [
         {
           "field": "lead_score",
-          "value": "{{ contact.lead_score | plus: 10 }}",
-        },
+          "value": "{{ contact.lead_score | plus: 10 }}"
+        }
       ],
       "required": [
         "field",
-        "value",
+        "value"
       ],
       "properties": {
         "field": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "A column, such as lead_score, project.value or custom_fields.roof_type.",
+          "description": "A column, such as lead_score, project.value or custom_fields.roof_type."
         },
         "value": {
           "format": "template",
-          "description": "What to set it to, to add, to take away or to append.",
+          "description": "What to set it to, to add, to take away or to append."
         },
         "entity": {
           "type": "string",
           "format": "template",
-          "description":
-            "Whose field. Default: contact, or as field begins, or as the variable in target says.",
+          "description": "Whose field. Default: contact, or as field begins, or as the variable in target says."
         },
         "target": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "The id of another record than the run's.",
+          "description": "The id of another record than the run's."
         },
         "operator": {
           "enum": [
             "set",
             "add",
             "subtract",
-            "append",
+            "append"
           ],
-          "description":
-            "add and subtract take a number, a length of time or an item of a list. Default: set.",
-        },
-      },
-    },
+          "description": "add and subtract take a number, a length of time or an item of a list. Default: set."
+        }
+      }
+    }
   },
   {
     "name": "update_project",
@@ -1039,12 +1023,12 @@ export const stepTypes = [
       "examples": [
         {
           "fields": {
-            "status": "on_hold",
-          },
-        },
+            "status": "on_hold"
+          }
+        }
       ],
       "required": [
-        "fields",
+        "fields"
       ],
       "properties": {
         "fields": {
@@ -1053,93 +1037,99 @@ export const stepTypes = [
           "description": "Values by column; custom_fields.roof_type sets one custom field.",
           "errorMessage": "fields must be an object of at least one field",
           "minProperties": 1,
-          "additionalProperties": true,
+          "additionalProperties": true
         },
         "target": {
           "type": [
             "string",
-            "number",
+            "number"
           ],
           "format": "template",
-          "description": "The id of another project.",
-        },
-      },
-    },
+          "description": "The id of another project."
+        }
+      }
+    }
   },
   {
     "name": "wait",
     "lane": "database",
     "branches": [
       "event",
-      "timeout",
+      "timeout"
     ],
-    "description":
-      "Waits: for a length of time, until a date, until a time of day, or for an event.",
+    "description": "Waits: for a length of time, until a date, until a time of day, or for an event.",
     "config_schema": {
       "type": "object",
       "anyOf": [
         {
           "required": [
-            "minutes",
-          ],
+            "minutes"
+          ]
         },
         {
           "required": [
-            "hours",
-          ],
+            "hours"
+          ]
         },
         {
           "required": [
-            "days",
-          ],
+            "days"
+          ]
         },
         {
           "required": [
-            "weeks",
-          ],
+            "weeks"
+          ]
         },
         {
           "required": [
-            "duration",
-          ],
+            "duration"
+          ]
         },
         {
           "required": [
-            "until",
-          ],
+            "until"
+          ]
         },
         {
           "required": [
-            "at",
-          ],
+            "at"
+          ]
         },
         {
           "required": [
-            "window",
-          ],
+            "window"
+          ]
         },
         {
           "required": [
-            "event",
-          ],
-        },
+            "event"
+          ]
+        }
       ],
       "title": "wait",
       "$schema": "https://json-schema.org/draft/2020-12/schema",
       "examples": [
         {
-          "days": 3,
+          "days": 3
         },
         {
           "until": "{{job.scheduled_at}}",
           "offset": "-24 hours",
           "if_past": "stop",
-          "if_missing": "stop",
+          "if_missing": "stop"
+        },
+        {
+          "until": "{{job.scheduled_at}}",
+          "follow": true,
+          "offset": "-1 day",
+          "if_past": "stop",
+          "if_missing": "wait"
         },
         {
           "at": "10:00",
           "days": 1,
-          "zone": "contact",
+          "zone": "contact"
         },
         {
           "window": {
@@ -1149,98 +1139,100 @@ export const stepTypes = [
               "tue",
               "wed",
               "thu",
-              "fri",
+              "fri"
             ],
-            "from": "09:00",
-          },
+            "from": "09:00"
+          }
         },
         {
           "event": "sms_received",
-          "timeout": "2 hours",
+          "timeout": "2 hours"
         },
         {
           "event": {
             "type": "stage_changed",
             "config": {
-              "to": "won",
-            },
+              "to": "won"
+            }
           },
           "timeout": {
-            "days": 14,
-          },
-        },
+            "days": 14
+          }
+        }
       ],
       "properties": {
         "at": {
           "type": "string",
           "format": "time-of-day",
-          "description":
-            "With days or a date, at this time of that day; otherwise the next time it is this late.",
+          "description": "With days or a date, at this time of that day; otherwise the next time it is this late."
         },
         "days": {
           "type": [
             "number",
-            "string",
+            "string"
           ],
           "format": "amount",
-          "description": "How long.",
+          "description": "How long."
         },
         "zone": {
           "type": "string",
           "format": "zone",
-          "description": "Whose clock at and window go by. Default: tenant.",
+          "description": "Whose clock at and window go by. Default: tenant."
         },
         "event": {
           "type": [
             "string",
-            "object",
+            "object"
           ],
           "title": "event",
           "required": [
-            "type",
+            "type"
           ],
           "properties": {
             "type": {
               "type": "string",
-              "description": "A trigger type that a write fires.",
+              "description": "A trigger type that a write fires."
             },
             "config": {
               "type": "object",
               "description": "As in trigger_config.",
-              "additionalProperties": true,
-            },
+              "additionalProperties": true
+            }
           },
-          "description":
-            "Until this happens to the contact or record; then the branch event is taken.",
+          "description": "Until this happens to the contact or record; then the branch event is taken."
         },
         "hours": {
           "type": [
             "number",
-            "string",
+            "string"
           ],
           "format": "amount",
-          "description": "How long.",
+          "description": "How long."
         },
         "until": {
           "type": "string",
           "format": "moment",
-          "description": "Until then; a date without a time is midnight.",
+          "description": "Until then; a date without a time is midnight."
         },
         "weeks": {
           "type": [
             "number",
-            "string",
+            "string"
           ],
           "format": "amount",
-          "description": "How long.",
+          "description": "How long."
+        },
+        "follow": {
+          "type": "boolean",
+          "description": "When the field in until changes while it waits, it waits for the new date. Default: false."
         },
         "offset": {
           "type": [
             "string",
-            "object",
+            "object"
           ],
           "format": "signed-length-of-time",
-          "description": "So long after until, or with a minus sign before it.",
+          "description": "So long after until, or with a minus sign before it."
         },
         "window": {
           "type": "object",
@@ -1249,7 +1241,7 @@ export const stepTypes = [
             "to": {
               "type": "string",
               "format": "time-of-day",
-              "description": "The latest. Default: midnight.",
+              "description": "The latest. Default: midnight."
             },
             "days": {
               "type": "array",
@@ -1261,65 +1253,67 @@ export const stepTypes = [
                   "thu",
                   "fri",
                   "sat",
-                  "sun",
-                ],
+                  "sun"
+                ]
               },
               "maxItems": 7,
               "minItems": 1,
-              "description": "Default: any day.",
+              "description": "Default: any day."
             },
             "from": {
               "type": "string",
               "format": "time-of-day",
-              "description": "The earliest. Default: midnight.",
-            },
+              "description": "The earliest. Default: midnight."
+            }
           },
           "description": "And then until it is between these times, on one of these days.",
-          "minProperties": 1,
+          "minProperties": 1
         },
         "if_past": {
           "enum": [
             "continue",
             "stop",
             "fail",
+            "skip"
           ],
-          "description": "What happens when the time is over already. Default: continue.",
+          "description": "What happens when the time is over already; skip: the next step is left out. Default: continue."
         },
         "minutes": {
           "type": [
             "number",
-            "string",
+            "string"
           ],
           "format": "amount",
-          "description": "How long.",
+          "description": "How long."
         },
         "timeout": {
           "type": [
             "string",
-            "object",
+            "object"
           ],
           "format": "length-of-time",
-          "description": "How long to wait for the event; then the branch timeout is taken.",
+          "description": "How long to wait for the event; then the branch timeout is taken."
         },
         "duration": {
           "type": [
             "string",
-            "object",
+            "object"
           ],
           "format": "length-of-time",
-          "description": "How long.",
+          "description": "How long."
         },
         "if_missing": {
           "enum": [
             "fail",
             "continue",
             "stop",
+            "skip",
+            "wait"
           ],
-          "description": "What happens when until has no value. Default: fail.",
-        },
+          "description": "When until has no value; skip: leaves the next step out; wait: until it has one. Default: fail."
+        }
       },
-      "errorMessage":
-        "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event",
+      "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event",
       "dependentSchemas": {
         "event": {
           "properties": {
@@ -1329,13 +1323,14 @@ export const stepTypes = [
             "hours": false,
             "until": false,
             "weeks": false,
+            "follow": false,
             "offset": false,
             "window": false,
             "if_past": false,
             "minutes": false,
             "duration": false,
-            "if_missing": false,
-          },
+            "if_missing": false
+          }
         },
         "until": {
           "properties": {
@@ -1343,28 +1338,31 @@ export const stepTypes = [
             "hours": false,
             "weeks": false,
             "minutes": false,
-            "duration": false,
-          },
-        },
+            "duration": false
+          }
+        }
       },
       "dependentRequired": {
         "event": [
-          "timeout",
+          "timeout"
+        ],
+        "follow": [
+          "until"
         ],
         "offset": [
-          "until",
+          "until"
         ],
         "if_past": [
-          "until",
+          "until"
         ],
         "timeout": [
-          "event",
+          "event"
         ],
         "if_missing": [
-          "until",
-        ],
-      },
-    },
+          "until"
+        ]
+      }
+    }
   },
   {
     "name": "webhook",
@@ -1379,8 +1377,8 @@ export const stepTypes = [
         {
           "url": "https://example.com/hooks/won",
           "body": {
-            "id": "{{contact.id}}",
-          },
+            "id": "{{contact.id}}"
+          }
         },
         {
           "url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}",
@@ -1388,13 +1386,13 @@ export const stepTypes = [
           "headers": {
             "Authorization": {
               "prefix": "Bearer ",
-              "secret": "crm_api_key",
-            },
-          },
-        },
+              "secret": "crm_api_key"
+            }
+          }
+        }
       ],
       "required": [
-        "url",
+        "url"
       ],
       "properties": {
         "url": {
@@ -1402,15 +1400,14 @@ export const stepTypes = [
           "format": "template",
           "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",
           "examples": [
-            "https://example.com/hooks/won",
+            "https://example.com/hooks/won"
           ],
           "description": "Whom to call.",
-          "errorMessage": "url must start with https:// or http://",
+          "errorMessage": "url must start with https:// or http://"
         },
         "body": {
           "format": "template",
-          "description":
-            "What to send. Default: the event and its records; with GET and DELETE nothing.",
+          "description": "What to send. Default: the event and its records; with GET and DELETE nothing."
         },
         "method": {
           "enum": [
@@ -1418,9 +1415,9 @@ export const stepTypes = [
             "PUT",
             "PATCH",
             "GET",
-            "DELETE",
+            "DELETE"
           ],
-          "description": "Default: POST.",
+          "description": "Default: POST."
         },
         "headers": {
           "type": "object",
@@ -1428,43 +1425,42 @@ export const stepTypes = [
           "additionalProperties": {
             "type": [
               "string",
-              "object",
+              "object"
             ],
             "title": "a header",
             "format": "header",
             "required": [
-              "secret",
+              "secret"
             ],
             "properties": {
               "prefix": {
                 "type": "string",
                 "pattern": "^[^{}\\r\\n]{0,100}$",
-                "description": 'Such as "Bearer ".',
+                "description": "Such as \"Bearer \"."
               },
               "secret": {
                 "type": "string",
                 "pattern": "^[A-Za-z0-9_.-]{1,100}$",
                 "description": "Its name in your secrets.",
-                "errorMessage": "secret must be the name of a secret",
-              },
-            },
-          },
+                "errorMessage": "secret must be the name of a secret"
+              }
+            }
+          }
         },
         "secret_name": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Signs with this secret of yours. Default: your signing secret.",
-        },
-      },
-    },
-  },
+          "description": "Signs with this secret of yours. Default: your signing secret."
+        }
+      }
+    }
+  }
 ] as const;
 
 export const settingSchemas = {
   "retry": {
-    "description":
-      "workflow_steps.retry: how often a step is tried, in place of the engine's settings.",
+    "description": "workflow_steps.retry: how often a step is tried, in place of the engine's settings.",
     "config_schema": {
       "type": "object",
       "title": "retry",
@@ -1473,34 +1469,34 @@ export const settingSchemas = {
         {
           "delay": "5 minutes",
           "max_delay": "1 hour",
-          "max_attempts": 3,
-        },
+          "max_attempts": 3
+        }
       ],
       "properties": {
         "delay": {
           "type": [
             "string",
-            "object",
+            "object"
           ],
           "format": "length-of-time",
-          "description": "Before the second attempt; it doubles with every attempt.",
+          "description": "Before the second attempt; it doubles with every attempt."
         },
         "max_delay": {
           "type": [
             "string",
-            "object",
+            "object"
           ],
           "format": "length-of-time",
-          "description": "The longest there is between two attempts.",
+          "description": "The longest there is between two attempts."
         },
         "max_attempts": {
           "type": "integer",
           "maximum": 100,
           "minimum": 1,
-          "description": "At most so often.",
-        },
-      },
-    },
+          "description": "At most so often."
+        }
+      }
+    }
   },
   "settings": {
     "description": "workflows.settings: who may enter again, and what ends a run early.",
@@ -1511,7 +1507,7 @@ export const settingSchemas = {
       "examples": [
         {
           "reentry": {
-            "once_in": "30 days",
+            "once_in": "30 days"
           },
           "exit_events": [
             "sms_received",
@@ -1520,12 +1516,12 @@ export const settingSchemas = {
               "config": {
                 "to": [
                   "won",
-                  "lost",
-                ],
-              },
-            },
-          ],
-        },
+                  "lost"
+                ]
+              }
+            }
+          ]
+        }
       ],
       "properties": {
         "reentry": {
@@ -1535,76 +1531,74 @@ export const settingSchemas = {
                 "always",
                 "never",
                 "not_while_open",
+                "restart"
               ],
-              "type": "string",
+              "type": "string"
             },
             {
               "type": "object",
               "title": "reentry",
               "required": [
-                "once_in",
+                "once_in"
               ],
               "properties": {
                 "once_in": {
                   "type": [
                     "string",
-                    "object",
+                    "object"
                   ],
                   "format": "length-of-time",
-                  "description": "So long after it last entered.",
-                },
-              },
-            },
+                  "description": "So long after it last entered."
+                }
+              }
+            }
           ],
-          "description":
-            "Whether a record may enter again. Default: always, or never with a dedupe_key.",
+          "description": "May a record enter again? restart: in its run's place. Default: always; by a dedupe_key never."
         },
         "dedupe_key": {
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description":
-            "What enters again, in place of the record: reentry is asked for each rendered key.",
+          "description": "What enters again, in place of the record: reentry is asked for each rendered key."
         },
         "on_missing": {
           "enum": [
             "empty",
-            "fail",
+            "fail"
           ],
-          "description":
-            "What a variable without a value does: renders as nothing, or fails its step. Default: empty.",
+          "description": "What a variable without a value does: renders as nothing, or fails its step. Default: empty."
         },
         "exit_events": {
           "type": "array",
           "items": {
             "type": [
               "string",
-              "object",
+              "object"
             ],
             "title": "event",
             "required": [
-              "type",
+              "type"
             ],
             "properties": {
               "type": {
                 "type": "string",
-                "description": "A trigger type that a write fires.",
+                "description": "A trigger type that a write fires."
               },
               "config": {
                 "type": "object",
                 "description": "As in trigger_config.",
-                "additionalProperties": true,
-              },
-            },
+                "additionalProperties": true
+              }
+            }
           },
           "maxItems": 20,
-          "description": "A run ends before its next step when one of these happens.",
+          "description": "A run ends before its next step when one of these happens."
         },
         "exit_conditions": {
           "format": "conditions",
-          "description": "A run ends before its next step as soon as these hold.",
-        },
-      },
-    },
-  },
+          "description": "A run ends before its next step as soon as these hold."
+        }
+      }
+    }
+  }
 } as const;

@@ -53,9 +53,15 @@ drop index ridgeline.workflow_executions_by_record;
 
 drop index ridgeline.workflow_executions_by_workflow;
 
+alter table automation.signals drop constraint signals_listener_matches_role;
+
+alter table automation.signals drop constraint signals_role_known;
+
 alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
 
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
+
+drop function automation.lock_portion(automation.portions);
 
 drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
 
@@ -63,7 +69,13 @@ drop function automation.fire_timer(ridgeline.workflow_timers);
 
 drop function automation.compile_cases(jsonb,jsonb);
 
+drop function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone);
+
 drop function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean);
+
+drop function automation.lock_due(ridgeline.automation_lane,integer,uuid[]);
+
+drop function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]);
 
 drop function automation.imagine_result(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb);
 
@@ -177,6 +189,8 @@ drop function automation.hold_step(ridgeline.scheduled_steps);
 
 drop function automation.is_held(ridgeline.workflow_executions);
 
+drop function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone);
+
 drop function automation.remove_tag(ridgeline.workflow_executions,text);
 
 drop function automation.add_tag(ridgeline.workflow_executions,text);
@@ -228,6 +242,10 @@ drop function automation.admit(uuid,uuid,text,integer,uuid);
 drop function automation.chain_of(uuid,uuid,uuid);
 
 drop function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer);
+
+drop function automation.ring();
+
+drop function automation.ring_once();
 
 drop function automation.compile_fits(jsonb,jsonb);
 
@@ -316,6 +334,8 @@ create table ridgeline.changes ();
 create table ridgeline.stage_changes ();
 
 create table automation.heartbeats ();
+
+create table automation.merged_contacts ();
 
 create table automation.erased_addresses ();
 
@@ -459,6 +479,8 @@ alter table automation.active_triggers add column quick_folds boolean;
 
 alter table automation.active_triggers add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode;
 
+alter table automation.active_triggers add column on_insert jsonb;
+
 alter table ridgeline.workflow_executions add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
 
 alter table ridgeline.workflow_executions add column changed_at timestamp with time zone default automation.now() not null;
@@ -532,6 +554,14 @@ alter type automation.staged_write add attribute root_id uuid;
 alter table automation.heartbeats add column name text;
 
 alter table automation.heartbeats add column at timestamp with time zone;
+
+alter table automation.merged_contacts add column tenant_id uuid;
+
+alter table automation.merged_contacts add column contact_id text;
+
+alter table automation.merged_contacts add column into_contact_id text;
+
+alter table automation.merged_contacts add column merged_at timestamp with time zone;
 
 alter table automation.erased_addresses add column tenant_id uuid;
 
@@ -904,6 +934,8 @@ alter type automation.message_cost add attribute segments integer;
 alter type automation.message_cost add attribute cost numeric;
 
 alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table automation.timer_listeners add column by_people boolean default false not null;
 
 alter type automation.fired_timer add attribute fired integer;
 
@@ -2568,6 +2600,44 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.ring_once(lane text DEFAULT ''::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  rung constant text := coalesce(current_setting('automation.rung', true), '');
+begin
+  if rung = 'yes' or lane <> '' and lane = any (string_to_array(rung, ' ')) then
+    return;
+  end if;
+  perform set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
+  perform automation.ring(lane);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ring(lane text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- Not by a function in SQL, which 17 plans anew in every transaction that writes.
+  case (select s.value from automation.settings as s where s.name = 'doorbell')
+    when 'notify' then
+      perform pg_notify('ridgeline_doorbell', lane);
+    when 'pg_net' then
+      -- One that waits already is of whichever lane came first: so each is for all of them.
+      perform automation.call_dispatch();
+    else null;
+  end case;
+exception when others then
+  -- A doorbell that is out of order costs latency, never the write that rang it.
+  null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.grown(size integer, took interval)
  RETURNS integer
  LANGUAGE plpgsql
@@ -2665,6 +2735,19 @@ AS $function$
       where b.name = beat.name and b.at < clock_timestamp() - interval '3 seconds'
       for update skip locked)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.merged_into(tenant_id uuid, contact_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select m.into_contact_id from automation.merged_contacts as m
+    where m.tenant_id = merged_into.tenant_id and m.contact_id = merged_into.contact_id);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.editor_tenants()
  RETURNS uuid[]
@@ -2942,11 +3025,47 @@ begin
         enrolment.mode);
       continue when not admission.admitted;
       enrolment.failure := coalesce(enrolment.failure, admission.refusal);
-      enrolment.fused := admission.comes_round;
+      enrolment.fused := enrolment.fused is true or admission.comes_round;
     end if;
     admitted := admitted || enrolment;
   end loop;
   return admitted;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_change(event text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return exists (
+    select from automation.trigger_types as t
+    where t.name = event and t.kind in ('changed', 'becomes') and not t.on_insert);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.raise_restart(tenant_id uuid, entity text, record_id text, contact_id text, enrolment automation.enrolment, execution_id uuid, seq bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, seq)
+  select raise_restart.tenant_id, 'restart', enrolment.workflow_id, enrolment.version, raise_restart.execution_id,
+    enrolment.trigger_type, coalesce(raise_restart.entity, ''), raise_restart.record_id, raise_restart.contact_id,
+    raise_restart.seq
+  where exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = raise_restart.tenant_id and e.record_id = raise_restart.record_id
+        and e.workflow_id = enrolment.workflow_id and e.finished_at is null and e.seq < raise_restart.seq)
+    or enrolment.listener = 'restart by key' and exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = raise_restart.tenant_id and e.contact_id = raise_restart.contact_id
+        and e.entity <> 'contact' and e.workflow_id = enrolment.workflow_id and e.finished_at is null
+        and e.seq < raise_restart.seq);
 end;
 $function$;
 
@@ -3005,8 +3124,16 @@ begin
   from unnest(entries) as e
   where e.id is not null and (e.enrolment).failure is null;
   if found and current_setting('automation.rung', true) is distinct from 'yes' then
-    perform automation.ring_once();
+    perform automation.ring_once(l.lane::text)
+    from (
+      select distinct (e.enrolment).first_lane as lane from unnest(entries) as e
+      where e.id is not null and (e.enrolment).failure is null and (e.enrolment).first_delay <= interval '0'
+    ) as l;
   end if;
+  perform automation.raise_restart(
+    e.tenant_id, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.enrolment, e.id, e.seq)
+  from unnest(entries) as e
+  where e.id is not null and (e.enrolment).listener like 'restart%' and (e.enrolment).failure is null;
 end;
 $function$;
 
@@ -3024,6 +3151,18 @@ begin
   return entry.id;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.enrol_listener(lifecycle jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when lifecycle #>> '{reentry,policy}' is distinct from 'restart' then ''
+      when lifecycle ? 'key' then 'restart by key'
+      else 'restart' end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.add_snapshot_names(context jsonb, data jsonb)
  RETURNS jsonb
@@ -3066,7 +3205,9 @@ declare
   given constant text := execution.trigger_data ->> 'contact_id';
   snapshot constant jsonb := execution.trigger_data -> execution.entity;
   attached automation.entities;
+  was text;
   live jsonb;
+  belongs_to text;
 begin
   if execution.entity is null or execution.entity = 'contact' or execution.version = 0
     or execution.record_id is null then
@@ -3074,8 +3215,10 @@ begin
   end if;
   select e.* into attached from automation.entities as e
   where e.name = execution.entity and e.related ? 'contact';
-  if not found or given is distinct from coalesce(
-    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
+  was := coalesce(
+    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}');
+  if attached.name is null or given is distinct from was
+    and given is distinct from automation.merged_into(execution.tenant_id, was) then
     return given;
   end if;
   live := coalesce(
@@ -3083,8 +3226,12 @@ begin
   if live is null then
     return given;
   end if;
-  return coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
+  belongs_to := coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
     'project', execution.tenant_id, live ->> (attached.related ->> 'project')) ->> 'contact_id');
+  if belongs_to is distinct from execution.contact_id then
+    return coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
+  end if;
+  return belongs_to;
 end;
 $function$;
 
@@ -3275,12 +3422,22 @@ CREATE OR REPLACE FUNCTION automation.go_on(transitions automation.transition[])
 AS $function$
 declare
   at constant timestamptz := automation.now();
+  transition automation.transition;
+  any_goes_on boolean := false;
 begin
-  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
-  select t.tenant_id, t.queue_id, t.execution_id, t.step_key, t.lane, t.run_at,
-    case when t.run_at < t.expires_at then t.expires_at end
-  from unnest(transitions) as t
-  where t.ended is null;
+  if cardinality(transitions) = 0 then
+    return;
+  end if;
+  foreach transition in array transitions loop
+    any_goes_on := any_goes_on or transition.ended is null;
+  end loop;
+  if any_goes_on then
+    insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
+    select t.tenant_id, t.queue_id, t.execution_id, t.step_key, t.lane, t.run_at,
+      case when t.run_at < t.expires_at then t.expires_at end
+    from unnest(transitions) as t
+    where t.ended is null;
+  end if;
   update ridgeline.workflow_executions as e
   set changed_at = automation.now(), status = coalesce(
       t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
@@ -3304,10 +3461,16 @@ CREATE OR REPLACE FUNCTION automation.advance(done automation.work[])
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  work automation.work;
+  transitions automation.transition[] := '{}'::automation.transition[];
 begin
-  perform automation.go_on(array(
-    select automation.transition_after(d) from unnest(done) as d
-    where (d.execution).finished_at is null));
+  foreach work in array done loop
+    if (work.execution).finished_at is null then
+      transitions := transitions || automation.transition_after(work);
+    end if;
+  end loop;
+  perform automation.go_on(transitions);
 end;
 $function$;
 
@@ -3370,6 +3533,111 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.later_run(execution ridgeline.workflow_executions, lifecycle jsonb, key text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not lifecycle ? 'key' then
+    return (
+      select e.id from ridgeline.workflow_executions as e
+      where e.record_id = execution.record_id and e.tenant_id = execution.tenant_id
+        and e.workflow_id = execution.workflow_id and e.created_at >= execution.created_at
+        and e.seq > execution.seq and e.finished_at is null and e.mode = execution.mode and e.entity = execution.entity
+      limit 1);
+  end if;
+  return (
+    select (n.run).id
+    from (
+      select e as run from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
+        and e.version = execution.version and e.created_at >= execution.created_at
+        and e.seq > execution.seq and e.finished_at is null and e.started_at is null and e.mode = execution.mode
+      order by e.created_at
+      limit 50
+    ) as n
+    where automation.entry_key(n.run, lifecycle) = key
+    limit 1);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.take_place_of(execution ridgeline.workflow_executions, lifecycle jsonb, key text, entry automation.entries)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  later constant uuid := automation.later_run(execution, lifecycle, key);
+  other ridgeline.workflow_executions;
+begin
+  if later is not null then
+    return automation.restarted_reason(execution.trigger_type, later);
+  end if;
+  select e.* into other from ridgeline.workflow_executions as e
+  where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null;
+  if not found then
+    return null;
+  elsif other.seq > execution.seq then
+    return automation.restarted_reason(execution.trigger_type, other.id);
+  elsif not lifecycle ? 'key' and exists (
+    select from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id and s.role = 'restart'
+      and s.listener = execution.id::text) then
+    -- It has been told, and somebody holds the other.
+    return null;
+  end if;
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, record, seq)
+  values (
+    other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
+    coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.restarted_reason(event text, by_run uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object(
+      'code', 'restarted', 'message', format('it began anew at %s', event), 'event', event, 'execution_id', by_run)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.begins_anew(signal automation.signals, execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  newer ridgeline.workflow_executions;
+  lifecycle jsonb;
+begin
+  if signal.workflow_id <> execution.workflow_id or signal.seq <= execution.seq then
+    return false;
+  elsif signal.record ? 'run' then
+    return signal.record ->> 'run' = execution.id::text;
+  end if;
+  select e.* into newer from ridgeline.workflow_executions as e
+  where e.tenant_id = signal.tenant_id and e.id = automation.as_uuid(signal.listener);
+  if not found or newer.mode <> execution.mode then
+    return false;
+  end if;
+  lifecycle := automation.plan_of(newer) -> 'lifecycle';
+  if not lifecycle ? 'key' then
+    return (newer.entity, newer.record_id) = (execution.entity, execution.record_id);
+  end if;
+  return automation.entry_key(newer, lifecycle) = automation.entry_key(execution, lifecycle);
+-- A key that cannot be rendered is told where its run begins.
+exception when others then
+  return false;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflow_executions, contact text)
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
@@ -3410,6 +3678,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.follow_merge(execution ridgeline.workflow_executions)
+ RETURNS ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_contact constant boolean := execution.entity = 'contact';
+  now_is constant text := automation.merged_into(
+    execution.tenant_id, case when is_contact then execution.record_id else execution.contact_id end);
+begin
+  if now_is is null then
+    return execution;
+  end if;
+  execution.contact_id := now_is;
+  execution.record_id := case when is_contact then now_is else execution.record_id end;
+  execution.trigger_data := execution.trigger_data || jsonb_build_object('contact_id', now_is);
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), contact_id = execution.contact_id, record_id = execution.record_id,
+    trigger_data = execution.trigger_data
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  return execution;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_known(works automation.work[])
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -3417,24 +3709,40 @@ CREATE OR REPLACE FUNCTION automation.read_known(works automation.work[])
 AS $function$
 declare
   kind text;
+  kinds text[] := '{}'::text[];
+  ids text[];
   records jsonb[];
   work automation.work;
   known automation.known_records;
   execution ridgeline.workflow_executions;
-  tenants constant uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
-  contacts text[];
+  tenants uuid[] := '{}'::uuid[];
+  contacts text[] := '{}'::text[];
 begin
-  for kind in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
-  loop
-    records := automation.read_records(kind, tenants, array(
-      select case when (w.execution).entity = kind then (w.execution).record_id end
-      from unnest(works) as w));
+  foreach work in array works loop
+    execution := work.execution;
+    tenants := tenants || execution.tenant_id;
+    if execution.record_id is not null and array_position(kinds, execution.entity) is null then
+      kinds := kinds || execution.entity;
+    end if;
+  end loop;
+  foreach kind in array kinds loop
+    ids := '{}'::text[];
+    foreach work in array works loop
+      execution := work.execution;
+      ids := ids || case when execution.entity = kind then execution.record_id end;
+    end loop;
+    records := automation.read_records(kind, tenants, ids);
     for i in 1 .. cardinality(works) loop
       work := works[i];
       execution := work.execution;
       continue when execution.entity is distinct from kind;
       known := row(records[i], null, null);
       if kind = 'contact' then
+        if records[i] is null then
+          execution := automation.follow_merge(execution);
+          known.record := automation.read_record('contact', execution.tenant_id, execution.record_id);
+          records[i] := known.record;
+        end if;
         if execution.record_id = execution.trigger_data ->> 'contact_id' then
           known.contact_id := execution.record_id;
           known.contact := records[i];
@@ -3448,8 +3756,11 @@ begin
       works[i] := work;
     end loop;
   end loop;
-  contacts := array(
-    select case when (w.execution).entity <> 'contact' then (w.known).contact_id end from unnest(works) as w);
+  foreach work in array works loop
+    execution := work.execution;
+    known := work.known;
+    contacts := contacts || case when execution.entity <> 'contact' then known.contact_id end;
+  end loop;
   if array_remove(contacts, null) <> '{}' then
     records := automation.read_records('contact', tenants, contacts);
     for i in 1 .. cardinality(works) loop
@@ -3457,6 +3768,14 @@ begin
       work := works[i];
       known := work.known;
       known.contact := records[i];
+      if records[i] is null then
+        execution := automation.follow_merge(work.execution);
+        work.execution := execution;
+        if execution.contact_id <> contacts[i] then
+          known.contact_id := execution.contact_id;
+          known.contact := automation.read_record('contact', execution.tenant_id, execution.contact_id);
+        end if;
+      end if;
       work.known := known;
       works[i] := work;
     end loop;
@@ -3478,7 +3797,7 @@ begin
   end if;
   return array(
     select (
-      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted') limit 1)
+      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted', 'restart') limit 1)
     from unnest(works) as w);
 end;
 $function$;
@@ -3573,6 +3892,21 @@ begin
   return works;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.wake_follower(execution ridgeline.workflow_executions, signal automation.signals)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update ridgeline.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id and q.lane = 'database'
+          and automation.plan_step(execution, q.step_key) ? 'follows'
+        for update skip locked)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.await_sender(prepared automation.prepared_step, channel text)
  RETURNS automation.prepared_step
@@ -4088,6 +4422,80 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.has_come(execution ridgeline.workflow_executions, step_key text, input jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(bool_or(s.result_data ->> 'date' = has_come.input ->> 'until'), false)
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id and s.step_key = has_come.step_key
+      and s.status = 'waiting'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.wait_for_time(execution ridgeline.workflow_executions, input jsonb, now timestamp with time zone DEFAULT automation.now(), step_key text DEFAULT NULL::text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  planned record := automation.plan_wait(execution, input, now);
+  follows constant boolean := coalesce(input -> 'follow' = 'true', false);
+  policy text;
+  said text;
+begin
+  if planned.outcome = 'past' and (
+    follows and step_key is not null and automation.has_come(execution, step_key, input)
+    or input ->> 'if_past' = 'skip' and planned.late <= automation.setting('time_grace')::interval) then
+    planned.outcome := 'waited';
+  end if;
+  policy := case planned.outcome
+    when 'missing' then coalesce(input ->> 'if_missing', 'fail')
+    when 'past' then coalesce(input ->> 'if_past', 'continue')
+    else 'continue' end;
+  said := case planned.outcome
+    when 'missing' then 'there is no date to wait for' else 'the date to wait for has passed' end;
+  if policy = 'fail' then
+    raise exception 'until: %', said using errcode = 'invalid_parameter_value',
+      hint = 'if_missing and if_past say what happens then: continue, skip, stop or fail.';
+  elsif policy = 'stop' then
+    return automation.stop(jsonb_build_object('reason', said)) || jsonb_build_object('result', planned.outcome);
+  elsif policy = 'wait' then
+    return jsonb_build_object('wait_until', 'infinity', 'waiting', true, 'result', 'missing');
+  end if;
+  return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome)
+    || case when policy = 'skip' then '{"skips": true}' else '{}' end::jsonb
+    || case when follows and planned.until > now
+      then jsonb_build_object('waiting', true, 'date', input -> 'until') else '{}' end
+    || case when planned.expires_at is null then '{}'
+      else jsonb_build_object('expires_at', planned.expires_at) end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.left_out(execution ridgeline.workflow_executions, wait_key text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  waited constant jsonb := coalesce((
+    select s.result_data from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id and s.step_key = wait_key
+      and s.status = 'completed'), execution.trigger_data -> 'steps' -> wait_key);
+begin
+  if not coalesce((waited ->> 'skips')::boolean, false) then
+    return null;
+  elsif waited ->> 'result' = 'missing' then
+    return jsonb_build_object('code', 'no_date', 'message', 'there is no date to be before or after', 'wait', wait_key);
+  end if;
+  return jsonb_build_object(
+    'code', 'too_late', 'message', 'its time had passed when its turn came', 'wait', wait_key);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.step_questions()
  RETURNS TABLE(name text, arguments text, passed text, result text, otherwise text, volatility text)
  LANGUAGE sql
@@ -4586,6 +4994,47 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.followed_field(until text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object('entity', e.name, 'field', automation.own_name(e, u.part[2]))
+    from (
+      select regexp_match(until, '^\s*\{\{\s*([a-z][a-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_]*)(?:\.[A-Za-z0-9_]+)*'
+        '\s*(?:\|[^{}]*)?\}\}\s*$') as part) as u
+    join automation.entities as e on e.name = u.part[1]
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_wait(config jsonb, path text, shared jsonb)
+ RETURNS automation.compiled_config
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  followed constant jsonb := automation.followed_field(config ->> 'until');
+  follows constant boolean := coalesce(config -> 'follow' = 'true', false);
+  problems jsonb := '[]'::jsonb;
+begin
+  if follows and config ? 'until' and followed is null then
+    problems := problems || automation.problem(path || '.follow', 'nothing_to_follow',
+      'until is no field of a record whose changes could be followed',
+      'Write the field alone, such as "{{appointment.starts_at}}"; what {{trigger.*}} says never changes.');
+  end if;
+  if config ->> 'if_missing' = 'wait' and not follows then
+    problems := problems || automation.problem(path || '.if_missing', 'not_allowed',
+      'nothing would wake a wait for a date that comes later', 'Set follow, or say what happens without a date.');
+  end if;
+  return row(config, config, jsonb_strip_nulls(jsonb_build_object(
+      'follows', case when follows then followed end,
+      'leaves_out', case 'skip'
+        when config ->> 'if_past' then 'if_past' when config ->> 'if_missing' then 'if_missing' end)),
+    '{}', problems)::automation.compiled_config;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.hears_wait(step jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4618,7 +5067,7 @@ declare
   brought constant jsonb := events -> (step ->> 'key');
 begin
   return row(execution.trigger_data, case
-    when not input ? 'event' then automation.wait_for_time(execution, input, at)
+    when not input ? 'event' then automation.wait_for_time(execution, input, at) - 'waiting'
     when brought is not null then jsonb_build_object(
       'branch', 'event', 'result', 'event', 'event', jsonb_build_object(
         'type', coalesce(input #> '{event,type}', input -> 'event'), 'at', at,
@@ -6468,16 +6917,18 @@ CREATE OR REPLACE FUNCTION automation.webhook_input(execution ridgeline.workflow
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  method constant text := upper(coalesce(input ->> 'method', 'POST'));
 begin
-  return (
-    select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
-      || case
-        when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
-        else jsonb_build_object('body', jsonb_build_object(
-          'type', execution.trigger_type, 'timestamp', automation.now(),
-          'execution_id', execution.id, 'data', execution.trigger_data))
-      end
-    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m);
+  return input
+    || jsonb_build_object('method', method, 'headers', case jsonb_typeof(input -> 'headers')
+      when 'object' then automation.header_lines(input -> 'headers') else '{}' end)
+    || case
+      when input ? 'body' or method in ('GET', 'DELETE') then '{}'
+      else jsonb_build_object('body', jsonb_build_object(
+        'type', execution.trigger_type, 'timestamp', automation.now(),
+        'execution_id', execution.id, 'data', execution.trigger_data))
+    end;
 end;
 $function$;
 
@@ -6709,24 +7160,17 @@ CREATE OR REPLACE FUNCTION automation.pause_of(tenant_id uuid, workflow_id uuid,
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select h.held
-    from (
-      select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
-      from ridgeline.sending_pauses as p
-      where pause_of.is_send and p.tenant_id = pause_of.tenant_id
-      union all
-      select 2, jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
-      from ridgeline.workflows as w
-      where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
-        and w.published_version is not null
-      union all
-      select 3, jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
-      from ridgeline.workflow_holds as h
-      where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
-    ) as h
-    order by h.place
-    limit 1);
+  return coalesce(
+    (select jsonb_build_object('code', 'sending_paused', 'why', p.reason)
+     from ridgeline.sending_pauses as p
+     where pause_of.is_send and p.tenant_id = pause_of.tenant_id),
+    (select jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
+     from ridgeline.workflows as w
+     where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
+       and w.published_version is not null),
+    (select jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
+     from ridgeline.workflow_holds as h
+     where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null));
 end;
 $function$;
 
@@ -6972,7 +7416,7 @@ CREATE OR REPLACE FUNCTION ridgeline.resume_sending(tenant_id uuid DEFAULT NULL:
 AS $function$ select automation.resume_sending(automation.own_tenant(tenant_id)) $function$;
 
 CREATE OR REPLACE FUNCTION automation.make_tickets(questions automation.send_question[])
- RETURNS SETOF automation.ticket
+ RETURNS automation.ticket[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -6981,8 +7425,8 @@ CREATE OR REPLACE FUNCTION automation.make_tickets(questions automation.send_que
 AS $function$
 #variable_conflict use_column
 begin
-  return query
-    select q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
+  return array(
+    select row(q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
       (q.execution).contact_id, (q.due).lane::text,
       case when (q.due).lane in ('sms', 'email') then coalesce(s.sending ->> 'purpose', 'marketing') end,
       coalesce((s.sending ->> 'urgent')::boolean, false), coalesce(s.sending ->> 'over_cap', 'hold'),
@@ -7003,10 +7447,10 @@ begin
           + coalesce((s.sending ->> 'expires_after')::interval, case
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
-      (q.due).held
+      (q.due).held)::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
-    order by q.place;
+    order by q.place);
 end;
 $function$;
 
@@ -7016,43 +7460,6 @@ CREATE OR REPLACE FUNCTION automation.still_open(tickets automation.ticket[], de
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $function$;
-
-CREATE OR REPLACE FUNCTION automation.refuse_expired(tickets automation.ticket[], now timestamp with time zone)
- RETURNS TABLE(place integer, at timestamp with time zone)
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET jit TO 'off'
-AS $function$
-#variable_conflict use_column
-begin
-  return query
-    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.hold_paused(tickets automation.ticket[])
- RETURNS TABLE(place integer, held jsonb, expires_at timestamp with time zone)
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET jit TO 'off'
-AS $function$
-#variable_conflict use_column
-begin
-  return query
-    select t.place, p.held, t.expires_at
-    from (
-      select a.tenant_id, a.workflow_id, automation.pause_of(a.tenant_id, a.workflow_id, true) as held
-      from (select distinct d.tenant_id, d.workflow_id from unnest(tickets) as d) as a
-      offset 0
-    ) as p
-    join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
-    where p.held is not null;
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.answering(questions automation.send_question[])
  RETURNS SETOF integer
@@ -7064,6 +7471,9 @@ CREATE OR REPLACE FUNCTION automation.answering(questions automation.send_questi
 AS $function$
 #variable_conflict use_column
 begin
+  if cardinality(questions) > 0 is not true then
+    return;
+  end if;
   return query
     select q.place from unnest(questions) as q
     where (q.due).lane = 'sms' and q.step #>> '{sending,purpose}' is distinct from 'internal'
@@ -7188,6 +7598,7 @@ declare
   contacts automation.entities;
   zone_column text;
   region_column text;
+  records jsonb[];
 begin
   select e.* into contacts from automation.entities as e where e.name = 'contact';
   zone_column := contacts.mapped ->> 'timezone';
@@ -7197,15 +7608,12 @@ begin
   if zone_column is null and region_column is null then
     return;
   end if;
-  return query execute format(
-    'select a.tenant_id, a.id, %1$s, %2$s '
-    'from (select distinct t, i from unnest($1, $2) as u (t, i)) as a (tenant_id, id) '
-    'join %3$s as r on %4$s = a.tenant_id and r.%5$I = %6$s',
-    coalesce(format('r.%I::text', zone_column), 'null::text'),
-    coalesce(format('r.%I::text', region_column), 'null::text'), contacts.relation,
-    automation.tenant_expression('r', contacts.tenant_column, contacts.sole), contacts.id_column,
-    case contacts.id_type when 'uuid' then 'automation.as_uuid(a.id)' else format('a.id::%s', contacts.id_type) end)
-    using tenant_ids, contact_ids;
+  records := automation.read_records('contact', tenant_ids, contact_ids);
+  return query
+    select distinct on (k.tenant_id, k.id) k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column
+    from unnest(tenant_ids, contact_ids, records) as k (tenant_id, id, record)
+    where k.record is not null
+    order by k.tenant_id, k.id;
 exception
   when data_exception then
     return;
@@ -7214,7 +7622,7 @@ exception
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[])
+CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[], tenants automation.tenant[])
  RETURNS TABLE(place integer, zones text[], regions text[])
  LANGUAGE plpgsql
  STABLE
@@ -7228,26 +7636,31 @@ begin
     with texts as materialized (
       select t.place, t.tenant_id, t.contact_id, t.purpose, substr(t.recipients[1], 2) as digits
       from unnest(tickets) as t where t.channel = 'sms'
-    ), tenants as materialized (
-      select r.id, r.country, r.timezone
-      from automation.read_tenants(array(select distinct t.tenant_id from texts as t)) as r
+    ), homes as materialized (
+      select r.id, r.country, r.timezone from unnest(tenants) as r
     ), addresses as materialized (
       select p.tenant_id, p.contact_id, p.zone, p.region
       from automation.contact_places(
         array(select t.tenant_id from texts as t where t.contact_id is not null and t.purpose <> 'internal'),
         array(select t.contact_id from texts as t where t.contact_id is not null and t.purpose <> 'internal')) as p
     ), numbers as materialized (
-      select distinct on (t.place) t.place, o.zones, o.region
+      -- The longest that fits, each by the index.
+      select t.place, o.zones, o.region
       from texts as t
-      cross join lateral generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l
-      join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
+      cross join lateral (
+        select a.zones, a.region from automation.area_codes as a
+        where a.prefix = any (array(
+          select substr(t.digits, 1, l)
+          from generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l where length(t.digits) >= l))
+        order by length(a.prefix) desc
+        limit 1
+      ) as o
       where t.purpose <> 'internal'
-      order by t.place, l desc
     ), states as materialized (
       select d.country, d.said, r.region, r.zones
       from (
         select distinct n.country, btrim(a.region) as said
-        from addresses as a join tenants as n on n.id = a.tenant_id where btrim(a.region) <> ''
+        from addresses as a join homes as n on n.id = a.tenant_id where btrim(a.region) <> ''
       ) as d
       join automation.regions as r on r.region = d.country || '-' || upper(d.said)
         or r.region = upper(d.said) or lower(r.name) = lower(d.said)
@@ -7255,7 +7668,7 @@ begin
       select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
         c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
       from texts as t
-      left join tenants as n on n.id = t.tenant_id
+      left join homes as n on n.id = t.tenant_id
       left join numbers as c on c.place = t.place
       left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
       left join states as s on s.country = n.country and s.said = btrim(a.region)
@@ -7263,7 +7676,7 @@ begin
       select s.zones as said, array_agg(distinct k.name) as zones
       from (select distinct d.zones from said as d) as s
       cross join unnest(s.zones) as z (zone)
-      join automation.time_zones as k on k.key = lower(z.zone)
+      cross join lateral (select n.name from automation.time_zones as n where n.key = lower(z.zone) limit 1) as k
       group by 1
     )
     select s.place,
@@ -7296,7 +7709,7 @@ AS $function$
           and f.created_at > now - interval '10 minutes'))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], now timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
  RETURNS TABLE(place integer, opens_at timestamp with time zone, closes_at timestamp with time zone, zones text[], expires_at timestamp with time zone, regions text[])
  LANGUAGE plpgsql
  STABLE
@@ -7306,20 +7719,22 @@ CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], now
 AS $function$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   if not automation.keeps_quiet_hours() then
     return;
   end if;
   return query
     with whereabouts as materialized (
       select w.place, w.zones, w.regions, t.tenant_id, t.purpose, t.step_id, t.expires_at
-      from automation.whereabouts(tickets) as w
+      from automation.whereabouts(tickets, tenants) as w
       join unnest(tickets) as t on t.place = w.place
       where not (t.urgent and automation.is_awaited(t, ask_hours.now))
     ), groups as materialized (
       select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
-    ), tenants as materialized (
-      select r.id, r.settings from automation.read_tenants(array(select distinct g.tenant_id from groups as g)) as r
-      where r.settings ?| '{open_hours,internal_hours}'
+    ), own as materialized (
+      select r.id, r.settings from unnest(tenants) as r where r.settings ?| '{open_hours,internal_hours}'
     ), asked as materialized (
       select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
           or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
@@ -7331,11 +7746,11 @@ begin
           from automation.open_hours as h
           where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
             and (g.purpose <> 'internal' or not exists (
-              select from tenants as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
+              select from own as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
               where t.id = g.tenant_id))
           union all
           select row('own', o.days, o.opens, o.closes)::automation.hours_rule
-          from tenants as t
+          from own as t
           cross join lateral automation.own_hours(
             t.settings, case g.purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o
           where t.id = g.tenant_id) as rules
@@ -7740,6 +8155,9 @@ CREATE OR REPLACE FUNCTION automation.revoked_of(tickets automation.ticket[])
 AS $function$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   return query
     with asked as materialized (
       select t.place, t.tenant_id, t.channel, t.purpose, a.address
@@ -7784,6 +8202,9 @@ CREATE OR REPLACE FUNCTION automation.hold_doubtful(tickets automation.ticket[],
 AS $function$
 #variable_conflict use_column
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   return query
     select t.place, d.tenant_id, d.address, d.asked_at + interval '1 day', t.expires_at
     from unnest(tickets) as t
@@ -7794,7 +8215,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.unconsented(tickets automation.ticket[])
+CREATE OR REPLACE FUNCTION automation.unconsented(tickets automation.ticket[], tenants automation.tenant[])
  RETURNS TABLE(place integer, address text, is_unsaid boolean, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE
@@ -7803,21 +8224,26 @@ CREATE OR REPLACE FUNCTION automation.unconsented(tickets automation.ticket[])
  SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
+declare
+  tenant automation.tenant;
+  policy text;
+  asking uuid[] := '{}'::uuid[];
+  unsaid uuid[] := '{}'::uuid[];
 begin
+  foreach tenant in array case when cardinality(tickets) > 0 then tenants else '{}' end loop
+    policy := automation.consent_policy(tenant.id, tenant.settings);
+    if policy is null then
+      unsaid := unsaid || tenant.id;
+    elsif policy <> 'recorded_optout_only' then
+      asking := asking || tenant.id;
+    end if;
+  end loop;
+  if asking = '{}' and unsaid = '{}' then
+    return;
+  end if;
   return query
-    with strict as materialized (
-      select p.id, p.policy
-      from (
-        select r.id, automation.consent_policy(r.id, r.settings) as policy
-        from automation.read_tenants(array(select distinct t.tenant_id from unnest(tickets) as t
-          where t.purpose = 'marketing')) as r
-        offset 0
-      ) as p
-      where p.policy is distinct from 'recorded_optout_only'
-    )
-    select distinct on (t.place) t.place, a.address, s.policy is null, t.expires_at
+    select distinct on (t.place) t.place, a.address, t.tenant_id = any (unsaid), t.expires_at
     from unnest(tickets) as t
-    join strict as s on s.id = t.tenant_id
     cross join lateral unnest(t.recipients) as a (address)
     left join lateral (
       select c.status from ridgeline.consents as c
@@ -7825,7 +8251,8 @@ begin
       order by c.seq desc
       limit 1
     ) as c on true
-    where t.purpose = 'marketing' and (s.policy is null or c.status is distinct from 'granted')
+    where t.purpose = 'marketing' and (t.tenant_id = any (unsaid)
+      or t.tenant_id = any (asking) and c.status is distinct from 'granted')
     order by t.place;
 end;
 $function$;
@@ -7903,7 +8330,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.add_footers(questions automation.send_question[], tickets automation.ticket[])
+CREATE OR REPLACE FUNCTION automation.add_footers(questions automation.send_question[], tickets automation.ticket[], tenants automation.tenant[])
  RETURNS TABLE(place integer, unsubscribe jsonb)
  LANGUAGE plpgsql
  STABLE
@@ -7913,7 +8340,7 @@ CREATE OR REPLACE FUNCTION automation.add_footers(questions automation.send_ques
 AS $function$
 #variable_conflict use_column
 begin
-  if not exists (select from unnest(tickets) as t where t.channel = 'email' and t.purpose = 'marketing') then
+  if cardinality(tickets) > 0 is not true then
     return;
   end if;
   return query
@@ -7923,8 +8350,7 @@ begin
       'functions', automation.functions_address())))
     from unnest(tickets) as t
     join unnest(questions) as q on q.place = t.place
-    join automation.read_tenants(array(select distinct d.tenant_id from unnest(tickets) as d)) as n
-      on n.id = t.tenant_id
+    join unnest(tenants) as n on n.id = t.tenant_id
     where t.channel = 'email' and t.purpose = 'marketing';
 end;
 $function$;
@@ -8007,20 +8433,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.maps_consent(channel text)
- RETURNS boolean
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return (
-    select exists (
-      select from automation.entities as e
-      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent']));
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.mapped_consent(tenant_id uuid, channel text, address text)
  RETURNS text
  LANGUAGE sql
@@ -8048,8 +8460,14 @@ AS $function$
 declare
   -- Most CRMs have no such column, and no contact is read for it.
   channels constant text[] := array(
-    select c from unnest('{sms,email}'::text[]) as c where automation.maps_consent(c));
+    select c from unnest('{sms,email}'::text[]) as c
+    where exists (
+      select from automation.entities as e
+      where e.name = 'contact' and e.mapped ?| array[c || '_opt_out', c || '_consent']));
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   if channels = '{}' then
     return;
   end if;
@@ -8101,15 +8519,17 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.cap_of(settings jsonb)
  RETURNS integer
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
-      then (settings #>> '{marketing_cap,per_day}')::integer end
-  $function$;
+begin
+  return case when settings #>> '{marketing_cap,per_day}' ~ '^\d{1,4}$'
+    then (settings #>> '{marketing_cap,per_day}')::integer end;
+end;
+$function$;
 
-CREATE OR REPLACE FUNCTION automation.capped_of(tickets automation.ticket[], regions automation.place_regions[])
+CREATE OR REPLACE FUNCTION automation.capped_of(tickets automation.ticket[], tenants automation.tenant[], regions automation.place_regions[])
  RETURNS automation.capped[]
  LANGUAGE plpgsql
  STABLE
@@ -8126,9 +8546,7 @@ begin
     cross join lateral (
       select array(select distinct u from unnest(t.contact_id || t.recipients) as u where u is not null) as keys) as k
     left join (
-      select n.id, automation.cap_of(n.settings) as cap
-      from automation.read_tenants(array(
-        select distinct d.tenant_id from unnest(tickets) as d where d.purpose = 'marketing')) as n
+      select n.id, automation.cap_of(n.settings) as cap from unnest(tenants) as n
     ) as r on r.id = t.tenant_id
     left join lateral (
       select min(c.per_day) as law
@@ -8164,7 +8582,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.ask_cap(tickets automation.ticket[], now timestamp with time zone, regions automation.place_regions[] DEFAULT '{}'::automation.place_regions[])
+CREATE OR REPLACE FUNCTION automation.ask_cap(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone, regions automation.place_regions[])
  RETURNS TABLE(place integer, until timestamp with time zone, over_cap text, cap integer, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -8179,11 +8597,21 @@ declare
   busy text[] := '{}'::text[];
   person record;
   one record;
+  tenant automation.tenant;
+  has_cap boolean;
 begin
-  if not exists (select from unnest(tickets) as t where t.purpose = 'marketing') then
+  if cardinality(tickets) > 0 is not true then
     return;
   end if;
-  capped := automation.capped_of(tickets, regions);
+  has_cap := exists (
+    select from unnest(regions) as r join automation.daily_caps as c on c.jurisdiction = any (r.regions));
+  foreach tenant in array tenants loop
+    has_cap := has_cap or automation.cap_of(tenant.settings) is not null;
+  end loop;
+  if not has_cap then
+    return;
+  end if;
+  capped := automation.capped_of(tickets, tenants, regions);
   for person in
     select distinct c.tenant_id, k.key from unnest(capped) as c cross join lateral unnest(c.keys) as k (key)
     order by 1, 2
@@ -8388,6 +8816,9 @@ declare
   blocked integer[] := '{}'::integer[];
   block record;
 begin
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
   for block in select b.* from automation.ask_blocks(tickets, now) as b loop
     blocked := blocked || block.place;
     return query select block.place, jsonb_build_object('code', 'daily_limit', 'why',
@@ -8564,64 +8995,39 @@ AS $function$
         to_char(opens_at at time zone zones[1], 'HH24:MI'))) end
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false)
- RETURNS SETOF automation.send_verdict
+CREATE OR REPLACE FUNCTION automation.gate_of_messages(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean)
+ RETURNS automation.send_verdict[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  tickets automation.ticket[] := array(select t from automation.make_tickets(questions) as t);
-  decided integer[] := '{}'::integer[];
+  ticket automation.ticket;
   found record;
   question automation.send_question;
   prepared automation.prepared_step;
+  some_text boolean := false;
+  some_email boolean := false;
+  some_marketing boolean := false;
+  ids uuid[] := '{}'::uuid[];
+  tenants automation.tenant[];
   regions automation.place_regions[] := '{}'::automation.place_regions[];
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
-  for question in
-    select q.* from unnest(questions) as q
-    where not exists (
-      select from automation.step_types as t
-      where t.name = q.step ->> 'type' and t.lane in ('sms', 'email', 'webhook'))
+  foreach ticket in array tickets loop
+    some_text := some_text or ticket.channel = 'sms';
+    some_email := some_email or ticket.channel = 'email';
+    some_marketing := some_marketing or coalesce(ticket.purpose = 'marketing', false);
+    if ticket.tenant_id <> all (ids) then
+      ids := ids || ticket.tenant_id;
+    end if;
+  end loop;
+  tenants := array(select t from automation.read_tenants(ids) as t);
+  for found in
+    select d.* from automation.hold_doubtful(case when some_text then tickets end, now) as d
   loop
-    decided := decided || question.place;
-    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
-      'no_consent_rule', format('step_type: whether "%s" may be sent to somebody is not known',
-        left(question.step ->> 'type', 60))));
-  end loop;
-  for question in
-    select q.* from unnest(questions) as q
-    where btrim((q.prepared).input ->> 'expires_at') <> '' and q.place <> all (decided)
-      and automation.is_date((q.prepared).input ->> 'expires_at') is not true
-  loop
-    decided := decided || question.place;
-    return next automation.verdict_on(question, 'skip', automation.fail_unaddressed(question.prepared,
-      'invalid_date', format('expires_at: "%s" is not a time', left((question.prepared).input ->> 'expires_at', 60))));
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select e.* from automation.refuse_expired(tickets, now) as e loop
-    decided := decided || found.place;
-    question := questions[found.place];
-    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(
-      question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
-        automation.date_text((question.due).tenant_id, found.at))));
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select p.* from automation.hold_paused(tickets) as p where not is_trial loop
-    decided := decided || found.place;
-    return next automation.verdict_on(questions[found.place], 'hold', null, found.held, 'infinity',
-      found.expires_at);
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select d.* from automation.hold_doubtful(tickets, now) as d loop
     if found.until > now then
       decided := decided || found.place;
-      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
         'code', 'doubtful_stop', 'address', found.address,
         'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
         found.until, found.expires_at);
@@ -8640,7 +9046,7 @@ begin
       questions[found.place], found.reason, found.addresses);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
-      return next automation.verdict_on(
+      verdicts := verdicts || automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
@@ -8655,85 +9061,182 @@ begin
       questions[found.place], found.addresses, found.says);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
-      return next automation.verdict_on(
+      verdicts := verdicts || automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
-  for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
+  for found in
+    select u.* from automation.unconsented(case when some_marketing then tickets end, tenants) as u
+    where u.place <> all (decided)
+  loop
     decided := decided || found.place;
     if found.is_unsaid then
-      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
         'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
         'infinity', found.expires_at);
       continue;
     end if;
-    return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+    verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
       questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select h.* from automation.ask_hours(tickets, now) as h loop
+  for found in select h.* from automation.ask_hours(case when some_text then tickets end, tenants, now) as h loop
     if found.opens_at = now then
       regions := regions || row(found.place, found.regions)::automation.place_regions;
       questions[found.place].prepared := automation.limit_validity(
         questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
     elsif found.opens_at >= found.expires_at then
       decided := decided || found.place;
-      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
         questions[found.place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
           automation.date_text((questions[found.place].due).tenant_id, found.opens_at),
           automation.date_text((questions[found.place].due).tenant_id, found.expires_at))));
     else
       decided := decided || found.place;
-      return next automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
         found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
     end if;
   end loop;
   for found in
-    select a.place from automation.answering(questions) as a (place)
-    where not is_trial and a.place <> all (decided)
+    select a.place from automation.answering(case when some_text and not is_trial then questions end) as a (place)
+    where a.place <> all (decided)
   loop
     question := questions[found.place];
     questions[found.place].prepared := automation.brake_conversation(
       question.execution, (question.due).id, question.prepared);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
-      return next automation.verdict_on(
+      verdicts := verdicts || automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select c.* from automation.ask_cap(case when not is_trial then tickets end, now, regions) as c loop
+  for found in select c.* from automation.ask_cap(
+    case when some_marketing and not is_trial then tickets end, tenants, now, regions) as c
+  loop
     decided := decided || found.place;
     if found.over_cap = 'skip' then
-      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
         questions[found.place].prepared, 'over_cap',
         format('%s marketing messages went to this person within a day', found.cap)));
     else
-      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object('code', 'cap',
-        'why', coalesce(format('%s marketing messages went to this person within a day', found.cap),
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'cap', 'why', coalesce(
+          format('%s marketing messages went to this person within a day', found.cap),
           'another message to this person is being counted')), found.until, found.expires_at);
     end if;
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select r.* from automation.ask_rate(questions, case when not is_trial then tickets end, now) as r loop
+  for found in select r.* from automation.ask_rate(
+    questions, case when some_text and not is_trial then tickets end, now) as r
+  loop
     decided := decided || found.place;
-    return next automation.verdict_on(questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
+    verdicts := verdicts || automation.verdict_on(
+      questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
   end loop;
-  for found in select f.* from automation.add_footers(questions, tickets) as f where f.place <> all (decided) loop
+  for found in
+    select f.* from automation.add_footers(
+      questions, case when some_email and some_marketing then tickets end, tenants) as f
+    where f.place <> all (decided)
+  loop
     prepared := questions[found.place].prepared;
     prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
     questions[found.place].prepared := prepared;
   end loop;
-  return query
-    select v.* from unnest(questions) as q
-    cross join lateral automation.verdict_on(q, 'send', q.prepared) as v
-    where q.place <> all (decided);
+  foreach question in array questions loop
+    if question.place <> all (decided) then
+      verdicts := verdicts || automation.verdict_on(question, 'send', question.prepared);
+    end if;
+  end loop;
+  return verdicts;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false)
+ RETURNS automation.send_verdict[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tickets automation.ticket[];
+  ticket automation.ticket;
+  decided integer[] := '{}'::integer[];
+  question automation.send_question;
+  prepared automation.prepared_step;
+  some_message boolean := false;
+  workflow text;
+  asked text[] := '{}'::text[];
+  pauses jsonb[] := '{}'::jsonb[];
+  held jsonb;
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
+begin
+  if cardinality(questions) = 0 then
+    return verdicts;
+  end if;
+  tickets := automation.make_tickets(questions);
+  foreach question in array questions loop
+    prepared := question.prepared;
+    if coalesce(automation.channel_of(question.step ->> 'type'), 'database') = 'database' then
+      decided := decided || question.place;
+      verdicts := verdicts || automation.verdict_on(question, 'skip', automation.skip_unaddressed(prepared,
+        'no_consent_rule', format('step_type: whether "%s" may be sent to somebody is not known',
+          left(question.step ->> 'type', 60))));
+    elsif btrim(prepared.input ->> 'expires_at') <> ''
+      and automation.is_date(prepared.input ->> 'expires_at') is not true then
+      decided := decided || question.place;
+      verdicts := verdicts || automation.verdict_on(question, 'skip', automation.fail_unaddressed(prepared,
+        'invalid_date', format('expires_at: "%s" is not a time', left(prepared.input ->> 'expires_at', 60))));
+    end if;
+  end loop;
+  foreach ticket in array tickets loop
+    continue when ticket.place = any (decided);
+    if ticket.expires_at <= now then
+      decided := decided || ticket.place;
+      question := questions[ticket.place];
+      verdicts := verdicts || automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+        question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
+          automation.date_text((question.due).tenant_id, ticket.expires_at))));
+    else
+      some_message := some_message or ticket.channel is distinct from 'webhook';
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  if not is_trial then
+    -- Somebody has to let it go on: of each tenant and workflow it is asked once.
+    foreach ticket in array tickets loop
+      workflow := ticket.tenant_id || '/' || ticket.workflow_id;
+      if workflow <> all (asked) then
+        asked := asked || workflow;
+        pauses := pauses || automation.pause_of(ticket.tenant_id, ticket.workflow_id, true);
+      end if;
+      held := pauses[array_position(asked, workflow)];
+      if held is not null then
+        decided := decided || ticket.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[ticket.place], 'hold', null, held, 'infinity', ticket.expires_at);
+      end if;
+    end loop;
+    if cardinality(decided) > 0 then
+      tickets := automation.still_open(tickets, decided);
+    end if;
+  end if;
+  if some_message then
+    return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial);
+  end if;
+  foreach question in array questions loop
+    if question.place <> all (decided) then
+      verdicts := verdicts || automation.verdict_on(question, 'send', question.prepared);
+    end if;
+  end loop;
+  return verdicts;
 end;
 $function$;
 
@@ -8754,8 +9257,8 @@ begin
   due.lane := (step ->> 'lane')::ridgeline.automation_lane;
   due.run_at := at;
   due.attempt := 0;
-  select g.* into verdict from automation.gate(array[
-    row(1, due, execution, step, prepared, null)::automation.send_question], at, true) as g;
+  verdict := (automation.gate(array[
+    row(1, due, execution, step, prepared, null)::automation.send_question], at, true))[1];
   verdict.prepared := coalesce(verdict.prepared, prepared);
   return verdict;
 end;
@@ -8802,6 +9305,64 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.counted_from(listener automation.timer_listeners, record_id text, record jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case listener.follows
+      when 'value' then automation.field_text(record, listener.field)
+      else coalesce(
+        (select to_json(s.changed_at) #>> '{}' from ridgeline.stage_changes as s
+         where s.tenant_id = listener.tenant_id and s.entity = listener.entity
+           and s.record_id = counted_from.record_id
+           and listener.field = coalesce(e.mapped ->> 'stage', e.mapped ->> 'status')),
+        record ->> (e.mapped ->> 'updated_at'), record ->> (e.mapped ->> 'created_at'),
+        to_json(automation.now()) #>> '{}')
+    end
+    from automation.entities as e
+    where e.name = listener.entity
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.take_timer(job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment, listener automation.timer_listeners, record_id text, record jsonb)
+ RETURNS automation.taken_record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  zone constant text := automation.timer_zone(listener, record);
+  value constant text := automation.counted_from(listener, record_id, record);
+  due constant timestamptz := automation.timer_due(listener, value, zone);
+  before_it constant boolean := listener."offset" < interval '0' or coalesce(listener.business_days < 0, false);
+  entry automation.entry;
+begin
+  if due > at then
+    perform automation.set_timer(listener, record_id, due, due);
+    return row('enrolled'::text, null::automation.entry);
+  elsif due is null or not coalesce((job.data ->> 'overdue')::boolean, false)
+    or coalesce((job.data ->> 'started')::integer, 0) >= (job.data ->> 'at_most')::integer
+    or before_it and automation.instant_in(value, zone) <= at
+    or exists (
+      select from ridgeline.workflow_timers as t
+      where t.tenant_id = job.tenant_id and t.workflow_id = job.workflow_id and t.record_id = take_timer.record_id)
+    or exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = job.tenant_id and e.record_id = take_timer.record_id and e.workflow_id = job.workflow_id
+        and e.created_at >= automation.instant_in(value, zone)) then
+    return row('skipped'::text, null::automation.entry);
+  end if;
+  enrolment.trigger_type := 'time_elapsed';
+  entry := automation.entry_if_met(version, enrolment, automation.snapshot(
+      job.entity, job.tenant_id, record, jsonb_build_object('timer', jsonb_build_object(
+        'field', listener.field, 'value', value, 'due_at', due, 'overdue', true))),
+    case when before_it then automation.instant_in(value, zone) end);
+  return row(case when entry.id is null then 'skipped' when (entry.enrolment).failure is null then 'enrolled'
+    else 'failed' end::text, entry);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.take_record(job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment, listener automation.timer_listeners, record_id text, record jsonb)
  RETURNS automation.taken_record
  LANGUAGE plpgsql
@@ -8809,20 +9370,12 @@ CREATE OR REPLACE FUNCTION automation.take_record(job ridgeline.bulk_enrollments
 AS $function$
 declare
   data jsonb;
-  due timestamptz;
   entry automation.entry;
 begin
   if record is null then
     return row('skipped'::text, null::automation.entry);
   elsif job.kind = 'timers' then
-    due := automation.timer_due(
-      listener, automation.field_text(record, listener.field),
-      automation.timer_zone(listener, record));
-    if due > automation.now() then
-      perform automation.set_timer(listener, record_id, due, due);
-      return row('enrolled'::text, null::automation.entry);
-    end if;
-    return row('skipped'::text, null::automation.entry);
+    return automation.take_timer(job, version, enrolment, listener, record_id, record);
   end if;
   data := automation.snapshot(job.entity, job.tenant_id, record, job.data);
   if job.conditions is not null and not automation.evaluate_conditions(
@@ -8859,6 +9412,52 @@ exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
   end;
   return row('failed'::text, null::automation.entry);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_existing(config jsonb, path text, OUT existing boolean, OUT backfill jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  given constant jsonb := config -> 'existing';
+  amount record;
+begin
+  problems := '[]';
+  existing := case jsonb_typeof(given) when 'boolean' then given = 'true' when 'object' then true
+    else not config ? 'changed' end;
+  if given is null or jsonb_typeof(given) = 'boolean' then
+    return;
+  elsif jsonb_typeof(given) <> 'object' then
+    problems := jsonb_build_array(automation.problem(path, 'invalid_value', format('existing cannot be %s', given),
+      'true, false, or {"overdue": true, "per_minute": 20, "at_most": 500}.'));
+    return;
+  end if;
+  select coalesce(jsonb_agg(automation.problem(path || '.' || k.key, 'unknown_key',
+      format('there is no setting "%s" here', k.key), 'Known: overdue, per_minute, at_most')), '[]') into problems
+  from jsonb_object_keys(given) as k (key)
+  where k.key not in ('overdue', 'per_minute', 'at_most');
+  if given ? 'overdue' and jsonb_typeof(given -> 'overdue') <> 'boolean' then
+    problems := problems || automation.problem(path || '.overdue', 'invalid_value',
+      format('overdue cannot be %s', given -> 'overdue'), 'true: records whose time has come already start a run.');
+  elsif given -> 'overdue' = 'true' and config ->> 'missed' = 'skip' then
+    problems := problems || automation.problem(path || '.overdue', 'not_allowed',
+      'missed says that what is late is left out', 'Leave out missed, or overdue.');
+  end if;
+  backfill := jsonb_build_object('overdue', given -> 'overdue' = 'true');
+  for amount in
+    select * from (values ('per_minute', 20, 1000), ('at_most', 500, 100000)) as a (key, otherwise, most)
+  loop
+    if given ? amount.key and not coalesce(jsonb_typeof(given -> amount.key) = 'number'
+      and given ->> amount.key ~ '^[0-9]{1,6}$'
+      and (given ->> amount.key)::integer between 1 and amount.most, false) then
+      problems := problems || automation.problem(path || '.' || amount.key, 'out_of_range',
+        format('%s cannot be %s', amount.key, given -> amount.key), format('From 1 to %s.', amount.most));
+    end if;
+    backfill := backfill || jsonb_build_object(amount.key, coalesce(given -> amount.key, to_jsonb(amount.otherwise)));
+  end loop;
 end;
 $function$;
 
@@ -8924,8 +9523,8 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
  SET jit TO 'off'
 AS $function$
 declare
-  options constant jsonb := automation.render_options_of(
-    array(select distinct (w.execution).tenant_id from unnest(works) as w), at);
+  options constant jsonb := case when at is not null then automation.render_options_of(
+    array(select distinct (w.execution).tenant_id from unnest(works) as w), at) end;
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
@@ -8996,14 +9595,21 @@ CREATE OR REPLACE FUNCTION automation.paused_plans(works automation.work[])
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  asked integer[] := '{}'::integer[];
+  paused integer[] := '{}'::integer[];
 begin
-  return array(
-    select k.plan
-    from (
-      select distinct w.plan, (w.execution).tenant_id, (w.execution).workflow_id, (w.due).lane from unnest(works) as w
-      offset 0
-    ) as k
-    where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
+  foreach work in array works loop
+    continue when work.plan = any (asked);
+    asked := asked || work.plan;
+    execution := work.execution;
+    if automation.pause_of(execution.tenant_id, execution.workflow_id, (work.due).lane <> 'database') is not null then
+      paused := paused || work.plan;
+    end if;
+  end loop;
+  return paused;
 end;
 $function$;
 
@@ -9160,6 +9766,13 @@ begin
   options := coalesce(options, automation.render_options(execution.tenant_id, at))
     || jsonb_build_object('on_missing', step -> 'on_missing');
   prepared.verdict := 'run';
+  if step ? 'left_out_by' then
+    prepared.reason := automation.left_out(execution, step ->> 'left_out_by');
+    if prepared.reason is not null then
+      prepared.verdict := 'skip';
+      return prepared;
+    end if;
+  end if;
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
     prepared.verdict := 'skip';
@@ -9239,14 +9852,12 @@ CREATE OR REPLACE FUNCTION automation.claim_batch(dues ridgeline.scheduled_steps
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  works automation.work[];
-  plans automation.running_plan[];
+  taken constant record := automation.take_work(dues);
 begin
-  select t.works, t.plans into works, plans from automation.take_work(dues) as t;
-  if cardinality(works) = 0 then
+  if cardinality(taken.works) = 0 then
     return row('{}'::automation.claimed_step[], false);
   end if;
-  return automation.claim_works(works, plans, worker, lease);
+  return automation.claim_works(taken.works, taken.plans, worker, lease);
 end;
 $function$;
 
@@ -9256,9 +9867,11 @@ CREATE OR REPLACE FUNCTION automation.claim_works(works automation.work[], plans
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  dues constant ridgeline.scheduled_steps[] := array(select (w.due) from unnest(works) as w);
+  dues ridgeline.scheduled_steps[];
   middle constant integer := cardinality(works) / 2;
   tried automation.work[];
+  sending automation.work[] := '{}'::automation.work[];
+  work automation.work;
   caught text;
   why jsonb;
   report automation.claim_report;
@@ -9268,8 +9881,12 @@ begin
     tried := automation.find_obstacles(works, plans);
     tried := automation.prepare_sends(tried, plans);
     perform automation.close_unsent(tried, plans);
-    return row(automation.lease_steps(
-      array(select t from unnest(tried) as t where t.outcome = 'send'), worker, lease), false);
+    foreach work in array tried loop
+      if work.outcome = 'send' then
+        sending := sending || work;
+      end if;
+    end loop;
+    return row(automation.lease_steps(sending, worker, lease), false);
   exception
     when lock_not_available then
       caught := 'busy';
@@ -9279,6 +9896,7 @@ begin
       caught := 'failed';
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
+  dues := array(select (w.due) from unnest(works) as w);
   if caught = 'cut off' then
     perform automation.note_cut_offs(dues);
     return row('{}'::automation.claimed_step[], true);
@@ -9338,7 +9956,7 @@ begin
     end if;
     works[i] := work;
   end loop;
-  for verdict in select g.* from automation.gate(questions) as g loop
+  foreach verdict in array automation.gate(questions) loop
     work := works[places[verdict.place]];
     prepared := verdict.prepared;
     if verdict.verdict = 'hold' then
@@ -9566,6 +10184,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.finish_reported(results jsonb)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  left_as text[];
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  for i in 0 .. jsonb_array_length(results) - 1 loop
+    perform automation.check_report(results -> i);
+  end loop;
+  left_as := array_fill(null::text, array[jsonb_array_length(results)]);
+  foreach work in array automation.finish_works(results) loop
+    left_as[work.plan] := work.outcome;
+  end loop;
+  return left_as;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_leased(results jsonb)
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -9644,6 +10286,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.plan_numbers(works automation.work[])
+ RETURNS integer[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select n.number
+    from (
+      select dense_rank() over (
+          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
+      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
+        result, error, next_step, outcome, ran, seq, began, place)
+    ) as n
+    order by n.place);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.finish_works(results jsonb)
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -9654,6 +10315,7 @@ declare
   plans automation.running_plan[];
   numbers integer[];
   reports automation.report[] := '{}'::automation.report[];
+  names_ids boolean := false;
   taken boolean[];
   given_up boolean;
   work automation.work;
@@ -9666,20 +10328,17 @@ begin
   if cardinality(works) = 0 then
     return works;
   end if;
-  plans := automation.read_plans(works, automation.now());
-  numbers := array(
-    select n.number
-    from (
-      select dense_rank() over (
-          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
-      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
-        result, error, next_step, outcome, ran, seq, began, place)
-    ) as n
-    order by n.place);
+  plans := automation.read_plans(works, null);
+  numbers := case cardinality(plans) when 1 then array_fill(1, array[cardinality(works)])
+    else automation.plan_numbers(works) end;
   foreach work in array works loop
-    reports := reports || automation.report_in(results -> (work.plan - 1));
+    report := automation.report_in(results -> (work.plan - 1));
+    reports := reports || report;
+    names_ids := names_ids or report.result ? 'provider_id' is true;
   end loop;
-  taken := automation.taken_ids(works, reports);
+  if names_ids then
+    taken := automation.taken_ids(works, reports);
+  end if;
   for i in 1 .. cardinality(works) loop
     work := works[i];
     report := reports[i];
@@ -9791,11 +10450,14 @@ CREATE OR REPLACE FUNCTION automation.close_steps(works automation.work[], repor
 AS $function$
 declare
   at constant timestamptz := automation.now();
-  entries jsonb[] := array(
-    select automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at)
-    from generate_subscripts(works, 1) as i);
+  entries jsonb[] := '{}'::jsonb[];
+  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   ledgers ridgeline.workflow_step_executions[];
 begin
+  for i in 1 .. cardinality(works) loop
+    entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
+    dues := dues || (works[i]).due;
+  end loop;
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(),
@@ -9815,7 +10477,7 @@ begin
     returning s as ledger
   )
   select array_agg(c.ledger) into ledgers from closed as c;
-  perform automation.unschedule(array(select (w.due) from unnest(works) as w));
+  perform automation.unschedule(dues);
   perform automation.record_sent(works, ledgers);
   perform automation.advance(works);
 end;
@@ -9883,6 +10545,61 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_portion(lane ridgeline.automation_lane, at_most integer, but uuid[])
+ RETURNS automation.portions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  dues constant ridgeline.scheduled_steps[] := automation.lock_due(lane, at_most, but);
+  due ridgeline.scheduled_steps;
+  tenant_ids uuid[] := '{}'::uuid[];
+  step_ids uuid[] := '{}'::uuid[];
+  portion automation.portions;
+begin
+  if dues = '{}' then
+    return null;
+  end if;
+  foreach due in array dues loop
+    tenant_ids := tenant_ids || due.tenant_id;
+    step_ids := step_ids || due.id;
+  end loop;
+  insert into automation.portions (lane, tenant_ids, step_ids) values (lane, tenant_ids, step_ids)
+  returning * into portion;
+  return portion;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.write_portions(wanted jsonb)
+ RETURNS automation.portions[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  name text;
+  room jsonb;
+  but uuid[];
+  portion automation.portions;
+  begun automation.portions[] := '{}'::automation.portions[];
+begin
+  perform automation.sweep_portions();
+  for name in select jsonb_object_keys(wanted) loop
+    room := wanted -> name;
+    but := '{}'::uuid[];
+    for i in 0 .. coalesce(jsonb_array_length(room -> 'but'), 0) - 1 loop
+      but := but || (room -> 'but' ->> i)::uuid;
+    end loop;
+    portion := automation.write_portion(
+      name::ridgeline.automation_lane, least((room ->> 'most')::integer, 1000), but);
+    if portion.id is not null then
+      begun := begun || portion;
+    end if;
+  end loop;
+  return begun;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.first_size()
  RETURNS integer
  LANGUAGE plpgsql
@@ -9921,8 +10638,9 @@ declare
   place integer := 1;
 begin
   perform automation.check_lease(lease);
-  select p.* into portion from automation.portions as p where p.id = portion_id for update;
-  dues := array(select d from automation.lock_portion(portion) as d);
+  -- Gone with what becomes of its steps, in one transaction; until then it is held.
+  delete from automation.portions as p where p.id = portion_id returning p.* into portion;
+  dues := automation.lock_portion(portion);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
     report := automation.claim_batch(dues[place:place + size - 1], worker, lease);
@@ -9935,7 +10653,6 @@ begin
     exit when automation.is_over(began);
     size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
-  perform automation.end_portion(portion_id);
   return row(claimed, place > cardinality(dues));
 end;
 $function$;
@@ -9971,13 +10688,33 @@ begin
   returning * into portion;
   portion.tenant_ids := portion.tenant_ids[:upto];
   portion.step_ids := portion.step_ids[:upto];
-  dues := array(select d from automation.lock_portion(portion) as d);
+  dues := automation.lock_portion(portion);
   report := automation.run_batch(dues, true);
   if not report.cut_off and exists (select from automation.suspects) then
     perform automation.clear_suspects(dues);
   end if;
   perform automation.clear_cause();
   return report;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.has_database_work()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+begin
+  return exists (select from automation.signals)
+    or exists (
+      select from ridgeline.scheduled_steps as s
+      where s.lane = 'database' and s.lease_expires_at is null and s.run_at <= automation.now())
+    or exists (select from automation.suspects)
+    or exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    or exists (select from automation.tick_portions as p where p.kind = 'signal');
 end;
 $function$;
 
@@ -9989,6 +10726,7 @@ AS $function$
 declare
   began constant timestamptz := clock_timestamp();
   report automation.batch_report := row(0, false, '{}'::uuid[]);
+  taken record;
   going automation.work[];
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
@@ -9996,7 +10734,9 @@ declare
   done automation.work[];
   is_over boolean;
 begin
-  select t.works, t.plans into going, plans from automation.take_work(dues) as t;
+  taken := automation.take_work(dues);
+  going := taken.works;
+  plans := taken.plans;
   apart := apart and cardinality(dues) > 1;
   if apart then
     report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
@@ -10301,12 +11041,19 @@ CREATE OR REPLACE FUNCTION automation.due_lanes()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
 AS $function$
 begin
-  return coalesce((
-    select jsonb_agg(l)
-    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l
-    where automation.next_due_at(l) <= automation.now()), '[]');
+  return to_jsonb(array(
+    select l.lane
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l (lane)
+    where (
+      select s.run_at from ridgeline.scheduled_steps as s
+      where s.lane = l.lane and s.lease_expires_at is null
+      order by s.run_at
+      limit 1) <= automation.now()));
 end;
 $function$;
 
@@ -10335,15 +11082,24 @@ CREATE OR REPLACE FUNCTION automation.dry_channels(wanted jsonb, begun automatio
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  portion automation.portions;
+  channel ridgeline.automation_lane;
+  dry text[] := '{}'::text[];
 begin
-  return (
-    select coalesce(array_agg(w.key order by w.key), '{}')
-    from jsonb_each(wanted) as w
-    left join unnest(begun) with ordinality as b (id, lane, tenant_ids, step_ids, place, started_at, nth)
-      on b.lane::text = w.key
-    where b.id is null
-      or cardinality(b.step_ids) < least((w.value ->> 'most')::integer, 1000)
-        and (parts -> (b.nth::integer - 1) ->> 'done')::boolean);
+  for nth in 1 .. cardinality(begun) loop
+    portion := begun[nth];
+    if cardinality(portion.step_ids) >= least((wanted #>> array[portion.lane::text, 'most'])::integer, 1000)
+      or (parts -> (nth - 1) ->> 'done')::boolean is not true then
+      wanted := wanted - portion.lane::text;
+    end if;
+  end loop;
+  foreach channel in array automation.channels() loop
+    if wanted ? channel::text then
+      dry := dry || channel::text;
+    end if;
+  end loop;
+  return dry;
 end;
 $function$;
 
@@ -10352,6 +11108,8 @@ CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN res
 AS $procedure$
 declare
   until pg_catalog.timestamptz;
+  left_as pg_catalog.text[];
+  finished pg_catalog.jsonb;
   begun automation.portions[];
   portion automation.portions;
   part pg_catalog.jsonb;
@@ -10363,13 +11121,18 @@ begin
   perform automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
-    answer := pg_catalog.jsonb_build_object('finished', (
-      select pg_catalog.jsonb_agg(pg_catalog.to_jsonb(f)) from automation.finish_steps(results) as f));
+    left_as := automation.finish_reported(results);
+    finished := '[]'::pg_catalog.jsonb;
+    for i in 1 .. pg_catalog.cardinality(left_as) loop
+      finished := finished || pg_catalog.jsonb_build_object('step_id', results -> (i - 1) -> 'step_id',
+        'accepted', left_as[i] is not null, 'status', left_as[i]);
+    end loop;
+    answer := pg_catalog.jsonb_build_object('finished', finished);
     commit;
   end if;
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
   while wanted <> '{}' loop
-    begun := array(select p from automation.begin_portions(wanted) as p);
+    begun := automation.write_portions(wanted);
     commit;
     parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
@@ -10455,6 +11218,53 @@ CREATE OR REPLACE FUNCTION automation.revision_of(workflow ridgeline.workflows)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select md5(automation.workflow_source(workflow)::text) $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_on_insert(known automation.trigger_types, trigger_config jsonb, change jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when not trigger_config ? 'on_insert' or known.kind not in ('changed', 'becomes') then '[]'
+      when jsonb_typeof(trigger_config -> 'on_insert') <> 'boolean' then jsonb_build_array(automation.problem(
+        path || '.on_insert', 'invalid_value', format('on_insert cannot be %s', trigger_config -> 'on_insert'),
+        'true: a record that is inserted with the value counts too; false or left out: only one that changes.'))
+      when known.on_insert and trigger_config -> 'on_insert' = 'false' then jsonb_build_array(automation.problem(
+        path || '.on_insert', 'invalid_value', format('%s counts what is inserted, always', known.name),
+        format('Leave on_insert out, or listen to {"type": "field_changed", "field": "%s"}.', known.column_name)))
+      when trigger_config -> 'on_insert' = 'true' and change ? 'from' and not change -> 'from' @> 'null' then
+        jsonb_build_array(automation.problem(
+          path || '.on_insert', 'not_allowed', 'what is inserted comes from nothing, and from asks for a value before',
+          'Leave out on_insert, or from.'))
+      else '[]'
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.heard_events(trigger_type text, trigger_config jsonb, entity text)
+ RETURNS TABLE(event text, on_insert jsonb)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select trigger_type, case when automation.hears_inserts(trigger_type, trigger_config) then '{}'::jsonb end
+    union all
+    select heard_events.entity || '_created', jsonb_strip_nulls(jsonb_build_object(
+      'as', t.name, 'becomes', lower(t.becomes), 'unless', t.unless_column))
+    from automation.trigger_types as t
+    where t.name = trigger_type and automation.hears_inserts(trigger_type, trigger_config)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.hears_inserts(trigger_type text, trigger_config jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(trigger_config -> 'on_insert' = 'true', false) and exists (
+      select from automation.trigger_types as t
+      where t.name = trigger_type and t.kind in ('changed', 'becomes') and not t.on_insert)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.with_brought(scope jsonb, plan jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -10517,6 +11327,33 @@ AS $function$
     from (select (reference ->> 'p')::text[] as path) as p
     where p.path[1] = 'trigger' and not (scope ->> 'lenient')::boolean
       and not p.path[2] = any (automation.names_in_snapshot(scope))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_entry(workflow ridgeline.workflows, listener automation.compiled_trigger, plan jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(p.problem), '[]')
+    from (
+      select automation.problem('settings.reentry', 'never_restarts',
+        format('each %s is a record of its own, so that no run is ever begun anew',
+          coalesce(replace(nullif(listener.entity, ''), '_', ' '), 'run of the schedule')),
+        'Say in dedupe_key what makes two of them the same, such as "{{contact.id}}".', 'warning') as problem
+      from automation.trigger_types as t
+      where t.name = workflow.trigger_type and plan #>> '{lifecycle,reentry,policy}' = 'restart'
+        and not plan -> 'lifecycle' ? 'key'
+        and (t.kind = 'created' or t.name = 'scheduled' and not workflow.trigger_config ? 'for_each' or exists (
+          select from automation.entities as e where e.name = listener.entity and e.is_log))
+      union all
+      select automation.problem('trigger_config.on_insert', 'imports_start_it',
+        format('every %s that is inserted so starts a run, those of an import too', replace(listener.entity, '_', ' ')),
+        format('Give what is imported something that the trigger leaves out (a source), or pause the workflow '
+          'meanwhile. More than %s within an hour are held until somebody looks.',
+          automation.setting('workflow_fuse_per_hour')), 'warning')
+      where automation.hears_inserts(workflow.trigger_type, workflow.trigger_config)
+    ) as p
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.missing_sender_problem(workflow ridgeline.workflows, plan jsonb, channel text)
@@ -10909,6 +11746,30 @@ AS $function$
 begin
   perform automation.follow_membership();
   return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.counts_once(listener automation.active_triggers, data jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  record constant jsonb := data -> listener.entity;
+  is_insert constant boolean := listener.on_insert ? 'as';
+begin
+  if is_insert and (data ? 'old'
+    or coalesce(record -> listener.field, 'null') = 'null'
+    or listener.on_insert ? 'becomes' and lower(record ->> listener.field) <> listener.on_insert ->> 'becomes'
+    or listener.on_insert ? 'unless' and record ->> (listener.on_insert ->> 'unless') = 'true') then
+    return false;
+  end if;
+  return listener.role <> 'enrol' or not exists (
+    select from ridgeline.workflow_executions as e
+    where e.tenant_id = listener.tenant_id and e.workflow_id = listener.workflow_id
+      and e.record_id = automation.as_key(data ->> (listener.entity || '_id'))
+      and e.written_by = pg_current_xact_id_if_assigned() and (is_insert or not e.trigger_data ? 'old'));
 end;
 $function$;
 
@@ -12627,6 +13488,345 @@ CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode te
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_runs_of(tenant_id uuid, contact_ids text[])
+ RETURNS SETOF ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  open_runs constant uuid[] := array(
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.record_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.contact_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity <> 'contact' and e.finished_at is null);
+begin
+  perform from ridgeline.scheduled_steps as s
+  where s.tenant_id = lock_runs_of.tenant_id and s.execution_id = any (open_runs)
+  order by s.id
+  for update;
+  return query
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = lock_runs_of.tenant_id and e.id = any (open_runs) and e.finished_at is null
+    order by e.id
+    for no key update;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_key(execution ridgeline.workflow_executions)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lifecycle constant jsonb := automation.plan_of(execution) -> 'lifecycle';
+begin
+  if lifecycle ? 'key' then
+    return automation.entry_key(execution, lifecycle);
+  elsif execution.entity = 'contact' then
+    return automation.entry_key_in(execution.mode, automation.record_key('contact', execution.record_id));
+  end if;
+  return null;
+-- What cannot be told apart by its key stays apart.
+exception when others then
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.end_doubles(tenant_id uuid, contact_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  double record;
+  ended integer := 0;
+begin
+  for double in
+    with open_runs as materialized (
+      select e.id, e.workflow_id, e.seq, e.mode, automation.merge_key(e) as key
+      from automation.lock_runs_of(end_doubles.tenant_id, array[end_doubles.contact_id]) as e
+    )
+    select r.id, f.id as kept
+    from open_runs as r
+    join lateral (
+      select o.id from open_runs as o
+      where o.workflow_id = r.workflow_id and o.key = r.key and o.seq < r.seq
+      order by o.seq limit 1) as f on true
+    order by r.id
+  loop
+    perform automation.stop_execution(e, 'cancelled', jsonb_build_object(
+      'code', 'merged', 'message', 'its contact was merged with one who is in the workflow already',
+      'execution_id', double.kept))
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = end_doubles.tenant_id and e.id = double.id;
+    update automation.entries as n set execution_id = double.kept
+    where n.tenant_id = end_doubles.tenant_id and n.execution_id = double.id;
+    ended := ended + 1;
+  end loop;
+  return ended;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_runs(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  ids constant uuid[] := array(select e.id from automation.lock_runs_of(tenant_id, array[from_id, into_id]) as e);
+begin
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), contact_id = into_id,
+    record_id = case when e.entity = 'contact' and e.record_id = from_id then into_id else e.record_id end,
+    trigger_data = e.trigger_data || jsonb_build_object('contact_id', into_id)
+  where e.tenant_id = move_runs.tenant_id and e.id = any (ids)
+    and (e.entity = 'contact' and e.record_id = from_id or e.contact_id = from_id);
+  get diagnostics moved = row_count;
+  -- What is over is where it is looked for: the person's history, and the rules of who may enter again.
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), record_id = into_id, contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.record_id = from_id and e.entity = 'contact'
+    and e.finished_at is not null;
+  update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.contact_id = from_id and e.entity <> 'contact'
+    and e.finished_at is not null;
+  return moved;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_entries(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with keys as (
+      select p.prefix || k.was as was, p.prefix || k.is_now as is_now
+      from (values (''), ('shadow ')) as p (prefix), (values
+        (automation.record_key('contact', from_id), automation.record_key('contact', into_id)),
+        ('key ' || automation.fold(from_id), 'key ' || automation.fold(into_id))) as k (was, is_now)
+    ), gone as (
+      delete from automation.entries as e using keys as k
+      where e.tenant_id = move_entries.tenant_id and e.key = k.was
+      returning e.workflow_id, k.is_now, e.execution_id, e.entered_at
+    )
+    insert into automation.entries as n (tenant_id, workflow_id, key, execution_id, entered_at)
+    select move_entries.tenant_id, g.workflow_id, g.is_now, g.execution_id, g.entered_at from gone as g
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+      where n.entered_at < excluded.entered_at
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_signals(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from automation.signals as s
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.record_id = from_id and q.entity = 'contact'
+        and q.role = 'deleted'
+      for update skip locked);
+    update automation.signals as s
+    set contact_id = into_id,
+      record_id = case when s.entity = 'contact' and s.record_id = from_id then into_id else s.record_id end
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.contact_id = from_id
+      for update skip locked);
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_traces(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update ridgeline.messages as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.emails as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.email_events as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.calls as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.form_submissions as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    insert into automation.marketing_sent (tenant_id, person, step_id, at)
+    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
+    where m.tenant_id = move_traces.tenant_id and m.person = from_id
+    on conflict on constraint marketing_sent_pkey do nothing;
+    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
+    where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id
+    on conflict on constraint created_projects_pkey do nothing;
+    delete from automation.created_projects as p where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id;
+    insert into automation.split_assignments (tenant_id, workflow_id, step_key, subject, branch)
+    select a.tenant_id, a.workflow_id, a.step_key, k.is_now, a.branch
+    from (values
+      ('contact ' || from_id, 'contact ' || into_id), ('shadow contact ' || from_id, 'shadow contact ' || into_id))
+      as k (was, is_now)
+    join automation.split_assignments as a on a.tenant_id = move_traces.tenant_id and a.subject = k.was
+    on conflict on constraint split_assignments_pkey do nothing;
+    delete from automation.split_assignments as a
+    where a.tenant_id = move_traces.tenant_id and a.subject in ('contact ' || from_id, 'shadow contact ' || from_id);
+    delete from ridgeline.stage_changes as s
+    where s.tenant_id = move_traces.tenant_id and s.entity = 'contact' and s.record_id = from_id;
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.reached_at(tenant_id uuid, contact_id text, channel text)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(distinct a.address), '{}')
+    from (
+      select automation.normal_address(reached_at.tenant_id, reached_at.channel, r.record ->> n.name) as address
+      from automation.entities as e
+      cross join lateral (select case channel when 'sms' then 'phone' else 'email' end as kind) as k
+      cross join lateral (
+        select automation.read_record('contact', reached_at.tenant_id, reached_at.contact_id) as record) as r
+      cross join lateral (
+        select m.column_name from automation.mapped_columns(e, k.kind) as m union select k.kind) as n (name)
+      where e.name = 'contact'
+      union all
+      select m.from_number from ridgeline.messages as m
+      where channel = 'sms' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select automation.normal_address(reached_at.tenant_id, 'email', m.from_address) from ridgeline.emails as m
+      where channel = 'email' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select p.address from automation.revoked_people as p
+      where p.tenant_id = reached_at.tenant_id and p.contact_id = reached_at.contact_id
+        and p.channel = reached_at.channel
+    ) as a
+    where a.address is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_revocations(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  revoked record;
+  theirs text;
+  recorded integer := 0;
+begin
+  for revoked in
+    select c.channel, case when bool_or(s.purpose = 'all') then 'all' else 'marketing' end as purpose,
+      array_agg(s.address order by s.address) as addresses
+    from (values ('sms'), ('email')) as c (channel)
+    cross join lateral unnest(automation.reached_at(move_revocations.tenant_id, from_id, c.channel)) as a (address)
+    join ridgeline.suppressions as s
+      on s.tenant_id = move_revocations.tenant_id and s.channel = c.channel and s.address = a.address
+    where s.reason in ('opt_out', 'complaint', 'manual', 'provider') and not automation.is_role_address(a.address)
+      and not exists (
+        select from automation.contacts_at(move_revocations.tenant_id, a.address) as o (id)
+        where o.id::text not in (from_id, into_id))
+    group by c.channel
+  loop
+    foreach theirs in array automation.reached_at(tenant_id, into_id, revoked.channel) loop
+      continue when automation.is_role_address(theirs) or exists (
+          select from ridgeline.suppressions as s
+          where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
+            and s.purpose in ('all', revoked.purpose))
+        or exists (
+          select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
+          where o.id::text not in (from_id, into_id));
+      perform automation.record_consent(tenant_id, revoked.channel, theirs, 'revoked', revoked.purpose, 'merge',
+        jsonb_build_object('merged', from_id, 'into', into_id, 'addresses', revoked.addresses), into_id);
+      recorded := recorded + 1;
+    end loop;
+  end loop;
+  insert into automation.revoked_people (tenant_id, contact_id, channel, address)
+  select p.tenant_id, into_id, p.channel, p.address from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id
+  on conflict on constraint revoked_people_pkey do nothing;
+  delete from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id;
+  return recorded;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_contacts(tenant_id uuid, from_id text, into_id text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  revoked integer;
+begin
+  from_id := automation.as_key(from_id);
+  into_id := automation.as_key(into_id);
+  perform automation.check_editor(tenant_id, 'merging contacts');
+  if nullif(from_id, '') is null or nullif(into_id, '') is null then
+    raise exception 'from_contact: both contacts are needed' using errcode = 'invalid_parameter_value';
+  elsif from_id = into_id then
+    raise exception 'into_contact: a contact is not merged into itself' using errcode = 'invalid_parameter_value';
+  elsif not automation.has_record('contact', tenant_id, into_id) then
+    raise exception 'into_contact: % was not found', left(into_id, 60) using errcode = 'PT404',
+      hint = 'It must be the contact that stays, of the same tenant.';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', merge_contacts.tenant_id, c.id), 14))
+  from (
+    select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
+  revoked := automation.move_revocations(tenant_id, from_id, into_id);
+  moved := automation.move_runs(tenant_id, from_id, into_id);
+  perform automation.move_entries(tenant_id, from_id, into_id);
+  perform automation.move_signals(tenant_id, from_id, into_id);
+  perform automation.move_traces(tenant_id, from_id, into_id);
+  perform automation.drop_timers('contact', tenant_id, from_id);
+  delete from automation.merged_contacts as m
+  where m.tenant_id = merge_contacts.tenant_id and m.contact_id = into_id;
+  update automation.merged_contacts as m set into_contact_id = into_id
+  where m.tenant_id = merge_contacts.tenant_id and m.into_contact_id = from_id;
+  insert into automation.merged_contacts (tenant_id, contact_id, into_contact_id)
+  values (merge_contacts.tenant_id, from_id, into_id)
+  on conflict on constraint merged_contacts_pkey do update
+    set into_contact_id = excluded.into_contact_id, merged_at = excluded.merged_at;
+  return jsonb_build_object('merged', from_id, 'into', into_id, 'moved_runs', moved,
+    'ended_runs', automation.end_doubles(tenant_id, into_id), 'revocations', revoked);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.contact_is_there(tenant_id uuid, contact_id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.has_record('contact', automation.own_tenant(tenant_id), contact_is_there.contact_id);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.merge_contacts(from_contact text, into_contact text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  owner constant uuid := automation.own_tenant(tenant_id);
+begin
+  perform automation.check_seen(jsonb_build_object('contact_id', into_contact));
+  if automation.contact_is_there(owner, from_contact) then
+    perform automation.check_seen(jsonb_build_object('contact_id', from_contact));
+  end if;
+  return automation.merge_contacts(owner, from_contact, into_contact);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.question_types()
  RETURNS text[]
@@ -17026,6 +18226,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.clear_cause()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if automation.has_cause() or current_setting('automation.fused', true) <> '' then
+    perform set_config('automation.depth', '', true), set_config('automation.root', '', true),
+      set_config('automation.fused', '', true);
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.visible_text(given text)
  RETURNS text
  LANGUAGE plpgsql
@@ -17093,6 +18306,47 @@ begin
   return (
     select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
     from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.phone_plan_of(calling_code text, subscriber text)
+ RETURNS automation.phone_plans
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  plan automation.phone_plans;
+begin
+  for plan in
+    select p.* from automation.phone_plans as p
+    where p.calling_code = phone_plan_of.calling_code order by p.rank
+  loop
+    if not plan.shared
+      or subscriber ~ plan.leading_digits
+      or plan.leading_digits is null and length(subscriber) = any (plan.lengths)
+        and subscriber ~ plan.pattern and subscriber ~ plan.valid then
+      return plan;
+    end if;
+  end loop;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.phone_plan_by_code(digits text)
+ RETURNS automation.phone_plans
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select p from automation.phone_plans as p
+    where p.calling_code in (left(digits, 1), left(digits, 2), left(digits, 3)) and p.rank = 0);
 end;
 $function$;
 
@@ -18062,6 +19316,29 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.render_whole(token jsonb, context jsonb, options jsonb, at text, html boolean, OUT rendered jsonb, INOUT warnings jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  part record;
+begin
+  -- Mostly a value as it stands in the record.
+  rendered := case when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
+  if coalesce(jsonb_typeof(rendered), 'null') = 'null' then
+    part := automation.token_value(token, context, options, at, warnings);
+    warnings := part.warnings;
+    rendered := coalesce(part.value, 'null');
+  end if;
+  if html and jsonb_typeof(rendered) in ('string', 'array', 'object')
+    and not (options ? 'typed' and automation.plain_text(rendered) is null) then
+    rendered := to_jsonb(automation.token_text(rendered, token, html));
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.size_problem(warnings jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -18192,11 +19469,32 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.normalize_numbers()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  -- What the engine writes has its country already.
+  country constant text := case when new.from_number like '+%' and new.to_number like '+%' then 'US'
+    else automation.country_of(new.tenant_id) end;
+begin
+  new.from_number := automation.line_of(new.from_number, country);
+  new.to_number := automation.line_of(new.to_number, country);
+  return new;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_inbound(key text)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select pg_advisory_xact_lock(automation.inbound_key(key)) $function$;
+AS $function$
+begin
+  perform pg_advisory_xact_lock(automation.inbound_key(key));
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.create_contact(tenant_id uuid, given jsonb)
  RETURNS text
@@ -18219,27 +19517,70 @@ exception
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.due_tenants(lane ridgeline.automation_lane, at_most integer)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  look_ahead constant integer := 4 * at_most;
+  tenants uuid[];
+  seen integer;
+  hopped record;
+begin
+  select array_agg(t.tenant_id order by t.oldest), coalesce(sum(t.steps), 0) into tenants, seen
+  from (
+    select h.tenant_id, min(h.run_at) as oldest, count(*) as steps
+    from (
+      select s.tenant_id, s.run_at
+      from ridgeline.scheduled_steps as s
+      where s.lane = due_tenants.lane and s.lease_expires_at is null and s.run_at <= at
+      order by s.run_at
+      limit look_ahead
+    ) as h
+    group by h.tenant_id
+  ) as t;
+  if seen < look_ahead then
+    return tenants;
+  end if;
+  hopped := automation.hop_tenants(lane, at, gen_random_uuid(), at_most);
+  tenants := automation.merge_tenants(tenants, hopped.tenants, at_most);
+  if not hopped.complete and cardinality(tenants) < at_most then
+    tenants := automation.merge_tenants(
+      tenants, automation.tenants_behind(lane, at, tenants), at_most);
+  end if;
+  return tenants;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_due_of(lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
- RETURNS SETOF ridgeline.scheduled_steps
+ RETURNS ridgeline.scheduled_steps[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
  SET enable_bitmapscan TO 'off'
  SET enable_sort TO 'off'
 AS $function$
 begin
-  return query
-  select s.*
-  from ridgeline.scheduled_steps as s
-  where s.lane = lock_due_of.lane
-    and s.tenant_id = lock_due_of.tenant_id
-    and s.lease_expires_at is null
-    and s.run_at <= automation.now()
-    and s.id <> all (taken)
-  order by s.run_at, s.id
-  limit at_most
-  for update skip locked;
+  return array(
+    select s
+    from ridgeline.scheduled_steps as s
+    where s.lane = lock_due_of.lane
+      and s.tenant_id = lock_due_of.tenant_id
+      and s.lease_expires_at is null
+      and s.run_at <= automation.now()
+      and s.id <> all (taken)
+    order by s.run_at, s.id
+    limit at_most
+    for update skip locked);
 end;
 $function$;
 
@@ -18275,6 +19616,50 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_due(lane ridgeline.automation_lane, at_most integer, but uuid[] DEFAULT '{}'::uuid[])
+ RETURNS ridgeline.scheduled_steps[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  tenants uuid[] := automation.due_tenants(lane, at_most + cardinality(but));
+  share integer;
+  hungry uuid[];
+  aside uuid[];
+  taken uuid[] := array[]::uuid[];
+  tenant uuid;
+  before integer;
+  due ridgeline.scheduled_steps;
+begin
+  if tenants is null then
+    return dues;
+  elsif cardinality(but) > 0 then
+    tenants := automation.without(tenants, but);
+  end if;
+  share := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  aside := automation.set_aside(lane);
+  -- Equal shares first; what some leave of theirs goes to those who have more.
+  while tenants is not null and cardinality(taken) < at_most loop
+    hungry := null;
+    foreach tenant in array tenants loop
+      before := cardinality(taken);
+      foreach due in array automation.lock_due_of(lane, tenant, least(share, at_most - before), aside || taken) loop
+        taken := taken || due.id;
+        dues := dues || due;
+      end loop;
+      if cardinality(taken) - before = share then
+        hungry := hungry || tenant;
+      end if;
+      exit when cardinality(taken) = at_most;
+    end loop;
+    tenants := hungry;
+    share := at_most;
+  end loop;
+  return dues;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.next_due_at(lane ridgeline.automation_lane)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
@@ -18293,24 +19678,16 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.ring()
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.next_due_at()
+ RETURNS timestamp with time zone
  LANGUAGE plpgsql
- SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  -- Not by a function in SQL, which 17 plans anew in every transaction that writes.
-  case (select s.value from automation.settings as s where s.name = 'doorbell')
-    when 'notify' then
-      perform pg_notify('ridgeline_doorbell', '');
-    when 'pg_net' then
-      perform automation.call_dispatch();
-    else null;
-  end case;
-exception when others then
-  -- A doorbell that is out of order costs latency, never the write that rang it.
-  null;
+  return (
+    select min(automation.next_due_at(l))
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l);
 end;
 $function$;
 
@@ -18458,6 +19835,23 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.raise_signal(tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint, by_contact boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
+    by_contact, record, seq)
+  values (
+    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
+    enrolment.trigger_type, entity, record_id, automation.as_key(data ->> 'contact_id'),
+    enrolment.address, by_contact, data -> entity, seq);
+  perform automation.ring_once('database');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.enrol_write(tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[], is_log boolean)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -18473,7 +19867,8 @@ begin
   foreach enrolment in array enrolments loop
     if enrolment.role <> 'enrol' then
       perform automation.raise_signal(
-        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
+        tenant_id, entity, record_id, data, enrolment, seq,
+        is_log or not data ? 'old' and not automation.is_change(enrolment.trigger_type));
       continue;
     end if;
     execution_id := automation.new_id();
@@ -18499,11 +19894,17 @@ begin
       -- What nobody has given a mode must not act.
       coalesce(enrolment.mode, 'shadow'));
     if enrolment.failure is null then
+      if enrolment.listener like 'restart%' then
+        perform automation.raise_restart(tenant_id, entity, record_id, automation.as_key(data ->> 'contact_id'),
+          enrolment, execution_id, seq);
+      end if;
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
         automation.now() + enrolment.first_delay);
-      if current_setting('automation.rung', true) is distinct from 'yes' then
-        perform automation.ring_once();
+      -- Asked before the call, which costs more than the question.
+      if enrolment.first_delay <= interval '0'
+        and coalesce(current_setting('automation.rung', true), '') not in ('yes', enrolment.first_lane::text) then
+        perform automation.ring_once(enrolment.first_lane::text);
       end if;
     end if;
   end loop;
@@ -18523,10 +19924,11 @@ begin
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '', null, false,
+      null, 'enrol', automation.enrol_listener(first.lifecycle), null, false,
       automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
-      select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
+      select p.plan -> 'steps' -> (p.plan ->> 'first') as step, p.plan -> 'lifecycle' as lifecycle
+      from automation.readable_plan(version.plan) as p (plan)
     ) as first);
 end;
 $function$;
@@ -18670,6 +20072,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.next_run_at(next_step jsonb, result jsonb)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce((result ->> 'wait_until')::timestamptz, automation.now())
+    + make_interval(secs => (next_step ->> 'delay_seconds')::double precision);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.cancel_execution(execution_id uuid)
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
@@ -18758,6 +20172,23 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.may_enter(reentry jsonb, entry automation.entries)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when entry.execution_id is null or reentry is null or reentry ->> 'policy' = 'restart' then true
+      when reentry ->> 'policy' = 'once_in'
+        then entry.entered_at + (reentry ->> 'within')::interval <= automation.now()
+      when reentry ->> 'policy' = 'not_while_open' then not exists (
+        select from ridgeline.workflow_executions as e
+        where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null)
+      else false
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.may_enter_again(listener automation.active_triggers, record_id text)
  RETURNS boolean
  LANGUAGE sql
@@ -18769,6 +20200,83 @@ AS $function$
       automation.entry_key_in(
         listener.mode, automation.record_key(listener.entity, may_enter_again.record_id)),
       may_enter_again.record_id))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.refuse_entry(execution ridgeline.workflow_executions, lifecycle jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key constant text := automation.entry_key(execution, lifecycle);
+  entry automation.entries;
+  refusal jsonb;
+begin
+  if key is null then
+    return null;
+  elsif not pg_try_advisory_xact_lock(hashtextextended(
+    concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)) then
+    raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
+  end if;
+  entry := automation.last_entry(
+    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
+  if lifecycle #>> '{reentry,policy}' = 'restart' then
+    refusal := automation.take_place_of(execution, lifecycle, key, entry);
+    if refusal is not null then
+      return refusal;
+    end if;
+  elsif not automation.may_enter(lifecycle -> 'reentry', entry) then
+    return jsonb_build_object(
+      'code', 'already_entered', 'policy', lifecycle #> '{reentry,policy}',
+      'message', format('entered on %s already; re-entry: %s',
+        to_char(entry.entered_at, 'YYYY-MM-DD HH24:MI'), concat_ws(' ',
+          lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
+      'execution_id', entry.execution_id);
+  end if;
+  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+  values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
+  on conflict on constraint entries_pkey do update
+    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.concerns(signal automation.signals, execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when signal.role = 'restart' then coalesce(automation.begins_anew(signal, execution), false)
+      when not automation.came_after(
+        signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
+      when signal.role = 'moved' then execution.entity = signal.entity and execution.record_id = signal.record_id
+      when signal.role = 'deleted' then
+        execution.entity = signal.entity and execution.record_id = signal.record_id
+        or execution.contact_id = signal.contact_id
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version then false
+      when not signal.by_contact
+        and execution.trigger_data ->> (signal.entity || '_id') is not null
+        then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
+      else coalesce(execution.contact_id = signal.contact_id, false)
+        or signal.address is not null and automation.speaks_with(execution, signal.address)
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.ending_reason(signal automation.signals)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case signal.role
+      when 'deleted' then automation.deleted_reason(signal.entity)
+      when 'restart' then automation.restarted_reason(signal.event, automation.as_uuid(signal.listener))
+      else jsonb_build_object(
+        'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
+        'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
+    end
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.stop_execution(execution ridgeline.workflow_executions, status ridgeline.automation_status, reason jsonb)
@@ -18836,6 +20344,8 @@ begin
       continue;
     elsif signal.role = 'moved' then
       continue;
+    elsif signal.role = 'wait' and signal.listener like 'follows %' then
+      perform automation.wake_follower(execution, signal);
     elsif signal.role = 'wait' then
       perform automation.note_event(signal, execution);
     else
@@ -19306,6 +20816,59 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.plan_wait(execution ridgeline.workflow_executions, input jsonb, now timestamp with time zone, OUT until timestamp with time zone, OUT outcome text, OUT expires_at timestamp with time zone, OUT late interval)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  zone constant text := automation.wait_zone(execution, input);
+  length constant interval := automation.wait_length(input);
+  by_day constant boolean := input ? 'until' or extract(day from length) > 0 or extract(month from length) > 0;
+begin
+  outcome := 'waited';
+  until := case
+    when input ? 'until' then automation.add_length(
+      automation.as_time(execution, input, 'until'),
+      coalesce(automation.signed_duration(input -> 'offset'), interval '0'), zone)
+    else automation.add_length(now, coalesce(length, interval '0'), zone)
+  end;
+  if until is null then
+    outcome := 'missing';
+    return;
+  end if;
+  -- With days or a date, `at` is a time of that day; otherwise the next such time.
+  if input ? 'at' and by_day then
+    until := automation.instant_of((until at time zone zone)::date + (input ->> 'at')::time, zone);
+  elsif input ? 'at' then
+    until := automation.next_time_of_day(until, (input ->> 'at')::time, zone);
+  end if;
+  -- A reminder: what it is planned before.
+  expires_at := automation.as_time(execution, input, 'until');
+  expires_at := case when expires_at > until and expires_at > now then expires_at end;
+  if input ? 'until' and until < now then
+    outcome := 'past';
+    late := now - until;
+  end if;
+  until := greatest(until, now);
+  if input ? 'window' then
+    until := automation.next_open(until, input -> 'window', zone);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.wait(execution ridgeline.workflow_executions, step_key text, input jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when input ? 'event' then automation.wait_for_event(execution, step_key, input)
+      else automation.wait_for_time(execution, input, automation.now(), step_key)
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.imagine_fields(data jsonb, entity text, fields jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -19687,6 +21250,19 @@ AS $function$
     ) as s
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.answers_somebody(execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return execution.fused or exists (
+    select from automation.run_events as e
+    where e.tenant_id = execution.tenant_id and e.execution_id = execution.id);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.suppression_of(tenant_id uuid, channel text, address text)
  RETURNS text
  LANGUAGE sql
@@ -19779,6 +21355,76 @@ CREATE OR REPLACE FUNCTION automation.field_text(record jsonb, field text)
 AS $function$
 begin
   return record #>> string_to_array(field, '.');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.follow_timers(entity text, tenant_id uuid, record_id text, old jsonb, new jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  listener automation.timer_listeners;
+  at constant timestamptz := automation.now();
+  zone text;
+  due timestamptz;
+begin
+  for listener in
+    select t.* from automation.timer_listeners as t
+    where t.entity = follow_timers.entity and t.tenant_id = follow_timers.tenant_id
+  loop
+    continue when old is not null
+      and automation.field_text(old, listener.field)
+        is not distinct from automation.field_text(new, listener.field)
+      and not coalesce(automation.zone_moved(listener, old, new), false);
+    continue when listener.by_people and old is not null and automation.has_cause();
+    begin
+      zone := automation.timer_zone(listener, new);
+      due := automation.timer_due(listener,
+        case listener.follows
+          when 'change' then to_json(at) #>> '{}'
+          else automation.field_text(new, listener.field) end, zone);
+    exception when others then
+      continue;
+    end;
+    perform automation.set_timer(
+      listener, record_id, due, at - automation.setting('time_grace')::interval);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.start_timers(version ridgeline.workflow_versions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  compiled jsonb;
+  started automation.timer_listeners;
+begin
+  update automation.timer_listeners as t set version = start_timers.version.version
+  where t.tenant_id = start_timers.version.tenant_id
+    and t.workflow_id = start_timers.version.workflow_id
+    and t.config = start_timers.version.trigger_config;
+  if found then
+    return;
+  end if;
+  compiled := (select c.compiled
+    from automation.compile_timer(version.trigger_config, 'trigger_config') as c);
+  started := jsonb_populate_record(null::automation.timer_listeners, compiled);
+  started.tenant_id := version.tenant_id;
+  started.workflow_id := version.workflow_id;
+  started.version := version.version;
+  started.config := version.trigger_config;
+  started.generation := automation.new_id();
+  delete from automation.timer_listeners as t
+  where t.tenant_id = started.tenant_id and t.workflow_id = started.workflow_id;
+  insert into automation.timer_listeners select started.*;
+  if (compiled ->> 'existing')::boolean then
+    insert into ridgeline.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation, data, per_minute)
+    values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation,
+      coalesce(compiled -> 'backfill', '{}'), (compiled #>> '{backfill,per_minute}')::integer);
+  end if;
 end;
 $function$;
 
@@ -19994,7 +21640,14 @@ begin
       end if;
     end if;
     case became.became
-      when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
+      when 'enrolled' then job.enrolled := job.enrolled + 1;
+        -- A timer costs nobody anything until it is due.
+        if (became.entry).id is not null then
+          taken := taken + 1;
+          if job.kind = 'timers' then
+            job.data := job.data || jsonb_build_object('started', coalesce((job.data ->> 'started')::integer, 0) + 1);
+          end if;
+        end if;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
     end case;
@@ -20004,7 +21657,7 @@ begin
   perform automation.enter(entries);
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
-    last_record_id = job.last_record_id,
+    last_record_id = job.last_record_id, data = job.data,
     next_batch_at = automation.now()
       + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
   where b.tenant_id = job.tenant_id and b.id = job.id;
@@ -20092,6 +21745,73 @@ begin
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;
   return job;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_timer(config jsonb, path text, OUT compiled jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lengths constant text[] := array['minutes', 'hours', 'days', 'business_days', 'weeks', 'months', 'years'];
+  written constant jsonb := coalesce(config -> 'offset', nullif(
+    (select jsonb_object_agg(l, config -> l) from unnest(lengths) as l where config ? l), '{}'));
+  business_days constant integer := automation.business_days_in(written);
+  length constant interval := case
+    when business_days is null then automation.signed_duration(written) else interval '0' end;
+  zone constant text := config ->> 'zone';
+  existing constant record := automation.compile_existing(config, path || '.existing');
+  entity constant text := coalesce(config ->> 'entity', 'contact');
+  field text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
+begin
+  field := coalesce((
+    select automation.own_name(e, field) from automation.entities as e where e.name = entity), field);
+  problems := automation.config_problems(
+    case zone when 'contact' then config - 'zone' else config end,
+    array['entity', 'field', 'changed', 'by', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
+    '{once,skip}', path) || automation.check_entity(entity, path || '.entity')
+    || automation.check_contact_zone(entity, config, path) || existing.problems;
+  if config ? 'by' and coalesce(config ->> 'by', '') not in ('people', 'anybody') then
+    problems := problems || automation.problem(
+      path || '.by', 'invalid_value', format('by cannot be %s', config -> 'by'),
+      'people: what an automation writes is no change; anybody, or left out: whoever writes.');
+  elsif config ->> 'by' = 'people' and not config ? 'changed' then
+    problems := problems || automation.problem(
+      path || '.by', 'not_allowed', 'by says whose changes count, and this timer goes by a date',
+      'Name the field in changed instead of field, or leave out by.');
+  end if;
+  if length is null then
+    problems := problems || automation.problem(
+      path || '.offset', 'invalid_duration',
+      case when written is null then 'a timer needs an offset'
+        else format('%s is no length of time', written) end,
+      'For example "3 days" or "10 business days" (after the date), or "-24 hours" (before it).');
+  elsif config ? 'changed' and (length < interval '0' or business_days < 0) then
+    problems := problems || automation.problem(
+      path || '.offset', 'invalid_duration', 'nothing can be known before a field changes',
+      'Leave out the minus sign, or name a date in field.');
+  end if;
+  if config ? 'at' and coalesce(config ->> 'at', '') !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' then
+    problems := problems || automation.problem(
+      path || '.at', 'invalid_value', format('%s is no time of day', config -> 'at'),
+      'From "00:00" to "23:59".');
+  end if;
+  problems := problems || coalesce((
+    select automation.problem(
+      path || case when config ? 'changed' then '.changed' else '.field' end, 'unknown_field',
+      format('%s has no column "%s"', entity, field),
+      'Its columns: ' || array_to_string(e.columns, ', '))
+    from automation.entities as e
+    where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]');
+  compiled := jsonb_build_object(
+    'entity', entity, 'field', field, 'follows', case when config ? 'changed' then 'change' else 'value' end,
+    'offset', length, 'business_days', business_days, 'at', config -> 'at',
+    'zone', case zone when 'contact' then zone else automation.known_zone(zone) end,
+    'missed', coalesce(config ->> 'missed', 'once'),
+    'by_people', coalesce(config ->> 'by' = 'people', false),
+    'existing', existing.existing, 'backfill', existing.backfill);
 end;
 $function$;
 
@@ -20202,8 +21922,8 @@ begin
   loop
     closed := 0;
     foreach channel in array automation.channels() loop
-      dues := array(select d from automation.lock_due(channel, case rounds
-        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) as d);
+      dues := automation.lock_due(channel, case rounds
+        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end);
       continue when cardinality(dues) = 0;
       found_any := true;
       report := automation.claim_batch(dues, worker, lease);
@@ -20240,23 +21960,16 @@ CREATE OR REPLACE FUNCTION automation.finish_steps(results jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  reported jsonb;
-  finished automation.work[];
-  more boolean;
+  left_as constant text[] := automation.finish_reported(results);
+  more constant boolean := coalesce(automation.next_due_at() <= automation.now(), false);
 begin
-  if jsonb_typeof(results) is distinct from 'array' then
-    raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
-  end if;
-  for reported in select r.value from jsonb_array_elements(results) as r loop
-    perform automation.check_report(reported);
+  for i in 1 .. cardinality(left_as) loop
+    step_id := (results -> (i - 1) ->> 'step_id')::uuid;
+    accepted := left_as[i] is not null;
+    status := left_as[i];
+    due_now := more;
+    return next;
   end loop;
-  finished := automation.finish_works(results);
-  more := coalesce(automation.next_due_at() <= automation.now(), false);
-  return query
-    select (r.value ->> 'step_id')::uuid, f.outcome is not null, f.outcome, more
-    from jsonb_array_elements(results) with ordinality as r (value, place)
-    left join unnest(finished) as f on f.plan = r.place
-    order by r.place;
 end;
 $function$;
 
@@ -20350,26 +22063,27 @@ end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.lock_portion(portion automation.portions)
- RETURNS SETOF ridgeline.scheduled_steps
+ RETURNS ridgeline.scheduled_steps[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
 AS $function$
 begin
-  return query
-  select s.*
-  from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
-  cross join lateral (
-    select q.* from ridgeline.scheduled_steps as q
-    where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
-      and q.run_at <= automation.now()
-    for update skip locked
-  ) as s
-  where i.place >= portion.place
-  order by i.place;
+  return array(
+    select s.due
+    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+    cross join lateral (
+      select q as due from ridgeline.scheduled_steps as q
+      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+        and q.run_at <= automation.now()
+      for update skip locked
+    ) as s
+    where i.place >= portion.place
+    order by i.place);
 end;
 $function$;
 
@@ -20388,6 +22102,60 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.sweep_portions()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+declare
+  portion automation.portions;
+  due ridgeline.scheduled_steps;
+begin
+  -- Mostly there is nothing of the kind, and one look tells.
+  if not exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    and not exists (select from automation.suspects) then
+    return;
+  end if;
+  for portion in
+    select p.* from automation.portions as p
+    where p.started_at < clock_timestamp() - interval '5 seconds'
+    for update skip locked
+  loop
+    foreach due in array automation.lock_portion(portion) loop
+      if cardinality(portion.step_ids) = 1 then
+        perform automation.note_cut_off(due);
+      else
+        -- The one that was being worked on is tried after the others.
+        insert into automation.suspects (tenant_id, kind, key, next_try_at)
+        values (due.tenant_id, due.lane::text, due.id::text, case
+          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end)
+        on conflict on constraint suspects_pkey do nothing;
+      end if;
+    end loop;
+    delete from automation.portions as p where p.id = portion.id;
+  end loop;
+  delete from automation.suspects as s
+  where s.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
+    and automation.is_gone(s.tenant_id, automation.as_uuid(s.key));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_portion(lane ridgeline.automation_lane, at_most integer, but uuid[] DEFAULT '{}'::uuid[])
+ RETURNS automation.portions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.sweep_portions();
+  return automation.write_portion(lane, at_most, but);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.begin_portions(wanted jsonb)
  RETURNS SETOF automation.portions
  LANGUAGE plpgsql
@@ -20395,13 +22163,7 @@ CREATE OR REPLACE FUNCTION automation.begin_portions(wanted jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return query
-  select p.*
-  from jsonb_each(wanted) as w
-  cross join lateral automation.begin_portion(
-    w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
-    array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
-  where p.id is not null;
+  return query select p.* from unnest(automation.write_portions(wanted)) as p;
 end;
 $function$;
 
@@ -20461,6 +22223,9 @@ declare
   began timestamptz;
 begin
   ran := 0;
+  if not automation.has_database_work() then
+    return;
+  end if;
   call automation.work_on('signal', ran, until);
   ran := 0;
   if automation.time_is_up() then
@@ -20522,7 +22287,7 @@ begin
   if automation.time_is_up() then
     return 0;
   end if;
-  dues := array(select d from automation.lock_due('database', max_steps) as d);
+  dues := automation.lock_due('database', max_steps);
   -- As portions, though nothing is committed between them: what one of them loses the others keep.
   while place <= cardinality(dues) loop
     began := clock_timestamp();
@@ -20611,7 +22376,7 @@ begin
   if known.kind in ('changed', 'becomes') then
     change := automation.change_config(known, trigger_config);
     match := trigger_config - array[
-      'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
+      'on_insert', 'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
       case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
       case when known.column_name = 'status' then 'status' else 'from' end];
   end if;
@@ -20630,7 +22395,8 @@ begin
   end if;
   compiled.problems :=
     automation.check_trigger_config(known, compiled.entity, change, match, path)
-    || automation.check_include_machine(trigger_type, trigger_config, path);
+    || automation.check_include_machine(trigger_type, trigger_config, path)
+    || automation.check_on_insert(known, trigger_config, change, path);
   compiled.field := change ->> 'field';
   compiled.from_values := change -> 'from';
   compiled.to_values := change -> 'to';
@@ -20794,6 +22560,75 @@ AS $function$
       having count(*) > 1))
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_steps(workflow ridgeline.workflows, OUT plan jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  placed constant automation.placed_step[] := array(
+    select p from automation.place_steps(workflow) as p order by p.place);
+  addresses constant jsonb := automation.shared_addresses(placed);
+  shared constant jsonb := jsonb_build_object(
+    'texts', automation.shared_texts(placed, addresses), 'documents', automation.shared_documents(placed),
+    'addresses', addresses);
+  -- By its id, since a join of a list with itself is guessed to be short, and made row by row.
+  keys constant jsonb := (select jsonb_object_agg((p.step).id, p.key) from unnest(placed) as p);
+begin
+  with given as (
+    select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
+      (p.step).parent_step_id as parent_id, (p.step).branch as branch
+    from unnest(placed) as p
+  ), firsts as (
+    select distinct on (g.parent_id, g.branch) g.parent_id, g.branch, g.key
+    from given as g where g.is_on
+    order by g.parent_id, g.branch, g.position
+  ), compiled as materialized (
+    select g.*, keys ->> g.next_id::text as next, c.compiled, c.problems
+    from given as g
+    cross join lateral automation.compile_step(g.step, g.key, g.path, shared) as c
+  ), leaving_out as (
+    -- What comes next on its own branch; what comes after the branch is not its own to leave out.
+    select c.id, c.key, n.id as next_id
+    from compiled as c
+    left join compiled as n on n.id = c.next_id and (n.parent_id, n.branch) is not distinct from (c.parent_id, c.branch)
+    where c.is_on and c.compiled ? 'leaves_out'
+  ), branches as (
+    select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
+    from compiled as c
+    cross join lateral unnest(c.branches) as b (name)
+    left join firsts as f on f.parent_id = c.id and f.branch = b.name
+    group by c.id
+  )
+  select
+    jsonb_build_object(
+      'format', automation.plan_format(), 'first', (select f.key from firsts as f where f.parent_id is null),
+      'steps', coalesce(jsonb_object_agg(c.key, c.compiled
+          || jsonb_build_object('next', c.next, 'place', c.place::text)
+          || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb
+          || case when l.key is not null then jsonb_build_object('left_out_by', l.key) else '{}' end
+          || case when b.targets is not null then jsonb_build_object('branches', b.targets) else '{}' end)
+        filter (where c.is_on), '{}')),
+    coalesce(jsonb_agg(p.problem order by c.place, p.number) filter (where p.problem is not null), '[]')
+    into plan, problems
+  from compiled as c
+  left join branches as b on b.id = c.id
+  left join leaving_out as l on l.next_id = c.id
+  left join lateral jsonb_array_elements(c.problems || case
+    when exists (select from leaving_out as o where o.id = c.id and o.next_id is null)
+    then jsonb_build_array(automation.problem(
+      c.path || '.step_config.' || (c.compiled ->> 'leaves_out'),
+      'nothing_to_skip', 'there is no step after it on its branch that could be left out',
+      'Put the step that it waits for behind it, or say continue or stop.')) else '[]' end || case
+    when c.branches <> '{}' and automation.is_too_deep(c.place) then jsonb_build_array(automation.problem(
+      c.path, 'too_deep', 'branches are nested more than 20 deep',
+      'Move the inner steps to a workflow of their own.')) else '[]' end)
+    with ordinality as p (problem, number) on true;
+  problems := problems || automation.check_places(workflow, placed);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_plan(workflow ridgeline.workflows, listener automation.compiled_trigger, conditions jsonb, plan jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -20814,6 +22649,7 @@ begin
     || automation.check_typed_values(plan, scope)
     || weighed.problems
     || automation.check_flow(plan, weighed.verdicts)
+    || automation.check_entry(workflow, listener, plan)
     || automation.check_needs(workflow, plan, scope)
     || automation.check_reviews(documents, plan)
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
@@ -21240,7 +23076,8 @@ AS $function$
       limit automation.cycle_limit() + 1
     ) as l on automation.could_start(
       write.entity, write.is_insert, write.fields, l.event,
-      row(l.entity, l.match, l.match_any, null, null, l.field, l.from_values, l.to_values, null
+      row(l.entity, l.match, l.match_any, null, null, l.field, l.from_values,
+        coalesce(l.to_values, automation.as_list(l.on_insert -> 'becomes')), null
         )::automation.compiled_trigger, l.conditions, scope)
     join ridgeline.workflows as w on w.tenant_id = l.tenant_id and w.id = l.workflow_id
     join ridgeline.workflow_versions as v on v.tenant_id = l.tenant_id
@@ -21257,8 +23094,11 @@ AS $function$
     select automation.step_path(s.value)
     from jsonb_each(plan -> 'steps') as s
     cross join lateral unnest(automation.step_writes(s.value ->> 'type', s.value, fired)) as write
-    where automation.could_start(write.entity, write.is_insert, write.fields, workflow.trigger_type,
-      listener, conditions, scope)
+    cross join automation.heard_events(workflow.trigger_type, workflow.trigger_config, listener.entity) as heard
+    where automation.could_start(write.entity, write.is_insert, write.fields, heard.event,
+      row(listener.entity, listener.match, listener.match_any, null, null, listener.field, listener.from_values,
+        coalesce(listener.to_values, automation.as_list(heard.on_insert -> 'becomes')), null
+        )::automation.compiled_trigger, conditions, scope)
     order by 1
     limit 1
   $function$;
@@ -21297,22 +23137,26 @@ CREATE OR REPLACE FUNCTION automation.start_listening(version ridgeline.workflow
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     insert into automation.active_triggers (
-      tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay, mode)
-    select version.tenant_id, automation.listened_entity(version, listener), version.trigger_type,
-      version.workflow_id, version.version, listener.match, listener.match_any, listener.match_column,
-      listener.match_value, listener.field, listener.from_values, listener.to_values,
+      tenant_id, entity, event, workflow_id, version, listener, match, match_any, match_column, match_value,
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay, mode,
+      on_insert)
+    select version.tenant_id, automation.listened_entity(version, listener), heard.event,
+      version.workflow_id, version.version, automation.enrol_listener(first.lifecycle), listener.match,
+      listener.match_any, listener.match_column,
+      listener.match_value, listener.field,
+      case when not coalesce(heard.on_insert ? 'as', false) then listener.from_values end, listener.to_values,
       version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      automation.mode_of(version.tenant_id, version.workflow_id)
+      automation.mode_of(version.tenant_id, version.workflow_id), heard.on_insert
     from (
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
     cross join automation.quick_conditions(version.conditions, listener.entity) as quick
+    cross join automation.heard_events(version.trigger_type, version.trigger_config, listener.entity) as heard
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.listen_for_runs(version ridgeline.workflow_versions)
@@ -21322,10 +23166,12 @@ CREATE OR REPLACE FUNCTION automation.listen_for_runs(version ridgeline.workflow
 AS $function$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, role, listener, match, match_any, match_column,
-      match_value, field, from_values, to_values)
-    select version.tenant_id, (e.compiled).entity, e.type, version.workflow_id, version.version,
+      match_value, field, from_values, to_values, on_insert)
+    select version.tenant_id, (e.compiled).entity, heard.event, version.workflow_id, version.version,
       w.role, w.listener, (e.compiled).match, (e.compiled).match_any, (e.compiled).match_column,
-      (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
+      (e.compiled).match_value, (e.compiled).field,
+      case when not coalesce(heard.on_insert ? 'as', false) then (e.compiled).from_values end,
+      (e.compiled).to_values, heard.on_insert
     from (
       select 'exit' as role, (x.place - 1)::text as listener, x.event
       from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
@@ -21333,8 +23179,14 @@ AS $function$
       union all
       select 'wait', s.key, automation.step_hears(s.value ->> 'type', s.value)
       from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
+      union
+      -- One for all waits that follow a field.
+      select 'wait', 'follows ' || (f.value ->> 'entity') || '.' || (f.value ->> 'field'),
+        jsonb_build_object('type', 'field_changed', 'config', f.value)
+      from jsonb_path_query(automation.readable_plan(version.plan), '$.steps.*.follows') as f (value)
     ) as w
     cross join lateral automation.compile_event(w.event, '') as e
+    cross join lateral automation.heard_events(e.type, w.event -> 'config', (e.compiled).entity) as heard
     where w.event is not null
     on conflict on constraint active_triggers_pkey do nothing
   $function$;
@@ -21470,10 +23322,12 @@ declare
   matched automation.enrolment[];
 begin
   select array_agg(row(
-      m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
+      m.workflow_id, m.version, coalesce(m.on_insert ->> 'as', m.event), m.first_step, m.first_lane, m.first_delay,
       case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
       case when m.role <> 'enrol' then automation.counterparty(
-        match_write.entity, match_write.tenant_id, record) end, false, m.mode
+        match_write.entity, match_write.tenant_id, record) end,
+      -- An import of old records is stopped by the fuse of the workflow.
+      m.role = 'enrol' and coalesce(m.on_insert ? 'as', false), m.mode
       )::automation.enrolment)
     into matched
   from (
@@ -21494,6 +23348,7 @@ begin
       and (t.field is null or t.field = any (changed) or not data ? 'old')
       and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
       and (t.to_values is null or t.to_values @> (record -> t.field))
+      and (t.on_insert is null or automation.counts_once(t, data))
       and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
     -- Or conditions would be evaluated once for every mention of the verdict.
     offset 0
@@ -22573,6 +24428,7 @@ begin
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
       and t.event = trigger_workflows.trigger_type and t.role = 'enrol' and t.mode is not null
+      and not coalesce(t.on_insert ? 'as', false)
       and automation.matches(fired, t.match, t.match_any)
       and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id
@@ -23306,6 +25162,18 @@ alter table automation.heartbeats alter column name set not null;
 alter table automation.heartbeats alter column at set default '-infinity'::timestamp with time zone;
 alter table automation.heartbeats alter column at set not null;
 
+alter table automation.merged_contacts alter column tenant_id drop default;
+alter table automation.merged_contacts alter column tenant_id set not null;
+
+alter table automation.merged_contacts alter column contact_id drop default;
+alter table automation.merged_contacts alter column contact_id set not null;
+
+alter table automation.merged_contacts alter column into_contact_id drop default;
+alter table automation.merged_contacts alter column into_contact_id set not null;
+
+alter table automation.merged_contacts alter column merged_at set default automation.now();
+alter table automation.merged_contacts alter column merged_at set not null;
+
 alter table automation.erased_addresses alter column tenant_id drop default;
 alter table automation.erased_addresses alter column tenant_id set not null;
 
@@ -23932,6 +25800,8 @@ alter table ridgeline.stage_changes add constraint stage_changes_pkey PRIMARY KE
 
 alter table automation.heartbeats add constraint heartbeats_pkey PRIMARY KEY (name);
 
+alter table automation.merged_contacts add constraint merged_contacts_pkey PRIMARY KEY (tenant_id, contact_id);
+
 alter table automation.erased_addresses add constraint erased_addresses_pkey PRIMARY KEY (tenant_id, channel, digest);
 
 alter table automation.workflow_fuses add constraint workflow_fuses_pkey PRIMARY KEY (tenant_id, workflow_id);
@@ -24032,7 +25902,7 @@ alter table ridgeline.consents add constraint consents_purpose_known CHECK ((pur
 
 alter table ridgeline.consents add constraint consents_status_known CHECK ((status = ANY (ARRAY['granted'::text, 'pending'::text, 'revoked'::text])));
 
-alter table ridgeline.consents add constraint consents_method_known CHECK ((method = ANY (ARRAY['form'::text, 'keyword'::text, 'message'::text, 'verbal'::text, 'written'::text, 'import'::text, 'provider'::text, 'complaint'::text, 'unsubscribe'::text, 'silence'::text, 'lifted'::text])));
+alter table ridgeline.consents add constraint consents_method_known CHECK ((method = ANY (ARRAY['form'::text, 'keyword'::text, 'message'::text, 'verbal'::text, 'written'::text, 'import'::text, 'provider'::text, 'complaint'::text, 'unsubscribe'::text, 'silence'::text, 'lifted'::text, 'merge'::text])));
 
 alter table ridgeline.consents add constraint consents_evidence_is_object CHECK ((jsonb_typeof(evidence) = 'object'::text));
 
@@ -24066,6 +25936,10 @@ alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_k
 
 alter table ridgeline.workflow_versions add constraint workflow_versions_via_known CHECK ((published_via = ANY (ARRAY['publish'::text, 'activation'::text, 'steps'::text, 'import'::text])));
 
+alter table automation.signals add constraint signals_role_known CHECK ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'deleted'::text, 'moved'::text, 'restart'::text])));
+
+alter table automation.signals add constraint signals_listener_matches_role CHECK ((((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (workflow_id IS NOT NULL)) AND ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (listener IS NOT NULL))));
+
 alter table automation.workflow_fuses add constraint workflow_fuses_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
 
 alter table automation.erasures_under_way add constraint erasures_under_way_erasure_fk FOREIGN KEY (tenant_id, erasure_id) REFERENCES ridgeline.erasures(tenant_id, id) ON DELETE CASCADE;
@@ -24091,6 +25965,8 @@ CREATE INDEX changes_by_record ON ridgeline.changes USING btree (record_id, tena
 CREATE INDEX changes_by_workflow ON ridgeline.changes USING btree (workflow_id, tenant_id, changed_at) WHERE (workflow_id IS NOT NULL);
 
 CREATE INDEX changes_by_time ON ridgeline.changes USING btree (changed_at);
+
+CREATE INDEX merged_contacts_by_into ON automation.merged_contacts USING btree (into_contact_id, tenant_id);
 
 CREATE INDEX entries_by_execution ON automation.entries USING btree (execution_id, tenant_id);
 
@@ -24584,6 +26460,8 @@ alter table ridgeline.stage_changes enable row level security;
 
 alter table automation.heartbeats enable row level security;
 
+alter table automation.merged_contacts enable row level security;
+
 alter table automation.erased_addresses enable row level security;
 
 alter table automation.workflow_fuses enable row level security;
@@ -24647,6 +26525,8 @@ alter table automation.engine_switches enable row level security;
 
 comment on column automation.active_triggers.mode is 'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
+comment on column automation.active_triggers.on_insert is 'Of a change that counts an insert too there are two rows. {as, becomes?, unless?}: the one for inserts, under the event that they are; as: what it is called then. {}: the one that hears updates.';
+
 comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
 
 comment on column automation.links.clicked_at is 'When a person first followed it; machines do not count.';
@@ -24670,6 +26550,8 @@ comment on column automation.statistic_changes.step_key is 'Empty: it is about t
 comment on column automation.step_types.ends_run is 'No step comes after this one.';
 
 comment on column automation.step_types.has_effect is 'False: it only decides how its own run goes on, which a shadow may do as well.';
+
+comment on column automation.timer_listeners.by_people is 'Of a change: what an automation writes does not count as one.';
 
 comment on column ridgeline.bulk_enrollments.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
@@ -24745,9 +26627,9 @@ comment on function automation.advance(automation.work[]) is 'Moves runs on afte
 
 comment on function automation.answer_problem(uuid,jsonb,jsonb) is 'What is wrong with an answer to a question of a recipe; null: nothing.';
 
-comment on function automation.ask_cap(automation.ticket[],timestamp with time zone,automation.place_regions[]) is 'What is one too many for a person today, by the office''s cap or the law where they are, and when there is room; what is not is counted by this. regions: of texts, the states that they go to.';
+comment on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) is 'What is one too many for a person today, by the office''s cap or the law where they are, and when there is room; what is not is counted by this. regions: of texts, the states that they go to.';
 
-comment on function automation.ask_hours(automation.ticket[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks), when that ends, and in which states they are.';
+comment on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks), when that ends, and in which states they are.';
 
 comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
 
@@ -24817,6 +26699,8 @@ comment on function automation.gate(automation.send_question[],timestamp with ti
 
 comment on function automation.generate_steps() is 'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
 
+comment on function automation.hears_inserts(text,jsonb) is 'Does a trigger_config make a change count that comes as an insert, where its type alone would not?';
+
 comment on function automation.hold_sends(automation.send_verdict[]) is 'Puts off what the gate holds: until its time or without a date, with the reason, and without an attempt.';
 
 comment on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) is 'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, and switched on only if it was on and options say activate.';
@@ -24885,6 +26769,10 @@ comment on function automation.reply_to_sms(jsonb) is 'What to say back at once 
 
 comment on function automation.retention_of(uuid,text) is 'How long runs or inputs of a tenant are kept. Settings of the tenant: {"retention": {"runs": "13 months", "inputs": "90 days"}}; forever: for good; else automation.settings keep_runs and keep_inputs.';
 
+comment on function automation.ring(text) is 'Tells the dispatcher that work of a lane (empty: of any) is due, in the way the setting doorbell says. Never raises.';
+
+comment on function automation.ring_once(text) is 'Rings for a lane (sms, email, webhook; database: its steps, and events that runs wait for or end at), or for all, once a transaction.';
+
 comment on function automation.role_in(uuid) is 'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
 
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
@@ -24951,6 +26839,8 @@ comment on function ridgeline.install_recipe(jsonb,jsonb,uuid) is 'Writes the wo
 
 comment on function ridgeline.lift_revocation(text,text,text,uuid) is 'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. Owners and admins.';
 
+comment on function ridgeline.merge_contacts(text,text,uuid) is 'Two contacts are one person: what the engine keeps of from_contact moves to into_contact, which must be there; the other may be deleted already, in the same transaction. Of two runs of one workflow the one that began first goes on. A revocation counts for both. May be called again. Editors. Returns {merged, into, moved_runs, ended_runs, revocations}.';
+
 comment on function ridgeline.pause_sending(text,uuid) is 'Sends nothing more, by text, email or webhook, until resume_sending(): what is due waits, and says why. What a dispatcher holds already is let finish. Whoever may publish.';
 
 comment on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) is 'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the records that are there already and meet filter (conditions; all when left out), at most per_minute of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come. note: what the version says about itself.';
@@ -24973,7 +26863,7 @@ comment on function ridgeline.validate_definition(jsonb,uuid) is 'ridgeline.vali
 
 comment on procedure automation.erase_people(interval,integer) is 'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
 
-comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps(), claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
+comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps() without due_now, claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
 
 comment on procedure automation.prune_history(interval,integer) is 'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; pruned: how many runs went and how many inputs.';
 
@@ -25006,6 +26896,8 @@ comment on table automation.legacy_pairs is 'A run of the old engine and the sha
 comment on table automation.links is 'Where the links of texts lead, by the code in them. Kept for the setting keep_links.';
 
 comment on table automation.marketing_sent is 'What marketing a person got lately, claimed, sent or unclear: a row for their contact and for each of their addresses. The row that a claim writes is the count.';
+
+comment on table automation.merged_contacts is 'Contacts that were merged into another one: for runs that were enrolled while that happened, unseen.';
 
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
 
@@ -25093,6 +26985,10 @@ comment on view ridgeline.recipes is 'What can be installed with ridgeline.insta
 
 comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. cost: of what was sent, as its steps have it. Outlives the runs.';
 
+comment on column automation.active_triggers.listener is 'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, where it ends the run before. Part of the key.';
+
+comment on column automation.signals.role is 'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: the run that listener names has begun in place of those before it.';
+
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
 
 comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
@@ -25102,6 +26998,8 @@ comment on function automation.begin_portion(ridgeline.automation_lane,integer,u
 comment on function automation.choose_sender(uuid,text,automation.prepared_step) is 'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a failure that says so.';
 
 comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
+
+comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
 
 comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Never raises.';
 
@@ -25119,11 +27017,13 @@ comment on view ridgeline.automation_queue is 'What is ahead, by tenant and lane
 
 comment on view ridgeline.automation_skipped_sends is 'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). mode: shadow, where a shadow came to that.';
 
+comment on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) is 'Locks due rows of a lane, an equal share for each tenant that has any (but for some), then what is left to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
+
 revoke all on function automation.activate_imports(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.activate_imports(uuid) to service_role;
 
-revoke all on function automation.add_footers(automation.send_question[],automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.add_footers(automation.send_question[],automation.ticket[]) to service_role;
+revoke all on function automation.add_footers(automation.send_question[],automation.ticket[],automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.add_footers(automation.send_question[],automation.ticket[],automation.tenant[]) to service_role;
 
 revoke all on function automation.add_history_version(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.add_history_version(ridgeline.workflows,jsonb) to service_role;
@@ -25195,14 +27095,14 @@ grant execute on function automation.as_if(ridgeline.workflow_executions,text,js
 revoke all on function automation.ask_blocks(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_blocks(automation.ticket[],timestamp with time zone) to service_role;
 
-revoke all on function automation.ask_cap(automation.ticket[],timestamp with time zone,automation.place_regions[]) from public, anon, authenticated, service_role;
-grant execute on function automation.ask_cap(automation.ticket[],timestamp with time zone,automation.place_regions[]) to service_role;
+revoke all on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) to service_role;
 
 revoke all on function automation.ask_for(text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_for(text,text,text) to service_role;
 
-revoke all on function automation.ask_hours(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.ask_hours(automation.ticket[],timestamp with time zone) to service_role;
+revoke all on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;
 
 revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
@@ -25230,6 +27130,9 @@ revoke all on function automation.begin_restore() from public, anon, authenticat
 
 revoke all on function automation.begin_retention() from public, anon, authenticated, service_role;
 grant execute on function automation.begin_retention() to service_role;
+
+revoke all on function automation.begins_anew(automation.signals,ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.begins_anew(automation.signals,ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.begun_there_since(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.begun_there_since(uuid,timestamp with time zone) to service_role;
@@ -25282,8 +27185,8 @@ grant execute on function automation.can_tell(uuid,text) to service_role;
 revoke all on function automation.cap_of(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.cap_of(jsonb) to service_role;
 
-revoke all on function automation.capped_of(automation.ticket[],automation.place_regions[]) from public, anon, authenticated, service_role;
-grant execute on function automation.capped_of(automation.ticket[],automation.place_regions[]) to service_role;
+revoke all on function automation.capped_of(automation.ticket[],automation.tenant[],automation.place_regions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.capped_of(automation.ticket[],automation.tenant[],automation.place_regions[]) to service_role;
 
 revoke all on function automation.capture_anew(text,automation.captured_write,jsonb,jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.capture_anew(text,automation.captured_write,jsonb,jsonb,text,text) to service_role;
@@ -25345,6 +27248,9 @@ grant execute on function automation.check_definition(jsonb) to service_role;
 revoke all on function automation.check_editor(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_editor(uuid,text) to service_role;
 
+revoke all on function automation.check_entry(ridgeline.workflows,automation.compiled_trigger,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_entry(ridgeline.workflows,automation.compiled_trigger,jsonb) to service_role;
+
 revoke all on function automation.check_fields(text,text[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_fields(text,text[],text) to service_role;
 
@@ -25366,6 +27272,9 @@ grant execute on function automation.check_notices() to service_role;
 
 revoke all on function automation.check_notify_member(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_notify_member(jsonb,text) to service_role;
+
+revoke all on function automation.check_on_insert(automation.trigger_types,jsonb,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_on_insert(automation.trigger_types,jsonb,jsonb,text) to service_role;
 
 revoke all on function automation.check_publisher(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_publisher(uuid,text) to service_role;
@@ -25455,6 +27364,9 @@ grant execute on function automation.comparison_report(uuid,timestamp with time 
 revoke all on function automation.compile_conditional(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_conditional(jsonb,text,jsonb) to service_role;
 
+revoke all on function automation.compile_existing(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_existing(jsonb,text) to service_role;
+
 revoke all on function automation.compile_fits(jsonb,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_fits(jsonb,jsonb,boolean) to service_role;
 
@@ -25466,6 +27378,9 @@ grant execute on function automation.compile_notify_member(jsonb,text,jsonb) to 
 
 revoke all on function automation.compile_send_email(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_send_email(jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.compile_wait(jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_wait(jsonb,text,jsonb) to service_role;
 
 revoke all on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
@@ -25481,6 +27396,10 @@ grant execute on function automation.consent_policy(uuid,jsonb) to service_role;
 
 revoke all on function automation.consent_problem(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.consent_problem(ridgeline.workflows,jsonb) to service_role;
+
+revoke all on function automation.contact_is_there(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_is_there(uuid,text) to authenticated;
+grant execute on function automation.contact_is_there(uuid,text) to service_role;
 
 revoke all on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) to service_role;
@@ -25509,8 +27428,14 @@ grant execute on function automation.count_step() to service_role;
 revoke all on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) to service_role;
 
+revoke all on function automation.counted_from(automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.counted_from(automation.timer_listeners,text,jsonb) to service_role;
+
 revoke all on function automation.country_zones(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.country_zones(text,text) to service_role;
+
+revoke all on function automation.counts_once(automation.active_triggers,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.counts_once(automation.active_triggers,jsonb) to service_role;
 
 revoke all on function automation.create_tasks(automation.work[],text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.create_tasks(automation.work[],text[]) to service_role;
@@ -25558,6 +27483,9 @@ grant execute on function automation.editor_tenants() to service_role;
 revoke all on function automation.editors_publish(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.editors_publish(uuid) to service_role;
 
+revoke all on function automation.end_doubles(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.end_doubles(uuid,text) to service_role;
+
 revoke all on function automation.end_restore() from public, anon, authenticated, service_role;
 
 revoke all on function automation.end_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
@@ -25582,6 +27510,9 @@ grant execute on function automation.engine_status() to service_role;
 
 revoke all on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) from public, anon, authenticated, service_role;
 grant execute on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) to service_role;
+
+revoke all on function automation.enrol_listener(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.enrol_listener(jsonb) to service_role;
 
 revoke all on function automation.enter(automation.entry[]) from public, anon, authenticated, service_role;
 grant execute on function automation.enter(automation.entry[]) to service_role;
@@ -25692,6 +27623,9 @@ grant execute on function automation.find_obstacles(automation.work[],automation
 revoke all on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) to service_role;
 
+revoke all on function automation.finish_reported(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.finish_reported(jsonb) to service_role;
+
 revoke all on function automation.finish_works(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.finish_works(jsonb) to service_role;
 
@@ -25764,8 +27698,14 @@ grant execute on function automation.follow_engine() to service_role;
 revoke all on function automation.follow_membership() from public, anon, authenticated, service_role;
 grant execute on function automation.follow_membership() to service_role;
 
+revoke all on function automation.follow_merge(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.follow_merge(ridgeline.workflow_executions) to service_role;
+
 revoke all on function automation.follow_mode() from public, anon, authenticated, service_role;
 grant execute on function automation.follow_mode() to service_role;
+
+revoke all on function automation.followed_field(text) from public, anon, authenticated, service_role;
+grant execute on function automation.followed_field(text) to service_role;
 
 revoke all on function automation.forbidden_destination(automation.phone_number,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.forbidden_destination(automation.phone_number,text[]) to service_role;
@@ -25790,6 +27730,9 @@ grant execute on function automation.fuse_floor() to service_role;
 
 revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean) to service_role;
+
+revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean) to service_role;
 
 revoke all on function automation.generate_steps() from public, anon, authenticated, service_role;
 grant execute on function automation.generate_steps() to service_role;
@@ -25829,6 +27772,12 @@ grant execute on function automation.gsm_character() to service_role;
 revoke all on function automation.hand_over(text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hand_over(text,jsonb,jsonb) to service_role;
 
+revoke all on function automation.has_come(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.has_come(ridgeline.workflow_executions,text,jsonb) to service_role;
+
+revoke all on function automation.has_database_work() from public, anon, authenticated, service_role;
+grant execute on function automation.has_database_work() to service_role;
+
 revoke all on function automation.has_effect(text) from public, anon, authenticated, service_role;
 grant execute on function automation.has_effect(text) to service_role;
 
@@ -25837,6 +27786,12 @@ grant execute on function automation.has_review_link(jsonb) to service_role;
 
 revoke all on function automation.has_rows(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.has_rows(uuid) to service_role;
+
+revoke all on function automation.heard_events(text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.heard_events(text,jsonb,text) to service_role;
+
+revoke all on function automation.hears_inserts(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.hears_inserts(text,jsonb) to service_role;
 
 revoke all on function automation.hears_wait(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hears_wait(jsonb) to service_role;
@@ -25849,9 +27804,6 @@ grant execute on function automation.hmac_sha256(bytea,bytea) to service_role;
 
 revoke all on function automation.hold_doubtful(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_doubtful(automation.ticket[],timestamp with time zone) to service_role;
-
-revoke all on function automation.hold_paused(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.hold_paused(automation.ticket[]) to service_role;
 
 revoke all on function automation.hold_sends(automation.send_verdict[]) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_sends(automation.send_verdict[]) to service_role;
@@ -25981,6 +27933,9 @@ grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to service
 revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
 
+revoke all on function automation.is_change(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_change(text) to service_role;
+
 revoke all on function automation.is_doubtful_stop(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_doubtful_stop(text) to service_role;
 
@@ -26103,6 +28058,9 @@ grant execute on function automation.known_provider_ids(uuid,uuid,text) to servi
 revoke all on function automation.late_lanes(uuid,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.late_lanes(uuid,interval) to service_role;
 
+revoke all on function automation.later_run(ridgeline.workflow_executions,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.later_run(ridgeline.workflow_executions,jsonb,text) to service_role;
+
 revoke all on function automation.lease_steps(automation.work[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.lease_steps(automation.work[],text,interval) to service_role;
 
@@ -26117,6 +28075,9 @@ grant execute on function automation.leave_out_refused(automation.send_question,
 
 revoke all on function automation.leave_out_revoked(automation.send_question,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.leave_out_revoked(automation.send_question,text,text[]) to service_role;
+
+revoke all on function automation.left_out(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.left_out(ridgeline.workflow_executions,text) to service_role;
 
 revoke all on function automation.legacy_entity(text) from public, anon, authenticated, service_role;
 grant execute on function automation.legacy_entity(text) to service_role;
@@ -26209,6 +28170,9 @@ grant execute on function automation.lock_ledgers(automation.work[]) to service_
 revoke all on function automation.lock_runs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to service_role;
 
+revoke all on function automation.lock_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
+
 revoke all on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
@@ -26235,9 +28199,6 @@ grant execute on function automation.mapped_field(jsonb,text) to service_role;
 revoke all on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) to service_role;
 
-revoke all on function automation.maps_consent(text) from public, anon, authenticated, service_role;
-grant execute on function automation.maps_consent(text) to service_role;
-
 revoke all on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) to service_role;
 
@@ -26262,6 +28223,16 @@ grant execute on function automation.membership_attached() to service_role;
 revoke all on function automation.membership_said(automation.membership,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.membership_said(automation.membership,jsonb) to service_role;
 
+revoke all on function automation.merge_contacts(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.merge_contacts(uuid,text,text) to authenticated;
+grant execute on function automation.merge_contacts(uuid,text,text) to service_role;
+
+revoke all on function automation.merge_key(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.merge_key(ridgeline.workflow_executions) to service_role;
+
+revoke all on function automation.merged_into(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.merged_into(uuid,text) to service_role;
+
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
 
@@ -26280,8 +28251,23 @@ grant execute on function automation.mistyped(jsonb,jsonb,text) to service_role;
 revoke all on function automation.mode_of(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.mode_of(uuid,uuid) to service_role;
 
+revoke all on function automation.move_entries(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_entries(uuid,text,text) to service_role;
+
+revoke all on function automation.move_revocations(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_revocations(uuid,text,text) to service_role;
+
+revoke all on function automation.move_runs(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_runs(uuid,text,text) to service_role;
+
+revoke all on function automation.move_signals(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_signals(uuid,text,text) to service_role;
+
 revoke all on function automation.move_statistics(uuid,uuid,uuid,integer,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
 grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,integer,ridgeline.execution_mode) to service_role;
+
+revoke all on function automation.move_traces(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_traces(uuid,text,text) to service_role;
 
 revoke all on function automation.names_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.names_in(jsonb) to service_role;
@@ -26506,6 +28492,9 @@ grant execute on function automation.place_send_email(text) to service_role;
 revoke all on function automation.plain_text_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.plain_text_problem(jsonb) to service_role;
 
+revoke all on function automation.plan_numbers(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.plan_numbers(automation.work[]) to service_role;
+
 revoke all on function automation.possible_events(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.possible_events(automation.entities,text) to service_role;
 
@@ -26597,8 +28586,14 @@ grant execute on function automation.quiet_reason(timestamp with time zone,text[
 revoke all on function automation.radix_number(text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.radix_number(text,integer) to service_role;
 
+revoke all on function automation.raise_restart(uuid,text,text,text,automation.enrolment,uuid,bigint) from public, anon, authenticated, service_role;
+grant execute on function automation.raise_restart(uuid,text,text,text,automation.enrolment,uuid,bigint) to service_role;
+
 revoke all on function automation.rate_in(jsonb,numeric) from public, anon, authenticated, service_role;
 grant execute on function automation.rate_in(jsonb,numeric) to service_role;
+
+revoke all on function automation.reached_at(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.reached_at(uuid,text,text) to service_role;
 
 revoke all on function automation.read_anew(text,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.read_anew(text,uuid,text) to service_role;
@@ -26642,9 +28637,6 @@ grant execute on function automation.record_revocation(uuid,text,text,text,text)
 
 revoke all on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) to service_role;
-
-revoke all on function automation.refuse_expired(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.refuse_expired(automation.ticket[],timestamp with time zone) to service_role;
 
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
@@ -26697,6 +28689,9 @@ grant execute on function automation.reply_to_sms(jsonb) to service_role;
 revoke all on function automation.report_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.report_in(jsonb) to service_role;
 
+revoke all on function automation.restarted_reason(text,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.restarted_reason(text,uuid) to service_role;
+
 revoke all on function automation.resume_sending(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.resume_sending(uuid) to authenticated;
 grant execute on function automation.resume_sending(uuid) to service_role;
@@ -26716,6 +28711,12 @@ grant execute on function automation.revoke_once(uuid,text,text,text,jsonb,jsonb
 
 revoke all on function automation.revoked_of(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.revoked_of(automation.ticket[]) to service_role;
+
+revoke all on function automation.ring(text) from public, anon, authenticated, service_role;
+grant execute on function automation.ring(text) to service_role;
+
+revoke all on function automation.ring_once(text) from public, anon, authenticated, service_role;
+grant execute on function automation.ring_once(text) to service_role;
 
 revoke all on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) to service_role;
@@ -26871,8 +28872,14 @@ grant execute on function automation.take_over_run(text,automation.legacy_import
 revoke all on function automation.take_over_runs(uuid,text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_runs(uuid,text,text,integer) to service_role;
 
+revoke all on function automation.take_place_of(ridgeline.workflow_executions,jsonb,text,automation.entries) from public, anon, authenticated, service_role;
+grant execute on function automation.take_place_of(ridgeline.workflow_executions,jsonb,text,automation.entries) to service_role;
+
 revoke all on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.take_timer(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.take_timer(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
 
 revoke all on function automation.take_waiting(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_waiting(integer) to service_role;
@@ -26986,8 +28993,8 @@ grant execute on function automation.types_on(text) to service_role;
 revoke all on function automation.unclaimed_shadows(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.unclaimed_shadows(uuid,timestamp with time zone) to service_role;
 
-revoke all on function automation.unconsented(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.unconsented(automation.ticket[]) to service_role;
+revoke all on function automation.unconsented(automation.ticket[],automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.unconsented(automation.ticket[],automation.tenant[]) to service_role;
 
 revoke all on function automation.undo_history(uuid,uuid,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.undo_history(uuid,uuid,integer) to service_role;
@@ -27051,6 +29058,12 @@ revoke all on function automation.visible_zones() from public, anon, authenticat
 grant execute on function automation.visible_zones() to authenticated;
 grant execute on function automation.visible_zones() to service_role;
 
+revoke all on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) from public, anon, authenticated, service_role;
+grant execute on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) to service_role;
+
+revoke all on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) from public, anon, authenticated, service_role;
+grant execute on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) to service_role;
+
 revoke all on function automation.walk(automation.erasures_under_way,regclass,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.walk(automation.erasures_under_way,regclass,integer) to service_role;
 
@@ -27078,8 +29091,8 @@ grant execute on function automation.webhook_input(ridgeline.workflow_executions
 revoke all on function automation.welcome_back(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.welcome_back(uuid) to service_role;
 
-revoke all on function automation.whereabouts(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.whereabouts(automation.ticket[]) to service_role;
+revoke all on function automation.whereabouts(automation.ticket[],automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.whereabouts(automation.ticket[],automation.tenant[]) to service_role;
 
 revoke all on function automation.why_kept(automation.legacy_imports) from public, anon, authenticated, service_role;
 grant execute on function automation.why_kept(automation.legacy_imports) to service_role;
@@ -27173,6 +29186,12 @@ grant execute on function automation.write_down(text,automation.captured_write,b
 
 revoke all on function automation.write_drafts(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.write_drafts(uuid,jsonb) to service_role;
+
+revoke all on function automation.write_portion(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_portion(ridgeline.automation_lane,integer,uuid[]) to service_role;
+
+revoke all on function automation.write_portions(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.write_portions(jsonb) to service_role;
 
 revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
@@ -27281,6 +29300,10 @@ revoke all on function ridgeline.lift_revocation(text,text,text,uuid) from publi
 grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to service_role;
 
+revoke all on function ridgeline.merge_contacts(text,text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.merge_contacts(text,text,uuid) to authenticated;
+grant execute on function ridgeline.merge_contacts(text,text,uuid) to service_role;
+
 revoke all on function ridgeline.pause_sending(text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.pause_sending(text,uuid) to authenticated;
 grant execute on function ridgeline.pause_sending(text,uuid) to service_role;
@@ -27372,6 +29395,9 @@ grant select on table automation.links to service_role;
 
 revoke all on table automation.marketing_sent from public, anon, authenticated, service_role;
 grant select on table automation.marketing_sent to service_role;
+
+revoke all on table automation.merged_contacts from public, anon, authenticated, service_role;
+grant select on table automation.merged_contacts to service_role;
 
 revoke all on table automation.open_hours from public, anon, authenticated, service_role;
 grant select on table automation.open_hours to service_role;
@@ -27484,6 +29510,18 @@ grant execute on function automation.fire_timer(ridgeline.workflow_timers) to se
 revoke all on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) to service_role;
 
+revoke all on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) to service_role;
+
+revoke all on function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]) to service_role;
+
+revoke all on function automation.lock_portion(automation.portions) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_portion(automation.portions) to service_role;
+
+revoke all on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) to service_role;
+
 revoke all on table ridgeline.automation_failures from public, anon, authenticated, service_role;
 grant select on table ridgeline.automation_failures to authenticated;
 grant select on table ridgeline.automation_failures to service_role;
@@ -27526,6 +29564,8 @@ insert into automation.skip_codes select r.* from jsonb_populate_record(null::au
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent_rule", "counts_as": "failure", "description": "A type of step for whose channel no rule of consent is written."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_date", "counts_as": "choice", "description": "There was no date, and the wait before it leaves it out then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_member", "counts_as": "failure", "description": "Who was to be told is not, or no longer, a member of the office."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_target", "counts_as": "failure", "description": "What names another record to work on came out empty."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
@@ -27533,6 +29573,8 @@ insert into automation.skip_codes select r.* from jsonb_populate_record(null::au
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "over_cap", "counts_as": "refusal", "description": "One marketing message too many for a person today, and the step says to skip it then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "shadow", "counts_as": "choice", "description": "A shadow would have done it; {would} says what."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "too_late", "counts_as": "choice", "description": "Its time had passed when its turn came, and the wait before it leaves it out then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.area_codes select r.* from jsonb_populate_record(null::automation.area_codes, '{"zones": ["America/New_York"], "prefix": "1201", "region": "US-NJ"}') as r on conflict (prefix) do update set zones = excluded.zones, region = excluded.region;
 
@@ -34310,9 +36352,11 @@ insert into automation.step_types select r.* from jsonb_populate_record(null::au
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the project.", "config_schema": {"type": "object", "title": "update_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"status": "on_hold"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another project."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "wait", "branches": ["event", "timeout"], "ends_run": false, "has_effect": false, "description": "Waits: for a length of time, until a date, until a time of day, or for an event.", "config_schema": {"type": "object", "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]}, {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]}, {"required": ["window"]}, {"required": ["event"]}], "title": "wait", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"days": 3}, {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_past": "stop", "if_missing": "stop"}, {"at": "10:00", "days": 1, "zone": "contact"}, {"window": {"to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00"}}, {"event": "sms_received", "timeout": "2 hours"}, {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}], "properties": {"at": {"type": "string", "format": "time-of-day", "description": "With days or a date, at this time of that day; otherwise the next time it is this late."}, "days": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "zone": {"type": "string", "format": "zone", "description": "Whose clock at and window go by. Default: tenant."}, "event": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}, "description": "Until this happens to the contact or record; then the branch event is taken."}, "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "until": {"type": "string", "format": "moment", "description": "Until then; a date without a time is midnight."}, "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "offset": {"type": ["string", "object"], "format": "signed-length-of-time", "description": "So long after until, or with a minus sign before it."}, "window": {"type": "object", "title": "window", "properties": {"to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."}, "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "maxItems": 7, "minItems": 1, "description": "Default: any day."}, "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."}}, "description": "And then until it is between these times, on one of these days.", "minProperties": 1}, "if_past": {"enum": ["continue", "stop", "fail"], "description": "What happens when the time is over already. Default: continue."}, "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "timeout": {"type": ["string", "object"], "format": "length-of-time", "description": "How long to wait for the event; then the branch timeout is taken."}, "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."}, "if_missing": {"enum": ["fail", "continue", "stop"], "description": "What happens when until has no value. Default: fail."}}, "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event", "dependentSchemas": {"event": {"properties": {"at": false, "days": false, "zone": false, "hours": false, "until": false, "weeks": false, "offset": false, "window": false, "if_past": false, "minutes": false, "duration": false, "if_missing": false}}, "until": {"properties": {"days": false, "hours": false, "weeks": false, "minutes": false, "duration": false}}}, "dependentRequired": {"event": ["timeout"], "offset": ["until"], "if_past": ["until"], "timeout": ["event"], "if_missing": ["until"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "wait", "branches": ["event", "timeout"], "ends_run": false, "has_effect": false, "description": "Waits: for a length of time, until a date, until a time of day, or for an event.", "config_schema": {"type": "object", "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]}, {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]}, {"required": ["window"]}, {"required": ["event"]}], "title": "wait", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"days": 3}, {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_past": "stop", "if_missing": "stop"}, {"until": "{{job.scheduled_at}}", "follow": true, "offset": "-1 day", "if_past": "stop", "if_missing": "wait"}, {"at": "10:00", "days": 1, "zone": "contact"}, {"window": {"to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00"}}, {"event": "sms_received", "timeout": "2 hours"}, {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}], "properties": {"at": {"type": "string", "format": "time-of-day", "description": "With days or a date, at this time of that day; otherwise the next time it is this late."}, "days": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "zone": {"type": "string", "format": "zone", "description": "Whose clock at and window go by. Default: tenant."}, "event": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}, "description": "Until this happens to the contact or record; then the branch event is taken."}, "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "until": {"type": "string", "format": "moment", "description": "Until then; a date without a time is midnight."}, "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "follow": {"type": "boolean", "description": "When the field in until changes while it waits, it waits for the new date. Default: false."}, "offset": {"type": ["string", "object"], "format": "signed-length-of-time", "description": "So long after until, or with a minus sign before it."}, "window": {"type": "object", "title": "window", "properties": {"to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."}, "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "maxItems": 7, "minItems": 1, "description": "Default: any day."}, "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."}}, "description": "And then until it is between these times, on one of these days.", "minProperties": 1}, "if_past": {"enum": ["continue", "stop", "fail", "skip"], "description": "What happens when the time is over already; skip: the next step is left out. Default: continue."}, "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "timeout": {"type": ["string", "object"], "format": "length-of-time", "description": "How long to wait for the event; then the branch timeout is taken."}, "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."}, "if_missing": {"enum": ["fail", "continue", "stop", "skip", "wait"], "description": "When until has no value; skip: leaves the next step out; wait: until it has one. Default: fail."}}, "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event", "dependentSchemas": {"event": {"properties": {"at": false, "days": false, "zone": false, "hours": false, "until": false, "weeks": false, "follow": false, "offset": false, "window": false, "if_past": false, "minutes": false, "duration": false, "if_missing": false}}, "until": {"properties": {"days": false, "hours": false, "weeks": false, "minutes": false, "duration": false}}}, "dependentRequired": {"event": ["timeout"], "follow": ["until"], "offset": ["until"], "if_past": ["until"], "timeout": ["event"], "if_missing": ["until"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "webhook", "name": "webhook", "branches": null, "ends_run": false, "has_effect": true, "description": "Calls a URL, signed the Standard Webhooks way.", "config_schema": {"type": "object", "title": "webhook", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}, {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET", "headers": {"Authorization": {"prefix": "Bearer ", "secret": "crm_api_key"}}}], "required": ["url"], "properties": {"url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{", "examples": ["https://example.com/hooks/won"], "description": "Whom to call.", "errorMessage": "url must start with https:// or http://"}, "body": {"format": "template", "description": "What to send. Default: the event and its records; with GET and DELETE nothing."}, "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."}, "headers": {"type": "object", "description": "Further headers, by name: a text, or a secret by its name.", "additionalProperties": {"type": ["string", "object"], "title": "a header", "format": "header", "required": ["secret"], "properties": {"prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}, "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$", "description": "Its name in your secrets.", "errorMessage": "secret must be the name of a secret"}}}}, "secret_name": {"type": "string", "format": "template", "minLength": 1, "description": "Signs with this secret of yours. Default: your signing secret."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.setting_schemas select r.* from jsonb_populate_record(null::automation.setting_schemas, '{"name": "settings", "description": "workflows.settings: who may enter again, and what ends a run early.", "config_schema": {"type": "object", "title": "settings", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"reentry": {"once_in": "30 days"}, "exit_events": ["sms_received", {"type": "stage_changed", "config": {"to": ["won", "lost"]}}]}], "properties": {"reentry": {"anyOf": [{"enum": ["always", "never", "not_while_open", "restart"], "type": "string"}, {"type": "object", "title": "reentry", "required": ["once_in"], "properties": {"once_in": {"type": ["string", "object"], "format": "length-of-time", "description": "So long after it last entered."}}}], "description": "May a record enter again? restart: in its run''s place. Default: always; by a dedupe_key never."}, "dedupe_key": {"type": "string", "format": "template", "minLength": 1, "description": "What enters again, in place of the record: reentry is asked for each rendered key."}, "on_missing": {"enum": ["empty", "fail"], "description": "What a variable without a value does: renders as nothing, or fails its step. Default: empty."}, "exit_events": {"type": "array", "items": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}}, "maxItems": 20, "description": "A run ends before its next step when one of these happens."}, "exit_conditions": {"format": "conditions", "description": "A run ends before its next step as soon as these hold."}}}}') as r on conflict (name) do update set description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.heartbeats (name, at) select name, at from jsonb_populate_recordset(null::automation.heartbeats, '[{"at": "-infinity", "name": "notices"}, {"at": "-infinity", "name": "tick"}]') as r on conflict do nothing;
 
