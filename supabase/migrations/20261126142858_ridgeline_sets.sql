@@ -13964,7 +13964,8 @@ AS $function$
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'sms';
   return null;
 end;
 $function$;
