@@ -5,6 +5,76 @@ export type Json = string | number | boolean | null | { [key: string]: Json | un
 export type Database = {
   public: {
     Tables: {
+      appointments: {
+        Row: {
+          assigned_to: string | null;
+          contact_id: string | null;
+          created_at: string;
+          custom_fields: Json;
+          ends_at: string | null;
+          id: string;
+          location: string | null;
+          name: string | null;
+          project_id: string | null;
+          starts_at: string | null;
+          status: string;
+          tenant_id: string;
+          updated_at: string;
+        };
+        Insert: {
+          assigned_to?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          ends_at?: string | null;
+          id?: string;
+          location?: string | null;
+          name?: string | null;
+          project_id?: string | null;
+          starts_at?: string | null;
+          status?: string;
+          tenant_id: string;
+          updated_at?: string;
+        };
+        Update: {
+          assigned_to?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          ends_at?: string | null;
+          id?: string;
+          location?: string | null;
+          name?: string | null;
+          project_id?: string | null;
+          starts_at?: string | null;
+          status?: string;
+          tenant_id?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "appointments_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "appointments_project_fk";
+            columns: ["tenant_id", "project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "appointments_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       contact_tags: {
         Row: {
           contact_id: string;
@@ -114,6 +184,76 @@ export type Database = {
         Relationships: [
           {
             foreignKeyName: "contacts_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      invoices: {
+        Row: {
+          amount: number;
+          balance: number;
+          contact_id: string | null;
+          created_at: string;
+          custom_fields: Json;
+          due_on: string | null;
+          id: string;
+          number: string | null;
+          pay_url: string | null;
+          project_id: string | null;
+          status: string;
+          tenant_id: string;
+          updated_at: string;
+        };
+        Insert: {
+          amount?: number;
+          balance?: number;
+          contact_id?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          due_on?: string | null;
+          id?: string;
+          number?: string | null;
+          pay_url?: string | null;
+          project_id?: string | null;
+          status?: string;
+          tenant_id: string;
+          updated_at?: string;
+        };
+        Update: {
+          amount?: number;
+          balance?: number;
+          contact_id?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          due_on?: string | null;
+          id?: string;
+          number?: string | null;
+          pay_url?: string | null;
+          project_id?: string | null;
+          status?: string;
+          tenant_id?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "invoices_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "invoices_project_fk";
+            columns: ["tenant_id", "project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "invoices_tenant_fk";
             columns: ["tenant_id"];
             isOneToOne: false;
             referencedRelation: "tenants";
@@ -2340,6 +2480,14 @@ export type Database = {
           created_at: string;
           updated_at: string;
         }[];
+      };
+      merge_contacts: {
+        Args: {
+          from_contact: string;
+          into_contact: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       move_executions: {
         Args: {

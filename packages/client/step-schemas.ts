@@ -1120,6 +1120,13 @@ export const stepTypes = [
           "if_missing": "stop"
         },
         {
+          "until": "{{job.scheduled_at}}",
+          "follow": true,
+          "offset": "-1 day",
+          "if_past": "stop",
+          "if_missing": "wait"
+        },
+        {
           "at": "10:00",
           "days": 1,
           "zone": "contact"
@@ -1215,6 +1222,10 @@ export const stepTypes = [
           "format": "amount",
           "description": "How long."
         },
+        "follow": {
+          "type": "boolean",
+          "description": "When the field in until changes while it waits, it waits for the new date. Default: false."
+        },
         "offset": {
           "type": [
             "string",
@@ -1262,9 +1273,10 @@ export const stepTypes = [
           "enum": [
             "continue",
             "stop",
-            "fail"
+            "fail",
+            "skip"
           ],
-          "description": "What happens when the time is over already. Default: continue."
+          "description": "What happens when the time is over already; skip: the next step is left out. Default: continue."
         },
         "minutes": {
           "type": [
@@ -1294,9 +1306,11 @@ export const stepTypes = [
           "enum": [
             "fail",
             "continue",
-            "stop"
+            "stop",
+            "skip",
+            "wait"
           ],
-          "description": "What happens when until has no value. Default: fail."
+          "description": "When until has no value; skip: leaves the next step out; wait: until it has one. Default: fail."
         }
       },
       "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event",
@@ -1309,6 +1323,7 @@ export const stepTypes = [
             "hours": false,
             "until": false,
             "weeks": false,
+            "follow": false,
             "offset": false,
             "window": false,
             "if_past": false,
@@ -1330,6 +1345,9 @@ export const stepTypes = [
       "dependentRequired": {
         "event": [
           "timeout"
+        ],
+        "follow": [
+          "until"
         ],
         "offset": [
           "until"
@@ -1512,7 +1530,8 @@ export const settingSchemas = {
               "enum": [
                 "always",
                 "never",
-                "not_while_open"
+                "not_while_open",
+                "restart"
               ],
               "type": "string"
             },
@@ -1534,7 +1553,7 @@ export const settingSchemas = {
               }
             }
           ],
-          "description": "Whether a record may enter again. Default: always, or never with a dedupe_key."
+          "description": "May a record enter again? restart: in its run's place. Default: always; by a dedupe_key never."
         },
         "dedupe_key": {
           "type": "string",

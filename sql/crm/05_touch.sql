@@ -5,7 +5,7 @@ declare
   touched text;
 begin
   foreach touched in array array[
-    'tenants', 'contacts', 'projects', 'jobs', 'tasks'
+    'tenants', 'contacts', 'projects', 'jobs', 'tasks', 'appointments', 'invoices'
   ] loop
     execute format(
       'create trigger %I before update on public.%I for each row '

@@ -23,5 +23,14 @@ select automation.attach(
   'public.jobs', 'job', '{"contact": "contact_id", "project": "project_id"}',
   '[{"type": "job_completed", "column": "status", "becomes": "completed"}]', authors => 'members');
 
+select automation.attach(
+  'public.appointments', 'appointment', '{"contact": "contact_id", "project": "project_id"}',
+  '[{"type": "appointment_booked", "column": "status", "becomes": "booked", "on_insert": true},
+    {"type": "appointment_cancelled", "column": "status", "becomes": "cancelled"}]', authors => 'members');
+
+select automation.attach(
+  'public.invoices', 'invoice', '{"contact": "contact_id", "project": "project_id"}',
+  '[{"type": "invoice_paid", "column": "status", "becomes": "paid"}]', authors => 'members');
+
 select automation.attach_target('task', 'public.tasks');
 select automation.attach_target('project', 'public.projects');

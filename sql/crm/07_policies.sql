@@ -9,6 +9,8 @@ alter table public.jobs enable row level security;
 alter table public.tasks enable row level security;
 alter table public.tags enable row level security;
 alter table public.contact_tags enable row level security;
+alter table public.appointments enable row level security;
+alter table public.invoices enable row level security;
 
 create policy tenants_members_read on public.tenants
   for select to authenticated
@@ -33,7 +35,7 @@ do $$
 declare
   edited text;
 begin
-  foreach edited in array '{contacts,projects,jobs,tasks,tags,contact_tags}'::text[] loop
+  foreach edited in array '{contacts,projects,jobs,tasks,tags,contact_tags,appointments,invoices}'::text[] loop
     execute format(
       'create policy %I on public.%I for all to authenticated '
       'using (tenant_id = any ((select automation.member_tenants())::uuid[])) '
@@ -46,15 +48,16 @@ $$;
 -- These tables only: what else is in public is somebody else's.
 revoke all on
   public.tenants, public.tenant_members, public.tenant_invitations, public.contacts, public.projects, public.jobs,
-  public.tasks, public.tags, public.contact_tags
+  public.tasks, public.tags, public.contact_tags, public.appointments, public.invoices
   from anon, authenticated, service_role;
 grant select, insert, update, delete on
   public.tenants, public.tenant_members, public.contacts, public.projects, public.jobs,
-  public.tasks, public.tags, public.contact_tags
+  public.tasks, public.tags, public.contact_tags, public.appointments, public.invoices
   to service_role;
 grant select on public.tenants, public.tenant_members to authenticated;
 grant select, insert, update, delete on
-  public.contacts, public.projects, public.jobs, public.tasks, public.tags, public.contact_tags
+  public.contacts, public.projects, public.jobs, public.tasks, public.tags, public.contact_tags, public.appointments,
+  public.invoices
   to authenticated;
 grant update (name, timezone, country, text_countries, text_strangers, phone, email, website, address,
     settings)

@@ -21,7 +21,7 @@ do $$
 declare
   assigned text;
 begin
-  foreach assigned in array array['contacts', 'projects', 'jobs', 'tasks'] loop
+  foreach assigned in array array['contacts', 'projects', 'jobs', 'tasks', 'appointments'] loop
     execute format(
       'create trigger %1$s_assigned_insert before insert on public.%1$I for each row '
       'when (new.assigned_to is not null) execute function ridgeline_crm.check_assigned()', assigned);

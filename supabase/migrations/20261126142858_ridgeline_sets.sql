@@ -47,6 +47,10 @@ drop index ridgeline.workflow_executions_by_record;
 
 drop index ridgeline.workflow_executions_by_workflow;
 
+alter table automation.signals drop constraint signals_listener_matches_role;
+
+alter table automation.signals drop constraint signals_role_known;
+
 alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
 
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
@@ -58,6 +62,8 @@ drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
 drop function automation.fire_timer(ridgeline.workflow_timers);
 
 drop function automation.compile_cases(jsonb,jsonb);
+
+drop function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone);
 
 drop function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean);
 
@@ -176,6 +182,8 @@ drop function automation.drop_suppressed(uuid,automation.prepared_step,text);
 drop function automation.hold_step(ridgeline.scheduled_steps);
 
 drop function automation.is_held(ridgeline.workflow_executions);
+
+drop function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone);
 
 drop function automation.remove_tag(ridgeline.workflow_executions,text);
 
@@ -313,6 +321,8 @@ create table ridgeline.stage_changes ();
 
 create table automation.heartbeats ();
 
+create table automation.merged_contacts ();
+
 create table automation.erased_addresses ();
 
 create table ridgeline.sending_pauses ();
@@ -427,6 +437,8 @@ alter table automation.active_triggers add column quick_folds boolean;
 
 alter table automation.active_triggers add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode;
 
+alter table automation.active_triggers add column on_insert jsonb;
+
 alter table ridgeline.workflow_executions add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
 
 alter table ridgeline.workflow_executions add column changed_at timestamp with time zone default automation.now() not null;
@@ -496,6 +508,14 @@ alter type automation.staged_write add attribute root_id uuid;
 alter table automation.heartbeats add column name text;
 
 alter table automation.heartbeats add column at timestamp with time zone;
+
+alter table automation.merged_contacts add column tenant_id uuid;
+
+alter table automation.merged_contacts add column contact_id text;
+
+alter table automation.merged_contacts add column into_contact_id text;
+
+alter table automation.merged_contacts add column merged_at timestamp with time zone;
 
 alter table automation.erased_addresses add column tenant_id uuid;
 
@@ -810,6 +830,8 @@ alter type automation.capped add attribute over_cap text;
 alter type automation.capped add attribute expires_at timestamp with time zone;
 
 alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table automation.timer_listeners add column by_people boolean default false not null;
 
 alter type automation.fired_timer add attribute fired integer;
 
@@ -2514,6 +2536,19 @@ AS $function$
       for update skip locked)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.merged_into(tenant_id uuid, contact_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select m.into_contact_id from automation.merged_contacts as m
+    where m.tenant_id = merged_into.tenant_id and m.contact_id = merged_into.contact_id);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.editor_tenants()
  RETURNS uuid[]
  LANGUAGE sql
@@ -2790,11 +2825,47 @@ begin
         enrolment.mode);
       continue when not admission.admitted;
       enrolment.failure := coalesce(enrolment.failure, admission.refusal);
-      enrolment.fused := admission.comes_round;
+      enrolment.fused := enrolment.fused is true or admission.comes_round;
     end if;
     admitted := admitted || enrolment;
   end loop;
   return admitted;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_change(event text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return exists (
+    select from automation.trigger_types as t
+    where t.name = event and t.kind in ('changed', 'becomes') and not t.on_insert);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.raise_restart(tenant_id uuid, entity text, record_id text, contact_id text, enrolment automation.enrolment, execution_id uuid, seq bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, seq)
+  select raise_restart.tenant_id, 'restart', enrolment.workflow_id, enrolment.version, raise_restart.execution_id,
+    enrolment.trigger_type, coalesce(raise_restart.entity, ''), raise_restart.record_id, raise_restart.contact_id,
+    raise_restart.seq
+  where exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = raise_restart.tenant_id and e.record_id = raise_restart.record_id
+        and e.workflow_id = enrolment.workflow_id and e.finished_at is null and e.seq < raise_restart.seq)
+    or enrolment.listener = 'restart by key' and exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = raise_restart.tenant_id and e.contact_id = raise_restart.contact_id
+        and e.entity <> 'contact' and e.workflow_id = enrolment.workflow_id and e.finished_at is null
+        and e.seq < raise_restart.seq);
 end;
 $function$;
 
@@ -2859,6 +2930,10 @@ begin
       where e.id is not null and (e.enrolment).failure is null and (e.enrolment).first_delay <= interval '0'
     ) as l;
   end if;
+  perform automation.raise_restart(
+    e.tenant_id, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.enrolment, e.id, e.seq)
+  from unnest(entries) as e
+  where e.id is not null and (e.enrolment).listener like 'restart%' and (e.enrolment).failure is null;
 end;
 $function$;
 
@@ -2876,6 +2951,18 @@ begin
   return entry.id;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.enrol_listener(lifecycle jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when lifecycle #>> '{reentry,policy}' is distinct from 'restart' then ''
+      when lifecycle ? 'key' then 'restart by key'
+      else 'restart' end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.add_snapshot_names(context jsonb, data jsonb)
  RETURNS jsonb
@@ -2918,7 +3005,9 @@ declare
   given constant text := execution.trigger_data ->> 'contact_id';
   snapshot constant jsonb := execution.trigger_data -> execution.entity;
   attached automation.entities;
+  was text;
   live jsonb;
+  belongs_to text;
 begin
   if execution.entity is null or execution.entity = 'contact' or execution.version = 0
     or execution.record_id is null then
@@ -2926,8 +3015,10 @@ begin
   end if;
   select e.* into attached from automation.entities as e
   where e.name = execution.entity and e.related ? 'contact';
-  if not found or given is distinct from coalesce(
-    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
+  was := coalesce(
+    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}');
+  if attached.name is null or given is distinct from was
+    and given is distinct from automation.merged_into(execution.tenant_id, was) then
     return given;
   end if;
   live := coalesce(
@@ -2935,8 +3026,12 @@ begin
   if live is null then
     return given;
   end if;
-  return coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
+  belongs_to := coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
     'project', execution.tenant_id, live ->> (attached.related ->> 'project')) ->> 'contact_id');
+  if belongs_to is distinct from execution.contact_id then
+    return coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
+  end if;
+  return belongs_to;
 end;
 $function$;
 
@@ -3238,6 +3333,111 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.later_run(execution ridgeline.workflow_executions, lifecycle jsonb, key text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not lifecycle ? 'key' then
+    return (
+      select e.id from ridgeline.workflow_executions as e
+      where e.record_id = execution.record_id and e.tenant_id = execution.tenant_id
+        and e.workflow_id = execution.workflow_id and e.created_at >= execution.created_at
+        and e.seq > execution.seq and e.finished_at is null and e.mode = execution.mode and e.entity = execution.entity
+      limit 1);
+  end if;
+  return (
+    select (n.run).id
+    from (
+      select e as run from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
+        and e.version = execution.version and e.created_at >= execution.created_at
+        and e.seq > execution.seq and e.finished_at is null and e.started_at is null and e.mode = execution.mode
+      order by e.created_at
+      limit 50
+    ) as n
+    where automation.entry_key(n.run, lifecycle) = key
+    limit 1);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.take_place_of(execution ridgeline.workflow_executions, lifecycle jsonb, key text, entry automation.entries)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  later constant uuid := automation.later_run(execution, lifecycle, key);
+  other ridgeline.workflow_executions;
+begin
+  if later is not null then
+    return automation.restarted_reason(execution.trigger_type, later);
+  end if;
+  select e.* into other from ridgeline.workflow_executions as e
+  where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null;
+  if not found then
+    return null;
+  elsif other.seq > execution.seq then
+    return automation.restarted_reason(execution.trigger_type, other.id);
+  elsif not lifecycle ? 'key' and exists (
+    select from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id and s.role = 'restart'
+      and s.listener = execution.id::text) then
+    -- It has been told, and somebody holds the other.
+    return null;
+  end if;
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, record, seq)
+  values (
+    other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
+    coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.restarted_reason(event text, by_run uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object(
+      'code', 'restarted', 'message', format('it began anew at %s', event), 'event', event, 'execution_id', by_run)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.begins_anew(signal automation.signals, execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  newer ridgeline.workflow_executions;
+  lifecycle jsonb;
+begin
+  if signal.workflow_id <> execution.workflow_id or signal.seq <= execution.seq then
+    return false;
+  elsif signal.record ? 'run' then
+    return signal.record ->> 'run' = execution.id::text;
+  end if;
+  select e.* into newer from ridgeline.workflow_executions as e
+  where e.tenant_id = signal.tenant_id and e.id = automation.as_uuid(signal.listener);
+  if not found or newer.mode <> execution.mode then
+    return false;
+  end if;
+  lifecycle := automation.plan_of(newer) -> 'lifecycle';
+  if not lifecycle ? 'key' then
+    return (newer.entity, newer.record_id) = (execution.entity, execution.record_id);
+  end if;
+  return automation.entry_key(newer, lifecycle) = automation.entry_key(execution, lifecycle);
+-- A key that cannot be rendered is told where its run begins.
+exception when others then
+  return false;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflow_executions, contact text)
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
@@ -3273,6 +3473,30 @@ begin
   update ridgeline.workflow_executions as e
   set changed_at = automation.now(), trigger_data = execution.trigger_data, contact_id = execution.contact_id,
     entity = execution.entity, record_id = execution.record_id
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  return execution;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.follow_merge(execution ridgeline.workflow_executions)
+ RETURNS ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_contact constant boolean := execution.entity = 'contact';
+  now_is constant text := automation.merged_into(
+    execution.tenant_id, case when is_contact then execution.record_id else execution.contact_id end);
+begin
+  if now_is is null then
+    return execution;
+  end if;
+  execution.contact_id := now_is;
+  execution.record_id := case when is_contact then now_is else execution.record_id end;
+  execution.trigger_data := execution.trigger_data || jsonb_build_object('contact_id', now_is);
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), contact_id = execution.contact_id, record_id = execution.record_id,
+    trigger_data = execution.trigger_data
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   return execution;
 end;
@@ -3314,6 +3538,11 @@ begin
       continue when execution.entity is distinct from kind;
       known := row(records[i], null, null);
       if kind = 'contact' then
+        if records[i] is null then
+          execution := automation.follow_merge(execution);
+          known.record := automation.read_record('contact', execution.tenant_id, execution.record_id);
+          records[i] := known.record;
+        end if;
         if execution.record_id = execution.trigger_data ->> 'contact_id' then
           known.contact_id := execution.record_id;
           known.contact := records[i];
@@ -3339,6 +3568,14 @@ begin
       work := works[i];
       known := work.known;
       known.contact := records[i];
+      if records[i] is null then
+        execution := automation.follow_merge(work.execution);
+        work.execution := execution;
+        if execution.contact_id <> contacts[i] then
+          known.contact_id := execution.contact_id;
+          known.contact := automation.read_record('contact', execution.tenant_id, execution.contact_id);
+        end if;
+      end if;
       work.known := known;
       works[i] := work;
     end loop;
@@ -3360,7 +3597,7 @@ begin
   end if;
   return array(
     select (
-      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted') limit 1)
+      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted', 'restart') limit 1)
     from unnest(works) as w);
 end;
 $function$;
@@ -3455,6 +3692,21 @@ begin
   return works;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.wake_follower(execution ridgeline.workflow_executions, signal automation.signals)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update ridgeline.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id and q.lane = 'database'
+          and automation.plan_step(execution, q.step_key) ? 'follows'
+        for update skip locked)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.address(execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step, options jsonb DEFAULT NULL::jsonb, known automation.known_records DEFAULT NULL::automation.known_records)
  RETURNS automation.prepared_step
@@ -3952,6 +4204,80 @@ begin
     select c.project_id from automation.created_projects as c
     where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact, '')
       and c.key = sha256(convert_to(automation.project_key(input), 'UTF8')));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.has_come(execution ridgeline.workflow_executions, step_key text, input jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(bool_or(s.result_data ->> 'date' = has_come.input ->> 'until'), false)
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id and s.step_key = has_come.step_key
+      and s.status = 'waiting'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.wait_for_time(execution ridgeline.workflow_executions, input jsonb, now timestamp with time zone DEFAULT automation.now(), step_key text DEFAULT NULL::text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  planned record := automation.plan_wait(execution, input, now);
+  follows constant boolean := coalesce(input -> 'follow' = 'true', false);
+  policy text;
+  said text;
+begin
+  if planned.outcome = 'past' and (
+    follows and step_key is not null and automation.has_come(execution, step_key, input)
+    or input ->> 'if_past' = 'skip' and planned.late <= automation.setting('time_grace')::interval) then
+    planned.outcome := 'waited';
+  end if;
+  policy := case planned.outcome
+    when 'missing' then coalesce(input ->> 'if_missing', 'fail')
+    when 'past' then coalesce(input ->> 'if_past', 'continue')
+    else 'continue' end;
+  said := case planned.outcome
+    when 'missing' then 'there is no date to wait for' else 'the date to wait for has passed' end;
+  if policy = 'fail' then
+    raise exception 'until: %', said using errcode = 'invalid_parameter_value',
+      hint = 'if_missing and if_past say what happens then: continue, skip, stop or fail.';
+  elsif policy = 'stop' then
+    return automation.stop(jsonb_build_object('reason', said)) || jsonb_build_object('result', planned.outcome);
+  elsif policy = 'wait' then
+    return jsonb_build_object('wait_until', 'infinity', 'waiting', true, 'result', 'missing');
+  end if;
+  return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome)
+    || case when policy = 'skip' then '{"skips": true}' else '{}' end::jsonb
+    || case when follows and planned.until > now
+      then jsonb_build_object('waiting', true, 'date', input -> 'until') else '{}' end
+    || case when planned.expires_at is null then '{}'
+      else jsonb_build_object('expires_at', planned.expires_at) end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.left_out(execution ridgeline.workflow_executions, wait_key text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  waited constant jsonb := coalesce((
+    select s.result_data from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id and s.step_key = wait_key
+      and s.status = 'completed'), execution.trigger_data -> 'steps' -> wait_key);
+begin
+  if not coalesce((waited ->> 'skips')::boolean, false) then
+    return null;
+  elsif waited ->> 'result' = 'missing' then
+    return jsonb_build_object('code', 'no_date', 'message', 'there is no date to be before or after', 'wait', wait_key);
+  end if;
+  return jsonb_build_object(
+    'code', 'too_late', 'message', 'its time had passed when its turn came', 'wait', wait_key);
 end;
 $function$;
 
@@ -4453,6 +4779,47 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.followed_field(until text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object('entity', e.name, 'field', automation.own_name(e, u.part[2]))
+    from (
+      select regexp_match(until, '^\s*\{\{\s*([a-z][a-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_]*)(?:\.[A-Za-z0-9_]+)*'
+        '\s*(?:\|[^{}]*)?\}\}\s*$') as part) as u
+    join automation.entities as e on e.name = u.part[1]
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_wait(config jsonb, path text, shared jsonb)
+ RETURNS automation.compiled_config
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  followed constant jsonb := automation.followed_field(config ->> 'until');
+  follows constant boolean := coalesce(config -> 'follow' = 'true', false);
+  problems jsonb := '[]'::jsonb;
+begin
+  if follows and config ? 'until' and followed is null then
+    problems := problems || automation.problem(path || '.follow', 'nothing_to_follow',
+      'until is no field of a record whose changes could be followed',
+      'Write the field alone, such as "{{appointment.starts_at}}"; what {{trigger.*}} says never changes.');
+  end if;
+  if config ->> 'if_missing' = 'wait' and not follows then
+    problems := problems || automation.problem(path || '.if_missing', 'not_allowed',
+      'nothing would wake a wait for a date that comes later', 'Set follow, or say what happens without a date.');
+  end if;
+  return row(config, config, jsonb_strip_nulls(jsonb_build_object(
+      'follows', case when follows then followed end,
+      'leaves_out', case 'skip'
+        when config ->> 'if_past' then 'if_past' when config ->> 'if_missing' then 'if_missing' end)),
+    '{}', problems)::automation.compiled_config;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.hears_wait(step jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4485,7 +4852,7 @@ declare
   brought constant jsonb := events -> (step ->> 'key');
 begin
   return row(execution.trigger_data, case
-    when not input ? 'event' then automation.wait_for_time(execution, input, at)
+    when not input ? 'event' then automation.wait_for_time(execution, input, at) - 'waiting'
     when brought is not null then jsonb_build_object(
       'branch', 'event', 'result', 'event', 'event', jsonb_build_object(
         'type', coalesce(input #> '{event,type}', input -> 'event'), 'at', at,
@@ -8234,6 +8601,64 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.counted_from(listener automation.timer_listeners, record_id text, record jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case listener.follows
+      when 'value' then automation.field_text(record, listener.field)
+      else coalesce(
+        (select to_json(s.changed_at) #>> '{}' from ridgeline.stage_changes as s
+         where s.tenant_id = listener.tenant_id and s.entity = listener.entity
+           and s.record_id = counted_from.record_id
+           and listener.field = coalesce(e.mapped ->> 'stage', e.mapped ->> 'status')),
+        record ->> (e.mapped ->> 'updated_at'), record ->> (e.mapped ->> 'created_at'),
+        to_json(automation.now()) #>> '{}')
+    end
+    from automation.entities as e
+    where e.name = listener.entity
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.take_timer(job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment, listener automation.timer_listeners, record_id text, record jsonb)
+ RETURNS automation.taken_record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  zone constant text := automation.timer_zone(listener, record);
+  value constant text := automation.counted_from(listener, record_id, record);
+  due constant timestamptz := automation.timer_due(listener, value, zone);
+  before_it constant boolean := listener."offset" < interval '0' or coalesce(listener.business_days < 0, false);
+  entry automation.entry;
+begin
+  if due > at then
+    perform automation.set_timer(listener, record_id, due, due);
+    return row('enrolled'::text, null::automation.entry);
+  elsif due is null or not coalesce((job.data ->> 'overdue')::boolean, false)
+    or coalesce((job.data ->> 'started')::integer, 0) >= (job.data ->> 'at_most')::integer
+    or before_it and automation.instant_in(value, zone) <= at
+    or exists (
+      select from ridgeline.workflow_timers as t
+      where t.tenant_id = job.tenant_id and t.workflow_id = job.workflow_id and t.record_id = take_timer.record_id)
+    or exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = job.tenant_id and e.record_id = take_timer.record_id and e.workflow_id = job.workflow_id
+        and e.created_at >= automation.instant_in(value, zone)) then
+    return row('skipped'::text, null::automation.entry);
+  end if;
+  enrolment.trigger_type := 'time_elapsed';
+  entry := automation.entry_if_met(version, enrolment, automation.snapshot(
+      job.entity, job.tenant_id, record, jsonb_build_object('timer', jsonb_build_object(
+        'field', listener.field, 'value', value, 'due_at', due, 'overdue', true))),
+    case when before_it then automation.instant_in(value, zone) end);
+  return row(case when entry.id is null then 'skipped' when (entry.enrolment).failure is null then 'enrolled'
+    else 'failed' end::text, entry);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.take_record(job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment, listener automation.timer_listeners, record_id text, record jsonb)
  RETURNS automation.taken_record
  LANGUAGE plpgsql
@@ -8241,20 +8666,12 @@ CREATE OR REPLACE FUNCTION automation.take_record(job ridgeline.bulk_enrollments
 AS $function$
 declare
   data jsonb;
-  due timestamptz;
   entry automation.entry;
 begin
   if record is null then
     return row('skipped'::text, null::automation.entry);
   elsif job.kind = 'timers' then
-    due := automation.timer_due(
-      listener, automation.field_text(record, listener.field),
-      automation.timer_zone(listener, record));
-    if due > automation.now() then
-      perform automation.set_timer(listener, record_id, due, due);
-      return row('enrolled'::text, null::automation.entry);
-    end if;
-    return row('skipped'::text, null::automation.entry);
+    return automation.take_timer(job, version, enrolment, listener, record_id, record);
   end if;
   data := automation.snapshot(job.entity, job.tenant_id, record, job.data);
   if job.conditions is not null and not automation.evaluate_conditions(
@@ -8291,6 +8708,52 @@ exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
   end;
   return row('failed'::text, null::automation.entry);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_existing(config jsonb, path text, OUT existing boolean, OUT backfill jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  given constant jsonb := config -> 'existing';
+  amount record;
+begin
+  problems := '[]';
+  existing := case jsonb_typeof(given) when 'boolean' then given = 'true' when 'object' then true
+    else not config ? 'changed' end;
+  if given is null or jsonb_typeof(given) = 'boolean' then
+    return;
+  elsif jsonb_typeof(given) <> 'object' then
+    problems := jsonb_build_array(automation.problem(path, 'invalid_value', format('existing cannot be %s', given),
+      'true, false, or {"overdue": true, "per_minute": 20, "at_most": 500}.'));
+    return;
+  end if;
+  select coalesce(jsonb_agg(automation.problem(path || '.' || k.key, 'unknown_key',
+      format('there is no setting "%s" here', k.key), 'Known: overdue, per_minute, at_most')), '[]') into problems
+  from jsonb_object_keys(given) as k (key)
+  where k.key not in ('overdue', 'per_minute', 'at_most');
+  if given ? 'overdue' and jsonb_typeof(given -> 'overdue') <> 'boolean' then
+    problems := problems || automation.problem(path || '.overdue', 'invalid_value',
+      format('overdue cannot be %s', given -> 'overdue'), 'true: records whose time has come already start a run.');
+  elsif given -> 'overdue' = 'true' and config ->> 'missed' = 'skip' then
+    problems := problems || automation.problem(path || '.overdue', 'not_allowed',
+      'missed says that what is late is left out', 'Leave out missed, or overdue.');
+  end if;
+  backfill := jsonb_build_object('overdue', given -> 'overdue' = 'true');
+  for amount in
+    select * from (values ('per_minute', 20, 1000), ('at_most', 500, 100000)) as a (key, otherwise, most)
+  loop
+    if given ? amount.key and not coalesce(jsonb_typeof(given -> amount.key) = 'number'
+      and given ->> amount.key ~ '^[0-9]{1,6}$'
+      and (given ->> amount.key)::integer between 1 and amount.most, false) then
+      problems := problems || automation.problem(path || '.' || amount.key, 'out_of_range',
+        format('%s cannot be %s', amount.key, given -> amount.key), format('From 1 to %s.', amount.most));
+    end if;
+    backfill := backfill || jsonb_build_object(amount.key, coalesce(given -> amount.key, to_jsonb(amount.otherwise)));
+  end loop;
 end;
 $function$;
 
@@ -8599,6 +9062,13 @@ begin
   options := coalesce(options, automation.render_options(execution.tenant_id, at))
     || jsonb_build_object('on_missing', step -> 'on_missing');
   prepared.verdict := 'run';
+  if step ? 'left_out_by' then
+    prepared.reason := automation.left_out(execution, step ->> 'left_out_by');
+    if prepared.reason is not null then
+      prepared.verdict := 'skip';
+      return prepared;
+    end if;
+  end if;
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
     prepared.verdict := 'skip';
@@ -10044,6 +10514,53 @@ CREATE OR REPLACE FUNCTION automation.revision_of(workflow ridgeline.workflows)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select md5(automation.workflow_source(workflow)::text) $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_on_insert(known automation.trigger_types, trigger_config jsonb, change jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when not trigger_config ? 'on_insert' or known.kind not in ('changed', 'becomes') then '[]'
+      when jsonb_typeof(trigger_config -> 'on_insert') <> 'boolean' then jsonb_build_array(automation.problem(
+        path || '.on_insert', 'invalid_value', format('on_insert cannot be %s', trigger_config -> 'on_insert'),
+        'true: a record that is inserted with the value counts too; false or left out: only one that changes.'))
+      when known.on_insert and trigger_config -> 'on_insert' = 'false' then jsonb_build_array(automation.problem(
+        path || '.on_insert', 'invalid_value', format('%s counts what is inserted, always', known.name),
+        format('Leave on_insert out, or listen to {"type": "field_changed", "field": "%s"}.', known.column_name)))
+      when trigger_config -> 'on_insert' = 'true' and change ? 'from' and not change -> 'from' @> 'null' then
+        jsonb_build_array(automation.problem(
+          path || '.on_insert', 'not_allowed', 'what is inserted comes from nothing, and from asks for a value before',
+          'Leave out on_insert, or from.'))
+      else '[]'
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.heard_events(trigger_type text, trigger_config jsonb, entity text)
+ RETURNS TABLE(event text, on_insert jsonb)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select trigger_type, case when automation.hears_inserts(trigger_type, trigger_config) then '{}'::jsonb end
+    union all
+    select heard_events.entity || '_created', jsonb_strip_nulls(jsonb_build_object(
+      'as', t.name, 'becomes', lower(t.becomes), 'unless', t.unless_column))
+    from automation.trigger_types as t
+    where t.name = trigger_type and automation.hears_inserts(trigger_type, trigger_config)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.hears_inserts(trigger_type text, trigger_config jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(trigger_config -> 'on_insert' = 'true', false) and exists (
+      select from automation.trigger_types as t
+      where t.name = trigger_type and t.kind in ('changed', 'becomes') and not t.on_insert)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.with_brought(scope jsonb, plan jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -10106,6 +10623,33 @@ AS $function$
     from (select (reference ->> 'p')::text[] as path) as p
     where p.path[1] = 'trigger' and not (scope ->> 'lenient')::boolean
       and not p.path[2] = any (automation.names_in_snapshot(scope))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_entry(workflow ridgeline.workflows, listener automation.compiled_trigger, plan jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(p.problem), '[]')
+    from (
+      select automation.problem('settings.reentry', 'never_restarts',
+        format('each %s is a record of its own, so that no run is ever begun anew',
+          coalesce(replace(nullif(listener.entity, ''), '_', ' '), 'run of the schedule')),
+        'Say in dedupe_key what makes two of them the same, such as "{{contact.id}}".', 'warning') as problem
+      from automation.trigger_types as t
+      where t.name = workflow.trigger_type and plan #>> '{lifecycle,reentry,policy}' = 'restart'
+        and not plan -> 'lifecycle' ? 'key'
+        and (t.kind = 'created' or t.name = 'scheduled' and not workflow.trigger_config ? 'for_each' or exists (
+          select from automation.entities as e where e.name = listener.entity and e.is_log))
+      union all
+      select automation.problem('trigger_config.on_insert', 'imports_start_it',
+        format('every %s that is inserted so starts a run, those of an import too', replace(listener.entity, '_', ' ')),
+        format('Give what is imported something that the trigger leaves out (a source), or pause the workflow '
+          'meanwhile. More than %s within an hour are held until somebody looks.',
+          automation.setting('workflow_fuse_per_hour')), 'warning')
+      where automation.hears_inserts(workflow.trigger_type, workflow.trigger_config)
+    ) as p
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.purpose_problem(plan jsonb)
@@ -10322,6 +10866,30 @@ AS $function$
 begin
   perform automation.follow_membership();
   return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.counts_once(listener automation.active_triggers, data jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  record constant jsonb := data -> listener.entity;
+  is_insert constant boolean := listener.on_insert ? 'as';
+begin
+  if is_insert and (data ? 'old'
+    or coalesce(record -> listener.field, 'null') = 'null'
+    or listener.on_insert ? 'becomes' and lower(record ->> listener.field) <> listener.on_insert ->> 'becomes'
+    or listener.on_insert ? 'unless' and record ->> (listener.on_insert ->> 'unless') = 'true') then
+    return false;
+  end if;
+  return listener.role <> 'enrol' or not exists (
+    select from ridgeline.workflow_executions as e
+    where e.tenant_id = listener.tenant_id and e.workflow_id = listener.workflow_id
+      and e.record_id = automation.as_key(data ->> (listener.entity || '_id'))
+      and e.written_by = pg_current_xact_id_if_assigned() and (is_insert or not e.trigger_data ? 'old'));
 end;
 $function$;
 
@@ -12009,6 +12577,345 @@ CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode te
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_runs_of(tenant_id uuid, contact_ids text[])
+ RETURNS SETOF ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  open_runs constant uuid[] := array(
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.record_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.contact_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity <> 'contact' and e.finished_at is null);
+begin
+  perform from ridgeline.scheduled_steps as s
+  where s.tenant_id = lock_runs_of.tenant_id and s.execution_id = any (open_runs)
+  order by s.id
+  for update;
+  return query
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = lock_runs_of.tenant_id and e.id = any (open_runs) and e.finished_at is null
+    order by e.id
+    for no key update;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_key(execution ridgeline.workflow_executions)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lifecycle constant jsonb := automation.plan_of(execution) -> 'lifecycle';
+begin
+  if lifecycle ? 'key' then
+    return automation.entry_key(execution, lifecycle);
+  elsif execution.entity = 'contact' then
+    return automation.entry_key_in(execution.mode, automation.record_key('contact', execution.record_id));
+  end if;
+  return null;
+-- What cannot be told apart by its key stays apart.
+exception when others then
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.end_doubles(tenant_id uuid, contact_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  double record;
+  ended integer := 0;
+begin
+  for double in
+    with open_runs as materialized (
+      select e.id, e.workflow_id, e.seq, e.mode, automation.merge_key(e) as key
+      from automation.lock_runs_of(end_doubles.tenant_id, array[end_doubles.contact_id]) as e
+    )
+    select r.id, f.id as kept
+    from open_runs as r
+    join lateral (
+      select o.id from open_runs as o
+      where o.workflow_id = r.workflow_id and o.key = r.key and o.seq < r.seq
+      order by o.seq limit 1) as f on true
+    order by r.id
+  loop
+    perform automation.stop_execution(e, 'cancelled', jsonb_build_object(
+      'code', 'merged', 'message', 'its contact was merged with one who is in the workflow already',
+      'execution_id', double.kept))
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = end_doubles.tenant_id and e.id = double.id;
+    update automation.entries as n set execution_id = double.kept
+    where n.tenant_id = end_doubles.tenant_id and n.execution_id = double.id;
+    ended := ended + 1;
+  end loop;
+  return ended;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_runs(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  ids constant uuid[] := array(select e.id from automation.lock_runs_of(tenant_id, array[from_id, into_id]) as e);
+begin
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), contact_id = into_id,
+    record_id = case when e.entity = 'contact' and e.record_id = from_id then into_id else e.record_id end,
+    trigger_data = e.trigger_data || jsonb_build_object('contact_id', into_id)
+  where e.tenant_id = move_runs.tenant_id and e.id = any (ids)
+    and (e.entity = 'contact' and e.record_id = from_id or e.contact_id = from_id);
+  get diagnostics moved = row_count;
+  -- What is over is where it is looked for: the person's history, and the rules of who may enter again.
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), record_id = into_id, contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.record_id = from_id and e.entity = 'contact'
+    and e.finished_at is not null;
+  update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.contact_id = from_id and e.entity <> 'contact'
+    and e.finished_at is not null;
+  return moved;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_entries(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with keys as (
+      select p.prefix || k.was as was, p.prefix || k.is_now as is_now
+      from (values (''), ('shadow ')) as p (prefix), (values
+        (automation.record_key('contact', from_id), automation.record_key('contact', into_id)),
+        ('key ' || automation.fold(from_id), 'key ' || automation.fold(into_id))) as k (was, is_now)
+    ), gone as (
+      delete from automation.entries as e using keys as k
+      where e.tenant_id = move_entries.tenant_id and e.key = k.was
+      returning e.workflow_id, k.is_now, e.execution_id, e.entered_at
+    )
+    insert into automation.entries as n (tenant_id, workflow_id, key, execution_id, entered_at)
+    select move_entries.tenant_id, g.workflow_id, g.is_now, g.execution_id, g.entered_at from gone as g
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+      where n.entered_at < excluded.entered_at
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_signals(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from automation.signals as s
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.record_id = from_id and q.entity = 'contact'
+        and q.role = 'deleted'
+      for update skip locked);
+    update automation.signals as s
+    set contact_id = into_id,
+      record_id = case when s.entity = 'contact' and s.record_id = from_id then into_id else s.record_id end
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.contact_id = from_id
+      for update skip locked);
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_traces(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update ridgeline.messages as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.emails as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.email_events as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.calls as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.form_submissions as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    insert into automation.marketing_sent (tenant_id, person, step_id, at)
+    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
+    where m.tenant_id = move_traces.tenant_id and m.person = from_id
+    on conflict on constraint marketing_sent_pkey do nothing;
+    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
+    where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id
+    on conflict on constraint created_projects_pkey do nothing;
+    delete from automation.created_projects as p where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id;
+    insert into automation.split_assignments (tenant_id, workflow_id, step_key, subject, branch)
+    select a.tenant_id, a.workflow_id, a.step_key, k.is_now, a.branch
+    from (values
+      ('contact ' || from_id, 'contact ' || into_id), ('shadow contact ' || from_id, 'shadow contact ' || into_id))
+      as k (was, is_now)
+    join automation.split_assignments as a on a.tenant_id = move_traces.tenant_id and a.subject = k.was
+    on conflict on constraint split_assignments_pkey do nothing;
+    delete from automation.split_assignments as a
+    where a.tenant_id = move_traces.tenant_id and a.subject in ('contact ' || from_id, 'shadow contact ' || from_id);
+    delete from ridgeline.stage_changes as s
+    where s.tenant_id = move_traces.tenant_id and s.entity = 'contact' and s.record_id = from_id;
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.reached_at(tenant_id uuid, contact_id text, channel text)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(distinct a.address), '{}')
+    from (
+      select automation.normal_address(reached_at.tenant_id, reached_at.channel, r.record ->> n.name) as address
+      from automation.entities as e
+      cross join lateral (select case channel when 'sms' then 'phone' else 'email' end as kind) as k
+      cross join lateral (
+        select automation.read_record('contact', reached_at.tenant_id, reached_at.contact_id) as record) as r
+      cross join lateral (
+        select m.column_name from automation.mapped_columns(e, k.kind) as m union select k.kind) as n (name)
+      where e.name = 'contact'
+      union all
+      select m.from_number from ridgeline.messages as m
+      where channel = 'sms' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select automation.normal_address(reached_at.tenant_id, 'email', m.from_address) from ridgeline.emails as m
+      where channel = 'email' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select p.address from automation.revoked_people as p
+      where p.tenant_id = reached_at.tenant_id and p.contact_id = reached_at.contact_id
+        and p.channel = reached_at.channel
+    ) as a
+    where a.address is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_revocations(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  revoked record;
+  theirs text;
+  recorded integer := 0;
+begin
+  for revoked in
+    select c.channel, case when bool_or(s.purpose = 'all') then 'all' else 'marketing' end as purpose,
+      array_agg(s.address order by s.address) as addresses
+    from (values ('sms'), ('email')) as c (channel)
+    cross join lateral unnest(automation.reached_at(move_revocations.tenant_id, from_id, c.channel)) as a (address)
+    join ridgeline.suppressions as s
+      on s.tenant_id = move_revocations.tenant_id and s.channel = c.channel and s.address = a.address
+    where s.reason in ('opt_out', 'complaint', 'manual', 'provider') and not automation.is_role_address(a.address)
+      and not exists (
+        select from automation.contacts_at(move_revocations.tenant_id, a.address) as o (id)
+        where o.id::text not in (from_id, into_id))
+    group by c.channel
+  loop
+    foreach theirs in array automation.reached_at(tenant_id, into_id, revoked.channel) loop
+      continue when automation.is_role_address(theirs) or exists (
+          select from ridgeline.suppressions as s
+          where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
+            and s.purpose in ('all', revoked.purpose))
+        or exists (
+          select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
+          where o.id::text not in (from_id, into_id));
+      perform automation.record_consent(tenant_id, revoked.channel, theirs, 'revoked', revoked.purpose, 'merge',
+        jsonb_build_object('merged', from_id, 'into', into_id, 'addresses', revoked.addresses), into_id);
+      recorded := recorded + 1;
+    end loop;
+  end loop;
+  insert into automation.revoked_people (tenant_id, contact_id, channel, address)
+  select p.tenant_id, into_id, p.channel, p.address from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id
+  on conflict on constraint revoked_people_pkey do nothing;
+  delete from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id;
+  return recorded;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_contacts(tenant_id uuid, from_id text, into_id text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  revoked integer;
+begin
+  from_id := automation.as_key(from_id);
+  into_id := automation.as_key(into_id);
+  perform automation.check_editor(tenant_id, 'merging contacts');
+  if nullif(from_id, '') is null or nullif(into_id, '') is null then
+    raise exception 'from_contact: both contacts are needed' using errcode = 'invalid_parameter_value';
+  elsif from_id = into_id then
+    raise exception 'into_contact: a contact is not merged into itself' using errcode = 'invalid_parameter_value';
+  elsif not automation.has_record('contact', tenant_id, into_id) then
+    raise exception 'into_contact: % was not found', left(into_id, 60) using errcode = 'PT404',
+      hint = 'It must be the contact that stays, of the same tenant.';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', merge_contacts.tenant_id, c.id), 14))
+  from (
+    select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
+  revoked := automation.move_revocations(tenant_id, from_id, into_id);
+  moved := automation.move_runs(tenant_id, from_id, into_id);
+  perform automation.move_entries(tenant_id, from_id, into_id);
+  perform automation.move_signals(tenant_id, from_id, into_id);
+  perform automation.move_traces(tenant_id, from_id, into_id);
+  perform automation.drop_timers('contact', tenant_id, from_id);
+  delete from automation.merged_contacts as m
+  where m.tenant_id = merge_contacts.tenant_id and m.contact_id = into_id;
+  update automation.merged_contacts as m set into_contact_id = into_id
+  where m.tenant_id = merge_contacts.tenant_id and m.into_contact_id = from_id;
+  insert into automation.merged_contacts (tenant_id, contact_id, into_contact_id)
+  values (merge_contacts.tenant_id, from_id, into_id)
+  on conflict on constraint merged_contacts_pkey do update
+    set into_contact_id = excluded.into_contact_id, merged_at = excluded.merged_at;
+  return jsonb_build_object('merged', from_id, 'into', into_id, 'moved_runs', moved,
+    'ended_runs', automation.end_doubles(tenant_id, into_id), 'revocations', revoked);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.contact_is_there(tenant_id uuid, contact_id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.has_record('contact', automation.own_tenant(tenant_id), contact_is_there.contact_id);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.merge_contacts(from_contact text, into_contact text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  owner constant uuid := automation.own_tenant(tenant_id);
+begin
+  perform automation.check_seen(jsonb_build_object('contact_id', into_contact));
+  if automation.contact_is_there(owner, from_contact) then
+    perform automation.check_seen(jsonb_build_object('contact_id', from_contact));
+  end if;
+  return automation.merge_contacts(owner, from_contact, into_contact);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.question_types()
  RETURNS text[]
@@ -14711,7 +15618,9 @@ AS $function$
     select case
       when exists (
         select from ridgeline.workflow_executions as e
-        where e.workflow_id = import.workflow_id and e.tenant_id = import.tenant_id and e.mode <> 'imported'
+        -- A shadow has done nothing for anybody.
+        where e.workflow_id = import.workflow_id and e.tenant_id = import.tenant_id
+          and e.mode not in ('imported', 'shadow')
           and not exists (
             select from automation.legacy_links as l
             where l.tenant_id = e.tenant_id and l.workflow_id = e.workflow_id and l.execution_id = e.id))
@@ -18041,7 +18950,8 @@ begin
   foreach enrolment in array enrolments loop
     if enrolment.role <> 'enrol' then
       perform automation.raise_signal(
-        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
+        tenant_id, entity, record_id, data, enrolment, seq,
+        is_log or not data ? 'old' and not automation.is_change(enrolment.trigger_type));
       continue;
     end if;
     execution_id := automation.new_id();
@@ -18067,6 +18977,10 @@ begin
       -- What nobody has given a mode must not act.
       coalesce(enrolment.mode, 'shadow'));
     if enrolment.failure is null then
+      if enrolment.listener like 'restart%' then
+        perform automation.raise_restart(tenant_id, entity, record_id, automation.as_key(data ->> 'contact_id'),
+          enrolment, execution_id, seq);
+      end if;
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
         automation.now() + enrolment.first_delay);
@@ -18093,10 +19007,11 @@ begin
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '', null, false,
+      null, 'enrol', automation.enrol_listener(first.lifecycle), null, false,
       automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
-      select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
+      select p.plan -> 'steps' -> (p.plan ->> 'first') as step, p.plan -> 'lifecycle' as lifecycle
+      from automation.readable_plan(version.plan) as p (plan)
     ) as first);
 end;
 $function$;
@@ -18340,6 +19255,23 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.may_enter(reentry jsonb, entry automation.entries)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when entry.execution_id is null or reentry is null or reentry ->> 'policy' = 'restart' then true
+      when reentry ->> 'policy' = 'once_in'
+        then entry.entered_at + (reentry ->> 'within')::interval <= automation.now()
+      when reentry ->> 'policy' = 'not_while_open' then not exists (
+        select from ridgeline.workflow_executions as e
+        where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null)
+      else false
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.may_enter_again(listener automation.active_triggers, record_id text)
  RETURNS boolean
  LANGUAGE sql
@@ -18351,6 +19283,83 @@ AS $function$
       automation.entry_key_in(
         listener.mode, automation.record_key(listener.entity, may_enter_again.record_id)),
       may_enter_again.record_id))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.refuse_entry(execution ridgeline.workflow_executions, lifecycle jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key constant text := automation.entry_key(execution, lifecycle);
+  entry automation.entries;
+  refusal jsonb;
+begin
+  if key is null then
+    return null;
+  elsif not pg_try_advisory_xact_lock(hashtextextended(
+    concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)) then
+    raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
+  end if;
+  entry := automation.last_entry(
+    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
+  if lifecycle #>> '{reentry,policy}' = 'restart' then
+    refusal := automation.take_place_of(execution, lifecycle, key, entry);
+    if refusal is not null then
+      return refusal;
+    end if;
+  elsif not automation.may_enter(lifecycle -> 'reentry', entry) then
+    return jsonb_build_object(
+      'code', 'already_entered', 'policy', lifecycle #> '{reentry,policy}',
+      'message', format('entered on %s already; re-entry: %s',
+        to_char(entry.entered_at, 'YYYY-MM-DD HH24:MI'), concat_ws(' ',
+          lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
+      'execution_id', entry.execution_id);
+  end if;
+  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+  values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
+  on conflict on constraint entries_pkey do update
+    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.concerns(signal automation.signals, execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when signal.role = 'restart' then coalesce(automation.begins_anew(signal, execution), false)
+      when not automation.came_after(
+        signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
+      when signal.role = 'moved' then execution.entity = signal.entity and execution.record_id = signal.record_id
+      when signal.role = 'deleted' then
+        execution.entity = signal.entity and execution.record_id = signal.record_id
+        or execution.contact_id = signal.contact_id
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version then false
+      when not signal.by_contact
+        and execution.trigger_data ->> (signal.entity || '_id') is not null
+        then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
+      else coalesce(execution.contact_id = signal.contact_id, false)
+        or signal.address is not null and automation.speaks_with(execution, signal.address)
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.ending_reason(signal automation.signals)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case signal.role
+      when 'deleted' then automation.deleted_reason(signal.entity)
+      when 'restart' then automation.restarted_reason(signal.event, automation.as_uuid(signal.listener))
+      else jsonb_build_object(
+        'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
+        'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
+    end
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.stop_execution(execution ridgeline.workflow_executions, status ridgeline.automation_status, reason jsonb)
@@ -18418,6 +19427,8 @@ begin
       continue;
     elsif signal.role = 'moved' then
       continue;
+    elsif signal.role = 'wait' and signal.listener like 'follows %' then
+      perform automation.wake_follower(execution, signal);
     elsif signal.role = 'wait' then
       perform automation.note_event(signal, execution);
     else
@@ -18889,6 +19900,59 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.plan_wait(execution ridgeline.workflow_executions, input jsonb, now timestamp with time zone, OUT until timestamp with time zone, OUT outcome text, OUT expires_at timestamp with time zone, OUT late interval)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  zone constant text := automation.wait_zone(execution, input);
+  length constant interval := automation.wait_length(input);
+  by_day constant boolean := input ? 'until' or extract(day from length) > 0 or extract(month from length) > 0;
+begin
+  outcome := 'waited';
+  until := case
+    when input ? 'until' then automation.add_length(
+      automation.as_time(execution, input, 'until'),
+      coalesce(automation.signed_duration(input -> 'offset'), interval '0'), zone)
+    else automation.add_length(now, coalesce(length, interval '0'), zone)
+  end;
+  if until is null then
+    outcome := 'missing';
+    return;
+  end if;
+  -- With days or a date, `at` is a time of that day; otherwise the next such time.
+  if input ? 'at' and by_day then
+    until := automation.instant_of((until at time zone zone)::date + (input ->> 'at')::time, zone);
+  elsif input ? 'at' then
+    until := automation.next_time_of_day(until, (input ->> 'at')::time, zone);
+  end if;
+  -- A reminder: what it is planned before.
+  expires_at := automation.as_time(execution, input, 'until');
+  expires_at := case when expires_at > until and expires_at > now then expires_at end;
+  if input ? 'until' and until < now then
+    outcome := 'past';
+    late := now - until;
+  end if;
+  until := greatest(until, now);
+  if input ? 'window' then
+    until := automation.next_open(until, input -> 'window', zone);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.wait(execution ridgeline.workflow_executions, step_key text, input jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when input ? 'event' then automation.wait_for_event(execution, step_key, input)
+      else automation.wait_for_time(execution, input, automation.now(), step_key)
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.imagine_fields(data jsonb, entity text, fields jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -19337,6 +20401,76 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.follow_timers(entity text, tenant_id uuid, record_id text, old jsonb, new jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  listener automation.timer_listeners;
+  at constant timestamptz := automation.now();
+  zone text;
+  due timestamptz;
+begin
+  for listener in
+    select t.* from automation.timer_listeners as t
+    where t.entity = follow_timers.entity and t.tenant_id = follow_timers.tenant_id
+  loop
+    continue when old is not null
+      and automation.field_text(old, listener.field)
+        is not distinct from automation.field_text(new, listener.field)
+      and not coalesce(automation.zone_moved(listener, old, new), false);
+    continue when listener.by_people and old is not null and automation.has_cause();
+    begin
+      zone := automation.timer_zone(listener, new);
+      due := automation.timer_due(listener,
+        case listener.follows
+          when 'change' then to_json(at) #>> '{}'
+          else automation.field_text(new, listener.field) end, zone);
+    exception when others then
+      continue;
+    end;
+    perform automation.set_timer(
+      listener, record_id, due, at - automation.setting('time_grace')::interval);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.start_timers(version ridgeline.workflow_versions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  compiled jsonb;
+  started automation.timer_listeners;
+begin
+  update automation.timer_listeners as t set version = start_timers.version.version
+  where t.tenant_id = start_timers.version.tenant_id
+    and t.workflow_id = start_timers.version.workflow_id
+    and t.config = start_timers.version.trigger_config;
+  if found then
+    return;
+  end if;
+  compiled := (select c.compiled
+    from automation.compile_timer(version.trigger_config, 'trigger_config') as c);
+  started := jsonb_populate_record(null::automation.timer_listeners, compiled);
+  started.tenant_id := version.tenant_id;
+  started.workflow_id := version.workflow_id;
+  started.version := version.version;
+  started.config := version.trigger_config;
+  started.generation := automation.new_id();
+  delete from automation.timer_listeners as t
+  where t.tenant_id = started.tenant_id and t.workflow_id = started.workflow_id;
+  insert into automation.timer_listeners select started.*;
+  if (compiled ->> 'existing')::boolean then
+    insert into ridgeline.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation, data, per_minute)
+    values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation,
+      coalesce(compiled -> 'backfill', '{}'), (compiled #>> '{backfill,per_minute}')::integer);
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fire_timer(waiting ridgeline.workflow_timers)
  RETURNS automation.fired_timer
  LANGUAGE plpgsql
@@ -19549,7 +20683,14 @@ begin
       end if;
     end if;
     case became.became
-      when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
+      when 'enrolled' then job.enrolled := job.enrolled + 1;
+        -- A timer costs nobody anything until it is due.
+        if (became.entry).id is not null then
+          taken := taken + 1;
+          if job.kind = 'timers' then
+            job.data := job.data || jsonb_build_object('started', coalesce((job.data ->> 'started')::integer, 0) + 1);
+          end if;
+        end if;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
     end case;
@@ -19559,7 +20700,7 @@ begin
   perform automation.enter(entries);
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
-    last_record_id = job.last_record_id,
+    last_record_id = job.last_record_id, data = job.data,
     next_batch_at = automation.now()
       + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
   where b.tenant_id = job.tenant_id and b.id = job.id;
@@ -19647,6 +20788,73 @@ begin
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;
   return job;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_timer(config jsonb, path text, OUT compiled jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lengths constant text[] := array['minutes', 'hours', 'days', 'business_days', 'weeks', 'months', 'years'];
+  written constant jsonb := coalesce(config -> 'offset', nullif(
+    (select jsonb_object_agg(l, config -> l) from unnest(lengths) as l where config ? l), '{}'));
+  business_days constant integer := automation.business_days_in(written);
+  length constant interval := case
+    when business_days is null then automation.signed_duration(written) else interval '0' end;
+  zone constant text := config ->> 'zone';
+  existing constant record := automation.compile_existing(config, path || '.existing');
+  entity constant text := coalesce(config ->> 'entity', 'contact');
+  field text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
+begin
+  field := coalesce((
+    select automation.own_name(e, field) from automation.entities as e where e.name = entity), field);
+  problems := automation.config_problems(
+    case zone when 'contact' then config - 'zone' else config end,
+    array['entity', 'field', 'changed', 'by', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
+    '{once,skip}', path) || automation.check_entity(entity, path || '.entity')
+    || automation.check_contact_zone(entity, config, path) || existing.problems;
+  if config ? 'by' and coalesce(config ->> 'by', '') not in ('people', 'anybody') then
+    problems := problems || automation.problem(
+      path || '.by', 'invalid_value', format('by cannot be %s', config -> 'by'),
+      'people: what an automation writes is no change; anybody, or left out: whoever writes.');
+  elsif config ->> 'by' = 'people' and not config ? 'changed' then
+    problems := problems || automation.problem(
+      path || '.by', 'not_allowed', 'by says whose changes count, and this timer goes by a date',
+      'Name the field in changed instead of field, or leave out by.');
+  end if;
+  if length is null then
+    problems := problems || automation.problem(
+      path || '.offset', 'invalid_duration',
+      case when written is null then 'a timer needs an offset'
+        else format('%s is no length of time', written) end,
+      'For example "3 days" or "10 business days" (after the date), or "-24 hours" (before it).');
+  elsif config ? 'changed' and (length < interval '0' or business_days < 0) then
+    problems := problems || automation.problem(
+      path || '.offset', 'invalid_duration', 'nothing can be known before a field changes',
+      'Leave out the minus sign, or name a date in field.');
+  end if;
+  if config ? 'at' and coalesce(config ->> 'at', '') !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' then
+    problems := problems || automation.problem(
+      path || '.at', 'invalid_value', format('%s is no time of day', config -> 'at'),
+      'From "00:00" to "23:59".');
+  end if;
+  problems := problems || coalesce((
+    select automation.problem(
+      path || case when config ? 'changed' then '.changed' else '.field' end, 'unknown_field',
+      format('%s has no column "%s"', entity, field),
+      'Its columns: ' || array_to_string(e.columns, ', '))
+    from automation.entities as e
+    where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]');
+  compiled := jsonb_build_object(
+    'entity', entity, 'field', field, 'follows', case when config ? 'changed' then 'change' else 'value' end,
+    'offset', length, 'business_days', business_days, 'at', config -> 'at',
+    'zone', case zone when 'contact' then zone else automation.known_zone(zone) end,
+    'missed', coalesce(config ->> 'missed', 'once'),
+    'by_people', coalesce(config ->> 'by' = 'people', false),
+    'existing', existing.existing, 'backfill', existing.backfill);
 end;
 $function$;
 
@@ -20211,7 +21419,7 @@ begin
   if known.kind in ('changed', 'becomes') then
     change := automation.change_config(known, trigger_config);
     match := trigger_config - array[
-      'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
+      'on_insert', 'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
       case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
       case when known.column_name = 'status' then 'status' else 'from' end];
   end if;
@@ -20230,7 +21438,8 @@ begin
   end if;
   compiled.problems :=
     automation.check_trigger_config(known, compiled.entity, change, match, path)
-    || automation.check_include_machine(trigger_type, trigger_config, path);
+    || automation.check_include_machine(trigger_type, trigger_config, path)
+    || automation.check_on_insert(known, trigger_config, change, path);
   compiled.field := change ->> 'field';
   compiled.from_values := change -> 'from';
   compiled.to_values := change -> 'to';
@@ -20394,6 +21603,75 @@ AS $function$
       having count(*) > 1))
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_steps(workflow ridgeline.workflows, OUT plan jsonb, OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  placed constant automation.placed_step[] := array(
+    select p from automation.place_steps(workflow) as p order by p.place);
+  addresses constant jsonb := automation.shared_addresses(placed);
+  shared constant jsonb := jsonb_build_object(
+    'texts', automation.shared_texts(placed, addresses), 'documents', automation.shared_documents(placed),
+    'addresses', addresses);
+  -- By its id, since a join of a list with itself is guessed to be short, and made row by row.
+  keys constant jsonb := (select jsonb_object_agg((p.step).id, p.key) from unnest(placed) as p);
+begin
+  with given as (
+    select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
+      (p.step).parent_step_id as parent_id, (p.step).branch as branch
+    from unnest(placed) as p
+  ), firsts as (
+    select distinct on (g.parent_id, g.branch) g.parent_id, g.branch, g.key
+    from given as g where g.is_on
+    order by g.parent_id, g.branch, g.position
+  ), compiled as materialized (
+    select g.*, keys ->> g.next_id::text as next, c.compiled, c.problems
+    from given as g
+    cross join lateral automation.compile_step(g.step, g.key, g.path, shared) as c
+  ), leaving_out as (
+    -- What comes next on its own branch; what comes after the branch is not its own to leave out.
+    select c.id, c.key, n.id as next_id
+    from compiled as c
+    left join compiled as n on n.id = c.next_id and (n.parent_id, n.branch) is not distinct from (c.parent_id, c.branch)
+    where c.is_on and c.compiled ? 'leaves_out'
+  ), branches as (
+    select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
+    from compiled as c
+    cross join lateral unnest(c.branches) as b (name)
+    left join firsts as f on f.parent_id = c.id and f.branch = b.name
+    group by c.id
+  )
+  select
+    jsonb_build_object(
+      'format', automation.plan_format(), 'first', (select f.key from firsts as f where f.parent_id is null),
+      'steps', coalesce(jsonb_object_agg(c.key, c.compiled
+          || jsonb_build_object('next', c.next, 'place', c.place::text)
+          || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb
+          || case when l.key is not null then jsonb_build_object('left_out_by', l.key) else '{}' end
+          || case when b.targets is not null then jsonb_build_object('branches', b.targets) else '{}' end)
+        filter (where c.is_on), '{}')),
+    coalesce(jsonb_agg(p.problem order by c.place, p.number) filter (where p.problem is not null), '[]')
+    into plan, problems
+  from compiled as c
+  left join branches as b on b.id = c.id
+  left join leaving_out as l on l.next_id = c.id
+  left join lateral jsonb_array_elements(c.problems || case
+    when exists (select from leaving_out as o where o.id = c.id and o.next_id is null)
+    then jsonb_build_array(automation.problem(
+      c.path || '.step_config.' || (c.compiled ->> 'leaves_out'),
+      'nothing_to_skip', 'there is no step after it on its branch that could be left out',
+      'Put the step that it waits for behind it, or say continue or stop.')) else '[]' end || case
+    when c.branches <> '{}' and automation.is_too_deep(c.place) then jsonb_build_array(automation.problem(
+      c.path, 'too_deep', 'branches are nested more than 20 deep',
+      'Move the inner steps to a workflow of their own.')) else '[]' end)
+    with ordinality as p (problem, number) on true;
+  problems := problems || automation.check_places(workflow, placed);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_plan(workflow ridgeline.workflows, listener automation.compiled_trigger, conditions jsonb, plan jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -20414,6 +21692,7 @@ begin
     || automation.check_typed_values(plan, scope)
     || weighed.problems
     || automation.check_flow(plan, weighed.verdicts)
+    || automation.check_entry(workflow, listener, plan)
     || automation.check_needs(workflow, plan, scope)
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;
@@ -20832,7 +22111,8 @@ AS $function$
       limit automation.cycle_limit() + 1
     ) as l on automation.could_start(
       write.entity, write.is_insert, write.fields, l.event,
-      row(l.entity, l.match, l.match_any, null, null, l.field, l.from_values, l.to_values, null
+      row(l.entity, l.match, l.match_any, null, null, l.field, l.from_values,
+        coalesce(l.to_values, automation.as_list(l.on_insert -> 'becomes')), null
         )::automation.compiled_trigger, l.conditions, scope)
     join ridgeline.workflows as w on w.tenant_id = l.tenant_id and w.id = l.workflow_id
     join ridgeline.workflow_versions as v on v.tenant_id = l.tenant_id
@@ -20849,8 +22129,11 @@ AS $function$
     select automation.step_path(s.value)
     from jsonb_each(plan -> 'steps') as s
     cross join lateral unnest(automation.step_writes(s.value ->> 'type', s.value, fired)) as write
-    where automation.could_start(write.entity, write.is_insert, write.fields, workflow.trigger_type,
-      listener, conditions, scope)
+    cross join automation.heard_events(workflow.trigger_type, workflow.trigger_config, listener.entity) as heard
+    where automation.could_start(write.entity, write.is_insert, write.fields, heard.event,
+      row(listener.entity, listener.match, listener.match_any, null, null, listener.field, listener.from_values,
+        coalesce(listener.to_values, automation.as_list(heard.on_insert -> 'becomes')), null
+        )::automation.compiled_trigger, conditions, scope)
     order by 1
     limit 1
   $function$;
@@ -20889,22 +22172,26 @@ CREATE OR REPLACE FUNCTION automation.start_listening(version ridgeline.workflow
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     insert into automation.active_triggers (
-      tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay, mode)
-    select version.tenant_id, automation.listened_entity(version, listener), version.trigger_type,
-      version.workflow_id, version.version, listener.match, listener.match_any, listener.match_column,
-      listener.match_value, listener.field, listener.from_values, listener.to_values,
+      tenant_id, entity, event, workflow_id, version, listener, match, match_any, match_column, match_value,
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay, mode,
+      on_insert)
+    select version.tenant_id, automation.listened_entity(version, listener), heard.event,
+      version.workflow_id, version.version, automation.enrol_listener(first.lifecycle), listener.match,
+      listener.match_any, listener.match_column,
+      listener.match_value, listener.field,
+      case when not coalesce(heard.on_insert ? 'as', false) then listener.from_values end, listener.to_values,
       version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      automation.mode_of(version.tenant_id, version.workflow_id)
+      automation.mode_of(version.tenant_id, version.workflow_id), heard.on_insert
     from (
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
     cross join automation.quick_conditions(version.conditions, listener.entity) as quick
+    cross join automation.heard_events(version.trigger_type, version.trigger_config, listener.entity) as heard
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.listen_for_runs(version ridgeline.workflow_versions)
@@ -20914,10 +22201,12 @@ CREATE OR REPLACE FUNCTION automation.listen_for_runs(version ridgeline.workflow
 AS $function$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, role, listener, match, match_any, match_column,
-      match_value, field, from_values, to_values)
-    select version.tenant_id, (e.compiled).entity, e.type, version.workflow_id, version.version,
+      match_value, field, from_values, to_values, on_insert)
+    select version.tenant_id, (e.compiled).entity, heard.event, version.workflow_id, version.version,
       w.role, w.listener, (e.compiled).match, (e.compiled).match_any, (e.compiled).match_column,
-      (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
+      (e.compiled).match_value, (e.compiled).field,
+      case when not coalesce(heard.on_insert ? 'as', false) then (e.compiled).from_values end,
+      (e.compiled).to_values, heard.on_insert
     from (
       select 'exit' as role, (x.place - 1)::text as listener, x.event
       from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
@@ -20925,8 +22214,14 @@ AS $function$
       union all
       select 'wait', s.key, automation.step_hears(s.value ->> 'type', s.value)
       from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
+      union
+      -- One for all waits that follow a field.
+      select 'wait', 'follows ' || (f.value ->> 'entity') || '.' || (f.value ->> 'field'),
+        jsonb_build_object('type', 'field_changed', 'config', f.value)
+      from jsonb_path_query(automation.readable_plan(version.plan), '$.steps.*.follows') as f (value)
     ) as w
     cross join lateral automation.compile_event(w.event, '') as e
+    cross join lateral automation.heard_events(e.type, w.event -> 'config', (e.compiled).entity) as heard
     where w.event is not null
     on conflict on constraint active_triggers_pkey do nothing
   $function$;
@@ -21062,10 +22357,12 @@ declare
   matched automation.enrolment[];
 begin
   select array_agg(row(
-      m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
+      m.workflow_id, m.version, coalesce(m.on_insert ->> 'as', m.event), m.first_step, m.first_lane, m.first_delay,
       case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
       case when m.role <> 'enrol' then automation.counterparty(
-        match_write.entity, match_write.tenant_id, record) end, false, m.mode
+        match_write.entity, match_write.tenant_id, record) end,
+      -- An import of old records is stopped by the fuse of the workflow.
+      m.role = 'enrol' and coalesce(m.on_insert ? 'as', false), m.mode
       )::automation.enrolment)
     into matched
   from (
@@ -21086,6 +22383,7 @@ begin
       and (t.field is null or t.field = any (changed) or not data ? 'old')
       and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
       and (t.to_values is null or t.to_values @> (record -> t.field))
+      and (t.on_insert is null or automation.counts_once(t, data))
       and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
     -- Or conditions would be evaluated once for every mention of the verdict.
     offset 0
@@ -22114,6 +23412,7 @@ begin
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
       and t.event = trigger_workflows.trigger_type and t.role = 'enrol' and t.mode is not null
+      and not coalesce(t.on_insert ? 'as', false)
       and automation.matches(fired, t.match, t.match_any)
       and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id
@@ -22802,6 +24101,18 @@ alter table automation.heartbeats alter column name set not null;
 alter table automation.heartbeats alter column at set default '-infinity'::timestamp with time zone;
 alter table automation.heartbeats alter column at set not null;
 
+alter table automation.merged_contacts alter column tenant_id drop default;
+alter table automation.merged_contacts alter column tenant_id set not null;
+
+alter table automation.merged_contacts alter column contact_id drop default;
+alter table automation.merged_contacts alter column contact_id set not null;
+
+alter table automation.merged_contacts alter column into_contact_id drop default;
+alter table automation.merged_contacts alter column into_contact_id set not null;
+
+alter table automation.merged_contacts alter column merged_at set default automation.now();
+alter table automation.merged_contacts alter column merged_at set not null;
+
 alter table automation.erased_addresses alter column tenant_id drop default;
 alter table automation.erased_addresses alter column tenant_id set not null;
 
@@ -23363,6 +24674,8 @@ alter table ridgeline.stage_changes add constraint stage_changes_pkey PRIMARY KE
 
 alter table automation.heartbeats add constraint heartbeats_pkey PRIMARY KEY (name);
 
+alter table automation.merged_contacts add constraint merged_contacts_pkey PRIMARY KEY (tenant_id, contact_id);
+
 alter table automation.erased_addresses add constraint erased_addresses_pkey PRIMARY KEY (tenant_id, channel, digest);
 
 alter table ridgeline.sending_pauses add constraint sending_pauses_pkey PRIMARY KEY (tenant_id);
@@ -23445,7 +24758,7 @@ alter table ridgeline.consents add constraint consents_purpose_known CHECK ((pur
 
 alter table ridgeline.consents add constraint consents_status_known CHECK ((status = ANY (ARRAY['granted'::text, 'pending'::text, 'revoked'::text])));
 
-alter table ridgeline.consents add constraint consents_method_known CHECK ((method = ANY (ARRAY['form'::text, 'keyword'::text, 'message'::text, 'verbal'::text, 'written'::text, 'import'::text, 'provider'::text, 'complaint'::text, 'unsubscribe'::text, 'silence'::text, 'lifted'::text])));
+alter table ridgeline.consents add constraint consents_method_known CHECK ((method = ANY (ARRAY['form'::text, 'keyword'::text, 'message'::text, 'verbal'::text, 'written'::text, 'import'::text, 'provider'::text, 'complaint'::text, 'unsubscribe'::text, 'silence'::text, 'lifted'::text, 'merge'::text])));
 
 alter table ridgeline.consents add constraint consents_evidence_is_object CHECK ((jsonb_typeof(evidence) = 'object'::text));
 
@@ -23477,6 +24790,10 @@ alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_k
 
 alter table ridgeline.workflow_versions add constraint workflow_versions_via_known CHECK ((published_via = ANY (ARRAY['publish'::text, 'activation'::text, 'steps'::text, 'import'::text])));
 
+alter table automation.signals add constraint signals_role_known CHECK ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'deleted'::text, 'moved'::text, 'restart'::text])));
+
+alter table automation.signals add constraint signals_listener_matches_role CHECK ((((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (workflow_id IS NOT NULL)) AND ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (listener IS NOT NULL))));
+
 alter table automation.erasures_under_way add constraint erasures_under_way_erasure_fk FOREIGN KEY (tenant_id, erasure_id) REFERENCES ridgeline.erasures(tenant_id, id) ON DELETE CASCADE;
 
 alter table automation.legacy_imports add constraint legacy_imports_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
@@ -23500,6 +24817,8 @@ CREATE INDEX changes_by_record ON ridgeline.changes USING btree (record_id, tena
 CREATE INDEX changes_by_workflow ON ridgeline.changes USING btree (workflow_id, tenant_id, changed_at) WHERE (workflow_id IS NOT NULL);
 
 CREATE INDEX changes_by_time ON ridgeline.changes USING btree (changed_at);
+
+CREATE INDEX merged_contacts_by_into ON automation.merged_contacts USING btree (into_contact_id, tenant_id);
 
 CREATE INDEX entries_by_execution ON automation.entries USING btree (execution_id, tenant_id);
 
@@ -23978,6 +25297,8 @@ alter table ridgeline.stage_changes enable row level security;
 
 alter table automation.heartbeats enable row level security;
 
+alter table automation.merged_contacts enable row level security;
+
 alter table automation.erased_addresses enable row level security;
 
 alter table ridgeline.sending_pauses enable row level security;
@@ -24031,6 +25352,8 @@ alter table automation.engine_switches enable row level security;
 
 comment on column automation.active_triggers.mode is 'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
+comment on column automation.active_triggers.on_insert is 'Of a change that counts an insert too there are two rows. {as, becomes?, unless?}: the one for inserts, under the event that they are; as: what it is called then. {}: the one that hears updates.';
+
 comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
 
 comment on column automation.links.clicked_at is 'When a person first followed it; machines do not count.';
@@ -24050,6 +25373,8 @@ comment on column automation.statistic_changes.step_key is 'Empty: it is about t
 comment on column automation.step_types.ends_run is 'No step comes after this one.';
 
 comment on column automation.step_types.has_effect is 'False: it only decides how its own run goes on, which a shadow may do as well.';
+
+comment on column automation.timer_listeners.by_people is 'Of a change: what an automation writes does not count as one.';
 
 comment on column ridgeline.bulk_enrollments.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
@@ -24183,6 +25508,8 @@ comment on function automation.gate(automation.send_question[],timestamp with ti
 
 comment on function automation.generate_steps() is 'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
 
+comment on function automation.hears_inserts(text,jsonb) is 'Does a trigger_config make a change count that comes as an insert, where its type alone would not?';
+
 comment on function automation.hold_sends(automation.send_verdict[]) is 'Puts off what the gate holds: until its time or without a date, with the reason, and without an attempt.';
 
 comment on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) is 'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, and switched on only if it was on and options say activate.';
@@ -24311,6 +25638,8 @@ comment on function ridgeline.install_recipe(jsonb,jsonb,uuid) is 'Writes the wo
 
 comment on function ridgeline.lift_revocation(text,text,text,uuid) is 'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. Owners and admins.';
 
+comment on function ridgeline.merge_contacts(text,text,uuid) is 'Two contacts are one person: what the engine keeps of from_contact moves to into_contact, which must be there; the other may be deleted already, in the same transaction. Of two runs of one workflow the one that began first goes on. A revocation counts for both. May be called again. Editors. Returns {merged, into, moved_runs, ended_runs, revocations}.';
+
 comment on function ridgeline.pause_sending(text,uuid) is 'Sends nothing more, by text, email or webhook, until resume_sending(): what is due waits, and says why. What a dispatcher holds already is let finish. Whoever may publish.';
 
 comment on function ridgeline.publish_workflow(uuid,jsonb,uuid,text) is 'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the records that are there already and meet filter (conditions; all when left out), at most per_minute of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come. note: what the version says about itself.';
@@ -24364,6 +25693,8 @@ comment on table automation.legacy_pairs is 'A run of the old engine and the sha
 comment on table automation.links is 'Where the links of texts lead, by the code in them. Kept for the setting keep_links.';
 
 comment on table automation.marketing_sent is 'What marketing a person (the contact, or else the address) got lately: claimed, sent or unclear. The row that a claim writes is the count.';
+
+comment on table automation.merged_contacts is 'Contacts that were merged into another one: for runs that were enrolled while that happened, unseen.';
 
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
 
@@ -24439,6 +25770,10 @@ comment on view ridgeline.recipes is 'What can be installed with ridgeline.insta
 
 comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. Outlives the runs.';
 
+comment on column automation.active_triggers.listener is 'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, where it ends the run before. Part of the key.';
+
+comment on column automation.signals.role is 'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: the run that listener names has begun in place of those before it.';
+
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
 
 comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
@@ -24446,6 +25781,8 @@ comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after 
 comment on function automation.begin_portion(ridgeline.automation_lane,integer,uuid[]) is 'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. Call it in a transaction of its own, then claim_portion() or run_portion().';
 
 comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
+
+comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
 
 comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Never raises.';
 
@@ -24568,6 +25905,9 @@ revoke all on function automation.begin_restore() from public, anon, authenticat
 revoke all on function automation.begin_retention() from public, anon, authenticated, service_role;
 grant execute on function automation.begin_retention() to service_role;
 
+revoke all on function automation.begins_anew(automation.signals,ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.begins_anew(automation.signals,ridgeline.workflow_executions) to service_role;
+
 revoke all on function automation.begun_there_since(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.begun_there_since(uuid,timestamp with time zone) to service_role;
 
@@ -24670,6 +26010,9 @@ grant execute on function automation.check_definition(jsonb) to service_role;
 revoke all on function automation.check_editor(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_editor(uuid,text) to service_role;
 
+revoke all on function automation.check_entry(ridgeline.workflows,automation.compiled_trigger,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_entry(ridgeline.workflows,automation.compiled_trigger,jsonb) to service_role;
+
 revoke all on function automation.check_fields(text,text[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_fields(text,text[],text) to service_role;
 
@@ -24691,6 +26034,9 @@ grant execute on function automation.check_notices() to service_role;
 
 revoke all on function automation.check_notify_member(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_notify_member(jsonb,text) to service_role;
+
+revoke all on function automation.check_on_insert(automation.trigger_types,jsonb,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_on_insert(automation.trigger_types,jsonb,jsonb,text) to service_role;
 
 revoke all on function automation.check_publisher(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_publisher(uuid,text) to service_role;
@@ -24777,6 +26123,9 @@ grant execute on function automation.comparison_report(uuid,timestamp with time 
 revoke all on function automation.compile_conditional(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_conditional(jsonb,text,jsonb) to service_role;
 
+revoke all on function automation.compile_existing(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_existing(jsonb,text) to service_role;
+
 revoke all on function automation.compile_fits(jsonb,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_fits(jsonb,jsonb,boolean) to service_role;
 
@@ -24789,6 +26138,9 @@ grant execute on function automation.compile_notify_member(jsonb,text,jsonb) to 
 revoke all on function automation.compile_send_email(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_send_email(jsonb,text,jsonb) to service_role;
 
+revoke all on function automation.compile_wait(jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_wait(jsonb,text,jsonb) to service_role;
+
 revoke all on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
 
@@ -24797,6 +26149,10 @@ grant execute on function automation.consent_in_record(jsonb,text) to service_ro
 
 revoke all on function automation.consent_of_form(ridgeline.forms,jsonb,jsonb,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.consent_of_form(ridgeline.forms,jsonb,jsonb,uuid,text) to service_role;
+
+revoke all on function automation.contact_is_there(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_is_there(uuid,text) to authenticated;
+grant execute on function automation.contact_is_there(uuid,text) to service_role;
 
 revoke all on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) to service_role;
@@ -24819,8 +26175,14 @@ grant execute on function automation.count_run() to service_role;
 revoke all on function automation.count_step() from public, anon, authenticated, service_role;
 grant execute on function automation.count_step() to service_role;
 
+revoke all on function automation.counted_from(automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.counted_from(automation.timer_listeners,text,jsonb) to service_role;
+
 revoke all on function automation.country_zones(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.country_zones(text,text) to service_role;
+
+revoke all on function automation.counts_once(automation.active_triggers,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.counts_once(automation.active_triggers,jsonb) to service_role;
 
 revoke all on function automation.create_tasks(automation.work[],text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.create_tasks(automation.work[],text[]) to service_role;
@@ -24861,6 +26223,9 @@ grant execute on function automation.editor_tenants() to service_role;
 revoke all on function automation.editors_publish(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.editors_publish(uuid) to service_role;
 
+revoke all on function automation.end_doubles(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.end_doubles(uuid,text) to service_role;
+
 revoke all on function automation.end_restore() from public, anon, authenticated, service_role;
 
 revoke all on function automation.end_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
@@ -24885,6 +26250,9 @@ grant execute on function automation.engine_status() to service_role;
 
 revoke all on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) from public, anon, authenticated, service_role;
 grant execute on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) to service_role;
+
+revoke all on function automation.enrol_listener(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.enrol_listener(jsonb) to service_role;
 
 revoke all on function automation.enter(automation.entry[]) from public, anon, authenticated, service_role;
 grant execute on function automation.enter(automation.entry[]) to service_role;
@@ -25070,8 +26438,14 @@ grant execute on function automation.follow_engine() to service_role;
 revoke all on function automation.follow_membership() from public, anon, authenticated, service_role;
 grant execute on function automation.follow_membership() to service_role;
 
+revoke all on function automation.follow_merge(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.follow_merge(ridgeline.workflow_executions) to service_role;
+
 revoke all on function automation.follow_mode() from public, anon, authenticated, service_role;
 grant execute on function automation.follow_mode() to service_role;
+
+revoke all on function automation.followed_field(text) from public, anon, authenticated, service_role;
+grant execute on function automation.followed_field(text) to service_role;
 
 revoke all on function automation.forbidden_destination(automation.phone_number,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.forbidden_destination(automation.phone_number,text[]) to service_role;
@@ -25129,6 +26503,9 @@ grant execute on function automation.grown(integer,interval) to service_role;
 revoke all on function automation.hand_over(text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hand_over(text,jsonb,jsonb) to service_role;
 
+revoke all on function automation.has_come(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.has_come(ridgeline.workflow_executions,text,jsonb) to service_role;
+
 revoke all on function automation.has_database_work() from public, anon, authenticated, service_role;
 grant execute on function automation.has_database_work() to service_role;
 
@@ -25137,6 +26514,12 @@ grant execute on function automation.has_effect(text) to service_role;
 
 revoke all on function automation.has_rows(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.has_rows(uuid) to service_role;
+
+revoke all on function automation.heard_events(text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.heard_events(text,jsonb,text) to service_role;
+
+revoke all on function automation.hears_inserts(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.hears_inserts(text,jsonb) to service_role;
 
 revoke all on function automation.hears_wait(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hears_wait(jsonb) to service_role;
@@ -25278,6 +26661,9 @@ grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to service
 revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
 
+revoke all on function automation.is_change(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_change(text) to service_role;
+
 revoke all on function automation.is_doubtful_stop(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_doubtful_stop(text) to service_role;
 
@@ -25397,6 +26783,9 @@ grant execute on function automation.known_provider_ids(uuid,uuid,text) to servi
 revoke all on function automation.late_lanes(uuid,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.late_lanes(uuid,interval) to service_role;
 
+revoke all on function automation.later_run(ridgeline.workflow_executions,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.later_run(ridgeline.workflow_executions,jsonb,text) to service_role;
+
 revoke all on function automation.lease_steps(automation.work[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.lease_steps(automation.work[],text,interval) to service_role;
 
@@ -25411,6 +26800,9 @@ grant execute on function automation.leave_out_refused(automation.send_question,
 
 revoke all on function automation.leave_out_revoked(automation.send_question,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.leave_out_revoked(automation.send_question,text,text[]) to service_role;
+
+revoke all on function automation.left_out(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.left_out(ridgeline.workflow_executions,text) to service_role;
 
 revoke all on function automation.legacy_entity(text) from public, anon, authenticated, service_role;
 grant execute on function automation.legacy_entity(text) to service_role;
@@ -25500,6 +26892,9 @@ grant execute on function automation.lock_ledgers(automation.work[]) to service_
 revoke all on function automation.lock_runs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to service_role;
 
+revoke all on function automation.lock_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
+
 revoke all on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
@@ -25547,6 +26942,16 @@ grant execute on function automation.membership_attached() to service_role;
 revoke all on function automation.membership_said(automation.membership,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.membership_said(automation.membership,jsonb) to service_role;
 
+revoke all on function automation.merge_contacts(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.merge_contacts(uuid,text,text) to authenticated;
+grant execute on function automation.merge_contacts(uuid,text,text) to service_role;
+
+revoke all on function automation.merge_key(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.merge_key(ridgeline.workflow_executions) to service_role;
+
+revoke all on function automation.merged_into(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.merged_into(uuid,text) to service_role;
+
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
 
@@ -25562,8 +26967,23 @@ grant execute on function automation.mistyped(jsonb,jsonb,text) to service_role;
 revoke all on function automation.mode_of(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.mode_of(uuid,uuid) to service_role;
 
+revoke all on function automation.move_entries(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_entries(uuid,text,text) to service_role;
+
+revoke all on function automation.move_revocations(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_revocations(uuid,text,text) to service_role;
+
+revoke all on function automation.move_runs(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_runs(uuid,text,text) to service_role;
+
+revoke all on function automation.move_signals(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_signals(uuid,text,text) to service_role;
+
 revoke all on function automation.move_statistics(uuid,uuid,uuid,integer,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
 grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,integer,ridgeline.execution_mode) to service_role;
+
+revoke all on function automation.move_traces(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.move_traces(uuid,text,text) to service_role;
 
 revoke all on function automation.names_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.names_in(jsonb) to service_role;
@@ -25870,6 +27290,12 @@ grant execute on function automation.quiet_reason(timestamp with time zone,text[
 revoke all on function automation.radix_number(text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.radix_number(text,integer) to service_role;
 
+revoke all on function automation.raise_restart(uuid,text,text,text,automation.enrolment,uuid,bigint) from public, anon, authenticated, service_role;
+grant execute on function automation.raise_restart(uuid,text,text,text,automation.enrolment,uuid,bigint) to service_role;
+
+revoke all on function automation.reached_at(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.reached_at(uuid,text,text) to service_role;
+
 revoke all on function automation.read_anew(text,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.read_anew(text,uuid,text) to service_role;
 
@@ -25954,6 +27380,9 @@ grant execute on function automation.reply_to_sms(jsonb) to service_role;
 
 revoke all on function automation.report_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.report_in(jsonb) to service_role;
+
+revoke all on function automation.restarted_reason(text,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.restarted_reason(text,uuid) to service_role;
 
 revoke all on function automation.resume_sending(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.resume_sending(uuid) to authenticated;
@@ -26123,8 +27552,14 @@ grant execute on function automation.take_over_run(text,automation.legacy_import
 revoke all on function automation.take_over_runs(uuid,text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_runs(uuid,text,text,integer) to service_role;
 
+revoke all on function automation.take_place_of(ridgeline.workflow_executions,jsonb,text,automation.entries) from public, anon, authenticated, service_role;
+grant execute on function automation.take_place_of(ridgeline.workflow_executions,jsonb,text,automation.entries) to service_role;
+
 revoke all on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.take_timer(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.take_timer(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
 
 revoke all on function automation.take_waiting(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_waiting(integer) to service_role;
@@ -26290,6 +27725,12 @@ grant execute on function automation.visible_record(automation.entities,jsonb) t
 revoke all on function automation.visible_zones() from public, anon, authenticated, service_role;
 grant execute on function automation.visible_zones() to authenticated;
 grant execute on function automation.visible_zones() to service_role;
+
+revoke all on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) from public, anon, authenticated, service_role;
+grant execute on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) to service_role;
+
+revoke all on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) from public, anon, authenticated, service_role;
+grant execute on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) to service_role;
 
 revoke all on function automation.walk(automation.erasures_under_way,regclass,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.walk(automation.erasures_under_way,regclass,integer) to service_role;
@@ -26523,6 +27964,10 @@ revoke all on function ridgeline.lift_revocation(text,text,text,uuid) from publi
 grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.lift_revocation(text,text,text,uuid) to service_role;
 
+revoke all on function ridgeline.merge_contacts(text,text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.merge_contacts(text,text,uuid) to authenticated;
+grant execute on function ridgeline.merge_contacts(text,text,uuid) to service_role;
+
 revoke all on function ridgeline.pause_sending(text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.pause_sending(text,uuid) to authenticated;
 grant execute on function ridgeline.pause_sending(text,uuid) to service_role;
@@ -26611,6 +28056,9 @@ grant select on table automation.links to service_role;
 
 revoke all on table automation.marketing_sent from public, anon, authenticated, service_role;
 grant select on table automation.marketing_sent to service_role;
+
+revoke all on table automation.merged_contacts from public, anon, authenticated, service_role;
+grant select on table automation.merged_contacts to service_role;
 
 revoke all on table automation.open_hours from public, anon, authenticated, service_role;
 grant select on table automation.open_hours to service_role;
@@ -26717,6 +28165,9 @@ grant execute on function automation.lock_due_of(ridgeline.automation_lane,uuid,
 revoke all on function automation.lock_portion(automation.portions) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_portion(automation.portions) to service_role;
 
+revoke all on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) to service_role;
+
 revoke all on table ridgeline.automation_failures from public, anon, authenticated, service_role;
 grant select on table ridgeline.automation_failures to authenticated;
 grant select on table ridgeline.automation_failures to service_role;
@@ -26753,6 +28204,8 @@ insert into automation.skip_codes select r.* from jsonb_populate_record(null::au
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent_rule", "counts_as": "failure", "description": "A type of step for whose channel no rule of consent is written."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_date", "counts_as": "choice", "description": "There was no date, and the wait before it leaves it out then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_member", "counts_as": "failure", "description": "Who was to be told is not, or no longer, a member of the office."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_target", "counts_as": "failure", "description": "What names another record to work on came out empty."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
@@ -26760,6 +28213,8 @@ insert into automation.skip_codes select r.* from jsonb_populate_record(null::au
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "over_cap", "counts_as": "refusal", "description": "One marketing message too many for a person today, and the step says to skip it then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "shadow", "counts_as": "choice", "description": "A shadow would have done it; {would} says what."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "too_late", "counts_as": "choice", "description": "Its time had passed when its turn came, and the wait before it leaves it out then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.area_codes select r.* from jsonb_populate_record(null::automation.area_codes, '{"zones": ["America/New_York"], "prefix": "1201", "region": "US-NJ"}') as r on conflict (prefix) do update set zones = excluded.zones, region = excluded.region;
 
@@ -33521,9 +34976,11 @@ insert into automation.step_types select r.* from jsonb_populate_record(null::au
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "update_project", "branches": null, "ends_run": false, "has_effect": true, "description": "Sets fields of the project.", "config_schema": {"type": "object", "title": "update_project", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"fields": {"status": "on_hold"}}], "required": ["fields"], "properties": {"fields": {"type": "object", "format": "template", "description": "Values by column; custom_fields.roof_type sets one custom field.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another project."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "wait", "branches": ["event", "timeout"], "ends_run": false, "has_effect": false, "description": "Waits: for a length of time, until a date, until a time of day, or for an event.", "config_schema": {"type": "object", "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]}, {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]}, {"required": ["window"]}, {"required": ["event"]}], "title": "wait", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"days": 3}, {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_past": "stop", "if_missing": "stop"}, {"at": "10:00", "days": 1, "zone": "contact"}, {"window": {"to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00"}}, {"event": "sms_received", "timeout": "2 hours"}, {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}], "properties": {"at": {"type": "string", "format": "time-of-day", "description": "With days or a date, at this time of that day; otherwise the next time it is this late."}, "days": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "zone": {"type": "string", "format": "zone", "description": "Whose clock at and window go by. Default: tenant."}, "event": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}, "description": "Until this happens to the contact or record; then the branch event is taken."}, "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "until": {"type": "string", "format": "moment", "description": "Until then; a date without a time is midnight."}, "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "offset": {"type": ["string", "object"], "format": "signed-length-of-time", "description": "So long after until, or with a minus sign before it."}, "window": {"type": "object", "title": "window", "properties": {"to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."}, "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "maxItems": 7, "minItems": 1, "description": "Default: any day."}, "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."}}, "description": "And then until it is between these times, on one of these days.", "minProperties": 1}, "if_past": {"enum": ["continue", "stop", "fail"], "description": "What happens when the time is over already. Default: continue."}, "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "timeout": {"type": ["string", "object"], "format": "length-of-time", "description": "How long to wait for the event; then the branch timeout is taken."}, "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."}, "if_missing": {"enum": ["fail", "continue", "stop"], "description": "What happens when until has no value. Default: fail."}}, "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event", "dependentSchemas": {"event": {"properties": {"at": false, "days": false, "zone": false, "hours": false, "until": false, "weeks": false, "offset": false, "window": false, "if_past": false, "minutes": false, "duration": false, "if_missing": false}}, "until": {"properties": {"days": false, "hours": false, "weeks": false, "minutes": false, "duration": false}}}, "dependentRequired": {"event": ["timeout"], "offset": ["until"], "if_past": ["until"], "timeout": ["event"], "if_missing": ["until"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "wait", "branches": ["event", "timeout"], "ends_run": false, "has_effect": false, "description": "Waits: for a length of time, until a date, until a time of day, or for an event.", "config_schema": {"type": "object", "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]}, {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]}, {"required": ["window"]}, {"required": ["event"]}], "title": "wait", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"days": 3}, {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_past": "stop", "if_missing": "stop"}, {"until": "{{job.scheduled_at}}", "follow": true, "offset": "-1 day", "if_past": "stop", "if_missing": "wait"}, {"at": "10:00", "days": 1, "zone": "contact"}, {"window": {"to": "17:00", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00"}}, {"event": "sms_received", "timeout": "2 hours"}, {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}], "properties": {"at": {"type": "string", "format": "time-of-day", "description": "With days or a date, at this time of that day; otherwise the next time it is this late."}, "days": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "zone": {"type": "string", "format": "zone", "description": "Whose clock at and window go by. Default: tenant."}, "event": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}, "description": "Until this happens to the contact or record; then the branch event is taken."}, "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "until": {"type": "string", "format": "moment", "description": "Until then; a date without a time is midnight."}, "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "follow": {"type": "boolean", "description": "When the field in until changes while it waits, it waits for the new date. Default: false."}, "offset": {"type": ["string", "object"], "format": "signed-length-of-time", "description": "So long after until, or with a minus sign before it."}, "window": {"type": "object", "title": "window", "properties": {"to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."}, "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}, "maxItems": 7, "minItems": 1, "description": "Default: any day."}, "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."}}, "description": "And then until it is between these times, on one of these days.", "minProperties": 1}, "if_past": {"enum": ["continue", "stop", "fail", "skip"], "description": "What happens when the time is over already; skip: the next step is left out. Default: continue."}, "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."}, "timeout": {"type": ["string", "object"], "format": "length-of-time", "description": "How long to wait for the event; then the branch timeout is taken."}, "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."}, "if_missing": {"enum": ["fail", "continue", "stop", "skip", "wait"], "description": "When until has no value; skip: leaves the next step out; wait: until it has one. Default: fail."}}, "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event", "dependentSchemas": {"event": {"properties": {"at": false, "days": false, "zone": false, "hours": false, "until": false, "weeks": false, "follow": false, "offset": false, "window": false, "if_past": false, "minutes": false, "duration": false, "if_missing": false}}, "until": {"properties": {"days": false, "hours": false, "weeks": false, "minutes": false, "duration": false}}}, "dependentRequired": {"event": ["timeout"], "follow": ["until"], "offset": ["until"], "if_past": ["until"], "timeout": ["event"], "if_missing": ["until"]}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "webhook", "name": "webhook", "branches": null, "ends_run": false, "has_effect": true, "description": "Calls a URL, signed the Standard Webhooks way.", "config_schema": {"type": "object", "title": "webhook", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}, {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET", "headers": {"Authorization": {"prefix": "Bearer ", "secret": "crm_api_key"}}}], "required": ["url"], "properties": {"url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{", "examples": ["https://example.com/hooks/won"], "description": "Whom to call.", "errorMessage": "url must start with https:// or http://"}, "body": {"format": "template", "description": "What to send. Default: the event and its records; with GET and DELETE nothing."}, "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."}, "headers": {"type": "object", "description": "Further headers, by name: a text, or a secret by its name.", "additionalProperties": {"type": ["string", "object"], "title": "a header", "format": "header", "required": ["secret"], "properties": {"prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}, "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$", "description": "Its name in your secrets.", "errorMessage": "secret must be the name of a secret"}}}}, "secret_name": {"type": "string", "format": "template", "minLength": 1, "description": "Signs with this secret of yours. Default: your signing secret."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.setting_schemas select r.* from jsonb_populate_record(null::automation.setting_schemas, '{"name": "settings", "description": "workflows.settings: who may enter again, and what ends a run early.", "config_schema": {"type": "object", "title": "settings", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"reentry": {"once_in": "30 days"}, "exit_events": ["sms_received", {"type": "stage_changed", "config": {"to": ["won", "lost"]}}]}], "properties": {"reentry": {"anyOf": [{"enum": ["always", "never", "not_while_open", "restart"], "type": "string"}, {"type": "object", "title": "reentry", "required": ["once_in"], "properties": {"once_in": {"type": ["string", "object"], "format": "length-of-time", "description": "So long after it last entered."}}}], "description": "May a record enter again? restart: in its run''s place. Default: always; by a dedupe_key never."}, "dedupe_key": {"type": "string", "format": "template", "minLength": 1, "description": "What enters again, in place of the record: reentry is asked for each rendered key."}, "on_missing": {"enum": ["empty", "fail"], "description": "What a variable without a value does: renders as nothing, or fails its step. Default: empty."}, "exit_events": {"type": "array", "items": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}}, "maxItems": 20, "description": "A run ends before its next step when one of these happens."}, "exit_conditions": {"format": "conditions", "description": "A run ends before its next step as soon as these hold."}}}}') as r on conflict (name) do update set description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.heartbeats (name, at) select name, at from jsonb_populate_recordset(null::automation.heartbeats, '[{"at": "-infinity", "name": "notices"}, {"at": "-infinity", "name": "tick"}]') as r on conflict do nothing;
 

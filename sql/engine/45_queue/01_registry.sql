@@ -87,9 +87,9 @@ from (values
   ('settings', 'workflows.settings: who may enter again, and what ends a run early.', $schema${
     "properties": {
       "reentry": {
-        "description": "Whether a record may enter again. Default: always, or never with a dedupe_key.",
+        "description": "May a record enter again? restart: in its run's place. Default: always; by a dedupe_key never.",
         "anyOf": [
-          {"type": "string", "enum": ["always", "never", "not_while_open"]},
+          {"type": "string", "enum": ["always", "never", "not_while_open", "restart"]},
           {"type": "object", "title": "reentry", "required": ["once_in"],
             "properties": {"once_in": {"type": ["string", "object"], "format": "length-of-time",
               "description": "So long after it last entered."}}}

@@ -189,6 +189,7 @@ create table automation.active_triggers (
   first_lane ridgeline.automation_lane,
   first_delay interval,
   mode ridgeline.execution_mode default 'live',
+  on_insert jsonb,
   constraint active_triggers_pkey
     primary key (tenant_id, entity, event, workflow_id, version, role, listener),
   constraint active_triggers_first_step_matches_role check (
@@ -212,8 +213,13 @@ comment on column automation.active_triggers.quick is
 comment on column automation.active_triggers.mode is
   'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
+comment on column automation.active_triggers.on_insert is
+  'Of a change that counts an insert too there are two rows. {as, becomes?, unless?}: the one for inserts, under '
+  'the event that they are; as: what it is called then. {}: the one that hears updates.';
+
 comment on column automation.active_triggers.listener is
-  'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
+  'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, '
+  'where it ends the run before. Part of the key.';
 comment on column automation.active_triggers.match is
   'The record must contain this (jsonb @>).';
 comment on column automation.active_triggers.match_any is

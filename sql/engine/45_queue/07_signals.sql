@@ -2,7 +2,7 @@ create table automation.signals (
   tenant_id uuid not null,
   id uuid not null default automation.new_id(),
   role text not null
-    constraint signals_role_known check (role in ('exit', 'wait', 'deleted', 'moved')),
+    constraint signals_role_known check (role in ('exit', 'wait', 'deleted', 'moved', 'restart')),
   workflow_id uuid,
   version integer,
   listener text,
@@ -20,8 +20,8 @@ create table automation.signals (
   kept_for xid8,
   constraint signals_pkey primary key (tenant_id, id),
   constraint signals_listener_matches_role check (
-    (role in ('exit', 'wait')) = (workflow_id is not null)
-    and (role in ('exit', 'wait')) = (listener is not null))
+    (role in ('exit', 'wait', 'restart')) = (workflow_id is not null)
+    and (role in ('exit', 'wait', 'restart')) = (listener is not null))
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 
 comment on table automation.signals is
@@ -29,7 +29,8 @@ comment on table automation.signals is
   'nothing here may stand in the way of a delete.';
 
 comment on column automation.signals.role is
-  'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id).';
+  'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: '
+  'the run that listener names has begun in place of those before it.';
 
 comment on column automation.signals.by_contact is
   'The event concerns every run of its contact, and not only those about the same record.';

@@ -114,7 +114,7 @@ begin
         enrolment.mode);
       continue when not admission.admitted;
       enrolment.failure := coalesce(enrolment.failure, admission.refusal);
-      enrolment.fused := admission.comes_round;
+      enrolment.fused := enrolment.fused is true or admission.comes_round;
     end if;
     admitted := admitted || enrolment;
   end loop;

@@ -26,6 +26,45 @@ comment on function automation.raise_signal(uuid, text, text, jsonb, automation.
   'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
   'that it concerns the runs of its contact.';
 
+-- One that counts an insert because its config says so is still a change of that very record.
+create or replace function automation.is_change(event text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return exists (
+    select from automation.trigger_types as t
+    where t.name = event and t.kind in ('changed', 'becomes') and not t.on_insert);
+end;
+$$;
+
+-- A workflow whose rule is restart begins anew: the runs before it that are about the same end, once that is committed.
+-- Which those are is asked where the signal is read (automation.begins_anew): here only whether there may be any.
+create or replace function automation.raise_restart(
+  tenant_id uuid, entity text, record_id text, contact_id text, enrolment automation.enrolment, execution_id uuid,
+  seq bigint)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, seq)
+  select raise_restart.tenant_id, 'restart', enrolment.workflow_id, enrolment.version, raise_restart.execution_id,
+    enrolment.trigger_type, coalesce(raise_restart.entity, ''), raise_restart.record_id, raise_restart.contact_id,
+    raise_restart.seq
+  where exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = raise_restart.tenant_id and e.record_id = raise_restart.record_id
+        and e.workflow_id = enrolment.workflow_id and e.finished_at is null and e.seq < raise_restart.seq)
+    or enrolment.listener = 'restart by key' and exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = raise_restart.tenant_id and e.contact_id = raise_restart.contact_id
+        and e.entity <> 'contact' and e.workflow_id = enrolment.workflow_id and e.finished_at is null
+        and e.seq < raise_restart.seq);
+end;
+$$;
+
 create or replace function automation.enrol_write(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
   is_log boolean)
@@ -43,7 +82,8 @@ begin
   foreach enrolment in array enrolments loop
     if enrolment.role <> 'enrol' then
       perform automation.raise_signal(
-        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
+        tenant_id, entity, record_id, data, enrolment, seq,
+        is_log or not data ? 'old' and not automation.is_change(enrolment.trigger_type));
       continue;
     end if;
     execution_id := automation.new_id();
@@ -69,6 +109,10 @@ begin
       -- What nobody has given a mode must not act.
       coalesce(enrolment.mode, 'shadow'));
     if enrolment.failure is null then
+      if enrolment.listener like 'restart%' then
+        perform automation.raise_restart(tenant_id, entity, record_id, automation.as_key(data ->> 'contact_id'),
+          enrolment, execution_id, seq);
+      end if;
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
         automation.now() + enrolment.first_delay);
@@ -168,6 +212,10 @@ begin
       where e.id is not null and (e.enrolment).failure is null and (e.enrolment).first_delay <= interval '0'
     ) as l;
   end if;
+  perform automation.raise_restart(
+    e.tenant_id, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.enrolment, e.id, e.seq)
+  from unnest(entries) as e
+  where e.id is not null and (e.enrolment).listener like 'restart%' and (e.enrolment).failure is null;
 end;
 $$;
 
@@ -194,6 +242,16 @@ comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolme
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already, or the engine is off for the tenant.';
 
+create or replace function automation.enrol_listener(lifecycle jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when lifecycle #>> '{reentry,policy}' is distinct from 'restart' then ''
+      when lifecycle ? 'key' then 'restart by key'
+      else 'restart' end
+  $$;
+
 create or replace function automation.enrolment_of(
   version ridgeline.workflow_versions, trigger_type text)
   returns automation.enrolment
@@ -206,10 +264,11 @@ begin
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '', null, false,
+      null, 'enrol', automation.enrol_listener(first.lifecycle), null, false,
       automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
-      select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
+      select p.plan -> 'steps' -> (p.plan ->> 'first') as step, p.plan -> 'lifecycle' as lifecycle
+      from automation.readable_plan(version.plan) as p (plan)
     ) as first);
 end;
 $$;

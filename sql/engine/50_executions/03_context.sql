@@ -105,7 +105,9 @@ declare
   given constant text := execution.trigger_data ->> 'contact_id';
   snapshot constant jsonb := execution.trigger_data -> execution.entity;
   attached automation.entities;
+  was text;
   live jsonb;
+  belongs_to text;
 begin
   if execution.entity is null or execution.entity = 'contact' or execution.version = 0
     or execution.record_id is null then
@@ -113,8 +115,10 @@ begin
   end if;
   select e.* into attached from automation.entities as e
   where e.name = execution.entity and e.related ? 'contact';
-  if not found or given is distinct from coalesce(
-    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
+  was := coalesce(
+    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}');
+  if attached.name is null or given is distinct from was
+    and given is distinct from automation.merged_into(execution.tenant_id, was) then
     return given;
   end if;
   live := coalesce(
@@ -122,8 +126,12 @@ begin
   if live is null then
     return given;
   end if;
-  return coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
+  belongs_to := coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
     'project', execution.tenant_id, live ->> (attached.related ->> 'project')) ->> 'contact_id');
+  if belongs_to is distinct from execution.contact_id then
+    return coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
+  end if;
+  return belongs_to;
 end;
 $$;
 

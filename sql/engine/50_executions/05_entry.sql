@@ -158,7 +158,7 @@ create or replace function automation.may_enter(reentry jsonb, entry automation.
   set search_path = pg_catalog, pg_temp
   as $$
     select case
-      when entry.execution_id is null or reentry is null then true
+      when entry.execution_id is null or reentry is null or reentry ->> 'policy' = 'restart' then true
       when reentry ->> 'policy' = 'once_in'
         then entry.entered_at + (reentry ->> 'within')::interval <= automation.now()
       when reentry ->> 'policy' = 'not_while_open' then not exists (
@@ -186,6 +186,83 @@ create or replace function automation.may_enter_again(
       may_enter_again.record_id))
   $$;
 
+-- A run that was written later: of the same record, or, of those that come next and have not begun, with the same key.
+create or replace function automation.later_run(
+  execution ridgeline.workflow_executions, lifecycle jsonb, key text)
+  returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not lifecycle ? 'key' then
+    return (
+      select e.id from ridgeline.workflow_executions as e
+      where e.record_id = execution.record_id and e.tenant_id = execution.tenant_id
+        and e.workflow_id = execution.workflow_id and e.created_at >= execution.created_at
+        and e.seq > execution.seq and e.finished_at is null and e.mode = execution.mode and e.entity = execution.entity
+      limit 1);
+  end if;
+  return (
+    select (n.run).id
+    from (
+      select e as run from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
+        and e.version = execution.version and e.created_at >= execution.created_at
+        and e.seq > execution.seq and e.finished_at is null and e.started_at is null and e.mode = execution.mode
+      order by e.created_at
+      limit 50
+    ) as n
+    where automation.entry_key(n.run, lifecycle) = key
+    limit 1);
+end;
+$$;
+
+-- Of several that are to take each other's place the one that was written last stays. Runs about the same record know
+-- that by their signals before they come here; those that could not see each other, and those that a dedupe_key makes
+-- the same, meet here.
+create or replace function automation.take_place_of(
+  execution ridgeline.workflow_executions, lifecycle jsonb, key text, entry automation.entries)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  later constant uuid := automation.later_run(execution, lifecycle, key);
+  other ridgeline.workflow_executions;
+begin
+  if later is not null then
+    return automation.restarted_reason(execution.trigger_type, later);
+  end if;
+  select e.* into other from ridgeline.workflow_executions as e
+  where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null;
+  if not found then
+    return null;
+  elsif other.seq > execution.seq then
+    return automation.restarted_reason(execution.trigger_type, other.id);
+  elsif not lifecycle ? 'key' and exists (
+    select from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id and s.role = 'restart'
+      and s.listener = execution.id::text) then
+    -- It has been told, and somebody holds the other.
+    return null;
+  end if;
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, record, seq)
+  values (
+    other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
+    coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
+  return null;
+end;
+$$;
+
+create or replace function automation.restarted_reason(event text, by_run uuid) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object(
+      'code', 'restarted', 'message', format('it began anew at %s', event), 'event', event, 'execution_id', by_run)
+  $$;
+
 -- Lets a run in and remembers it, or says why not. Two runs of one key are asked one after the other:
 -- while the other's transaction is open this one is put off.
 create or replace function automation.refuse_entry(
@@ -197,6 +274,7 @@ create or replace function automation.refuse_entry(
 declare
   key constant text := automation.entry_key(execution, lifecycle);
   entry automation.entries;
+  refusal jsonb;
 begin
   if key is null then
     return null;
@@ -206,7 +284,12 @@ begin
   end if;
   entry := automation.last_entry(
     execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
-  if not automation.may_enter(lifecycle -> 'reentry', entry) then
+  if lifecycle #>> '{reentry,policy}' = 'restart' then
+    refusal := automation.take_place_of(execution, lifecycle, key, entry);
+    if refusal is not null then
+      return refusal;
+    end if;
+  elsif not automation.may_enter(lifecycle -> 'reentry', entry) then
     return jsonb_build_object(
       'code', 'already_entered', 'policy', lifecycle #> '{reentry,policy}',
       'message', format('entered on %s already; re-entry: %s',

@@ -53,6 +53,38 @@ begin
 end;
 $$;
 
+-- Does a run that has begun take the place of this one? The order of writing decides, so that of any two one stays.
+create or replace function automation.begins_anew(
+  signal automation.signals, execution ridgeline.workflow_executions)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  newer ridgeline.workflow_executions;
+  lifecycle jsonb;
+begin
+  if signal.workflow_id <> execution.workflow_id or signal.seq <= execution.seq then
+    return false;
+  elsif signal.record ? 'run' then
+    return signal.record ->> 'run' = execution.id::text;
+  end if;
+  select e.* into newer from ridgeline.workflow_executions as e
+  where e.tenant_id = signal.tenant_id and e.id = automation.as_uuid(signal.listener);
+  if not found or newer.mode <> execution.mode then
+    return false;
+  end if;
+  lifecycle := automation.plan_of(newer) -> 'lifecycle';
+  if not lifecycle ? 'key' then
+    return (newer.entity, newer.record_id) = (execution.entity, execution.record_id);
+  end if;
+  return automation.entry_key(newer, lifecycle) = automation.entry_key(execution, lifecycle);
+-- A key that cannot be rendered is told where its run begins.
+exception when others then
+  return false;
+end;
+$$;
+
 -- Does an event concern a run? One about a record that the run knows as its own must be that one: when
 -- the customer's other project is won, this one's follow-up goes on.
 create or replace function automation.concerns(
@@ -62,6 +94,7 @@ create or replace function automation.concerns(
   set search_path = pg_catalog, pg_temp
   as $$
     select case
+      when signal.role = 'restart' then coalesce(automation.begins_anew(signal, execution), false)
       when not automation.came_after(
         signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
       when signal.role = 'moved' then execution.entity = signal.entity and execution.record_id = signal.record_id
@@ -114,6 +147,7 @@ create or replace function automation.ending_reason(signal automation.signals) r
   as $$
     select case signal.role
       when 'deleted' then automation.deleted_reason(signal.entity)
+      when 'restart' then automation.restarted_reason(signal.event, automation.as_uuid(signal.listener))
       else jsonb_build_object(
         'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
         'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
@@ -168,6 +202,32 @@ $$;
 comment on function automation.adopt_contact(ridgeline.workflow_executions, text, jsonb) is
   'Makes a contact that of a run that had none, for its later steps, its exits and the cap.';
 
+-- A run whose contact is gone because it became another one, which whoever merged them could not see yet, is about that
+-- one.
+create or replace function automation.follow_merge(execution ridgeline.workflow_executions)
+  returns ridgeline.workflow_executions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  is_contact constant boolean := execution.entity = 'contact';
+  now_is constant text := automation.merged_into(
+    execution.tenant_id, case when is_contact then execution.record_id else execution.contact_id end);
+begin
+  if now_is is null then
+    return execution;
+  end if;
+  execution.contact_id := now_is;
+  execution.record_id := case when is_contact then now_is else execution.record_id end;
+  execution.trigger_data := execution.trigger_data || jsonb_build_object('contact_id', now_is);
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), contact_id = execution.contact_id, record_id = execution.record_id,
+    trigger_data = execution.trigger_data
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  return execution;
+end;
+$$;
+
 -- Reads what runs are about, all of them at once: their records, which contact each has now, and that one's record.
 create or replace function automation.read_known(works automation.work[]) returns automation.work[]
   language plpgsql
@@ -204,6 +264,11 @@ begin
       continue when execution.entity is distinct from kind;
       known := row(records[i], null, null);
       if kind = 'contact' then
+        if records[i] is null then
+          execution := automation.follow_merge(execution);
+          known.record := automation.read_record('contact', execution.tenant_id, execution.record_id);
+          records[i] := known.record;
+        end if;
         if execution.record_id = execution.trigger_data ->> 'contact_id' then
           known.contact_id := execution.record_id;
           known.contact := records[i];
@@ -229,6 +294,14 @@ begin
       work := works[i];
       known := work.known;
       known.contact := records[i];
+      if records[i] is null then
+        execution := automation.follow_merge(work.execution);
+        work.execution := execution;
+        if execution.contact_id <> contacts[i] then
+          known.contact_id := execution.contact_id;
+          known.contact := automation.read_record('contact', execution.tenant_id, execution.contact_id);
+        end if;
+      end if;
       work.known := known;
       works[i] := work;
     end loop;
@@ -250,7 +323,7 @@ begin
   end if;
   return array(
     select (
-      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted') limit 1)
+      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted', 'restart') limit 1)
     from unnest(works) as w);
 end;
 $$;
@@ -456,6 +529,23 @@ create or replace function automation.note_event(
         for update skip locked);
   $$;
 
+-- A date that a wait follows has changed: it looks again. A run that is elsewhere reads it when it gets there.
+create or replace function automation.wake_follower(
+  execution ridgeline.workflow_executions, signal automation.signals)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update ridgeline.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id and q.lane = 'database'
+          and automation.plan_step(execution, q.step_key) ? 'follows'
+        for update skip locked)
+  $$;
+
 create or replace function automation.act_on(signal automation.signals) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -475,6 +565,8 @@ begin
       continue;
     elsif signal.role = 'moved' then
       continue;
+    elsif signal.role = 'wait' and signal.listener like 'follows %' then
+      perform automation.wake_follower(execution, signal);
     elsif signal.role = 'wait' then
       perform automation.note_event(signal, execution);
     else

@@ -35,6 +35,8 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('no_consent', 'refusal',
    'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),
+  ('too_late', 'choice', 'Its time had passed when its turn came, and the wait before it leaves it out then.'),
+  ('no_date', 'choice', 'There was no date, and the wait before it leaves it out then.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
   ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set

@@ -2,7 +2,8 @@
 --
 --   branch      the branch to go on with
 --   wait_until  the next step is not due before then
---   waiting     the step itself is not done: it comes back at wait_until, or when its event has come
+--   waiting     the step itself is not done: it comes back at wait_until, or when its event has come, or its date moved
+--   skips       the step that comes next is left out (automation.left_out())
 --   stop        the run ends, with outcome as its status
 
 -- The first case that holds, and what each one that was looked at saw: the answer to "why that way?".
@@ -218,7 +219,7 @@ create or replace function automation.next_open(from_at timestamptz, "window" js
 --   outcome  waited, past (the date had passed already) or missing (there was no date)
 create or replace function automation.plan_wait(
   execution ridgeline.workflow_executions, input jsonb, now timestamptz,
-  out until timestamptz, out outcome text, out expires_at timestamptz)
+  out until timestamptz, out outcome text, out expires_at timestamptz, out late interval)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -249,6 +250,7 @@ begin
   expires_at := case when expires_at > until and expires_at > now then expires_at end;
   if input ? 'until' and until < now then
     outcome := 'past';
+    late := now - until;
   end if;
   until := greatest(until, now);
   if input ? 'window' then
@@ -259,32 +261,82 @@ $$;
 
 comment on function automation.plan_wait(ridgeline.workflow_executions, jsonb, timestamptz) is
   'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of '
-  'day; window the hours and weekdays that it may end in, in the zone.';
+  'day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
 
+-- A date that has not changed since the wait began has come, however late that is noticed: the tick was away, or the
+-- workflow paused. One that was moved into the past has passed.
+create or replace function automation.has_come(
+  execution ridgeline.workflow_executions, step_key text, input jsonb)
+  returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(bool_or(s.result_data ->> 'date' = has_come.input ->> 'until'), false)
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id and s.step_key = has_come.step_key
+      and s.status = 'waiting'
+  $$;
+
+-- step_key: of a wait that may have begun before; null: one that has not.
 create or replace function automation.wait_for_time(
-  execution ridgeline.workflow_executions, input jsonb, now timestamptz default automation.now())
+  execution ridgeline.workflow_executions, input jsonb, now timestamptz default automation.now(),
+  step_key text default null)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  planned constant record := automation.plan_wait(execution, input, now);
-  policy constant text := case planned.outcome
+  planned record := automation.plan_wait(execution, input, now);
+  follows constant boolean := coalesce(input -> 'follow' = 'true', false);
+  policy text;
+  said text;
+begin
+  if planned.outcome = 'past' and (
+    follows and step_key is not null and automation.has_come(execution, step_key, input)
+    or input ->> 'if_past' = 'skip' and planned.late <= automation.setting('time_grace')::interval) then
+    planned.outcome := 'waited';
+  end if;
+  policy := case planned.outcome
     when 'missing' then coalesce(input ->> 'if_missing', 'fail')
     when 'past' then coalesce(input ->> 'if_past', 'continue')
     else 'continue' end;
-  said constant text := case planned.outcome
+  said := case planned.outcome
     when 'missing' then 'there is no date to wait for' else 'the date to wait for has passed' end;
-begin
   if policy = 'fail' then
     raise exception 'until: %', said using errcode = 'invalid_parameter_value',
-      hint = 'if_missing and if_past say what happens then: continue, stop or fail.';
+      hint = 'if_missing and if_past say what happens then: continue, skip, stop or fail.';
   elsif policy = 'stop' then
     return automation.stop(jsonb_build_object('reason', said)) || jsonb_build_object('result', planned.outcome);
+  elsif policy = 'wait' then
+    return jsonb_build_object('wait_until', 'infinity', 'waiting', true, 'result', 'missing');
   end if;
   return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome)
+    || case when policy = 'skip' then '{"skips": true}' else '{}' end::jsonb
+    || case when follows and planned.until > now
+      then jsonb_build_object('waiting', true, 'date', input -> 'until') else '{}' end
     || case when planned.expires_at is null then '{}'
       else jsonb_build_object('expires_at', planned.expires_at) end;
+end;
+$$;
+
+-- Why a step is left out: the wait before it says so. Null: it is not.
+create or replace function automation.left_out(execution ridgeline.workflow_executions, wait_key text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  waited constant jsonb := coalesce((
+    select s.result_data from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id and s.step_key = wait_key
+      and s.status = 'completed'), execution.trigger_data -> 'steps' -> wait_key);
+begin
+  if not coalesce((waited ->> 'skips')::boolean, false) then
+    return null;
+  elsif waited ->> 'result' = 'missing' then
+    return jsonb_build_object('code', 'no_date', 'message', 'there is no date to be before or after', 'wait', wait_key);
+  end if;
+  return jsonb_build_object(
+    'code', 'too_late', 'message', 'its time had passed when its turn came', 'wait', wait_key);
 end;
 $$;
 
@@ -363,6 +415,6 @@ create or replace function automation.wait(
   as $$
     select case
       when input ? 'event' then automation.wait_for_event(execution, step_key, input)
-      else automation.wait_for_time(execution, input)
+      else automation.wait_for_time(execution, input, automation.now(), step_key)
     end
   $$;

@@ -17,7 +17,7 @@ create table ridgeline.consents (
   method text not null
     constraint consents_method_known check (method in (
       'form', 'keyword', 'message', 'verbal', 'written', 'import', 'provider', 'complaint', 'unsubscribe', 'silence',
-      'lifted')),
+      'lifted', 'merge')),
   evidence jsonb not null default '{}'
     constraint consents_evidence_is_object check (jsonb_typeof(evidence) = 'object')
     constraint consents_evidence_at_most_64_kb check (octet_length(evidence::text) <= 65536),

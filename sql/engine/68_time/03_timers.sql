@@ -19,6 +19,7 @@ create table automation.timer_listeners (
   at time,
   zone text,
   missed text not null constraint timer_listeners_missed_known check (missed in ('once', 'skip')),
+  by_people boolean not null default false,
   constraint timer_listeners_pkey primary key (tenant_id, workflow_id),
   constraint timer_listeners_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade
@@ -31,6 +32,8 @@ comment on column automation.timer_listeners.generation is
 
 comment on column automation.timer_listeners.business_days is
   'Instead of an offset: so many days from Monday to Friday that are no holiday of the tenant.';
+comment on column automation.timer_listeners.by_people is
+  'Of a change: what an automation writes does not count as one.';
 comment on column automation.timer_listeners.zone is
   'An IANA name, or contact: the zone of the record''s contact. Null: the tenant''s.';
 
@@ -224,6 +227,7 @@ begin
       and automation.field_text(old, listener.field)
         is not distinct from automation.field_text(new, listener.field)
       and not coalesce(automation.zone_moved(listener, old, new), false);
+    continue when listener.by_people and old is not null and automation.has_cause();
     begin
       zone := automation.timer_zone(listener, new);
       due := automation.timer_due(listener,
@@ -279,11 +283,35 @@ begin
   where t.tenant_id = started.tenant_id and t.workflow_id = started.workflow_id;
   insert into automation.timer_listeners select started.*;
   if (compiled ->> 'existing')::boolean then
-    insert into ridgeline.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation)
-    values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation);
+    insert into ridgeline.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation, data, per_minute)
+    values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation,
+      coalesce(compiled -> 'backfill', '{}'), (compiled #>> '{backfill,per_minute}')::integer);
   end if;
 end;
 $$;
+
+-- What a timer of a record that was there before is counted from: its date; or when it was last changed, as far as
+-- anybody knows. The stage has its own record of that; of another field, or of a stage that has not changed since the
+-- table was attached, it is the last change of anything, which is later if it is not the same.
+create or replace function automation.counted_from(
+  listener automation.timer_listeners, record_id text, record jsonb)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case listener.follows
+      when 'value' then automation.field_text(record, listener.field)
+      else coalesce(
+        (select to_json(s.changed_at) #>> '{}' from ridgeline.stage_changes as s
+         where s.tenant_id = listener.tenant_id and s.entity = listener.entity
+           and s.record_id = counted_from.record_id
+           and listener.field = coalesce(e.mapped ->> 'stage', e.mapped ->> 'status')),
+        record ->> (e.mapped ->> 'updated_at'), record ->> (e.mapped ->> 'created_at'),
+        to_json(automation.now()) #>> '{}')
+    end
+    from automation.entities as e
+    where e.name = listener.entity
+  $$;
 
 create or replace function automation.timer_key(timer ridgeline.workflow_timers) returns text
   language sql immutable parallel safe

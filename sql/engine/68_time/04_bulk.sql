@@ -95,6 +95,48 @@ $$;
 -- What becomes of a record: enrolled, skipped or failed; and the execution that is to be written down.
 create type automation.taken_record as (became text, entry automation.entry);
 
+-- The timer of a record that was there before its workflow. One whose time has come already starts its run, where the
+-- workflow asks for that (existing: {overdue}), but for what was started since, and no more than so many.
+create or replace function automation.take_timer(
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
+  listener automation.timer_listeners, record_id text, record jsonb)
+  returns automation.taken_record
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  zone constant text := automation.timer_zone(listener, record);
+  value constant text := automation.counted_from(listener, record_id, record);
+  due constant timestamptz := automation.timer_due(listener, value, zone);
+  before_it constant boolean := listener."offset" < interval '0' or coalesce(listener.business_days < 0, false);
+  entry automation.entry;
+begin
+  if due > at then
+    perform automation.set_timer(listener, record_id, due, due);
+    return row('enrolled'::text, null::automation.entry);
+  elsif due is null or not coalesce((job.data ->> 'overdue')::boolean, false)
+    or coalesce((job.data ->> 'started')::integer, 0) >= (job.data ->> 'at_most')::integer
+    or before_it and automation.instant_in(value, zone) <= at
+    or exists (
+      select from ridgeline.workflow_timers as t
+      where t.tenant_id = job.tenant_id and t.workflow_id = job.workflow_id and t.record_id = take_timer.record_id)
+    or exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = job.tenant_id and e.record_id = take_timer.record_id and e.workflow_id = job.workflow_id
+        and e.created_at >= automation.instant_in(value, zone)) then
+    return row('skipped'::text, null::automation.entry);
+  end if;
+  enrolment.trigger_type := 'time_elapsed';
+  entry := automation.entry_if_met(version, enrolment, automation.snapshot(
+      job.entity, job.tenant_id, record, jsonb_build_object('timer', jsonb_build_object(
+        'field', listener.field, 'value', value, 'due_at', due, 'overdue', true))),
+    case when before_it then automation.instant_in(value, zone) end);
+  return row(case when entry.id is null then 'skipped' when (entry.enrolment).failure is null then 'enrolled'
+    else 'failed' end::text, entry);
+end;
+$$;
+
 create or replace function automation.take_record(
   job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
   listener automation.timer_listeners, record_id text, record jsonb)
@@ -104,20 +146,12 @@ create or replace function automation.take_record(
   as $$
 declare
   data jsonb;
-  due timestamptz;
   entry automation.entry;
 begin
   if record is null then
     return row('skipped'::text, null::automation.entry);
   elsif job.kind = 'timers' then
-    due := automation.timer_due(
-      listener, automation.field_text(record, listener.field),
-      automation.timer_zone(listener, record));
-    if due > automation.now() then
-      perform automation.set_timer(listener, record_id, due, due);
-      return row('enrolled'::text, null::automation.entry);
-    end if;
-    return row('skipped'::text, null::automation.entry);
+    return automation.take_timer(job, version, enrolment, listener, record_id, record);
   end if;
   data := automation.snapshot(job.entity, job.tenant_id, record, job.data);
   if job.conditions is not null and not automation.evaluate_conditions(
@@ -238,7 +272,14 @@ begin
       end if;
     end if;
     case became.became
-      when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
+      when 'enrolled' then job.enrolled := job.enrolled + 1;
+        -- A timer costs nobody anything until it is due.
+        if (became.entry).id is not null then
+          taken := taken + 1;
+          if job.kind = 'timers' then
+            job.data := job.data || jsonb_build_object('started', coalesce((job.data ->> 'started')::integer, 0) + 1);
+          end if;
+        end if;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
     end case;
@@ -248,7 +289,7 @@ begin
   perform automation.enter(entries);
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
-    last_record_id = job.last_record_id,
+    last_record_id = job.last_record_id, data = job.data,
     next_batch_at = automation.now()
       + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
   where b.tenant_id = job.tenant_id and b.id = job.id;

@@ -119,7 +119,54 @@ create or replace function automation.check_contact_zone(entity text, config jso
       and not e.related ?| '{contact,project}'
   $$;
 
--- time_elapsed: {entity?, field | changed, offset, at?, zone?, missed?, existing?}
+-- What becomes of the records that are there: true, false, or {overdue, per_minute, at_most} for those whose time has
+-- come already. Without a word those of a date get their timers, and those of a change do not.
+create or replace function automation.compile_existing(
+  config jsonb, path text, out existing boolean, out backfill jsonb, out problems jsonb)
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given constant jsonb := config -> 'existing';
+  amount record;
+begin
+  problems := '[]';
+  existing := case jsonb_typeof(given) when 'boolean' then given = 'true' when 'object' then true
+    else not config ? 'changed' end;
+  if given is null or jsonb_typeof(given) = 'boolean' then
+    return;
+  elsif jsonb_typeof(given) <> 'object' then
+    problems := jsonb_build_array(automation.problem(path, 'invalid_value', format('existing cannot be %s', given),
+      'true, false, or {"overdue": true, "per_minute": 20, "at_most": 500}.'));
+    return;
+  end if;
+  select coalesce(jsonb_agg(automation.problem(path || '.' || k.key, 'unknown_key',
+      format('there is no setting "%s" here', k.key), 'Known: overdue, per_minute, at_most')), '[]') into problems
+  from jsonb_object_keys(given) as k (key)
+  where k.key not in ('overdue', 'per_minute', 'at_most');
+  if given ? 'overdue' and jsonb_typeof(given -> 'overdue') <> 'boolean' then
+    problems := problems || automation.problem(path || '.overdue', 'invalid_value',
+      format('overdue cannot be %s', given -> 'overdue'), 'true: records whose time has come already start a run.');
+  elsif given -> 'overdue' = 'true' and config ->> 'missed' = 'skip' then
+    problems := problems || automation.problem(path || '.overdue', 'not_allowed',
+      'missed says that what is late is left out', 'Leave out missed, or overdue.');
+  end if;
+  backfill := jsonb_build_object('overdue', given -> 'overdue' = 'true');
+  for amount in
+    select * from (values ('per_minute', 20, 1000), ('at_most', 500, 100000)) as a (key, otherwise, most)
+  loop
+    if given ? amount.key and not coalesce(jsonb_typeof(given -> amount.key) = 'number'
+      and given ->> amount.key ~ '^[0-9]{1,6}$'
+      and (given ->> amount.key)::integer between 1 and amount.most, false) then
+      problems := problems || automation.problem(path || '.' || amount.key, 'out_of_range',
+        format('%s cannot be %s', amount.key, given -> amount.key), format('From 1 to %s.', amount.most));
+    end if;
+    backfill := backfill || jsonb_build_object(amount.key, coalesce(given -> amount.key, to_jsonb(amount.otherwise)));
+  end loop;
+end;
+$$;
+
+-- time_elapsed: {entity?, field | changed, by?, offset, at?, zone?, missed?, existing?}
 create or replace function automation.compile_timer(
   config jsonb, path text, out compiled jsonb, out problems jsonb)
   language plpgsql stable
@@ -133,6 +180,7 @@ declare
   length constant interval := case
     when business_days is null then automation.signed_duration(written) else interval '0' end;
   zone constant text := config ->> 'zone';
+  existing constant record := automation.compile_existing(config, path || '.existing');
   entity constant text := coalesce(config ->> 'entity', 'contact');
   field text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
 begin
@@ -140,9 +188,18 @@ begin
     select automation.own_name(e, field) from automation.entities as e where e.name = entity), field);
   problems := automation.config_problems(
     case zone when 'contact' then config - 'zone' else config end,
-    array['entity', 'field', 'changed', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
+    array['entity', 'field', 'changed', 'by', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
     '{once,skip}', path) || automation.check_entity(entity, path || '.entity')
-    || automation.check_contact_zone(entity, config, path);
+    || automation.check_contact_zone(entity, config, path) || existing.problems;
+  if config ? 'by' and coalesce(config ->> 'by', '') not in ('people', 'anybody') then
+    problems := problems || automation.problem(
+      path || '.by', 'invalid_value', format('by cannot be %s', config -> 'by'),
+      'people: what an automation writes is no change; anybody, or left out: whoever writes.');
+  elsif config ->> 'by' = 'people' and not config ? 'changed' then
+    problems := problems || automation.problem(
+      path || '.by', 'not_allowed', 'by says whose changes count, and this timer goes by a date',
+      'Name the field in changed instead of field, or leave out by.');
+  end if;
   if length is null then
     problems := problems || automation.problem(
       path || '.offset', 'invalid_duration',
@@ -171,7 +228,8 @@ begin
     'offset', length, 'business_days', business_days, 'at', config -> 'at',
     'zone', case zone when 'contact' then zone else automation.known_zone(zone) end,
     'missed', coalesce(config ->> 'missed', 'once'),
-    'existing', coalesce(config -> 'existing' <> 'false', true) and not config ? 'changed');
+    'by_people', coalesce(config ->> 'by' = 'people', false),
+    'existing', existing.existing, 'backfill', existing.backfill);
 end;
 $$;
 

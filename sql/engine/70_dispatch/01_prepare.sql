@@ -59,6 +59,13 @@ begin
   options := coalesce(options, automation.render_options(execution.tenant_id, at))
     || jsonb_build_object('on_missing', step -> 'on_missing');
   prepared.verdict := 'run';
+  if step ? 'left_out_by' then
+    prepared.reason := automation.left_out(execution, step ->> 'left_out_by');
+    if prepared.reason is not null then
+      prepared.verdict := 'skip';
+      return prepared;
+    end if;
+  end if;
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
     prepared.verdict := 'skip';

@@ -97,6 +97,56 @@ create or replace function automation.check_include_machine(
     end
   $$;
 
+-- "on_insert": a record that is inserted with the value has come to it. Some events always count that
+-- (automation.attach()): a missed call is written once, as missed.
+create or replace function automation.check_on_insert(
+  known automation.trigger_types, trigger_config jsonb, change jsonb, path text)
+  returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when not trigger_config ? 'on_insert' or known.kind not in ('changed', 'becomes') then '[]'
+      when jsonb_typeof(trigger_config -> 'on_insert') <> 'boolean' then jsonb_build_array(automation.problem(
+        path || '.on_insert', 'invalid_value', format('on_insert cannot be %s', trigger_config -> 'on_insert'),
+        'true: a record that is inserted with the value counts too; false or left out: only one that changes.'))
+      when known.on_insert and trigger_config -> 'on_insert' = 'false' then jsonb_build_array(automation.problem(
+        path || '.on_insert', 'invalid_value', format('%s counts what is inserted, always', known.name),
+        format('Leave on_insert out, or listen to {"type": "field_changed", "field": "%s"}.', known.column_name)))
+      when trigger_config -> 'on_insert' = 'true' and change ? 'from' and not change -> 'from' @> 'null' then
+        jsonb_build_array(automation.problem(
+          path || '.on_insert', 'not_allowed', 'what is inserted comes from nothing, and from asks for a value before',
+          'Leave out on_insert, or from.'))
+      else '[]'
+    end
+  $$;
+
+-- Under which events a trigger is heard: its own, and with on_insert that of an insert as well.
+create or replace function automation.heard_events(trigger_type text, trigger_config jsonb, entity text)
+  returns table (event text, on_insert jsonb)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select trigger_type, case when automation.hears_inserts(trigger_type, trigger_config) then '{}'::jsonb end
+    union all
+    select heard_events.entity || '_created', jsonb_strip_nulls(jsonb_build_object(
+      'as', t.name, 'becomes', lower(t.becomes), 'unless', t.unless_column))
+    from automation.trigger_types as t
+    where t.name = trigger_type and automation.hears_inserts(trigger_type, trigger_config)
+  $$;
+
+create or replace function automation.hears_inserts(trigger_type text, trigger_config jsonb) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(trigger_config -> 'on_insert' = 'true', false) and exists (
+      select from automation.trigger_types as t
+      where t.name = trigger_type and t.kind in ('changed', 'becomes') and not t.on_insert)
+  $$;
+
+comment on function automation.hears_inserts(text, jsonb) is
+  'Does a trigger_config make a change count that comes as an insert, where its type alone would not?';
+
 create or replace function automation.compile_trigger(
   trigger_type text, trigger_config jsonb, path text default 'trigger_config')
   returns automation.compiled_trigger
@@ -120,7 +170,7 @@ begin
   if known.kind in ('changed', 'becomes') then
     change := automation.change_config(known, trigger_config);
     match := trigger_config - array[
-      'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
+      'on_insert', 'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
       case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
       case when known.column_name = 'status' then 'status' else 'from' end];
   end if;
@@ -139,7 +189,8 @@ begin
   end if;
   compiled.problems :=
     automation.check_trigger_config(known, compiled.entity, change, match, path)
-    || automation.check_include_machine(trigger_type, trigger_config, path);
+    || automation.check_include_machine(trigger_type, trigger_config, path)
+    || automation.check_on_insert(known, trigger_config, change, path);
   compiled.field := change ->> 'field';
   compiled.from_values := change -> 'from';
   compiled.to_values := change -> 'to';

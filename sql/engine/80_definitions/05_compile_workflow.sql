@@ -301,6 +301,12 @@ begin
     select g.*, keys ->> g.next_id::text as next, c.compiled, c.problems
     from given as g
     cross join lateral automation.compile_step(g.step, g.key, g.path, shared) as c
+  ), leaving_out as (
+    -- What comes next on its own branch; what comes after the branch is not its own to leave out.
+    select c.id, c.key, n.id as next_id
+    from compiled as c
+    left join compiled as n on n.id = c.next_id and (n.parent_id, n.branch) is not distinct from (c.parent_id, c.branch)
+    where c.is_on and c.compiled ? 'leaves_out'
   ), branches as (
     select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
     from compiled as c
@@ -314,13 +320,20 @@ begin
       'steps', coalesce(jsonb_object_agg(c.key, c.compiled
           || jsonb_build_object('next', c.next, 'place', c.place::text)
           || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb
+          || case when l.key is not null then jsonb_build_object('left_out_by', l.key) else '{}' end
           || case when b.targets is not null then jsonb_build_object('branches', b.targets) else '{}' end)
         filter (where c.is_on), '{}')),
     coalesce(jsonb_agg(p.problem order by c.place, p.number) filter (where p.problem is not null), '[]')
     into plan, problems
   from compiled as c
   left join branches as b on b.id = c.id
+  left join leaving_out as l on l.next_id = c.id
   left join lateral jsonb_array_elements(c.problems || case
+    when exists (select from leaving_out as o where o.id = c.id and o.next_id is null)
+    then jsonb_build_array(automation.problem(
+      c.path || '.step_config.' || (c.compiled ->> 'leaves_out'),
+      'nothing_to_skip', 'there is no step after it on its branch that could be left out',
+      'Put the step that it waits for behind it, or say continue or stop.')) else '[]' end || case
     when c.branches <> '{}' and automation.is_too_deep(c.place) then jsonb_build_array(automation.problem(
       c.path, 'too_deep', 'branches are nested more than 20 deep',
       'Move the inner steps to a workflow of their own.')) else '[]' end)

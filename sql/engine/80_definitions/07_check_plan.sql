@@ -48,6 +48,7 @@ begin
     || automation.check_typed_values(plan, scope)
     || weighed.problems
     || automation.check_flow(plan, weighed.verdicts)
+    || automation.check_entry(workflow, listener, plan)
     || automation.check_needs(workflow, plan, scope)
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;

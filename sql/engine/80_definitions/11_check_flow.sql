@@ -107,6 +107,34 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
       select w.target from ways as w where w.origin in (select o.key from lost as o))
   $$;
 
+-- What is doubtful about how runs begin.
+create or replace function automation.check_entry(
+  workflow ridgeline.workflows, listener automation.compiled_trigger, plan jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem), '[]')
+    from (
+      select automation.problem('settings.reentry', 'never_restarts',
+        format('each %s is a record of its own, so that no run is ever begun anew',
+          coalesce(replace(nullif(listener.entity, ''), '_', ' '), 'run of the schedule')),
+        'Say in dedupe_key what makes two of them the same, such as "{{contact.id}}".', 'warning') as problem
+      from automation.trigger_types as t
+      where t.name = workflow.trigger_type and plan #>> '{lifecycle,reentry,policy}' = 'restart'
+        and not plan -> 'lifecycle' ? 'key'
+        and (t.kind = 'created' or t.name = 'scheduled' and not workflow.trigger_config ? 'for_each' or exists (
+          select from automation.entities as e where e.name = listener.entity and e.is_log))
+      union all
+      select automation.problem('trigger_config.on_insert', 'imports_start_it',
+        format('every %s that is inserted so starts a run, those of an import too', replace(listener.entity, '_', ' ')),
+        format('Give what is imported something that the trigger leaves out (a source), or pause the workflow '
+          'meanwhile. More than %s within an hour are held until somebody looks.',
+          automation.setting('workflow_fuse_per_hour')), 'warning')
+      where automation.hears_inserts(workflow.trigger_type, workflow.trigger_config)
+    ) as p
+  $$;
+
 create or replace function automation.check_needs(
   workflow ridgeline.workflows, plan jsonb, scope jsonb)
   returns jsonb

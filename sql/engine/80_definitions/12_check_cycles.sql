@@ -76,7 +76,8 @@ create or replace function automation.started_by(
       limit automation.cycle_limit() + 1
     ) as l on automation.could_start(
       write.entity, write.is_insert, write.fields, l.event,
-      row(l.entity, l.match, l.match_any, null, null, l.field, l.from_values, l.to_values, null
+      row(l.entity, l.match, l.match_any, null, null, l.field, l.from_values,
+        coalesce(l.to_values, automation.as_list(l.on_insert -> 'becomes')), null
         )::automation.compiled_trigger, l.conditions, scope)
     join ridgeline.workflows as w on w.tenant_id = l.tenant_id and w.id = l.workflow_id
     join ridgeline.workflow_versions as v on v.tenant_id = l.tenant_id
@@ -103,8 +104,11 @@ create or replace function automation.closing_step(
     select automation.step_path(s.value)
     from jsonb_each(plan -> 'steps') as s
     cross join lateral unnest(automation.step_writes(s.value ->> 'type', s.value, fired)) as write
-    where automation.could_start(write.entity, write.is_insert, write.fields, workflow.trigger_type,
-      listener, conditions, scope)
+    cross join automation.heard_events(workflow.trigger_type, workflow.trigger_config, listener.entity) as heard
+    where automation.could_start(write.entity, write.is_insert, write.fields, heard.event,
+      row(listener.entity, listener.match, listener.match_any, null, null, listener.field, listener.from_values,
+        coalesce(listener.to_values, automation.as_list(heard.on_insert -> 'becomes')), null
+        )::automation.compiled_trigger, conditions, scope)
     order by 1
     limit 1
   $$;

@@ -239,6 +239,7 @@ create or replace function automation.listened_entity(
       else listener.entity end
   $$;
 
+-- What counts an insert too is heard under two events: see automation.hears_inserts().
 create or replace function automation.start_listening(
   version ridgeline.workflow_versions, listener automation.compiled_trigger)
   returns void
@@ -246,22 +247,26 @@ create or replace function automation.start_listening(
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.active_triggers (
-      tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay, mode)
-    select version.tenant_id, automation.listened_entity(version, listener), version.trigger_type,
-      version.workflow_id, version.version, listener.match, listener.match_any, listener.match_column,
-      listener.match_value, listener.field, listener.from_values, listener.to_values,
+      tenant_id, entity, event, workflow_id, version, listener, match, match_any, match_column, match_value,
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay, mode,
+      on_insert)
+    select version.tenant_id, automation.listened_entity(version, listener), heard.event,
+      version.workflow_id, version.version, automation.enrol_listener(first.lifecycle), listener.match,
+      listener.match_any, listener.match_column,
+      listener.match_value, listener.field,
+      case when not coalesce(heard.on_insert ? 'as', false) then listener.from_values end, listener.to_values,
       version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      automation.mode_of(version.tenant_id, version.workflow_id)
+      automation.mode_of(version.tenant_id, version.workflow_id), heard.on_insert
     from (
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
     cross join automation.quick_conditions(version.conditions, listener.entity) as quick
+    cross join automation.heard_events(version.trigger_type, version.trigger_config, listener.entity) as heard
   $$;
 
 -- The events that runs of this version end at or wait for. They are listened to for as long as there
@@ -273,10 +278,12 @@ create or replace function automation.listen_for_runs(version ridgeline.workflow
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, role, listener, match, match_any, match_column,
-      match_value, field, from_values, to_values)
-    select version.tenant_id, (e.compiled).entity, e.type, version.workflow_id, version.version,
+      match_value, field, from_values, to_values, on_insert)
+    select version.tenant_id, (e.compiled).entity, heard.event, version.workflow_id, version.version,
       w.role, w.listener, (e.compiled).match, (e.compiled).match_any, (e.compiled).match_column,
-      (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
+      (e.compiled).match_value, (e.compiled).field,
+      case when not coalesce(heard.on_insert ? 'as', false) then (e.compiled).from_values end,
+      (e.compiled).to_values, heard.on_insert
     from (
       select 'exit' as role, (x.place - 1)::text as listener, x.event
       from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
@@ -284,8 +291,14 @@ create or replace function automation.listen_for_runs(version ridgeline.workflow
       union all
       select 'wait', s.key, automation.step_hears(s.value ->> 'type', s.value)
       from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
+      union
+      -- One for all waits that follow a field.
+      select 'wait', 'follows ' || (f.value ->> 'entity') || '.' || (f.value ->> 'field'),
+        jsonb_build_object('type', 'field_changed', 'config', f.value)
+      from jsonb_path_query(automation.readable_plan(version.plan), '$.steps.*.follows') as f (value)
     ) as w
     cross join lateral automation.compile_event(w.event, '') as e
+    cross join lateral automation.heard_events(e.type, w.event -> 'config', (e.compiled).entity) as heard
     where w.event is not null
     on conflict on constraint active_triggers_pkey do nothing
   $$;

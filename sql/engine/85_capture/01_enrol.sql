@@ -40,6 +40,30 @@ begin
 end;
 $$;
 
+-- Of a listener to a change that counts an insert too: an insert with the value counts, and an update that is one. What
+-- one transaction makes of a record that it inserts counts once, in whichever order the triggers of its table fire.
+create or replace function automation.counts_once(listener automation.active_triggers, data jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  record constant jsonb := data -> listener.entity;
+  is_insert constant boolean := listener.on_insert ? 'as';
+begin
+  if is_insert and (data ? 'old'
+    or coalesce(record -> listener.field, 'null') = 'null'
+    or listener.on_insert ? 'becomes' and lower(record ->> listener.field) <> listener.on_insert ->> 'becomes'
+    or listener.on_insert ? 'unless' and record ->> (listener.on_insert ->> 'unless') = 'true') then
+    return false;
+  end if;
+  return listener.role <> 'enrol' or not exists (
+    select from ridgeline.workflow_executions as e
+    where e.tenant_id = listener.tenant_id and e.workflow_id = listener.workflow_id
+      and e.record_id = automation.as_key(data ->> (listener.entity || '_id'))
+      and e.written_by = pg_current_xact_id_if_assigned() and (is_insert or not e.trigger_data ? 'old'));
+end;
+$$;
+
 create or replace function automation.match_write(
   entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
@@ -51,10 +75,12 @@ declare
   matched automation.enrolment[];
 begin
   select array_agg(row(
-      m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
+      m.workflow_id, m.version, coalesce(m.on_insert ->> 'as', m.event), m.first_step, m.first_lane, m.first_delay,
       case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
       case when m.role <> 'enrol' then automation.counterparty(
-        match_write.entity, match_write.tenant_id, record) end, false, m.mode
+        match_write.entity, match_write.tenant_id, record) end,
+      -- An import of old records is stopped by the fuse of the workflow.
+      m.role = 'enrol' and coalesce(m.on_insert ? 'as', false), m.mode
       )::automation.enrolment)
     into matched
   from (
@@ -75,6 +101,7 @@ begin
       and (t.field is null or t.field = any (changed) or not data ? 'old')
       and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
       and (t.to_values is null or t.to_values @> (record -> t.field))
+      and (t.on_insert is null or automation.counts_once(t, data))
       and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
     -- Or conditions would be evaluated once for every mention of the verdict.
     offset 0

@@ -204,6 +204,7 @@ begin
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
       and t.event = trigger_workflows.trigger_type and t.role = 'enrol' and t.mode is not null
+      and not coalesce(t.on_insert ? 'as', false)
       and automation.matches(fired, t.match, t.match_any)
       and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id

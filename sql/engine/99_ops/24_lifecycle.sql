@@ -96,3 +96,10 @@ grant execute on function automation.find_link(text), automation.record_click(te
 
 alter table automation.marketing_sent enable row level security;
 alter table automation.sender_slots enable row level security;
+
+alter table automation.merged_contacts enable row level security;
+grant select on automation.merged_contacts to service_role;
+grant execute on function
+  automation.merge_contacts(uuid, text, text), automation.contact_is_there(uuid, text),
+  ridgeline.merge_contacts(text, text, uuid)
+  to authenticated, service_role;

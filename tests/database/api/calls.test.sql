@@ -53,7 +53,7 @@ from (values
   (format('select ridgeline.execute_workflow(''%s'', null)', :'flow'), '22023 trigger_data: %'),
   (format('select ridgeline.execute_workflow(''%s'', jsonb_build_object(''x'', (select string_agg(md5(n::text), '''') from generate_series(1, 40000) as n)))', :'flow'), 'PT413 trigger_data: at most 1 MB is taken'),
   (format('select ridgeline.execute_workflow(''%s'')', :'draft'), 'PT409 workflow_id: workflow "manual" is not active | Set is_active to true%'),
-  ('select ridgeline.trigger_workflows(''contact_craeted'')', '22023 trigger_type: there is no trigger "contact_craeted" | Known: call_completed,%'),
+  ('select ridgeline.trigger_workflows(''contact_craeted'')', '22023 trigger_type: there is no trigger "contact_craeted" | Known: appointment_booked,%'),
   ('select ridgeline.trigger_workflows(null)', '22023 trigger_type: %'),
   ('select ridgeline.trigger_workflows(''manual'', ''[1]'')', '22023 trigger_data: %'),
   ('select ridgeline.trigger_workflows(''manual'', null)', '22023 trigger_data: %')

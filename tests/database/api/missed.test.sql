@@ -49,37 +49,37 @@ select pg_temp.workflow(:'apex', 'stage_changed') as moved \gset
 select alike(pg_temp.why(:'moved', :'maria'), 'it happened at %, before the workflow was first published%', 'a change from before');
 
 -- A table of the host's own is detached for a migration, and attached again.
-create table public.invoices (id uuid primary key default gen_random_uuid(), tenant_id uuid not null, contact_id uuid,
+create table public.permits (id uuid primary key default gen_random_uuid(), tenant_id uuid not null, contact_id uuid,
   amount numeric, created_at timestamptz not null default automation.now());
-select automation.attach('public.invoices', 'invoice', '{"contact": "contact_id"}');
-select pg_temp.workflow(:'apex', 'invoice_created', steps => '[{"type": "wait", "config": {"event": "invoice_updated", "timeout": "9 days"}}]') as billing \gset
-select pg_temp.workflow(:'apex', 'invoice_created') as sleeping \gset
+select automation.attach('public.permits', 'permit', '{"contact": "contact_id"}');
+select pg_temp.workflow(:'apex', 'permit_created', steps => '[{"type": "wait", "config": {"event": "permit_updated", "timeout": "9 days"}}]') as billing \gset
+select pg_temp.workflow(:'apex', 'permit_created') as sleeping \gset
 update ridgeline.workflows set is_active = false where id = :'sleeping';
-create function pg_temp.invoice(tenant uuid) returns uuid
+create function pg_temp.permit(tenant uuid) returns uuid
   language sql
-  as $$ insert into public.invoices (tenant_id, amount) values (tenant, 5) returning id $$;
-create function pg_temp.why_invoice(flow uuid, invoice uuid) returns text
+  as $$ insert into public.permits (tenant_id, amount) values (tenant, 5) returning id $$;
+create function pg_temp.why_permit(flow uuid, permit uuid) returns text
   language sql
-  as $$ select ridgeline.explain_enrollment(flow, jsonb_build_object('entity', 'invoice', 'invoice_id', invoice)) #>> '{activity,reason}' $$;
+  as $$ select ridgeline.explain_enrollment(flow, jsonb_build_object('entity', 'permit', 'permit_id', permit)) #>> '{activity,reason}' $$;
 select automation.advance_clock('1 day');
-select pg_temp.invoice(:'apex') as before \gset
-select is(pg_temp.runs(:'billing'), 1::bigint, 'an invoice fires');
-select automation.detach('invoice');
+select pg_temp.permit(:'apex') as before \gset
+select is(pg_temp.runs(:'billing'), 1::bigint, 'a permit fires');
+select automation.detach('permit');
 select automation.advance_clock('1 day');
-select pg_temp.invoice(:'apex') as between \gset
+select pg_temp.permit(:'apex') as between \gset
 select is(pg_temp.runs(:'billing'), 1::bigint, 'detached, it does not');
 select is(pg_temp.would(:'billing', :'maria'), 'false', 'explain_enrollment does not promise what cannot be');
 select automation.advance_clock('1 day');
-select automation.attach('public.invoices', 'invoice', '{"contact": "contact_id"}');
-select pg_temp.invoice(:'apex') as after \gset
+select automation.attach('public.permits', 'permit', '{"contact": "contact_id"}');
+select pg_temp.permit(:'apex') as after \gset
 select is(pg_temp.runs(:'billing'), 2::bigint, 'attached again, workflows that are on live again');
 select is(pg_temp.runs(:'sleeping'), 0::bigint, 'and those that are off stay off');
-select alike(pg_temp.why_invoice(:'billing', :'between'), 'it happened at %, while the table was detached: %and again from %', 'the one between is explained');
-select is(pg_temp.why_invoice(:'billing', :'after'), null, 'the one after needs none');
-update public.invoices set amount = 7 where id = :'before';
+select alike(pg_temp.why_permit(:'billing', :'between'), 'it happened at %, while the table was detached: %and again from %', 'the one between is explained');
+select is(pg_temp.why_permit(:'billing', :'after'), null, 'the one after needs none');
+update public.permits set amount = 7 where id = :'before';
 select is((select count(*) from automation.signals as s where s.role = 'wait'), 1::bigint, 'runs in flight hear again what they wait for');
-select automation.detach('invoice');
-select alike(pg_temp.error_of(format('update ridgeline.workflows set is_active = true where id = %L', :'sleeping')), '22023 %invoice%',
+select automation.detach('permit');
+select alike(pg_temp.error_of(format('update ridgeline.workflows set is_active = true where id = %L', :'sleeping')), '22023 %permit%',
   'a workflow of a table that is gone is not switched on');
 
 select * from finish();

@@ -22,7 +22,7 @@ from (values
   -- Roots that do not exist.
   ('contact_created', '{{customer.name}}', 'error unknown_variable'),
   ('contact_created', '{{lead.first_name | default: "there"}}', 'error unknown_variable'),
-  ('contact_created', '{{invoice.total}}', 'error unknown_variable'),
+  ('contact_created', '{{quote.total}}', 'error unknown_variable'),
   ('contact_created', '{{contact}}', 'error unknown_variable'),
   ('contact_created', '{{steps}}', 'error unknown_variable'),
   ('manual', '{{customer.name}}', 'warning unknown_variable'),

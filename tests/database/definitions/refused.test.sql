@@ -9,7 +9,7 @@ select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as
 -- Refused on writing.
 select alike(pg_temp.error_of($$insert into ridgeline.workflows (tenant_id, name, trigger_type)
     values ('00000000-0000-0000-0000-00000000000a', 'x', 'contact_craeted')$$),
-  '22023 trigger_type: there is no trigger "contact_craeted" | Known: call_completed, %contact_created%',
+  '22023 trigger_type: there is no trigger "contact_craeted" | Known: appointment_booked, %contact_created%',
   'an unknown trigger type names the known ones');
 select alike(pg_temp.error_of($$insert into ridgeline.workflows (tenant_id, name, trigger_type)
     values ('00000000-0000-0000-0000-00000000000a', 'x', null)$$), '22023 trigger_type: %', 'none at all');
@@ -56,8 +56,8 @@ from (values
   ('field_changed', '{}', 'trigger_config.field: field_changed needs the field to watch | %assigned_to%'),
   ('field_changed', '{"field": "scroe"}', 'trigger_config.field: contact has no column "scroe" | %lead_score%'),
   ('field_changed', '{"field": 7}', 'trigger_config.field: %'),
-  ('field_changed', '{"entity": "invoice", "field": "total"}',
-    'trigger_config.entity: there is no entity "invoice" | Known: %contact%project%'),
+  ('field_changed', '{"entity": "quote", "field": "total"}',
+    'trigger_config.entity: there is no entity "quote" | Known: %contact%project%'),
   ('field_changed', '{"entity": "project", "field": "lead_score"}',
     'trigger_config.field: project has no column "lead_score" | %'),
   ('job_completed', '{"custom": true}', 'trigger_config.custom: job has no column "custom" | %')
@@ -127,7 +127,7 @@ select is((select is_active from ridgeline.workflows where id = :'many'), false,
 -- Two steps of one name would be one step.
 select alike(pg_temp.refusal('manual', step => '{"key": "step_2", "type": "create_task", "config": {"title": "x"}},
   {"type": "create_task", "config": {"title": "y"}}'), 'steps[%].step_key: %', 'a key that is taken by a nameless step');
-select alike(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"entity": "invoice", "field": "total", "value": 1}}'),
+select alike(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"entity": "quote", "field": "total", "value": 1}}'),
   'steps[0].step_config.entity: %', 'an entity that does not exist');
 
 -- A slip of the finger in the name of a setting would be a setting that is ignored.

@@ -153,14 +153,14 @@ from unnest(array['{}', '{"offset": "soon"}', '{"offset": "1 day", "field": "roo
   'trigger_config.offset trigger_config.missed', 'errors name their field');
 
 -- Another table, and its end.
-create table public.invoices (company uuid, number integer, due date, customer uuid, primary key (company, number));
-select automation.attach('public.invoices', 'invoice', '{"tenant": "company", "id": "number", "contact": "customer"}');
-select pg_temp.workflow(:'bolt', 'time_elapsed', '{"entity": "invoice", "field": "due", "offset": "3 days", "at": "09:00"}') as dunning \gset
-insert into public.invoices values (:'bolt', 7, '2026-12-01', :'lead');
+create table public.permits (company uuid, number integer, due date, customer uuid, primary key (company, number));
+select automation.attach('public.permits', 'permit', '{"tenant": "company", "id": "number", "contact": "customer"}');
+select pg_temp.workflow(:'bolt', 'time_elapsed', '{"entity": "permit", "field": "due", "offset": "3 days", "at": "09:00"}') as dunning \gset
+insert into public.permits values (:'bolt', 7, '2026-12-01', :'lead');
 select is(pg_temp.due('7'), '12-04 14:00', 'an attached table with other names has timers too');
-select automation.detach('invoice');
-insert into public.invoices values (:'bolt', 8, '2026-12-01', :'lead');
-select is(array[pg_temp.due('8'), (select count(*)::text from automation.timer_listeners where entity = 'invoice')], array[null, '0'],
+select automation.detach('permit');
+insert into public.permits values (:'bolt', 8, '2026-12-01', :'lead');
+select is(array[pg_temp.due('8'), (select count(*)::text from automation.timer_listeners where entity = 'permit')], array[null, '0'],
   'detached, it has none');
 
 -- A reminder that the carrier refused for a while is not sent after the appointment.

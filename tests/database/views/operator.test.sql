@@ -43,50 +43,50 @@ select pg_temp.sign_out();
 select pg_temp.sign_out();
 
 -- Workflows that are on and hear nothing.
-create table public.invoices (tenant_id uuid not null references public.tenants (id), id uuid primary key default gen_random_uuid(), due_on date, state text);
-select automation.attach('public.invoices', 'invoice', '{}', '[{"type": "invoice_paid", "column": "state", "becomes": "paid"}]', authors => 'members');
+create table public.permits (tenant_id uuid not null references public.tenants (id), id uuid primary key default gen_random_uuid(), due_on date, state text);
+select automation.attach('public.permits', 'permit', '{}', '[{"type": "permit_paid", "column": "state", "becomes": "paid"}]', authors => 'members');
 create function pg_temp.deaf() returns text
   language sql
   as $$
     select string_agg(f.workflow_name || ' ' || f.code, ', ' order by f.workflow_name)
     from ridgeline.automation_failures as f where f.execution_id is null
   $$;
-select pg_temp.workflow(:'apex', 'invoice_paid') as paid \gset
-select pg_temp.workflow(:'apex', 'field_changed', '{"entity": "invoice", "field": "state"}');
-select pg_temp.workflow(:'apex', 'time_elapsed', '{"entity": "invoice", "field": "due_on", "offset": "1 day"}');
+select pg_temp.workflow(:'apex', 'permit_paid') as paid \gset
+select pg_temp.workflow(:'apex', 'field_changed', '{"entity": "permit", "field": "state"}');
+select pg_temp.workflow(:'apex', 'time_elapsed', '{"entity": "permit", "field": "due_on", "offset": "1 day"}');
 select pg_temp.workflow(:'apex', 'manual');
-select pg_temp.workflow(:'blue', 'invoice_paid');
+select pg_temp.workflow(:'blue', 'permit_paid');
 select is(pg_temp.deaf(), null, 'all of them hear');
-select automation.detach('invoice');
-select is(pg_temp.deaf(), 'field_changed table_detached, invoice_paid table_detached, invoice_paid table_detached, time_elapsed table_detached',
+select automation.detach('permit');
+select is(pg_temp.deaf(), 'field_changed table_detached, permit_paid table_detached, permit_paid table_detached, time_elapsed table_detached',
   'whose table is detached they hear nothing');
-select is(f.message, 'invoice is not attached any more, so that nobody enters: call automation.attach() for it, or switch the workflow off', 'and it says what to do')
+select is(f.message, 'permit is not attached any more, so that nobody enters: call automation.attach() for it, or switch the workflow off', 'and it says what to do')
 from ridgeline.automation_failures as f where f.workflow_name = 'time_elapsed';
 select is(f.finished_at, (select max(a.active_until) from automation.activations as a where a.workflow_id = :'paid'), 'and since when')
-from ridgeline.automation_failures as f where f.workflow_name = 'invoice_paid' and f.tenant_id = :'apex';
+from ridgeline.automation_failures as f where f.workflow_name = 'permit_paid' and f.tenant_id = :'apex';
 select pg_temp.sign_in(:'sam');
-select is(pg_temp.deaf(), 'field_changed table_detached, invoice_paid table_detached, time_elapsed table_detached', 'a member sees their own');
+select is(pg_temp.deaf(), 'field_changed table_detached, permit_paid table_detached, time_elapsed table_detached', 'a member sees their own');
 select is((select count(*) from automation.deaf_workflows() as d where d.tenant_id <> :'apex'), 0::bigint, 'and no other is told');
 select pg_temp.sign_out();
-select automation.attach('public.invoices', 'invoice', '{}', '[{"type": "invoice_paid", "column": "state", "becomes": "paid"}]', authors => 'members');
+select automation.attach('public.permits', 'permit', '{}', '[{"type": "permit_paid", "column": "state", "becomes": "paid"}]', authors => 'members');
 select is(pg_temp.deaf(), null, 'attached again they hear again');
 update ridgeline.workflows set is_active = false where id = :'paid';
-drop trigger automation_capture_insert on public.invoices;
-drop trigger automation_capture_update on public.invoices;
-drop trigger automation_capture_delete on public.invoices;
-select is(pg_temp.deaf(), 'field_changed triggers_missing, invoice_paid triggers_missing, time_elapsed triggers_missing',
+drop trigger automation_capture_insert on public.permits;
+drop trigger automation_capture_update on public.permits;
+drop trigger automation_capture_delete on public.permits;
+select is(pg_temp.deaf(), 'field_changed triggers_missing, permit_paid triggers_missing, time_elapsed triggers_missing',
   'a table that lost its triggers hears nothing');
-drop trigger automation_capture_truncate on public.invoices;
-select is(pg_temp.deaf(), 'field_changed triggers_missing, invoice_paid triggers_missing, time_elapsed triggers_missing',
+drop trigger automation_capture_truncate on public.permits;
+select is(pg_temp.deaf(), 'field_changed triggers_missing, permit_paid triggers_missing, time_elapsed triggers_missing',
   'a table that was made anew hears nothing either; one that is off is asked for nothing');
-alter table public.invoices rename to bills;
-select is(pg_temp.deaf(), 'field_changed table_missing, invoice_paid table_missing, time_elapsed table_missing', 'nor one that is called otherwise');
-alter table public.bills rename to invoices;
-select automation.attach('public.invoices', 'invoice', '{}', '[]', authors => 'members');
+alter table public.permits rename to licences;
+select is(pg_temp.deaf(), 'field_changed table_missing, permit_paid table_missing, time_elapsed table_missing', 'nor one that is called otherwise');
+alter table public.licences rename to permits;
+select automation.attach('public.permits', 'permit', '{}', '[]', authors => 'members');
 select is(pg_temp.deaf(), null, 'attached once more they are well');
-select automation.detach('invoice');
-alter table public.invoices drop column state;
-select automation.attach('public.invoices', 'invoice', '{}', '[]', authors => 'members');
+select automation.detach('permit');
+alter table public.permits drop column state;
+select automation.attach('public.permits', 'permit', '{}', '[]', authors => 'members');
 select alike(pg_temp.deaf(), 'field_changed trigger_unfit%', 'what its table does not have any more starts nothing');
 
 select * from finish();

@@ -31,6 +31,46 @@ begin
 end;
 $$;
 
+-- The field of a record that a wait follows: until is that field and nothing else, of a record as it is now.
+create or replace function automation.followed_field(until text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('entity', e.name, 'field', automation.own_name(e, u.part[2]))
+    from (
+      select regexp_match(until, '^\s*\{\{\s*([a-z][a-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_]*)(?:\.[A-Za-z0-9_]+)*'
+        '\s*(?:\|[^{}]*)?\}\}\s*$') as part) as u
+    join automation.entities as e on e.name = u.part[1]
+  $$;
+
+-- follow: which changes wake it (13_publish); skip: it may leave out the step that comes next (05_compile_workflow).
+create or replace function automation.compile_wait(config jsonb, path text, shared jsonb)
+  returns automation.compiled_config
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  followed constant jsonb := automation.followed_field(config ->> 'until');
+  follows constant boolean := coalesce(config -> 'follow' = 'true', false);
+  problems jsonb := '[]'::jsonb;
+begin
+  if follows and config ? 'until' and followed is null then
+    problems := problems || automation.problem(path || '.follow', 'nothing_to_follow',
+      'until is no field of a record whose changes could be followed',
+      'Write the field alone, such as "{{appointment.starts_at}}"; what {{trigger.*}} says never changes.');
+  end if;
+  if config ->> 'if_missing' = 'wait' and not follows then
+    problems := problems || automation.problem(path || '.if_missing', 'not_allowed',
+      'nothing would wake a wait for a date that comes later', 'Set follow, or say what happens without a date.');
+  end if;
+  return row(config, config, jsonb_strip_nulls(jsonb_build_object(
+      'follows', case when follows then followed end,
+      'leaves_out', case 'skip'
+        when config ->> 'if_past' then 'if_past' when config ->> 'if_missing' then 'if_missing' end)),
+    '{}', problems)::automation.compiled_config;
+end;
+$$;
+
 create or replace function automation.hears_wait(step jsonb) returns jsonb
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -80,7 +120,7 @@ declare
   brought constant jsonb := events -> (step ->> 'key');
 begin
   return row(execution.trigger_data, case
-    when not input ? 'event' then automation.wait_for_time(execution, input, at)
+    when not input ? 'event' then automation.wait_for_time(execution, input, at) - 'waiting'
     when brought is not null then jsonb_build_object(
       'branch', 'event', 'result', 'event', 'event', jsonb_build_object(
         'type', coalesce(input #> '{event,type}', input -> 'event'), 'at', at,
@@ -109,13 +149,13 @@ select automation.register_step('wait', 'database', '{event,timeout}',
     {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]},
     {"required": ["window"]}, {"required": ["event"]}],
   "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event",
-  "dependentRequired": {"offset": ["until"], "if_missing": ["until"], "if_past": ["until"],
+  "dependentRequired": {"offset": ["until"], "if_missing": ["until"], "if_past": ["until"], "follow": ["until"],
     "event": ["timeout"], "timeout": ["event"]},
   "dependentSchemas": {
     "until": {"properties": {"minutes": false, "hours": false, "days": false, "weeks": false,
       "duration": false}},
     "event": {"properties": {"minutes": false, "hours": false, "days": false, "weeks": false,
-      "duration": false, "until": false, "offset": false, "if_missing": false, "if_past": false,
+      "duration": false, "until": false, "offset": false, "if_missing": false, "if_past": false, "follow": false,
       "at": false, "window": false, "zone": false}}
   },
   "properties": {
@@ -128,10 +168,12 @@ select automation.register_step('wait', 'database', '{event,timeout}',
       "description": "Until then; a date without a time is midnight."},
     "offset": {"type": ["string", "object"], "format": "signed-length-of-time",
       "description": "So long after until, or with a minus sign before it."},
-    "if_missing": {"enum": ["fail", "continue", "stop"],
-      "description": "What happens when until has no value. Default: fail."},
-    "if_past": {"enum": ["continue", "stop", "fail"],
-      "description": "What happens when the time is over already. Default: continue."},
+    "follow": {"type": "boolean",
+      "description": "When the field in until changes while it waits, it waits for the new date. Default: false."},
+    "if_missing": {"enum": ["fail", "continue", "stop", "skip", "wait"],
+      "description": "When until has no value; skip: leaves the next step out; wait: until it has one. Default: fail."},
+    "if_past": {"enum": ["continue", "stop", "fail", "skip"],
+      "description": "What happens when the time is over already; skip: the next step is left out. Default: continue."},
     "at": {"type": "string", "format": "time-of-day",
       "description": "With days or a date, at this time of that day; otherwise the next time it is this late."},
     "window": {"type": "object", "title": "window", "minProperties": 1,
@@ -158,6 +200,7 @@ select automation.register_step('wait', 'database', '{event,timeout}',
   "examples": [
     {"days": 3},
     {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_missing": "stop", "if_past": "stop"},
+    {"until": "{{job.scheduled_at}}", "offset": "-1 day", "follow": true, "if_missing": "wait", "if_past": "stop"},
     {"days": 1, "at": "10:00", "zone": "contact"},
     {"window": {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}},
     {"event": "sms_received", "timeout": "2 hours"},
