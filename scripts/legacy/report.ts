@@ -166,7 +166,11 @@ export function summary(report: Report): string[] {
         given_back ? `; ${given_back} runs went back` : ""
       }.`
     ),
-    asked.length === 0
+    report.mode === "undo"
+      ? report.needsPerson
+        ? `${report.undone.filter(({ undone }) => !undone).length} stay, and say why.`
+        : "Nothing is left of it."
+      : asked.length === 0
       ? "Nothing needs a person."
       : `${asked.length} need a person: ${asked.map(({ name }) => cell(name)).join("; ")}.`,
   ];
@@ -179,7 +183,13 @@ export function markdown(report: Report): string {
     ...summary(report).map((line) => `- ${line}`),
     "",
     ...(report.entries.length > 0 ? [general] : []),
-    ...table(["choice", "taken"], Object.entries(report.choices)),
+    ...table(
+      ["choice", "taken"],
+      Object.entries(report.choices).map(([name, taken]) => [
+        `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+        taken,
+      ]),
+    ),
     ...table(
       ["row of history that stayed", "id", "why"],
       report.history.flatMap(({ failed }) =>

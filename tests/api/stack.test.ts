@@ -2,6 +2,7 @@
 import { createHmac, randomUUID } from "node:crypto";
 import { beforeAll, describe, expect, it } from "vitest";
 import { got, Office, useStack } from "../stories/support.ts";
+import { waitFor } from "../support/standins.ts";
 import { apiOf, type Call, caller, unsigned } from "./support.ts";
 
 interface Execution {
@@ -792,6 +793,23 @@ describe("what anybody may ask", () => {
       status: 200,
       body: { openapi: "3.1.0" },
     });
+  });
+
+  it("a monitor hears whether something ticks, and nothing else", async () => {
+    const anybody = caller(apiOf(stage()));
+    const { sql } = stage();
+    const asked = () => anybody("GET", "/health/engine");
+    await sql`select automation.tick()`;
+    expect(await asked()).toMatchObject({ status: 200, body: { status: "ok" } });
+    // Whatever ticks here does so again at once.
+    await waitFor("a moment in which nothing has ticked for an hour", async () => {
+      await sql`update automation.heartbeats set at = now() - interval '1 hour' where name = 'tick'`;
+      const { status, body } = await asked();
+      return status === 503 && (body as { code?: string }).code === "engine_stopped";
+    });
+    await sql`select automation.beat('tick')`;
+    expect(await asked()).toMatchObject({ status: 200 });
+    expect(await anybody("POST", "/health/engine")).toMatchObject({ status: 405 });
   });
 
   it("supabase-js calls it from a page, preflight included", async () => {

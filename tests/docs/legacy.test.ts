@@ -70,6 +70,18 @@ it("look, bring over, switch on, and back", async () => {
       "Old welcome",
       "active",
     ]]]);
+    // Something for a person to do is another exit code, and a line.
+    await using(
+      host.url,
+      (sql) =>
+        sql`insert into public.workflows (tenant_id, name, trigger_type, is_active)
+        values (${SUMMIT}, 'Empty', 'contact_created', true)`,
+    );
+    expect(await run(look!, env)).toMatchObject({
+      code: 2,
+      output: expect.stringContaining("1 need a person: Empty"),
+    });
+    await using(host.url, (sql) => sql`delete from public.workflows where name = 'Empty'`);
     expect(await run(undo!, env)).toMatchObject({ code: 0 });
     expect([report("back"), await state()]).toEqual([["undo", [], [true]], []]);
   } finally {

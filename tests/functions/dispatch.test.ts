@@ -118,6 +118,39 @@ const later = () => sql`select automation.advance_clock('2 hours')`;
 
 const bodies = () => twilio.messages().map(({ body }) => body).sort();
 
+test("dispatchers that are reached at different addresses repeat an email word for word", async () => {
+  await sql`update public.tenants set address = '1 Main St, Austin TX' where id = ${tenant}`;
+  await workflow([["send_email", { subject: "Offer", html: "<p>Hi</p>", purpose: "marketing" }]]);
+  const at = (address: string) => {
+    const there = createQueue(sql, 20_000, 5_000, () => `https://${address}.example/functions/v1`);
+    return dispatcher(there).dispatch(BUDGET);
+  };
+  resend.fault({ kind: "status_after_accept", status: 500 });
+  await leads(1);
+  expect(await at("one")).toMatchObject({ claimed: 1, ambiguous: 1 });
+  await later();
+  expect(await at("two")).toMatchObject({ claimed: 1, succeeded: 1, failed: 0 });
+  expect(resend.emails()).toHaveLength(1);
+  expect(JSON.stringify(resend.emails()[0]!.headers)).toContain("<https://one.example/");
+  await leads(1);
+  expect(await at("two")).toMatchObject({ claimed: 1, succeeded: 1 });
+  expect(JSON.stringify(resend.emails()[1]!.headers)).toContain("<https://two.example/");
+});
+
+test("a type of step that nobody here has heard of goes out by the channel that it names", async () => {
+  await sql.unsafe(`
+    create function automation.address_send_note(
+      execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+      known automation.known_records) returns automation.prepared_step language plpgsql stable
+      as $$ begin return automation.address_sms(execution, prepared, options, known); end; $$;
+    select automation.register_step('send_note', 'sms', null, 'Sends a note.', '{"required": ["body"],
+      "properties": {"body": {"type": "string", "format": "template", "description": "The note."}}, "examples": [{"body": "Hi"}]}')`);
+  await workflow([["send_note", { body: "Note for {{contact.first_name}}" }]]);
+  await leads(2);
+  expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ claimed: 2, succeeded: 2 });
+  expect(bodies()).toEqual(["Note for Jo1", "Note for Jo2"]);
+});
+
 test("new leads become texts, emails, webhooks and tasks, each once", async () => {
   await workflow([
     TEXT,

@@ -124,9 +124,9 @@ describe("in a CRM that was there before", { timeout: 240_000 }, () => {
     expect(attached.filter((line) => !of(line)).filter((line) => !/^relation r .* t /.test(line)))
       .toEqual([]);
     expect([...new Set(attached.map(of).filter(Boolean).map((one) => one![0]))].toSorted()).toEqual(
-      ["appointments", "contacts", "invoices", "jobs", "projects", "tenants"].map((name) =>
-        `public.${name}`
-      ),
+      ["appointments", "contacts", "invoices", "jobs", "projects", "tenant_users", "tenants"].map((
+        name,
+      ) => `public.${name}`),
     );
 
     await aDay(sql);

@@ -336,6 +336,27 @@ describe("undo", () => {
     });
   });
 
+  it("what has run as a shadow alone has not run: it goes", async () => {
+    const SHADOWED = "1a000000-0000-4000-8000-000000000003";
+    await sql`select ridgeline.set_engine('shadow', ${SUMMIT})`;
+    await sql`insert into public.workflows (id, tenant_id, name, trigger_type, is_active)
+      values (${SHADOWED}, ${SUMMIT}, 'Shadowed', 'contact_created', true)`;
+    await sql`insert into public.workflow_steps (workflow_id, step_order, step_type, step_config)
+      values (${SHADOWED}, 1, 'send_sms', '{"to": "{{trigger.contact.phone}}", "body": "Hi"}')`;
+    await importLegacy(sql, order({ activate: true }));
+    await sql`insert into public.contacts (tenant_id, first_name, last_name, phone)
+      values (${SUMMIT}, 'Ann', 'Lee', '+15125550333')`;
+    expect(await work(sql)).toEqual([]);
+    expect(
+      await sql`select mode from ridgeline.workflow_executions where workflow_id = ${SHADOWED}`,
+    ).toEqual([{ mode: "shadow" }]);
+    const report = await undoLegacy(sql, [], [SUMMIT]);
+    expect(report.undone.find(({ name }) => name === "Shadowed")).toMatchObject({ undone: true });
+    await sql`delete from public.workflows where id = ${SHADOWED}`;
+    await sql`select ridgeline.set_engine('on', ${SUMMIT})`;
+    await importLegacy(sql, order());
+  });
+
   it("what is gone there stays here, and is named; what was deleted there is archived", async () => {
     await sql`delete from public.workflows where id = ${OTHER}`;
     await sql`update public.workflows set is_deleted = true, is_active = false where id = ${WON}`;

@@ -1,4 +1,6 @@
 // The stand-ins answer, refuse and fail as the providers do.
+import { setTimeout } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
 import { Resend } from "resend";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import fc from "fast-check";
@@ -364,4 +366,55 @@ describe("the Resend stand-in", () => {
   it("refuses whoever brings no key", async () => {
     expect((await fetch(`${resend.url}/emails`)).status).toBe(401);
   });
+});
+
+/** In a thread of its own, since this one sleeps: a text on a new connection, hung up on; then a look on a kept one. */
+const hasty = `
+  const http = require("node:http");
+  const { parentPort, workerData: { url, to } } = require("node:worker_threads");
+  const kept = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const path = url + "/2010-04-01/Accounts/AC1/Messages.json";
+  const authorization = "Basic " + Buffer.from("AC1:token").toString("base64");
+  const ask = (method, query, body, agent, ms) => new Promise((resolve) => {
+    const headers = body ? { authorization, "content-type": "application/x-www-form-urlencoded" } : { authorization };
+    const request = http.request(path + query, { method, headers, agent }, (answer) => {
+      let text = "";
+      answer.on("data", (chunk) => text += chunk).on("end", () => resolve(text));
+    });
+    request.on("error", () => resolve(""));
+    if (ms) setTimeout(() => request.destroy(), ms);
+    request.end(body);
+  });
+  const look = () => ask("GET", "?To=" + encodeURIComponent(to), undefined, kept);
+  const body = new URLSearchParams({ To: to, From: "+15550009999", Body: "Hi" }).toString();
+  look().then(() => {
+    parentPort.postMessage("ready");
+    parentPort.once("message", async () => {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await ask("POST", "", body, new http.Agent(), 200);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      parentPort.postMessage(JSON.parse(await look()).messages.length);
+    });
+  });`;
+
+it("a list has what arrived before it was asked for, though the provider had slept", async () => {
+  const twilio = await startTwilio({ port: 0 });
+  const worker = new Worker(hasty, {
+    eval: true,
+    workerData: { url: twilio.url, to: "+15550001111" },
+  });
+  try {
+    const said = () => new Promise((resolve) => worker.once("message", resolve));
+    await said();
+    twilio.fault({ kind: "delay", delay_ms: 10, times: null });
+    const listed = said();
+    worker.postMessage("go");
+    await setTimeout(20);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500);
+    expect(await listed).toBe(1);
+    expect(twilio.messages()).toHaveLength(1);
+  } finally {
+    await worker.terminate();
+    await twilio.stop();
+  }
 });

@@ -8,7 +8,9 @@ create or replace function automation.why_kept(import automation.legacy_imports)
     select case
       when exists (
         select from ridgeline.workflow_executions as e
-        where e.workflow_id = import.workflow_id and e.tenant_id = import.tenant_id and e.mode <> 'imported'
+        -- A shadow has done nothing for anybody.
+        where e.workflow_id = import.workflow_id and e.tenant_id = import.tenant_id
+          and e.mode not in ('imported', 'shadow')
           and not exists (
             select from automation.legacy_links as l
             where l.tenant_id = e.tenant_id and l.workflow_id = e.workflow_id and l.execution_id = e.id))

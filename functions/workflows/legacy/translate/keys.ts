@@ -123,14 +123,15 @@ export class Keys {
   /** Keys that repeat what is said elsewhere. */
   drop(key: string, why: string): void {
     const value = this.take(key);
-    if (value !== undefined) this.notes.kept(this.at(key), value, why);
+    if (!isAbsent(value)) this.notes.kept(this.at(key), value, why);
   }
 
   /** What nobody has taken, for metadata.legacy; each is said. */
   rest(why?: string): JsonObject {
     const untaken = Object.entries(this.value).filter(([key]) => !this.taken.has(key));
     Object.assign(this.unread, Object.fromEntries(untaken));
-    const left = untaken
+    // Of a column that is empty there is nothing to say, and nothing to keep.
+    const left = untaken.filter(([, value]) => !isAbsent(value))
       .map(([key, value]): [string, Json] => [key, redacted(value, key)]);
     for (const [key, value] of left) {
       this.taken.add(key);
