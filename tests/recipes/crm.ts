@@ -422,9 +422,9 @@ export class Crm {
     await this.until(await this.next("10:00", "monday"));
     await this.dialect.open(this.sql, ids);
     await this.sql`
-      insert into ridgeline.senders (tenant_id, channel, provider, kind, address, registration, is_default) values
-        (${ids.tenant}, 'sms', 'twilio', 'number', ${`+1512556${number}`}, 'registered', true),
-        (${ids.tenant}, 'email', 'resend', 'address', ${`office@apex${number}.example`}, 'exempt', true)`;
+      insert into ridgeline.senders (tenant_id, channel, provider, kind, address, registration, limits, is_default) values
+        (${ids.tenant}, 'sms', 'twilio', 'number', ${`+1512556${number}`}, 'registered', '{"per_second": 100}', true),
+        (${ids.tenant}, 'email', 'resend', 'address', ${`office@apex${number}.example`}, 'exempt', '{}', true)`;
     const address = `office@apex${number}.example`;
     await this
       .sql`insert into ridgeline.email_addresses (tenant_id, address) values (${ids.tenant}, ${address})`;
