@@ -294,7 +294,8 @@ const notWalked =
 const nobodys = `
   automation.created_projects.contact_id automation.created_projects.key
   automation.merged_contacts.contact_id automation.merged_contacts.into_contact_id
-  automation.created_projects.project_id automation.early_events.provider automation.early_events.provider_id
+  automation.created_projects.project_id automation.links.code automation.links.contact_id
+  automation.links.machine_reason automation.early_events.provider automation.early_events.provider_id
   automation.erased_addresses.channel automation.erased_addresses.digest automation.erased_addresses.reason
   automation.erasures_under_way.after automation.erasures_under_way.contact_ids
   automation.erasures_under_way.emails automation.erasures_under_way.phone_pattern
