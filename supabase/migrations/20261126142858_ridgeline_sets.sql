@@ -14903,7 +14903,8 @@ AS $function$
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'sms';
   return null;
 end;
 $function$;
@@ -21453,7 +21454,7 @@ begin
   if (compiled ->> 'existing')::boolean then
     insert into ridgeline.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation, data, per_minute)
     values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation,
-      coalesce(compiled -> 'backfill', '{}'), (compiled #>> '{backfill,per_minute}')::integer);
+      coalesce(nullif(compiled -> 'backfill', 'null'), '{}'), (compiled #>> '{backfill,per_minute}')::integer);
   end if;
 end;
 $function$;
