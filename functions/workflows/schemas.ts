@@ -334,6 +334,9 @@ export const tested = z.looseObject({
   problems: z.array(finding),
   enrolls: z.boolean().optional(),
   path: z.array(z.looseObject({ key: z.string(), type: z.string() })).optional(),
+  cost: z.number().optional().meta({
+    description: "Of all that would be sent, by the prices there are.",
+  }),
   ended: z.looseObject({ status, at: moment }).optional(),
 }).meta({ id: "Tested", description: "What would happen, step by step. Nothing did." });
 

@@ -1797,6 +1797,7 @@ export type Database = {
           attempts: Json;
           changed_at: string;
           clicked_at: string | null;
+          cost: number | null;
           delivered_at: string | null;
           duration_ms: number | null;
           error: Json | null;
@@ -1812,6 +1813,7 @@ export type Database = {
           replied_at: string | null;
           result_data: Json | null;
           seen: string;
+          segments: number | null;
           seq: number;
           started_at: string;
           status: Database["ridgeline"]["Enums"]["automation_status"];
@@ -1825,6 +1827,7 @@ export type Database = {
           attempts?: Json;
           changed_at?: string;
           clicked_at?: string | null;
+          cost?: number | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
           error?: Json | null;
@@ -1840,6 +1843,7 @@ export type Database = {
           replied_at?: string | null;
           result_data?: Json | null;
           seen?: string;
+          segments?: number | null;
           seq?: number;
           started_at?: string;
           status: Database["ridgeline"]["Enums"]["automation_status"];
@@ -1853,6 +1857,7 @@ export type Database = {
           attempts?: Json;
           changed_at?: string;
           clicked_at?: string | null;
+          cost?: number | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
           error?: Json | null;
@@ -1868,6 +1873,7 @@ export type Database = {
           replied_at?: string | null;
           result_data?: Json | null;
           seen?: string;
+          segments?: number | null;
           seq?: number;
           started_at?: string;
           status?: Database["ridgeline"]["Enums"]["automation_status"];
@@ -2215,6 +2221,7 @@ export type Database = {
         Row: {
           clicked: number | null;
           completed: number | null;
+          cost: number | null;
           day: string | null;
           delivered: number | null;
           entered: number | null;
@@ -2277,6 +2284,13 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: Json;
+      };
+      decide_consent: {
+        Args: {
+          policy: string;
+          tenant_id?: string;
+        };
+        Returns: number;
       };
       delete_secret: {
         Args: {

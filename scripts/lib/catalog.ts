@@ -240,6 +240,8 @@ const registries: Record<string, { key: string; keeps?: string[]; where?: string
   "automation.area_codes": { key: "prefix" },
   "automation.regions": { key: "region" },
   "automation.open_hours": { key: "name" },
+  "automation.prices": { key: "name", keeps: ["negotiated"] },
+  "automation.daily_caps": { key: "name" },
   "automation.recipes": { key: "name" },
 };
 

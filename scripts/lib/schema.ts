@@ -264,8 +264,14 @@ export async function enableTestClock(sql: Sql, { anyHour = false } = {}): Promi
   }
 }
 
-/** The environment's sender and signing secret serve all tenants: for development and tests. */
-export async function serveEveryTenant(sql: Sql): Promise<void> {
+/**
+ * For development and tests: the environment's sender and signing secret serve all tenants, as fast as they like, and
+ * nobody is asked what marketing needs.
+ */
+export async function settleForDevelopment(sql: Sql): Promise<void> {
   await sql`
-    update automation.settings set value = 'every_tenant' where name = 'environment_serves'`;
+    update automation.settings as s set value = v.value
+    from (values ('environment_serves', 'every_tenant'), ('environment_per_second', '0'),
+      ('consent_asked_since', 'infinity')) as v (name, value)
+    where s.name = v.name`;
 }

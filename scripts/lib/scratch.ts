@@ -8,7 +8,7 @@ import {
 } from "./postgres.ts";
 import fs from "node:fs";
 import path from "node:path";
-import { applySource, bootstrap, serveEveryTenant } from "./schema.ts";
+import { applySource, bootstrap, settleForDevelopment } from "./schema.ts";
 
 export type ClientOptions = Options<Record<string, PostgresType>>;
 
@@ -84,7 +84,7 @@ export async function createTemplate(
     await prepare(sql);
     await applySource(sql);
     // Tests tell of many tenants and one stand-in; those about senders say otherwise.
-    await serveEveryTenant(sql);
+    await settleForDevelopment(sql);
   });
 }
 

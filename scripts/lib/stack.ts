@@ -24,7 +24,7 @@ import {
   enableTestClock,
   isSomebodys,
   schemaState,
-  serveEveryTenant,
+  settleForDevelopment,
 } from "./schema.ts";
 import { connect, using } from "./scratch.ts";
 
@@ -233,7 +233,7 @@ export class Stack implements StackFile {
       if (databaseUrl) return;
       await enableTestClock(sql, { anyHour: this.#options.anyHour ?? false });
       await sql`update automation.settings set value = 'notify' where name = 'doorbell'`;
-      await serveEveryTenant(sql);
+      await settleForDevelopment(sql);
     });
   }
 

@@ -70,7 +70,11 @@ export async function createProject(adminUrl: string = inject("adminUrl")): Prom
 }
 
 export const fillHost = (sql: Sql) => runScript(sql, support("host-crm.sql"));
-export const installEngine = (sql: Sql) => applySchema(sql, ["engine"]);
+export async function installEngine(sql: Sql): Promise<void> {
+  await applySchema(sql, ["engine"]);
+  // What tells of something else sends what it likes: tests/database/gate tells of who is asked.
+  await sql`update automation.settings set value = 'infinity' where name = 'consent_asked_since'`;
+}
 export const attachHost = (sql: Sql) => runScript(sql, support("host-attach.sql"));
 
 /** The fixture with the engine attached to it, as its owner would have it after docs/install.md. */
@@ -116,9 +120,11 @@ export async function publish(
 /** The number, and for Summit the address, that a tenant sends from. */
 export const speakAs = (sql: Sql, tenant: string, number: string) =>
   sql`
-    insert into ridgeline.senders (tenant_id, channel, provider, kind, address, is_default) values
-      (${tenant}, 'sms', 'twilio', 'number', ${number}, true),
-      (${tenant}, 'email', 'resend', 'address', ${`office@${number.slice(1)}.example`}, true)`;
+    insert into ridgeline.senders (tenant_id, channel, provider, kind, address, is_default, limits) values
+      (${tenant}, 'sms', 'twilio', 'number', ${number}, true, '{"per_second": 0}'),
+      (${tenant}, 'email', 'resend', 'address', ${`office@${
+    number.slice(1)
+  }.example`}, true, '{}')`;
 
 export interface Sent {
   tenant_id: string;

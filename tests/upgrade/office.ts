@@ -6,7 +6,7 @@ import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
 import { createQueue, type Queue } from "../../functions/_shared/engine/queue.ts";
 import { createHandler as createDispatch } from "../../functions/dispatch/handler.ts";
 import { createHandler as createWorkflows } from "../../functions/workflows/handler.ts";
-import { enableTestClock, serveEveryTenant } from "../../scripts/lib/schema.ts";
+import { enableTestClock, settleForDevelopment } from "../../scripts/lib/schema.ts";
 import { recordingLog, sendersOf, sent } from "../functions/fakes.ts";
 import { scratchDatabase } from "./releases.ts";
 
@@ -40,7 +40,7 @@ export class Office {
     adminUrl?: string,
   ): Promise<Office & { drop: () => Promise<void> }> {
     const { sql, url, drop } = await scratchDatabase(scripts, adminUrl);
-    await serveEveryTenant(sql);
+    await settleForDevelopment(sql);
     await enableTestClock(sql);
     // The setting holds for sessions that begin after it.
     await sql.end({ timeout: 1 });

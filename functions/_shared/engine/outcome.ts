@@ -78,8 +78,28 @@ export function parseRetryAfter(value: string | null | undefined, now = Date.now
   return Number.isFinite(seconds) ? Math.min(Math.max(Math.ceil(seconds), 0), 86_400) : undefined;
 }
 
+const pacificClock = new Intl.DateTimeFormat("en-US", {
+  timeZone: "America/Los_Angeles",
+  hourCycle: "h23",
+  hour: "numeric",
+  minute: "numeric",
+  second: "numeric",
+});
+
+/** By the clock on the wall: an hour off at most in the two nights in which it changes. */
+export function secondsToMidnightPacific(now = new Date()): number {
+  const parts = new Map(
+    pacificClock.formatToParts(now).map(({ type, value }) => [type, Number(value)]),
+  );
+  const past = (parts.get("hour") ?? 0) * 3600 + (parts.get("minute") ?? 0) * 60 +
+    (parts.get("second") ?? 0);
+  return 86_400 - past;
+}
+
 const TWILIO_RETRY = new Set([20429, 21611, 30001, 30003]);
 const TWILIO_OPERATOR = new Set([20003, 20005]);
+/** T-Mobile's daily limit of a brand, which ends at midnight Pacific. */
+const TWILIO_DAILY_LIMIT = 30023;
 const TWILIO_OPTED_OUT = 21610;
 const TWILIO_LANDLINE = new Set([21614, 30006]);
 
@@ -88,6 +108,7 @@ export function classifyTwilio(answer: Answer): Outcome {
   const code = Number(answer.code);
   if (code === TWILIO_OPTED_OUT) return { outcome: "failed", error, suppress: true };
   if (TWILIO_LANDLINE.has(code)) return { outcome: "failed", error, suppress: "landline" };
+  if (code === TWILIO_DAILY_LIMIT) return retry(error, secondsToMidnightPacific());
   if (answer.status === 429 || TWILIO_RETRY.has(code)) {
     return retry(error, answer.retryAfterSeconds);
   }

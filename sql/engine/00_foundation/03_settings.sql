@@ -38,6 +38,13 @@ insert into automation.settings (name, value, description) values
   ('environment_serves', 'single_tenant',
    'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
    'once there is a second tenant) or every_tenant (development, and offices of one company).'),
+  ('environment_per_second', '1',
+   'How many segments a second the sender of the environment takes: 1, as a US number does; 0: as fast as they come.'),
+  ('workflow_fuse_at_least', '1000',
+   'How many of those runs a workflow may have in a day whatever it did before; new ones have no more.'),
+  ('consent_asked_since', '-infinity',
+   'Tenants that had no workflow on then are asked what marketing needs, and it waits till they say; infinity: nobody '
+   'is asked, and it goes to whoever has not opted out.'),
   ('editors_publish', 'false',
    'Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false.'),
   ('keep_runs', '13 months',
@@ -84,9 +91,13 @@ begin
     'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause', 'prune_time')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
+  elsif new.name = 'consent_asked_since' and new.value::timestamptz is null then
+    raise exception 'value: consent_asked_since must be a time';
+  elsif new.name = 'environment_per_second' and new.value::numeric not between 0 and 9999 then
+    raise exception 'value: environment_per_second must be from 0 to 9999';
   elsif new.name like 'keep\_%' then
     perform automation.kept_for(new.value);
-  elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
+  elsif new.name like 'workflow_fuse_%' and new.value::integer not between 1 and 1000000 then
     raise exception 'value: % must be from 1 to 1000000', new.name;
   elsif new.name in (
     'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')

@@ -121,6 +121,8 @@ create table ridgeline.workflow_step_executions (
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
   changed_at timestamptz not null default automation.now(),
+  segments smallint,
+  cost numeric,
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
@@ -146,6 +148,9 @@ comment on column ridgeline.workflow_step_executions.delivered_at is
   'replied_at: the first answer to it within thirty days, a stop apart.';
 comment on column ridgeline.workflow_step_executions.changed_at is
   'When it was last written; see workflow_executions.';
+comment on column ridgeline.workflow_step_executions.segments is 'Of a text that was sent: as how many segments.';
+comment on column ridgeline.workflow_step_executions.cost is
+  'Of a message that was sent: what it cost by automation.prices or the tenant''s own; null: nobody said a price.';
 comment on column ridgeline.workflow_step_executions.seq is
   'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column ridgeline.workflow_step_executions.duration_ms is

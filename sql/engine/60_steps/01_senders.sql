@@ -97,6 +97,25 @@ begin
 end;
 $$;
 
+-- Nobody to speak as is no failure of this run: it waits, without a date, for whoever provisions senders, and
+-- everything is asked again then.
+create or replace function automation.await_sender(prepared automation.prepared_step, channel text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.verdict := 'hold';
+  prepared.reason := jsonb_build_object('until', 'infinity', 'held', jsonb_build_object(
+    'code', 'no_sender', 'channel', channel,
+    'why', format('there is no sender for %s: it goes on when one is added to senders', channel)));
+  return prepared;
+end;
+$$;
+
+comment on function automation.await_sender(automation.prepared_step, text) is
+  'Verdict hold: reason is {held, until}, as the gate holds what it holds.';
+
 -- A header is another way to name who writes, and to whom.
 create or replace function automation.reserved_email_header(headers jsonb) returns text
   language sql immutable parallel safe
@@ -141,8 +160,7 @@ begin
     sender := automation.default_sender(tenant_id, channel);
   end if;
   if sender.id is null and not automation.environment_serves(tenant_id, channel) then
-    return automation.refuse_sender(
-      prepared, 'no_sender', format('from: you have no sender for %s', channel));
+    return automation.await_sender(prepared, channel);
   end if;
   prepared.input := (prepared.input - '{sender,from,messaging_service_sid}'::text[])
     || case when sender.id is null then '{}' else automation.sender_payload(sender, named) end;
@@ -152,7 +170,8 @@ $$;
 
 comment on function automation.choose_sender(uuid, text, automation.prepared_step) is
   'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the '
-  'environment''s where that serves the tenant. Anything else is a failure that says so.';
+  'environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a '
+  'failure that says so.';
 
 -- Asked for at every later attempt: what was rendered once names a sender that may be gone since.
 create or replace function automation.recheck_sender(
@@ -175,7 +194,7 @@ begin
     end if;
   elsif not automation.environment_serves(
     tenant_id, automation.channel_of(step_type)) then
-    return automation.refuse_sender(prepared, 'no_sender', 'from: you have no sender any more');
+    return automation.await_sender(prepared, automation.channel_of(step_type));
   end if;
   return prepared;
 end;

@@ -46,10 +46,91 @@ create or replace function automation.fused_runs(
     ) as e
   $$;
 
+-- What a workflow may do in a day is learned from what it did: five times its busiest day of the last four weeks, and
+-- never less than what a new one has. Looked up when that is exceeded, and once a day.
+create table automation.workflow_fuses (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  learned_on date not null,
+  per_day integer not null,
+  constraint workflow_fuses_pkey primary key (tenant_id, workflow_id),
+  constraint workflow_fuses_workflow_fk foreign key (tenant_id, workflow_id)
+    references ridgeline.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table automation.workflow_fuses is
+  'How many runs a day of a workflow may be set off by others or by itself, by what it did before; of those alone that '
+  'came to the question.';
+
+-- Of runs that began: those that the fuse holds are no custom of it.
+create or replace function automation.busiest_day(tenant_id uuid, workflow_id uuid, before timestamptz, at_most integer)
+  returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select coalesce(max(r.runs), 0)::integer
+    from generate_series(1, 28) as d (day)
+    cross join lateral (
+      select count(*) as runs
+      from (
+        select from ridgeline.workflow_executions as e
+        where e.workflow_id = busiest_day.workflow_id and e.tenant_id = busiest_day.tenant_id and e.fused
+          and e.created_at > before - d.day * interval '1 day'
+          and e.created_at <= before - (d.day - 1) * interval '1 day' and e.started_at is not null
+        limit at_most
+      ) as e
+    ) as r
+  $$;
+
+-- Up to so many nothing is looked up.
+create or replace function automation.fuse_floor() returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select least(100, automation.setting('workflow_fuse_at_least')::integer,
+      automation.setting('workflow_fuse_per_day')::integer)
+  $$;
+
+-- An office that knows better says it: settings {"workflow_fuse": {"per_day": 3000}}, for each of its workflows.
+create or replace function automation.daily_fuse(tenant_id uuid, workflow_id uuid) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  most constant integer := automation.setting('workflow_fuse_per_day')::integer;
+  least_allowed constant integer := least(automation.setting('workflow_fuse_at_least')::integer, most);
+  said constant text := automation.tenant_setting(tenant_id, 'workflow_fuse', 'per_day') #>> '{}';
+  today constant date := (automation.now() at time zone 'UTC')::date;
+  learned integer;
+begin
+  if said ~ '^\d{1,7}$' then
+    return said::integer;
+  end if;
+  select f.per_day into learned from automation.workflow_fuses as f
+  where f.tenant_id = daily_fuse.tenant_id and f.workflow_id = daily_fuse.workflow_id and f.learned_on = today;
+  if not found then
+    learned := 5 * automation.busiest_day(tenant_id, workflow_id, automation.now() - interval '1 day', most);
+    -- Two who learn it at once do not wait for each other.
+    if pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, workflow_id), 15)) then
+      insert into automation.workflow_fuses as f (tenant_id, workflow_id, learned_on, per_day)
+      values (daily_fuse.tenant_id, daily_fuse.workflow_id, today, learned)
+      on conflict on constraint workflow_fuses_pkey do update
+        set learned_on = excluded.learned_on, per_day = excluded.per_day;
+    end if;
+  end if;
+  return least(greatest(learned, least_allowed), most);
+end;
+$$;
+
+comment on function automation.daily_fuse(uuid, uuid) is
+  'How many runs of a workflow may be set off in a day by others or by itself before it is held.';
+
 -- Why a workflow has to be held; null: it need not be.
 create or replace function automation.blown_fuse(execution ridgeline.workflow_executions, released_at timestamptz)
   returns jsonb
-  language plpgsql stable
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -57,7 +138,15 @@ declare
   allowed integer;
 begin
   for span in select * from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as s (name, length) loop
-    allowed := automation.setting('workflow_fuse_per_' || span.name)::integer;
+    if span.name = 'hour' then
+      allowed := automation.setting('workflow_fuse_per_hour')::integer;
+    elsif automation.fused_runs(execution.tenant_id, execution.workflow_id,
+      greatest(automation.now() - span.length, released_at), execution.seq, automation.fuse_floor() + 1)
+        <= automation.fuse_floor() then
+      return null;
+    else
+      allowed := automation.daily_fuse(execution.tenant_id, execution.workflow_id);
+    end if;
     if automation.fused_runs(execution.tenant_id, execution.workflow_id,
       greatest(automation.now() - span.length, released_at), execution.seq, allowed + 1) > allowed then
       return jsonb_build_object(

@@ -153,16 +153,3 @@ create or replace function automation.suppress(
 comment on function automation.suppress(uuid, text, text, text, jsonb, text) is
   'Stops a channel for an address, for marketing or for all; a second call changes nothing. Raises when it is no '
   'address.';
-
-create or replace function automation.suppress_recipient(
-  due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select automation.suppress(
-      s.tenant_id, automation.channel_of(step_type), s.recipient,
-      reason, detail)
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
-  $$;

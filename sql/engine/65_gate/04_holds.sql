@@ -116,6 +116,43 @@ begin
 end;
 $$;
 
+create table automation.undecided (
+  tenant_id uuid not null constraint undecided_pkey primary key,
+  since timestamptz not null default automation.now()
+);
+
+comment on table automation.undecided is 'Tenants whose marketing waits until they say what it needs.';
+
+-- What waits for somebody at the office is told them, once a day.
+create or replace function automation.tell_what_waits(verdicts automation.send_verdict[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  waiting record;
+begin
+  for waiting in
+    select distinct v.tenant_id, v.held ->> 'code' as code, v.held ->> 'channel' as channel
+    from unnest(verdicts) as v
+    where v.verdict = 'hold' and v.held ->> 'code' in ('no_sender', 'consent_unsaid')
+    order by 1, 2, 3
+  loop
+    if waiting.code = 'no_sender' then
+      perform automation.tell_office(waiting.tenant_id, 'no_sender', waiting.channel, interval '1 day', null,
+        format('Messages wait: there is no sender for %s', waiting.channel),
+        'Nothing is lost. Have a number or an address added to senders, and they go out.');
+    else
+      insert into automation.undecided (tenant_id) values (waiting.tenant_id)
+      on conflict on constraint undecided_pkey do nothing;
+      perform automation.tell_office(waiting.tenant_id, 'consent_unsaid', '', interval '1 day', null,
+        'Offers wait: who may get them?',
+        'Nobody has said yet whether marketing goes to whoever agreed to it (required) or to whoever has not opted out '
+        '(recorded_optout_only). decide_consent() says it, and what waits goes on.');
+    end if;
+  end loop;
+end;
+$$;
+
 -- A text that may have been accepted is kept to be looked for; any other is written anew when it goes.
 create or replace function automation.hold_sends(verdicts automation.send_verdict[]) returns void
   language sql
@@ -140,7 +177,9 @@ create or replace function automation.hold_sends(verdicts automation.send_verdic
     set changed_at = automation.now(), status = 'waiting'
     from unnest(verdicts) as v
     where v.verdict = 'hold' and e.tenant_id = v.tenant_id and e.id = v.execution_id and e.status <> 'waiting'
-      and e.finished_at is null
+      and e.finished_at is null;
+
+    select automation.tell_what_waits(verdicts)
   $$;
 
 comment on function automation.hold_sends(automation.send_verdict[]) is
@@ -188,6 +227,42 @@ $$;
 comment on function automation.release_held(uuid, text[], uuid) is
   'Lets go on what waited without a date for one of these reasons, a second apart; what is in the database at once. '
   'Every question is asked of it again.';
+
+-- A sender that is there now: what waited for one goes on.
+create or replace function automation.release_unsent() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if new.is_active and new.verified_at is not null then
+    perform automation.release_held(new.tenant_id, '{no_sender}');
+  end if;
+  return null;
+end;
+$$;
+
+create trigger senders_release_unsent
+  after insert or update of is_active, verified_at, kind, channel on ridgeline.senders
+  for each row execute function automation.release_unsent();
+
+-- The environment's sender serves others than before.
+create or replace function automation.release_all_unsent() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.release_held(n.tenant_id, '{no_sender}')
+  from (select distinct n.tenant_id from automation.notices as n where n.kind = 'no_sender') as n;
+  return null;
+end;
+$$;
+
+create trigger settings_release_unsent
+  after update of value on automation.settings
+  for each row when (new.name = 'environment_serves' and new.value <> old.value)
+  execute function automation.release_all_unsent();
 
 -- What waited for one reason may have to wait for another: it is asked.
 create or replace function automation.pause_sending(tenant_id uuid, reason text) returns void

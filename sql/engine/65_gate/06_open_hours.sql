@@ -282,7 +282,8 @@ create or replace function automation.is_awaited(ticket automation.ticket, now t
 -- Marketing that waits for an opening is spread over its first ten minutes.
 create or replace function automation.ask_hours(
   tickets automation.ticket[], tenants automation.tenant[], now timestamptz)
-  returns table (place integer, opens_at timestamptz, closes_at timestamptz, zones text[], expires_at timestamptz)
+  returns table (
+    place integer, opens_at timestamptz, closes_at timestamptz, zones text[], expires_at timestamptz, regions text[])
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
@@ -333,7 +334,7 @@ begin
     select w.place,
       case when w.purpose = 'marketing' and a.opens_at > ask_hours.now
         then a.opens_at + abs(hashtext(w.step_id::text)::bigint) % 600 * interval '1 second' else a.opens_at end,
-      a.closes_at, w.zones, w.expires_at
+      a.closes_at, w.zones, w.expires_at, w.regions
     from whereabouts as w
     join asked as a on a.zones = w.zones and a.regions = w.regions and a.purpose = w.purpose
       and a.tenant_id = w.tenant_id;
@@ -341,4 +342,5 @@ end;
 $$;
 
 comment on function automation.ask_hours(automation.ticket[], automation.tenant[], timestamptz) is
-  'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
+  'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks), when that ends, '
+  'and in which states they are.';

@@ -167,6 +167,49 @@ comment on function automation.record_consent(uuid, text, text, text, text, text
   'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant '
   'lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
 
+-- What providers tell of again and again is one revocation: of an address that nothing goes to already there is no
+-- news.
+create or replace function automation.revoke_once(
+  tenant_id uuid, channel text, address text, method text, evidence jsonb, detail jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not exists (
+    select from ridgeline.suppressions as s
+    where s.tenant_id = revoke_once.tenant_id and s.channel = revoke_once.channel
+      and s.address = automation.normal_address(revoke_once.tenant_id, revoke_once.channel, revoke_once.address)
+      and s.purpose = 'all' and s.reason <> 'landline') then
+    perform automation.record_consent(
+      tenant_id, channel, address, 'revoked', 'all', method, evidence, null, detail);
+  end if;
+end;
+$$;
+
+create or replace function automation.suppress_recipient(
+  due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  channel constant text := automation.channel_of(step_type);
+  recipient constant text := (
+    select s.recipient from ridgeline.workflow_step_executions as s
+    where s.tenant_id = due.tenant_id and s.id = due.id);
+begin
+  if recipient is null then
+    return;
+  elsif reason = 'provider' then
+    perform automation.revoke_once(
+      due.tenant_id, channel, recipient, 'provider', jsonb_build_object('step_id', due.id, 'said', detail), detail);
+  else
+    perform automation.suppress(due.tenant_id, channel, recipient, reason, detail);
+  end if;
+end;
+$$;
+
 -- For somebody who said so to a member, on the telephone or at the door: whoever works there writes it down.
 create or replace function automation.record_revocation(
   tenant_id uuid, channel text, address text, note text, purpose text)
@@ -357,6 +400,119 @@ comment on function ridgeline.answer_doubt(text, boolean, uuid) is
   'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. '
   'Returns how many texts had waited.';
 
+-- Doubts that have had their day, whether anything is sent to those numbers or not.
+create or replace function automation.settle_doubts(at_most integer default 200) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt record;
+  settled integer := 0;
+begin
+  for doubt in
+    select d.tenant_id, d.address from automation.doubtful_stops as d
+    where d.asked_at <= automation.now() - interval '1 day'
+    order by d.asked_at
+    limit at_most
+    for update skip locked
+  loop
+    perform automation.settle_doubt(doubt.tenant_id, doubt.address);
+    settled := settled + 1;
+  end loop;
+  return settled;
+end;
+$$;
+
+comment on function automation.settle_doubts(integer) is
+  'Records what may have meant stop, and nobody said did not within a day, as a stop. Returns how many.';
+
+-- WHAT MARKETING NEEDS
+--
+-- A tenant's setting says it. One that says nothing is asked, and till then its marketing waits; but whoever had a
+-- workflow on before there was the question goes on as they did, so that nothing falls silent.
+
+create or replace function automation.consent_policy(tenant_id uuid, settings jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked_since timestamptz;
+begin
+  if settings ->> 'consent' = 'recorded_optout_only' then
+    return 'recorded_optout_only';
+  elsif settings ->> 'consent' <> '' then
+    return 'required';
+  end if;
+  asked_since := automation.setting('consent_asked_since')::timestamptz;
+  return case when asked_since = 'infinity' or exists (
+      select from ridgeline.workflow_versions as v
+      where v.tenant_id = consent_policy.tenant_id and v.published_at < asked_since)
+    then 'recorded_optout_only' end;
+end;
+$$;
+
+comment on function automation.consent_policy(uuid, jsonb) is
+  'What marketing of a tenant with these settings needs: required, recorded_optout_only; null: nobody has said.';
+
+-- Of those that have said it since, in settings of the CRM too.
+create or replace function automation.release_decided() returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  decided uuid;
+  released integer := 0;
+begin
+  for decided in
+    select u.tenant_id from automation.undecided as u
+    left join automation.read_tenants(array(select d.tenant_id from automation.undecided as d)) as t
+      on t.id = u.tenant_id
+    where t.id is null or automation.consent_policy(t.id, t.settings) is not null
+    order by 1
+    limit 20
+  loop
+    delete from automation.undecided as u where u.tenant_id = decided;
+    released := released + automation.release_held(decided, '{consent_unsaid}');
+  end loop;
+  return released;
+end;
+$$;
+
+comment on function automation.release_decided() is
+  'Lets marketing go on of tenants that have said what it needs. Returns how many messages had waited.';
+
+create or replace function automation.decide_consent(tenant_id uuid, policy text) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
+    raise exception 'tenant_id: only owners and admins say what marketing needs'
+      using errcode = 'insufficient_privilege';
+  elsif coalesce(policy, '') not in ('required', 'recorded_optout_only') then
+    raise exception 'policy: required or recorded_optout_only is needed' using errcode = 'invalid_parameter_value',
+      hint = 'required: marketing goes to whoever agreed to it; recorded_optout_only: to whoever has not opted out.';
+  end if;
+  insert into ridgeline.tenant_settings as s (tenant_id, settings)
+  values (decide_consent.tenant_id, jsonb_build_object('consent', policy))
+  on conflict on constraint tenant_settings_pkey do update set settings = s.settings || excluded.settings;
+  delete from automation.undecided as u where u.tenant_id = decide_consent.tenant_id;
+  return automation.release_held(tenant_id, '{consent_unsaid}');
+end;
+$$;
+
+create or replace function ridgeline.decide_consent(policy text, tenant_id uuid default null) returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.decide_consent(automation.own_tenant(tenant_id), policy) $$;
+
+comment on function ridgeline.decide_consent(text, uuid) is
+  'Says what marketing needs: required (it goes to whoever agreed to it) or recorded_optout_only (to whoever has not '
+  'opted out). Marketing that waited for the answer goes on. Owners and admins. Returns how many messages had waited.';
+
 -- WHAT THE GATE ASKS
 
 -- Who must not be written to, of all addresses at once: why. A person who said stop is left alone at every number of
@@ -408,7 +564,8 @@ begin
 end;
 $$;
 
-create or replace function automation.hold_doubtful(tickets automation.ticket[])
+-- Marketing waits for the answer; when a day has brought none, it was a stop, of which everything else is asked too.
+create or replace function automation.hold_doubtful(tickets automation.ticket[], now timestamptz)
   returns table (place integer, tenant_id uuid, address text, until timestamptz, expires_at timestamptz)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -424,13 +581,16 @@ begin
     select t.place, d.tenant_id, d.address, d.asked_at + interval '1 day', t.expires_at
     from unnest(tickets) as t
     join automation.doubtful_stops as d on d.tenant_id = t.tenant_id and d.address = t.recipients[1]
-    where t.channel = 'sms' and t.purpose = 'marketing';
+    where t.channel = 'sms'
+      and (t.purpose = 'marketing'
+        or t.purpose = 'transactional' and d.asked_at + interval '1 day' <= hold_doubtful.now);
 end;
 $$;
 
--- Marketing of a tenant that asks for consent goes to whoever gave it last. tenants: those of the tickets.
+-- Marketing of a tenant that asks for consent goes to whoever gave it last; of one that has not said whether it does,
+-- to nobody. tenants: those of the tickets.
 create or replace function automation.unconsented(tickets automation.ticket[], tenants automation.tenant[])
-  returns table (place integer, address text)
+  returns table (place integer, address text, is_unsaid boolean, expires_at timestamptz)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
@@ -439,18 +599,23 @@ create or replace function automation.unconsented(tickets automation.ticket[], t
 #variable_conflict use_column
 declare
   tenant automation.tenant;
+  policy text;
   asking uuid[] := '{}'::uuid[];
+  unsaid uuid[] := '{}'::uuid[];
 begin
   foreach tenant in array case when cardinality(tickets) > 0 then tenants else '{}' end loop
-    if coalesce(tenant.settings ->> 'consent', 'recorded_optout_only') <> 'recorded_optout_only' then
+    policy := automation.consent_policy(tenant.id, tenant.settings);
+    if policy is null then
+      unsaid := unsaid || tenant.id;
+    elsif policy <> 'recorded_optout_only' then
       asking := asking || tenant.id;
     end if;
   end loop;
-  if asking = '{}' then
+  if asking = '{}' and unsaid = '{}' then
     return;
   end if;
   return query
-    select distinct on (t.place) t.place, a.address
+    select distinct on (t.place) t.place, a.address, t.tenant_id = any (unsaid), t.expires_at
     from unnest(tickets) as t
     cross join lateral unnest(t.recipients) as a (address)
     left join lateral (
@@ -459,7 +624,8 @@ begin
       order by c.seq desc
       limit 1
     ) as c on true
-    where t.purpose = 'marketing' and t.tenant_id = any (asking) and c.status is distinct from 'granted'
+    where t.purpose = 'marketing' and (t.tenant_id = any (unsaid)
+      or t.tenant_id = any (asking) and c.status is distinct from 'granted')
     order by t.place;
 end;
 $$;

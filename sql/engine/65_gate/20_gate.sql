@@ -94,6 +94,7 @@ declare
   some_marketing boolean := false;
   ids uuid[] := '{}'::uuid[];
   tenants automation.tenant[];
+  regions automation.place_regions[] := '{}'::automation.place_regions[];
   verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
   foreach ticket in array tickets loop
@@ -106,7 +107,7 @@ begin
   end loop;
   tenants := array(select t from automation.read_tenants(ids) as t);
   for found in
-    select d.* from automation.hold_doubtful(case when some_text and some_marketing then tickets end) as d
+    select d.* from automation.hold_doubtful(case when some_text then tickets end, now) as d
   loop
     if found.until > now then
       decided := decided || found.place;
@@ -153,6 +154,12 @@ begin
     where u.place <> all (decided)
   loop
     decided := decided || found.place;
+    if found.is_unsaid then
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
+        'infinity', found.expires_at);
+      continue;
+    end if;
     verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
       questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
@@ -161,6 +168,7 @@ begin
   end if;
   for found in select h.* from automation.ask_hours(case when some_text then tickets end, tenants, now) as h loop
     if found.opens_at = now then
+      regions := regions || row(found.place, found.regions)::automation.place_regions;
       questions[found.place].prepared := automation.limit_validity(
         questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
     elsif found.opens_at >= found.expires_at then
@@ -192,7 +200,7 @@ begin
     tickets := automation.still_open(tickets, decided);
   end if;
   for found in select c.* from automation.ask_cap(
-    case when some_marketing and not is_trial then tickets end, tenants, now) as c
+    case when some_marketing and not is_trial then tickets end, tenants, now, regions) as c
   loop
     decided := decided || found.place;
     if found.over_cap = 'skip' then
@@ -213,8 +221,8 @@ begin
     questions, case when some_text and not is_trial then tickets end, now) as r
   loop
     decided := decided || found.place;
-    verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-      'code', 'rate', 'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
+    verdicts := verdicts || automation.verdict_on(
+      questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
   end loop;
   for found in
     select f.* from automation.add_footers(

@@ -156,6 +156,13 @@ create or replace function automation.check_needs(
       select automation.purpose_problem(plan)
       union all
       select automation.postal_problem(workflow, plan)
+      union all
+      select automation.missing_sender_problem(workflow, plan, c.channel)
+      from unnest('{sms,email}'::text[]) as c (channel)
+      union all
+      select automation.consent_problem(workflow, plan)
+      union all
+      select t.problem from automation.text_problems(plan) as t (problem)
     ) as p
     where p.problem is not null
   $$;
@@ -179,6 +186,72 @@ create or replace function automation.sender_problem(workflow ridgeline.workflow
           and n.verified_at is not null and n.registration in ('registered', 'exempt'))
     order by automation.step_path(s.value)
     limit 1
+  $$;
+
+-- It would wait for a sender, without a date.
+create or replace function automation.missing_sender_problem(workflow ridgeline.workflows, plan jsonb, channel text)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(s.value), 'no_sender',
+      format('there is no sender for %s: what it sends waits until there is one', missing_sender_problem.channel),
+      'Have a number or an address of yours added to senders.', 'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'lane' = missing_sender_problem.channel
+      and coalesce(
+        s.value #>> '{config,base,from}', s.value #>> '{config,base,messaging_service_sid}', '') = ''
+      and (automation.default_sender(workflow.tenant_id, missing_sender_problem.channel)).id is null
+      and not automation.environment_serves(workflow.tenant_id, missing_sender_problem.channel)
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- Marketing of an office that has not said whom it may go to waits until it has.
+create or replace function automation.consent_problem(workflow ridgeline.workflows, plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(s.value), 'consent_unsaid',
+      'it is marketing, and nobody has said who may get it: it waits until somebody does',
+      'ridgeline.decide_consent(''required'') sends it to whoever agreed, ''recorded_optout_only'' to whoever has not '
+      'opted out.', 'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'lane' in ('sms', 'email')
+      and coalesce(s.value #>> '{sending,purpose}', 'marketing') = 'marketing'
+      and exists (
+        select from automation.read_tenants(array[workflow.tenant_id]) as t
+        where automation.consent_policy(t.id, t.settings) is null)
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- What a text costs before it is filled in: one character turns 160 a segment into 70.
+create or replace function automation.text_problems(plan jsonb) returns setof jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.problem
+    from (
+      select automation.step_path(s.value) || '.step_config.body' as at,
+        regexp_replace(s.value #>> '{config,base,body}', '\{{2,3}[^}]*\}{2,3}', '', 'g') as written
+      from jsonb_each(plan -> 'steps') as s
+      where s.value ->> 'lane' = 'sms' and s.value #>> '{config,base,body}' <> ''
+    ) as t
+    cross join lateral (
+      select automation.unicode_characters(t.written) as strange, automation.sms_segments(t.written) as segments) as m
+    cross join lateral (values
+      (case when m.strange <> '{}' then automation.problem(t.at, 'text_is_unicode', format(
+          'body: %s makes it Unicode, with 70 characters a segment instead of 160', (
+            select string_agg(format('"%s"', c), ', ') from unnest(m.strange) as c)),
+        'Write a plain character instead, such as '' for a curly quote, or leave it if it is worth the price.',
+        'warning') end),
+      (case when m.segments > 3 then automation.problem(t.at, 'many_segments', format(
+          'body: it is sent, and paid for, as %s segments at least', m.segments),
+        'Shorten it to three, or send it as an email.', 'warning') end)) as p (problem)
+    where p.problem is not null
   $$;
 
 -- Told once a workflow: what nobody said the purpose of is taken for the kind that needs most care.

@@ -73,6 +73,37 @@ begin
 end;
 $$;
 
+-- 30023: T-Mobile takes no more from this sender till midnight Pacific. Marketing from it waits, and so does every text
+-- to a number that is known to be T-Mobile's by this; what was refused is refused for good, and the office is told.
+create or replace function automation.block_sender(message ridgeline.messages) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
+  sender uuid;
+begin
+  select coalesce(automation.as_uuid(s.input #>> '{sender,id}'), automation.no_sender_id()) into sender
+  from ridgeline.workflow_step_executions as s
+  where s.provider_id = message.provider_id and s.tenant_id = message.tenant_id;
+  if not found then
+    sender := coalesce((automation.named_sender(message.tenant_id, 'sms', message.from_number)).id,
+      automation.no_sender_id());
+  end if;
+  delete from automation.sender_blocks as b where b.tenant_id = message.tenant_id and b.until <= automation.now();
+  insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
+  select message.tenant_id, sender, n.number, midnight
+  from unnest(array['', automation.normal_number(message.to_number)]) as n (number)
+  where n.number is not null
+  on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
+  perform automation.tell_office(message.tenant_id, 'daily_limit', sender::text, interval '20 hours', null,
+    'T-Mobile takes no more texts today',
+    format('The first that was refused was to %s: it was not delivered. Offers wait until midnight Pacific. Write what '
+      'your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are refused.',
+      message.to_number));
+end;
+$$;
+
 -- 21610: the number has opted out at Twilio, which is the only place that knew. 30006 and 21614: no text
 -- reaches it, for it is a landline.
 create or replace function automation.record_delivery_of_sms(
@@ -82,11 +113,15 @@ create or replace function automation.record_delivery_of_sms(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if error_code in ('21610', '30006', '21614')
-    and automation.normal_number(message.to_number) is not null then
-    perform automation.suppress(message.tenant_id, 'sms', message.to_number,
-      case error_code when '21610' then 'provider' else 'landline' end,
+  if error_code = '21610' and automation.normal_number(message.to_number) is not null then
+    perform automation.revoke_once(message.tenant_id, 'sms', message.to_number, 'provider',
+      jsonb_build_object('code', error_code, 'message_id', message.id),
       jsonb_build_object('code', error_code, 'message_id', message.id));
+  elsif error_code in ('30006', '21614') and automation.normal_number(message.to_number) is not null then
+    perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'landline',
+      jsonb_build_object('code', error_code, 'message_id', message.id));
+  elsif error_code = '30023' then
+    perform automation.block_sender(message);
   end if;
   update ridgeline.messages as m
   set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code

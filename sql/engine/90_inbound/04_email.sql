@@ -184,13 +184,13 @@ create or replace function automation.suppress_email(email ridgeline.emails, eve
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.suppress(
-      email.tenant_id, 'email', automation.bare_address(a.address),
-      case event ->> 'type' when 'bounced' then 'bounce' when 'suppressed' then 'provider'
-        else 'complaint' end,
-      jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')))
+    select case event ->> 'type'
+      when 'bounced' then automation.suppress(email.tenant_id, 'email', a.bare, 'bounce', a.detail)
+      else automation.revoke_once(email.tenant_id, 'email', a.bare,
+        case event ->> 'type' when 'suppressed' then 'provider' else 'complaint' end, a.detail, a.detail) end
     from (
-      select t.address, count(*) over () as addresses
+      select t.address, automation.bare_address(t.address) as bare, count(*) over () as addresses,
+        jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')) as detail
       from (
         select e.address from jsonb_array_elements_text(event -> 'to') as e (address)
         union
@@ -370,7 +370,8 @@ begin
   is_new := found;
   perform automation.clear_cause();
   if is_stop then
-    perform automation.suppress(owner, 'email', sender, 'opt_out',
+    perform automation.revoke_once(owner, 'email', sender, 'message',
+      jsonb_build_object('email_id', event ->> 'email_id', 'said', left(event ->> 'subject', 200)),
       jsonb_build_object('email_id', event ->> 'email_id'));
   end if;
   return case when is_new then 'stored' else 'duplicate' end;

@@ -226,14 +226,24 @@ declare
   imagined automation.imagined;
   gated automation.send_verdict;
   result jsonb;
+  cost automation.message_cost;
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
+    -- Nobody to send as: it would wait for a sender, and the steps after it with it.
+    if prepared.verdict = 'hold' then
+      gated.verdict := 'hold';
+      gated.held := prepared.reason -> 'held';
+      gated.until := 'infinity';
+      prepared.reason := null;
+    end if;
     if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
       gated := automation.foresee(execution, step, prepared, at);
       prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
+      cost := automation.cost_of(
+        execution.tenant_id, automation.channel_of(step ->> 'type'), prepared.input, prepared.recipient);
       imagined := automation.step_imagine(step ->> 'type', execution, step, prepared.input, at, events);
       result := imagined.result;
     end if;
@@ -243,7 +253,8 @@ begin
   end;
   return row(jsonb_build_object(
     'key', step -> 'key', 'type', coalesce(step -> 'as', step -> 'type'), 'at', at,
-    'verdict', prepared.verdict, 'reason', prepared.reason, 'input', prepared.input,
+    'verdict', case prepared.verdict when 'hold' then 'run' else prepared.verdict end, 'reason', prepared.reason,
+    'input', prepared.input,
     'warnings', prepared.warnings,
     'conditions', case when jsonb_typeof(step -> 'conditions') = 'object' then
       automation.explain_conditions(
@@ -251,8 +262,7 @@ begin
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
     || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
-    || case when prepared.verdict = 'run' and prepared.input ? 'body' and step ->> 'lane' = 'sms'
-      then jsonb_build_object('segments', automation.sms_segments(prepared.input ->> 'body')) else '{}' end
+    || jsonb_strip_nulls(jsonb_build_object('segments', cost.segments, 'cost', cost.cost))
     || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
     coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
@@ -273,7 +283,7 @@ create or replace function automation.imagine_exit(
     where (e.why ->> 'verdict')::boolean
   $$;
 
--- The way a run would take, on a clock of its own: {path, ended}.
+-- The way a run would take, on a clock of its own: {path, cost, ended}.
 create or replace function automation.imagine_path(
   execution ridgeline.workflow_executions, plan jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
@@ -305,11 +315,14 @@ begin
         then jsonb_build_object('status', 'failed', 'at', at, 'step', step -> 'key')
       when taken -> 'result' ? 'stop'
         then jsonb_build_object('status', taken #> '{result,outcome}', 'at', at, 'step', step -> 'key')
+      when at = 'infinity'
+        then jsonb_build_object('status', 'waiting', 'at', taken -> 'at', 'step', step -> 'key')
     end;
     step := plan -> 'steps' -> automation.next_key(step, taken -> 'result');
   end loop;
-  return jsonb_build_object('path', path, 'ended', coalesce(
-    ended, jsonb_build_object('status', 'completed', 'at', at)));
+  return jsonb_build_object('path', path,
+    'cost', (select coalesce(sum((p ->> 'cost')::numeric), 0) from jsonb_array_elements(path) as p),
+    'ended', coalesce(ended, jsonb_build_object('status', 'completed', 'at', at)));
 end;
 $$;
 
@@ -424,9 +437,9 @@ create or replace function ridgeline.test_workflow(
 comment on function ridgeline.test_workflow(uuid, jsonb, jsonb, uuid) is
   'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
   'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
-  'reason, input, conditions, result, until, held, segments}], ended: {status, at}}. It follows branches, and waits '
-  'on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
-  'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
+  'reason, input, conditions, result, until, held, segments, cost}], cost, ended: {status, at}}. It follows branches, '
+  'and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the '
+  'draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
   'event; the others time out).';
 
 create or replace function ridgeline.explain_enrollment(

@@ -18,6 +18,7 @@ create table automation.statistic_changes (
   outcome text not null,
   amount smallint not null default 1,
   mode ridgeline.execution_mode not null default 'live',
+  cost numeric,
   constraint statistic_changes_pkey primary key (tenant_id, id)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 
@@ -27,6 +28,7 @@ comment on table automation.statistic_changes is
 comment on column automation.statistic_changes.step_key is 'Empty: it is about the run.';
 comment on column automation.statistic_changes.entered_at is
   'When what ended had begun; null: this is about something that became of it later.';
+comment on column automation.statistic_changes.cost is 'Of a message that was sent.';
 comment on column automation.statistic_changes.amount is '-1: it is taken back (a run that is retried).';
 
 create table automation.statistics (
@@ -46,6 +48,7 @@ create table automation.statistics (
   clicked bigint not null default 0,
   replied bigint not null default 0,
   mode ridgeline.execution_mode not null default 'live',
+  cost numeric not null default 0,
   constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day, mode)
 );
 
@@ -113,17 +116,17 @@ create or replace function automation.count_step() returns trigger
 begin
   if tg_op = 'UPDATE' and old.finished_at is not null then
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
     select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1, e.mode
+      automation.step_outcome(old.status, old.step_type), -1, e.mode, old.cost
     from ridgeline.workflow_executions as e
     where e.tenant_id = old.tenant_id and e.id = old.execution_id;
   end if;
   if new.finished_at is not null then
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
     select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type), e.mode
+      automation.step_outcome(new.status, new.step_type), e.mode, new.cost
     from ridgeline.workflow_executions as e
     where e.tenant_id = new.tenant_id and e.id = new.execution_id;
   end if;
@@ -160,9 +163,9 @@ create or replace function automation.move_statistics(
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
     select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount,
-      move_statistics.mode
+      move_statistics.mode, case f.outcome when 'sent' then s.cost end
     from ridgeline.workflow_step_executions as s
     cross join lateral (values
       (s.started_at, s.finished_at, automation.step_outcome(s.status, s.step_type)),
@@ -221,7 +224,8 @@ create or replace function automation.note_click() returns trigger
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'sms';
   return null;
 end;
 $$;
@@ -321,7 +325,7 @@ begin
     from (select distinct c.tenant_id from taken as c) as d
   ), added as (
     insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
-      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode)
+      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode, cost)
     select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
       coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
@@ -332,7 +336,8 @@ begin
       coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode
+      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode,
+      coalesce(sum(c.amount * c.cost) filter (where f.fact = 'sent'), 0)
     from taken as c
     join zones as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
@@ -342,7 +347,7 @@ begin
       exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
       skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
       delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
-      clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied
+      clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied, cost = t.cost + excluded.cost
   ), troubled as (
     insert into automation.troubles as x (tenant_id, workflow_id, failed, since)
     select c.tenant_id, c.workflow_id, sum(c.amount), min(c.at)
@@ -375,7 +380,8 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
     sum(s.entered)::bigint as entered, sum(s.completed)::bigint as completed, sum(s.exited)::bigint as exited,
     sum(s.failed)::bigint as failed, sum(s.skipped)::bigint as skipped, sum(s.sent)::bigint as sent,
     sum(s.delivered)::bigint as delivered, sum(s.opened)::bigint as opened, sum(s.clicked)::bigint as clicked,
-    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting, s.mode
+    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting, s.mode,
+    sum(s.cost) as cost
   from (
     select t.*, 0 as waiting from automation.statistics as t
     union all
@@ -385,14 +391,14 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
       case f.fact when 'skipped' then c.amount else 0 end, case f.fact when 'sent' then c.amount else 0 end,
       case f.fact when 'delivered' then c.amount else 0 end, case f.fact when 'opened' then c.amount else 0 end,
       case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end,
-      c.mode, 0
+      c.mode, case f.fact when 'sent' then coalesce(c.amount * c.cost, 0) else 0 end, 0
     from automation.statistic_changes as c
     join automation.visible_zones() as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
     union all
     -- What has not ended: the run, the step that it waits for, and that step where it has begun.
     select e.tenant_id, e.workflow_id, e.version, c.step_key, (c.at at time zone z.zone)::date,
-      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, e.mode, c.waiting
+      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, e.mode, 0, c.waiting
     from ridgeline.scheduled_steps as q
     join ridgeline.workflow_executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
     join automation.visible_zones() as z on z.tenant_id = q.tenant_id
@@ -413,4 +419,4 @@ comment on view ridgeline.workflow_statistics is
   'of another system, stand apart from what is live. step_key empty: of its runs. entered '
   'counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and '
   'emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step '
-  'that they are at, by the day the run entered. Outlives the runs.';
+  'that they are at, by the day the run entered. cost: of what was sent, as its steps have it. Outlives the runs.';

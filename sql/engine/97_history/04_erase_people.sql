@@ -247,7 +247,8 @@ create or replace function automation.walked_tables() returns setof regclass
       ridgeline.email_addresses,ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,
       automation.erasures_under_way,automation.erased_addresses,automation.active_triggers,
       automation.timer_listeners,automation.activations,automation.statistics,automation.statistic_changes,
-      automation.retention_places,automation.rotations}'::text[])
+      automation.retention_places,automation.rotations,automation.undecided,automation.sender_days,
+      automation.workflow_fuses}'::text[])
     order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
   $$;
 
@@ -316,7 +317,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
         'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
-        'automation.unsubscribe_tokens', 'automation.marketing_sent')
+        'automation.unsubscribe_tokens', 'automation.marketing_sent', 'automation.sender_blocks')
     end
   $$;
 

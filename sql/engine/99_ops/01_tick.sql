@@ -38,6 +38,8 @@ declare
 begin
   perform automation.beat('tick');
   perform automation.erase_tenants();
+  perform automation.settle_doubts();
+  perform automation.release_decided();
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
     'database_steps', ran, 'outbound_due', automation.ring_when_due());
@@ -126,6 +128,9 @@ begin
     exit when did < 5000 or automation.time_is_up();
   end loop;
   perform automation.tell_when_due();
+  commit;
+  perform automation.settle_doubts();
+  perform automation.release_decided();
   commit;
   call automation.erase_people(automation.setting('prune_time')::interval, did);
   call automation.prune_history(automation.setting('prune_time')::interval, did);

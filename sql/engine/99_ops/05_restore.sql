@@ -18,6 +18,8 @@ create or replace function automation.registries()
       ('automation.area_codes', 'prefix', '{}'),
       ('automation.regions', 'region', '{}'),
       ('automation.open_hours', 'name', '{}'),
+      ('automation.prices', 'name', '{negotiated}'),
+      ('automation.daily_caps', 'name', '{}'),
       ('automation.recipes', 'name', '{}')
   $$;
 

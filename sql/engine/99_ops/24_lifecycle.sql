@@ -96,6 +96,16 @@ grant execute on function automation.find_link(text), automation.record_click(te
 
 alter table automation.marketing_sent enable row level security;
 alter table automation.sender_slots enable row level security;
+alter table automation.sender_days enable row level security;
+alter table automation.sender_blocks enable row level security;
+alter table automation.daily_caps enable row level security;
+alter table automation.prices enable row level security;
+alter table automation.undecided enable row level security;
+alter table automation.workflow_fuses enable row level security;
+grant select on automation.daily_caps, automation.prices to service_role;
+revoke all on function ridgeline.decide_consent(text, uuid) from public, anon;
+grant execute on function automation.decide_consent(uuid, text), ridgeline.decide_consent(text, uuid)
+  to authenticated, service_role;
 
 alter table automation.merged_contacts enable row level security;
 grant select on automation.merged_contacts to service_role;

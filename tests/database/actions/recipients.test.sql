@@ -7,6 +7,7 @@ select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as
 insert into ridgeline.senders (tenant_id, channel, kind, address) values (:'apex', 'email', 'domain', 'apex.example'),
   (:'apex', 'sms', 'number', '88811'), (:'apex', 'sms', 'name', 'ApexRoofing');
 insert into ridgeline.senders (tenant_id, channel, address, is_default) values (:'apex', 'sms', '+15125550177', true);
+update ridgeline.senders set limits = '{"per_second": 0}';
 
 -- A lead comes in (fields of the contact) while an email is set up (keys of its step_config): what goes out, as
 -- {to, cc, ...}, or how the step ended; with the warnings of the step when there are any.

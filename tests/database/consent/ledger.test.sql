@@ -9,6 +9,7 @@ select pg_temp.tenant('Blue Ridge Solar') as blue \gset
 select pg_temp.member(:'apex', 'owner') as olga \gset
 select pg_temp.member(:'apex') as vera \gset
 insert into ridgeline.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900'), (:'blue', 'sms', '+15125550901');
+update ridgeline.senders set limits = '{"per_second": 0}';
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "An offer", "purpose": "marketing"}}]') as offer \gset
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "Your visit", "purpose": "transactional"}}]') as visit \gset
 create function pg_temp.text_from(number text, body text, to_number text default '+15125550900') returns text

@@ -6,6 +6,7 @@ select plan(16);
 select pg_temp.tenant('Apex Roofing') as apex \gset
 update public.tenants set phone = '+15125550990' where id = :'apex';
 insert into ridgeline.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900');
+update ridgeline.senders set limits = '{"per_second": 0}';
 create function pg_temp.answer(number text, body text, more jsonb default '{}') returns text
   language plpgsql
   as $$

@@ -7,6 +7,7 @@ select plan(17);
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Blue Ridge Solar') as blue \gset
 insert into ridgeline.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900'), (:'blue', 'sms', '+15125550901');
+update ridgeline.senders set limits = '{"per_second": 0}';
 select pg_temp.contact(:'apex', 'Maria', '+15125550101') as maria \gset
 select pg_temp.contact(:'apex', 'Jose', '(512) 555-0101') as jose \gset
 select pg_temp.contact(:'apex', 'Bob', '+15125550102') as bob \gset

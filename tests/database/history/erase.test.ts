@@ -114,8 +114,8 @@ async function story(): Promise<Office> {
     insert into public.tenants (name) values ('Apex') returning id`;
   const number = "+15125550001";
   await sql`
-    insert into ridgeline.senders (tenant_id, channel, kind, provider, address, is_default)
-    values (${tenant}, 'sms', 'number', 'twilio', ${number}, true)`;
+    insert into ridgeline.senders (tenant_id, channel, kind, provider, address, is_default, limits)
+    values (${tenant}, 'sms', 'number', 'twilio', ${number}, true, '{"per_second": 0}')`;
   await sql`insert into ridgeline.email_addresses (tenant_id, address) values (${tenant}, 'office@apex.example')`;
   const [form] = await sql`
     insert into ridgeline.forms (tenant_id, name, allowed_origins, required_fields, max_fired_per_hour)
@@ -258,6 +258,9 @@ async function story(): Promise<Office> {
     values (${tenant}, 'moved', 'project', 'x', ${
     contact!.id
   }, '+15125550199', '{"name": "Mariquita"}', 'infinity')`;
+  await sql`
+    insert into automation.sender_blocks (tenant_id, sender_id, number, until)
+    select tenant_id, id, '+15125550199', 'infinity' from ridgeline.senders where tenant_id = ${tenant}`;
   return { tenant, number, contact: contact!.id, neighbour: neighbour!.id };
 }
 
@@ -277,11 +280,12 @@ async function erased(tenant: string): Promise<Record<string, number>> {
 
 /** The engine's own and the office's own words: not walked. */
 const notWalked =
-  /^(automation\.(activations|active_triggers|area_codes|comparison_turns|engine_switches|entities|heartbeats|inboxes|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|troubles|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
+  /^(automation\.(activations|active_triggers|area_codes|comparison_turns|daily_caps|engine_switches|entities|heartbeats|inboxes|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|prices|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|troubles|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
 
 /** Of the tables that hold people: words of the engine, ids, and digests that nobody can guess. */
 const nobodys = `
   automation.created_projects.contact_id automation.created_projects.key
+  automation.merged_contacts.contact_id automation.merged_contacts.into_contact_id
   automation.created_projects.project_id automation.early_events.provider automation.early_events.provider_id
   automation.erased_addresses.channel automation.erased_addresses.digest automation.erased_addresses.reason
   automation.erasures_under_way.after automation.erasures_under_way.contact_ids

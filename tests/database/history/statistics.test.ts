@@ -45,8 +45,8 @@ async function open(sql: Sql): Promise<Office> {
   }
   await sql`update ridgeline.workflows set is_active = true where id = ${workflow!.id}`;
   await sql`
-    insert into ridgeline.senders (tenant_id, channel, kind, provider, address, is_default)
-    values (${tenant!.id}, 'sms', 'number', 'twilio', ${
+    insert into ridgeline.senders (tenant_id, channel, kind, provider, limits, address, is_default)
+    values (${tenant!.id}, 'sms', 'number', 'twilio', '{"per_second": 0}', ${
     "+1512" + String(Date.now()).slice(-4) + String(Math.floor(Math.random() * 900) + 100)
   }, true)`;
   await sql`
@@ -112,7 +112,7 @@ async function told({ sql, tenant }: Pick<Office, "sql" | "tenant">) {
     select s.version, s.step_key, s.day::text, f.key as fact, f.value::int as n
     from ridgeline.workflow_statistics as s
     cross join lateral jsonb_each_text(to_jsonb(s)
-      - array['tenant_id', 'workflow_id', 'version', 'step_key', 'day', 'mode']) as f
+      - array['tenant_id', 'workflow_id', 'version', 'step_key', 'day', 'mode', 'cost']) as f
     where s.tenant_id = ${tenant} and f.value <> '0' order by 1, 2, 3, 4`;
 }
 

@@ -6,6 +6,7 @@ select plan(36);
 
 select pg_temp.tenant() as apex \gset
 insert into ridgeline.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900');
+update ridgeline.senders set limits = '{"per_second": 0}';
 select pg_temp.contact(:'apex', 'Maria', '+15125550101') as maria \gset
 create function pg_temp.text_from(number text, body text default 'Hello') returns text
   language sql

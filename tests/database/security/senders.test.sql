@@ -30,6 +30,7 @@ create function pg_temp.sent_from(tenant uuid, type text, config text) returns t
 declare
   flow uuid;
   claimed automation.claimed_step;
+  answer text;
 begin
   begin
     flow := pg_temp.workflow(tenant, 'manual', '{}', jsonb_build_array(jsonb_build_object('key', 's', 'type', type,
@@ -42,8 +43,11 @@ begin
     'theirs', '+15125550222', 'us', 'Apex <office@apex.example>', 'them', 'Apex <office@blue.example>', 'none', ''),
     'contact_id', pg_temp.contact(tenant)), tenant);
   select c.* into claimed from automation.claim_steps('w', 1) as c;
-  return coalesce(claimed.payload ->> 'from', claimed.payload ->> 'messaging_service_sid',
-    (pg_temp.only_run(flow)).error ->> 'code', 'environment');
+  answer := coalesce(claimed.payload ->> 'from', claimed.payload ->> 'messaging_service_sid',
+    (pg_temp.only_run(flow)).error ->> 'code',
+    (select q.held ->> 'code' from ridgeline.scheduled_steps as q where q.execution_id = (pg_temp.only_run(flow)).id), 'environment');
+  delete from ridgeline.scheduled_steps as q where q.execution_id = (pg_temp.only_run(flow)).id;
+  return answer;
 end;
 $$;
 
@@ -60,6 +64,7 @@ insert into ridgeline.senders (tenant_id, channel, address, is_default) values
   (:'apex', 'sms', '(512) 555-0111', true), (:'apex', 'sms', 'MG1', false), (:'apex', 'email', 'Apex.example', false),
   (:'apex', 'email', 'office@roofs.example', true), (:'blue', 'sms', '+15125550222', true), (:'blue', 'email', 'office@blue.example', true);
 update ridgeline.senders set display_name = 'Apex Roofing' where address = 'office@roofs.example';
+update ridgeline.senders set limits = '{"per_second": 0}';
 insert into ridgeline.senders (tenant_id, channel, address, is_active, verified_at) values
   (:'apex', 'sms', '+15125550333', false, now()), (:'apex', 'email', 'office@unproven.example', true, null);
 select is((select string_agg(kind || ' ' || address || ' ' || provider, ', ' order by kind, address) from ridgeline.senders where tenant_id = :'apex'),

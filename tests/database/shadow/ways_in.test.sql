@@ -86,6 +86,7 @@ update ridgeline.workflows set is_active = false where id = :'flood';
 
 -- EXITS AND REPLIES, by who would have been written to
 insert into ridgeline.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900');
+update ridgeline.senders set limits = '{"per_second": 0}';
 select pg_temp.shadow('manual', '{}', '[{"key": "ask", "type": "send_sms", "config": {"body": "Still interested?"}},
   {"key": "reply", "type": "wait", "config": {"event": "sms_received", "timeout": "2 days"},
    "on": {"event": [{"key": "call", "type": "create_task", "config": {"title": "{{steps.reply.event.record.body}}"}}], "timeout": [{"key": "late", "type": "stop"}]}}]') as asks \gset
