@@ -281,7 +281,13 @@ create type automation.hours_rule as ();
 
 create type automation.contact_place as ();
 
+create type automation.place_regions as ();
+
 create type automation.capped as ();
+
+create type automation.sized_text as ();
+
+create type automation.message_cost as ();
 
 create type automation.fired_timer as ();
 
@@ -313,6 +319,8 @@ create table automation.area_codes ();
 
 create table automation.regions ();
 
+create table automation.prices ();
+
 create table automation.links ();
 
 create table ridgeline.changes ();
@@ -325,7 +333,11 @@ create table automation.merged_contacts ();
 
 create table automation.erased_addresses ();
 
+create table automation.workflow_fuses ();
+
 create table ridgeline.sending_pauses ();
+
+create table automation.undecided ();
 
 create table automation.open_hours ();
 
@@ -341,7 +353,13 @@ create table automation.unsubscribe_tokens ();
 
 create table automation.marketing_sent ();
 
+create table automation.daily_caps ();
+
 create table automation.sender_slots ();
+
+create table automation.sender_days ();
+
+create table automation.sender_blocks ();
 
 create table automation.inboxes ();
 
@@ -394,6 +412,24 @@ alter table ridgeline.messages add column clicked_at timestamp with time zone;
 alter table ridgeline.forms add column consent jsonb;
 
 alter table ridgeline.held_submissions add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table automation.prices add column name text;
+
+alter table automation.prices add column provider text;
+
+alter table automation.prices add column kind text;
+
+alter table automation.prices add column country text;
+
+alter table automation.prices add column amount numeric;
+
+alter table automation.prices add column currency text;
+
+alter table automation.prices add column source text;
+
+alter table automation.prices add column as_of date;
+
+alter table automation.prices add column negotiated numeric;
 
 alter table automation.links add column tenant_id uuid;
 
@@ -452,6 +488,10 @@ alter table ridgeline.workflow_step_executions add column clicked_at timestamp w
 alter table ridgeline.workflow_step_executions add column replied_at timestamp with time zone;
 
 alter table ridgeline.workflow_step_executions add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table ridgeline.workflow_step_executions add column segments smallint;
+
+alter table ridgeline.workflow_step_executions add column cost numeric;
 
 alter table ridgeline.scheduled_steps add column held jsonb;
 
@@ -641,6 +681,14 @@ alter type automation.imagined add attribute result jsonb;
 
 alter table ridgeline.workflow_holds add column changed_at timestamp with time zone default automation.now() not null;
 
+alter table automation.workflow_fuses add column tenant_id uuid;
+
+alter table automation.workflow_fuses add column workflow_id uuid;
+
+alter table automation.workflow_fuses add column learned_on date;
+
+alter table automation.workflow_fuses add column per_day integer;
+
 alter table ridgeline.suppressions add column purpose text default 'all'::text not null;
 
 alter table ridgeline.suppressions add column changed_at timestamp with time zone default automation.now() not null;
@@ -712,6 +760,10 @@ alter table ridgeline.sending_pauses add column paused_at timestamp with time zo
 alter table ridgeline.sending_pauses add column paused_by uuid;
 
 alter table ridgeline.sending_pauses add column changed_at timestamp with time zone;
+
+alter table automation.undecided add column tenant_id uuid;
+
+alter table automation.undecided add column since timestamp with time zone;
 
 alter table automation.open_hours add column name text;
 
@@ -807,6 +859,16 @@ alter table automation.marketing_sent add column step_id uuid;
 
 alter table automation.marketing_sent add column at timestamp with time zone;
 
+alter table automation.daily_caps add column name text;
+
+alter table automation.daily_caps add column jurisdiction text;
+
+alter table automation.daily_caps add column channel text;
+
+alter table automation.daily_caps add column per_day integer;
+
+alter table automation.daily_caps add column source text;
+
 alter table automation.sender_slots add column tenant_id uuid;
 
 alter table automation.sender_slots add column sender_id uuid;
@@ -815,19 +877,55 @@ alter table automation.sender_slots add column is_marketing boolean;
 
 alter table automation.sender_slots add column free_at timestamp with time zone;
 
+alter table automation.sender_days add column tenant_id uuid;
+
+alter table automation.sender_days add column sender_id uuid;
+
+alter table automation.sender_days add column day date;
+
+alter table automation.sender_days add column segments bigint;
+
+alter table automation.sender_blocks add column tenant_id uuid;
+
+alter table automation.sender_blocks add column sender_id uuid;
+
+alter table automation.sender_blocks add column number text;
+
+alter table automation.sender_blocks add column until timestamp with time zone;
+
+alter type automation.place_regions add attribute place integer;
+
+alter type automation.place_regions add attribute regions text[];
+
 alter type automation.capped add attribute place integer;
 
 alter type automation.capped add attribute tenant_id uuid;
 
-alter type automation.capped add attribute person text;
+alter type automation.capped add attribute keys text[];
+
+alter type automation.capped add attribute number text;
 
 alter type automation.capped add attribute step_id uuid;
 
 alter type automation.capped add attribute cap integer;
 
+alter type automation.capped add attribute law integer;
+
 alter type automation.capped add attribute over_cap text;
 
 alter type automation.capped add attribute expires_at timestamp with time zone;
+
+alter type automation.sized_text add attribute place integer;
+
+alter type automation.sized_text add attribute segments integer;
+
+alter type automation.sized_text add attribute upto bigint;
+
+alter type automation.sized_text add attribute expires_at timestamp with time zone;
+
+alter type automation.message_cost add attribute segments integer;
+
+alter type automation.message_cost add attribute cost numeric;
 
 alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
 
@@ -961,6 +1059,8 @@ alter table automation.statistic_changes add column amount smallint;
 
 alter table automation.statistic_changes add column mode ridgeline.execution_mode;
 
+alter table automation.statistic_changes add column cost numeric;
+
 alter table automation.statistics add column tenant_id uuid;
 
 alter table automation.statistics add column workflow_id uuid;
@@ -992,6 +1092,8 @@ alter table automation.statistics add column clicked bigint;
 alter table automation.statistics add column replied bigint;
 
 alter table automation.statistics add column mode ridgeline.execution_mode;
+
+alter table automation.statistics add column cost numeric;
 
 alter table automation.troubles add column tenant_id uuid;
 
@@ -1446,6 +1548,64 @@ AS $function$
       when jsonb_typeof(a) = 'number' then automation.double_of(a::numeric) = automation.double_of(b::numeric)
       else a = b
     end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.gsm_character()
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN ('[@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-z'::text || 'äöñüà{}\\~|€\f\[\]\^-]'::text);
+
+CREATE OR REPLACE FUNCTION automation.sms_segments(body text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_gsm constant boolean := body ~ ('^' || automation.gsm_character() || '*$');
+  alone constant integer := case when is_gsm then 160 else 70 end;
+  joined constant integer := case when is_gsm then 153 else 67 end;
+  units constant integer := case
+    when is_gsm then length(body) + length(regexp_replace(body, '[^][\^{}\\~|€\f]', '', 'g'))
+    else length(body) + length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
+  segments integer := 1;
+  used integer := 0;
+  size integer;
+  one text;
+begin
+  if units <= alone then
+    return 1;
+  elsif units = length(body) then
+    return ceil(units::numeric / joined);
+  end if;
+  foreach one in array string_to_array(body, null) loop
+    size := case when is_gsm then 1 + (one ~ '[][\^{}\\~|€\f]')::integer else 1 + (ascii(one) > 65535)::integer end;
+    if used + size > joined then
+      segments := segments + 1;
+      used := 0;
+    end if;
+    used := used + size;
+  end loop;
+  return segments;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.unicode_characters(body text)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(c.one order by c.first), '{}')
+    from (
+      select m.one, min(m.place) as first
+      from regexp_split_to_table(body, '') with ordinality as m (one, place)
+      where m.one <> '' and m.one !~ ('^' || automation.gsm_character() || '$')
+      group by m.one
+      order by 2
+      limit 5
+    ) as c
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.both_names(attached automation.entities, fields jsonb)
@@ -2193,6 +2353,40 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.own_price(prices jsonb, kind text, country text)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when p.said ~ '^\d{1,6}(\.\d{1,8})?$' then p.said::numeric end
+    from (
+      select case jsonb_typeof(prices -> kind)
+        when 'object' then coalesce(prices -> kind ->> country, prices -> kind ->> '*')
+        else prices ->> kind end as said) as p
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.price_of(tenant_id uuid, provider text, kind text, recipient text)
+ RETURNS numeric
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  destination constant text := case when kind = 'email' then '*' else (automation.read_phone(recipient)).country end;
+  -- Of ridgeline.tenant_settings alone: it is asked for each message that was sent.
+  own constant jsonb := (
+    select s.settings -> 'prices' from ridgeline.tenant_settings as s where s.tenant_id = price_of.tenant_id);
+begin
+  return coalesce(
+    case when own is not null then automation.own_price(own, kind, destination) end,
+    (select coalesce(p.negotiated, p.amount) from automation.prices as p
+     where p.provider = price_of.provider and p.kind = price_of.kind and p.country in (destination, '*')
+     order by p.country = '*'
+     limit 1));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.link_code()
  RETURNS text
  LANGUAGE plpgsql
@@ -2866,6 +3060,9 @@ begin
       where e.tenant_id = raise_restart.tenant_id and e.contact_id = raise_restart.contact_id
         and e.entity <> 'contact' and e.workflow_id = enrolment.workflow_id and e.finished_at is null
         and e.seq < raise_restart.seq);
+  if found then
+    perform automation.ring_once('database');
+  end if;
 end;
 $function$;
 
@@ -3707,6 +3904,21 @@ AS $function$
           and automation.plan_step(execution, q.step_key) ? 'follows'
         for update skip locked)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.await_sender(prepared automation.prepared_step, channel text)
+ RETURNS automation.prepared_step
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  prepared.verdict := 'hold';
+  prepared.reason := jsonb_build_object('until', 'infinity', 'held', jsonb_build_object(
+    'code', 'no_sender', 'channel', channel,
+    'why', format('there is no sender for %s: it goes on when one is added to senders', channel)));
+  return prepared;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.address(execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step, options jsonb DEFAULT NULL::jsonb, known automation.known_records DEFAULT NULL::automation.known_records)
  RETURNS automation.prepared_step
@@ -6764,6 +6976,69 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.busiest_day(tenant_id uuid, workflow_id uuid, before timestamp with time zone, at_most integer)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select coalesce(max(r.runs), 0)::integer
+    from generate_series(1, 28) as d (day)
+    cross join lateral (
+      select count(*) as runs
+      from (
+        select from ridgeline.workflow_executions as e
+        where e.workflow_id = busiest_day.workflow_id and e.tenant_id = busiest_day.tenant_id and e.fused
+          and e.created_at > before - d.day * interval '1 day'
+          and e.created_at <= before - (d.day - 1) * interval '1 day' and e.started_at is not null
+        limit at_most
+      ) as e
+    ) as r
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fuse_floor()
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select least(100, automation.setting('workflow_fuse_at_least')::integer,
+      automation.setting('workflow_fuse_per_day')::integer)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.daily_fuse(tenant_id uuid, workflow_id uuid)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  most constant integer := automation.setting('workflow_fuse_per_day')::integer;
+  least_allowed constant integer := least(automation.setting('workflow_fuse_at_least')::integer, most);
+  said constant text := automation.tenant_setting(tenant_id, 'workflow_fuse', 'per_day') #>> '{}';
+  today constant date := (automation.now() at time zone 'UTC')::date;
+  learned integer;
+begin
+  if said ~ '^\d{1,7}$' then
+    return said::integer;
+  end if;
+  select f.per_day into learned from automation.workflow_fuses as f
+  where f.tenant_id = daily_fuse.tenant_id and f.workflow_id = daily_fuse.workflow_id and f.learned_on = today;
+  if not found then
+    learned := 5 * automation.busiest_day(tenant_id, workflow_id, automation.now() - interval '1 day', most);
+    -- Two who learn it at once do not wait for each other.
+    if pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, workflow_id), 15)) then
+      insert into automation.workflow_fuses as f (tenant_id, workflow_id, learned_on, per_day)
+      values (daily_fuse.tenant_id, daily_fuse.workflow_id, today, learned)
+      on conflict on constraint workflow_fuses_pkey do update
+        set learned_on = excluded.learned_on, per_day = excluded.per_day;
+    end if;
+  end if;
+  return least(greatest(learned, least_allowed), most);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.told_member(tenant_id uuid)
  RETURNS uuid
  LANGUAGE sql
@@ -6968,6 +7243,36 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tell_what_waits(verdicts automation.send_verdict[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  waiting record;
+begin
+  for waiting in
+    select distinct v.tenant_id, v.held ->> 'code' as code, v.held ->> 'channel' as channel
+    from unnest(verdicts) as v
+    where v.verdict = 'hold' and v.held ->> 'code' in ('no_sender', 'consent_unsaid')
+    order by 1, 2, 3
+  loop
+    if waiting.code = 'no_sender' then
+      perform automation.tell_office(waiting.tenant_id, 'no_sender', waiting.channel, interval '1 day', null,
+        format('Messages wait: there is no sender for %s', waiting.channel),
+        'Nothing is lost. Have a number or an address added to senders, and they go out.');
+    else
+      insert into automation.undecided (tenant_id) values (waiting.tenant_id)
+      on conflict on constraint undecided_pkey do nothing;
+      perform automation.tell_office(waiting.tenant_id, 'consent_unsaid', '', interval '1 day', null,
+        'Offers wait: who may get them?',
+        'Nobody has said yet whether marketing goes to whoever agreed to it (required) or to whoever has not opted out '
+        '(recorded_optout_only). decide_consent() says it, and what waits goes on.');
+    end if;
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.hold_sends(verdicts automation.send_verdict[])
  RETURNS void
  LANGUAGE sql
@@ -6992,7 +7297,9 @@ AS $function$
     set changed_at = automation.now(), status = 'waiting'
     from unnest(verdicts) as v
     where v.verdict = 'hold' and e.tenant_id = v.tenant_id and e.id = v.execution_id and e.status <> 'waiting'
-      and e.finished_at is null
+      and e.finished_at is null;
+
+    select automation.tell_what_waits(verdicts)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.release_spread(place bigint, number bigint)
@@ -7032,6 +7339,33 @@ begin
   get diagnostics released = row_count;
   perform automation.ring_once();
   return released;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.release_unsent()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if new.is_active and new.verified_at is not null then
+    perform automation.release_held(new.tenant_id, '{no_sender}');
+  end if;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.release_all_unsent()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.release_held(n.tenant_id, '{no_sender}')
+  from (select distinct n.tenant_id from automation.notices as n where n.kind = 'no_sender') as n;
+  return null;
 end;
 $function$;
 
@@ -7373,7 +7707,7 @@ AS $function$
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
- RETURNS TABLE(place integer, opens_at timestamp with time zone, closes_at timestamp with time zone, zones text[], expires_at timestamp with time zone)
+ RETURNS TABLE(place integer, opens_at timestamp with time zone, closes_at timestamp with time zone, zones text[], expires_at timestamp with time zone, regions text[])
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -7425,7 +7759,7 @@ begin
     select w.place,
       case when w.purpose = 'marketing' and a.opens_at > ask_hours.now
         then a.opens_at + abs(hashtext(w.step_id::text)::bigint) % 600 * interval '1 second' else a.opens_at end,
-      a.closes_at, w.zones, w.expires_at
+      a.closes_at, w.zones, w.expires_at, w.regions
     from whereabouts as w
     join asked as a on a.zones = w.zones and a.regions = w.regions and a.purpose = w.purpose
       and a.tenant_id = w.tenant_id;
@@ -7539,6 +7873,23 @@ begin
     where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all';
   end if;
   return said;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.revoke_once(tenant_id uuid, channel text, address text, method text, evidence jsonb, detail jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not exists (
+    select from ridgeline.suppressions as s
+    where s.tenant_id = revoke_once.tenant_id and s.channel = revoke_once.channel
+      and s.address = automation.normal_address(revoke_once.tenant_id, revoke_once.channel, revoke_once.address)
+      and s.purpose = 'all' and s.reason <> 'landline') then
+    perform automation.record_consent(
+      tenant_id, channel, address, 'revoked', 'all', method, evidence, null, detail);
+  end if;
 end;
 $function$;
 
@@ -7692,6 +8043,105 @@ CREATE OR REPLACE FUNCTION ridgeline.answer_doubt(phone text, is_stop boolean, t
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.answer_doubt(automation.own_tenant(tenant_id), phone, is_stop) $function$;
 
+CREATE OR REPLACE FUNCTION automation.settle_doubts(at_most integer DEFAULT 200)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  doubt record;
+  settled integer := 0;
+begin
+  for doubt in
+    select d.tenant_id, d.address from automation.doubtful_stops as d
+    where d.asked_at <= automation.now() - interval '1 day'
+    order by d.asked_at
+    limit at_most
+    for update skip locked
+  loop
+    perform automation.settle_doubt(doubt.tenant_id, doubt.address);
+    settled := settled + 1;
+  end loop;
+  return settled;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.consent_policy(tenant_id uuid, settings jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  asked_since timestamptz;
+begin
+  if settings ->> 'consent' = 'recorded_optout_only' then
+    return 'recorded_optout_only';
+  elsif settings ->> 'consent' <> '' then
+    return 'required';
+  end if;
+  asked_since := automation.setting('consent_asked_since')::timestamptz;
+  return case when asked_since = 'infinity' or exists (
+      select from ridgeline.workflow_versions as v
+      where v.tenant_id = consent_policy.tenant_id and v.published_at < asked_since)
+    then 'recorded_optout_only' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.release_decided()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  decided uuid;
+  released integer := 0;
+begin
+  for decided in
+    select u.tenant_id from automation.undecided as u
+    left join automation.read_tenants(array(select d.tenant_id from automation.undecided as d)) as t
+      on t.id = u.tenant_id
+    where t.id is null or automation.consent_policy(t.id, t.settings) is not null
+    order by 1
+    limit 20
+  loop
+    delete from automation.undecided as u where u.tenant_id = decided;
+    released := released + automation.release_held(decided, '{consent_unsaid}');
+  end loop;
+  return released;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.decide_consent(tenant_id uuid, policy text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
+    raise exception 'tenant_id: only owners and admins say what marketing needs'
+      using errcode = 'insufficient_privilege';
+  elsif coalesce(policy, '') not in ('required', 'recorded_optout_only') then
+    raise exception 'policy: required or recorded_optout_only is needed' using errcode = 'invalid_parameter_value',
+      hint = 'required: marketing goes to whoever agreed to it; recorded_optout_only: to whoever has not opted out.';
+  end if;
+  insert into ridgeline.tenant_settings as s (tenant_id, settings)
+  values (decide_consent.tenant_id, jsonb_build_object('consent', policy))
+  on conflict on constraint tenant_settings_pkey do update set settings = s.settings || excluded.settings;
+  delete from automation.undecided as u where u.tenant_id = decide_consent.tenant_id;
+  return automation.release_held(tenant_id, '{consent_unsaid}');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.decide_consent(policy text, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS integer
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.decide_consent(automation.own_tenant(tenant_id), policy) $function$;
+
 CREATE OR REPLACE FUNCTION automation.revoked_of(tickets automation.ticket[])
  RETURNS TABLE(place integer, address text, reason text)
  LANGUAGE plpgsql
@@ -7739,7 +8189,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.hold_doubtful(tickets automation.ticket[])
+CREATE OR REPLACE FUNCTION automation.hold_doubtful(tickets automation.ticket[], now timestamp with time zone)
  RETURNS TABLE(place integer, tenant_id uuid, address text, until timestamp with time zone, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE
@@ -7756,12 +8206,14 @@ begin
     select t.place, d.tenant_id, d.address, d.asked_at + interval '1 day', t.expires_at
     from unnest(tickets) as t
     join automation.doubtful_stops as d on d.tenant_id = t.tenant_id and d.address = t.recipients[1]
-    where t.channel = 'sms' and t.purpose = 'marketing';
+    where t.channel = 'sms'
+      and (t.purpose = 'marketing'
+        or t.purpose = 'transactional' and d.asked_at + interval '1 day' <= hold_doubtful.now);
 end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.unconsented(tickets automation.ticket[], tenants automation.tenant[])
- RETURNS TABLE(place integer, address text)
+ RETURNS TABLE(place integer, address text, is_unsaid boolean, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -7771,18 +8223,23 @@ AS $function$
 #variable_conflict use_column
 declare
   tenant automation.tenant;
+  policy text;
   asking uuid[] := '{}'::uuid[];
+  unsaid uuid[] := '{}'::uuid[];
 begin
   foreach tenant in array case when cardinality(tickets) > 0 then tenants else '{}' end loop
-    if coalesce(tenant.settings ->> 'consent', 'recorded_optout_only') <> 'recorded_optout_only' then
+    policy := automation.consent_policy(tenant.id, tenant.settings);
+    if policy is null then
+      unsaid := unsaid || tenant.id;
+    elsif policy <> 'recorded_optout_only' then
       asking := asking || tenant.id;
     end if;
   end loop;
-  if asking = '{}' then
+  if asking = '{}' and unsaid = '{}' then
     return;
   end if;
   return query
-    select distinct on (t.place) t.place, a.address
+    select distinct on (t.place) t.place, a.address, t.tenant_id = any (unsaid), t.expires_at
     from unnest(tickets) as t
     cross join lateral unnest(t.recipients) as a (address)
     left join lateral (
@@ -7791,7 +8248,8 @@ begin
       order by c.seq desc
       limit 1
     ) as c on true
-    where t.purpose = 'marketing' and t.tenant_id = any (asking) and c.status is distinct from 'granted'
+    where t.purpose = 'marketing' and (t.tenant_id = any (unsaid)
+      or t.tenant_id = any (asking) and c.status is distinct from 'granted')
     order by t.place;
 end;
 $function$;
@@ -8056,42 +8514,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.sms_segments(body text)
- RETURNS integer
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  is_gsm constant boolean := body ~ ('^[@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà'
-    '{}\\~|€\f\[\]\^-]*$');
-  alone constant integer := case when is_gsm then 160 else 70 end;
-  joined constant integer := case when is_gsm then 153 else 67 end;
-  units constant integer := case
-    when is_gsm then length(body) + length(regexp_replace(body, '[^][\^{}\\~|€\f]', '', 'g'))
-    else length(body) + length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
-  segments integer := 1;
-  used integer := 0;
-  size integer;
-  one text;
-begin
-  if units <= alone then
-    return 1;
-  elsif units = length(body) then
-    return ceil(units::numeric / joined);
-  end if;
-  foreach one in array string_to_array(body, null) loop
-    size := case when is_gsm then 1 + (one ~ '[][\^{}\\~|€\f]')::integer else 1 + (ascii(one) > 65535)::integer end;
-    if used + size > joined then
-      segments := segments + 1;
-      used := 0;
-    end if;
-    used := used + size;
-  end loop;
-  return segments;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.cap_of(settings jsonb)
  RETURNS integer
  LANGUAGE plpgsql
@@ -8104,7 +8526,60 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.ask_cap(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.capped_of(tickets automation.ticket[], tenants automation.tenant[], regions automation.place_regions[])
+ RETURNS automation.capped[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+begin
+  return array(
+    select row(t.place, t.tenant_id, k.keys, case when t.channel = 'sms' then t.recipients[1] end, t.step_id, r.cap,
+      l.law, t.over_cap, t.expires_at)::automation.capped
+    from unnest(tickets) as t
+    cross join lateral (
+      select array(select distinct u from unnest(t.contact_id || t.recipients) as u where u is not null) as keys) as k
+    left join (
+      select n.id, automation.cap_of(n.settings) as cap from unnest(tenants) as n
+    ) as r on r.id = t.tenant_id
+    left join lateral (
+      select min(c.per_day) as law
+      from unnest(regions) as g
+      join automation.daily_caps as c on c.jurisdiction = any (g.regions)
+      where g.place = t.place and c.channel = t.channel
+    ) as l on true
+    where t.purpose = 'marketing' and (r.cap is not null or l.law is not null) and not exists (
+      select from automation.marketing_sent as m
+      where m.tenant_id = t.tenant_id and m.person = any (k.keys) and m.step_id = t.step_id)
+    order by t.place);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.marketing_of(tenant_id uuid, keys text[], nth integer, now timestamp with time zone, OUT sent integer, OUT since timestamp with time zone)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  select count(*), (array_agg(m.at order by m.at desc))[greatest(nth, 1)]
+    into sent, since
+  from (
+    select distinct on (m.step_id) m.step_id, m.at from automation.marketing_sent as m
+    where m.tenant_id = marketing_of.tenant_id and m.person = any (keys)
+      and m.at > marketing_of.now - interval '1 day'
+    order by m.step_id
+  ) as m
+  left join ridgeline.workflow_step_executions as s on s.tenant_id = marketing_of.tenant_id and s.id = m.step_id
+  where s.status is null or s.status not in ('failed', 'skipped', 'cancelled')
+    or s.error @> '{"may_have_been_sent": true}';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_cap(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone, regions automation.place_regions[])
  RETURNS TABLE(place integer, until timestamp with time zone, over_cap text, cap integer, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -8114,69 +8589,216 @@ AS $function$
 #variable_conflict use_column
 declare
   capped automation.capped[];
+  together automation.capped[];
+  too_many integer[];
   busy text[] := '{}'::text[];
   person record;
+  one record;
   tenant automation.tenant;
-  has_cap boolean := false;
+  has_cap boolean;
 begin
-  foreach tenant in array case when cardinality(tickets) > 0 then tenants else '{}' end loop
+  if cardinality(tickets) > 0 is not true then
+    return;
+  end if;
+  has_cap := exists (
+    select from unnest(regions) as r join automation.daily_caps as c on c.jurisdiction = any (r.regions));
+  foreach tenant in array tenants loop
     has_cap := has_cap or automation.cap_of(tenant.settings) is not null;
   end loop;
   if not has_cap then
     return;
   end if;
-  -- An attempt that is repeated has been counted.
-  capped := array(
-    select row(t.place, t.tenant_id, coalesce(t.contact_id, t.recipients[1]), t.step_id, r.cap, t.over_cap,
-      t.expires_at)::automation.capped
-    from unnest(tickets) as t
-    join (
-      select n.id, automation.cap_of(n.settings) as cap from unnest(tenants) as n
-    ) as r on r.id = t.tenant_id and r.cap is not null
-    where t.purpose = 'marketing' and not exists (
-      select from automation.marketing_sent as m
-      where m.tenant_id = t.tenant_id and m.person = coalesce(t.contact_id, t.recipients[1])
-        and m.step_id = t.step_id)
-    order by t.place);
-  for person in select distinct c.tenant_id, c.person as name from unnest(capped) as c order by 1, 2 loop
-    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', person.tenant_id, person.name), 13)) then
-      busy := busy || person.name;
+  capped := automation.capped_of(tickets, tenants, regions);
+  for person in
+    select distinct c.tenant_id, k.key from unnest(capped) as c cross join lateral unnest(c.keys) as k (key)
+    order by 1, 2
+  loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', person.tenant_id, person.key), 13)) then
+      busy := busy || person.key;
     end if;
   end loop;
+  if cardinality(busy) > 0 then
+    return query
+      select c.place, ask_cap.now + interval '1 second', 'hold', null::integer, c.expires_at
+      from unnest(capped) as c where c.keys && busy;
+    capped := array(select c from unnest(capped) as c where not c.keys && busy order by c.place);
+  end if;
+  -- Those who share nobody with one before them are counted together; usually that is all of them.
+  while cardinality(capped) > 0 loop
+    together := array(
+      select c from unnest(capped) as c
+      where c.place in (
+        select k.place
+        from (
+          select u.place, u.place = min(u.place) over (partition by u.tenant_id, x.key) as is_first
+          from unnest(capped) as u cross join lateral unnest(u.keys) as x (key)
+        ) as k
+        group by k.place having bool_and(k.is_first))
+      order by c.place);
+    too_many := '{}'::integer[];
+    for one in
+      select c.place, c.over_cap, c.expires_at, case when o.sent >= c.cap then c.cap else c.law end as cap,
+        greatest(case when o.sent >= c.cap then coalesce(o.since, ask_cap.now) end,
+          case when l.sent >= c.law then coalesce(l.since, ask_cap.now) end) + interval '1 day' as until
+      from unnest(together) as c
+      left join lateral automation.marketing_of(c.tenant_id, c.keys, c.cap, ask_cap.now) as o on c.cap is not null
+      left join lateral automation.marketing_of(c.tenant_id, array[c.number], c.law, ask_cap.now) as l
+        on c.law is not null
+      where o.sent >= c.cap or l.sent >= c.law
+    loop
+      too_many := too_many || one.place;
+      return query select one.place, one.until, one.over_cap, one.cap, one.expires_at;
+    end loop;
+    insert into automation.marketing_sent (tenant_id, person, step_id, at)
+    select c.tenant_id, k.key, c.step_id, ask_cap.now
+    from unnest(together) as c cross join lateral unnest(c.keys) as k (key)
+    where c.place <> all (too_many)
+    on conflict on constraint marketing_sent_pkey do nothing;
+    delete from automation.marketing_sent as m
+    using (
+      select distinct u.tenant_id, k.key from unnest(together) as u cross join lateral unnest(u.keys) as k (key)) as c
+    where m.tenant_id = c.tenant_id and m.person = c.key and m.at < ask_cap.now - interval '3 days';
+    capped := array(
+      select c from unnest(capped) as c
+      where c.place not in (select g.place from unnest(together) as g) order by c.place);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.usual_rate(kind text, address text)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when kind = 'number' and address ~ '^\+18(00|33|44|55|66|77|88)' then 3
+      when kind = 'number' and address ~ '^\d' then 100
+      when kind = 'number' and address !~ '^\+1' or kind = 'name' then 10
+      else 1 end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.rate_in(limits jsonb, otherwise numeric)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when not limits ? 'per_second' then otherwise
+      when limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$' then nullif((limits ->> 'per_second')::numeric, 0) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.limit_in(limits jsonb, name text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select case when limits ->> name ~ '^\d{1,9}$' then (limits ->> name)::bigint end $function$;
+
+CREATE OR REPLACE FUNCTION automation.no_sender_id()
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select '00000000-0000-0000-0000-000000000000'::uuid $function$;
+
+CREATE OR REPLACE FUNCTION automation.carrier_day(now timestamp with time zone, OUT day date, OUT ends_at timestamp with time zone)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select d.day, (d.day + 1)::timestamp at time zone 'America/Los_Angeles'
+    from (select (now at time zone 'America/Los_Angeles')::date as day) as d
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.room_today(tenant_id uuid, sender_id uuid, per_day bigint, tenant_per_day bigint, is_marketing boolean, now timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select min(floor(l.per_day * case when is_marketing then 0.8 else 1 end)::bigint - coalesce(d.segments, 0))
+    from (values (sender_id, per_day), (automation.no_sender_id(), tenant_per_day)) as l (id, per_day)
+    left join automation.sender_days as d on d.tenant_id = room_today.tenant_id and d.sender_id = l.id
+      and d.day = (automation.carrier_day(now)).day
+    where l.per_day is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.count_today(tenant_id uuid, sender_id uuid, per_day bigint, tenant_per_day bigint, segments bigint, now timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.sender_days as d (tenant_id, sender_id, day, segments)
+    select count_today.tenant_id, l.id, (automation.carrier_day(now)).day, count_today.segments
+    from (values (sender_id, per_day), (automation.no_sender_id(), tenant_per_day)) as l (id, per_day)
+    where l.per_day is not null and count_today.segments > 0
+    on conflict on constraint sender_days_pkey do update set segments = d.segments + excluded.segments;
+
+    delete from automation.sender_days as d
+    where d.tenant_id = count_today.tenant_id and d.sender_id in (count_today.sender_id, automation.no_sender_id())
+      and d.day < (automation.carrier_day(now)).day - 7
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone)
+ RETURNS TABLE(place integer, at timestamp with time zone, expires_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_variable
+declare
+  free_at timestamptz;
+  seconds numeric;
+begin
+  select greatest(now, max(p.free_at) filter (where p.is_marketing = give_places.is_marketing)),
+      1 / (per_second * case
+        when give_places.is_marketing then 0.8
+        when max(p.free_at) filter (where p.is_marketing) > now then 0.2
+        else 1 end)
+    into free_at, seconds
+  from automation.sender_slots as p
+  where p.tenant_id = give_places.tenant_id and p.sender_id = give_places.sender_id;
+  insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
+  select give_places.tenant_id, give_places.sender_id, give_places.is_marketing,
+    free_at + sum(t.segments) * seconds * interval '1 second'
+  from unnest(texts) as t
+  on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at;
   return query
-    select c.place, ask_cap.now + interval '1 second', 'hold', null::integer, c.expires_at
-    from unnest(capped) as c where c.person = any (busy);
-  capped := array(select c from unnest(capped) as c where c.person <> all (busy) order by c.place);
+    select t.place, free_at + (t.upto - t.segments) * seconds * interval '1 second', t.expires_at
+    from unnest(texts) as t;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_blocks(tickets automation.ticket[], now timestamp with time zone)
+ RETURNS TABLE(place integer, until timestamp with time zone, expires_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+begin
+  if not exists (select from automation.sender_blocks) then
+    return;
+  end if;
   return query
-    select c.place, coalesce(r.nth + interval '1 day', ask_cap.now + interval '1 day'), c.over_cap, c.cap, c.expires_at
-    from (
-      select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
-      from unnest(capped) as u
-    ) as c
-    cross join lateral (
-      select count(*) as sent, (array_agg(m.at order by m.at desc))[greatest(c.cap, 1)] as nth
-      from automation.marketing_sent as m
-      where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day'
-    ) as r
-    where r.sent + c.number > c.cap;
-  insert into automation.marketing_sent (tenant_id, person, step_id, at)
-  select c.tenant_id, c.person, c.step_id, ask_cap.now
-  from (
-    select u.*, row_number() over (partition by u.tenant_id, u.person order by u.place) as number
-    from unnest(capped) as u
-  ) as c
-  where c.number <= c.cap - (
-    select count(*) from automation.marketing_sent as m
-    where m.tenant_id = c.tenant_id and m.person = c.person and m.at > ask_cap.now - interval '1 day')
-  on conflict on constraint marketing_sent_pkey do nothing;
-  delete from automation.marketing_sent as m
-  using (select distinct u.tenant_id, u.person from unnest(capped) as u) as c
-  where m.tenant_id = c.tenant_id and m.person = c.person and m.at < ask_cap.now - interval '3 days';
+    select t.place, max(b.until), t.expires_at
+    from unnest(tickets) as t
+    join automation.sender_blocks as b
+      on b.tenant_id = t.tenant_id and b.sender_id = coalesce(t.sender_id, automation.no_sender_id())
+    where t.channel = 'sms' and b.until > ask_blocks.now
+      and (b.number = t.recipients[1] or b.number = '' and t.purpose = 'marketing')
+    group by 1, 3;
 end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.ask_rate(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
- RETURNS TABLE(place integer, until timestamp with time zone, expires_at timestamp with time zone)
+ RETURNS TABLE(place integer, held jsonb, until timestamp with time zone, expires_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
@@ -8185,54 +8807,125 @@ AS $function$
 #variable_conflict use_column
 declare
   sender record;
+  texts automation.sized_text[];
+  room bigint;
+  tomorrow constant timestamptz := (automation.carrier_day(now)).ends_at;
+  blocked integer[] := '{}'::integer[];
+  block record;
 begin
   if cardinality(tickets) > 0 is not true then
     return;
   end if;
+  for block in select b.* from automation.ask_blocks(tickets, now) as b loop
+    blocked := blocked || block.place;
+    return query select block.place, jsonb_build_object('code', 'daily_limit', 'why',
+      'a carrier takes no more from this number today (30023)'),
+      block.until + abs(hashtext(block.place::text)::bigint) % 600 * interval '1 second', block.expires_at;
+  end loop;
   for sender in
-    select s.tenant_id, s.id, t.purpose = 'marketing' as is_marketing, array_agg(t.place order by t.place) as places,
-      (s.limits ->> 'per_second')::numeric as per_second
+    select t.tenant_id, l.id, t.purpose = 'marketing' as is_marketing, l.per_second, l.per_day,
+      l.tenant_per_day, array_agg(t.place order by t.place) as places
     from unnest(tickets) as t
-    join ridgeline.senders as s on s.tenant_id = t.tenant_id and s.id = t.sender_id
-    where t.channel = 'sms' and s.limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$'
-      and (s.limits ->> 'per_second')::numeric > 0 and t.held ->> 'code' is distinct from 'rate'
-    group by 1, 2, 3, 5
+    cross join lateral (
+      select coalesce(s.id, automation.no_sender_id()) as id,
+        case when s.id is null then automation.rate_in(
+            jsonb_build_object('per_second', automation.setting('environment_per_second')), null)
+          else automation.rate_in(s.limits, automation.usual_rate(s.kind, s.address)) end as per_second,
+        automation.limit_in(s.limits, 'per_day') as per_day,
+        automation.limit_in(o.settings, 'segments_per_day') as tenant_per_day
+      from (values (1)) as always (here)
+      left join ridgeline.senders as s on s.tenant_id = t.tenant_id and s.id = t.sender_id
+      left join ridgeline.tenant_settings as o on o.tenant_id = t.tenant_id
+    ) as l
+    where t.channel = 'sms' and t.held ->> 'code' is distinct from 'rate' and t.place <> all (blocked)
+      and coalesce(l.per_second, l.per_day, l.tenant_per_day) is not null
+    group by 1, 2, 3, 4, 5, 6
     order by 1, 2, 3
   loop
-    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14)) then
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14))
+      or sender.tenant_per_day is not null and not pg_try_advisory_xact_lock(
+        hashtextextended(concat_ws('/', sender.tenant_id, automation.no_sender_id()), 14)) then
       return query
-        select t.place, ask_rate.now + interval '1 second', t.expires_at
+        select t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
+          ask_rate.now + interval '1 second', t.expires_at
         from unnest(tickets) as t where t.place = any (sender.places);
       continue;
     end if;
-    return query
-      with slots as (
-        select greatest(ask_rate.now, max(p.free_at) filter (where p.is_marketing = sender.is_marketing)) as free_at,
-          1 / (sender.per_second * case
-            when sender.is_marketing then 0.8
-            when max(p.free_at) filter (where p.is_marketing) > ask_rate.now then 0.2
-            else 1 end) as seconds
-        from (values (1)) as always (here)
-        left join automation.sender_slots as p on p.tenant_id = sender.tenant_id and p.sender_id = sender.id
-      ), placed as (
-        select t.place, t.expires_at, s.free_at, s.seconds,
-          sum(automation.sms_segments((q.prepared).input ->> 'body')) over (order by t.place) as upto,
-          automation.sms_segments((q.prepared).input ->> 'body') as segments
+    texts := array(
+      select row(s.place, s.segments, sum(s.segments) over (order by s.place), s.expires_at)::automation.sized_text
+      from (
+        select t.place, t.expires_at, automation.sms_segments((q.prepared).input ->> 'body') as segments
         from unnest(tickets) as t
         join unnest(questions) as q on q.place = t.place
-        cross join slots as s
         where t.place = any (sender.places)
-      ), taken as (
-        insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
-        select sender.tenant_id, sender.id, sender.is_marketing,
-          max(l.free_at + l.upto * l.seconds * interval '1 second')
-        from placed as l
-        on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
-      )
-      select l.place, l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second', l.expires_at
-      from placed as l
-      where l.free_at + (l.upto - l.segments) * l.seconds * interval '1 second' > ask_rate.now + interval '1 second';
+      ) as s
+      order by s.place);
+    room := automation.room_today(
+      sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day, sender.is_marketing, now);
+    if room is not null then
+      return query
+        select t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
+            'so many segments went today as may (%s); the day ends at midnight Pacific',
+            least(sender.per_day, sender.tenant_per_day))),
+          tomorrow + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second', t.expires_at
+        from unnest(texts) as t where t.upto > room;
+      texts := array(select t from unnest(texts) as t where t.upto <= room order by t.place);
+      continue when cardinality(texts) = 0;
+      perform automation.count_today(sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day,
+        (select sum(t.segments) from unnest(texts) as t)::bigint, now);
+    end if;
+    continue when sender.per_second is null;
+    return query
+      select g.place, '{"code": "rate", "why": "its sender has as much to send as it may"}'::jsonb, g.at, g.expires_at
+      from automation.give_places(
+        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, texts, now) as g
+      where g.at > ask_rate.now + interval '1 second';
   end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.cost_of(tenant_id uuid, channel text, input jsonb, recipient text)
+ RETURNS automation.message_cost
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  provider constant text := coalesce(input #>> '{sender,provider}', automation.setting(channel || '_provider'));
+  segments integer;
+begin
+  if channel = 'sms' and automation.as_list(input -> 'media_urls') <> '[]' then
+    return row(1, automation.price_of(tenant_id, provider, 'mms', recipient))::automation.message_cost;
+  elsif channel = 'sms' then
+    segments := automation.sms_segments(coalesce(input ->> 'body', ''));
+    return row(
+      segments, segments * automation.price_of(tenant_id, provider, 'sms', recipient))::automation.message_cost;
+  elsif channel = 'email' then
+    return row(null::integer, automation.price_of(tenant_id, provider, 'email', recipient) * (
+      select sum(jsonb_array_length(automation.as_list(input -> k))) from unnest('{to,cc,bcc}'::text[]) as k)
+      )::automation.message_cost;
+  end if;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_cost()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found automation.message_cost;
+begin
+  found := automation.cost_of(new.tenant_id, automation.channel_of(new.step_type), new.input, new.recipient);
+  new.segments := found.segments;
+  new.cost := found.cost;
+  return new;
+exception when others then
+  -- It is out: that its price could not be read must not make it look unsent.
+  raise warning 'automation: what step % cost is not known: %', new.id, sqlerrm;
+  return new;
 end;
 $function$;
 
@@ -8314,6 +9007,7 @@ declare
   some_marketing boolean := false;
   ids uuid[] := '{}'::uuid[];
   tenants automation.tenant[];
+  regions automation.place_regions[] := '{}'::automation.place_regions[];
   verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
   foreach ticket in array tickets loop
@@ -8326,7 +9020,7 @@ begin
   end loop;
   tenants := array(select t from automation.read_tenants(ids) as t);
   for found in
-    select d.* from automation.hold_doubtful(case when some_text and some_marketing then tickets end) as d
+    select d.* from automation.hold_doubtful(case when some_text then tickets end, now) as d
   loop
     if found.until > now then
       decided := decided || found.place;
@@ -8373,6 +9067,12 @@ begin
     where u.place <> all (decided)
   loop
     decided := decided || found.place;
+    if found.is_unsaid then
+      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
+        'infinity', found.expires_at);
+      continue;
+    end if;
     verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
       questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
@@ -8381,6 +9081,7 @@ begin
   end if;
   for found in select h.* from automation.ask_hours(case when some_text then tickets end, tenants, now) as h loop
     if found.opens_at = now then
+      regions := regions || row(found.place, found.regions)::automation.place_regions;
       questions[found.place].prepared := automation.limit_validity(
         questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
     elsif found.opens_at >= found.expires_at then
@@ -8412,7 +9113,7 @@ begin
     tickets := automation.still_open(tickets, decided);
   end if;
   for found in select c.* from automation.ask_cap(
-    case when some_marketing and not is_trial then tickets end, tenants, now) as c
+    case when some_marketing and not is_trial then tickets end, tenants, now, regions) as c
   loop
     decided := decided || found.place;
     if found.over_cap = 'skip' then
@@ -8433,8 +9134,8 @@ begin
     questions, case when some_text and not is_trial then tickets end, now) as r
   loop
     decided := decided || found.place;
-    verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-      'code', 'rate', 'why', 'its sender has as much to send as it may'), found.until, found.expires_at);
+    verdicts := verdicts || automation.verdict_on(
+      questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
   end loop;
   for found in
     select f.* from automation.add_footers(
@@ -8806,6 +9507,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tenants_of(works automation.work[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  tenants uuid[] := '{}'::uuid[];
+begin
+  foreach work in array works loop
+    if (work.execution).tenant_id <> all (tenants) then
+      tenants := tenants || (work.execution).tenant_id;
+    end if;
+  end loop;
+  return tenants;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at timestamp with time zone)
  RETURNS automation.running_plan[]
  LANGUAGE plpgsql
@@ -8820,7 +9540,7 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
 AS $function$
 declare
   options constant jsonb := case when at is not null then automation.render_options_of(
-    array(select distinct (w.execution).tenant_id from unnest(works) as w), at) end;
+    automation.tenants_of(works), at) end;
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
@@ -9748,11 +10468,15 @@ declare
   at constant timestamptz := automation.now();
   entries jsonb[] := '{}'::jsonb[];
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  some_sent boolean := false;
   ledgers ridgeline.workflow_step_executions[];
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
     dues := dues || (works[i]).due;
+    -- A type that has no log of its own is not asked for it.
+    some_sent := some_sent or (works[i]).status = 'completed'
+      and to_regproc('automation.' || quote_ident('log_' || ((works[i]).step ->> 'type'))) is not null;
   end loop;
   with closed as (
     update ridgeline.workflow_step_executions as s
@@ -9774,7 +10498,9 @@ begin
   )
   select array_agg(c.ledger) into ledgers from closed as c;
   perform automation.unschedule(dues);
-  perform automation.record_sent(works, ledgers);
+  if some_sent then
+    perform automation.record_sent(works, ledgers);
+  end if;
   perform automation.advance(works);
 end;
 $function$;
@@ -9946,7 +10672,7 @@ begin
       perform automation.clear_suspects(dues);
     end if;
     place := place + size;
-    exit when automation.is_over(began);
+    exit when place > cardinality(dues) or automation.is_over(began);
     size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
   return row(claimed, place > cardinality(dues));
@@ -10652,6 +11378,74 @@ AS $function$
     ) as p
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.missing_sender_problem(workflow ridgeline.workflows, plan jsonb, channel text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.problem(
+      automation.step_path(s.value), 'no_sender',
+      format('there is no sender for %s: what it sends waits until there is one', missing_sender_problem.channel),
+      'Have a number or an address of yours added to senders.', 'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'lane' = missing_sender_problem.channel
+      and coalesce(
+        s.value #>> '{config,base,from}', s.value #>> '{config,base,messaging_service_sid}', '') = ''
+      and (automation.default_sender(workflow.tenant_id, missing_sender_problem.channel)).id is null
+      and not automation.environment_serves(workflow.tenant_id, missing_sender_problem.channel)
+    order by automation.step_path(s.value)
+    limit 1
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.consent_problem(workflow ridgeline.workflows, plan jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.problem(
+      automation.step_path(s.value), 'consent_unsaid',
+      'it is marketing, and nobody has said who may get it: it waits until somebody does',
+      'ridgeline.decide_consent(''required'') sends it to whoever agreed, ''recorded_optout_only'' to whoever has not '
+      'opted out.', 'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'lane' in ('sms', 'email')
+      and coalesce(s.value #>> '{sending,purpose}', 'marketing') = 'marketing'
+      and exists (
+        select from automation.read_tenants(array[workflow.tenant_id]) as t
+        where automation.consent_policy(t.id, t.settings) is null)
+    order by automation.step_path(s.value)
+    limit 1
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.text_problems(plan jsonb)
+ RETURNS SETOF jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select p.problem
+    from (
+      select automation.step_path(s.value) || '.step_config.body' as at,
+        regexp_replace(s.value #>> '{config,base,body}', '\{{2,3}[^}]*\}{2,3}', '', 'g') as written
+      from jsonb_each(plan -> 'steps') as s
+      where s.value ->> 'lane' = 'sms' and s.value #>> '{config,base,body}' <> ''
+    ) as t
+    cross join lateral (
+      select automation.unicode_characters(t.written) as strange, automation.sms_segments(t.written) as segments) as m
+    cross join lateral (values
+      (case when m.strange <> '{}' then automation.problem(t.at, 'text_is_unicode', format(
+          'body: %s makes it Unicode, with 70 characters a segment instead of 160', (
+            select string_agg(format('"%s"', c), ', ') from unnest(m.strange) as c)),
+        'Write a plain character instead, such as '' for a curly quote, or leave it if it is worth the price.',
+        'warning') end),
+      (case when m.segments > 3 then automation.problem(t.at, 'many_segments', format(
+          'body: it is sent, and paid for, as %s segments at least', m.segments),
+        'Shorten it to three, or send it as an email.', 'warning') end)) as p (problem)
+    where p.problem is not null
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.purpose_problem(plan jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -10789,6 +11583,114 @@ begin
   perform automation.apply_mode(new.tenant_id, array(
     select w.id from ridgeline.workflows as w where w.tenant_id = new.tenant_id));
   return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_rating_name(name text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select name ~* ('(^|_)(ratings?|stars?|nps|csat|satisfaction|satisfied|sentiment|happy|happiness|'
+      '(review|feedback|survey)_score)(_|$)')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.asks_rating(compiled jsonb, asked_before boolean)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select exists (
+      select from jsonb_array_elements(compiled -> 'code') as c
+      -- Whether somebody has answered at all is another question.
+      where c ->> 'o' !~ 'empty|exist' and (
+        exists (select from string_to_table(c ->> 'field', '.') as n (name) where automation.is_rating_name(n.name))
+        or asked_before and c ->> 'field' like 'steps.%'))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.has_review_link(step jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select step ->> 'lane' in ('sms', 'email') and (step #> '{config,base}')::text ~* (
+      '(review[a-z]*_?(link|url|page)|(link|url)_?(for_|to_)?review|g\.page|writereview|google\.[a-z.]+/[^"\s]*review|'
+      'yelp\.[a-z]+|trustpilot\.|bbb\.org|https?://[^"\s]*reviews?\M)')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.steps_from(plan jsonb, first text)
+ RETURNS SETOF text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with recursive walk (key) as (
+      select first where first is not null
+      union
+      select e.target from walk as w
+      cross join lateral automation.step_exits(plan -> 'steps' -> w.key, null) as e (target)
+      where e.target is not null and not exists (
+        select from automation.step_types as t where t.name = plan #>> array['steps', w.key, 'type'] and t.ends_run)
+    )
+    select w.key from walk as w
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_reviews(documents jsonb, plan jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  asking constant text[] := array(
+    select s.key from jsonb_each(plan -> 'steps') as s where automation.has_review_link(s.value));
+  asked_before boolean;
+  at text;
+begin
+  -- Most workflows ask for no review.
+  if cardinality(asking) = 0 then
+    return '[]'::jsonb;
+  end if;
+  asked_before := exists (
+    select from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'lane' in ('sms', 'email')
+      and (s.value #> '{config,base}')::text ~* '\m(rate|rating|stars|(1|one) ?(-|to) ?(5|five|10|ten))\M');
+  select case
+      when d ->> 'branch' = 'exit' then 'settings.exit_conditions'
+      when d ->> 'step' is null then 'conditions'
+      else automation.step_path(plan -> 'steps' -> (d ->> 'step')) end
+    into at
+  from jsonb_array_elements(documents) as d
+  where automation.asks_rating(d -> 'compiled', asked_before)
+    and (d ->> 'step' is null
+      or d ->> 'branch' is null and d ->> 'step' = any (asking)
+      or d ->> 'branch' is not null and (
+        -- On one way they are asked, on another they are not.
+        select bool_or(w.asks) and not bool_and(w.asks)
+        from (
+          select exists (select from automation.steps_from(plan, b.target) as f where f = any (asking)) as asks
+          from (
+            select coalesce(
+                plan #>> array['steps', d ->> 'step', 'branches', n.name],
+                plan #>> array['steps', d ->> 'step', 'next']) as target
+            from (
+              select c ->> 'name' as name from jsonb_array_elements(plan #> array['steps', d ->> 'step', 'cases']) as c
+              union all
+              select 'else'
+            ) as n
+          ) as b
+        ) as w))
+  order by 1
+  limit 1;
+  return case when at is null then '[]'::jsonb else jsonb_build_array(automation.problem(
+    at, 'review_gating', 'whether somebody is asked for a review depends on how pleased they were, which is not '
+      'allowed: everybody gets the same link',
+    'Send the link on every way, and make a task besides where somebody was not pleased.', 'warning')) end;
 end;
 $function$;
 
@@ -11573,6 +12475,36 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.block_sender(message ridgeline.messages)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
+  sender uuid;
+begin
+  select coalesce(automation.as_uuid(s.input #>> '{sender,id}'), automation.no_sender_id()) into sender
+  from ridgeline.workflow_step_executions as s
+  where s.provider_id = message.provider_id and s.tenant_id = message.tenant_id;
+  if not found then
+    sender := coalesce((automation.named_sender(message.tenant_id, 'sms', message.from_number)).id,
+      automation.no_sender_id());
+  end if;
+  delete from automation.sender_blocks as b where b.tenant_id = message.tenant_id and b.until <= automation.now();
+  insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
+  select message.tenant_id, sender, n.number, midnight
+  from unnest(array['', automation.normal_number(message.to_number)]) as n (number)
+  where n.number is not null
+  on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
+  perform automation.tell_office(message.tenant_id, 'daily_limit', sender::text, interval '20 hours', null,
+    'T-Mobile takes no more texts today',
+    format('The first that was refused was to %s: it was not delivered. Offers wait until midnight Pacific. Write what '
+      'your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are refused.',
+      message.to_number));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.keep_email(owner uuid, address text, carrier text, event jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -11601,7 +12533,8 @@ begin
   is_new := found;
   perform automation.clear_cause();
   if is_stop then
-    perform automation.suppress(owner, 'email', sender, 'opt_out',
+    perform automation.revoke_once(owner, 'email', sender, 'message',
+      jsonb_build_object('email_id', event ->> 'email_id', 'said', left(event ->> 'subject', 200)),
       jsonb_build_object('email_id', event ->> 'email_id'));
   end if;
   return case when is_new then 'stored' else 'duplicate' end;
@@ -13882,17 +14815,17 @@ AS $function$
 begin
   if tg_op = 'UPDATE' and old.finished_at is not null then
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
     select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1, e.mode
+      automation.step_outcome(old.status, old.step_type), -1, e.mode, old.cost
     from ridgeline.workflow_executions as e
     where e.tenant_id = old.tenant_id and e.id = old.execution_id;
   end if;
   if new.finished_at is not null then
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
     select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type), e.mode
+      automation.step_outcome(new.status, new.step_type), e.mode, new.cost
     from ridgeline.workflow_executions as e
     where e.tenant_id = new.tenant_id and e.id = new.execution_id;
   end if;
@@ -13927,9 +14860,9 @@ CREATE OR REPLACE FUNCTION automation.move_statistics(tenant_id uuid, execution_
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
     select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount,
-      move_statistics.mode
+      move_statistics.mode, case f.outcome when 'sent' then s.cost end
     from ridgeline.workflow_step_executions as s
     cross join lateral (values
       (s.started_at, s.finished_at, automation.step_outcome(s.status, s.step_type)),
@@ -13964,7 +14897,8 @@ AS $function$
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'sms';
   return null;
 end;
 $function$;
@@ -14029,7 +14963,7 @@ begin
     from (select distinct c.tenant_id from taken as c) as d
   ), added as (
     insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
-      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode)
+      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode, cost)
     select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
       coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
@@ -14040,7 +14974,8 @@ begin
       coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode
+      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode,
+      coalesce(sum(c.amount * c.cost) filter (where f.fact = 'sent'), 0)
     from taken as c
     join zones as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
@@ -14050,7 +14985,7 @@ begin
       exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
       skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
       delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
-      clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied
+      clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied, cost = t.cost + excluded.cost
   ), troubled as (
     insert into automation.troubles as x (tenant_id, workflow_id, failed, since)
     select c.tenant_id, c.workflow_id, sum(c.amount), min(c.at)
@@ -14407,7 +15342,8 @@ AS $function$
       ridgeline.email_addresses,ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,
       automation.erasures_under_way,automation.erased_addresses,automation.active_triggers,
       automation.timer_listeners,automation.activations,automation.statistics,automation.statistic_changes,
-      automation.retention_places,automation.rotations}'::text[])
+      automation.retention_places,automation.rotations,automation.undecided,automation.sender_days,
+      automation.workflow_fuses}'::text[])
     order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
   $function$;
 
@@ -14476,7 +15412,7 @@ AS $function$
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
         'ridgeline.suppressions', 'automation.inbox_waiting', 'automation.signals', 'automation.doubtful_stops',
-        'automation.unsubscribe_tokens', 'automation.marketing_sent')
+        'automation.unsubscribe_tokens', 'automation.marketing_sent', 'automation.sender_blocks')
     end
   $function$;
 
@@ -16612,6 +17548,8 @@ AS $function$
       ('automation.area_codes', 'prefix', '{}'),
       ('automation.regions', 'region', '{}'),
       ('automation.open_hours', 'name', '{}'),
+      ('automation.prices', 'name', '{negotiated}'),
+      ('automation.daily_caps', 'name', '{}'),
       ('automation.recipes', 'name', '{}')
   $function$;
 
@@ -17244,9 +18182,13 @@ begin
     'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause', 'prune_time')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
+  elsif new.name = 'consent_asked_since' and new.value::timestamptz is null then
+    raise exception 'value: consent_asked_since must be a time';
+  elsif new.name = 'environment_per_second' and new.value::numeric not between 0 and 9999 then
+    raise exception 'value: environment_per_second must be from 0 to 9999';
   elsif new.name like 'keep\_%' then
     perform automation.kept_for(new.value);
-  elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
+  elsif new.name like 'workflow_fuse_%' and new.value::integer not between 1 and 1000000 then
     raise exception 'value: % must be from 1 to 1000000', new.name;
   elsif new.name in (
     'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
@@ -19585,8 +20527,7 @@ begin
     sender := automation.default_sender(tenant_id, channel);
   end if;
   if sender.id is null and not automation.environment_serves(tenant_id, channel) then
-    return automation.refuse_sender(
-      prepared, 'no_sender', format('from: you have no sender for %s', channel));
+    return automation.await_sender(prepared, channel);
   end if;
   prepared.input := (prepared.input - '{sender,from,messaging_service_sid}'::text[])
     || case when sender.id is null then '{}' else automation.sender_payload(sender, named) end;
@@ -19614,7 +20555,7 @@ begin
     end if;
   elsif not automation.environment_serves(
     tenant_id, automation.channel_of(step_type)) then
-    return automation.refuse_sender(prepared, 'no_sender', 'from: you have no sender any more');
+    return automation.await_sender(prepared, automation.channel_of(step_type));
   end if;
   return prepared;
 end;
@@ -20254,6 +21195,37 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.blown_fuse(execution ridgeline.workflow_executions, released_at timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  span record;
+  allowed integer;
+begin
+  for span in select * from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as s (name, length) loop
+    if span.name = 'hour' then
+      allowed := automation.setting('workflow_fuse_per_hour')::integer;
+    elsif automation.fused_runs(execution.tenant_id, execution.workflow_id,
+      greatest(automation.now() - span.length, released_at), execution.seq, automation.fuse_floor() + 1)
+        <= automation.fuse_floor() then
+      return null;
+    else
+      allowed := automation.daily_fuse(execution.tenant_id, execution.workflow_id);
+    end if;
+    if automation.fused_runs(execution.tenant_id, execution.workflow_id,
+      greatest(automation.now() - span.length, released_at), execution.seq, allowed + 1) > allowed then
+      return jsonb_build_object(
+        'code', 'workflow_held', 'limit', allowed, 'per', span.name,
+        'message', format('more than %s runs of it were set off by others or by itself within a %s: they wait until '
+          'release_workflow() lets them go on', allowed, span.name));
+    end if;
+  end loop;
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.tell_office(tenant_id uuid, kind text, subject text, at_most_every interval, contact_id text, title text, description text)
  RETURNS void
  LANGUAGE plpgsql
@@ -20339,15 +21311,25 @@ AS $function$
 
 CREATE OR REPLACE FUNCTION automation.suppress_recipient(due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select automation.suppress(
-      s.tenant_id, automation.channel_of(step_type), s.recipient,
-      reason, detail)
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
-  $function$;
+declare
+  channel constant text := automation.channel_of(step_type);
+  recipient constant text := (
+    select s.recipient from ridgeline.workflow_step_executions as s
+    where s.tenant_id = due.tenant_id and s.id = due.id);
+begin
+  if recipient is null then
+    return;
+  elsif reason = 'provider' then
+    perform automation.revoke_once(
+      due.tenant_id, channel, recipient, 'provider', jsonb_build_object('step_id', due.id, 'said', detail), detail);
+  else
+    perform automation.suppress(due.tenant_id, channel, recipient, reason, detail);
+  end if;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.start_schedule(version ridgeline.workflow_versions)
  RETURNS void
@@ -20473,7 +21455,7 @@ begin
   if (compiled ->> 'existing')::boolean then
     insert into ridgeline.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation, data, per_minute)
     values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation,
-      coalesce(compiled -> 'backfill', '{}'), (compiled #>> '{backfill,per_minute}')::integer);
+      coalesce(nullif(compiled -> 'backfill', 'null'), '{}'), (compiled #>> '{backfill,per_minute}')::integer);
   end if;
 end;
 $function$;
@@ -21701,6 +22683,7 @@ begin
     || automation.check_flow(plan, weighed.verdicts)
     || automation.check_entry(workflow, listener, plan)
     || automation.check_needs(workflow, plan, scope)
+    || automation.check_reviews(documents, plan)
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;
 $function$;
@@ -22075,6 +23058,13 @@ AS $function$
       select automation.purpose_problem(plan)
       union all
       select automation.postal_problem(workflow, plan)
+      union all
+      select automation.missing_sender_problem(workflow, plan, c.channel)
+      from unnest('{sms,email}'::text[]) as c (channel)
+      union all
+      select automation.consent_problem(workflow, plan)
+      union all
+      select t.problem from automation.text_problems(plan) as t (problem)
     ) as p
     where p.problem is not null
   $function$;
@@ -23222,6 +24212,31 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.record_delivery_of_sms(message ridgeline.messages, status text, error_code text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if error_code = '21610' and automation.normal_number(message.to_number) is not null then
+    perform automation.revoke_once(message.tenant_id, 'sms', message.to_number, 'provider',
+      jsonb_build_object('code', error_code, 'message_id', message.id),
+      jsonb_build_object('code', error_code, 'message_id', message.id));
+  elsif error_code in ('30006', '21614') and automation.normal_number(message.to_number) is not null then
+    perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'landline',
+      jsonb_build_object('code', error_code, 'message_id', message.id));
+  elsif error_code = '30023' then
+    perform automation.block_sender(message);
+  end if;
+  update ridgeline.messages as m
+  set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code
+  where m.tenant_id = message.tenant_id and m.id = message.id
+    and automation.delivery_rank(record_delivery_of_sms.status)
+      > automation.delivery_rank(m.status);
+  return case when found then 'updated' else 'duplicate' end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.machine_reason(type text, occurred_at timestamp with time zone, delivered_at timestamp with time zone, user_agent text)
  RETURNS text
  LANGUAGE sql
@@ -23238,6 +24253,32 @@ AS $function$
         then 'known_agent'
       when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'
     end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.suppress_email(email ridgeline.emails, event jsonb)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case event ->> 'type'
+      when 'bounced' then automation.suppress(email.tenant_id, 'email', a.bare, 'bounce', a.detail)
+      else automation.revoke_once(email.tenant_id, 'email', a.bare,
+        case event ->> 'type' when 'suppressed' then 'provider' else 'complaint' end, a.detail, a.detail) end
+    from (
+      select t.address, automation.bare_address(t.address) as bare, count(*) over () as addresses,
+        jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')) as detail
+      from (
+        select e.address from jsonb_array_elements_text(event -> 'to') as e (address)
+        union
+        select s.address from string_to_table(email.to_address, ', ') as s (address)
+        where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+      ) as t
+      where coalesce(btrim(t.address), '') <> ''
+    ) as a
+    where automation.normalize_email(automation.bare_address(a.address)) is not null
+      and (event ->> 'type' = 'complained'
+        or a.addresses = 1 and (event ->> 'type' = 'suppressed'
+          or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.receive_email(event jsonb)
@@ -23696,14 +24737,24 @@ declare
   imagined automation.imagined;
   gated automation.send_verdict;
   result jsonb;
+  cost automation.message_cost;
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
+    -- Nobody to send as: it would wait for a sender, and the steps after it with it.
+    if prepared.verdict = 'hold' then
+      gated.verdict := 'hold';
+      gated.held := prepared.reason -> 'held';
+      gated.until := 'infinity';
+      prepared.reason := null;
+    end if;
     if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
       gated := automation.foresee(execution, step, prepared, at);
       prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
+      cost := automation.cost_of(
+        execution.tenant_id, automation.channel_of(step ->> 'type'), prepared.input, prepared.recipient);
       imagined := automation.step_imagine(step ->> 'type', execution, step, prepared.input, at, events);
       result := imagined.result;
     end if;
@@ -23713,7 +24764,8 @@ begin
   end;
   return row(jsonb_build_object(
     'key', step -> 'key', 'type', coalesce(step -> 'as', step -> 'type'), 'at', at,
-    'verdict', prepared.verdict, 'reason', prepared.reason, 'input', prepared.input,
+    'verdict', case prepared.verdict when 'hold' then 'run' else prepared.verdict end, 'reason', prepared.reason,
+    'input', prepared.input,
     'warnings', prepared.warnings,
     'conditions', case when jsonb_typeof(step -> 'conditions') = 'object' then
       automation.explain_conditions(
@@ -23721,8 +24773,7 @@ begin
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
     || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
-    || case when prepared.verdict = 'run' and prepared.input ? 'body' and step ->> 'lane' = 'sms'
-      then jsonb_build_object('segments', automation.sms_segments(prepared.input ->> 'body')) else '{}' end
+    || jsonb_strip_nulls(jsonb_build_object('segments', cost.segments, 'cost', cost.cost))
     || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
     coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
@@ -23759,11 +24810,14 @@ begin
         then jsonb_build_object('status', 'failed', 'at', at, 'step', step -> 'key')
       when taken -> 'result' ? 'stop'
         then jsonb_build_object('status', taken #> '{result,outcome}', 'at', at, 'step', step -> 'key')
+      when at = 'infinity'
+        then jsonb_build_object('status', 'waiting', 'at', taken -> 'at', 'step', step -> 'key')
     end;
     step := plan -> 'steps' -> automation.next_key(step, taken -> 'result');
   end loop;
-  return jsonb_build_object('path', path, 'ended', coalesce(
-    ended, jsonb_build_object('status', 'completed', 'at', at)));
+  return jsonb_build_object('path', path,
+    'cost', (select coalesce(sum((p ->> 'cost')::numeric), 0) from jsonb_array_elements(path) as p),
+    'ended', coalesce(ended, jsonb_build_object('status', 'completed', 'at', at)));
 end;
 $function$;
 
@@ -23844,6 +24898,8 @@ declare
 begin
   perform automation.beat('tick');
   perform automation.erase_tenants();
+  perform automation.settle_doubts();
+  perform automation.release_decided();
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
     'database_steps', ran, 'outbound_due', automation.ring_when_due());
@@ -23900,6 +24956,9 @@ begin
     exit when did < 5000 or automation.time_is_up();
   end loop;
   perform automation.tell_when_due();
+  commit;
+  perform automation.settle_doubts();
+  perform automation.release_decided();
   commit;
   call automation.erase_people(automation.setting('prune_time')::interval, did);
   call automation.prune_history(automation.setting('prune_time')::interval, did);
@@ -24008,6 +25067,33 @@ alter table automation.regions alter column name set not null;
 
 alter table automation.regions alter column zones drop default;
 alter table automation.regions alter column zones set not null;
+
+alter table automation.prices alter column name drop default;
+alter table automation.prices alter column name set not null;
+
+alter table automation.prices alter column provider drop default;
+alter table automation.prices alter column provider set not null;
+
+alter table automation.prices alter column kind drop default;
+alter table automation.prices alter column kind set not null;
+
+alter table automation.prices alter column country drop default;
+alter table automation.prices alter column country set not null;
+
+alter table automation.prices alter column amount drop default;
+alter table automation.prices alter column amount set not null;
+
+alter table automation.prices alter column currency set default 'USD'::text;
+alter table automation.prices alter column currency set not null;
+
+alter table automation.prices alter column source drop default;
+alter table automation.prices alter column source set not null;
+
+alter table automation.prices alter column as_of drop default;
+alter table automation.prices alter column as_of set not null;
+
+alter table automation.prices alter column negotiated drop default;
+alter table automation.prices alter column negotiated drop not null;
 
 alter table automation.links alter column tenant_id drop default;
 alter table automation.links alter column tenant_id set not null;
@@ -24135,6 +25221,18 @@ alter table automation.erased_addresses alter column reason set not null;
 alter table automation.erased_addresses alter column created_at set default automation.now();
 alter table automation.erased_addresses alter column created_at set not null;
 
+alter table automation.workflow_fuses alter column tenant_id drop default;
+alter table automation.workflow_fuses alter column tenant_id set not null;
+
+alter table automation.workflow_fuses alter column workflow_id drop default;
+alter table automation.workflow_fuses alter column workflow_id set not null;
+
+alter table automation.workflow_fuses alter column learned_on drop default;
+alter table automation.workflow_fuses alter column learned_on set not null;
+
+alter table automation.workflow_fuses alter column per_day drop default;
+alter table automation.workflow_fuses alter column per_day set not null;
+
 alter table ridgeline.sending_pauses alter column tenant_id drop default;
 alter table ridgeline.sending_pauses alter column tenant_id set not null;
 
@@ -24149,6 +25247,12 @@ alter table ridgeline.sending_pauses alter column paused_by drop not null;
 
 alter table ridgeline.sending_pauses alter column changed_at set default automation.now();
 alter table ridgeline.sending_pauses alter column changed_at set not null;
+
+alter table automation.undecided alter column tenant_id drop default;
+alter table automation.undecided alter column tenant_id set not null;
+
+alter table automation.undecided alter column since set default automation.now();
+alter table automation.undecided alter column since set not null;
 
 alter table automation.open_hours alter column name drop default;
 alter table automation.open_hours alter column name set not null;
@@ -24267,6 +25371,21 @@ alter table automation.marketing_sent alter column step_id set not null;
 alter table automation.marketing_sent alter column at drop default;
 alter table automation.marketing_sent alter column at set not null;
 
+alter table automation.daily_caps alter column name drop default;
+alter table automation.daily_caps alter column name set not null;
+
+alter table automation.daily_caps alter column jurisdiction drop default;
+alter table automation.daily_caps alter column jurisdiction set not null;
+
+alter table automation.daily_caps alter column channel drop default;
+alter table automation.daily_caps alter column channel set not null;
+
+alter table automation.daily_caps alter column per_day drop default;
+alter table automation.daily_caps alter column per_day set not null;
+
+alter table automation.daily_caps alter column source drop default;
+alter table automation.daily_caps alter column source set not null;
+
 alter table automation.sender_slots alter column tenant_id drop default;
 alter table automation.sender_slots alter column tenant_id set not null;
 
@@ -24278,6 +25397,30 @@ alter table automation.sender_slots alter column is_marketing set not null;
 
 alter table automation.sender_slots alter column free_at drop default;
 alter table automation.sender_slots alter column free_at set not null;
+
+alter table automation.sender_days alter column tenant_id drop default;
+alter table automation.sender_days alter column tenant_id set not null;
+
+alter table automation.sender_days alter column sender_id drop default;
+alter table automation.sender_days alter column sender_id set not null;
+
+alter table automation.sender_days alter column day drop default;
+alter table automation.sender_days alter column day set not null;
+
+alter table automation.sender_days alter column segments drop default;
+alter table automation.sender_days alter column segments set not null;
+
+alter table automation.sender_blocks alter column tenant_id drop default;
+alter table automation.sender_blocks alter column tenant_id set not null;
+
+alter table automation.sender_blocks alter column sender_id drop default;
+alter table automation.sender_blocks alter column sender_id set not null;
+
+alter table automation.sender_blocks alter column number set default ''::text;
+alter table automation.sender_blocks alter column number set not null;
+
+alter table automation.sender_blocks alter column until drop default;
+alter table automation.sender_blocks alter column until set not null;
 
 alter table automation.inboxes alter column relation drop default;
 alter table automation.inboxes alter column relation set not null;
@@ -24369,6 +25512,9 @@ alter table automation.statistic_changes alter column amount set not null;
 alter table automation.statistic_changes alter column mode set default 'live'::ridgeline.execution_mode;
 alter table automation.statistic_changes alter column mode set not null;
 
+alter table automation.statistic_changes alter column cost drop default;
+alter table automation.statistic_changes alter column cost drop not null;
+
 alter table automation.statistics alter column tenant_id drop default;
 alter table automation.statistics alter column tenant_id set not null;
 
@@ -24416,6 +25562,9 @@ alter table automation.statistics alter column replied set not null;
 
 alter table automation.statistics alter column mode set default 'live'::ridgeline.execution_mode;
 alter table automation.statistics alter column mode set not null;
+
+alter table automation.statistics alter column cost set default 0;
+alter table automation.statistics alter column cost set not null;
 
 alter table automation.troubles alter column tenant_id drop default;
 alter table automation.troubles alter column tenant_id set not null;
@@ -24673,6 +25822,8 @@ alter table automation.area_codes add constraint area_codes_pkey PRIMARY KEY (pr
 
 alter table automation.regions add constraint regions_pkey PRIMARY KEY (region);
 
+alter table automation.prices add constraint prices_pkey PRIMARY KEY (name);
+
 alter table automation.links add constraint links_pkey PRIMARY KEY (tenant_id, code);
 
 alter table ridgeline.changes add constraint changes_pkey PRIMARY KEY (tenant_id, id);
@@ -24685,7 +25836,11 @@ alter table automation.merged_contacts add constraint merged_contacts_pkey PRIMA
 
 alter table automation.erased_addresses add constraint erased_addresses_pkey PRIMARY KEY (tenant_id, channel, digest);
 
+alter table automation.workflow_fuses add constraint workflow_fuses_pkey PRIMARY KEY (tenant_id, workflow_id);
+
 alter table ridgeline.sending_pauses add constraint sending_pauses_pkey PRIMARY KEY (tenant_id);
+
+alter table automation.undecided add constraint undecided_pkey PRIMARY KEY (tenant_id);
 
 alter table automation.open_hours add constraint open_hours_pkey PRIMARY KEY (name);
 
@@ -24701,7 +25856,13 @@ alter table automation.unsubscribe_tokens add constraint unsubscribe_tokens_pkey
 
 alter table automation.marketing_sent add constraint marketing_sent_pkey PRIMARY KEY (tenant_id, person, step_id);
 
+alter table automation.daily_caps add constraint daily_caps_pkey PRIMARY KEY (name);
+
 alter table automation.sender_slots add constraint sender_slots_pkey PRIMARY KEY (tenant_id, sender_id, is_marketing);
+
+alter table automation.sender_days add constraint sender_days_pkey PRIMARY KEY (tenant_id, sender_id, day);
+
+alter table automation.sender_blocks add constraint sender_blocks_pkey PRIMARY KEY (tenant_id, sender_id, number);
 
 alter table automation.inboxes add constraint inboxes_pkey PRIMARY KEY (relation);
 
@@ -24733,11 +25894,19 @@ alter table automation.comparison_turns add constraint comparison_turns_pkey PRI
 
 alter table automation.engine_switches add constraint engine_switches_pkey PRIMARY KEY (tenant_id, id);
 
+alter table automation.prices add constraint prices_once UNIQUE (provider, kind, country);
+
 alter table automation.legacy_pairs add constraint legacy_pairs_old_once UNIQUE (tenant_id, source, legacy_id);
 
 alter table ridgeline.tenant_settings add constraint tenant_settings_engine_known CHECK ((unified_engine = ANY (ARRAY['off'::text, 'shadow'::text, 'on'::text])));
 
 alter table ridgeline.forms add constraint forms_consent_shape CHECK (((jsonb_typeof(consent) = 'object'::text) AND (jsonb_typeof((consent -> 'field'::text)) = 'string'::text) AND (btrim((consent ->> 'wording'::text)) <> ''::text) AND (octet_length((consent)::text) <= 16384) AND (jsonb_typeof(COALESCE((consent -> 'channels'::text), '[]'::jsonb)) = 'array'::text)));
+
+alter table automation.prices add constraint prices_kind_known CHECK ((kind = ANY (ARRAY['sms'::text, 'mms'::text, 'email'::text])));
+
+alter table automation.prices add constraint prices_amount_not_negative CHECK ((amount >= (0)::numeric));
+
+alter table automation.prices add constraint prices_negotiated_not_negative CHECK ((negotiated >= (0)::numeric));
 
 alter table automation.links add constraint links_url_is_web CHECK ((url ~* '^https?://[^\s]+$'::text));
 
@@ -24773,6 +25942,8 @@ alter table ridgeline.consents add constraint consents_evidence_at_most_64_kb CH
 
 alter table automation.unsubscribe_secret add constraint unsubscribe_secret_has_one_row CHECK (singleton);
 
+alter table automation.daily_caps add constraint daily_caps_per_day_positive CHECK ((per_day > 0));
+
 alter table automation.inboxes add constraint inboxes_kind_known CHECK ((kind = ANY (ARRAY['sms'::text, 'email'::text, 'call'::text, 'form'::text, 'any'::text])));
 
 alter table automation.recipes add constraint recipes_document_is_object CHECK ((jsonb_typeof(document) = 'object'::text));
@@ -24800,6 +25971,8 @@ alter table ridgeline.workflow_versions add constraint workflow_versions_via_kno
 alter table automation.signals add constraint signals_role_known CHECK ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'deleted'::text, 'moved'::text, 'restart'::text])));
 
 alter table automation.signals add constraint signals_listener_matches_role CHECK ((((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (workflow_id IS NOT NULL)) AND ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (listener IS NOT NULL))));
+
+alter table automation.workflow_fuses add constraint workflow_fuses_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
 
 alter table automation.erasures_under_way add constraint erasures_under_way_erasure_fk FOREIGN KEY (tenant_id, erasure_id) REFERENCES ridgeline.erasures(tenant_id, id) ON DELETE CASCADE;
 
@@ -24896,7 +26069,8 @@ create view ridgeline.workflow_statistics with (security_invoker=true) as  SELEC
     (sum(clicked))::bigint AS clicked,
     (sum(replied))::bigint AS replied,
     sum(waiting) AS waiting,
-    mode
+    mode,
+    sum(cost) AS cost
    FROM ( SELECT t.tenant_id,
             t.workflow_id,
             t.version,
@@ -24913,6 +26087,7 @@ create view ridgeline.workflow_statistics with (security_invoker=true) as  SELEC
             t.clicked,
             t.replied,
             t.mode,
+            t.cost,
             0 AS waiting
            FROM automation.statistics t
         UNION ALL
@@ -24962,6 +26137,10 @@ create view ridgeline.workflow_statistics with (security_invoker=true) as  SELEC
                     ELSE 0
                 END AS "case",
             c.mode,
+                CASE f.fact
+                    WHEN 'sent'::text THEN COALESCE(((c.amount)::numeric * c.cost), (0)::numeric)
+                    ELSE (0)::numeric
+                END AS "case",
             0
            FROM ((automation.statistic_changes c
              JOIN automation.visible_zones() z(tenant_id, zone) ON ((z.tenant_id = c.tenant_id)))
@@ -24983,6 +26162,7 @@ create view ridgeline.workflow_statistics with (security_invoker=true) as  SELEC
             0,
             0,
             e.mode,
+            0,
             c.waiting
            FROM ((((ridgeline.scheduled_steps q
              JOIN ridgeline.workflow_executions e ON (((e.tenant_id = q.tenant_id) AND (e.id = q.execution_id))))
@@ -25178,6 +26358,12 @@ CREATE TRIGGER suppressions_changed BEFORE UPDATE ON ridgeline.suppressions FOR 
 
 CREATE TRIGGER sending_pauses_changed BEFORE UPDATE ON ridgeline.sending_pauses FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
+CREATE TRIGGER senders_release_unsent AFTER INSERT OR UPDATE OF is_active, verified_at, kind, channel ON ridgeline.senders FOR EACH ROW EXECUTE FUNCTION automation.release_unsent();
+
+CREATE TRIGGER settings_release_unsent AFTER UPDATE OF value ON automation.settings FOR EACH ROW WHEN (((new.name = 'environment_serves'::text) AND (new.value <> old.value))) EXECUTE FUNCTION automation.release_all_unsent();
+
+CREATE TRIGGER workflow_step_executions_note_cost BEFORE UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((new.status = 'completed'::ridgeline.automation_status) AND (old.status <> 'completed'::ridgeline.automation_status) AND (new.provider_id IS NOT NULL))) EXECUTE FUNCTION automation.note_cost();
+
 CREATE TRIGGER workflow_schedules_changed BEFORE UPDATE ON ridgeline.workflow_schedules FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER timer_listeners_forget_unheard AFTER INSERT OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
@@ -25296,6 +26482,8 @@ alter table automation.area_codes enable row level security;
 
 alter table automation.regions enable row level security;
 
+alter table automation.prices enable row level security;
+
 alter table automation.links enable row level security;
 
 alter table ridgeline.changes enable row level security;
@@ -25308,7 +26496,11 @@ alter table automation.merged_contacts enable row level security;
 
 alter table automation.erased_addresses enable row level security;
 
+alter table automation.workflow_fuses enable row level security;
+
 alter table ridgeline.sending_pauses enable row level security;
+
+alter table automation.undecided enable row level security;
 
 alter table automation.open_hours enable row level security;
 
@@ -25324,7 +26516,13 @@ alter table automation.unsubscribe_tokens enable row level security;
 
 alter table automation.marketing_sent enable row level security;
 
+alter table automation.daily_caps enable row level security;
+
 alter table automation.sender_slots enable row level security;
+
+alter table automation.sender_days enable row level security;
+
+alter table automation.sender_blocks enable row level security;
 
 alter table automation.inboxes enable row level security;
 
@@ -25369,9 +26567,13 @@ comment on column automation.links.machine_reason is 'Why the last request of a 
 
 comment on column automation.open_hours.days is '1 is Monday, 7 Sunday.';
 
+comment on column automation.prices.negotiated is 'What this installation pays instead; a release leaves it alone.';
+
 comment on column automation.retention_places.portion is 'How many rows are looked at next: fewer after a portion that was cut off, more after each that was not.';
 
 comment on column automation.statistic_changes.amount is '-1: it is taken back (a run that is retried).';
+
+comment on column automation.statistic_changes.cost is 'Of a message that was sent.';
 
 comment on column automation.statistic_changes.entered_at is 'When what ended had begun; null: this is about something that became of it later.';
 
@@ -25433,7 +26635,11 @@ comment on column ridgeline.workflow_schedules.changed_at is 'When it was last w
 
 comment on column ridgeline.workflow_step_executions.changed_at is 'When it was last written; see workflow_executions.';
 
+comment on column ridgeline.workflow_step_executions.cost is 'Of a message that was sent: what it cost by automation.prices or the tenant''s own; null: nobody said a price.';
+
 comment on column ridgeline.workflow_step_executions.delivered_at is 'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; replied_at: the first answer to it within thirty days, a stop apart.';
+
+comment on column ridgeline.workflow_step_executions.segments is 'Of a text that was sent: as how many segments.';
 
 comment on column ridgeline.workflow_versions.author is 'The signed-in user who published it; null: the service role, or SQL.';
 
@@ -25453,15 +26659,19 @@ comment on function automation.advance(automation.work[]) is 'Moves runs on afte
 
 comment on function automation.answer_problem(uuid,jsonb,jsonb) is 'What is wrong with an answer to a question of a recipe; null: nothing.';
 
-comment on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone) is 'Marketing that is one too many for a person today, and when there is room; what is not is counted by this.';
+comment on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) is 'What is one too many for a person today, by the office''s cap or the law where they are, and when there is room; what is not is counted by this. regions: of texts, the states that they go to.';
 
-comment on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
+comment on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks), when that ends, and in which states they are.';
 
-comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room now, and the place each got: by senders.limits {per_second}, in segments.';
+comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
 
 comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
 
+comment on function automation.await_sender(automation.prepared_step,text) is 'Verdict hold: reason is {held, until}, as the gate holds what it holds.';
+
 comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
+
+comment on function automation.check_reviews(jsonb,jsonb) is 'A warning where only who is pleased is asked for a review.';
 
 comment on function automation.claim_portion(uuid,text,interval,text) is 'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time is left for the next portion. functions: as exchange_steps() has it.';
 
@@ -25469,11 +26679,17 @@ comment on function automation.compare_next() is 'Compares the two engines of th
 
 comment on function automation.consent_in_record(jsonb,text) is 'What the record of a contact says of a channel (sms, email): revoked (nothing may be sent), no (no marketing), yes; null: nothing.';
 
+comment on function automation.consent_policy(uuid,jsonb) is 'What marketing of a tenant with these settings needs: required, recorded_optout_only; null: nobody has said.';
+
 comment on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) is 'The id of the contact that a run is about, now; null when its record belongs to none.';
 
 comment on function automation.contact_with(uuid,text,text) is 'The contact that has a number (E.164) or an email address, both in their normal form; found_by: phone or email.';
 
+comment on function automation.cost_of(uuid,text,jsonb,text) is 'How many segments a text is, and what a message costs; null where nobody said a price.';
+
 comment on function automation.create_tasks(automation.work[],text[]) is 'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
+
+comment on function automation.daily_fuse(uuid,uuid) is 'How many runs of a workflow may be set off in a day by others or by itself before it is held.';
 
 comment on function automation.due_lanes() is 'Lanes with work that is due and nobody''s.';
 
@@ -25551,6 +26767,8 @@ comment on function automation.person_at(uuid,text) is 'Which contacts are the p
 
 comment on function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone,jsonb,automation.known_records) is 'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing. options: render_options() of the tenant, where they are read already; known: what was read of the run already.';
 
+comment on function automation.price_of(uuid,text,text,text) is 'What a segment (sms), a text with pictures (mms) or an email costs this tenant, in its currency; null: unknown. Its own word is ridgeline.tenant_settings.settings {"prices": {"sms": 0.0075, "email": 0}}, else automation.prices.';
+
 comment on function automation.prune_changes(integer) is 'One portion of what was changed longer ago than the setting keep_changes.';
 
 comment on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) is 'Deletes the runs that ended before a time, among the next so many. looked: how many it looked at; up_to: the last one of them.';
@@ -25573,6 +26791,8 @@ comment on function automation.register_step(text,ridgeline.automation_lane,text
 
 comment on function automation.rehearse_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) is 'What a step would write into a record of the run, or into the one that its input names. Raises, naming the field, what its table would refuse.';
 
+comment on function automation.release_decided() is 'Lets marketing go on of tenants that have said what it needs. Returns how many messages had waited.';
+
 comment on function automation.release_held(uuid,text[],uuid) is 'Lets go on what waited without a date for one of these reasons, a second apart; what is in the database at once. Every question is asked of it again.';
 
 comment on function automation.reply_text(uuid,text) is 'What is said back to STOP (stop) and HELP (help): settings of the tenant {"replies": {"help": "..."}}, or else words without marketing.';
@@ -25590,6 +26810,8 @@ comment on function automation.role_in(uuid) is 'The role of whoever calls in a 
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
 
 comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?, track_links?} of a step that writes; null: all as usual.';
+
+comment on function automation.settle_doubts(integer) is 'Records what may have meant stop, and nobody said did not within a day, as a stop. Returns how many.';
 
 comment on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'Turns whatever has an effect outside its own run into a skip that says what would have been done; verdict hold: it would have to wait now (reason: the send_verdict).';
 
@@ -25611,6 +26833,8 @@ comment on function automation.transition_after(automation.work) is 'A failure e
 
 comment on function automation.undo_import(uuid,text,text,integer) is 'Takes out what an import made: {undone, reason, given_back}. Runs that were taken over and stand where they stood go back to the old engine. What has run here since, or was edited, stays as it is.';
 
+comment on function automation.unicode_characters(text) is 'The characters that are not in GSM-7, for which a text is sent as 70 characters a segment instead of 160.';
+
 comment on function automation.unsubscribe(text,text) is 'What a posted unsubscribe link does: no more marketing (marketing), or nothing more at all (all). Of a token that nobody made it does nothing, and says nothing either.';
 
 comment on function automation.workflow_source(ridgeline.workflows) is 'The whole definition as it is now: {id, name, description, trigger_type, trigger_config, conditions, settings, metadata, steps: [{step_key, step_type, step_config, ..., branches: {name: [steps]}}]}.';
@@ -25622,6 +26846,8 @@ comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is 'Trie
 comment on function ridgeline.answer_doubt(text,boolean,uuid) is 'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. Returns how many texts had waited.';
 
 comment on function ridgeline.compare_engines(timestamp with time zone,timestamp with time zone,interval,uuid) is 'Pairs the runs that the old engine began in a time with the shadows beside them, writes down what differs (ridgeline.legacy_discrepancies) and answers {runs, identical, differ, open, kinds, workflows, text: "142 runs, 139 identical, 3 differ: ..."}. tolerance: how far apart in time the same step may be. Called again it looks at what was not over yet, and at what differed.';
+
+comment on function ridgeline.decide_consent(text,uuid) is 'Says what marketing needs: required (it goes to whoever agreed to it) or recorded_optout_only (to whoever has not opted out). Marketing that waited for the answer goes on. Owners and admins. Returns how many messages had waited.';
 
 comment on function ridgeline.engine_report(uuid) is 'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something still calls it, and customers may hear twice.';
 
@@ -25677,6 +26903,8 @@ comment on table automation.area_codes is 'Where a number is, by its longest pre
 
 comment on table automation.comparison_turns is 'Where the comparison of a tenant''s two engines stands, and when it goes on.';
 
+comment on table automation.daily_caps is 'How much marketing one number may get within 24 hours where a law says so, by state (US-FL); of those that apply the least. A release brings its rows along; an operator may add stricter ones under names of their own.';
+
 comment on table automation.doubtful_stops is 'Numbers that may have said stop, until somebody says whether they did.';
 
 comment on table automation.engine_switches is 'When which engine began to work for a tenant, who said so, and what came of it.';
@@ -25699,11 +26927,13 @@ comment on table automation.legacy_pairs is 'A run of the old engine and the sha
 
 comment on table automation.links is 'Where the links of texts lead, by the code in them. Kept for the setting keep_links.';
 
-comment on table automation.marketing_sent is 'What marketing a person (the contact, or else the address) got lately: claimed, sent or unclear. The row that a claim writes is the count.';
+comment on table automation.marketing_sent is 'What marketing a person got lately, claimed, sent or unclear: a row for their contact and for each of their addresses. The row that a claim writes is the count.';
 
 comment on table automation.merged_contacts is 'Contacts that were merged into another one: for runs that were enrolled while that happened, unseen.';
 
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
+
+comment on table automation.prices is 'What a provider takes: sms a segment, mms a text with pictures, email a message to one address. country: ISO 3166, or * for all that have no row. A release brings its rows along; an operator adds rows, and says in negotiated what is really paid.';
 
 comment on table automation.recipes is 'The recipes that come with a release: recipes/*.json.';
 
@@ -25713,6 +26943,10 @@ comment on table automation.retention_places is 'How far the history of a tenant
 
 comment on table automation.revoked_people is 'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
 
+comment on table automation.sender_blocks is 'Senders from which a carrier takes no more today (30023): marketing waits, and all texts to the numbers for which it said so. number empty: the sender itself.';
+
+comment on table automation.sender_days is 'How many segments went to the senders that have a daily limit; the day ends at midnight Pacific, as T-Mobile''s does. sender_id of zeros: of all of the tenant''s.';
+
 comment on table automation.sender_slots is 'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
 
 comment on table automation.statistic_changes is 'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is written beside every step.';
@@ -25721,9 +26955,13 @@ comment on table automation.statistics is 'What ended by day, in the tenant''s z
 
 comment on table automation.troubles is 'Workflows whose runs failed, till the office is told.';
 
+comment on table automation.undecided is 'Tenants whose marketing waits until they say what it needs.';
+
 comment on table automation.unsubscribe_secret is 'What unsubscribe tokens are made with where there is no Vault; nobody''s to read. Moved into the Vault as soon as there is one.';
 
 comment on table automation.unsubscribe_tokens is 'Which addresses an unsubscribe link is of, by the SHA-256 of its token. Kept for two years.';
+
+comment on table automation.workflow_fuses is 'How many runs a day of a workflow may be set off by others or by itself, by what it did before; of those alone that came to the question.';
 
 comment on table ridgeline.changes is 'What was changed of workflows, steps, senders, forms, members and settings, by whom and from where. Settings of the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
 
@@ -25738,6 +26976,8 @@ comment on table ridgeline.sending_pauses is 'Tenants that send nothing until ri
 comment on table ridgeline.stage_changes is 'The last change of stage (without one, of status) of each record that was moved since its table was attached.';
 
 comment on type automation.batch_report is 'How many steps ran; cut_off: the statement was cancelled meanwhile, and whoever asked for it stops working; alone: steps that were left for transactions of their own.';
+
+comment on type automation.capped is 'A message that counts. keys: its contact and its addresses, by any of which the person is known; cap: the office''s; law: that of the state, of texts to the number.';
 
 comment on type automation.captured_write is 'A write to an attached table, worked out. timed: timers may follow it; gone_: a record that has runs is no more; moved_to: it has runs and belongs to another contact now; left_: whose timers are dropped.';
 
@@ -25775,7 +27015,7 @@ comment on view ridgeline.legacy_discrepancies_by_kind is 'Discrepancies by kind
 
 comment on view ridgeline.recipes is 'What can be installed with ridgeline.install_recipe(): by name, or as a document that somebody changed.';
 
-comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. Outlives the runs.';
+comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. cost: of what was sent, as its steps have it. Outlives the runs.';
 
 comment on column automation.active_triggers.listener is 'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, where it ends the run before. Part of the key.';
 
@@ -25787,6 +27027,8 @@ comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after 
 
 comment on function automation.begin_portion(ridgeline.automation_lane,integer,uuid[]) is 'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. Call it in a transaction of its own, then claim_portion() or run_portion().';
 
+comment on function automation.choose_sender(uuid,text,automation.prepared_step) is 'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a failure that says so.';
+
 comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
 
 comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
@@ -25797,7 +27039,7 @@ comment on function automation.reader_function(automation.entities) is 'An id th
 
 comment on function automation.run_database_steps(integer) is 'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
 
-comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, conditions, result, until, held, segments}], ended: {status, at}}. It follows branches, and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an event; the others time out).';
+comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, conditions, result, until, held, segments, cost}], cost, ended: {status, at}}. It follows branches, and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an event; the others time out).';
 
 comment on procedure automation.work_database_steps(integer,integer,interval) is 'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
 
@@ -25882,8 +27124,11 @@ grant execute on function automation.apply_mode(uuid,uuid[]) to service_role;
 revoke all on function automation.as_if(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.as_if(ridgeline.workflow_executions,text,jsonb) to service_role;
 
-revoke all on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;
+revoke all on function automation.ask_blocks(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_blocks(automation.ticket[],timestamp with time zone) to service_role;
+
+revoke all on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) to service_role;
 
 revoke all on function automation.ask_for(text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_for(text,text,text) to service_role;
@@ -25894,12 +27139,18 @@ grant execute on function automation.ask_hours(automation.ticket[],automation.te
 revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
 
+revoke all on function automation.asks_rating(jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.asks_rating(jsonb,boolean) to service_role;
+
 revoke all on function automation.attach_conversations() from public, anon, authenticated, service_role;
 
 revoke all on function automation.attach_inbox(regclass,jsonb,jsonb,text) from public, anon, authenticated, service_role;
 
 revoke all on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) to service_role;
+
+revoke all on function automation.await_sender(automation.prepared_step,text) from public, anon, authenticated, service_role;
+grant execute on function automation.await_sender(automation.prepared_step,text) to service_role;
 
 revoke all on function automation.beat(text) from public, anon, authenticated, service_role;
 grant execute on function automation.beat(text) to service_role;
@@ -25927,6 +27178,9 @@ grant execute on function automation.blank_open_step(automation.erasures_under_w
 revoke all on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) to service_role;
 
+revoke all on function automation.block_sender(ridgeline.messages) from public, anon, authenticated, service_role;
+grant execute on function automation.block_sender(ridgeline.messages) to service_role;
+
 revoke all on function automation.both_names(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.both_names(automation.entities,jsonb) to service_role;
 
@@ -25945,6 +27199,9 @@ grant execute on function automation.bring_steps(text,automation.legacy_links,au
 revoke all on function automation.brings_find_or_create_contact(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.brings_find_or_create_contact(jsonb) to service_role;
 
+revoke all on function automation.busiest_day(uuid,uuid,timestamp with time zone,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.busiest_day(uuid,uuid,timestamp with time zone,integer) to service_role;
+
 revoke all on function automation.call_direction(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.call_direction(jsonb) to service_role;
 
@@ -25959,6 +27216,9 @@ grant execute on function automation.can_tell(uuid,text) to service_role;
 
 revoke all on function automation.cap_of(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.cap_of(jsonb) to service_role;
+
+revoke all on function automation.capped_of(automation.ticket[],automation.tenant[],automation.place_regions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.capped_of(automation.ticket[],automation.tenant[],automation.place_regions[]) to service_role;
 
 revoke all on function automation.capture_anew(text,automation.captured_write,jsonb,jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.capture_anew(text,automation.captured_write,jsonb,jsonb,text,text) to service_role;
@@ -25980,6 +27240,9 @@ grant execute on function automation.capture_record(automation.entities,uuid,tex
 
 revoke all on function automation.capture_triggers(text) from public, anon, authenticated, service_role;
 grant execute on function automation.capture_triggers(text) to service_role;
+
+revoke all on function automation.carrier_day(timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.carrier_day(timestamp with time zone) to service_role;
 
 revoke all on function automation.cause_in(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.cause_in(ridgeline.workflow_executions) to service_role;
@@ -26062,6 +27325,9 @@ grant execute on function automation.check_retention() to service_role;
 
 revoke all on function automation.check_retry_filter(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_retry_filter(jsonb) to service_role;
+
+revoke all on function automation.check_reviews(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_reviews(jsonb,jsonb) to service_role;
 
 revoke all on function automation.check_target_of(jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_target_of(jsonb,text,text) to service_role;
@@ -26157,6 +27423,12 @@ grant execute on function automation.consent_in_record(jsonb,text) to service_ro
 revoke all on function automation.consent_of_form(ridgeline.forms,jsonb,jsonb,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.consent_of_form(ridgeline.forms,jsonb,jsonb,uuid,text) to service_role;
 
+revoke all on function automation.consent_policy(uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.consent_policy(uuid,jsonb) to service_role;
+
+revoke all on function automation.consent_problem(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.consent_problem(ridgeline.workflows,jsonb) to service_role;
+
 revoke all on function automation.contact_is_there(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_is_there(uuid,text) to authenticated;
 grant execute on function automation.contact_is_there(uuid,text) to service_role;
@@ -26170,6 +27442,9 @@ grant execute on function automation.contact_places(uuid[],text[]) to service_ro
 revoke all on function automation.contact_with(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_with(uuid,text,text) to service_role;
 
+revoke all on function automation.cost_of(uuid,text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.cost_of(uuid,text,jsonb,text) to service_role;
+
 revoke all on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
 grant execute on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) to service_role;
 
@@ -26182,6 +27457,9 @@ grant execute on function automation.count_run() to service_role;
 revoke all on function automation.count_step() from public, anon, authenticated, service_role;
 grant execute on function automation.count_step() to service_role;
 
+revoke all on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) to service_role;
+
 revoke all on function automation.counted_from(automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.counted_from(automation.timer_listeners,text,jsonb) to service_role;
 
@@ -26193,6 +27471,13 @@ grant execute on function automation.counts_once(automation.active_triggers,json
 
 revoke all on function automation.create_tasks(automation.work[],text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.create_tasks(automation.work[],text[]) to service_role;
+
+revoke all on function automation.daily_fuse(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.daily_fuse(uuid,uuid) to service_role;
+
+revoke all on function automation.decide_consent(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.decide_consent(uuid,text) to authenticated;
+grant execute on function automation.decide_consent(uuid,text) to service_role;
 
 revoke all on function automation.decimal_number(text) from public, anon, authenticated, service_role;
 grant execute on function automation.decimal_number(text) to service_role;
@@ -26472,6 +27757,9 @@ grant execute on function automation.forget_unheard() to service_role;
 revoke all on function automation.functions_address() from public, anon, authenticated, service_role;
 grant execute on function automation.functions_address() to service_role;
 
+revoke all on function automation.fuse_floor() from public, anon, authenticated, service_role;
+grant execute on function automation.fuse_floor() to service_role;
+
 revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean) to service_role;
 
@@ -26491,6 +27779,9 @@ grant execute on function automation.give_back_all(uuid) to service_role;
 revoke all on function automation.give_back_run(automation.legacy_links) from public, anon, authenticated, service_role;
 grant execute on function automation.give_back_run(automation.legacy_links) to service_role;
 
+revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) to service_role;
+
 revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
 grant execute on function automation.go_on(automation.transition[]) to service_role;
 
@@ -26507,6 +27798,9 @@ grant execute on function automation.grant_consent(uuid,text,text,text,text,text
 revoke all on function automation.grown(integer,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.grown(integer,interval) to service_role;
 
+revoke all on function automation.gsm_character() from public, anon, authenticated, service_role;
+grant execute on function automation.gsm_character() to service_role;
+
 revoke all on function automation.hand_over(text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hand_over(text,jsonb,jsonb) to service_role;
 
@@ -26518,6 +27812,9 @@ grant execute on function automation.has_database_work() to service_role;
 
 revoke all on function automation.has_effect(text) from public, anon, authenticated, service_role;
 grant execute on function automation.has_effect(text) to service_role;
+
+revoke all on function automation.has_review_link(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.has_review_link(jsonb) to service_role;
 
 revoke all on function automation.has_rows(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.has_rows(uuid) to service_role;
@@ -26537,8 +27834,8 @@ grant execute on function automation.held_trouble(uuid,jsonb) to service_role;
 revoke all on function automation.hmac_sha256(bytea,bytea) from public, anon, authenticated, service_role;
 grant execute on function automation.hmac_sha256(bytea,bytea) to service_role;
 
-revoke all on function automation.hold_doubtful(automation.ticket[]) from public, anon, authenticated, service_role;
-grant execute on function automation.hold_doubtful(automation.ticket[]) to service_role;
+revoke all on function automation.hold_doubtful(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.hold_doubtful(automation.ticket[],timestamp with time zone) to service_role;
 
 revoke all on function automation.hold_sends(automation.send_verdict[]) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_sends(automation.send_verdict[]) to service_role;
@@ -26713,6 +28010,9 @@ grant execute on function automation.is_pending(uuid,text) to service_role;
 revoke all on function automation.is_provider_keyword(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_provider_keyword(text) to service_role;
 
+revoke all on function automation.is_rating_name(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_rating_name(text) to service_role;
+
 revoke all on function automation.is_role_address(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_role_address(text) to service_role;
 
@@ -26866,6 +28166,9 @@ grant execute on function automation.lift_revocation(uuid,text,text,text) to ser
 revoke all on function automation.likely_member(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.likely_member(ridgeline.workflow_executions,jsonb) to service_role;
 
+revoke all on function automation.limit_in(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.limit_in(jsonb,text) to service_role;
+
 revoke all on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) to service_role;
 
@@ -26928,6 +28231,9 @@ grant execute on function automation.mapped_field(jsonb,text) to service_role;
 revoke all on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) to service_role;
 
+revoke all on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) to service_role;
+
 revoke all on function automation.may_erase(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.may_erase(uuid) to service_role;
 
@@ -26967,6 +28273,9 @@ grant execute on function automation.missing_columns(automation.entities,jsonb) 
 
 revoke all on function automation.missing_needs(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.missing_needs(jsonb) to service_role;
+
+revoke all on function automation.missing_sender_problem(ridgeline.workflows,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.missing_sender_problem(ridgeline.workflows,jsonb,text) to service_role;
 
 revoke all on function automation.mistyped(jsonb,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.mistyped(jsonb,jsonb,text) to service_role;
@@ -27064,11 +28373,17 @@ grant execute on function automation.next_of(automation.work) to service_role;
 revoke all on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) to service_role;
 
+revoke all on function automation.no_sender_id() from public, anon, authenticated, service_role;
+grant execute on function automation.no_sender_id() to service_role;
+
 revoke all on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) to service_role;
 
 revoke all on function automation.note_click() from public, anon, authenticated, service_role;
 grant execute on function automation.note_click() to service_role;
+
+revoke all on function automation.note_cost() from public, anon, authenticated, service_role;
+grant execute on function automation.note_cost() to service_role;
 
 revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[]) to service_role;
@@ -27126,6 +28441,9 @@ grant execute on function automation.overdue_trouble(uuid,jsonb) to service_role
 
 revoke all on function automation.own_hours(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.own_hours(jsonb,text) to service_role;
+
+revoke all on function automation.own_price(jsonb,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.own_price(jsonb,text,text) to service_role;
 
 revoke all on function automation.own_texts(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.own_texts(uuid,jsonb) to service_role;
@@ -27236,6 +28554,9 @@ grant execute on function automation.present_record(ridgeline.workflow_execution
 revoke all on function automation.present_tags(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.present_tags(ridgeline.workflow_executions,jsonb) to service_role;
 
+revoke all on function automation.price_of(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.price_of(uuid,text,text,text) to service_role;
+
 revoke all on function automation.project_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.project_contact(ridgeline.workflow_executions,jsonb) to service_role;
 
@@ -27299,6 +28620,9 @@ grant execute on function automation.radix_number(text,integer) to service_role;
 
 revoke all on function automation.raise_restart(uuid,text,text,text,automation.enrolment,uuid,bigint) from public, anon, authenticated, service_role;
 grant execute on function automation.raise_restart(uuid,text,text,text,automation.enrolment,uuid,bigint) to service_role;
+
+revoke all on function automation.rate_in(jsonb,numeric) from public, anon, authenticated, service_role;
+grant execute on function automation.rate_in(jsonb,numeric) to service_role;
 
 revoke all on function automation.reached_at(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.reached_at(uuid,text,text) to service_role;
@@ -27367,11 +28691,20 @@ grant execute on function automation.rehearse_target(ridgeline.workflow_executio
 revoke all on function automation.relation_of(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.relation_of(automation.entities) to service_role;
 
+revoke all on function automation.release_all_unsent() from public, anon, authenticated, service_role;
+grant execute on function automation.release_all_unsent() to service_role;
+
+revoke all on function automation.release_decided() from public, anon, authenticated, service_role;
+grant execute on function automation.release_decided() to service_role;
+
 revoke all on function automation.release_held(uuid,text[],uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.release_held(uuid,text[],uuid) to service_role;
 
 revoke all on function automation.release_spread(bigint,bigint) from public, anon, authenticated, service_role;
 grant execute on function automation.release_spread(bigint,bigint) to service_role;
+
+revoke all on function automation.release_unsent() from public, anon, authenticated, service_role;
+grant execute on function automation.release_unsent() to service_role;
 
 revoke all on function automation.remove_tag(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.remove_tag(ridgeline.workflow_executions,jsonb) to service_role;
@@ -27405,6 +28738,9 @@ grant execute on function automation.retry_executions(uuid,jsonb,integer) to ser
 revoke all on function automation.revision_of(ridgeline.workflows) from public, anon, authenticated, service_role;
 grant execute on function automation.revision_of(ridgeline.workflows) to service_role;
 
+revoke all on function automation.revoke_once(uuid,text,text,text,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.revoke_once(uuid,text,text,text,jsonb,jsonb) to service_role;
+
 revoke all on function automation.revoked_of(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.revoked_of(automation.ticket[]) to service_role;
 
@@ -27413,6 +28749,9 @@ grant execute on function automation.ring(text) to service_role;
 
 revoke all on function automation.ring_once(text) from public, anon, authenticated, service_role;
 grant execute on function automation.ring_once(text) to service_role;
+
+revoke all on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) to service_role;
 
 revoke all on function automation.run_batch(ridgeline.scheduled_steps[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.run_batch(ridgeline.scheduled_steps[],boolean) to service_role;
@@ -27461,6 +28800,9 @@ grant execute on function automation.settle_answers(uuid,jsonb,jsonb) to service
 
 revoke all on function automation.settle_doubt(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.settle_doubt(uuid,text) to service_role;
+
+revoke all on function automation.settle_doubts(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.settle_doubts(integer) to service_role;
 
 revoke all on function automation.settle_entries(uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.settle_entries(uuid,uuid[]) to service_role;
@@ -27516,6 +28858,9 @@ grant execute on function automation.step_writes(text,jsonb,text) to service_rol
 
 revoke all on function automation.steps_below(uuid,uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.steps_below(uuid,uuid,uuid[]) to service_role;
+
+revoke all on function automation.steps_from(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.steps_from(jsonb,text) to service_role;
 
 revoke all on function automation.still_open(automation.ticket[],integer[]) from public, anon, authenticated, service_role;
 grant execute on function automation.still_open(automation.ticket[],integer[]) to service_role;
@@ -27616,6 +28961,9 @@ grant execute on function automation.tell_operator(text,text,jsonb) to service_r
 revoke all on function automation.tell_troubles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_troubles() to service_role;
 
+revoke all on function automation.tell_what_waits(automation.send_verdict[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_what_waits(automation.send_verdict[]) to service_role;
+
 revoke all on function automation.tell_when_due() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_when_due() to service_role;
 
@@ -27631,8 +28979,14 @@ grant execute on function automation.tenant_state_function() to service_role;
 revoke all on function automation.tenant_tables() from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_tables() to service_role;
 
+revoke all on function automation.tenants_of(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tenants_of(automation.work[]) to service_role;
+
 revoke all on function automation.tenants_query(text) from public, anon, authenticated, service_role;
 grant execute on function automation.tenants_query(text) to service_role;
+
+revoke all on function automation.text_problems(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.text_problems(jsonb) to service_role;
 
 revoke all on function automation.told_member(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.told_member(uuid) to service_role;
@@ -27686,6 +29040,9 @@ grant execute on function automation.undo_import(uuid,text,text,integer) to serv
 revoke all on function automation.unheard_expression(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.unheard_expression(automation.entities,text) to service_role;
 
+revoke all on function automation.unicode_characters(text) from public, anon, authenticated, service_role;
+grant execute on function automation.unicode_characters(text) to service_role;
+
 revoke all on function automation.unknown_condition_keys(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.unknown_condition_keys(jsonb,text) to service_role;
 
@@ -27719,6 +29076,9 @@ grant execute on function automation.untold_state_function() to service_role;
 
 revoke all on function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.usual_rate(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.usual_rate(text,text) to service_role;
 
 revoke all on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) to service_role;
@@ -27927,6 +29287,10 @@ revoke all on function ridgeline.compare_engines(timestamp with time zone,timest
 grant execute on function ridgeline.compare_engines(timestamp with time zone,timestamp with time zone,interval,uuid) to authenticated;
 grant execute on function ridgeline.compare_engines(timestamp with time zone,timestamp with time zone,interval,uuid) to service_role;
 
+revoke all on function ridgeline.decide_consent(text,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.decide_consent(text,uuid) to authenticated;
+grant execute on function ridgeline.decide_consent(text,uuid) to service_role;
+
 revoke all on function ridgeline.engine_report(uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.engine_report(uuid) to authenticated;
 grant execute on function ridgeline.engine_report(uuid) to service_role;
@@ -28030,6 +29394,9 @@ grant select on table automation.area_codes to service_role;
 revoke all on table automation.comparison_turns from public, anon, authenticated, service_role;
 grant select on table automation.comparison_turns to service_role;
 
+revoke all on table automation.daily_caps from public, anon, authenticated, service_role;
+grant select on table automation.daily_caps to service_role;
+
 revoke all on table automation.doubtful_stops from public, anon, authenticated, service_role;
 grant select on table automation.doubtful_stops to service_role;
 
@@ -28070,6 +29437,9 @@ grant select on table automation.merged_contacts to service_role;
 revoke all on table automation.open_hours from public, anon, authenticated, service_role;
 grant select on table automation.open_hours to service_role;
 
+revoke all on table automation.prices from public, anon, authenticated, service_role;
+grant select on table automation.prices to service_role;
+
 revoke all on table automation.recipes from public, anon, authenticated, service_role;
 grant select on table automation.recipes to authenticated;
 grant select on table automation.recipes to service_role;
@@ -28082,6 +29452,12 @@ grant select on table automation.retention_places to service_role;
 
 revoke all on table automation.revoked_people from public, anon, authenticated, service_role;
 grant select on table automation.revoked_people to service_role;
+
+revoke all on table automation.sender_blocks from public, anon, authenticated, service_role;
+grant select on table automation.sender_blocks to service_role;
+
+revoke all on table automation.sender_days from public, anon, authenticated, service_role;
+grant select on table automation.sender_days to service_role;
 
 revoke all on table automation.sender_slots from public, anon, authenticated, service_role;
 grant select on table automation.sender_slots to service_role;
@@ -28097,10 +29473,16 @@ grant select on table automation.statistics to service_role;
 revoke all on table automation.troubles from public, anon, authenticated, service_role;
 grant select on table automation.troubles to service_role;
 
+revoke all on table automation.undecided from public, anon, authenticated, service_role;
+grant select on table automation.undecided to service_role;
+
 revoke all on table automation.unsubscribe_secret from public, anon, authenticated, service_role;
 
 revoke all on table automation.unsubscribe_tokens from public, anon, authenticated, service_role;
 grant select on table automation.unsubscribe_tokens to service_role;
+
+revoke all on table automation.workflow_fuses from public, anon, authenticated, service_role;
+grant select on table automation.workflow_fuses to service_role;
 
 revoke all on table ridgeline.changes from public, anon, authenticated, service_role;
 grant select on table ridgeline.changes to authenticated;
@@ -28187,7 +29569,11 @@ revoke all on table ridgeline.automation_skipped_sends from public, anon, authen
 grant select on table ridgeline.automation_skipped_sends to authenticated;
 grant select on table ridgeline.automation_skipped_sends to service_role;
 
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "consent_asked_since", "value": "-infinity", "description": "Tenants that had no workflow on then are asked what marketing needs, and it waits till they say; infinity: nobody is asked, and it goes to whoever has not opted out."}') as r on conflict (name) do update set description = excluded.description;
+
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "editors_publish", "value": "false", "description": "Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "environment_per_second", "value": "1", "description": "How many segments a second the sender of the environment takes: 1, as a US number does; 0: as fast as they come."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_changes", "value": "24 months", "description": "How long it is known who changed a definition or a setting."}') as r on conflict (name) do update set description = excluded.description;
 
@@ -28200,6 +29586,8 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "link_url", "value": "", "description": "Where the outside finds functions/link, which the links of texts lead through: https://..., as short as can be."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "prune_time", "value": "250 milliseconds", "description": "How long a tick prunes history, at most."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_least", "value": "1000", "description": "How many of those runs a workflow may have in a day whatever it did before; new ones have no more."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "find_or_create_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.", "config_schema": {"type": "object", "title": "find_or_create_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}, {"email": "{{contact.custom_fields.friend_email}}", "fields": {"first_name": "{{contact.custom_fields.friend_name}}"}}], "properties": {"email": {"type": "string", "format": "template", "description": "By which address."}, "phone": {"type": ["string", "number"], "format": "template", "description": "By which number, however it is written. This or email is needed."}, "fields": {"type": "object", "format": "template", "description": "What a new contact has besides. One that is found stays as it is.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
@@ -34934,6 +36322,22 @@ insert into automation.open_hours select r.* from jsonb_populate_record(null::au
 insert into automation.open_hours select r.* from jsonb_populate_record(null::automation.open_hours, '{"days": [1, 2, 3, 4, 5, 6, 7], "name": "marketing", "opens": "08:00:00", "closes": "21:00:00", "source": "47 CFR 64.1200(c)(1)", "channel": "sms", "purpose": "marketing", "jurisdiction": "*"}') as r on conflict (name) do update set days = excluded.days, opens = excluded.opens, closes = excluded.closes, source = excluded.source, channel = excluded.channel, purpose = excluded.purpose, jurisdiction = excluded.jurisdiction;
 
 insert into automation.open_hours select r.* from jsonb_populate_record(null::automation.open_hours, '{"days": [1, 2, 3, 4, 5, 6, 7], "name": "transactional", "opens": "08:00:00", "closes": "21:00:00", "source": "the same: few want to be woken by what they asked for", "channel": "sms", "purpose": "transactional", "jurisdiction": "*"}') as r on conflict (name) do update set days = excluded.days, opens = excluded.opens, closes = excluded.closes, source = excluded.source, channel = excluded.channel, purpose = excluded.purpose, jurisdiction = excluded.jurisdiction;
+
+insert into automation.prices select r.* from jsonb_populate_record(null::automation.prices, '{"kind": "email", "name": "resend email *", "as_of": "2026-07-01", "amount": 0.0004, "source": "Resend, 50,000 emails for 20 dollars a month", "country": "*", "currency": "USD", "provider": "resend", "negotiated": null}') as r on conflict (name) do update set kind = excluded.kind, as_of = excluded.as_of, amount = excluded.amount, source = excluded.source, country = excluded.country, currency = excluded.currency, provider = excluded.provider;
+
+insert into automation.prices select r.* from jsonb_populate_record(null::automation.prices, '{"kind": "sms", "name": "telnyx sms US", "as_of": "2026-07-01", "amount": 0.004, "source": "Telnyx''s list price a segment; carriers add about 0.003 to 0.006", "country": "US", "currency": "USD", "provider": "telnyx", "negotiated": null}') as r on conflict (name) do update set kind = excluded.kind, as_of = excluded.as_of, amount = excluded.amount, source = excluded.source, country = excluded.country, currency = excluded.currency, provider = excluded.provider;
+
+insert into automation.prices select r.* from jsonb_populate_record(null::automation.prices, '{"kind": "mms", "name": "twilio mms CA", "as_of": "2026-07-01", "amount": 0.022, "source": "Twilio''s list price a message", "country": "CA", "currency": "USD", "provider": "twilio", "negotiated": null}') as r on conflict (name) do update set kind = excluded.kind, as_of = excluded.as_of, amount = excluded.amount, source = excluded.source, country = excluded.country, currency = excluded.currency, provider = excluded.provider;
+
+insert into automation.prices select r.* from jsonb_populate_record(null::automation.prices, '{"kind": "mms", "name": "twilio mms US", "as_of": "2026-07-01", "amount": 0.022, "source": "Twilio''s list price a message; carriers add about 0.005 to 0.01", "country": "US", "currency": "USD", "provider": "twilio", "negotiated": null}') as r on conflict (name) do update set kind = excluded.kind, as_of = excluded.as_of, amount = excluded.amount, source = excluded.source, country = excluded.country, currency = excluded.currency, provider = excluded.provider;
+
+insert into automation.prices select r.* from jsonb_populate_record(null::automation.prices, '{"kind": "sms", "name": "twilio sms CA", "as_of": "2026-07-01", "amount": 0.0083, "source": "Twilio''s list price a segment; carriers add about 0.007", "country": "CA", "currency": "USD", "provider": "twilio", "negotiated": null}') as r on conflict (name) do update set kind = excluded.kind, as_of = excluded.as_of, amount = excluded.amount, source = excluded.source, country = excluded.country, currency = excluded.currency, provider = excluded.provider;
+
+insert into automation.prices select r.* from jsonb_populate_record(null::automation.prices, '{"kind": "sms", "name": "twilio sms US", "as_of": "2026-07-01", "amount": 0.0083, "source": "Twilio''s list price a segment; carriers add about 0.003 to 0.006", "country": "US", "currency": "USD", "provider": "twilio", "negotiated": null}') as r on conflict (name) do update set kind = excluded.kind, as_of = excluded.as_of, amount = excluded.amount, source = excluded.source, country = excluded.country, currency = excluded.currency, provider = excluded.provider;
+
+insert into automation.daily_caps select r.* from jsonb_populate_record(null::automation.daily_caps, '{"name": "Florida", "source": "Florida Statutes 501.616(6)(b)", "channel": "sms", "per_day": 3, "jurisdiction": "US-FL"}') as r on conflict (name) do update set source = excluded.source, channel = excluded.channel, per_day = excluded.per_day, jurisdiction = excluded.jurisdiction;
+
+insert into automation.daily_caps select r.* from jsonb_populate_record(null::automation.daily_caps, '{"name": "Oklahoma", "source": "Oklahoma Statutes 15-775C", "channel": "sms", "per_day": 3, "jurisdiction": "US-OK"}') as r on conflict (name) do update set source = excluded.source, channel = excluded.channel, per_day = excluded.per_day, jurisdiction = excluded.jurisdiction;
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "appointment-reminder", "place": 8, "document": {"name": "Appointment reminder", "needs": {"senders": ["sms"], "entities": ["appointment"]}, "recipe": "appointment-reminder", "version": 1, "questions": [{"ask": "Which field says when an appointment begins?", "name": "starts", "type": "field", "entity": "appointment", "default": "appointment.starts_at"}, {"ask": "Which status means that it holds?", "name": "booked", "type": "value", "default": "booked"}], "workflows": [{"name": "Appointment reminder", "steps": [{"step_key": "confirm", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, your appointment with {{tenant.name}} is on {{[[starts]] | formatDate: \"EEEE, MMMM d ''at'' h:mm a\"}}. Answer this text to change it. Reply STOP to opt out.", "purpose": "transactional", "expires_at": "{{[[starts]]}}"}}, {"step_key": "day_before", "step_type": "wait", "step_config": {"until": "{{[[starts]]}}", "offset": "-1 day", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "remind_day", "step_type": "send_sms", "conditions": [{"field": "steps.day_before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, see you tomorrow at {{[[starts]] | formatDate: \"h:mm a\"}}. {{tenant.name}}", "purpose": "transactional"}}, {"step_key": "hours_before", "step_type": "wait", "step_config": {"until": "{{[[starts]]}}", "offset": "-2 hours", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "remind_hours", "step_type": "send_sms", "conditions": [{"field": "steps.hours_before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, see you today at {{[[starts]] | formatDate: \"h:mm a\"}}. {{tenant.name}}", "purpose": "transactional"}}], "settings": {"reentry": "restart", "exit_events": ["appointment_cancelled"], "exit_conditions": [{"field": "[[starts.entity]].status", "value": "[[booked]]", "operator": "not_equals"}]}, "conditions": [{"field": "[[starts.entity]].status", "value": "[[booked]]", "operator": "equals"}, {"field": "[[starts]]", "value": "now", "operator": "after"}], "trigger_type": "field_changed", "trigger_config": {"field": "[[starts.field]]", "entity": "[[starts.entity]]", "on_insert": true}}], "description": "An appointment is confirmed when it is booked or moved, and reminded of a day and two hours before it, by the clock on the wall. One that is cancelled is not; what would come too late is left out."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
