@@ -16828,10 +16828,13 @@ AS $function$
 
 CREATE OR REPLACE FUNCTION automation.differences(old automation.effect[], shadow automation.effect[], tolerance interval, is_over boolean)
  RETURNS TABLE(kind text, step_key text, step_type text, was jsonb, would jsonb, at timestamp with time zone)
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+#variable_conflict use_column
+begin
+  return query
     with paired as (
       select o.step_key is not null and o.done as old_did, s.step_key is not null and s.done as shadow_did,
         coalesce(o.step_key, s.step_key) as step_key, coalesce(s.step_type, o.step_type) as step_type,
@@ -16873,8 +16876,9 @@ AS $function$
       and exists (
         select from paired as a join paired as b on a.old_place < b.old_place and a.new_place > b.new_place
         where a.old_did and a.shadow_did and b.old_did and b.shadow_did
-          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second')
-  $function$;
+          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second');
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.compare_pair(pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, steps jsonb, tolerance interval)
  RETURNS text
@@ -16908,14 +16912,16 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.shadow_beside(tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamp with time zone, within interval)
  RETURNS ridgeline.workflow_executions
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
-    select e.* from (
+begin
+  return (
+    select e::ridgeline.workflow_executions from (
       select r.* from ridgeline.workflow_executions as r
       where r.record_id = shadow_beside.record_id and r.tenant_id = shadow_beside.tenant_id
       union all
@@ -16929,8 +16935,9 @@ AS $function$
         select from automation.legacy_pairs as p
         where p.execution_id = e.id and p.tenant_id = e.tenant_id)
     order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
-    limit 1
-  $function$;
+    limit 1);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.old_runs(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone)
  RETURNS SETOF automation.old_run
