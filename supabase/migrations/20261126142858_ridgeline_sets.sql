@@ -3066,6 +3066,9 @@ begin
       where e.tenant_id = raise_restart.tenant_id and e.contact_id = raise_restart.contact_id
         and e.entity <> 'contact' and e.workflow_id = enrolment.workflow_id and e.finished_at is null
         and e.seq < raise_restart.seq);
+  if found then
+    perform automation.ring_once('database');
+  end if;
 end;
 $function$;
 
@@ -9510,6 +9513,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tenants_of(works automation.work[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  tenants uuid[] := '{}'::uuid[];
+begin
+  foreach work in array works loop
+    if (work.execution).tenant_id <> all (tenants) then
+      tenants := tenants || (work.execution).tenant_id;
+    end if;
+  end loop;
+  return tenants;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at timestamp with time zone)
  RETURNS automation.running_plan[]
  LANGUAGE plpgsql
@@ -9524,7 +9546,7 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
 AS $function$
 declare
   options constant jsonb := case when at is not null then automation.render_options_of(
-    array(select distinct (w.execution).tenant_id from unnest(works) as w), at) end;
+    automation.tenants_of(works), at) end;
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
@@ -10452,11 +10474,15 @@ declare
   at constant timestamptz := automation.now();
   entries jsonb[] := '{}'::jsonb[];
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  some_sent boolean := false;
   ledgers ridgeline.workflow_step_executions[];
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
     dues := dues || (works[i]).due;
+    -- A type that has no log of its own is not asked for it.
+    some_sent := some_sent or (works[i]).status = 'completed'
+      and to_regproc('automation.' || quote_ident('log_' || ((works[i]).step ->> 'type'))) is not null;
   end loop;
   with closed as (
     update ridgeline.workflow_step_executions as s
@@ -10478,7 +10504,9 @@ begin
   )
   select array_agg(c.ledger) into ledgers from closed as c;
   perform automation.unschedule(dues);
-  perform automation.record_sent(works, ledgers);
+  if some_sent then
+    perform automation.record_sent(works, ledgers);
+  end if;
   perform automation.advance(works);
 end;
 $function$;
@@ -10650,7 +10678,7 @@ begin
       perform automation.clear_suspects(dues);
     end if;
     place := place + size;
-    exit when automation.is_over(began);
+    exit when place > cardinality(dues) or automation.is_over(began);
     size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
   return row(claimed, place > cardinality(dues));
@@ -14875,7 +14903,8 @@ AS $function$
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'sms';
   return null;
 end;
 $function$;
@@ -21425,7 +21454,7 @@ begin
   if (compiled ->> 'existing')::boolean then
     insert into ridgeline.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation, data, per_minute)
     values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation,
-      coalesce(compiled -> 'backfill', '{}'), (compiled #>> '{backfill,per_minute}')::integer);
+      coalesce(nullif(compiled -> 'backfill', 'null'), '{}'), (compiled #>> '{backfill,per_minute}')::integer);
   end if;
 end;
 $function$;
@@ -28948,6 +28977,9 @@ grant execute on function automation.tenant_state_function() to service_role;
 
 revoke all on function automation.tenant_tables() from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_tables() to service_role;
+
+revoke all on function automation.tenants_of(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tenants_of(automation.work[]) to service_role;
 
 revoke all on function automation.tenants_query(text) from public, anon, authenticated, service_role;
 grant execute on function automation.tenants_query(text) to service_role;

@@ -201,6 +201,35 @@ describe("two sessions", { timeout: 120_000 }, () => {
   });
 });
 
+describe("work that is undone", { timeout: 120_000 }, () => {
+  it("before its commit has made nobody and told nobody, and the next makes one contact", async () => {
+    const id = await publish(sql, SUMMIT, "manual", [
+      ["find_or_create_contact", {
+        phone: "5125550750",
+        fields: { first_name: "After", last_name: "Crash" },
+      }],
+      ["create_project", { name: "Roof", key: "crash" }],
+      ["create_task", { title: "Crash", target: "{{steps.step_2.project_id}}" }],
+      ["add_tag", { tag: "crash", target: "{{steps.step_1.contact_id}}" }],
+    ]);
+    await start(id, {});
+    const cut = sql.begin(async (one) => {
+      await one`select automation.run_database_steps()`;
+      expect((await one`select from public.contacts where first_name = 'After'`).length).toBe(1);
+      throw new Error("the lights go out");
+    });
+    await expect(cut).rejects.toThrow("the lights go out");
+    expect(await sql`select from public.contacts where first_name = 'After'`).toEqual([]);
+    await work(sql);
+    expect(await sql`select tags, id from public.contacts where first_name = 'After'`)
+      .toEqual([{ tags: ["crash"], id: expect.any(String) }]);
+    expect(await ended(id)).toEqual(["completed", "completed", "completed", "completed"]);
+    expect(await sql`select count(*)::int from public.tasks where title = 'Crash'`)
+      .toEqual([{ count: 1 }]);
+    await off(id);
+  });
+});
+
 describe("other records", { timeout: 120_000 }, () => {
   it("won, lost and won again is one project, with a task of its own, in the CRM's words", async () => {
     const id = await publish(sql, SUMMIT, "stage_changed", [

@@ -54,7 +54,7 @@ describe("an appointment", () => {
     await publish(sql, SUMMIT, "appointment_booked", [
       text("Booked"),
       before("{{appointment.starts_at}}", "-1 day"),
-      text("Tomorrow at {{appointment.starts_at | formatDate: \"h:mm a\"}}"),
+      text('Tomorrow at {{appointment.starts_at | formatDate: "h:mm a"}}'),
       before("{{appointment.starts_at}}", "-2 hours"),
       text("In two hours"),
     ], { settings: { exit_events: ["appointment_cancelled"] } });
@@ -140,7 +140,11 @@ describe("a project", () => {
         offset: "10 business days",
         existing: { overdue: true, per_minute: 60 },
       },
-      conditions: [{ field: "project.pipeline_stage", operator: "in", value: ["quote_sent", "negotiation"] }],
+      conditions: [{
+        field: "project.pipeline_stage",
+        operator: "in",
+        value: ["quote_sent", "negotiation"],
+      }],
     });
     await clock("2026-06-03 10:02");
     expect(await fates(nudge)).toEqual([]);

@@ -62,6 +62,9 @@ begin
       where e.tenant_id = raise_restart.tenant_id and e.contact_id = raise_restart.contact_id
         and e.entity <> 'contact' and e.workflow_id = enrolment.workflow_id and e.finished_at is null
         and e.seq < raise_restart.seq);
+  if found then
+    perform automation.ring_once('database');
+  end if;
 end;
 $$;
 

@@ -285,7 +285,7 @@ begin
   if (compiled ->> 'existing')::boolean then
     insert into ridgeline.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation, data, per_minute)
     values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation,
-      coalesce(compiled -> 'backfill', '{}'), (compiled #>> '{backfill,per_minute}')::integer);
+      coalesce(nullif(compiled -> 'backfill', 'null'), '{}'), (compiled #>> '{backfill,per_minute}')::integer);
   end if;
 end;
 $$;

@@ -49,6 +49,23 @@ begin
 end;
 $$;
 
+create or replace function automation.tenants_of(works automation.work[]) returns uuid[]
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  tenants uuid[] := '{}'::uuid[];
+begin
+  foreach work in array works loop
+    if (work.execution).tenant_id <> all (tenants) then
+      tenants := tenants || (work.execution).tenant_id;
+    end if;
+  end loop;
+  return tenants;
+end;
+$$;
+
 -- The versions that runs of a batch are pinned to, and their tenants, each read once, in the order that lock_runs()
 -- numbers them in. at: when texts are rendered; null: none are, and nothing is read of the tenants.
 create or replace function automation.read_plans(works automation.work[], at timestamptz)
@@ -64,7 +81,7 @@ create or replace function automation.read_plans(works automation.work[], at tim
   as $$
 declare
   options constant jsonb := case when at is not null then automation.render_options_of(
-    array(select distinct (w.execution).tenant_id from unnest(works) as w), at) end;
+    automation.tenants_of(works), at) end;
 begin
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',

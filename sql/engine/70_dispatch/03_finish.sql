@@ -326,11 +326,15 @@ declare
   at constant timestamptz := automation.now();
   entries jsonb[] := '{}'::jsonb[];
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  some_sent boolean := false;
   ledgers ridgeline.workflow_step_executions[];
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
     dues := dues || (works[i]).due;
+    -- A type that has no log of its own is not asked for it.
+    some_sent := some_sent or (works[i]).status = 'completed'
+      and to_regproc('automation.' || quote_ident('log_' || ((works[i]).step ->> 'type'))) is not null;
   end loop;
   with closed as (
     update ridgeline.workflow_step_executions as s
@@ -352,7 +356,9 @@ begin
   )
   select array_agg(c.ledger) into ledgers from closed as c;
   perform automation.unschedule(dues);
-  perform automation.record_sent(works, ledgers);
+  if some_sent then
+    perform automation.record_sent(works, ledgers);
+  end if;
   perform automation.advance(works);
 end;
 $$;

@@ -370,7 +370,7 @@ begin
       perform automation.clear_suspects(dues);
     end if;
     place := place + size;
-    exit when automation.is_over(began);
+    exit when place > cardinality(dues) or automation.is_over(began);
     size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
   return row(claimed, place > cardinality(dues));

@@ -224,7 +224,8 @@ create or replace function automation.note_click() returns trigger
 begin
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), clicked_at = new.clicked_at
-  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_sms';
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id
+    and automation.channel_of(s.step_type) = 'sms';
   return null;
 end;
 $$;

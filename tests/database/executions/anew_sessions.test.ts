@@ -110,7 +110,10 @@ describe("a run that begins anew", () => {
   });
 
   it("waits until whoever holds the one before lets go of it", async () => {
-    const { tenantId, projectId } = await office("pipeline_stage_changed", { to: "sent" }, [day, stop]);
+    const { tenantId, projectId } = await office("pipeline_stage_changed", { to: "sent" }, [
+      day,
+      stop,
+    ]);
     const { sql } = sessions;
     await sql`update projects set pipeline_stage = 'sent' where id = ${projectId}`;
     await settle();
@@ -183,7 +186,12 @@ describe("a reminder", () => {
 
 describe("merging two contacts", () => {
   it("waits for whoever works on a run of theirs, and holds up nobody else", async () => {
-    const { tenantId, workflowId, contactId } = await office("contact_created", {}, [day, once], {});
+    const { tenantId, workflowId, contactId } = await office(
+      "contact_created",
+      {},
+      [day, once],
+      {},
+    );
     const { sql } = sessions;
     const other = await sessions.lead(tenantId);
     const ann = await sessions.lead(tenantId, "+15125550177");
@@ -192,7 +200,8 @@ describe("merging two contacts", () => {
     await worker`
       select automation.lock_execution(tenant_id, id) from ridgeline.workflow_executions
       where workflow_id = ${workflowId} and record_id = ${other}`;
-    const merging = sql`select ridgeline.merge_contacts(${other}, ${contactId}, ${tenantId})`.execute();
+    const merging = sql`select ridgeline.merge_contacts(${other}, ${contactId}, ${tenantId})`
+      .execute();
     await sessions.somebodyWaits();
     const free = sessions.connect();
     await free`select automation.lock_execution(tenant_id, id) from ridgeline.workflow_executions where record_id = ${ann}`;

@@ -285,6 +285,7 @@ const notWalked =
 /** Of the tables that hold people: words of the engine, ids, and digests that nobody can guess. */
 const nobodys = `
   automation.created_projects.contact_id automation.created_projects.key
+  automation.merged_contacts.contact_id automation.merged_contacts.into_contact_id
   automation.created_projects.project_id automation.early_events.provider automation.early_events.provider_id
   automation.erased_addresses.channel automation.erased_addresses.digest automation.erased_addresses.reason
   automation.erasures_under_way.after automation.erasures_under_way.contact_ids

@@ -1,7 +1,7 @@
 -- What has been lying there: a clock that people's changes reset and automations' do not, for what is there already too.
 begin;
 \ir ../foundation/story.psql
-select plan(45);
+select plan(46);
 
 insert into public.tenants (id, name, timezone) values ('00000000-0000-0000-0000-00000000000a', 'Apex Roofing', 'America/Chicago');
 \set apex '00000000-0000-0000-0000-00000000000a'
@@ -118,6 +118,7 @@ select is((select string_agg(p.name, ', ' order by p.name) from public.projects 
 select is((pg_temp.only_run(:'overdue')).trigger_type, 'time_elapsed', 'as by the clock');
 select is((pg_temp.only_run(:'overdue')).trigger_data #>> '{timer,overdue}', 'true', 'and it can be told');
 select is((select status from ridgeline.bulk_enrollments where workflow_id = :'overdue'), 'completed', 'the job is over');
+select is((select data from ridgeline.bulk_enrollments where workflow_id = :'future'), '{}'::jsonb, 'one without a word about what is overdue has nothing to remember');
 -- Published again with another offset: who was asked since is not asked again.
 update ridgeline.workflows set trigger_config = trigger_config || '{"offset": "8 business days"}' where id = :'overdue';
 select (ridgeline.publish_workflow(:'overdue')).version \gset
