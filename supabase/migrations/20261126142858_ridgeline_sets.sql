@@ -13,12 +13,6 @@ begin
 end;
 $$;
 
--- Offices that have workflows on go on as they did; those that begin after this are asked what marketing needs.
-insert into automation.settings (name, value, description)
-select 'consent_asked_since', now()::text, 'When tenants began to be asked what marketing needs.'
-where exists (select from ridgeline.workflow_versions)
-on conflict on constraint settings_pkey do nothing;
-
 -- DRAFTED from sql/ by scripts/migrations: edit there, or above this line.
 
 set check_function_bodies = off;
@@ -5258,7 +5252,8 @@ CREATE OR REPLACE FUNCTION automation.fold_send_sms(config jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  config := automation.without_blanks(config);
+  -- What tracking makes of a text is no author's to write.
+  config := automation.without_blanks(config) - 'tracked_links';
   return case when config ? 'message' and not config ? 'body'
       then config - 'message' || jsonb_build_object('body', config -> 'message')
       else config - 'message' end
@@ -5347,7 +5342,7 @@ begin
     ledger.input ->> 'body', 'sent',
     coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
     ledger.provider_id, execution.id);
-  if ledger.input ? 'links' then
+  if ledger.input ? 'tracked_links' then
     perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
   end if;
   return true;
@@ -9758,7 +9753,7 @@ begin
   made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
     select t.website from automation.read_tenants(array[with_links.tenant_id]) as t) end, base);
   if base is not null and made.links <> '[]' then
-    prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'links', made.links);
+    prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'tracked_links', made.links);
   end if;
   if base is null and made.links <> '[]' or made.left_out <> '{}' then
     prepared.warnings := coalesce(prepared.warnings, '[]') || jsonb_build_object(
@@ -10102,7 +10097,7 @@ declare
 begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
-    if step.payload ? 'links' then
+    if step.payload ? 'tracked_links' then
       claimed[i] := automation.open_links(step);
     end if;
     continue when not step.payload ? 'unsubscribe';
@@ -10131,9 +10126,9 @@ begin
       from ridgeline.workflow_step_executions as s
       join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
       where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
-  from jsonb_to_recordset(step.payload -> 'links') as l (code text, url text)
+  from jsonb_to_recordset(step.payload -> 'tracked_links') as l (code text, url text)
   on conflict on constraint links_pkey do nothing;
-  step.payload := step.payload - 'links';
+  step.payload := step.payload - 'tracked_links';
   return step;
 end;
 $function$;
@@ -16833,10 +16828,13 @@ AS $function$
 
 CREATE OR REPLACE FUNCTION automation.differences(old automation.effect[], shadow automation.effect[], tolerance interval, is_over boolean)
  RETURNS TABLE(kind text, step_key text, step_type text, was jsonb, would jsonb, at timestamp with time zone)
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+#variable_conflict use_column
+begin
+  return query
     with paired as (
       select o.step_key is not null and o.done as old_did, s.step_key is not null and s.done as shadow_did,
         coalesce(o.step_key, s.step_key) as step_key, coalesce(s.step_type, o.step_type) as step_type,
@@ -16878,8 +16876,9 @@ AS $function$
       and exists (
         select from paired as a join paired as b on a.old_place < b.old_place and a.new_place > b.new_place
         where a.old_did and a.shadow_did and b.old_did and b.shadow_did
-          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second')
-  $function$;
+          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second');
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.compare_pair(pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, steps jsonb, tolerance interval)
  RETURNS text
@@ -16913,14 +16912,16 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.shadow_beside(tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamp with time zone, within interval)
  RETURNS ridgeline.workflow_executions
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
-    select e.* from (
+begin
+  return (
+    select e::ridgeline.workflow_executions from (
       select r.* from ridgeline.workflow_executions as r
       where r.record_id = shadow_beside.record_id and r.tenant_id = shadow_beside.tenant_id
       union all
@@ -16934,8 +16935,9 @@ AS $function$
         select from automation.legacy_pairs as p
         where p.execution_id = e.id and p.tenant_id = e.tenant_id)
     order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
-    limit 1
-  $function$;
+    limit 1);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.old_runs(tenant_id uuid, source text, since timestamp with time zone, until timestamp with time zone)
  RETURNS SETOF automation.old_run
@@ -36342,11 +36344,11 @@ insert into automation.recipes select r.* from jsonb_populate_record(null::autom
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "estimate-follow-up", "place": 3, "document": {"name": "Estimate follow-up", "needs": {"senders": ["sms", "email"], "entities": ["project"]}, "recipe": "estimate-follow-up", "version": 1, "questions": [{"ask": "In which stage is a project whose estimate was sent?", "name": "sent_stage", "type": "value", "default": "estimate_sent"}, {"ask": "Which stages mean won or lost?", "name": "closed_stages", "type": "values", "default": ["won", "lost"]}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "Who signs?", "name": "signature", "type": "text", "default": "Your team"}], "workflows": [{"name": "Estimate follow-up", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_2", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{tenant.name}} here: do you have any questions about your estimate for {{project.name}}? Reply STOP to opt out.", "purpose": "marketing"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "email_day_4", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>we would like to get your project on the calendar. If anything in our estimate for {{project.name}} is unclear, just answer this email.</p><p>[[signature]]<br>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your estimate for {{project.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 3, "zone": "contact"}}, {"step_key": "text_day_7", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, the estimate for {{project.name}} still stands. Shall we reserve a date? {{tenant.name}}", "purpose": "marketing"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 7, "zone": "contact"}}, {"step_key": "task_day_14", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}} about the estimate for {{project.name}}", "assigned_to": "{{user.id}}", "due_in_days": 1}}], "settings": {"reentry": "restart", "exit_events": ["sms_received", "email_received", {"type": "pipeline_stage_changed", "config": {"to": "[[closed_stages]]"}}]}, "trigger_type": "pipeline_stage_changed", "trigger_config": {"to": "[[sent_stage]]", "on_insert": true}}], "description": "An estimate was sent: a text after two days, an email after four, a text after seven, and a task after two weeks. An answer, or the estimate won or lost, ends it; an estimate that is sent again begins anew."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "missed-call-text-back", "place": 2, "document": {"name": "Missed-call text-back", "needs": {"senders": ["sms"], "entities": ["contact"]}, "recipe": "missed-call-text-back", "version": 1, "questions": [{"ask": "Which number texts back? Without an answer: your default number.", "name": "from", "type": "sender", "channel": "sms", "optional": true}, {"ask": "Who calls back? Without an answer: whoever is responsible for the contact.", "name": "callback_by", "type": "member", "optional": true}, {"ask": "How long is an answer waited for?", "name": "callback_after", "type": "duration", "default": "2 hours"}], "workflows": [{"name": "Missed-call text-back", "steps": [{"step_key": "caller", "step_type": "find_or_create_contact", "step_config": {"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}}, {"step_key": "text", "step_type": "send_sms", "step_config": {"to": "{{call.from_number}}", "body": "Sorry that we missed your call. This is {{tenant.name}}: how can we help? Reply STOP to opt out.", "from": "[[from]]", "purpose": "transactional"}, "continue_on_error": true}, {"step_type": "wait", "step_config": {"duration": "[[callback_after]]"}}, {"step_key": "call_back", "step_type": "create_task", "step_config": {"title": "Call {{call.from_number}} back", "priority": "urgent", "assigned_to": "[[callback_by]]", "due_in_minutes": 15}}], "settings": {"reentry": {"once_in": "24 hours"}, "dedupe_key": "{{call.from_number}}", "exit_events": ["sms_received", "call_completed"]}, "trigger_type": "call_missed", "trigger_config": {"direction": "inbound"}}], "description": "A call was missed: the caller becomes a contact, gets a text within a minute, once a day, and is called back after two hours. An answer or a call that is completed ends it. A landline gets no text, and is called back all the same."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "missed-call-text-back", "place": 2, "document": {"name": "Missed-call text-back", "needs": {"senders": ["sms"], "entities": ["contact"]}, "recipe": "missed-call-text-back", "version": 1, "questions": [{"ask": "Which number texts back? Without an answer: your default number.", "name": "from", "type": "sender", "channel": "sms", "optional": true}, {"ask": "Who calls back? Without an answer: whoever is responsible for the contact.", "name": "callback_by", "type": "member", "optional": true}, {"ask": "How long is an answer waited for?", "name": "callback_after", "type": "duration", "default": "2 hours"}], "workflows": [{"name": "Missed-call text-back", "steps": [{"step_key": "caller", "step_type": "find_or_create_contact", "step_config": {"phone": "{{call.from_number}}", "fields": {"source": "missed_call", "last_name": "{{call.from_number}}", "first_name": "Caller"}}}, {"step_key": "text", "step_type": "send_sms", "step_config": {"to": "{{call.from_number}}", "body": "Sorry that we missed your call. This is {{tenant.name}}: how can we help? Reply STOP to opt out.", "from": "[[from]]", "purpose": "transactional"}, "continue_on_error": true}, {"step_type": "wait", "step_config": {"duration": "[[callback_after]]"}}, {"step_key": "call_back", "step_type": "create_task", "step_config": {"title": "Call {{call.from_number}} back", "priority": "urgent", "assigned_to": "[[callback_by]]", "due_in_minutes": 15}}], "settings": {"reentry": {"once_in": "24 hours"}, "dedupe_key": "{{call.from_number}}", "exit_events": ["sms_received", "call_completed"]}, "trigger_type": "call_missed", "trigger_config": {"direction": "inbound"}}], "description": "A call was missed: the caller becomes a contact, gets a text within a minute, once a day, and is called back after two hours. An answer or a call that is completed ends it. A landline gets no text, and is called back all the same."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "payment-reminder", "place": 7, "document": {"name": "Payment reminder", "needs": {"senders": ["sms", "email"], "entities": ["invoice"]}, "recipe": "payment-reminder", "version": 1, "questions": [{"ask": "Which field says when an invoice is due?", "name": "due", "type": "field", "entity": "invoice", "default": "invoice.due_on"}, {"ask": "Which field says what is still to be paid?", "name": "balance", "type": "field", "entity": "invoice", "default": "invoice.balance"}, {"ask": "Which field is the number of an invoice?", "name": "number", "type": "field", "entity": "invoice", "default": "invoice.number"}, {"ask": "Where can it be paid?", "name": "pay_url", "type": "url", "optional": true}, {"ask": "Who takes over what is not paid after two weeks?", "name": "collector", "type": "member"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Payment reminder", "steps": [{"step_key": "before", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "-3 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_before", "step_type": "send_sms", "conditions": [{"field": "steps.before.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, invoice {{[[number]]}} from {{tenant.name}} is due on {{[[due]] | formatDate: \"MMMM d\"}}: {{[[balance]] | formatCurrency}}. [[pay_url]] Reply STOP to opt out.", "purpose": "transactional"}}, {"step_key": "on_the_day", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "0 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_due", "step_type": "send_sms", "conditions": [{"field": "steps.on_the_day.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, invoice {{[[number]]}} from {{tenant.name}} is due today: {{[[balance]] | formatCurrency}}. [[pay_url]]", "purpose": "transactional"}}, {"step_key": "after_3", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "3 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "email_after_3", "step_type": "send_email", "conditions": [{"field": "steps.after_3.result", "value": "waited", "operator": "equals"}], "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>{{[[balance]] | formatCurrency}} of invoice {{[[number]]}} were due on {{[[due]] | formatDate: \"MMMM d\"}}. If you have paid by now, please disregard this.</p><p>[[pay_url]]</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Invoice {{[[number]]}} is overdue"}}, {"step_key": "after_7", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "7 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "text_after_7", "step_type": "send_sms", "conditions": [{"field": "steps.after_7.result", "value": "waited", "operator": "equals"}], "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, {{[[balance]] | formatCurrency}} of invoice {{[[number]]}} are a week overdue. Is there a problem? Just answer. {{tenant.name}} [[pay_url]]", "purpose": "transactional"}}, {"step_key": "after_14", "step_type": "wait", "step_config": {"at": "[[send_at]]", "zone": "contact", "until": "{{[[due]]}}", "offset": "14 days", "if_past": "continue", "if_missing": "stop"}}, {"step_key": "escalate", "step_type": "create_task", "step_config": {"title": "Invoice {{[[number]]}} of {{contact.first_name}} {{contact.last_name}}: {{[[balance]] | formatCurrency}} two weeks overdue", "priority": "urgent", "assigned_to": "[[collector]]", "due_in_hours": 4}}], "settings": {"reentry": "restart", "exit_events": ["invoice_paid"], "exit_conditions": [{"field": "[[balance]]", "value": 0, "operator": "less_or_equal"}]}, "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "trigger_type": "field_changed", "trigger_config": {"field": "[[due.field]]", "entity": "[[due.entity]]", "on_insert": true}}], "description": "Three days before an invoice is due, on the day, three and seven days after it, what is still to be paid; two weeks after it the office takes over. Paying ends it, a part payment shows in the next message, a due date that changes begins anew."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "referral", "place": 10, "document": {"name": "Referral", "needs": {"senders": ["email"], "entities": ["job", "contact"]}, "recipe": "referral", "version": 1, "questions": [{"ask": "Which of your forms takes referrals? It asks for the new person''s name and telephone number, and in referrer_email who sends them.", "name": "form", "type": "form"}, {"ask": "On which page is that form?", "name": "form_url", "type": "url"}, {"ask": "At what time of the day does the email go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "How are people tagged who were referred?", "name": "referred_tag", "type": "text", "default": "referred"}, {"ask": "And who referred them?", "name": "referrer_tag", "type": "text", "default": "referrer"}], "workflows": [{"name": "Referral: ask", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 30, "zone": "contact"}}, {"step_key": "ask", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>most of our customers come through people like you. If you know somebody who could use our help, tell us here:</p><p><a href=\"[[form_url]]?referrer_email={{contact.email | url_encode}}\">Refer somebody</a></p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Do you know somebody who needs a roof?"}}], "settings": {"reentry": {"once_in": "180 days"}, "dedupe_key": "{{contact.id}}"}, "trigger_type": "job_completed"}, {"name": "Referral: thank", "steps": [{"step_key": "tag_referred", "step_type": "add_tag", "step_config": {"tag": "[[referred_tag]]"}}, {"step_key": "referrer", "step_type": "find_or_create_contact", "step_config": {"email": "{{form_submission.data.referrer_email}}"}}, {"step_key": "tag_referrer", "step_type": "add_tag", "step_config": {"tag": "[[referrer_tag]]", "target": "{{steps.referrer.contact_id}}"}}, {"step_key": "thank", "step_type": "send_email", "step_config": {"to": "{{form_submission.data.referrer_email}}", "html": "<p>Thank you for telling us about {{contact.first_name | default: \"somebody\"}}. We will take good care of them.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Thank you for your referral"}}], "settings": {"reentry": "never", "dedupe_key": "{{contact.id}}"}, "conditions": [{"field": "form_submission.data.referrer_email", "operator": "is_not_empty"}], "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A month after a job is done, an email with a link to your referral form. Whoever is referred becomes a contact and is tagged, and so is who referred them, who is thanked once for each referral."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "referral", "place": 10, "document": {"name": "Referral", "needs": {"senders": ["email"], "entities": ["job", "contact"]}, "recipe": "referral", "version": 1, "questions": [{"ask": "Which of your forms takes referrals? It asks for the new person''s name and telephone number, and in referrer_email who sends them.", "name": "form", "type": "form"}, {"ask": "On which page is that form?", "name": "form_url", "type": "url"}, {"ask": "At what time of the day does the email go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "How are people tagged who were referred?", "name": "referred_tag", "type": "text", "default": "referred"}, {"ask": "And who referred them?", "name": "referrer_tag", "type": "text", "default": "referrer"}], "workflows": [{"name": "Referral: ask", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 30, "zone": "contact"}}, {"step_key": "ask", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>most of our customers come through people like you. If you know somebody who could use our help, tell us here:</p><p><a href=\"[[form_url]]?referrer_email={{contact.email | url_encode}}\">Refer somebody</a></p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Do you know somebody who needs a roof?"}}], "settings": {"reentry": {"once_in": "180 days"}, "dedupe_key": "{{contact.id}}"}, "trigger_type": "job_completed"}, {"name": "Referral: thank", "steps": [{"step_key": "tag_referred", "step_type": "add_tag", "step_config": {"tag": "[[referred_tag]]"}}, {"step_key": "referrer", "step_type": "find_or_create_contact", "step_config": {"email": "{{form_submission.data.referrer_email}}", "fields": {"last_name": "{{form_submission.data.referrer_email}}", "first_name": "Referrer"}}}, {"step_key": "tag_referrer", "step_type": "add_tag", "step_config": {"tag": "[[referrer_tag]]", "target": "{{steps.referrer.contact_id}}"}}, {"step_key": "thank", "step_type": "send_email", "step_config": {"to": "{{form_submission.data.referrer_email}}", "html": "<p>Thank you for telling us about {{contact.first_name | default: \"somebody\"}}. We will take good care of them.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Thank you for your referral"}}], "settings": {"reentry": "never", "dedupe_key": "{{contact.id}}"}, "conditions": [{"field": "form_submission.data.referrer_email", "operator": "is_not_empty"}], "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A month after a job is done, an email with a link to your referral form. Whoever is referred becomes a contact and is tagged, and so is who referred them, who is thanked once for each referral."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": "sms_clicked", "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 

@@ -305,12 +305,12 @@ const storm: Story = async (office) => {
   const [first] = await office.install("storm", {});
   const [second] = await office.install("storm", { storm_name: "the second storm" });
   const people: Person[] = [];
-  for (let number = 0; number < 8; number++) {
-    people.push(await office.lead({ [zip]: number === 7 ? "73301" : "78701" }));
+  for (let number = 0; number < 5; number++) {
+    people.push(await office.lead({ [zip]: number === 4 ? "73301" : "78701" }));
   }
-  const asked = people.slice(0, 6);
+  const asked = people.slice(0, 3);
   const [silent, answers, writes] = people as [Person, Person, Person];
-  for (const { phone, email } of [...asked, people[7]!]) {
+  for (const { phone, email } of [...asked, people[4]!]) {
     for (const [channel, address] of [["sms", phone], ["email", email]] as const) {
       got(
         await ridgeline.rpc("grant_consent", {
@@ -332,7 +332,7 @@ const storm: Story = async (office) => {
   }
   await crm.pass("10 minutes");
   // Who did not agree, and who lives elsewhere, hears nothing; everybody else one of the two.
-  expect(people.map(({ phone }) => office.texts(phone).length)).toEqual([1, 1, 1, 1, 1, 1, 0, 0]);
+  expect(people.map(({ phone }) => office.texts(phone).length)).toEqual([1, 1, 1, 0, 0]);
   const sent = await sql<{ at: Date; segments: number }[]>`
     select created_at as at, automation.sms_segments(body) as segments from ridgeline.messages
     where tenant_id = ${tenantId} and direction = 'outbound' order by created_at`;
@@ -347,7 +347,7 @@ const storm: Story = async (office) => {
   ]);
   await crm.pass("1 day 10 minutes");
   // The other storm's text waited for the day to pass.
-  expect(asked.map(({ phone }) => office.texts(phone).length)).toEqual([2, 2, 2, 2, 2, 2]);
+  expect(asked.map(({ phone }) => office.texts(phone).length)).toEqual([2, 2, 2]);
   await crm.pass("4 days");
   expect(office.emails(silent.email)).toHaveLength(2);
   expect(office.emails(answers.email)).toHaveLength(1);
@@ -357,7 +357,7 @@ const storm: Story = async (office) => {
   const skipped = await sql<{ code: string }[]>`
     select s.error ->> 'code' as code from ridgeline.workflow_step_executions as s
     join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
-    where e.contact_id = ${people[6]!.id} and s.status = 'skipped' and s.step_type = 'send_sms'`;
+    where e.contact_id = ${people[3]!.id} and s.status = 'skipped' and s.step_type = 'send_sms'`;
   expect(skipped).toEqual([{ code: "no_consent" }, { code: "no_consent" }]);
 };
 
@@ -558,18 +558,6 @@ const stories: Record<string, [told: string, story: Story]> = {
   referral: ["a referrer is thanked once for each referral", referral],
 };
 
-/** What the engine has no words for yet. */
-const untold = [
-  "speed-to-lead",
-  "missed-call-text-back",
-  "estimate-follow-up",
-  "won-welcome",
-  "payment-reminder",
-  "appointment-reminder",
-  "stalled-nudge",
-  "referral",
-];
-
 export function tellStories(kind: Kind): void {
   let crm: Crm | undefined;
   beforeAll(async () => {
@@ -578,7 +566,7 @@ export function tellStories(kind: Kind): void {
   afterAll(() => crm?.stop());
   describe.each(Object.keys(stories))("%s", (recipe) => {
     const [told, story] = stories[recipe]!;
-    it.skipIf(untold.includes(recipe))(told, async () => {
+    it(told, async () => {
       await story(await crm!.open());
     }, 120_000);
   });

@@ -28,7 +28,7 @@ begin
   made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
     select t.website from automation.read_tenants(array[with_links.tenant_id]) as t) end, base);
   if base is not null and made.links <> '[]' then
-    prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'links', made.links);
+    prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'tracked_links', made.links);
   end if;
   if base is null and made.links <> '[]' or made.left_out <> '{}' then
     prepared.warnings := coalesce(prepared.warnings, '[]') || jsonb_build_object(

@@ -349,7 +349,7 @@ declare
 begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
-    if step.payload ? 'links' then
+    if step.payload ? 'tracked_links' then
       claimed[i] := automation.open_links(step);
     end if;
     continue when not step.payload ? 'unsubscribe';
@@ -378,9 +378,9 @@ begin
       from ridgeline.workflow_step_executions as s
       join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
       where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
-  from jsonb_to_recordset(step.payload -> 'links') as l (code text, url text)
+  from jsonb_to_recordset(step.payload -> 'tracked_links') as l (code text, url text)
   on conflict on constraint links_pkey do nothing;
-  step.payload := step.payload - 'links';
+  step.payload := step.payload - 'tracked_links';
   return step;
 end;
 $$;

@@ -205,6 +205,8 @@ insert into automation.recipes (name, place, document) values
           "step_config": {
             "phone": "{{call.from_number}}",
             "fields": {
+              "first_name": "Caller",
+              "last_name": "{{call.from_number}}",
               "source": "missed_call"
             }
           }
@@ -1281,7 +1283,11 @@ insert into automation.recipes (name, place, document) values
           "step_key": "referrer",
           "step_type": "find_or_create_contact",
           "step_config": {
-            "email": "{{form_submission.data.referrer_email}}"
+            "email": "{{form_submission.data.referrer_email}}",
+            "fields": {
+              "first_name": "Referrer",
+              "last_name": "{{form_submission.data.referrer_email}}"
+            }
           }
         },
         {

@@ -280,9 +280,13 @@ create or replace function automation.shadow_effects(tenant_id uuid, execution_i
 create or replace function automation.differences(
   old automation.effect[], shadow automation.effect[], tolerance interval, is_over boolean)
   returns table (kind text, step_key text, step_type text, was jsonb, would jsonb, at timestamptz)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  -- Planned once a session: planning it took longer than comparing.
   as $$
+#variable_conflict use_column
+begin
+  return query
     with paired as (
       select o.step_key is not null and o.done as old_did, s.step_key is not null and s.done as shadow_did,
         coalesce(o.step_key, s.step_key) as step_key, coalesce(s.step_type, o.step_type) as step_type,
@@ -324,8 +328,9 @@ create or replace function automation.differences(
       and exists (
         select from paired as a join paired as b on a.old_place < b.old_place and a.new_place > b.new_place
         where a.old_did and a.shadow_did and b.old_did and b.shadow_did
-          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second')
-  $$;
+          and (b.o).at - (a.o).at > interval '1 second' and (a.s).at - (b.s).at > interval '1 second');
+end;
+$$;
 
 create or replace function automation.compare_pair(
   pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, steps jsonb, tolerance interval)
@@ -363,13 +368,15 @@ $$;
 create or replace function automation.shadow_beside(
   tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamptz, within interval)
   returns ridgeline.workflow_executions
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
   set jit = off
   as $$
-    select e.* from (
+begin
+  return (
+    select e::ridgeline.workflow_executions from (
       select r.* from ridgeline.workflow_executions as r
       where r.record_id = shadow_beside.record_id and r.tenant_id = shadow_beside.tenant_id
       union all
@@ -383,8 +390,9 @@ create or replace function automation.shadow_beside(
         select from automation.legacy_pairs as p
         where p.execution_id = e.id and p.tenant_id = e.tenant_id)
     order by floor(abs(extract(epoch from e.created_at - at)) / 5), e.created_at, e.id
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 -- The old runs of a time.
 create or replace function automation.old_runs(

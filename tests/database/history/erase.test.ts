@@ -244,6 +244,14 @@ async function story(): Promise<Office> {
     select automation.record_consent(${tenant}, 'sms', ${maria.phone}, 'revoked', 'all', 'message',
       '{"said": "Mariquita here, no more purple shingles", "wording": "Yes, text me"}', (
         select c.id::text from public.contacts as c where c.email = ${maria.email} limit 1))`;
+  // A link of a text to her, and one to the same number that is a neighbour's, of whom the number is blanked.
+  await sql`
+    insert into automation.links (tenant_id, code, step_id, contact_id, recipient, url) values
+      (${tenant}, 'aB3dE6gH9jK', gen_random_uuid(), ${contact!.id}, '+15125550199',
+        'https://pay.example/?email=mariquita.q@example.com'),
+      (${tenant}, 'bB3dE6gH9jK', gen_random_uuid(), ${
+    neighbour!.id
+  }, '+15125550199', 'https://pay.example/')`;
   await sql`
     insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
     values (${tenant}, '+15125550199', gen_random_uuid(), automation.now())`;
@@ -280,13 +288,14 @@ async function erased(tenant: string): Promise<Record<string, number>> {
 
 /** The engine's own and the office's own words: not walked. */
 const notWalked =
-  /^(automation\.(activations|active_triggers|area_codes|comparison_turns|daily_caps|engine_switches|entities|heartbeats|inboxes|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|prices|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|troubles|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
+  /^(automation\.(activations|active_triggers|area_codes|comparison_turns|daily_caps|engine_switches|entities|heartbeats|inboxes|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|prices|pruned|recipes|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|troubles|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
 
 /** Of the tables that hold people: words of the engine, ids, and digests that nobody can guess. */
 const nobodys = `
   automation.created_projects.contact_id automation.created_projects.key
   automation.merged_contacts.contact_id automation.merged_contacts.into_contact_id
-  automation.created_projects.project_id automation.early_events.provider automation.early_events.provider_id
+  automation.created_projects.project_id automation.links.code automation.links.contact_id
+  automation.links.machine_reason automation.early_events.provider automation.early_events.provider_id
   automation.erased_addresses.channel automation.erased_addresses.digest automation.erased_addresses.reason
   automation.erasures_under_way.after automation.erasures_under_way.contact_ids
   automation.erasures_under_way.emails automation.erasures_under_way.phone_pattern

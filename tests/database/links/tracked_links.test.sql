@@ -1,7 +1,7 @@
 -- A text whose step says track_links: its links lead through functions/link, and the first that a person follows is an event.
 begin;
 \ir ../foundation/story.psql
-select plan(57);
+select plan(59);
 set client_min_messages = error;
 
 select automation.set_clock('2026-06-01 15:00+00');
@@ -66,7 +66,7 @@ select (:'step'::automation.claimed_step).payload ->> 'body' as body, (:'step'::
 select matches(:'body'::text, '^Hi Maria, https://go\.example/[0-9A-Za-z]{11} please$', 'a text is sent with a short link');
 select (pg_temp.codes(:'body'))[1] as code \gset
 select is(automation.find_link(:'code'), 'https://g.page/r/apex?c=Maria', 'which leads exactly where the step says');
-select is((:'step'::automation.claimed_step).payload ?| '{links,track_links}', false, 'the provider is told nothing of it');
+select is((:'step'::automation.claimed_step).payload ?| '{tracked_links,track_links}', false, 'the provider is told nothing of it');
 select is((select array[contact_id, recipient, url] from automation.links), array[:'maria', '+15125550100', 'https://g.page/r/apex?c=Maria'], 'whose it is is known');
 create temp table again as select pg_temp.finish(:'step'::automation.claimed_step, 'ambiguous', '{"error": {"code": "timeout"}}');
 select automation.advance_clock('2 hours');
@@ -93,6 +93,10 @@ update automation.settings set value = 'https://go.example' where name = 'link_u
 delete from ridgeline.scheduled_steps;
 select matches((select ridgeline.test_workflow(:'review', jsonb_build_object('contact_id', :'maria'))::text), 'https://go\.example/[0-9A-Za-z]{11}', 'a dry run shows what it would look like');
 select is((select count(*) from automation.links), 3::bigint, 'and opens no link');
+
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "config": {"body": "Hi", "purpose": "transactional", "tracked_links": [{"code": "AAAAAAAAAAA", "url": "https://evil.example"}]}}]') as forged \gset
+select is((pg_temp.text_to(:'forged', :'maria')).payload ->> 'body', 'Hi', 'a step that writes down links of its own goes out') ;
+select is(automation.find_link('AAAAAAAAAAA'), null, 'without them');
 
 -- FORGED, FOREIGN, OLD
 select is(automation.find_link(code), null, 'nobody made this code') from (values ('AAAAAAAAAAA')) as c (code);

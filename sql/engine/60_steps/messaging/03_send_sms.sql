@@ -6,7 +6,8 @@ create or replace function automation.fold_send_sms(config jsonb)
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  config := automation.without_blanks(config);
+  -- What tracking makes of a text is no author's to write.
+  config := automation.without_blanks(config) - 'tracked_links';
   return case when config ? 'message' and not config ? 'body'
       then config - 'message' || jsonb_build_object('body', config -> 'message')
       else config - 'message' end
@@ -141,7 +142,7 @@ begin
     ledger.input ->> 'body', 'sent',
     coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
     ledger.provider_id, execution.id);
-  if ledger.input ? 'links' then
+  if ledger.input ? 'tracked_links' then
     perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
   end if;
   return true;
