@@ -28,13 +28,14 @@ type Kind = keyof typeof kinds;
 const stub = `
   create or replace function automation.gate(
     questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false)
-    returns setof automation.send_verdict
+    returns automation.send_verdict[]
     language sql volatile
     set search_path = pg_catalog, pg_temp
     as $$
-      select row(q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, 'send', q.prepared, null, null,
-        null)::automation.send_verdict
-      from unnest(questions) as q
+      select array(
+        select row(q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, 'send', q.prepared, null, null,
+          null)::automation.send_verdict
+        from unnest(questions) as q)
     $$`;
 
 /** An office at noon, whose people have agreed, and whose number is as fast as any. */

@@ -8,6 +8,7 @@ import {
   classifyWebhook,
   OPERATOR_DELAY_SECONDS,
   parseRetryAfter,
+  secondsToMidnightPacific,
 } from "../../functions/_shared/engine/outcome.ts";
 
 type Row = [answer: Answer, outcome: string, extra?: object];
@@ -27,6 +28,7 @@ test.each<Row>([
   [{ status: 400, code: 30001 }, "retry"],
   [{ status: 400, code: 21611 }, "retry"],
   [{ status: 400, code: 30003 }, "retry"],
+  [{ status: 400, code: 30023 }, "retry", { retry_after_seconds: expect.any(Number) }],
   [{ status: 401, code: 20003 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
   [{ status: 403, code: 20005 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
   [{ status: 408 }, "ambiguous"],
@@ -98,4 +100,12 @@ test("Retry-After is seconds or a date, and no mistake parks a message for a yea
   expect(parseRetryAfter("99999999", now)).toBe(86_400);
   expect(parseRetryAfter("soon", now)).toBeUndefined();
   expect(parseRetryAfter(null, now)).toBeUndefined();
+});
+
+test.each([
+  ["2026-06-04T06:59:30Z", 30],
+  ["2026-06-04T07:00:00Z", 86_400],
+  ["2026-12-01T20:00:00Z", 12 * 3600],
+])("at %s T-Mobile's day has %d seconds left", (at, seconds) => {
+  expect(secondsToMidnightPacific(new Date(at))).toBe(seconds);
 });

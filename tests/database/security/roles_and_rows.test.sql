@@ -92,7 +92,12 @@ from pg_constraint as k
 where k.contype = 'f' and k.connamespace in ('public'::regnamespace, 'ridgeline'::regnamespace, 'automation'::regnamespace)
   and not exists (
     select from pg_index as i
-    where i.indrelid = k.conrelid and i.indpred is null
+    -- What refers to something has no null in it.
+    where i.indrelid = k.conrelid
+      and (i.indpred is null or exists (
+        select from pg_attribute as a
+        where a.attrelid = k.conrelid and a.attnum = any (k.conkey)
+          and pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', a.attname)))
       and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey);
 select is(count(*), 0::bigint, 'a table without a primary key: ' || coalesce(string_agg(name, ', '), ''))
 from ours where relkind in ('r', 'p') and not exists (select from pg_index as i where i.indrelid = ours.oid and i.indisprimary);
