@@ -457,7 +457,8 @@ export class Crm {
 
   /** Does all that is due. */
   async settle(): Promise<void> {
-    for (let round = 0; round < 50; round++) {
+    // A claim that meets another's gives its steps back for a second.
+    for (const end = Date.now() + 20_000; Date.now() < end;) {
       const [{ sends, others }] = await this.sql<[{ sends: boolean; others: boolean }]>`
         select exists (select from ridgeline.scheduled_steps as s
             where s.run_at <= automation.now() and s.lane <> 'database') as sends,
