@@ -1,8 +1,14 @@
 // One round trip of a dispatcher: what it brings is kept and what it gets reaches it, whatever else breaks in it.
 import { randomUUID } from "node:crypto";
+import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
-import { createQueue, type Queue, type Wanted } from "../../functions/_shared/engine/queue.ts";
+import {
+  type ClaimedStep,
+  createQueue,
+  type Queue,
+  type Wanted,
+} from "../../functions/_shared/engine/queue.ts";
 import { useSessions } from "../database/executions/support.ts";
 import { waitFor } from "../support/standins.ts";
 import { recordingLog, sendersOf, sent } from "../functions/fakes.ts";
@@ -141,6 +147,44 @@ describe("an exchange", () => {
       select (select count(*)::int from automation.suspects) as suspects,
         (select count(*)::int from automation.portions) as portions`;
     expect(left?.suspects + left?.portions).toBeGreaterThan(0);
+  });
+
+  it("writes down what a provider said, whatever that is", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    const part = fc.oneof(
+      fc.string({ unit: "binary", maxLength: 20 }),
+      fc.constantFrom(
+        ...["'", "''", "\\", "\\'", "E'", "$$", "$1", "$x$", "--", "/*", "*/", ";", "\0", "\\0", "\\u0000", '"'],
+        ...["\ud800", "\udc00x", "\ud83d\ude00", "\n", "\r", "\u2028", "\u00bf\\", "::int", "'); drop table x --"],
+      ),
+    );
+    const said = fc.sample(fc.array(part, { maxLength: 12 }).map((parts) => parts.join("")), 100);
+    said.push("'\\\"$".repeat(100_000));
+    await sessions.sql`
+      insert into contacts (tenant_id, first_name, phone)
+      select ${tenantId}, 'Maria', '+1512555' || 1000 + n from generate_series(1, ${said.length}) as n`;
+    const claimed = await waitFor("all texts", async () => {
+      const all: ClaimedStep[] = [];
+      for (let trips = 0; all.length < said.length && trips < 20; trips++) {
+        const wanted = { sms: { most: said.length, but: [] } };
+        all.push(...(await queue.exchange("o'w\\", [], wanted, 60)).claimed);
+      }
+      return all.length === said.length && all;
+    });
+    const results = claimed.map((step, n) => {
+      const result = { body: said[n], headers: { [`x${said[n]}`]: said[n] ?? "" } };
+      return { ...reported(step), result };
+    });
+    const { finished } = await queue.exchange("w", results, {}, 60);
+    expect(finished.filter(({ accepted }) => !accepted)).toEqual([]);
+    const kept = await sessions.sql<{ id: string; result: unknown }[]>`
+      select id, result_data as result from ridgeline.workflow_step_executions where step_type = 'send_sms'`;
+    const of = new Map(kept.map(({ id, result }) => [id, result]));
+    for (const [n, { step_id }] of claimed.entries()) {
+      // Neither a zero nor half a character can be in a text of Postgres.
+      const text = Buffer.from(said[n]?.replaceAll("\0", "") ?? "").toString();
+      expect(of.get(step_id)).toMatchObject({ body: text, headers: { [`x${text}`]: text } });
+    }
   });
 
   it("with a result that cannot be, or a lease, is refused whole", async () => {

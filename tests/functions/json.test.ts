@@ -142,3 +142,7 @@ test("a text that is written out in a statement arrives as it is, whatever it ho
     { numRuns: 50 },
   );
 });
+
+test("a text with a zero in it, which would end the statement, is never written out", () => {
+  expect(() => literal("a\0'; select 1")).toThrow(/U\+0000/);
+});

@@ -35,6 +35,7 @@ export function connect(url: string, max = 4): Database {
  * PQescapeLiteral() has it; good in a session that speaks UTF-8, which is what postgres.js asks for.
  */
 export function literal(text: string): string {
+  if (text.includes("\0")) throw new RangeError("U+0000 cannot be in a text of Postgres");
   return `E'${text.replace(/['\\]/g, "$&$&")}'`;
 }
 

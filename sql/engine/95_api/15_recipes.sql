@@ -271,11 +271,11 @@ begin
   for question in select q.value from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q loop
     answer := nullif(answers -> (question ->> 'name'), 'null');
     given := answer is not null;
-    if not given and (not coalesce((question -> 'own')::boolean, false)
+    if not given and (question -> 'own' is distinct from 'true'
       or automation.as_uuid(document ->> 'tenant_id') = settle_answers.tenant_id) then
       answer := nullif(question -> 'default', 'null');
     end if;
-    if answer is null and coalesce((question -> 'optional')::boolean, false) then
+    if answer is null and question -> 'optional' = 'true' then
       settled := settled || jsonb_build_object(question ->> 'name', null);
       continue;
     end if;
@@ -306,6 +306,18 @@ create or replace function automation.answer_part(answers jsonb, name text, part
       else answers -> name end
   $$;
 
+create or replace function automation.answer_text(answer jsonb, in_html boolean) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when in_html then automation.escape_html(a.said) else a.said end
+    from (
+      select case jsonb_typeof(answer)
+        when 'null' then ''
+        when 'array' then (select string_agg(i, ', ') from jsonb_array_elements_text(answer) as i)
+        else answer #>> '{}' end as said) as a
+  $$;
+
 -- Looked at once, from left to right: what an answer says is never looked at again.
 create or replace function automation.fill_text(written text, answers jsonb, in_html boolean) returns jsonb
   language plpgsql immutable
@@ -313,31 +325,18 @@ create or replace function automation.fill_text(written text, answers jsonb, in_
   as $$
 declare
   pattern constant text := '\[\[([a-z][a-z0-9_]*)(?:\.(entity|field))?\]\]';
-  found text[] := regexp_match(written, '^' || pattern || '$');
-  mark text;
-  answer jsonb;
-  rest text := written;
-  filled text := '';
+  found constant text[] := regexp_match(written, '^' || pattern || '$');
 begin
   if found is not null and answers ? found[1] then
     return automation.answer_part(answers, found[1], found[2]);
   end if;
-  loop
-    found := regexp_match(rest, pattern);
-    exit when found is null;
-    mark := '[[' || found[1] || coalesce('.' || found[2], '') || ']]';
-    filled := filled || left(rest, strpos(rest, mark) - 1);
-    rest := substr(rest, strpos(rest, mark) + length(mark));
-    if answers ? found[1] then
-      answer := automation.answer_part(answers, found[1], found[2]);
-      mark := case jsonb_typeof(answer) when 'null' then ''
-        when 'array' then (select string_agg(a, ', ') from jsonb_array_elements_text(answer) as a)
-        else answer #>> '{}' end;
-      mark := case when in_html then automation.escape_html(mark) else mark end;
-    end if;
-    filled := filled || mark;
-  end loop;
-  return to_jsonb(filled || rest);
+  return (
+    select to_jsonb(string_agg(p.said || coalesce(
+      case when answers ? m.names[1]
+        then automation.answer_text(automation.answer_part(answers, m.names[1], m.names[2]), in_html)
+        else '[[' || array_to_string(m.names, '.') || ']]' end, ''), '' order by p.place))
+    from unnest(regexp_split_to_array(written, pattern)) with ordinality as p (said, place)
+    left join regexp_matches(written, pattern, 'g') with ordinality as m (names, place) on m.place = p.place);
 end;
 $$;
 
@@ -383,6 +382,27 @@ $$;
 comment on function automation.fill_in(jsonb, jsonb, text, integer) is
   'A document with answers where [[name]] stands: as they are where that is the whole text, else as text, escaped in '
   'html. What no question is called stays.';
+
+-- An answer may stand in many places: what comes of all of them is bounded before any of it is made.
+create or replace function automation.check_filled_size(workflows jsonb, answers jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  written constant text := (
+    select string_agg(s #>> '{}', ' ') from jsonb_path_query(workflows, 'strict $.** ? (@.type() == "string")') as s);
+begin
+  if (
+    select sum((length(written) - length(replace(written, m.mark, ''))) / length(m.mark) * m.size)
+    from (
+      select '[[' || a.key as mark, octet_length(a.value::text)::bigint as size from jsonb_each(answers) as a) as m)
+    > 1048576 then
+    raise exception 'recipe: its answers fill more than 1 MB' using errcode = 'PT413',
+      hint = 'An answer counts in each place where it stands. Give shorter ones, or use them in fewer places.';
+  end if;
+end;
+$$;
 
 -- INSTALLING
 
@@ -445,6 +465,7 @@ begin
   perform automation.raise_problems(automation.missing_needs(document), 'recipe');
   settled := automation.settle_answers(tenant_id, document, answers);
   perform automation.raise_problems(settled.problems, 'answers');
+  perform automation.check_filled_size(document -> 'workflows', settled.settled);
   definitions := automation.fill_in(document -> 'workflows', settled.settled);
   if is_recipe then
     select jsonb_agg(case jsonb_typeof(d.value) when 'object' then d.value || jsonb_build_object('metadata',

@@ -1,7 +1,7 @@
 -- Recipes become drafts once the office has answered, and nothing becomes of an answer but what was asked for.
 begin;
 \ir ../foundation/story.psql
-select plan(42);
+select plan(45);
 set client_min_messages = error;
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
@@ -75,6 +75,8 @@ select is(pg_temp.refused(pg_temp.asked('{"type": "choice", "options": ["a", "b"
 select is(pg_temp.refused(pg_temp.asked('{"type": "number", "minimum": 1}'), '{"x": 0}'), 'invalid_value answers.x', 'no number below what is possible');
 select is(pg_temp.refused(pg_temp.asked('{"type": "value"}'), '{"x": {"field": "contact.email"}}'), 'invalid_value answers.x', 'a value is no object');
 
+select is(pg_temp.installed(pg_temp.asked('{"type": "text", "default": "Call", "own": null, "optional": null}')) #>> '{steps,0,step_config,title}', 'Call', 'own and optional may be null');
+
 -- ANOTHER TENANT'S
 select is(pg_temp.refused(pg_temp.asked('{"type": "member"}'), jsonb_build_object('x', :'bella')), 'invalid_value answers.x', 'another office''s member is nobody here');
 select is(pg_temp.refused(pg_temp.asked('{"type": "sender", "channel": "sms"}'), '{"x": "+15125550902"}'), 'invalid_value answers.x', 'nor is its number a sender');
@@ -90,6 +92,8 @@ select is(pg_temp.refused('{"name": "R", "__proto__": 1, "workflows": "all", "qu
 select is(pg_temp.refused('{"name": "R", "workflows": [], "questions": []}'), 'out_of_range workflows', 'nothing at all');
 select is(pg_temp.refused('{"name": "R", "workflows": [{}], "questions": [{"name": "a\"b", "ask": "?", "type": "eval"}]}'), 'invalid_value questions[0].name, unknown_value questions[0].type', 'questions that cannot be asked');
 select alike(pg_temp.refused(jsonb_build_object('name', repeat(md5(random()::text), 40000), 'workflows', jsonb_build_array(1))), 'PT413 recipe: %', 'more than a megabyte');
+select alike(pg_temp.refused(pg_temp.asked('{"type": "list"}', repeat('[[x]]', 1000)), jsonb_build_object('x', (select jsonb_agg(repeat('a', 500)) from generate_series(1, 100)))), 'PT413 recipe: %', 'an answer of 50 kB a thousand times in one text');
+select alike(pg_temp.refused(jsonb_build_object('name', 'R', 'questions', '[{"name": "x", "ask": "?", "type": "list"}]'::jsonb, 'workflows', jsonb_build_array((select jsonb_agg('[[x]]'::text) from generate_series(1, 1000)))), jsonb_build_object('x', (select jsonb_agg(repeat('a', 500)) from generate_series(1, 100)))), 'PT413 recipe: %', 'or in a thousand places');
 select alike(pg_temp.refused(('{"name": "R", "workflows": ' || repeat('[', 1500) || repeat(']', 1500) || '}')::jsonb), '22023 recipe: it is nested%', 'nested without end');
 select is(pg_temp.refused('{"name": "R", "needs": {"entities": ["spaceship"]}, "workflows": [{"name": "W", "trigger_type": "manual", "steps": []}]}'), 'unknown_entity needs.entities', 'what it needs and is not there');
 select is((select count(*) from ridgeline.workflows where name = 'W' and tenant_id = :'blue'), 0::bigint, 'of all that was refused nothing is there');
