@@ -257,7 +257,7 @@ begin
       continue when automation.is_role_address(theirs) or exists (
           select from ridgeline.suppressions as s
           where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
-            and s.purpose in ('all', revoked.purpose))
+            and s.purpose in ('all', revoked.purpose) and s.reason <> 'landline')
         or exists (
           select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
           where o.id::text not in (from_id, into_id));
@@ -299,8 +299,9 @@ begin
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', merge_contacts.tenant_id, c.id), 14))
   from (
     select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
-  revoked := automation.move_revocations(tenant_id, from_id, into_id);
   moved := automation.move_runs(tenant_id, from_id, into_id);
+  -- After the runs: whoever holds one may be about to say that its number is no good.
+  revoked := automation.move_revocations(tenant_id, from_id, into_id);
   perform automation.move_entries(tenant_id, from_id, into_id);
   perform automation.move_signals(tenant_id, from_id, into_id);
   perform automation.move_traces(tenant_id, from_id, into_id);

@@ -216,6 +216,28 @@ describe("merging two contacts", () => {
     ]);
   });
 
+  it("lets a worker say that the number which gets the revocation is no good", async () => {
+    const { tenantId, contactId } = await office("contact_created", {}, [day, once], {});
+    const { sql } = sessions;
+    const other = await sessions.lead(tenantId, "+15125550177");
+    await settle();
+    await sql`select ridgeline.record_revocation('sms', '+15125550177', 'by phone', 'all', ${tenantId})`;
+    const worker = await sessions.begin();
+    await worker`
+      select automation.lock_execution(tenant_id, id) from ridgeline.workflow_executions
+      where record_id = ${contactId}`;
+    const merging = sql`select ridgeline.merge_contacts(${other}, ${contactId}, ${tenantId}) as merged`
+      .execute();
+    await sessions.somebodyWaits();
+    await worker`select automation.suppress(${tenantId}, 'sms', '+15125550100', 'landline')`;
+    await worker`commit`;
+    expect(await merging).toMatchObject([{ merged: { moved_runs: 1, revocations: 1 } }]);
+    expect(await sql`select address, reason from ridgeline.suppressions order by address`).toEqual([
+      { address: "+15125550100", reason: "manual" },
+      { address: "+15125550177", reason: "manual" },
+    ]);
+  });
+
   it("takes along a run that was enrolled meanwhile, unseen", async () => {
     const { tenantId, contactId } = await office("stage_changed", { to: "hot" }, [day, once], {});
     const { sql } = sessions;
