@@ -154,22 +154,20 @@ describe("an exchange", () => {
     const part = fc.oneof(
       fc.string({ unit: "binary", maxLength: 20 }),
       fc.constantFrom(
-        ...["'", "''", "\\", "\\'", "E'", "$$", "$1", "$x$", "--", "/*", "*/", ";", "\0", "\\0", "\\u0000", '"'],
-        ...["\ud800", "\udc00x", "\ud83d\ude00", "\n", "\r", "\u2028", "\u00bf\\", "::int", "'); drop table x --"],
+        ...String.raw`' '' \ \' E' $$ $1 $x$ -- /* */ ; \0 \u0000 " ::int ');--`.split(" "),
       ),
+      fc.constantFrom("\0", "\ud800", "\udc00x", "\ud83d\ude00", "\n", "\r", "\u2028", "\u00bf\\"),
     );
     const said = fc.sample(fc.array(part, { maxLength: 12 }).map((parts) => parts.join("")), 100);
     said.push("'\\\"$".repeat(100_000));
     await sessions.sql`
       insert into contacts (tenant_id, first_name, phone)
       select ${tenantId}, 'Maria', '+1512555' || 1000 + n from generate_series(1, ${said.length}) as n`;
-    const claimed = await waitFor("all texts", async () => {
-      const all: ClaimedStep[] = [];
-      for (let trips = 0; all.length < said.length && trips < 20; trips++) {
-        const wanted = { sms: { most: said.length, but: [] } };
-        all.push(...(await queue.exchange("o'w\\", [], wanted, 60)).claimed);
-      }
-      return all.length === said.length && all;
+    const claimed: ClaimedStep[] = [];
+    await waitFor("all texts", async () => {
+      const wanted = { sms: { most: said.length, but: [] } };
+      claimed.push(...(await queue.exchange("o'w\\", [], wanted, 60)).claimed);
+      return claimed.length === said.length;
     });
     const results = claimed.map((step, n) => {
       const result = { body: said[n], headers: { [`x${said[n]}`]: said[n] ?? "" } };

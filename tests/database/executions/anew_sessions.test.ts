@@ -226,14 +226,15 @@ describe("merging two contacts", () => {
     await worker`
       select automation.lock_execution(tenant_id, id) from ridgeline.workflow_executions
       where record_id = ${contactId}`;
-    const merging = sql`select ridgeline.merge_contacts(${other}, ${contactId}, ${tenantId}) as merged`
-      .execute();
+    const merging =
+      sql`select ridgeline.merge_contacts(${other}, ${contactId}, ${tenantId}) as merged`
+        .execute();
     await sessions.somebodyWaits();
     await worker`select automation.suppress(${tenantId}, 'sms', '+15125550100', 'landline')`;
     await worker`commit`;
     expect(await merging).toMatchObject([{ merged: { moved_runs: 1, revocations: 1 } }]);
     expect(await sql`select address, reason from ridgeline.suppressions order by address`).toEqual([
-      { address: "+15125550100", reason: "manual" },
+      { address: "+15125550100", reason: "opt_out" },
       { address: "+15125550177", reason: "manual" },
     ]);
   });
