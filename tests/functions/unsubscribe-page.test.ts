@@ -67,24 +67,30 @@ describe("the unsubscribe page", () => {
     expect([page.form.hidden, page.posted]).toEqual([false, []]);
   });
 
-  it.each(["marketing", "all"])("posts %s with its token, and says that it is done", async (purpose) => {
-    const page = open({ token, post });
-    await page.press(purpose);
-    expect(page.posted).toEqual([
-      { url: `${post}?token=${token}`, method: "POST", body: `purpose=${purpose}` },
-    ]);
-    expect(page.form.hidden).toBe(true);
-    expect(page.said.textContent).toMatch(/^Done/);
-  });
+  it.each(["marketing", "all"])(
+    "posts %s with its token, and says that it is done",
+    async (purpose) => {
+      const page = open({ token, post });
+      await page.press(purpose);
+      expect(page.posted).toEqual([
+        { url: `${post}?token=${token}`, method: "POST", body: `purpose=${purpose}` },
+      ]);
+      expect(page.form.hidden).toBe(true);
+      expect(page.said.textContent).toMatch(/^Done/);
+    },
+  );
 
-  it.each([500, 429, "lost"] as const)("says when it did not work (%s), and may be pressed again", async (answer) => {
-    const page = open({ token, post }, answer);
-    await page.press();
-    expect(page.said.textContent).toMatch(/^That did not work/);
-    expect([page.form.hidden, page.button.disabled]).toEqual([false, false]);
-    await page.press();
-    expect(page.posted).toHaveLength(2);
-  });
+  it.each([500, 429, "lost"] as const)(
+    "says when it did not work (%s), and may be pressed again",
+    async (answer) => {
+      const page = open({ token, post }, answer);
+      await page.press();
+      expect(page.said.textContent).toMatch(/^That did not work/);
+      expect([page.form.hidden, page.button.disabled]).toEqual([false, false]);
+      await page.press();
+      expect(page.posted).toHaveLength(2);
+    },
+  );
 
   it.each([
     {},
