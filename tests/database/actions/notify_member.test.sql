@@ -15,6 +15,7 @@ insert into public.tenant_members (tenant_id, user_id, role, full_name, phone, e
   (:'apex', '0b000000-0000-4000-8000-000000000004', 'member', 'Cory', null, '  '),
   (:'blue', '0b000000-0000-4000-8000-000000000005', 'owner', 'Lena', '+15125550105', 'lena@blue.example');
 insert into ridgeline.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900'), (:'apex', 'email', 'office@apex.example');
+update ridgeline.senders set limits = '{"per_second": 0}';
 insert into ridgeline.tenant_settings (tenant_id, settings) values (:'apex', '{"consent": "required", "marketing_cap": {"per_day": 1}}');
 insert into public.contacts (tenant_id, id, first_name, phone, email, assigned_to)
 values (:'apex', '0c000000-0000-4000-8000-000000000001', 'Maria', '+15125550142', 'maria@example.com', '0b000000-0000-4000-8000-000000000003');

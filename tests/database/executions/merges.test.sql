@@ -6,7 +6,8 @@ select plan(57);
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
 select pg_temp.tenant('Bluff Roofing') as bluff \gset
-insert into ridgeline.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
+insert into ridgeline.senders (tenant_id, channel, address, registration, limits)
+values (:'apex', 'sms', '+15125550199', 'registered', '{"per_second": 0}');
 select automation.set_clock('2026-11-24T18:00:00Z');
 create function pg_temp.fate(execution uuid) returns text
   language sql
