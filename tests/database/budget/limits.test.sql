@@ -1,19 +1,10 @@
 -- What is too large or too dear is refused with its name, early, and at nobody else's cost.
 begin;
 \ir ../foundation/story.psql
+\ir ../foundation/work.psql
 select * from no_plan();
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
--- The milliseconds that this process has worked, which are not more when others work as well; by the clock, where the
--- system is not Linux.
-create function pg_temp.worked() returns bigint
-  language sql volatile
-  as $$
-    select coalesce((f.fields[12]::bigint + f.fields[13]::bigint) * 10, (extract(epoch from clock_timestamp()) * 1000)::bigint)
-    from (values (1)) as always (here)
-    left join lateral (
-      select string_to_array(regexp_replace(pg_read_file('/proc/' || pg_backend_pid() || '/stat', 0, 10000, true), '^.*\) ', ''), ' ') as fields) as f on true
-  $$;
 create function pg_temp.milliseconds(statement text) returns integer
   language plpgsql
   as $$
