@@ -457,7 +457,7 @@ export class Crm {
 
   /** Does all that is due. */
   async settle(): Promise<void> {
-    // A claim that meets another's gives its steps back for a second.
+    // By time, not by rounds: an event whose run somebody else holds is put off for a second of the real clock.
     for (const end = Date.now() + 20_000; Date.now() < end;) {
       const [{ sends, others }] = await this.sql<[{ sends: boolean; others: boolean }]>`
         select exists (select from ridgeline.scheduled_steps as s
@@ -471,7 +471,13 @@ export class Crm {
       if (others) await this.sql`select automation.tick()`;
       if (sends) await this.stack.dispatch();
     }
-    throw new Error("There is always something due");
+    const [left] = await this.sql`
+      select automation.now() as now,
+        (select jsonb_agg(s) from ridgeline.scheduled_steps as s where s.run_at <= automation.now()) as steps,
+        (select jsonb_agg(s) from automation.signals as s where s.kept_for is null) as signals,
+        (select jsonb_agg(t) from ridgeline.workflow_timers as t where t.due_at <= automation.now()) as timers,
+        (select jsonb_agg(b) from ridgeline.bulk_enrollments as b where b.status = 'running') as bulk`;
+    throw new Error(`There is always something due: ${JSON.stringify(left)}`);
   }
 
   /** Time passes: from one thing that is due to the next. */

@@ -1,4 +1,5 @@
 begin;
+\ir ../foundation/work.psql
 select plan(41);
 
 -- Patterns as people write them, and whether they match.
@@ -32,13 +33,13 @@ from (values
 ) as refused (pattern, at), automation.compile_pattern(pattern) as p;
 
 -- The classics that hang engines which backtrack, on 5,000 characters, all within a second.
-create temp table started on commit drop as select clock_timestamp() as at;
+create temp table started on commit drop as select pg_temp.worked() as at;
 select count(automation.text_holds('matches', repeat(unit, 5000 / length(unit)),
   jsonb_build_object('x', p.compiled))) as ran
 from (values ('(a+)+$'), ('(a|aa)+$'), ('(a*)*b'), ('(.*)*x'), ('^(([a-z])+.)+[A-Z]([a-z])+$'),
     ('(x+x+)+y'), ('(a?){95}a{95}'), ('(a|b)*a(a|b){80}c'), ('(\w+\s?)*$')) as hostile (pattern),
   (values ('a'), ('ab'), ('a '), ('x')) as units (unit), automation.compile_pattern(pattern) as p;
-select cmp_ok(clock_timestamp() - at, '<', interval '1 second', 'no pattern hangs') from started;
+select cmp_ok(pg_temp.worked() - at, '<', 1000::bigint, 'no pattern hangs') from started;
 
 select * from finish();
 rollback;

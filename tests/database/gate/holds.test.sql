@@ -1,7 +1,7 @@
 -- What may not go out now waits where it is, says why, and is asked everything again when it comes back.
 begin;
 \ir ../foundation/story.psql
-select plan(40);
+select plan(44);
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
 select pg_temp.tenant('Blue Ridge Solar') as blue \gset
@@ -116,6 +116,19 @@ select is(pg_temp.claimed(), 9::bigint, 'a second apart');
 select automation.advance_clock('90 seconds');
 select is(pg_temp.claimed(), 90::bigint, 'until all have gone');
 select is(automation.release_spread(10000, 10000) < interval '30 minutes', true, 'in half an hour at most');
+delete from ridgeline.scheduled_steps;
+
+-- Paused comes first: whom it could not reach meanwhile it reaches once it goes on, if there is a number by then.
+select automation.pause_sending(:'apex', 'New numbers come on Monday');
+select pg_temp.contact(:'apex', 'Nora', null) as nora \gset
+select pg_temp.contact(:'apex', 'Nils', null) as nils \gset
+select is(pg_temp.claimed(), 0::bigint, 'two without a number');
+select is(pg_temp.queue(:'apex'), 'sms held 2 sending_paused', 'wait as the others do, and are no failures');
+update public.contacts set phone = '+15125550141' where id = :'nora';
+select automation.resume_sending(:'apex');
+select automation.advance_clock('1 minute');
+select is(pg_temp.claimed(), 1::bigint, 'who has one by then is texted');
+select is((select string_agg(pg_temp.text_step(e.id), ', ' order by e.contact_id = :'nils') from ridgeline.workflow_executions as e where e.contact_id in (:'nora', :'nils')), 'running, skipped no_recipient', 'who has not is not, which is said then');
 delete from ridgeline.scheduled_steps;
 
 -- PAUSING ONE WORKFLOW
