@@ -13762,7 +13762,7 @@ begin
       continue when automation.is_role_address(theirs) or exists (
           select from ridgeline.suppressions as s
           where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
-            and s.purpose in ('all', revoked.purpose))
+            and s.purpose in ('all', revoked.purpose) and s.reason <> 'landline')
         or exists (
           select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
           where o.id::text not in (from_id, into_id));
@@ -13805,8 +13805,9 @@ begin
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', merge_contacts.tenant_id, c.id), 14))
   from (
     select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
-  revoked := automation.move_revocations(tenant_id, from_id, into_id);
   moved := automation.move_runs(tenant_id, from_id, into_id);
+  -- After the runs: whoever holds one may be about to say that its number is no good.
+  revoked := automation.move_revocations(tenant_id, from_id, into_id);
   perform automation.move_entries(tenant_id, from_id, into_id);
   perform automation.move_signals(tenant_id, from_id, into_id);
   perform automation.move_traces(tenant_id, from_id, into_id);
@@ -14114,11 +14115,11 @@ begin
   for question in select q.value from jsonb_array_elements(coalesce(document -> 'questions', '[]')) as q loop
     answer := nullif(answers -> (question ->> 'name'), 'null');
     given := answer is not null;
-    if not given and (not coalesce((question -> 'own')::boolean, false)
+    if not given and (question -> 'own' is distinct from 'true'
       or automation.as_uuid(document ->> 'tenant_id') = settle_answers.tenant_id) then
       answer := nullif(question -> 'default', 'null');
     end if;
-    if answer is null and coalesce((question -> 'optional')::boolean, false) then
+    if answer is null and question -> 'optional' = 'true' then
       settled := settled || jsonb_build_object(question ->> 'name', null);
       continue;
     end if;
@@ -14148,6 +14149,20 @@ AS $function$
       else answers -> name end
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.answer_text(answer jsonb, in_html boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when in_html then automation.escape_html(a.said) else a.said end
+    from (
+      select case jsonb_typeof(answer)
+        when 'null' then ''
+        when 'array' then (select string_agg(i, ', ') from jsonb_array_elements_text(answer) as i)
+        else answer #>> '{}' end as said) as a
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.fill_text(written text, answers jsonb, in_html boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -14156,31 +14171,18 @@ CREATE OR REPLACE FUNCTION automation.fill_text(written text, answers jsonb, in_
 AS $function$
 declare
   pattern constant text := '\[\[([a-z][a-z0-9_]*)(?:\.(entity|field))?\]\]';
-  found text[] := regexp_match(written, '^' || pattern || '$');
-  mark text;
-  answer jsonb;
-  rest text := written;
-  filled text := '';
+  found constant text[] := regexp_match(written, '^' || pattern || '$');
 begin
   if found is not null and answers ? found[1] then
     return automation.answer_part(answers, found[1], found[2]);
   end if;
-  loop
-    found := regexp_match(rest, pattern);
-    exit when found is null;
-    mark := '[[' || found[1] || coalesce('.' || found[2], '') || ']]';
-    filled := filled || left(rest, strpos(rest, mark) - 1);
-    rest := substr(rest, strpos(rest, mark) + length(mark));
-    if answers ? found[1] then
-      answer := automation.answer_part(answers, found[1], found[2]);
-      mark := case jsonb_typeof(answer) when 'null' then ''
-        when 'array' then (select string_agg(a, ', ') from jsonb_array_elements_text(answer) as a)
-        else answer #>> '{}' end;
-      mark := case when in_html then automation.escape_html(mark) else mark end;
-    end if;
-    filled := filled || mark;
-  end loop;
-  return to_jsonb(filled || rest);
+  return (
+    select to_jsonb(string_agg(p.said || coalesce(
+      case when answers ? m.names[1]
+        then automation.answer_text(automation.answer_part(answers, m.names[1], m.names[2]), in_html)
+        else '[[' || array_to_string(m.names, '.') || ']]' end, ''), '' order by p.place))
+    from unnest(regexp_split_to_array(written, pattern)) with ordinality as p (said, place)
+    left join regexp_matches(written, pattern, 'g') with ordinality as m (names, place) on m.place = p.place);
 end;
 $function$;
 
@@ -14222,6 +14224,28 @@ begin
     else
       return value;
   end case;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_filled_size(workflows jsonb, answers jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+declare
+  written constant text := (
+    select string_agg(s #>> '{}', ' ') from jsonb_path_query(workflows, 'strict $.** ? (@.type() == "string")') as s);
+begin
+  if (
+    select sum((length(written) - length(replace(written, m.mark, ''))) / length(m.mark) * m.size)
+    from (
+      select '[[' || a.key as mark, octet_length(a.value::text)::bigint as size from jsonb_each(answers) as a) as m)
+    > 1048576 then
+    raise exception 'recipe: its answers fill more than 1 MB' using errcode = 'PT413',
+      hint = 'An answer counts in each place where it stands. Give shorter ones, or use them in fewer places.';
+  end if;
 end;
 $function$;
 
@@ -14284,6 +14308,7 @@ begin
   perform automation.raise_problems(automation.missing_needs(document), 'recipe');
   settled := automation.settle_answers(tenant_id, document, answers);
   perform automation.raise_problems(settled.problems, 'answers');
+  perform automation.check_filled_size(document -> 'workflows', settled.settled);
   definitions := automation.fill_in(document -> 'workflows', settled.settled);
   if is_recipe then
     select jsonb_agg(case jsonb_typeof(d.value) when 'object' then d.value || jsonb_build_object('metadata',
@@ -27116,6 +27141,9 @@ grant execute on function automation.answer_part(jsonb,text,text) to service_rol
 revoke all on function automation.answer_problem(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.answer_problem(uuid,jsonb,jsonb) to service_role;
 
+revoke all on function automation.answer_text(jsonb,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.answer_text(jsonb,boolean) to service_role;
+
 revoke all on function automation.answering(automation.send_question[]) from public, anon, authenticated, service_role;
 grant execute on function automation.answering(automation.send_question[]) to service_role;
 
@@ -27286,6 +27314,9 @@ grant execute on function automation.check_entry(ridgeline.workflows,automation.
 
 revoke all on function automation.check_fields(text,text[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_fields(text,text[],text) to service_role;
+
+revoke all on function automation.check_filled_size(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_filled_size(jsonb,jsonb) to service_role;
 
 revoke all on function automation.check_find_or_create_contact(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_find_or_create_contact(jsonb,text) to service_role;
