@@ -104,8 +104,8 @@ export async function openOffice(sql: Sql, settings: object = {}): Promise<Offic
     insert into tenants (name, settings) values ('Apex Roofing', ${sql.json(settings as never)})
     returning id`;
   await sql`
-    insert into ridgeline.senders (tenant_id, channel, address, label)
-    values (${tenant!.id}, 'sms', ${number}, 'Front desk')`;
+    insert into ridgeline.senders (tenant_id, channel, address, label, limits)
+    values (${tenant!.id}, 'sms', ${number}, 'Front desk', '{"per_second": 0}')`;
   return { tenantId: tenant!.id, number };
 }
 

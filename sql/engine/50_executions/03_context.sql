@@ -118,7 +118,7 @@ begin
   was := coalesce(
     snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}');
   if attached.name is null or given is distinct from was
-    and given is distinct from automation.merged_into(execution.tenant_id, was) then
+    and (given is null or given is distinct from automation.merged_into(execution.tenant_id, was)) then
     return given;
   end if;
   live := coalesce(
