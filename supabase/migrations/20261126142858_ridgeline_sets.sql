@@ -3215,7 +3215,7 @@ begin
   was := coalesce(
     snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}');
   if attached.name is null or given is distinct from was
-    and given is distinct from automation.merged_into(execution.tenant_id, was) then
+    and (given is null or given is distinct from automation.merged_into(execution.tenant_id, was)) then
     return given;
   end if;
   live := coalesce(
@@ -16785,6 +16785,10 @@ declare
   run_id constant text := case when is_campaign then 'enrollment_id' else 'execution_id' end;
   found jsonb;
 begin
+  -- A CRM that never had the old engine has none of its tables.
+  if cardinality(runs) = 0 or steps is null or definitions is null then
+    return '{}';
+  end if;
   execute format($query$
     select jsonb_object_agg(s.run, s.steps) from (
       select x.%3$I::text as run,
