@@ -129,7 +129,8 @@ describe("a run that begins anew", () => {
     await sql`update automation.signals set next_try_at = '-infinity'`;
     await settle();
     expect(await fates()).toEqual(["cancelled restarted", "waiting"]);
-    expect(await sql`select role from automation.signals`).toEqual([]);
+    // One that was acted on is kept while anybody's transaction is open, of another test as well.
+    expect(await sql`select role from automation.signals where kept_for is null`).toEqual([]);
   });
 
   it("is one for two people who send the same estimate again at once", async () => {
