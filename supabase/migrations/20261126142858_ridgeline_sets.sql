@@ -13,6 +13,12 @@ begin
 end;
 $$;
 
+-- Offices that have workflows on go on as they did; those that begin after this are asked what marketing needs.
+insert into automation.settings (name, value, description)
+select 'consent_asked_since', now()::text, 'When tenants began to be asked what marketing needs.'
+where exists (select from ridgeline.workflow_versions)
+on conflict on constraint settings_pkey do nothing;
+
 -- DRAFTED from sql/ by scripts/migrations: edit there, or above this line.
 
 set check_function_bodies = off;
@@ -16787,7 +16793,7 @@ declare
 begin
   -- A CRM that never had the old engine has none of its tables.
   if cardinality(runs) = 0 or steps is null or definitions is null then
-    return '{}';
+    return '{}'::jsonb;
   end if;
   execute format($query$
     select jsonb_object_agg(s.run, s.steps) from (

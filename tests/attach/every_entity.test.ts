@@ -11,6 +11,8 @@ const rows: Record<string, { insert: Record<string, JSONValue>; change: Record<s
     contact: { insert: { first_name: "Maria" }, change: { company: "Lopez & Sons" } },
     project: { insert: { name: "Roof" }, change: { description: "Tiles" } },
     job: { insert: { name: "Tear-off" }, change: { name: "Tear-off, again" } },
+    appointment: { insert: { name: "Estimate visit" }, change: { location: "12 Oak St" } },
+    invoice: { insert: { number: "1001" }, change: { pay_url: "https://pay.example/1001" } },
     message: { insert: { direction: "outbound" }, change: { error_code: "30007" } },
     call: { insert: { status: "ringing" }, change: { to_number: "+15125550100" } },
     email: { insert: { subject: "Hi" }, change: { error_code: "General" } },

@@ -69,7 +69,7 @@ test("a restore by a role that may not switch triggers off says what to grant; w
       expect(said).toMatchObject({ workflows: 1 });
     });
     expect(await sql`select count(*)::int as types from automation.step_types`).toEqual([{
-      types: 16,
+      types: 18,
     }]);
   } finally {
     await using(

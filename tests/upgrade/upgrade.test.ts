@@ -98,6 +98,7 @@ it("runs under way are finished by the release after", { timeout: 240_000 }, asy
   await office.lead("Zoe");
   await office.dispatch(now);
   expect((await office.tasks()).Call).toBe(3);
+  expect(await sql`select held from ridgeline.scheduled_steps where held is not null`).toEqual([]);
   expect(office.sends.length).toBe(1);
 });
 

@@ -212,7 +212,7 @@ declare
 begin
   -- A CRM that never had the old engine has none of its tables.
   if cardinality(runs) = 0 or steps is null or definitions is null then
-    return '{}';
+    return '{}'::jsonb;
   end if;
   execute format($query$
     select jsonb_object_agg(s.run, s.steps) from (
