@@ -140,3 +140,25 @@ it("says which lanes have work, each once, and says nothing for what is delayed"
   await sql`delete from ridgeline.scheduled_steps where tenant_id = ${tenant?.id}`;
   await sql`update ridgeline.workflows set is_active = false where tenant_id = ${tenant?.id}`;
 });
+
+it("rings for the run that is to end because a later one took its place", async () => {
+  const { sql } = database();
+  await sql`update automation.settings set value = 'notify' where name = 'doorbell'`;
+  const [tenant] = await sql`insert into tenants (name) values ('Bluff Roofing') returning id`;
+  const [workflow] = await sql`insert into ridgeline.workflows (tenant_id, name, trigger_type, settings)
+    values (${tenant?.id}, 'Anew', 'manual', '{"reentry": "restart", "dedupe_key": "one"}') returning id`;
+  await sql`insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
+    values (${tenant?.id}, ${workflow?.id}, 'wait', '{"days": 1}'),
+      (${tenant?.id}, ${workflow?.id}, 'stop', '{}')`;
+  await sql`update ridgeline.workflows set is_active = true where id = ${workflow?.id as string}`;
+  const start = () => sql`select ridgeline.execute_workflow(${workflow?.id as string})`;
+  const rings: string[] = [];
+  const listener = database().connect({ max: 1 });
+  await start();
+  await sql`select automation.run_database_steps()`;
+  await start();
+  await listener.listen("ridgeline_doorbell", (lane) => rings.push(lane));
+  await sql`select automation.run_database_steps()`;
+  await waitFor("the ring", () => Promise.resolve(rings.length > 0));
+  expect(rings).toEqual(["database"]);
+});
