@@ -35,7 +35,8 @@ it("a step that is slow holds its own record only", { timeout: 60_000 }, async (
   for (let n = 0; n < 5; n++) contacts.push(await sessions.lead(mine.tenantId));
   const ticking = sessions.connect().unsafe("call automation.tick_for('1 second')").execute();
   const isSlow = async () =>
-    (await sql`select from pg_stat_activity where wait_event = 'advisory' and query like '%tick_for%'`).length > 0;
+    (await sql`select from pg_stat_activity where wait_event = 'advisory' and query like '%tick_for%'`)
+      .length > 0;
   await waitFor("the slow step", isSlow);
   for (const id of contacts) await sql`update contacts set company = 'Lee' where id = ${id}`;
   expect(await isSlow(), "still at it").toBe(true);
@@ -43,22 +44,25 @@ it("a step that is slow holds its own record only", { timeout: 60_000 }, async (
   await ticking;
 });
 
-it("records with a trigger that is slow are done a few at a time, under a timeout that all together exceed", {
-  timeout: 120_000,
-}, async () => {
-  const { tenantId } = await sessions.office([EDIT]);
-  await triggerThat("perform pg_sleep(0.02);");
-  await sql`insert into contacts (tenant_id, first_name) select ${tenantId}, 'Maria' from generate_series(1, ${MANY}::int)`;
-  const connection = sessions.connect();
-  await connection`set statement_timeout = '3s'`;
-  const done = async () =>
-    (await sql`select from contacts where city = 'Austin'`).length;
-  // A second's worth in each at the least.
-  for (let ticks = 0; ticks < 40 && await done() < MANY; ticks++) {
-    await connection.unsafe("call automation.tick_for('1 second')");
-  }
-  expect(await done()).toBe(MANY);
-});
+it(
+  "records with a trigger that is slow are done a few at a time, under a timeout that all together exceed",
+  {
+    timeout: 120_000,
+  },
+  async () => {
+    const { tenantId } = await sessions.office([EDIT]);
+    await triggerThat("perform pg_sleep(0.02);");
+    await sql`insert into contacts (tenant_id, first_name) select ${tenantId}, 'Maria' from generate_series(1, ${MANY}::int)`;
+    const connection = sessions.connect();
+    await connection`set statement_timeout = '3s'`;
+    const done = async () => (await sql`select from contacts where city = 'Austin'`).length;
+    // A second's worth in each at the least.
+    for (let ticks = 0; ticks < 40 && await done() < MANY; ticks++) {
+      await connection.unsafe("call automation.tick_for('1 second')");
+    }
+    expect(await done()).toBe(MANY);
+  },
+);
 
 it("a tenant's dear calls leave connections for the others", async () => {
   const mine = await sessions.office([EDIT]);

@@ -257,7 +257,13 @@ test("two dispatchers at once send nothing twice", async () => {
   while (Object.keys(await executions()).join() !== "completed") {
     const summaries = await Promise.all(both.map((one) => one.dispatch(BUDGET)));
     for (const summary of summaries) {
-      expect(summary).toMatchObject({ ambiguous: 0, retried: 0, failed: 0, late: 0, unrecorded: 0 });
+      expect(summary).toMatchObject({
+        ambiguous: 0,
+        retried: 0,
+        failed: 0,
+        late: 0,
+        unrecorded: 0,
+      });
       succeeded += summary.succeeded;
     }
   }

@@ -152,7 +152,8 @@ it("rings for the run that is to end because a later one took its place", async 
   const { sql } = database();
   await sql`update automation.settings set value = 'notify' where name = 'doorbell'`;
   const [tenant] = await sql`insert into tenants (name) values ('Bluff Roofing') returning id`;
-  const [workflow] = await sql`insert into ridgeline.workflows (tenant_id, name, trigger_type, settings)
+  const [workflow] =
+    await sql`insert into ridgeline.workflows (tenant_id, name, trigger_type, settings)
     values (${tenant?.id}, 'Anew', 'manual', '{"reentry": "restart", "dedupe_key": "one"}') returning id`;
   await sql`insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
     values (${tenant?.id}, ${workflow?.id}, 1, 'wait', '{"days": 1}'),
