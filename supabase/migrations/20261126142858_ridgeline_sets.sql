@@ -18258,6 +18258,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.test_now()
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return transaction_timestamp() + coalesce((select c.ahead_by from automation.clock as c), interval '0');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.as_list(value jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
