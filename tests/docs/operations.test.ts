@@ -73,6 +73,16 @@ test("each question has its answer", async () => {
     await sql`select automation.tick()`;
     expect(await status()).toMatchObject({ is_alive: true, last_tick: expect.any(String) });
 
+    const [happened] = blocks("What happened with this customer?");
+    expect((await ask(happened!)).map(({ what, says }) => `${what}: ${says}`)).toEqual(
+      expect.arrayContaining([
+        "due: null",
+        "run completed: null",
+        "send_sms completed: Hi Maria!",
+        "run started: contact_created",
+      ]),
+    );
+
     const [got] = blocks("Why did somebody get this text?");
     expect(await ask(got!)).toMatchObject([{
       body: "Hi Maria!",
