@@ -76,7 +76,7 @@ test("each question has its answer", async () => {
     const [happened] = blocks("What happened with this customer?");
     expect((await ask(happened!)).map(({ what, says }) => `${what}: ${says}`)).toEqual(
       expect.arrayContaining([
-        "due: null",
+        "create_task completed: Call Maria",
         "run completed: null",
         "send_sms completed: Hi Maria!",
         "run started: contact_created",
