@@ -311,6 +311,8 @@ create type automation.captured_write as ();
 
 create type automation.imagined_step as ();
 
+create type automation.person as ();
+
 create type automation.imported_step as ();
 
 create type automation.legacy_open_run as ();
@@ -1150,6 +1152,12 @@ alter table automation.erasures_under_way add column is_clean boolean;
 alter table automation.erasures_under_way add column next_at timestamp with time zone;
 
 alter table automation.erasures_under_way add column portion integer;
+
+alter type automation.person add attribute tenant_id uuid;
+
+alter type automation.person add attribute contact_ids text[];
+
+alter type automation.person add attribute addresses text[];
 
 alter table automation.legacy_imports add column tenant_id uuid;
 
@@ -15760,6 +15768,153 @@ CREATE OR REPLACE FUNCTION ridgeline.erasures_of(contact_id text DEFAULT NULL::t
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select * from automation.erasures_of(automation.own_tenant(tenant_id), contact_id, phone, email) $function$;
 
+CREATE OR REPLACE FUNCTION automation.person_meant(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS automation.person
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  contact constant text := nullif(btrim(contact_id), '');
+  number constant text := automation.normal_address(tenant, 'sms', nullif(btrim(phone), ''));
+  mailbox constant text := automation.normal_address(tenant, 'email', nullif(btrim(email), ''));
+  contacts text[];
+begin
+  if nullif(btrim(phone), '') is not null and number is null then
+    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
+      hint = 'Write it with its country code, such as +1 512 555 0100.';
+  elsif nullif(btrim(email), '') is not null and mailbox is null then
+    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
+      hint = 'One address, such as ann@example.com.';
+  elsif coalesce(contact, number, mailbox) is null then
+    raise exception 'contact_id: a contact, a phone number or an email address is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  contacts := array(
+    select contact where contact is not null
+    union
+    select c.id from unnest(array[number, mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
+    where a.address is not null);
+  return row(tenant, contacts, array(
+    select a.address from unnest(array[number, mailbox]) as a (address) where a.address is not null
+    union
+    select a.address
+    from unnest(contacts) as c (id), unnest('{sms,email}'::text[]) as k (channel),
+      unnest(automation.addresses_of(tenant, c.id, k.channel)) as a (address)))::automation.person;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.person_runs(who automation.person, since timestamp with time zone)
+ RETURNS TABLE(at timestamp with time zone, what text, workflow_name text, step_key text, says text, why jsonb, execution_id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with runs as materialized (
+      select e.*, w.name
+      from unnest(who.contact_ids) as c (id)
+      join lateral (
+        select x.* from ridgeline.workflow_executions as x
+        where x.tenant_id = who.tenant_id and x.record_id = c.id and x.entity = 'contact'
+        union all
+        select x.* from ridgeline.workflow_executions as x
+        where x.tenant_id = who.tenant_id and x.contact_id = c.id and x.entity <> 'contact'
+      ) as e on true
+      join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+      where coalesce(e.finished_at, 'infinity') >= since
+    )
+    select r.created_at, 'run started', r.name, null::text, r.trigger_type,
+      jsonb_strip_nulls(jsonb_build_object('version', r.version, 'mode', r.mode)), r.id
+    from runs as r
+    union all
+    select r.finished_at, 'run ' || r.status, r.name, null, null, r.error, r.id
+    from runs as r where r.finished_at is not null
+    union all
+    select coalesce(s.finished_at, s.started_at), s.step_type || ' ' || s.status, r.name, s.step_key,
+      left(coalesce(s.input ->> 'body', s.input ->> 'subject', s.input ->> 'title', s.recipient), 500),
+      coalesce(s.error, s.result_data), r.id
+    from runs as r
+    join ridgeline.workflow_step_executions as s on s.execution_id = r.id and s.tenant_id = r.tenant_id
+    union all
+    select q.run_at, case when q.held is null then 'due' else 'held' end, r.name, q.step_key, null, q.held, r.id
+    from runs as r
+    join ridgeline.scheduled_steps as q on q.execution_id = r.id and q.tenant_id = r.tenant_id
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.person_conversation(who automation.person)
+ RETURNS TABLE(at timestamp with time zone, what text, workflow_name text, step_key text, says text, why jsonb, execution_id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select m.created_at, case m.direction when 'inbound' then 'text received' else 'text ' || m.status end, null::text,
+      null::text, left(m.body, 500), jsonb_strip_nulls(jsonb_build_object('to', m.to_number, 'from', m.from_number,
+        'error_code', m.error_code)), m.execution_id
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.messages as m on m.contact_id = c.id and m.tenant_id = who.tenant_id
+    union all
+    -- A stranger's, whom no contact was known for.
+    select m.created_at, 'text received', null, null, left(m.body, 500), jsonb_build_object('from', m.from_number),
+      null
+    from unnest(who.addresses) as a (address)
+    join ridgeline.messages as m on m.from_number = a.address and m.tenant_id = who.tenant_id
+      and m.direction = 'inbound' and m.contact_id is null
+    union all
+    select m.created_at, case m.direction when 'inbound' then 'email received' else 'email ' || m.status end, null,
+      null, left(m.subject, 500), jsonb_strip_nulls(jsonb_build_object('to', m.to_address, 'from', m.from_address,
+        'error_code', m.error_code)), m.execution_id
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.emails as m on m.contact_id = c.id and m.tenant_id = who.tenant_id
+    union all
+    select v.occurred_at, 'email ' || v.type || case when v.is_machine then ' by a machine' else '' end, null, null,
+      left(v.link, 500), v.detail, null
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.email_events as v on v.contact_id = c.id and v.tenant_id = who.tenant_id
+    where v.type in ('opened', 'clicked', 'complained', 'bounced')
+    union all
+    select k.created_at, 'call ' || k.direction, null, null, k.status,
+      jsonb_strip_nulls(jsonb_build_object('from', k.from_number, 'to', k.to_number, 'seconds', k.duration_seconds)),
+      null
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.calls as k on k.contact_id = c.id and k.tenant_id = who.tenant_id
+    union all
+    select f.created_at, 'form submitted', null, null, f.form, f.understood, null
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.form_submissions as f on f.contact_id = c.id and f.tenant_id = who.tenant_id
+    union all
+    select n.created_at, 'consent ' || n.status, null, null, n.channel || ' ' || n.address,
+      jsonb_strip_nulls(jsonb_build_object('purpose', n.purpose, 'method', n.method, 'recorded_by', n.recorded_by)),
+      null
+    from unnest(who.addresses) as a (address)
+    join ridgeline.consents as n on n.address = a.address and n.tenant_id = who.tenant_id
+  $function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.get_person_history(contact_id text DEFAULT NULL::text, phone text DEFAULT NULL::text, email text DEFAULT NULL::text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, max_rows integer DEFAULT 200, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS TABLE(at timestamp with time zone, what text, workflow_name text, step_key text, says text, why jsonb, execution_id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with asked as materialized (
+      select automation.person_meant($6, $1, $2, $3) as who,
+        coalesce($4, automation.now() - interval '90 days') as since
+    )
+    select h.*
+    from asked
+    cross join lateral (
+      select * from automation.person_runs(asked.who, asked.since)
+      union all
+      select * from automation.person_conversation(asked.who)
+    ) as h
+    where h.at >= asked.since
+    -- What waits for somebody has no date: it stands where what is to come does, at the top.
+    order by h.at desc, case when h.what = 'run started' then 2 when h.what like 'run %' then 0 else 1 end,
+      h.execution_id, h.step_key nulls last
+    limit least(greatest(coalesce($5, 200), 1), 1000)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.legacy_table(name text)
  RETURNS regclass
  LANGUAGE sql
@@ -18255,6 +18410,17 @@ AS $function$
 begin
   return (
     select s.value from automation.settings as s where s.name = setting.name);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.test_now()
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return transaction_timestamp() + coalesce((select c.ahead_by from automation.clock as c), interval '0');
 end;
 $function$;
 
@@ -26899,6 +27065,8 @@ comment on function ridgeline.get_definition(uuid,integer,uuid) is 'The definiti
 
 comment on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) is 'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, test or imported; max_rows: 1 to 500, 50 when left out; page on with before = the id of the last row.';
 
+comment on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) is 'What happened with a customer, by contact, or by phone (any notation) or email: what they wrote, what was sent, skipped or failed and why, what is due or held, their consent, the newest first. since: 90 days back when left out; max_rows: 1 to 1000, 200 when left out. What the caller may read.';
+
 comment on function ridgeline.grant_consent(text,text,text,text,text,uuid) is 'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. Refused for an address that has said stop.';
 
 comment on function ridgeline.import_workflow(jsonb,jsonb,uuid) is 'Writes what ridgeline.export_workflow() gave as a new draft: {workflow_id, revision, name, problems}. Where it came from it needs no answers, and is unchanged; elsewhere each of its questions does. Checked as install_recipe() checks, before anything is written. Editors.';
@@ -27026,6 +27194,8 @@ comment on type automation.entry is 'An execution that is about to be written; e
 comment on type automation.imagined is 'The records of a run as a step would leave them, and the result it would have.';
 
 comment on type automation.known_records is 'What was read for a run just now, together with that of others: the record it is about, which contact it has, and that one''s record.';
+
+comment on type automation.person is 'Whose contacts these are, and what they are reached at.';
 
 comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
 
@@ -28554,6 +28724,18 @@ grant execute on function automation.perform_works(automation.work[],automation.
 revoke all on function automation.person_at(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.person_at(uuid,text) to service_role;
 
+revoke all on function automation.person_conversation(automation.person) from public, anon, authenticated, service_role;
+grant execute on function automation.person_conversation(automation.person) to authenticated;
+grant execute on function automation.person_conversation(automation.person) to service_role;
+
+revoke all on function automation.person_meant(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.person_meant(uuid,text,text,text) to authenticated;
+grant execute on function automation.person_meant(uuid,text,text,text) to service_role;
+
+revoke all on function automation.person_runs(automation.person,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.person_runs(automation.person,timestamp with time zone) to authenticated;
+grant execute on function automation.person_runs(automation.person,timestamp with time zone) to service_role;
+
 revoke all on function automation.phone_pattern(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.phone_pattern(text[]) to service_role;
 
@@ -29360,6 +29542,10 @@ grant execute on function ridgeline.get_definition(uuid,integer,uuid) to service
 revoke all on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to authenticated;
 grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to service_role;
+
+revoke all on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) to authenticated;
+grant execute on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) to service_role;
 
 revoke all on function ridgeline.grant_consent(text,text,text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to authenticated;
