@@ -295,6 +295,8 @@ create type automation.sized_text as ();
 
 create type automation.message_cost as ();
 
+create type automation.receiver_limit as ();
+
 create type automation.fired_timer as ();
 
 create type automation.taken_record as ();
@@ -934,6 +936,18 @@ alter type automation.sized_text add attribute expires_at timestamp with time zo
 alter type automation.message_cost add attribute segments integer;
 
 alter type automation.message_cost add attribute cost numeric;
+
+alter type automation.receiver_limit add attribute tenant_id uuid;
+
+alter type automation.receiver_limit add attribute receiver text;
+
+alter type automation.receiver_limit add attribute is_storm boolean;
+
+alter type automation.receiver_limit add attribute per_second numeric;
+
+alter type automation.receiver_limit add attribute per_day bigint;
+
+alter type automation.receiver_limit add attribute places integer[];
 
 alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
 
@@ -7302,8 +7316,9 @@ AS $function$
 
     update ridgeline.workflow_step_executions as l
     set changed_at = automation.now(),
-      status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
-      render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
+      status = 'waiting',
+      input = case when s.reconcile_since is null and s.lane <> 'webhook' then null else l.input end,
+      render_again = s.reconcile_since is null and s.lane <> 'webhook' and (l.render_again or l.input is not null)
     from unnest(verdicts) as v
     join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
     where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;
@@ -8944,6 +8959,134 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.receiver_of(url text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select rtrim(lower(substring(url from '^[A-Za-z]+://(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:@]+)')), '.') $function$;
+
+CREATE OR REPLACE FUNCTION automation.receiver_id(receiver text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select md5('webhook ' || receiver)::uuid $function$;
+
+CREATE OR REPLACE FUNCTION automation.receiver_limits(settings jsonb, receiver text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when jsonb_typeof(settings -> 'webhooks') = 'object' then settings -> 'webhooks' else '{}' end
+      || coalesce((
+        select h.value
+        from jsonb_each(case jsonb_typeof(settings #> '{webhooks,hosts}') when 'object'
+          then settings #> '{webhooks,hosts}' else '{}' end) as h
+        where lower(h.key) = receiver and jsonb_typeof(h.value) = 'object'
+        limit 1), '{}')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.came_in_numbers(execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return (
+    select count(*) > 10
+    from (
+      select from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
+        and e.version = execution.version
+        and e.created_at between execution.created_at - interval '1 second'
+          and execution.created_at + interval '1 second'
+      limit 11
+    ) as e);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.limited_receivers(questions automation.send_question[], tickets automation.ticket[])
+ RETURNS SETOF automation.receiver_limit
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+begin
+  return query
+    select t.tenant_id, u.receiver, n.is_storm, l.per_second, l.per_day, array_agg(t.place order by t.place)
+    from unnest(tickets) as t
+    join unnest(questions) as q on q.place = t.place
+    join ridgeline.tenant_settings as o on o.tenant_id = t.tenant_id and o.settings ? 'webhooks'
+    cross join lateral (select automation.receiver_of((q.prepared).input ->> 'url') as receiver) as u
+    cross join lateral (
+      select automation.rate_in(s.said, null) as per_second, automation.limit_in(s.said, 'per_day') as per_day
+      from (select automation.receiver_limits(o.settings, u.receiver) as said) as s) as l
+    cross join lateral (select automation.came_in_numbers(q.execution) as is_storm) as n
+    where t.channel = 'webhook' and t.held ->> 'code' is distinct from 'rate' and u.receiver is not null
+      and coalesce(l.per_second, l.per_day) is not null
+    group by 1, 2, 3, 4, 5
+    order by 1, 2, 3;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_receivers(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
+ RETURNS TABLE(place integer, held jsonb, until timestamp with time zone, expires_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  one automation.receiver_limit;
+  receiver_id uuid;
+  calls automation.sized_text[];
+  room bigint;
+begin
+  if not exists (
+    select from ridgeline.tenant_settings as o
+    where o.tenant_id in (select t.tenant_id from unnest(tickets) as t) and o.settings ? 'webhooks') then
+    return;
+  end if;
+  for one in select l.* from automation.limited_receivers(questions, tickets) as l loop
+    receiver_id := automation.receiver_id(one.receiver);
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', one.tenant_id, receiver_id), 14)) then
+      return query
+        select t.place, '{"code": "busy", "why": "its receiver is being counted by another claim"}'::jsonb,
+          ask_receivers.now + interval '1 second', t.expires_at
+        from unnest(tickets) as t where t.place = any (one.places);
+      continue;
+    end if;
+    calls := array(
+      select row(t.place, 1, row_number() over (order by t.place), t.expires_at)::automation.sized_text
+      from unnest(tickets) as t where t.place = any (one.places) order by t.place);
+    room := automation.room_today(one.tenant_id, receiver_id, one.per_day, null, one.is_storm, now);
+    if room is not null then
+      return query
+        select c.place, jsonb_build_object('code', 'daily_limit', 'why', format(
+            '%s was called as often today as it may be (%s); the day ends at midnight Pacific', one.receiver,
+            one.per_day)),
+          (automation.carrier_day(now)).ends_at + abs(hashtext(c.place::text)::bigint) % 600 * interval '1 second',
+          c.expires_at
+        from unnest(calls) as c where c.upto > room;
+      calls := array(select c from unnest(calls) as c where c.upto <= room order by c.place);
+      continue when cardinality(calls) = 0;
+      perform automation.count_today(one.tenant_id, receiver_id, one.per_day, null, cardinality(calls), now);
+    end if;
+    continue when one.per_second is null;
+    return query
+      select g.place, jsonb_build_object('code', 'rate', 'why', format(
+          '%s is called as often as it may be', one.receiver)), g.at, g.expires_at
+      from automation.give_places(one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now) as g
+      where g.at > ask_receivers.now + interval '1 second';
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.verdict_on(question automation.send_question, verdict text, prepared automation.prepared_step, held jsonb DEFAULT NULL::jsonb, until timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS automation.send_verdict
  LANGUAGE plpgsql
@@ -9182,6 +9325,8 @@ declare
   question automation.send_question;
   prepared automation.prepared_step;
   some_message boolean := false;
+  some_webhook boolean := false;
+  found record;
   workflow text;
   asked text[] := '{}'::text[];
   pauses jsonb[] := '{}'::jsonb[];
@@ -9216,6 +9361,7 @@ begin
           automation.date_text((question.due).tenant_id, ticket.expires_at))));
     else
       some_message := some_message or ticket.channel is distinct from 'webhook';
+      some_webhook := some_webhook or ticket.channel = 'webhook';
     end if;
   end loop;
   if cardinality(decided) > 0 then
@@ -9239,6 +9385,13 @@ begin
     if cardinality(decided) > 0 then
       tickets := automation.still_open(tickets, decided);
     end if;
+  end if;
+  if some_webhook and not is_trial then
+    for found in select r.* from automation.ask_receivers(questions, tickets, now) as r loop
+      decided := decided || found.place;
+      verdicts := verdicts || automation.verdict_on(
+        questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
+    end loop;
   end if;
   if some_message then
     return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial);
@@ -26867,11 +27020,15 @@ comment on function automation.ask_hours(automation.ticket[],automation.tenant[]
 
 comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
 
+comment on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Webhooks for which their receiver has no room by ridgeline.tenant_settings {"webhooks": {per_second, per_day, hosts}}, and until when. Where nobody said anything: none.';
+
 comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
 
 comment on function automation.await_sender(automation.prepared_step,text) is 'Verdict hold: reason is {held, until}, as the gate holds what it holds.';
 
 comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
+
+comment on function automation.came_in_numbers(ridgeline.workflow_executions) is 'Did more than ten runs of the workflow begin within a second of this one?';
 
 comment on function automation.check_reviews(jsonb,jsonb) is 'A warning where only who is pleased is asked for a review.';
 
@@ -26982,6 +27139,8 @@ comment on function automation.prune_links(integer) is 'One portion of the links
 comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workflow into its next version and makes that version the one that new executions start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in the warnings of the version, and raised as warnings.';
 
 comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
+
+comment on function automation.receiver_of(text) is 'The host that a URL calls, in small letters and without its port.';
 
 comment on function automation.record_click(text,text,text) is 'Somebody follows a link of a text. hint: what the request itself says of who asks, such as prefetch; null: nothing. Answers clicked (a person; the first of a text is the event sms_clicked), why it is taken for a machine, enough (of a link that was asked for a thousand times no more is written down), or unknown.';
 
@@ -27149,9 +27308,9 @@ comment on table automation.revoked_people is 'Contacts whose person revoked, an
 
 comment on table automation.sender_blocks is 'Senders from which a carrier takes no more today (30023): marketing waits, and all texts to the numbers for which it said so. number empty: the sender itself.';
 
-comment on table automation.sender_days is 'How many segments went to the senders that have a daily limit; the day ends at midnight Pacific, as T-Mobile''s does. sender_id of zeros: of all of the tenant''s.';
+comment on table automation.sender_days is 'How many segments went to the senders that have a daily limit; the day ends at midnight Pacific, as T-Mobile''s does. sender_id of zeros: of all of the tenant''s; receiver_id(host): calls of a receiver of webhooks.';
 
-comment on table automation.sender_slots is 'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
+comment on table automation.sender_slots is 'Up to when the places of a sender, or of a receiver of webhooks (receiver_id), are given away (GCRA), marketing''s or a storm''s and the others''.';
 
 comment on table automation.statistic_changes is 'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is written beside every step.';
 
@@ -27348,6 +27507,9 @@ grant execute on function automation.ask_hours(automation.ticket[],automation.te
 revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
 
+revoke all on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
+
 revoke all on function automation.asks_rating(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.asks_rating(jsonb,boolean) to service_role;
 
@@ -27419,6 +27581,9 @@ grant execute on function automation.call_words() to service_role;
 
 revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.calls_to_stop(uuid) to service_role;
+
+revoke all on function automation.came_in_numbers(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.came_in_numbers(ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.can_tell(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.can_tell(uuid,text) to service_role;
@@ -28384,6 +28549,9 @@ grant execute on function automation.limit_in(jsonb,text) to service_role;
 revoke all on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.limited_receivers(automation.send_question[],automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.limited_receivers(automation.send_question[],automation.ticket[]) to service_role;
+
 revoke all on function automation.limits_send_email(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.limits_send_email(jsonb) to service_role;
 
@@ -28874,6 +29042,15 @@ grant execute on function automation.ready_find_or_create_contact(ridgeline.work
 
 revoke all on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.receiver_id(text) from public, anon, authenticated, service_role;
+grant execute on function automation.receiver_id(text) to service_role;
+
+revoke all on function automation.receiver_limits(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.receiver_limits(jsonb,text) to service_role;
+
+revoke all on function automation.receiver_of(text) from public, anon, authenticated, service_role;
+grant execute on function automation.receiver_of(text) to service_role;
 
 revoke all on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) to service_role;
