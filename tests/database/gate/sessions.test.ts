@@ -46,6 +46,33 @@ describe("two dispatchers", () => {
     expect(sent).toEqual({ count: 1 });
     expect([contact, workflow]).not.toContain(undefined);
   });
+
+  it("do not both call a receiver who takes one call a second, and neither waits for the other", async () => {
+    const { tenantId } = await sessions.office([
+      { type: "webhook", config: { url: "https://n8n.apex.example/hook" } },
+    ]);
+    await sql`
+      insert into ridgeline.tenant_settings (tenant_id, settings)
+      values (${tenantId}, '{"webhooks": {"per_second": 0.1}}')
+      on conflict on constraint tenant_settings_pkey do update set settings = excluded.settings`;
+    await sessions.lead(tenantId, "+15125550181");
+    const first = await sessions.begin();
+    expect(await first`select step_id from automation.claim_steps('a', 10)`).toHaveLength(1);
+    await sessions.lead(tenantId, "+15125550182");
+    const began = Date.now();
+    expect(await sql`select step_id from automation.claim_steps('b', 10)`).toHaveLength(0);
+    expect(Date.now() - began).toBeLessThan(5_000);
+    const held = async () =>
+      (await sql`select held ->> 'code' as code from ridgeline.scheduled_steps
+        where tenant_id = ${tenantId} and held is not null`).map(({ code }) => code);
+    expect(await held()).toEqual(["busy"]);
+    await first`commit`;
+    await sql`select automation.advance_clock('2 seconds')`;
+    expect(await sql`select step_id from automation.claim_steps('b', 10)`).toHaveLength(0);
+    expect(await held()).toEqual(["rate"]);
+    await sql`select automation.advance_clock('10 seconds')`;
+    expect(await sql`select step_id from automation.claim_steps('b', 10)`).toHaveLength(1);
+  });
 });
 
 it("a text is as many segments as the carriers make of it", async () => {
