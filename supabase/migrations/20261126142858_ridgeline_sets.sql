@@ -3618,6 +3618,7 @@ begin
   values (
     other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
     coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
+  perform automation.ring_once('database');
   return null;
 end;
 $function$;
@@ -3631,6 +3632,54 @@ AS $function$
     select jsonb_build_object(
       'code', 'restarted', 'message', format('it began anew at %s', event), 'event', event, 'execution_id', by_run)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.entry_lock(execution ridgeline.workflow_executions, key text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select hashtextextended(concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.note_entry(execution ridgeline.workflow_executions, key text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.come_back(execution ridgeline.workflow_executions, lifecycle jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key text;
+  entry automation.entries;
+begin
+  if coalesce(lifecycle #>> '{reentry,policy}', '') not in ('not_while_open', 'restart') then
+    return null;
+  end if;
+  key := automation.entry_key(execution, lifecycle);
+  if key is null then
+    return null;
+  end if;
+  -- Waited for: whoever asks is a person, and nobody who holds it waits for a run that has failed.
+  perform pg_advisory_xact_lock(automation.entry_lock(execution, key));
+  entry := automation.last_entry(
+    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
+  if not automation.may_enter('{"policy": "not_while_open"}', entry) then
+    return entry.execution_id;
+  end if;
+  perform automation.note_entry(execution, key);
+  return null;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.begins_anew(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS boolean
@@ -18078,6 +18127,24 @@ CREATE OR REPLACE FUNCTION automation.is_notice_workflow(metadata jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $function$;
 
+CREATE OR REPLACE FUNCTION automation.keep_mark()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not automation.is_service() then
+    new.metadata := new.metadata - 'ridgeline';
+    if tg_op = 'UPDATE' and old.metadata ? 'ridgeline' then
+      new.metadata := new.metadata
+        || jsonb_build_object('ridgeline', old.metadata -> 'ridgeline', 'by', old.metadata -> 'by');
+    end if;
+  end if;
+  return new;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.notice_workflow(tenant_id uuid, by text)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -20601,8 +20668,7 @@ declare
 begin
   if key is null then
     return null;
-  elsif not pg_try_advisory_xact_lock(hashtextextended(
-    concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)) then
+  elsif not pg_try_advisory_xact_lock(automation.entry_lock(execution, key)) then
     raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
   end if;
   entry := automation.last_entry(
@@ -20620,10 +20686,7 @@ begin
           lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
       'execution_id', entry.execution_id);
   end if;
-  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-  values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
-  on conflict on constraint entries_pkey do update
-    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+  perform automation.note_entry(execution, key);
   return null;
 end;
 $function$;
@@ -20649,6 +20712,35 @@ AS $function$
       else coalesce(execution.contact_id = signal.contact_id, false)
         or signal.address is not null and automation.speaks_with(execution, signal.address)
     end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.unread_signals(execution ridgeline.workflow_executions)
+ RETURNS SETOF automation.signals
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select s.* from automation.signals as s
+    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
+      and s.contact_id is distinct from execution.contact_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
+      and automation.concerns(s, execution)
+    union all
+    -- One about nobody is told by its own name alone.
+    select s.* from automation.signals as s
+    where execution.record_id is null and execution.contact_id is null and s.tenant_id = execution.tenant_id
+      and s.role = 'restart' and automation.concerns(s, execution)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.ending_reason(signal automation.signals)
@@ -20686,6 +20778,39 @@ begin
   perform automation.end_execution(execution, status, reason);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.open_runs(signal automation.signals)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
+      and e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
+      and e.entity <> 'contact' and e.finished_at is null
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
+      and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join ridgeline.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
+    union
+    -- One that takes another's place by a dedupe_key may be about somebody else, or about nobody.
+    select e.id from ridgeline.workflow_executions as e
+    where signal.role = 'restart' and e.tenant_id = signal.tenant_id
+      and e.id = automation.as_uuid(signal.record ->> 'run') and e.finished_at is null
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS void
@@ -24863,6 +24988,8 @@ declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
   failed ridgeline.workflow_step_executions;
   step jsonb;
+  does_nothing_yet boolean;
+  other uuid;
 begin
   perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
@@ -24892,11 +25019,19 @@ begin
       using errcode = 'PT409', hint = coalesce(
         automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
   end if;
-  update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
+  does_nothing_yet := automation.has_done_nothing(execution.tenant_id, execution.id);
+  if not does_nothing_yet then
+    other := automation.come_back(execution, automation.plan_of(execution) -> 'lifecycle');
+    if other is not null then
+      raise exception 'execution_id: run % has entered since, and re-entry lets only one be in at a time', other
+        using errcode = 'PT409', hint = 'Cancel that one first, or let it end.';
+    end if;
+  end if;
+  update ridgeline.workflow_executions as e
   set changed_at = automation.now(),
     status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
-    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
+    started_at = case when not does_nothing_yet then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into ridgeline.scheduled_steps (
     tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
@@ -26759,6 +26894,8 @@ CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflo
 
 CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
 
+CREATE TRIGGER workflows_keep_mark BEFORE INSERT OR UPDATE OF metadata ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.keep_mark();
+
 create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
 create policy messages_editors_insert on ridgeline.messages as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
@@ -27033,6 +27170,8 @@ comment on function automation.came_in_numbers(ridgeline.workflow_executions) is
 comment on function automation.check_reviews(jsonb,jsonb) is 'A warning where only who is pleased is asked for a review.';
 
 comment on function automation.claim_portion(uuid,text,interval,text) is 'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time is left for the next portion. functions: as exchange_steps() has it.';
+
+comment on function automation.come_back(ridgeline.workflow_executions,jsonb) is 'Lets a run that has ended go on, or names the open one that is in its place.';
 
 comment on function automation.compare_next() is 'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: {"compare_tolerance": "1 hour"}.';
 
@@ -27404,6 +27543,8 @@ comment on function automation.reader_function(automation.entities) is 'An id th
 
 comment on function automation.run_database_steps(integer) is 'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
 
+comment on function ridgeline.retry_execution(uuid,uuid) is 'Runs a failed execution again from the step that failed, with fresh attempts. PT409: it has not failed, or another one is in the workflow by now that re-entry (not_while_open, restart) allows only one of.';
+
 comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, conditions, result, until, held, segments, cost}], cost, ended: {status, at}}. It follows branches, and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an event; the others time out).';
 
 comment on procedure automation.work_database_steps(integer,integer,interval) is 'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
@@ -27745,6 +27886,9 @@ grant execute on function automation.close_unsent(automation.work[],automation.r
 revoke all on function automation.closing_margin() from public, anon, authenticated, service_role;
 grant execute on function automation.closing_margin() to service_role;
 
+revoke all on function automation.come_back(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.come_back(ridgeline.workflow_executions,jsonb) to service_role;
+
 revoke all on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to authenticated;
 grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to service_role;
@@ -27934,6 +28078,9 @@ grant execute on function automation.entry_if_met(ridgeline.workflow_versions,au
 
 revoke all on function automation.entry_key_in(ridgeline.execution_mode,text) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_key_in(ridgeline.execution_mode,text) to service_role;
+
+revoke all on function automation.entry_lock(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.entry_lock(ridgeline.workflow_executions,text) to service_role;
 
 revoke all on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) to service_role;
@@ -28435,6 +28582,9 @@ grant execute on function automation.keep_changed_at(regclass) to service_role;
 revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
 
+revoke all on function automation.keep_mark() from public, anon, authenticated, service_role;
+grant execute on function automation.keep_mark() to service_role;
+
 revoke all on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) to service_role;
 
@@ -28773,6 +28923,9 @@ grant execute on function automation.note_early_click(uuid,uuid,text) to service
 
 revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
 grant execute on function automation.note_engagement() to service_role;
+
+revoke all on function automation.note_entry(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_entry(ridgeline.workflow_executions,text) to service_role;
 
 revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
