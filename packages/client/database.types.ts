@@ -2431,6 +2431,25 @@ export type Database = {
           mode: string;
         }[];
       };
+      get_person_history: {
+        Args: {
+          contact_id?: string;
+          phone?: string;
+          email?: string;
+          since?: string;
+          max_rows?: number;
+          tenant_id?: string;
+        };
+        Returns: {
+          at: string;
+          what: string;
+          workflow_name: string;
+          step_key: string;
+          says: string;
+          why: Json;
+          execution_id: string;
+        }[];
+      };
       grant_consent: {
         Args: {
           channel: string;

@@ -295,6 +295,8 @@ create type automation.sized_text as ();
 
 create type automation.message_cost as ();
 
+create type automation.receiver_limit as ();
+
 create type automation.fired_timer as ();
 
 create type automation.taken_record as ();
@@ -310,6 +312,8 @@ create type automation.portion_report as ();
 create type automation.captured_write as ();
 
 create type automation.imagined_step as ();
+
+create type automation.person as ();
 
 create type automation.imported_step as ();
 
@@ -933,6 +937,18 @@ alter type automation.message_cost add attribute segments integer;
 
 alter type automation.message_cost add attribute cost numeric;
 
+alter type automation.receiver_limit add attribute tenant_id uuid;
+
+alter type automation.receiver_limit add attribute receiver text;
+
+alter type automation.receiver_limit add attribute is_storm boolean;
+
+alter type automation.receiver_limit add attribute per_second numeric;
+
+alter type automation.receiver_limit add attribute per_day bigint;
+
+alter type automation.receiver_limit add attribute places integer[];
+
 alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
 
 alter table automation.timer_listeners add column by_people boolean default false not null;
@@ -1150,6 +1166,12 @@ alter table automation.erasures_under_way add column is_clean boolean;
 alter table automation.erasures_under_way add column next_at timestamp with time zone;
 
 alter table automation.erasures_under_way add column portion integer;
+
+alter type automation.person add attribute tenant_id uuid;
+
+alter type automation.person add attribute contact_ids text[];
+
+alter type automation.person add attribute addresses text[];
 
 alter table automation.legacy_imports add column tenant_id uuid;
 
@@ -3596,6 +3618,7 @@ begin
   values (
     other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
     coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
+  perform automation.ring_once('database');
   return null;
 end;
 $function$;
@@ -3609,6 +3632,54 @@ AS $function$
     select jsonb_build_object(
       'code', 'restarted', 'message', format('it began anew at %s', event), 'event', event, 'execution_id', by_run)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.entry_lock(execution ridgeline.workflow_executions, key text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select hashtextextended(concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.note_entry(execution ridgeline.workflow_executions, key text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.come_back(execution ridgeline.workflow_executions, lifecycle jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key text;
+  entry automation.entries;
+begin
+  if coalesce(lifecycle #>> '{reentry,policy}', '') not in ('not_while_open', 'restart') then
+    return null;
+  end if;
+  key := automation.entry_key(execution, lifecycle);
+  if key is null then
+    return null;
+  end if;
+  -- Waited for: whoever asks is a person, and nobody who holds it waits for a run that has failed.
+  perform pg_advisory_xact_lock(automation.entry_lock(execution, key));
+  entry := automation.last_entry(
+    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
+  if not automation.may_enter('{"policy": "not_while_open"}', entry) then
+    return entry.execution_id;
+  end if;
+  perform automation.note_entry(execution, key);
+  return null;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.begins_anew(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS boolean
@@ -7294,8 +7365,9 @@ AS $function$
 
     update ridgeline.workflow_step_executions as l
     set changed_at = automation.now(),
-      status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
-      render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
+      status = 'waiting',
+      input = case when s.reconcile_since is null and s.lane <> 'webhook' then null else l.input end,
+      render_again = s.reconcile_since is null and s.lane <> 'webhook' and (l.render_again or l.input is not null)
     from unnest(verdicts) as v
     join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
     where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;
@@ -8936,6 +9008,134 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.receiver_of(url text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select rtrim(lower(substring(url from '^[A-Za-z]+://(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:@]+)')), '.') $function$;
+
+CREATE OR REPLACE FUNCTION automation.receiver_id(receiver text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select md5('webhook ' || receiver)::uuid $function$;
+
+CREATE OR REPLACE FUNCTION automation.receiver_limits(settings jsonb, receiver text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when jsonb_typeof(settings -> 'webhooks') = 'object' then settings -> 'webhooks' else '{}' end
+      || coalesce((
+        select h.value
+        from jsonb_each(case jsonb_typeof(settings #> '{webhooks,hosts}') when 'object'
+          then settings #> '{webhooks,hosts}' else '{}' end) as h
+        where lower(h.key) = receiver and jsonb_typeof(h.value) = 'object'
+        limit 1), '{}')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.came_in_numbers(execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return (
+    select count(*) > 10
+    from (
+      select from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
+        and e.version = execution.version
+        and e.created_at between execution.created_at - interval '1 second'
+          and execution.created_at + interval '1 second'
+      limit 11
+    ) as e);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.limited_receivers(questions automation.send_question[], tickets automation.ticket[])
+ RETURNS SETOF automation.receiver_limit
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+begin
+  return query
+    select t.tenant_id, u.receiver, n.is_storm, l.per_second, l.per_day, array_agg(t.place order by t.place)
+    from unnest(tickets) as t
+    join unnest(questions) as q on q.place = t.place
+    join ridgeline.tenant_settings as o on o.tenant_id = t.tenant_id and o.settings ? 'webhooks'
+    cross join lateral (select automation.receiver_of((q.prepared).input ->> 'url') as receiver) as u
+    cross join lateral (
+      select automation.rate_in(s.said, null) as per_second, automation.limit_in(s.said, 'per_day') as per_day
+      from (select automation.receiver_limits(o.settings, u.receiver) as said) as s) as l
+    cross join lateral (select automation.came_in_numbers(q.execution) as is_storm) as n
+    where t.channel = 'webhook' and t.held ->> 'code' is distinct from 'rate' and u.receiver is not null
+      and coalesce(l.per_second, l.per_day) is not null
+    group by 1, 2, 3, 4, 5
+    order by 1, 2, 3;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_receivers(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
+ RETURNS TABLE(place integer, held jsonb, until timestamp with time zone, expires_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  one automation.receiver_limit;
+  receiver_id uuid;
+  calls automation.sized_text[];
+  room bigint;
+begin
+  if not exists (
+    select from ridgeline.tenant_settings as o
+    where o.tenant_id in (select t.tenant_id from unnest(tickets) as t) and o.settings ? 'webhooks') then
+    return;
+  end if;
+  for one in select l.* from automation.limited_receivers(questions, tickets) as l loop
+    receiver_id := automation.receiver_id(one.receiver);
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', one.tenant_id, receiver_id), 14)) then
+      return query
+        select t.place, '{"code": "busy", "why": "its receiver is being counted by another claim"}'::jsonb,
+          ask_receivers.now + interval '1 second', t.expires_at
+        from unnest(tickets) as t where t.place = any (one.places);
+      continue;
+    end if;
+    calls := array(
+      select row(t.place, 1, row_number() over (order by t.place), t.expires_at)::automation.sized_text
+      from unnest(tickets) as t where t.place = any (one.places) order by t.place);
+    room := automation.room_today(one.tenant_id, receiver_id, one.per_day, null, one.is_storm, now);
+    if room is not null then
+      return query
+        select c.place, jsonb_build_object('code', 'daily_limit', 'why', format(
+            '%s was called as often today as it may be (%s); the day ends at midnight Pacific', one.receiver,
+            one.per_day)),
+          (automation.carrier_day(now)).ends_at + abs(hashtext(c.place::text)::bigint) % 600 * interval '1 second',
+          c.expires_at
+        from unnest(calls) as c where c.upto > room;
+      calls := array(select c from unnest(calls) as c where c.upto <= room order by c.place);
+      continue when cardinality(calls) = 0;
+      perform automation.count_today(one.tenant_id, receiver_id, one.per_day, null, cardinality(calls), now);
+    end if;
+    continue when one.per_second is null;
+    return query
+      select g.place, jsonb_build_object('code', 'rate', 'why', format(
+          '%s is called as often as it may be', one.receiver)), g.at, g.expires_at
+      from automation.give_places(one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now) as g
+      where g.at > ask_receivers.now + interval '1 second';
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.verdict_on(question automation.send_question, verdict text, prepared automation.prepared_step, held jsonb DEFAULT NULL::jsonb, until timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS automation.send_verdict
  LANGUAGE plpgsql
@@ -9174,6 +9374,8 @@ declare
   question automation.send_question;
   prepared automation.prepared_step;
   some_message boolean := false;
+  some_webhook boolean := false;
+  found record;
   workflow text;
   asked text[] := '{}'::text[];
   pauses jsonb[] := '{}'::jsonb[];
@@ -9208,6 +9410,7 @@ begin
           automation.date_text((question.due).tenant_id, ticket.expires_at))));
     else
       some_message := some_message or ticket.channel is distinct from 'webhook';
+      some_webhook := some_webhook or ticket.channel = 'webhook';
     end if;
   end loop;
   if cardinality(decided) > 0 then
@@ -9231,6 +9434,13 @@ begin
     if cardinality(decided) > 0 then
       tickets := automation.still_open(tickets, decided);
     end if;
+  end if;
+  if some_webhook and not is_trial then
+    for found in select r.* from automation.ask_receivers(questions, tickets, now) as r loop
+      decided := decided || found.place;
+      verdicts := verdicts || automation.verdict_on(
+        questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
+    end loop;
   end if;
   if some_message then
     return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial);
@@ -15760,6 +15970,153 @@ CREATE OR REPLACE FUNCTION ridgeline.erasures_of(contact_id text DEFAULT NULL::t
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select * from automation.erasures_of(automation.own_tenant(tenant_id), contact_id, phone, email) $function$;
 
+CREATE OR REPLACE FUNCTION automation.person_meant(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS automation.person
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  contact constant text := nullif(btrim(contact_id), '');
+  number constant text := automation.normal_address(tenant, 'sms', nullif(btrim(phone), ''));
+  mailbox constant text := automation.normal_address(tenant, 'email', nullif(btrim(email), ''));
+  contacts text[];
+begin
+  if nullif(btrim(phone), '') is not null and number is null then
+    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
+      hint = 'Write it with its country code, such as +1 512 555 0100.';
+  elsif nullif(btrim(email), '') is not null and mailbox is null then
+    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
+      hint = 'One address, such as ann@example.com.';
+  elsif coalesce(contact, number, mailbox) is null then
+    raise exception 'contact_id: a contact, a phone number or an email address is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  contacts := array(
+    select contact where contact is not null
+    union
+    select c.id from unnest(array[number, mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
+    where a.address is not null);
+  return row(tenant, contacts, array(
+    select a.address from unnest(array[number, mailbox]) as a (address) where a.address is not null
+    union
+    select a.address
+    from unnest(contacts) as c (id), unnest('{sms,email}'::text[]) as k (channel),
+      unnest(automation.addresses_of(tenant, c.id, k.channel)) as a (address)))::automation.person;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.person_runs(who automation.person, since timestamp with time zone)
+ RETURNS TABLE(at timestamp with time zone, what text, workflow_name text, step_key text, says text, why jsonb, execution_id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with runs as materialized (
+      select e.*, w.name
+      from unnest(who.contact_ids) as c (id)
+      join lateral (
+        select x.* from ridgeline.workflow_executions as x
+        where x.tenant_id = who.tenant_id and x.record_id = c.id and x.entity = 'contact'
+        union all
+        select x.* from ridgeline.workflow_executions as x
+        where x.tenant_id = who.tenant_id and x.contact_id = c.id and x.entity <> 'contact'
+      ) as e on true
+      join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+      where coalesce(e.finished_at, 'infinity') >= since
+    )
+    select r.created_at, 'run started', r.name, null::text, r.trigger_type,
+      jsonb_strip_nulls(jsonb_build_object('version', r.version, 'mode', r.mode)), r.id
+    from runs as r
+    union all
+    select r.finished_at, 'run ' || r.status, r.name, null, null, r.error, r.id
+    from runs as r where r.finished_at is not null
+    union all
+    select coalesce(s.finished_at, s.started_at), s.step_type || ' ' || s.status, r.name, s.step_key,
+      left(coalesce(s.input ->> 'body', s.input ->> 'subject', s.input ->> 'title', s.recipient), 500),
+      coalesce(s.error, s.result_data), r.id
+    from runs as r
+    join ridgeline.workflow_step_executions as s on s.execution_id = r.id and s.tenant_id = r.tenant_id
+    union all
+    select q.run_at, case when q.held is null then 'due' else 'held' end, r.name, q.step_key, null, q.held, r.id
+    from runs as r
+    join ridgeline.scheduled_steps as q on q.execution_id = r.id and q.tenant_id = r.tenant_id
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.person_conversation(who automation.person)
+ RETURNS TABLE(at timestamp with time zone, what text, workflow_name text, step_key text, says text, why jsonb, execution_id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select m.created_at, case m.direction when 'inbound' then 'text received' else 'text ' || m.status end, null::text,
+      null::text, left(m.body, 500), jsonb_strip_nulls(jsonb_build_object('to', m.to_number, 'from', m.from_number,
+        'error_code', m.error_code)), m.execution_id
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.messages as m on m.contact_id = c.id and m.tenant_id = who.tenant_id
+    union all
+    -- A stranger's, whom no contact was known for.
+    select m.created_at, 'text received', null, null, left(m.body, 500), jsonb_build_object('from', m.from_number),
+      null
+    from unnest(who.addresses) as a (address)
+    join ridgeline.messages as m on m.from_number = a.address and m.tenant_id = who.tenant_id
+      and m.direction = 'inbound' and m.contact_id is null
+    union all
+    select m.created_at, case m.direction when 'inbound' then 'email received' else 'email ' || m.status end, null,
+      null, left(m.subject, 500), jsonb_strip_nulls(jsonb_build_object('to', m.to_address, 'from', m.from_address,
+        'error_code', m.error_code)), m.execution_id
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.emails as m on m.contact_id = c.id and m.tenant_id = who.tenant_id
+    union all
+    select v.occurred_at, 'email ' || v.type || case when v.is_machine then ' by a machine' else '' end, null, null,
+      left(v.link, 500), v.detail, null
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.email_events as v on v.contact_id = c.id and v.tenant_id = who.tenant_id
+    where v.type in ('opened', 'clicked', 'complained', 'bounced')
+    union all
+    select k.created_at, 'call ' || k.direction, null, null, k.status,
+      jsonb_strip_nulls(jsonb_build_object('from', k.from_number, 'to', k.to_number, 'seconds', k.duration_seconds)),
+      null
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.calls as k on k.contact_id = c.id and k.tenant_id = who.tenant_id
+    union all
+    select f.created_at, 'form submitted', null, null, f.form, f.understood, null
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.form_submissions as f on f.contact_id = c.id and f.tenant_id = who.tenant_id
+    union all
+    select n.created_at, 'consent ' || n.status, null, null, n.channel || ' ' || n.address,
+      jsonb_strip_nulls(jsonb_build_object('purpose', n.purpose, 'method', n.method, 'recorded_by', n.recorded_by)),
+      null
+    from unnest(who.addresses) as a (address)
+    join ridgeline.consents as n on n.address = a.address and n.tenant_id = who.tenant_id
+  $function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.get_person_history(contact_id text DEFAULT NULL::text, phone text DEFAULT NULL::text, email text DEFAULT NULL::text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, max_rows integer DEFAULT 200, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS TABLE(at timestamp with time zone, what text, workflow_name text, step_key text, says text, why jsonb, execution_id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with asked as materialized (
+      select automation.person_meant($6, $1, $2, $3) as who,
+        coalesce($4, automation.now() - interval '90 days') as since
+    )
+    select h.*
+    from asked
+    cross join lateral (
+      select * from automation.person_runs(asked.who, asked.since)
+      union all
+      select * from automation.person_conversation(asked.who)
+    ) as h
+    where h.at >= asked.since
+    -- What waits for somebody has no date: it stands where what is to come does, at the top.
+    order by h.at desc, case when h.what = 'run started' then 2 when h.what like 'run %' then 0 else 1 end,
+      h.execution_id, h.step_key nulls last
+    limit least(greatest(coalesce($5, 200), 1), 1000)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.legacy_table(name text)
  RETURNS regclass
  LANGUAGE sql
@@ -17770,6 +18127,24 @@ CREATE OR REPLACE FUNCTION automation.is_notice_workflow(metadata jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $function$;
 
+CREATE OR REPLACE FUNCTION automation.keep_mark()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not automation.is_service() then
+    new.metadata := new.metadata - 'ridgeline';
+    if tg_op = 'UPDATE' and old.metadata ? 'ridgeline' then
+      new.metadata := new.metadata
+        || jsonb_build_object('ridgeline', old.metadata -> 'ridgeline', 'by', old.metadata -> 'by');
+    end if;
+  end if;
+  return new;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.notice_workflow(tenant_id uuid, by text)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -18255,6 +18630,17 @@ AS $function$
 begin
   return (
     select s.value from automation.settings as s where s.name = setting.name);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.test_now()
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return transaction_timestamp() + coalesce((select c.ahead_by from automation.clock as c), interval '0');
 end;
 $function$;
 
@@ -20282,8 +20668,7 @@ declare
 begin
   if key is null then
     return null;
-  elsif not pg_try_advisory_xact_lock(hashtextextended(
-    concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)) then
+  elsif not pg_try_advisory_xact_lock(automation.entry_lock(execution, key)) then
     raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
   end if;
   entry := automation.last_entry(
@@ -20301,10 +20686,7 @@ begin
           lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
       'execution_id', entry.execution_id);
   end if;
-  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-  values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
-  on conflict on constraint entries_pkey do update
-    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+  perform automation.note_entry(execution, key);
   return null;
 end;
 $function$;
@@ -20330,6 +20712,35 @@ AS $function$
       else coalesce(execution.contact_id = signal.contact_id, false)
         or signal.address is not null and automation.speaks_with(execution, signal.address)
     end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.unread_signals(execution ridgeline.workflow_executions)
+ RETURNS SETOF automation.signals
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select s.* from automation.signals as s
+    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
+      and s.contact_id is distinct from execution.contact_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
+      and automation.concerns(s, execution)
+    union all
+    -- One about nobody is told by its own name alone.
+    select s.* from automation.signals as s
+    where execution.record_id is null and execution.contact_id is null and s.tenant_id = execution.tenant_id
+      and s.role = 'restart' and automation.concerns(s, execution)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.ending_reason(signal automation.signals)
@@ -20367,6 +20778,39 @@ begin
   perform automation.end_execution(execution, status, reason);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.open_runs(signal automation.signals)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
+      and e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
+      and e.entity <> 'contact' and e.finished_at is null
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
+      and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join ridgeline.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
+    union
+    -- One that takes another's place by a dedupe_key may be about somebody else, or about nobody.
+    select e.id from ridgeline.workflow_executions as e
+    where signal.role = 'restart' and e.tenant_id = signal.tenant_id
+      and e.id = automation.as_uuid(signal.record ->> 'run') and e.finished_at is null
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS void
@@ -24544,6 +24988,8 @@ declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
   failed ridgeline.workflow_step_executions;
   step jsonb;
+  does_nothing_yet boolean;
+  other uuid;
 begin
   perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
@@ -24573,11 +25019,19 @@ begin
       using errcode = 'PT409', hint = coalesce(
         automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
   end if;
-  update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
+  does_nothing_yet := automation.has_done_nothing(execution.tenant_id, execution.id);
+  if not does_nothing_yet then
+    other := automation.come_back(execution, automation.plan_of(execution) -> 'lifecycle');
+    if other is not null then
+      raise exception 'execution_id: run % has entered since, and re-entry lets only one be in at a time', other
+        using errcode = 'PT409', hint = 'Cancel that one first, or let it end.';
+    end if;
+  end if;
+  update ridgeline.workflow_executions as e
   set changed_at = automation.now(),
     status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
-    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
+    started_at = case when not does_nothing_yet then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into ridgeline.scheduled_steps (
     tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
@@ -26440,6 +26894,8 @@ CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflo
 
 CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
 
+CREATE TRIGGER workflows_keep_mark BEFORE INSERT OR UPDATE OF metadata ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.keep_mark();
+
 create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
 create policy messages_editors_insert on ridgeline.messages as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
@@ -26701,15 +27157,21 @@ comment on function automation.ask_hours(automation.ticket[],automation.tenant[]
 
 comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
 
+comment on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Webhooks for which their receiver has no room by ridgeline.tenant_settings {"webhooks": {per_second, per_day, hosts}}, and until when. Where nobody said anything: none.';
+
 comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
 
 comment on function automation.await_sender(automation.prepared_step,text) is 'Verdict hold: reason is {held, until}, as the gate holds what it holds.';
 
 comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
 
+comment on function automation.came_in_numbers(ridgeline.workflow_executions) is 'Did more than ten runs of the workflow begin within a second of this one?';
+
 comment on function automation.check_reviews(jsonb,jsonb) is 'A warning where only who is pleased is asked for a review.';
 
 comment on function automation.claim_portion(uuid,text,interval,text) is 'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time is left for the next portion. functions: as exchange_steps() has it.';
+
+comment on function automation.come_back(ridgeline.workflow_executions,jsonb) is 'Lets a run that has ended go on, or names the open one that is in its place.';
 
 comment on function automation.compare_next() is 'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: {"compare_tolerance": "1 hour"}.';
 
@@ -26817,6 +27279,8 @@ comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workf
 
 comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
 
+comment on function automation.receiver_of(text) is 'The host that a URL calls, in small letters and without its port.';
+
 comment on function automation.record_click(text,text,text) is 'Somebody follows a link of a text. hint: what the request itself says of who asks, such as prefetch; null: nothing. Answers clicked (a person; the first of a text is the event sms_clicked), why it is taken for a machine, enough (of a link that was asked for a thousand times no more is written down), or unknown.';
 
 comment on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) is 'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
@@ -26898,6 +27362,8 @@ comment on function ridgeline.export_workflow(uuid,uuid) is 'The draft of a work
 comment on function ridgeline.get_definition(uuid,integer,uuid) is 'The definition as ridgeline.save_workflow() takes it: as it is now {revision, definition}, or as a version was published {version, definition, author, note, published_at}; definition is null for versions of before 1.0.0.';
 
 comment on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) is 'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, test or imported; max_rows: 1 to 500, 50 when left out; page on with before = the id of the last row.';
+
+comment on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) is 'What happened with a customer, by contact, or by phone (any notation) or email: what they wrote, what was sent, skipped or failed and why, what is due or held, their consent, the newest first. since: 90 days back when left out; max_rows: 1 to 1000, 200 when left out. What the caller may read.';
 
 comment on function ridgeline.grant_consent(text,text,text,text,text,uuid) is 'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. Refused for an address that has said stop.';
 
@@ -26981,9 +27447,9 @@ comment on table automation.revoked_people is 'Contacts whose person revoked, an
 
 comment on table automation.sender_blocks is 'Senders from which a carrier takes no more today (30023): marketing waits, and all texts to the numbers for which it said so. number empty: the sender itself.';
 
-comment on table automation.sender_days is 'How many segments went to the senders that have a daily limit; the day ends at midnight Pacific, as T-Mobile''s does. sender_id of zeros: of all of the tenant''s.';
+comment on table automation.sender_days is 'How many segments went to the senders that have a daily limit; the day ends at midnight Pacific, as T-Mobile''s does. sender_id of zeros: of all of the tenant''s; receiver_id(host): calls of a receiver of webhooks.';
 
-comment on table automation.sender_slots is 'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
+comment on table automation.sender_slots is 'Up to when the places of a sender, or of a receiver of webhooks (receiver_id), are given away (GCRA), marketing''s or a storm''s and the others''.';
 
 comment on table automation.statistic_changes is 'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is written beside every step.';
 
@@ -27026,6 +27492,8 @@ comment on type automation.entry is 'An execution that is about to be written; e
 comment on type automation.imagined is 'The records of a run as a step would leave them, and the result it would have.';
 
 comment on type automation.known_records is 'What was read for a run just now, together with that of others: the record it is about, which contact it has, and that one''s record.';
+
+comment on type automation.person is 'Whose contacts these are, and what they are reached at.';
 
 comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
 
@@ -27074,6 +27542,8 @@ comment on function automation.prune() is 'One portion of the engine''s own rows
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
 comment on function automation.run_database_steps(integer) is 'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
+
+comment on function ridgeline.retry_execution(uuid,uuid) is 'Runs a failed execution again from the step that failed, with fresh attempts. PT409: it has not failed, or another one is in the workflow by now that re-entry (not_while_open, restart) allows only one of.';
 
 comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, conditions, result, until, held, segments, cost}], cost, ended: {status, at}}. It follows branches, and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an event; the others time out).';
 
@@ -27178,6 +27648,9 @@ grant execute on function automation.ask_hours(automation.ticket[],automation.te
 revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
 
+revoke all on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
+
 revoke all on function automation.asks_rating(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.asks_rating(jsonb,boolean) to service_role;
 
@@ -27249,6 +27722,9 @@ grant execute on function automation.call_words() to service_role;
 
 revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.calls_to_stop(uuid) to service_role;
+
+revoke all on function automation.came_in_numbers(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.came_in_numbers(ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.can_tell(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.can_tell(uuid,text) to service_role;
@@ -27409,6 +27885,9 @@ grant execute on function automation.close_unsent(automation.work[],automation.r
 
 revoke all on function automation.closing_margin() from public, anon, authenticated, service_role;
 grant execute on function automation.closing_margin() to service_role;
+
+revoke all on function automation.come_back(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.come_back(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to authenticated;
@@ -27599,6 +28078,9 @@ grant execute on function automation.entry_if_met(ridgeline.workflow_versions,au
 
 revoke all on function automation.entry_key_in(ridgeline.execution_mode,text) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_key_in(ridgeline.execution_mode,text) to service_role;
+
+revoke all on function automation.entry_lock(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.entry_lock(ridgeline.workflow_executions,text) to service_role;
 
 revoke all on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) to service_role;
@@ -28100,6 +28582,9 @@ grant execute on function automation.keep_changed_at(regclass) to service_role;
 revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
 
+revoke all on function automation.keep_mark() from public, anon, authenticated, service_role;
+grant execute on function automation.keep_mark() to service_role;
+
 revoke all on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) to service_role;
 
@@ -28213,6 +28698,9 @@ grant execute on function automation.limit_in(jsonb,text) to service_role;
 
 revoke all on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.limited_receivers(automation.send_question[],automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.limited_receivers(automation.send_question[],automation.ticket[]) to service_role;
 
 revoke all on function automation.limits_send_email(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.limits_send_email(jsonb) to service_role;
@@ -28436,6 +28924,9 @@ grant execute on function automation.note_early_click(uuid,uuid,text) to service
 revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
 grant execute on function automation.note_engagement() to service_role;
 
+revoke all on function automation.note_entry(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_entry(ridgeline.workflow_executions,text) to service_role;
+
 revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
 
@@ -28553,6 +29044,18 @@ grant execute on function automation.perform_works(automation.work[],automation.
 
 revoke all on function automation.person_at(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.person_at(uuid,text) to service_role;
+
+revoke all on function automation.person_conversation(automation.person) from public, anon, authenticated, service_role;
+grant execute on function automation.person_conversation(automation.person) to authenticated;
+grant execute on function automation.person_conversation(automation.person) to service_role;
+
+revoke all on function automation.person_meant(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.person_meant(uuid,text,text,text) to authenticated;
+grant execute on function automation.person_meant(uuid,text,text,text) to service_role;
+
+revoke all on function automation.person_runs(automation.person,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.person_runs(automation.person,timestamp with time zone) to authenticated;
+grant execute on function automation.person_runs(automation.person,timestamp with time zone) to service_role;
 
 revoke all on function automation.phone_pattern(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.phone_pattern(text[]) to service_role;
@@ -28692,6 +29195,15 @@ grant execute on function automation.ready_find_or_create_contact(ridgeline.work
 
 revoke all on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
+
+revoke all on function automation.receiver_id(text) from public, anon, authenticated, service_role;
+grant execute on function automation.receiver_id(text) to service_role;
+
+revoke all on function automation.receiver_limits(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.receiver_limits(jsonb,text) to service_role;
+
+revoke all on function automation.receiver_of(text) from public, anon, authenticated, service_role;
+grant execute on function automation.receiver_of(text) to service_role;
 
 revoke all on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) to service_role;
@@ -29360,6 +29872,10 @@ grant execute on function ridgeline.get_definition(uuid,integer,uuid) to service
 revoke all on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to authenticated;
 grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to service_role;
+
+revoke all on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) to authenticated;
+grant execute on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) to service_role;
 
 revoke all on function ridgeline.grant_consent(text,text,text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to authenticated;

@@ -44,7 +44,8 @@ create table automation.sender_slots (
 );
 
 comment on table automation.sender_slots is
-  'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
+  'Up to when the places of a sender, or of a receiver of webhooks (receiver_id), are given away (GCRA), marketing''s '
+  'or a storm''s and the others''.';
 
 create table automation.sender_days (
   tenant_id uuid not null,
@@ -56,7 +57,7 @@ create table automation.sender_days (
 
 comment on table automation.sender_days is
   'How many segments went to the senders that have a daily limit; the day ends at midnight Pacific, as T-Mobile''s '
-  'does. sender_id of zeros: of all of the tenant''s.';
+  'does. sender_id of zeros: of all of the tenant''s; receiver_id(host): calls of a receiver of webhooks.';
 
 create table automation.sender_blocks (
   tenant_id uuid not null,

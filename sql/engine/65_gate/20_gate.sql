@@ -292,6 +292,8 @@ declare
   question automation.send_question;
   prepared automation.prepared_step;
   some_message boolean := false;
+  some_webhook boolean := false;
+  found record;
   workflow text;
   asked text[] := '{}'::text[];
   pauses jsonb[] := '{}'::jsonb[];
@@ -326,6 +328,7 @@ begin
           automation.date_text((question.due).tenant_id, ticket.expires_at))));
     else
       some_message := some_message or ticket.channel is distinct from 'webhook';
+      some_webhook := some_webhook or ticket.channel = 'webhook';
     end if;
   end loop;
   if cardinality(decided) > 0 then
@@ -349,6 +352,13 @@ begin
     if cardinality(decided) > 0 then
       tickets := automation.still_open(tickets, decided);
     end if;
+  end if;
+  if some_webhook and not is_trial then
+    for found in select r.* from automation.ask_receivers(questions, tickets, now) as r loop
+      decided := decided || found.place;
+      verdicts := verdicts || automation.verdict_on(
+        questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
+    end loop;
   end if;
   if some_message then
     return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial,
