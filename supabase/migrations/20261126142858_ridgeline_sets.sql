@@ -341,6 +341,8 @@ create table automation.heartbeats ();
 
 create table automation.merged_contacts ();
 
+create table automation.merges_due ();
+
 create table automation.erased_addresses ();
 
 create table automation.workflow_fuses ();
@@ -566,6 +568,20 @@ alter table automation.merged_contacts add column contact_id text;
 alter table automation.merged_contacts add column into_contact_id text;
 
 alter table automation.merged_contacts add column merged_at timestamp with time zone;
+
+alter table automation.merges_due add column tenant_id uuid;
+
+alter table automation.merges_due add column id uuid;
+
+alter table automation.merges_due add column contact_id text;
+
+alter table automation.merges_due add column into_contact_id text;
+
+alter table automation.merges_due add column seq bigint;
+
+alter table automation.merges_due add column tries integer;
+
+alter table automation.merges_due add column next_try_at timestamp with time zone;
 
 alter table automation.erased_addresses add column tenant_id uuid;
 
@@ -1815,7 +1831,8 @@ AS $function$
     where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
       and p.proname in (
         format('capture_%s_insert', entity), format('capture_%s_update', entity),
-        format('capture_%s_delete', entity), format('capture_%s_truncate', entity))
+        format('capture_%s_delete', entity), format('capture_%s_truncate', entity),
+        format('capture_%s_merge', entity))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.relation_of(attached automation.entities)
@@ -2768,6 +2785,21 @@ begin
   return (
     select m.into_contact_id from automation.merged_contacts as m
     where m.tenant_id = merged_into.tenant_id and m.contact_id = merged_into.contact_id);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merging(tenant_ids uuid[], contact_ids text[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select exists (
+      select from automation.merges_due as m
+      where m.tenant_id = c.tenant_id and c.id in (m.contact_id, m.into_contact_id))
+    from unnest(tenant_ids, contact_ids) with ordinality as c (tenant_id, id, place)
+    order by c.place);
 end;
 $function$;
 
@@ -9647,6 +9679,398 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_runs_of(tenant_id uuid, contact_ids text[])
+ RETURNS SETOF ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  open_runs constant uuid[] := array(
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.record_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.contact_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity <> 'contact' and e.finished_at is null);
+begin
+  perform from ridgeline.scheduled_steps as s
+  where s.tenant_id = lock_runs_of.tenant_id and s.execution_id = any (open_runs)
+  order by s.id
+  for update;
+  return query
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = lock_runs_of.tenant_id and e.id = any (open_runs) and e.finished_at is null
+    order by e.id
+    for no key update;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_key(execution ridgeline.workflow_executions)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lifecycle constant jsonb := automation.plan_of(execution) -> 'lifecycle';
+begin
+  if lifecycle ? 'key' then
+    return automation.entry_key(execution, lifecycle);
+  elsif execution.entity = 'contact' then
+    return automation.entry_key_in(execution.mode, automation.record_key('contact', execution.record_id));
+  end if;
+  return null;
+-- What cannot be told apart by its key stays apart.
+exception when others then
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.end_doubles(tenant_id uuid, contact_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  double record;
+  ended integer := 0;
+begin
+  for double in
+    with open_runs as materialized (
+      select e.id, e.workflow_id, e.seq, e.mode, automation.merge_key(e) as key
+      from automation.lock_runs_of(end_doubles.tenant_id, array[end_doubles.contact_id]) as e
+    )
+    select r.id, f.id as kept
+    from open_runs as r
+    join lateral (
+      select o.id from open_runs as o
+      where o.workflow_id = r.workflow_id and o.key = r.key and o.seq < r.seq
+      order by o.seq limit 1) as f on true
+    order by r.id
+  loop
+    perform automation.stop_execution(e, 'cancelled', jsonb_build_object(
+      'code', 'merged', 'message', 'its contact was merged with one who is in the workflow already',
+      'execution_id', double.kept))
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = end_doubles.tenant_id and e.id = double.id;
+    update automation.entries as n set execution_id = double.kept
+    where n.tenant_id = end_doubles.tenant_id and n.execution_id = double.id;
+    ended := ended + 1;
+  end loop;
+  return ended;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_runs(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  ids constant uuid[] := array(select e.id from automation.lock_runs_of(tenant_id, array[from_id, into_id]) as e);
+begin
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), contact_id = into_id,
+    record_id = case when e.entity = 'contact' and e.record_id = from_id then into_id else e.record_id end,
+    trigger_data = e.trigger_data || jsonb_build_object('contact_id', into_id)
+  where e.tenant_id = move_runs.tenant_id and e.id = any (ids)
+    and (e.entity = 'contact' and e.record_id = from_id or e.contact_id = from_id);
+  get diagnostics moved = row_count;
+  -- What is over is where it is looked for: the person's history, and the rules of who may enter again.
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), record_id = into_id, contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.record_id = from_id and e.entity = 'contact'
+    and e.finished_at is not null;
+  update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.contact_id = from_id and e.entity <> 'contact'
+    and e.finished_at is not null;
+  return moved;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_entries(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with keys as (
+      select p.prefix || k.was as was, p.prefix || k.is_now as is_now
+      from (values (''), ('shadow ')) as p (prefix), (values
+        (automation.record_key('contact', from_id), automation.record_key('contact', into_id)),
+        ('key ' || automation.fold(from_id), 'key ' || automation.fold(into_id))) as k (was, is_now)
+    ), gone as (
+      delete from automation.entries as e using keys as k
+      where e.tenant_id = move_entries.tenant_id and e.key = k.was
+      returning e.workflow_id, k.is_now, e.execution_id, e.entered_at
+    )
+    insert into automation.entries as n (tenant_id, workflow_id, key, execution_id, entered_at)
+    select move_entries.tenant_id, g.workflow_id, g.is_now, g.execution_id, g.entered_at from gone as g
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+      where n.entered_at < excluded.entered_at
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_signals(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from automation.signals as s
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.record_id = from_id and q.entity = 'contact'
+        and q.role = 'deleted'
+      for update skip locked);
+    update automation.signals as s
+    set contact_id = into_id,
+      record_id = case when s.entity = 'contact' and s.record_id = from_id then into_id else s.record_id end
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.contact_id = from_id
+      for update skip locked);
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_traces(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update ridgeline.messages as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.emails as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.email_events as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.calls as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.form_submissions as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    insert into automation.marketing_sent (tenant_id, person, step_id, at)
+    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
+    where m.tenant_id = move_traces.tenant_id and m.person = from_id
+    on conflict on constraint marketing_sent_pkey do nothing;
+    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
+    where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id
+    on conflict on constraint created_projects_pkey do nothing;
+    delete from automation.created_projects as p where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id;
+    insert into automation.split_assignments (tenant_id, workflow_id, step_key, subject, branch)
+    select a.tenant_id, a.workflow_id, a.step_key, k.is_now, a.branch
+    from (values
+      ('contact ' || from_id, 'contact ' || into_id), ('shadow contact ' || from_id, 'shadow contact ' || into_id))
+      as k (was, is_now)
+    join automation.split_assignments as a on a.tenant_id = move_traces.tenant_id and a.subject = k.was
+    on conflict on constraint split_assignments_pkey do nothing;
+    delete from automation.split_assignments as a
+    where a.tenant_id = move_traces.tenant_id and a.subject in ('contact ' || from_id, 'shadow contact ' || from_id);
+    delete from ridgeline.stage_changes as s
+    where s.tenant_id = move_traces.tenant_id and s.entity = 'contact' and s.record_id = from_id;
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.reached_at(tenant_id uuid, contact_id text, channel text)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(distinct a.address), '{}')
+    from (
+      select automation.normal_address(reached_at.tenant_id, reached_at.channel, r.record ->> n.name) as address
+      from automation.entities as e
+      cross join lateral (select case channel when 'sms' then 'phone' else 'email' end as kind) as k
+      cross join lateral (
+        select automation.read_record('contact', reached_at.tenant_id, reached_at.contact_id) as record) as r
+      cross join lateral (
+        select m.column_name from automation.mapped_columns(e, k.kind) as m union select k.kind) as n (name)
+      where e.name = 'contact'
+      union all
+      select m.from_number from ridgeline.messages as m
+      where channel = 'sms' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select automation.normal_address(reached_at.tenant_id, 'email', m.from_address) from ridgeline.emails as m
+      where channel = 'email' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select p.address from automation.revoked_people as p
+      where p.tenant_id = reached_at.tenant_id and p.contact_id = reached_at.contact_id
+        and p.channel = reached_at.channel
+    ) as a
+    where a.address is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_revocations(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  revoked record;
+  theirs text;
+  recorded integer := 0;
+begin
+  for revoked in
+    select c.channel, case when bool_or(s.purpose = 'all') then 'all' else 'marketing' end as purpose,
+      array_agg(s.address order by s.address) as addresses
+    from (values ('sms'), ('email')) as c (channel)
+    cross join lateral unnest(automation.reached_at(move_revocations.tenant_id, from_id, c.channel)) as a (address)
+    join ridgeline.suppressions as s
+      on s.tenant_id = move_revocations.tenant_id and s.channel = c.channel and s.address = a.address
+    where s.reason in ('opt_out', 'complaint', 'manual', 'provider') and not automation.is_role_address(a.address)
+      and not exists (
+        select from automation.contacts_at(move_revocations.tenant_id, a.address) as o (id)
+        where o.id::text not in (from_id, into_id))
+    group by c.channel
+  loop
+    foreach theirs in array automation.reached_at(tenant_id, into_id, revoked.channel) loop
+      continue when automation.is_role_address(theirs) or exists (
+          select from ridgeline.suppressions as s
+          where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
+            and s.purpose in ('all', revoked.purpose) and s.reason <> 'landline')
+        or exists (
+          select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
+          where o.id::text not in (from_id, into_id));
+      perform automation.record_consent(tenant_id, revoked.channel, theirs, 'revoked', revoked.purpose, 'merge',
+        jsonb_build_object('merged', from_id, 'into', into_id, 'addresses', revoked.addresses), into_id);
+      recorded := recorded + 1;
+    end loop;
+  end loop;
+  insert into automation.revoked_people (tenant_id, contact_id, channel, address)
+  select p.tenant_id, into_id, p.channel, p.address from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id
+  on conflict on constraint revoked_people_pkey do nothing;
+  delete from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id;
+  return recorded;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.make_one(tenant_id uuid, from_id text, into_id text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  revoked integer;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', make_one.tenant_id, c.id), 14))
+  from (
+    select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
+  moved := automation.move_runs(tenant_id, from_id, into_id);
+  -- After the runs: whoever holds one may be about to say that its number is no good.
+  revoked := automation.move_revocations(tenant_id, from_id, into_id);
+  perform automation.move_entries(tenant_id, from_id, into_id);
+  perform automation.move_signals(tenant_id, from_id, into_id);
+  perform automation.move_traces(tenant_id, from_id, into_id);
+  perform automation.drop_timers('contact', tenant_id, from_id);
+  delete from automation.merged_contacts as m
+  where m.tenant_id = make_one.tenant_id and m.contact_id = into_id;
+  update automation.merged_contacts as m set into_contact_id = into_id
+  where m.tenant_id = make_one.tenant_id and m.into_contact_id = from_id;
+  insert into automation.merged_contacts (tenant_id, contact_id, into_contact_id)
+  values (make_one.tenant_id, from_id, into_id)
+  on conflict on constraint merged_contacts_pkey do update
+    set into_contact_id = excluded.into_contact_id, merged_at = excluded.merged_at;
+  return jsonb_build_object('merged', from_id, 'into', into_id, 'moved_runs', moved,
+    'ended_runs', automation.end_doubles(tenant_id, into_id), 'revocations', revoked);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.who_stays(tenant_id uuid, from_id text, into_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  stays text := coalesce(automation.merged_into(tenant_id, into_id), into_id);
+begin
+  for hop in 1 .. 20 loop
+    if stays is null or stays = from_id then
+      return null;
+    elsif automation.has_record('contact', tenant_id, stays) then
+      return stays;
+    end if;
+    stays := (
+      select m.into_contact_id from automation.merges_due as m
+      where m.tenant_id = who_stays.tenant_id and m.contact_id = stays
+      order by m.seq desc limit 1);
+  end loop;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.do_merge(due automation.merges_due)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  stays text;
+begin
+  -- Nobody's any more: what moved stays where it is, and what comes from now on is about itself.
+  if due.into_contact_id is null then
+    delete from automation.merged_contacts as m
+    where m.tenant_id = due.tenant_id and m.contact_id = due.contact_id;
+    return;
+  end if;
+  stays := automation.who_stays(due.tenant_id, due.contact_id, due.into_contact_id);
+  if stays is null then
+    raise warning 'automation: contact % of tenant % is marked as merged into %, which is not there: nothing is moved',
+      left(due.contact_id, 60), due.tenant_id, left(due.into_contact_id, 60);
+  else
+    perform automation.make_one(due.tenant_id, due.contact_id, stays);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_merges(at_most integer DEFAULT 100)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  due automation.merges_due;
+  did integer := 0;
+begin
+  if not exists (select from automation.merges_due)
+    or not pg_try_advisory_xact_lock(hashtextextended('automation.merges_due', 16)) then
+    return 0;
+  end if;
+  for due in
+    select m.* from automation.merges_due as m
+    where m.next_try_at <= clock_timestamp() and not exists (
+      select from automation.merges_due as o
+      where o.tenant_id = m.tenant_id and o.seq < m.seq and o.next_try_at > clock_timestamp())
+    order by m.seq limit at_most
+  loop
+    begin
+      perform automation.do_merge(due);
+      delete from automation.merges_due as m where m.tenant_id = due.tenant_id and m.id = due.id;
+      did := did + 1;
+    exception when others then
+      if sqlstate <> '55P03' then
+        raise warning 'automation: contact % of tenant % could not be merged: %',
+          due.contact_id, due.tenant_id, sqlerrm;
+      end if;
+      update automation.merges_due as m
+      set tries = m.tries + (sqlstate <> '55P03')::integer,
+        next_try_at = clock_timestamp() + interval '1 second' * power(2, least(m.tries, 9))
+      where m.tenant_id = due.tenant_id and m.id = due.id;
+      -- What comes after it in this tenant waits for it.
+      exit;
+    end;
+  end loop;
+  return did;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_runs(dues ridgeline.scheduled_steps[])
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -9797,13 +10221,32 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.without_merging(works automation.work[])
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  merging boolean[];
+begin
+  if not exists (select from automation.merges_due) then
+    return works;
+  end if;
+  merging := automation.merging(
+    array(select (w.execution).tenant_id from unnest(works) as w),
+    array(select coalesce((w.execution).contact_id, case when (w.execution).entity = 'contact'
+      then (w.execution).record_id end) from unnest(works) as w));
+  return array(select works[i] from generate_subscripts(works, 1) as i where not merging[i]);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.take_work(dues ridgeline.scheduled_steps[], OUT works automation.work[], OUT plans automation.running_plan[])
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  locked constant automation.work[] := automation.lock_runs(dues);
+  locked constant automation.work[] := automation.without_merging(automation.lock_runs(dues));
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
   execution ridgeline.workflow_executions;
@@ -10899,6 +11342,7 @@ CREATE OR REPLACE FUNCTION automation.has_database_work()
 AS $function$
 begin
   return exists (select from automation.signals)
+    or exists (select from automation.merges_due)
     or exists (
       select from ridgeline.scheduled_steps as s
       where s.lane = 'database' and s.lease_expires_at is null and s.run_at <= automation.now())
@@ -12478,6 +12922,82 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.note_merge(tenant_id uuid, contact_id text, into_contact_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.merges_due (tenant_id, contact_id, into_contact_id)
+  values (note_merge.tenant_id, note_merge.contact_id, note_merge.into_contact_id);
+  perform automation.ring_once('database');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_function(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.capture_%1$s_merge() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $capture$
+declare
+  tenant uuid;
+  from_id text;
+  into_id text;
+  has_changed boolean;
+begin
+  begin
+    has_changed := new.%2$I is distinct from old.%2$I;
+    if has_changed then
+      tenant := %4$s;
+      from_id := automation.as_key(new.%3$I::text);
+      into_id := nullif(automation.as_key(new.%2$I::text), '');
+    end if;
+  exception when others then
+    has_changed := false;
+    perform automation.warn_altered(%1$L, sqlerrm);
+  end;
+  if has_changed and tenant is not null and from_id is not null and into_id is distinct from from_id then
+    perform automation.note_merge(tenant, from_id, into_id);
+  end if;
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.mapped ->> 'merged_into', attached.id_column,
+      automation.tenant_expression('new', attached.tenant_column, attached.sole))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.watch_merges(attached automation.entities)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  old record;
+begin
+  if attached.mapped ? 'merged_into' then
+    execute automation.merge_function(attached);
+    execute format('create or replace trigger automation_capture_merge after update on %s '
+      'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
+    return;
+  end if;
+  for old in
+    select t.name, t.relation from automation.capture_triggers(attached.name) as t
+    where t.name = 'automation_capture_merge'
+  loop
+    execute format('drop trigger %I on %s', old.name, old.relation);
+  end loop;
+  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.attach_conversations()
  RETURNS void
  LANGUAGE plpgsql
@@ -13679,284 +14199,12 @@ CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode te
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
 
-CREATE OR REPLACE FUNCTION automation.lock_runs_of(tenant_id uuid, contact_ids text[])
- RETURNS SETOF ridgeline.workflow_executions
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  open_runs constant uuid[] := array(
-    select e.id from unnest(contact_ids) as c (id)
-    join ridgeline.workflow_executions as e on e.record_id = c.id and e.tenant_id = lock_runs_of.tenant_id
-    where e.entity = 'contact' and e.finished_at is null
-    union
-    select e.id from unnest(contact_ids) as c (id)
-    join ridgeline.workflow_executions as e on e.contact_id = c.id and e.tenant_id = lock_runs_of.tenant_id
-    where e.entity <> 'contact' and e.finished_at is null);
-begin
-  perform from ridgeline.scheduled_steps as s
-  where s.tenant_id = lock_runs_of.tenant_id and s.execution_id = any (open_runs)
-  order by s.id
-  for update;
-  return query
-    select e.* from ridgeline.workflow_executions as e
-    where e.tenant_id = lock_runs_of.tenant_id and e.id = any (open_runs) and e.finished_at is null
-    order by e.id
-    for no key update;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.merge_key(execution ridgeline.workflow_executions)
- RETURNS text
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  lifecycle constant jsonb := automation.plan_of(execution) -> 'lifecycle';
-begin
-  if lifecycle ? 'key' then
-    return automation.entry_key(execution, lifecycle);
-  elsif execution.entity = 'contact' then
-    return automation.entry_key_in(execution.mode, automation.record_key('contact', execution.record_id));
-  end if;
-  return null;
--- What cannot be told apart by its key stays apart.
-exception when others then
-  return null;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.end_doubles(tenant_id uuid, contact_id text)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  double record;
-  ended integer := 0;
-begin
-  for double in
-    with open_runs as materialized (
-      select e.id, e.workflow_id, e.seq, e.mode, automation.merge_key(e) as key
-      from automation.lock_runs_of(end_doubles.tenant_id, array[end_doubles.contact_id]) as e
-    )
-    select r.id, f.id as kept
-    from open_runs as r
-    join lateral (
-      select o.id from open_runs as o
-      where o.workflow_id = r.workflow_id and o.key = r.key and o.seq < r.seq
-      order by o.seq limit 1) as f on true
-    order by r.id
-  loop
-    perform automation.stop_execution(e, 'cancelled', jsonb_build_object(
-      'code', 'merged', 'message', 'its contact was merged with one who is in the workflow already',
-      'execution_id', double.kept))
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = end_doubles.tenant_id and e.id = double.id;
-    update automation.entries as n set execution_id = double.kept
-    where n.tenant_id = end_doubles.tenant_id and n.execution_id = double.id;
-    ended := ended + 1;
-  end loop;
-  return ended;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.move_runs(tenant_id uuid, from_id text, into_id text)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  moved integer;
-  ids constant uuid[] := array(select e.id from automation.lock_runs_of(tenant_id, array[from_id, into_id]) as e);
-begin
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), contact_id = into_id,
-    record_id = case when e.entity = 'contact' and e.record_id = from_id then into_id else e.record_id end,
-    trigger_data = e.trigger_data || jsonb_build_object('contact_id', into_id)
-  where e.tenant_id = move_runs.tenant_id and e.id = any (ids)
-    and (e.entity = 'contact' and e.record_id = from_id or e.contact_id = from_id);
-  get diagnostics moved = row_count;
-  -- What is over is where it is looked for: the person's history, and the rules of who may enter again.
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), record_id = into_id, contact_id = into_id
-  where e.tenant_id = move_runs.tenant_id and e.record_id = from_id and e.entity = 'contact'
-    and e.finished_at is not null;
-  update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = into_id
-  where e.tenant_id = move_runs.tenant_id and e.contact_id = from_id and e.entity <> 'contact'
-    and e.finished_at is not null;
-  return moved;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.move_entries(tenant_id uuid, from_id text, into_id text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    with keys as (
-      select p.prefix || k.was as was, p.prefix || k.is_now as is_now
-      from (values (''), ('shadow ')) as p (prefix), (values
-        (automation.record_key('contact', from_id), automation.record_key('contact', into_id)),
-        ('key ' || automation.fold(from_id), 'key ' || automation.fold(into_id))) as k (was, is_now)
-    ), gone as (
-      delete from automation.entries as e using keys as k
-      where e.tenant_id = move_entries.tenant_id and e.key = k.was
-      returning e.workflow_id, k.is_now, e.execution_id, e.entered_at
-    )
-    insert into automation.entries as n (tenant_id, workflow_id, key, execution_id, entered_at)
-    select move_entries.tenant_id, g.workflow_id, g.is_now, g.execution_id, g.entered_at from gone as g
-    on conflict on constraint entries_pkey do update
-      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
-      where n.entered_at < excluded.entered_at
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.move_signals(tenant_id uuid, from_id text, into_id text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    delete from automation.signals as s
-    where s.tenant_id = move_signals.tenant_id and s.id in (
-      select q.id from automation.signals as q
-      where q.tenant_id = move_signals.tenant_id and q.record_id = from_id and q.entity = 'contact'
-        and q.role = 'deleted'
-      for update skip locked);
-    update automation.signals as s
-    set contact_id = into_id,
-      record_id = case when s.entity = 'contact' and s.record_id = from_id then into_id else s.record_id end
-    where s.tenant_id = move_signals.tenant_id and s.id in (
-      select q.id from automation.signals as q
-      where q.tenant_id = move_signals.tenant_id and q.contact_id = from_id
-      for update skip locked);
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.move_traces(tenant_id uuid, from_id text, into_id text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    update ridgeline.messages as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.emails as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.email_events as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.calls as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.form_submissions as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    insert into automation.marketing_sent (tenant_id, person, step_id, at)
-    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
-    where m.tenant_id = move_traces.tenant_id and m.person = from_id
-    on conflict on constraint marketing_sent_pkey do nothing;
-    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
-    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
-    select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
-    where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id
-    on conflict on constraint created_projects_pkey do nothing;
-    delete from automation.created_projects as p where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id;
-    insert into automation.split_assignments (tenant_id, workflow_id, step_key, subject, branch)
-    select a.tenant_id, a.workflow_id, a.step_key, k.is_now, a.branch
-    from (values
-      ('contact ' || from_id, 'contact ' || into_id), ('shadow contact ' || from_id, 'shadow contact ' || into_id))
-      as k (was, is_now)
-    join automation.split_assignments as a on a.tenant_id = move_traces.tenant_id and a.subject = k.was
-    on conflict on constraint split_assignments_pkey do nothing;
-    delete from automation.split_assignments as a
-    where a.tenant_id = move_traces.tenant_id and a.subject in ('contact ' || from_id, 'shadow contact ' || from_id);
-    delete from ridgeline.stage_changes as s
-    where s.tenant_id = move_traces.tenant_id and s.entity = 'contact' and s.record_id = from_id;
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.reached_at(tenant_id uuid, contact_id text, channel text)
- RETURNS text[]
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(array_agg(distinct a.address), '{}')
-    from (
-      select automation.normal_address(reached_at.tenant_id, reached_at.channel, r.record ->> n.name) as address
-      from automation.entities as e
-      cross join lateral (select case channel when 'sms' then 'phone' else 'email' end as kind) as k
-      cross join lateral (
-        select automation.read_record('contact', reached_at.tenant_id, reached_at.contact_id) as record) as r
-      cross join lateral (
-        select m.column_name from automation.mapped_columns(e, k.kind) as m union select k.kind) as n (name)
-      where e.name = 'contact'
-      union all
-      select m.from_number from ridgeline.messages as m
-      where channel = 'sms' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
-        and m.direction = 'inbound'
-      union all
-      select automation.normal_address(reached_at.tenant_id, 'email', m.from_address) from ridgeline.emails as m
-      where channel = 'email' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
-        and m.direction = 'inbound'
-      union all
-      select p.address from automation.revoked_people as p
-      where p.tenant_id = reached_at.tenant_id and p.contact_id = reached_at.contact_id
-        and p.channel = reached_at.channel
-    ) as a
-    where a.address is not null
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.move_revocations(tenant_id uuid, from_id text, into_id text)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  revoked record;
-  theirs text;
-  recorded integer := 0;
-begin
-  for revoked in
-    select c.channel, case when bool_or(s.purpose = 'all') then 'all' else 'marketing' end as purpose,
-      array_agg(s.address order by s.address) as addresses
-    from (values ('sms'), ('email')) as c (channel)
-    cross join lateral unnest(automation.reached_at(move_revocations.tenant_id, from_id, c.channel)) as a (address)
-    join ridgeline.suppressions as s
-      on s.tenant_id = move_revocations.tenant_id and s.channel = c.channel and s.address = a.address
-    where s.reason in ('opt_out', 'complaint', 'manual', 'provider') and not automation.is_role_address(a.address)
-      and not exists (
-        select from automation.contacts_at(move_revocations.tenant_id, a.address) as o (id)
-        where o.id::text not in (from_id, into_id))
-    group by c.channel
-  loop
-    foreach theirs in array automation.reached_at(tenant_id, into_id, revoked.channel) loop
-      continue when automation.is_role_address(theirs) or exists (
-          select from ridgeline.suppressions as s
-          where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
-            and s.purpose in ('all', revoked.purpose) and s.reason <> 'landline')
-        or exists (
-          select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
-          where o.id::text not in (from_id, into_id));
-      perform automation.record_consent(tenant_id, revoked.channel, theirs, 'revoked', revoked.purpose, 'merge',
-        jsonb_build_object('merged', from_id, 'into', into_id, 'addresses', revoked.addresses), into_id);
-      recorded := recorded + 1;
-    end loop;
-  end loop;
-  insert into automation.revoked_people (tenant_id, contact_id, channel, address)
-  select p.tenant_id, into_id, p.channel, p.address from automation.revoked_people as p
-  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id
-  on conflict on constraint revoked_people_pkey do nothing;
-  delete from automation.revoked_people as p
-  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id;
-  return recorded;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.merge_contacts(tenant_id uuid, from_id text, into_id text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  moved integer;
-  revoked integer;
 begin
   from_id := automation.as_key(from_id);
   into_id := automation.as_key(into_id);
@@ -13969,26 +14217,7 @@ begin
     raise exception 'into_contact: % was not found', left(into_id, 60) using errcode = 'PT404',
       hint = 'It must be the contact that stays, of the same tenant.';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', merge_contacts.tenant_id, c.id), 14))
-  from (
-    select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
-  moved := automation.move_runs(tenant_id, from_id, into_id);
-  -- After the runs: whoever holds one may be about to say that its number is no good.
-  revoked := automation.move_revocations(tenant_id, from_id, into_id);
-  perform automation.move_entries(tenant_id, from_id, into_id);
-  perform automation.move_signals(tenant_id, from_id, into_id);
-  perform automation.move_traces(tenant_id, from_id, into_id);
-  perform automation.drop_timers('contact', tenant_id, from_id);
-  delete from automation.merged_contacts as m
-  where m.tenant_id = merge_contacts.tenant_id and m.contact_id = into_id;
-  update automation.merged_contacts as m set into_contact_id = into_id
-  where m.tenant_id = merge_contacts.tenant_id and m.into_contact_id = from_id;
-  insert into automation.merged_contacts (tenant_id, contact_id, into_contact_id)
-  values (merge_contacts.tenant_id, from_id, into_id)
-  on conflict on constraint merged_contacts_pkey do update
-    set into_contact_id = excluded.into_contact_id, merged_at = excluded.merged_at;
-  return jsonb_build_object('merged', from_id, 'into', into_id, 'moved_runs', moved,
-    'ended_runs', automation.end_doubles(tenant_id, into_id), 'revocations', revoked);
+  return automation.make_one(tenant_id, from_id, into_id);
 end;
 $function$;
 
@@ -18842,7 +19071,7 @@ CREATE OR REPLACE FUNCTION automation.mapped_names()
 AS $function$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
-      'sms_opt_out', 'email_opt_out']
+      'sms_opt_out', 'email_opt_out', 'merged_into']
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.mapped_column(entity text, VARIADIC names text[])
@@ -20742,6 +20971,27 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_signals(tenant_ids uuid[], keys text[])
+ RETURNS SETOF automation.signals
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from automation.signals as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
+        and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+        -- One that is about to be merged is not gone: its runs move first.
+        and not (q.role = 'deleted' and exists (
+          select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
+      for update skip locked
+    ) as s
+    order by k.place
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.is_reserved_header(name text)
  RETURNS boolean
  LANGUAGE sql
@@ -22613,6 +22863,8 @@ begin
   if not automation.has_database_work() then
     return;
   end if;
+  perform automation.run_merges();
+  commit;
   call automation.work_on('signal', ran, until);
   ran := 0;
   if automation.time_is_up() then
@@ -22670,6 +22922,7 @@ declare
   size integer := automation.first_size();
   began timestamptz;
 begin
+  perform automation.run_merges();
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
@@ -23779,6 +24032,7 @@ begin
   execute automation.reader_function(attached);
   execute automation.has_function(attached);
   perform automation.install_triggers(attached);
+  perform automation.watch_merges(attached);
   if attached.name = 'contact' then
     execute case when attached.tags is null then automation.no_tags_functions()
       else automation.linked_tags_functions(attached) end;
@@ -23907,7 +24161,8 @@ AS $function$
         when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
         when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
-        else (
+        -- What moves runs to somebody else is said, never guessed from a name.
+        when n.name <> 'merged_into' then (
         select c.name from automation.relation_columns(relation) as c
         where c.name = n.name
           and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
@@ -23968,6 +24223,16 @@ begin
       select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
       from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
     where m.type !~ '^(boolean|date|timestamp)'
+    union all
+    select 4, format('columns: merged_into "%s" is %s; it must hold the id of the contact that stays (%s)', m.value,
+      m.type, attached.id_type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'merged_into') as m
+    where m.type <> attached.id_type and m.type <> 'text'
+    union all
+    select 4, 'columns: merged_into is of the contact; other records are not merged'
+    where attached.mapped ? 'merged_into' and attached.name <> 'contact'
     union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
@@ -24080,6 +24345,7 @@ begin
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
+  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
@@ -25561,6 +25827,27 @@ alter table automation.merged_contacts alter column into_contact_id set not null
 alter table automation.merged_contacts alter column merged_at set default automation.now();
 alter table automation.merged_contacts alter column merged_at set not null;
 
+alter table automation.merges_due alter column tenant_id drop default;
+alter table automation.merges_due alter column tenant_id set not null;
+
+alter table automation.merges_due alter column id set default automation.new_id();
+alter table automation.merges_due alter column id set not null;
+
+alter table automation.merges_due alter column contact_id drop default;
+alter table automation.merges_due alter column contact_id set not null;
+
+alter table automation.merges_due alter column into_contact_id drop default;
+alter table automation.merges_due alter column into_contact_id drop not null;
+
+alter table automation.merges_due alter column seq set default nextval('automation.write_order'::regclass);
+alter table automation.merges_due alter column seq set not null;
+
+alter table automation.merges_due alter column tries set default 0;
+alter table automation.merges_due alter column tries set not null;
+
+alter table automation.merges_due alter column next_try_at set default clock_timestamp();
+alter table automation.merges_due alter column next_try_at set not null;
+
 alter table automation.erased_addresses alter column tenant_id drop default;
 alter table automation.erased_addresses alter column tenant_id set not null;
 
@@ -26188,6 +26475,8 @@ alter table ridgeline.stage_changes add constraint stage_changes_pkey PRIMARY KE
 alter table automation.heartbeats add constraint heartbeats_pkey PRIMARY KEY (name);
 
 alter table automation.merged_contacts add constraint merged_contacts_pkey PRIMARY KEY (tenant_id, contact_id);
+
+alter table automation.merges_due add constraint merges_due_pkey PRIMARY KEY (tenant_id, id);
 
 alter table automation.erased_addresses add constraint erased_addresses_pkey PRIMARY KEY (tenant_id, channel, digest);
 
@@ -26849,6 +27138,8 @@ alter table automation.heartbeats enable row level security;
 
 alter table automation.merged_contacts enable row level security;
 
+alter table automation.merges_due enable row level security;
+
 alter table automation.erased_addresses enable row level security;
 
 alter table automation.workflow_fuses enable row level security;
@@ -27168,6 +27459,8 @@ comment on function automation.ring_once(text) is 'Rings for a lane (sms, email,
 
 comment on function automation.role_in(uuid) is 'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
 
+comment on function automation.run_merges(integer) is 'Moves what the engine keeps of contacts whose CRM marked them as merged into others. Returns how many.';
+
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
 
 comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?, track_links?} of a step that writes; null: all as usual.';
@@ -27294,6 +27587,8 @@ comment on table automation.marketing_sent is 'What marketing a person got latel
 
 comment on table automation.merged_contacts is 'Contacts that were merged into another one: for runs that were enrolled while that happened, unseen.';
 
+comment on table automation.merges_due is 'Contacts whose CRM said by a column of its own that they were merged into another, until that has been done; into_contact_id null: that they were not.';
+
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
 
 comment on table automation.prices is 'What a provider takes: sms a segment, mms a text with pictures, email a message to one address. country: ISO 3166, or * for all that have no row. A release brings its rows along; an operator adds rows, and says in negotiated what is really paid.';
@@ -27394,7 +27689,7 @@ comment on function automation.begin_portion(ridgeline.automation_lane,integer,u
 
 comment on function automation.choose_sender(uuid,text,automation.prepared_step) is 'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a failure that says so.';
 
-comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
+comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). merged_into, of a contact: into which it was merged; only where it is named.';
 
 comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
 
@@ -27869,6 +28164,9 @@ revoke all on function automation.detach_inbox(regclass) from public, anon, auth
 
 revoke all on function automation.differences(automation.effect[],automation.effect[],interval,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.differences(automation.effect[],automation.effect[],interval,boolean) to service_role;
+
+revoke all on function automation.do_merge(automation.merges_due) from public, anon, authenticated, service_role;
+grant execute on function automation.do_merge(automation.merges_due) to service_role;
 
 revoke all on function automation.double_of(numeric) from public, anon, authenticated, service_role;
 grant execute on function automation.double_of(numeric) to service_role;
@@ -28599,6 +28897,9 @@ grant execute on function automation.make_contact(ridgeline.workflow_executions,
 
 revoke all on function automation.make_erasure_key() from public, anon, authenticated, service_role;
 
+revoke all on function automation.make_one(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.make_one(uuid,text,text) to service_role;
+
 revoke all on function automation.make_tickets(automation.send_question[]) from public, anon, authenticated, service_role;
 grant execute on function automation.make_tickets(automation.send_question[]) to service_role;
 
@@ -28639,11 +28940,17 @@ revoke all on function automation.merge_contacts(uuid,text,text) from public, an
 grant execute on function automation.merge_contacts(uuid,text,text) to authenticated;
 grant execute on function automation.merge_contacts(uuid,text,text) to service_role;
 
+revoke all on function automation.merge_function(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.merge_function(automation.entities) to service_role;
+
 revoke all on function automation.merge_key(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.merge_key(ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.merged_into(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.merged_into(uuid,text) to service_role;
+
+revoke all on function automation.merging(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.merging(uuid[],text[]) to service_role;
 
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
@@ -28776,6 +29083,9 @@ grant execute on function automation.note_engagement() to service_role;
 
 revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.note_merge(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_merge(uuid,text,text) to service_role;
 
 revoke all on function automation.note_moving(text,uuid,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.note_moving(text,uuid,text,jsonb) to service_role;
@@ -29160,6 +29470,9 @@ grant execute on function automation.run_batch(ridgeline.scheduled_steps[],boole
 revoke all on function automation.run_erasure(automation.erasures_under_way) from public, anon, authenticated, service_role;
 grant execute on function automation.run_erasure(automation.erasures_under_way) to service_role;
 
+revoke all on function automation.run_merges(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.run_merges(integer) to service_role;
+
 revoke all on function automation.run_portion(uuid,integer,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.run_portion(uuid,integer,integer) to service_role;
 
@@ -29518,6 +29831,9 @@ grant execute on function automation.watch_changes() to service_role;
 revoke all on function automation.watch_members() from public, anon, authenticated, service_role;
 grant execute on function automation.watch_members() to service_role;
 
+revoke all on function automation.watch_merges(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.watch_merges(automation.entities) to service_role;
+
 revoke all on function automation.watched_columns(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.watched_columns(automation.entities) to service_role;
 
@@ -29529,6 +29845,9 @@ grant execute on function automation.welcome_back(uuid) to service_role;
 
 revoke all on function automation.whereabouts(automation.ticket[],automation.tenant[]) from public, anon, authenticated, service_role;
 grant execute on function automation.whereabouts(automation.ticket[],automation.tenant[]) to service_role;
+
+revoke all on function automation.who_stays(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.who_stays(uuid,text,text) to service_role;
 
 revoke all on function automation.why_kept(automation.legacy_imports) from public, anon, authenticated, service_role;
 grant execute on function automation.why_kept(automation.legacy_imports) to service_role;
@@ -29556,6 +29875,9 @@ grant execute on function automation.with_outcome(automation.work[],text) to ser
 
 revoke all on function automation.without_cases(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.without_cases(jsonb) to service_role;
+
+revoke all on function automation.without_merging(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.without_merging(automation.work[]) to service_role;
 
 revoke all on function automation.word_of_consent(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.word_of_consent(jsonb) to service_role;
@@ -29838,6 +30160,9 @@ grant select on table automation.marketing_sent to service_role;
 
 revoke all on table automation.merged_contacts from public, anon, authenticated, service_role;
 grant select on table automation.merged_contacts to service_role;
+
+revoke all on table automation.merges_due from public, anon, authenticated, service_role;
+grant select on table automation.merges_due to service_role;
 
 revoke all on table automation.open_hours from public, anon, authenticated, service_role;
 grant select on table automation.open_hours to service_role;

@@ -703,6 +703,9 @@ create or replace function automation.lock_signals(tenant_ids uuid[], keys text[
       select q.* from automation.signals as q
       where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
         and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+        -- One that is about to be merged is not gone: its runs move first.
+        and not (q.role = 'deleted' and exists (
+          select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
       for update skip locked
     ) as s
     order by k.place
