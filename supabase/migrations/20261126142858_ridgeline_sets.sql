@@ -3455,7 +3455,8 @@ begin
         'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
         'step', done.step -> 'key');
     end if;
-  elsif done.next_step is null then
+  -- What is only sent again has been followed by what comes next.
+  elsif done.next_step is null or execution.trigger_data ? 'sent_again_for' then
     ended := 'completed';
   else
     return automation.transition_to(execution, done.next_step,
@@ -9119,6 +9120,60 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.carrier_reopens(step_id uuid, now timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select (automation.carrier_day(now)).ends_at + abs(hashtext(step_id::text)::bigint) % 600 * interval '1 second'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.carrier_hold(since timestamp with time zone, until timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object('code', 'daily_limit', 'why', 'a carrier took no more from this number that day',
+      'since', since, 'until', until)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.block_sender(tenant_id uuid, sender_id uuid, number text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
+begin
+  delete from automation.sender_blocks as b
+  where b.tenant_id = block_sender.tenant_id and b.until <= automation.now();
+  insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
+  select block_sender.tenant_id, coalesce(sender_id, automation.no_sender_id()), n.number, midnight
+  from unnest(array['', automation.normal_number(block_sender.number)]) as n (number)
+  where n.number is not null
+  on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
+  perform automation.tell_office(block_sender.tenant_id, 'daily_limit',
+    coalesce(sender_id, automation.no_sender_id())::text, interval '20 hours', null,
+    'T-Mobile takes no more texts today',
+    format('The first that was refused was to %s: it goes again tomorrow. Offers wait until midnight Pacific. Write '
+      'what your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are '
+      'refused.', block_sender.number));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.block_recipient(tenant_id uuid, step_id uuid)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.block_sender(
+      s.tenant_id, automation.as_uuid(s.input #>> '{sender,id}'), s.input ->> 'to')
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = block_recipient.tenant_id and s.id = block_recipient.step_id
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.verdict_on(question automation.send_question, verdict text, prepared automation.prepared_step, held jsonb DEFAULT NULL::jsonb, until timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS automation.send_verdict
  LANGUAGE plpgsql
@@ -10980,6 +11035,9 @@ begin
       perform automation.suppress_recipient(work.due, work.step ->> 'type',
         case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
     end if;
+    if automation.waits_for_carrier(report) then
+      perform automation.block_recipient((work.due).tenant_id, (work.due).id);
+    end if;
     given_up := automation.is_given_up(work, report);
     if given_up then
       report.error := automation.exhausted_reason(work.due, report);
@@ -11024,6 +11082,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.waits_for_carrier(report automation.report)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return report.outcome = 'retry' and coalesce(report.error ->> 'holds' = 'daily_limit', false);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.is_given_up(work automation.work, report automation.report)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -11032,6 +11101,7 @@ CREATE OR REPLACE FUNCTION automation.is_given_up(work automation.work, report a
 AS $function$
 begin
   return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
+    and not automation.waits_for_carrier(report)
     and (work.due).attempt >= coalesce(
       (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
 end;
@@ -11138,6 +11208,12 @@ begin
       reconcile_since = case when report.outcome = 'ambiguous'
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
+    if automation.waits_for_carrier(report) then
+      update ridgeline.scheduled_steps as s
+      set attempt = s.attempt - 1, run_at = automation.carrier_reopens(due.id, at),
+        held = automation.carrier_hold(at, automation.carrier_reopens(due.id, at))
+      where s.tenant_id = due.tenant_id and s.id = due.id;
+    end if;
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
@@ -13163,33 +13239,71 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.block_sender(message ridgeline.messages)
+CREATE OR REPLACE FUNCTION automation.send_again(tenant_id uuid, step_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  sent ridgeline.workflow_step_executions;
+  execution ridgeline.workflow_executions;
+  again ridgeline.scheduled_steps;
+  times integer;
+begin
+  select s.* into sent from ridgeline.workflow_step_executions as s
+  where s.tenant_id = send_again.tenant_id and s.id = step_id
+  for update;
+  select e.* into execution from ridgeline.workflow_executions as e
+  where e.tenant_id = sent.tenant_id and e.id = sent.execution_id;
+  times := coalesce((execution.trigger_data ->> 'sent_again_times')::integer, 0) + 1;
+  if sent.status is distinct from 'completed' or sent.result_data ? 'sent_again' or times > 3
+    or execution.status = 'cancelled' or automation.plan_step(execution, sent.step_key) is null then
+    return;
+  end if;
+  again.id := automation.new_id();
+  again.run_at := automation.carrier_reopens(again.id, at);
+  again.execution_id := automation.new_id();
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id, depth,
+    root_id, current_step, started_at, expires_at)
+  select execution.tenant_id, again.execution_id, execution.workflow_id, execution.version, 'waiting',
+    execution.trigger_type, execution.trigger_data || jsonb_build_object(
+      'steps', coalesce(execution.trigger_data -> 'steps', '{}')
+        || automation.step_results(execution.tenant_id, execution.id),
+      'sent_again_for', coalesce(execution.trigger_data -> 'sent_again_for', to_jsonb(execution.id)),
+      'sent_again_times', times),
+    execution.entity, execution.record_id, execution.contact_id, execution.depth, execution.root_id, sent.step_key,
+    at, execution.expires_at;
+  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at, held)
+  values (sent.tenant_id, again.id, again.execution_id, sent.step_key,
+    automation.channel_of(sent.step_type)::ridgeline.automation_lane, again.run_at, execution.expires_at,
+    automation.carrier_hold(sent.started_at, again.run_at));
+  update ridgeline.workflow_step_executions as s
+  set changed_at = at, result_data = s.result_data || jsonb_build_object('sent_again', again.execution_id)
+  where s.tenant_id = sent.tenant_id and s.id = sent.id;
+  -- It has reached nobody, and counts for no cap.
+  delete from automation.marketing_sent as m where m.tenant_id = sent.tenant_id and m.step_id = sent.id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.refused_for_the_day(message ridgeline.messages)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
-  sender uuid;
+  sent ridgeline.workflow_step_executions;
 begin
-  select coalesce(automation.as_uuid(s.input #>> '{sender,id}'), automation.no_sender_id()) into sender
-  from ridgeline.workflow_step_executions as s
+  select s.* into sent from ridgeline.workflow_step_executions as s
   where s.provider_id = message.provider_id and s.tenant_id = message.tenant_id;
-  if not found then
-    sender := coalesce((automation.named_sender(message.tenant_id, 'sms', message.from_number)).id,
-      automation.no_sender_id());
+  perform automation.block_sender(message.tenant_id, case
+      when sent.id is not null then automation.as_uuid(sent.input #>> '{sender,id}')
+      else (automation.named_sender(message.tenant_id, 'sms', message.from_number)).id end, message.to_number);
+  if sent.id is not null then
+    perform automation.send_again(message.tenant_id, sent.id);
   end if;
-  delete from automation.sender_blocks as b where b.tenant_id = message.tenant_id and b.until <= automation.now();
-  insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
-  select message.tenant_id, sender, n.number, midnight
-  from unnest(array['', automation.normal_number(message.to_number)]) as n (number)
-  where n.number is not null
-  on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
-  perform automation.tell_office(message.tenant_id, 'daily_limit', sender::text, interval '20 hours', null,
-    'T-Mobile takes no more texts today',
-    format('The first that was refused was to %s: it was not delivered. Offers wait until midnight Pacific. Write what '
-      'your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are refused.',
-      message.to_number));
 end;
 $function$;
 
@@ -24846,8 +24960,8 @@ begin
   elsif error_code in ('30006', '21614') and automation.normal_number(message.to_number) is not null then
     perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'landline',
       jsonb_build_object('code', error_code, 'message_id', message.id));
-  elsif error_code = '30023' then
-    perform automation.block_sender(message);
+  elsif error_code in ('30023', '30027') then
+    perform automation.refused_for_the_day(message);
   end if;
   update ridgeline.messages as m
   set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code
@@ -27463,6 +27577,8 @@ comment on function automation.run_merges(integer) is 'Moves what the engine kee
 
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
 
+comment on function automation.send_again(uuid,uuid) is 'Sends a text that a carrier refused for the day once more when its day is over.';
+
 comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?, track_links?} of a step that writes; null: all as usual.';
 
 comment on function automation.settle_doubts(integer) is 'Records what may have meant stop, and nobody said did not within a day, as a stop. Returns how many.';
@@ -27689,6 +27805,8 @@ comment on function automation.begin_portion(ridgeline.automation_lane,integer,u
 
 comment on function automation.choose_sender(uuid,text,automation.prepared_step) is 'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a failure that says so.';
 
+comment on function automation.finish_steps(jsonb) is 'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. error.holds = daily_limit of a retry: a carrier takes no more today; it is held till its day is over. accepted is false when the token no longer holds the lease; nothing was changed then. due_now: work of any kind is due now and nobody''s.';
+
 comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). merged_into, of a contact: into which it was merged; only where it is named.';
 
 comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
@@ -27844,8 +27962,11 @@ grant execute on function automation.blank_open_step(automation.erasures_under_w
 revoke all on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) to service_role;
 
-revoke all on function automation.block_sender(ridgeline.messages) from public, anon, authenticated, service_role;
-grant execute on function automation.block_sender(ridgeline.messages) to service_role;
+revoke all on function automation.block_recipient(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.block_recipient(uuid,uuid) to service_role;
+
+revoke all on function automation.block_sender(uuid,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.block_sender(uuid,uuid,text) to service_role;
 
 revoke all on function automation.both_names(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.both_names(automation.entities,jsonb) to service_role;
@@ -27912,6 +28033,12 @@ grant execute on function automation.capture_triggers(text) to service_role;
 
 revoke all on function automation.carrier_day(timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.carrier_day(timestamp with time zone) to service_role;
+
+revoke all on function automation.carrier_hold(timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.carrier_hold(timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.carrier_reopens(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.carrier_reopens(uuid,timestamp with time zone) to service_role;
 
 revoke all on function automation.cause_in(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.cause_in(ridgeline.workflow_executions) to service_role;
@@ -29384,6 +29511,9 @@ grant execute on function automation.record_sent(automation.work[],ridgeline.wor
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
 
+revoke all on function automation.refused_for_the_day(ridgeline.messages) from public, anon, authenticated, service_role;
+grant execute on function automation.refused_for_the_day(ridgeline.messages) to service_role;
+
 revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
 
@@ -29491,6 +29621,9 @@ grant execute on function automation.scalar_problem(jsonb) to service_role;
 
 revoke all on function automation.seal_suppressions(uuid,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.seal_suppressions(uuid,text,text[]) to service_role;
+
+revoke all on function automation.send_again(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.send_again(uuid,uuid) to service_role;
 
 revoke all on function automation.sender_problem(uuid,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.sender_problem(uuid,text,jsonb) to service_role;
@@ -29809,6 +29942,9 @@ grant execute on function automation.visible_zones() to service_role;
 
 revoke all on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) to service_role;
+
+revoke all on function automation.waits_for_carrier(automation.report) from public, anon, authenticated, service_role;
+grant execute on function automation.waits_for_carrier(automation.report) to service_role;
 
 revoke all on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) from public, anon, authenticated, service_role;
 grant execute on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) to service_role;

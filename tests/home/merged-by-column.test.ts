@@ -74,7 +74,11 @@ describe("a CRM that maps its column", () => {
       await contact("512 555 0182"),
       await contact("512 555 0183"),
     ];
-    const winners = [await contact("512 555 0171"), await contact("512 555 0172"), await contact("512 555 0173")];
+    const winners = [
+      await contact("512 555 0171"),
+      await contact("512 555 0172"),
+      await contact("512 555 0173"),
+    ];
     for (const id of [first, second, third]) await quote(id!);
     await clock("2026-06-01 11:00");
     await sql.begin(async (tx) => {
@@ -143,9 +147,16 @@ describe("a CRM that maps its column", () => {
     expect((await clock("2026-06-03 11:30")).sort()).toEqual(
       ["+15125550182", "+15125550184", "+15125550185", "+15125550186"],
     );
-    expect(await fates()).toEqual(["completed", "cancelled merged", "completed", "completed", "completed"]);
+    expect(await fates()).toEqual([
+      "completed",
+      "cancelled merged",
+      "completed",
+      "completed",
+      "completed",
+    ]);
     expect(await due()).toBe(0);
-    const [elsewhere] = await sql`select count(*)::int from ridgeline.workflow_executions where tenant_id = ${LAKESIDE}`;
+    const [elsewhere] =
+      await sql`select count(*)::int from ridgeline.workflow_executions where tenant_id = ${LAKESIDE}`;
     expect(elsewhere).toEqual({ count: 0 });
   });
 
@@ -203,7 +214,8 @@ describe("a CRM that maps its column", () => {
     expect(triggers).toHaveLength(0);
     await attach({ merged_into: "duplicate_of" });
     await sql`select automation.detach('contact')`;
-    expect(await sql`select proname from pg_proc where proname = 'capture_contact_merge'`).toHaveLength(0);
+    expect(await sql`select proname from pg_proc where proname = 'capture_contact_merge'`)
+      .toHaveLength(0);
   });
 });
 
@@ -218,9 +230,12 @@ it("a column of that very name that nobody mapped moves nobody", async () => {
 });
 
 it("what cannot hold a contact is refused where it is mapped", async () => {
-  await expect(attach({ merged_into: "lead_score" })).rejects.toThrow(/merged_into "lead_score" is integer/);
+  await expect(attach({ merged_into: "lead_score" })).rejects.toThrow(
+    /merged_into "lead_score" is integer/,
+  );
   await expect(attach({ merged_into: "nowhere" })).rejects.toThrow(/no column "nowhere"/);
   await expect(sql`
-    select automation.attach('public.jobs', 'job', '{"project": "project_id", "merged_into": "id"}')`).rejects
+    select automation.attach('public.jobs', 'job', '{"project": "project_id", "merged_into": "id"}')`)
+    .rejects
     .toThrow(/merged_into is of the contact/);
 });
