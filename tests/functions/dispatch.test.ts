@@ -23,9 +23,9 @@ let sql: Database;
 let queue: Queue;
 let tenant: string;
 
-const senders = (): Senders => ({
+const senders = (timeoutMs = 2_000): Senders => ({
   sms: createTwilioSender({
-    timeoutMs: 2_000,
+    timeoutMs,
     settings: () => ({
       accountSid: "AC1",
       authToken: "t",
@@ -46,11 +46,11 @@ const senders = (): Senders => ({
   }),
 });
 
-function dispatcher(changes: Partial<Queue> = {}) {
+function dispatcher(changes: Partial<Queue> = {}, timeoutMs?: number) {
   const { log } = recordingLog();
   return createDispatcher({
     queue: { ...queue, ...changes },
-    senders: senders(),
+    senders: senders(timeoutMs),
     log,
     worker: "test",
   });
@@ -251,10 +251,23 @@ describe("a provider in trouble", () => {
 test("two dispatchers at once send nothing twice", async () => {
   await workflow([TEXT]);
   await leads(200);
-  const summaries = await Promise.all(
-    [dispatcher(), dispatcher()].map((one) => one.dispatch(BUDGET)),
-  );
-  expect(summaries.reduce((sum, { succeeded }) => sum + succeeded, 0)).toBe(200);
+  // Nobody gives up a send, however slow the machine is; what one finds in the other's hands comes a second later.
+  const both = [dispatcher({}, 25_000), dispatcher({}, 25_000)];
+  let succeeded = 0;
+  while (Object.keys(await executions()).join() !== "completed") {
+    const summaries = await Promise.all(both.map((one) => one.dispatch(BUDGET)));
+    for (const summary of summaries) {
+      expect(summary).toMatchObject({
+        ambiguous: 0,
+        retried: 0,
+        failed: 0,
+        late: 0,
+        unrecorded: 0,
+      });
+      succeeded += summary.succeeded;
+    }
+  }
+  expect(succeeded).toBe(200);
   expect(twilio.messages()).toHaveLength(200);
   expect(await executions()).toEqual({ completed: 200 });
 });

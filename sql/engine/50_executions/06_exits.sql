@@ -132,6 +132,11 @@ create or replace function automation.unread_signals(execution ridgeline.workflo
       and s.contact_id is distinct from execution.contact_id
       and s.record_id is distinct from execution.record_id
       and automation.concerns(s, execution)
+    union all
+    -- One about nobody is told by its own name alone.
+    select s.* from automation.signals as s
+    where execution.record_id is null and execution.contact_id is null and s.tenant_id = execution.tenant_id
+      and s.role = 'restart' and automation.concerns(s, execution)
   $$;
 
 create or replace function automation.deleted_reason(entity text) returns jsonb
@@ -502,6 +507,11 @@ create or replace function automation.open_runs(signal automation.signals) retur
     where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
     union
     select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
+    union
+    -- One that takes another's place by a dedupe_key may be about somebody else, or about nobody.
+    select e.id from ridgeline.workflow_executions as e
+    where signal.role = 'restart' and e.tenant_id = signal.tenant_id
+      and e.id = automation.as_uuid(signal.record ->> 'run') and e.finished_at is null
   $$;
 
 create or replace function automation.note_event(

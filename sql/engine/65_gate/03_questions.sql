@@ -47,7 +47,8 @@ create type automation.ticket as (
   recipients text[],
   sender_id uuid,
   expires_at timestamptz,
-  held jsonb
+  held jsonb,
+  segments integer
 );
 
 -- Is everything that says whom a message goes to written out, or of a member or the office?

@@ -80,12 +80,17 @@ create or replace function automation.read_plans(works automation.work[], at tim
   set jit = off
   as $$
 declare
-  options constant jsonb := case when at is not null then automation.render_options_of(
-    automation.tenants_of(works), at) end;
+  tenants automation.tenant[];
+  ids uuid[];
 begin
+  if at is not null then
+    select array_agg(t), array_agg(t.id) into tenants, ids
+    from automation.read_tenants(automation.tenants_of(works)) as t;
+  end if;
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      options -> k.tenant_id::text)::automation.running_plan
+      case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
+      )::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
@@ -93,6 +98,7 @@ begin
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
     ) as p
+    cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant) as t
     order by k.tenant_id, k.workflow_id, k.version);
 end;
 $$;
