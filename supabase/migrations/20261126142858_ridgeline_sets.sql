@@ -287,15 +287,27 @@ create type automation.hours_rule as ();
 
 create type automation.contact_place as ();
 
+create type automation.whereabout as ();
+
+create type automation.text_hours as ();
+
+create type automation.revoked as ();
+
 create type automation.place_regions as ();
 
 create type automation.capped as ();
 
 create type automation.sized_text as ();
 
+create type automation.late_text as ();
+
+create type automation.text_sender as ();
+
 create type automation.message_cost as ();
 
 create type automation.receiver_limit as ();
+
+create type automation.gate_interests as ();
 
 create type automation.fired_timer as ();
 
@@ -615,6 +627,8 @@ alter type automation.running_plan add attribute lifecycle jsonb;
 
 alter type automation.running_plan add attribute options jsonb;
 
+alter type automation.running_plan add attribute tenant automation.tenant;
+
 alter type automation.work add attribute due ridgeline.scheduled_steps;
 
 alter type automation.work add attribute execution ridgeline.workflow_executions;
@@ -777,6 +791,8 @@ alter type automation.ticket add attribute expires_at timestamp with time zone;
 
 alter type automation.ticket add attribute held jsonb;
 
+alter type automation.ticket add attribute segments integer;
+
 alter table ridgeline.sending_pauses add column tenant_id uuid;
 
 alter table ridgeline.sending_pauses add column reason text;
@@ -823,6 +839,30 @@ alter type automation.contact_place add attribute zone text;
 
 alter type automation.contact_place add attribute region text;
 
+alter type automation.whereabout add attribute place integer;
+
+alter type automation.whereabout add attribute tenant_id uuid;
+
+alter type automation.whereabout add attribute contact_id text;
+
+alter type automation.whereabout add attribute purpose text;
+
+alter type automation.whereabout add attribute zones text[];
+
+alter type automation.whereabout add attribute regions text[];
+
+alter type automation.text_hours add attribute place integer;
+
+alter type automation.text_hours add attribute opens_at timestamp with time zone;
+
+alter type automation.text_hours add attribute closes_at timestamp with time zone;
+
+alter type automation.text_hours add attribute zones text[];
+
+alter type automation.text_hours add attribute expires_at timestamp with time zone;
+
+alter type automation.text_hours add attribute regions text[];
+
 alter table ridgeline.consents add column tenant_id uuid;
 
 alter table ridgeline.consents add column id uuid;
@@ -862,6 +902,12 @@ alter table automation.doubtful_stops add column address text;
 alter table automation.doubtful_stops add column message_id uuid;
 
 alter table automation.doubtful_stops add column asked_at timestamp with time zone;
+
+alter type automation.revoked add attribute place integer;
+
+alter type automation.revoked add attribute reason text;
+
+alter type automation.revoked add attribute addresses text[];
 
 alter table automation.unsubscribe_secret add column singleton boolean;
 
@@ -949,6 +995,28 @@ alter type automation.sized_text add attribute upto bigint;
 
 alter type automation.sized_text add attribute expires_at timestamp with time zone;
 
+alter type automation.late_text add attribute place integer;
+
+alter type automation.late_text add attribute held jsonb;
+
+alter type automation.late_text add attribute until timestamp with time zone;
+
+alter type automation.late_text add attribute expires_at timestamp with time zone;
+
+alter type automation.text_sender add attribute tenant_id uuid;
+
+alter type automation.text_sender add attribute id uuid;
+
+alter type automation.text_sender add attribute is_marketing boolean;
+
+alter type automation.text_sender add attribute per_second numeric;
+
+alter type automation.text_sender add attribute per_day bigint;
+
+alter type automation.text_sender add attribute tenant_per_day bigint;
+
+alter type automation.text_sender add attribute texts automation.sized_text[];
+
 alter type automation.message_cost add attribute segments integer;
 
 alter type automation.message_cost add attribute cost numeric;
@@ -964,6 +1032,12 @@ alter type automation.receiver_limit add attribute per_second numeric;
 alter type automation.receiver_limit add attribute per_day bigint;
 
 alter type automation.receiver_limit add attribute places integer[];
+
+alter type automation.gate_interests add attribute doubts boolean;
+
+alter type automation.gate_interests add attribute blocks boolean;
+
+alter type automation.gate_interests add attribute records boolean;
 
 alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
 
@@ -1608,11 +1682,12 @@ CREATE OR REPLACE FUNCTION automation.sms_segments(body text)
 AS $function$
 declare
   is_gsm constant boolean := body ~ ('^' || automation.gsm_character() || '*$');
+  -- What is sent as two: an extension of GSM-7, or half of what is no character of UCS-2 each.
+  units constant integer := length(body) + case
+    when is_gsm then length(body) - length(translate(body, E'[]\\^{}~|€\f', ''))
+    else length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
   alone constant integer := case when is_gsm then 160 else 70 end;
   joined constant integer := case when is_gsm then 153 else 67 end;
-  units constant integer := case
-    when is_gsm then length(body) + length(regexp_replace(body, '[^][\^{}\\~|€\f]', '', 'g'))
-    else length(body) + length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
   segments integer := 1;
   used integer := 0;
   size integer;
@@ -2951,19 +3026,17 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.render_options_of(tenant_ids uuid[], at timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.render_options(tenant automation.tenant, at timestamp with time zone)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select jsonb_object_agg(t.id, jsonb_strip_nulls(jsonb_build_object(
-      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country, 'text_countries', t.country || t.text_countries,
-      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true)))
-    from automation.read_tenants(tenant_ids) as t);
+  return jsonb_strip_nulls(jsonb_build_object(
+    'zone', tenant.timezone, 'locale', tenant.settings -> 'locale', 'currency', tenant.settings -> 'currency',
+    'country', tenant.country, 'text_countries', tenant.country || tenant.text_countries,
+    'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true));
 end;
 $function$;
 
@@ -3651,6 +3724,7 @@ begin
   values (
     other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
     coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
+  perform automation.ring_once('database');
   return null;
 end;
 $function$;
@@ -3664,6 +3738,54 @@ AS $function$
     select jsonb_build_object(
       'code', 'restarted', 'message', format('it began anew at %s', event), 'event', event, 'execution_id', by_run)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.entry_lock(execution ridgeline.workflow_executions, key text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select hashtextextended(concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.note_entry(execution ridgeline.workflow_executions, key text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.come_back(execution ridgeline.workflow_executions, lifecycle jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key text;
+  entry automation.entries;
+begin
+  if coalesce(lifecycle #>> '{reentry,policy}', '') not in ('not_while_open', 'restart') then
+    return null;
+  end if;
+  key := automation.entry_key(execution, lifecycle);
+  if key is null then
+    return null;
+  end if;
+  -- Waited for: whoever asks is a person, and nobody who holds it waits for a run that has failed.
+  perform pg_advisory_xact_lock(automation.entry_lock(execution, key));
+  entry := automation.last_entry(
+    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
+  if not automation.may_enter('{"policy": "not_while_open"}', entry) then
+    return entry.execution_id;
+  end if;
+  perform automation.note_entry(execution, key);
+  return null;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.begins_anew(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS boolean
@@ -4071,11 +4193,14 @@ declare
   country constant text := options ->> 'country';
   phone constant automation.phone_number := automation.read_phone(given, country);
   named constant text := automation.visible_text(prepared.input ->> 'from');
-  sender constant text := automation.sms_sender(named, country);
-  forbidden constant text := automation.forbidden_destination(
-    phone, case when options ? 'text_countries'
-      then array(select jsonb_array_elements_text(options -> 'text_countries')) end);
+  sender constant text := case when named <> '' then automation.sms_sender(named, country) end;
+  forbidden text;
 begin
+  -- Mostly it is where texts may go, and nothing more is asked.
+  if options ? 'text_countries' and (phone.is_premium or not options -> 'text_countries' ? phone.country) then
+    forbidden := automation.forbidden_destination(
+      phone, array(select jsonb_array_elements_text(options -> 'text_countries')));
+  end if;
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
   elsif phone.number is null then
@@ -7507,7 +7632,9 @@ begin
           + coalesce((s.sending ->> 'expires_after')::interval, case
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
-      (q.due).held)::automation.ticket
+      (q.due).held,
+      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end
+      )::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
     order by q.place);
@@ -7522,24 +7649,20 @@ CREATE OR REPLACE FUNCTION automation.still_open(tickets automation.ticket[], de
 AS $function$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $function$;
 
 CREATE OR REPLACE FUNCTION automation.answering(questions automation.send_question[])
- RETURNS SETOF integer
+ RETURNS integer[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
-#variable_conflict use_column
 begin
-  if cardinality(questions) > 0 is not true then
-    return;
-  end if;
-  return query
+  return array(
     select q.place from unnest(questions) as q
     where (q.due).lane = 'sms' and q.step #>> '{sending,purpose}' is distinct from 'internal'
       and ((q.execution).fused or exists (
       select from automation.run_events as e
-      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id));
+      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id)));
 end;
 $function$;
 
@@ -7599,6 +7722,23 @@ begin
     closes_at := 'infinity';
     return;
   end if;
+  -- Mostly it is open, and today's hours tell: a ninth of what the search looks at.
+  select bool_and(w.ends is not null) as is_open, min(w.ends) as ends into found
+  from (
+    select (array_agg(h.ends order by h.starts) filter (
+      where h.starts <= since and h.ends > since and d.weekday = any (r.days)))[1] as ends
+    from unnest(zones) as z (zone)
+    cross join lateral (select (since at time zone z.zone)::date as day offset 0) as t
+    cross join lateral (select extract(isodow from t.day) as weekday) as d
+    cross join unnest(rules) as r
+    cross join lateral (
+      select (t.day + r.opens) at time zone z.zone as starts, (t.day + r.closes) at time zone z.zone as ends) as h
+    group by z.zone, r.jurisdiction
+  ) as w;
+  if found.is_open then
+    closes_at := found.ends;
+    return;
+  end if;
   for round in 1 .. 50 loop
     select max(greatest(w.starts, opens_at)) as starts, min(w.ends) as ends, bool_or(w.starts is null) as is_never
       into found
@@ -7649,102 +7789,121 @@ end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.contact_places(tenant_ids uuid[], contact_ids text[])
- RETURNS SETOF automation.contact_place
+ RETURNS automation.contact_place[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  contacts automation.entities;
   zone_column text;
   region_column text;
-  records jsonb[];
 begin
-  select e.* into contacts from automation.entities as e where e.name = 'contact';
-  zone_column := contacts.mapped ->> 'timezone';
-  region_column := (
-    select c from unnest('{state,province,region,address_state,mailing_state}'::text[]) with ordinality as n (c, place)
-    where c = any (contacts.columns) order by n.place limit 1);
+  select e.mapped ->> 'timezone', (
+      select c
+      from unnest('{state,province,region,address_state,mailing_state}'::text[]) with ordinality as n (c, place)
+      where c = any (e.columns) order by n.place limit 1)
+    into zone_column, region_column
+  from automation.entities as e where e.name = 'contact';
   if zone_column is null and region_column is null then
-    return;
+    return '{}'::automation.contact_place[];
   end if;
-  records := automation.read_records('contact', tenant_ids, contact_ids);
-  return query
-    select distinct on (k.tenant_id, k.id) k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column
-    from unnest(tenant_ids, contact_ids, records) as k (tenant_id, id, record)
-    where k.record is not null
-    order by k.tenant_id, k.id;
+  return array(
+    select distinct on (k.tenant_id, k.id)
+      row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
+    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
+      as k (tenant_id, id, record)
+    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null
+    order by k.tenant_id, k.id);
 exception
   when data_exception then
-    return;
+    return '{}'::automation.contact_place[];
   when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
     raise warning 'automation: where contacts are could not be read: %', sqlerrm;
+    return '{}'::automation.contact_place[];
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.known_zones(said text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  return (
+    select array_agg(distinct n.name)
+    from unnest(said) as z (zone)
+    join automation.time_zones as n on n.key = lower(z.zone));
 end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[], tenants automation.tenant[])
- RETURNS TABLE(place integer, zones text[], regions text[])
+ RETURNS automation.whereabout[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
-#variable_conflict use_column
+declare
+  ticket automation.ticket;
+  texts automation.whereabout[];
+  ids uuid[] := '{}'::uuid[];
+  contacts text[] := '{}'::text[];
+  addresses automation.contact_place[] := '{}'::automation.contact_place[];
 begin
-  return query
-    with texts as materialized (
-      select t.place, t.tenant_id, t.contact_id, t.purpose, substr(t.recipients[1], 2) as digits
-      from unnest(tickets) as t where t.channel = 'sms'
-    ), homes as materialized (
-      select r.id, r.country, r.timezone from unnest(tenants) as r
-    ), addresses as materialized (
-      select p.tenant_id, p.contact_id, p.zone, p.region
-      from automation.contact_places(
-        array(select t.tenant_id from texts as t where t.contact_id is not null and t.purpose <> 'internal'),
-        array(select t.contact_id from texts as t where t.contact_id is not null and t.purpose <> 'internal')) as p
-    ), numbers as materialized (
-      -- The longest that fits, each by the index.
-      select t.place, o.zones, o.region
-      from texts as t
-      cross join lateral (
-        select a.zones, a.region from automation.area_codes as a
-        where a.prefix = any (array(
-          select substr(t.digits, 1, l)
-          from generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l where length(t.digits) >= l))
-        order by length(a.prefix) desc
-        limit 1
-      ) as o
-      where t.purpose <> 'internal'
-    ), states as materialized (
+  foreach ticket in array tickets loop
+    if ticket.contact_id is not null and ticket.channel = 'sms' and ticket.purpose <> 'internal' then
+      ids := ids || ticket.tenant_id;
+      contacts := contacts || ticket.contact_id;
+    end if;
+  end loop;
+  texts := array(
+    select row(t.place, t.tenant_id, case when t.purpose <> 'internal' then t.contact_id end, t.purpose, c.zones,
+      case when c.region is null then '{}' else array[c.region] end)::automation.whereabout
+    from unnest(tickets) as t
+    left join lateral (
+      -- The longest that fits, by the index.
+      select a.zones, a.region from automation.area_codes as a
+      where t.purpose <> 'internal' and a.prefix = any (array(
+        select substr(t.recipients[1], 2, l)
+        from generate_series(case when t.recipients[1] like '+1%' then 4 else 1 end,
+          least(9, length(t.recipients[1]) - 1)) as l))
+      order by length(a.prefix) desc
+      limit 1
+    ) as c on true
+    where t.channel = 'sms'
+    order by t.tenant_id, t.purpose, c.zones, c.region, t.place);
+  if cardinality(ids) > 0 then
+    addresses := automation.contact_places(ids, contacts);
+  end if;
+  if addresses = '{}' then
+    return texts;
+  end if;
+  return array(
+    with states as materialized (
       select d.country, d.said, r.region, r.zones
       from (
-        select distinct n.country, btrim(a.region) as said
-        from addresses as a join homes as n on n.id = a.tenant_id where btrim(a.region) <> ''
+        select distinct n.country, btrim(a.region) as said, upper(btrim(a.region)) as short,
+          lower(btrim(a.region)) as long
+        from unnest(addresses) as a join unnest(tenants) as n on n.id = a.tenant_id
+        where btrim(a.region) <> ''
+        offset 0
       ) as d
-      join automation.regions as r on r.region = d.country || '-' || upper(d.said)
-        or r.region = upper(d.said) or lower(r.name) = lower(d.said)
+      join automation.regions as r on r.region = d.country || '-' || d.short or r.region = d.short
+        or lower(r.name) = d.long
     ), said as (
-      select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
-        c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
-      from texts as t
-      left join homes as n on n.id = t.tenant_id
-      left join numbers as c on c.place = t.place
-      left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
+      select t.*, t.zones || case when a.zone is null then s.zones else array[a.zone] end as all_zones,
+        t.regions || case when s.region is null then '{}' else array[s.region] end as all_regions
+      from unnest(texts) as t
+      left join unnest(addresses) as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
+      left join unnest(tenants) as n on n.id = t.tenant_id
       left join states as s on s.country = n.country and s.said = btrim(a.region)
-    ), known as (
-      select s.zones as said, array_agg(distinct k.name) as zones
-      from (select distinct d.zones from said as d) as s
-      cross join unnest(s.zones) as z (zone)
-      cross join lateral (select n.name from automation.time_zones as n where n.key = lower(z.zone) limit 1) as k
-      group by 1
     )
-    select s.place,
-      case when s.purpose = 'internal' then array[coalesce(s.timezone, 'UTC')]
-        else coalesce(k.zones, automation.country_zones(s.country, s.timezone)) end,
-      case when s.purpose = 'internal' then '{}' else s.regions end
+    select row(s.place, s.tenant_id, s.contact_id, s.purpose, s.all_zones, s.all_regions)::automation.whereabout
     from said as s
-    left join known as k on k.said = s.zones;
+    order by s.tenant_id, s.purpose, s.all_zones, s.all_regions, s.place);
 end;
 $function$;
 
@@ -7769,63 +7928,82 @@ AS $function$
           and f.created_at > now - interval '10 minutes'))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
- RETURNS TABLE(place integer, opens_at timestamp with time zone, closes_at timestamp with time zone, zones text[], expires_at timestamp with time zone, regions text[])
+CREATE OR REPLACE FUNCTION automation.hours_of(purpose text, regions text[], settings jsonb)
+ RETURNS automation.hours_rule[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  own automation.hours_rule[] := '{}'::automation.hours_rule[];
+begin
+  if settings ?| '{open_hours,internal_hours}' then
+    own := array(
+      select row('own', o.days, o.opens, o.closes)::automation.hours_rule
+      from automation.own_hours(
+        settings, case purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o);
+  end if;
+  if purpose = 'internal' and own <> '{}' then
+    return own;
+  end if;
+  return own || array(
+    select row(h.jurisdiction, h.days, h.opens, h.closes)::automation.hours_rule
+    from automation.open_hours as h
+    where h.channel = 'sms' and h.purpose = hours_of.purpose and h.jurisdiction = any (array['*'] || regions));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
+ RETURNS automation.text_hours[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
 AS $function$
-#variable_conflict use_column
+declare
+  said automation.whereabout;
+  was automation.whereabout;
+  places integer[] := '{}'::integer[];
+  ticket automation.ticket;
+  tenant automation.tenant;
+  zones text[];
+  rules automation.hours_rule[];
+  hours record;
+  answers automation.text_hours[] := '{}'::automation.text_hours[];
 begin
-  if cardinality(tickets) > 0 is not true then
-    return;
-  end if;
   if not automation.keeps_quiet_hours() then
-    return;
+    return answers;
   end if;
-  return query
-    with whereabouts as materialized (
-      select w.place, w.zones, w.regions, t.tenant_id, t.purpose, t.step_id, t.expires_at
-      from automation.whereabouts(tickets, tenants) as w
-      join unnest(tickets) as t on t.place = w.place
-      where not (t.urgent and automation.is_awaited(t, ask_hours.now))
-    ), groups as materialized (
-      select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
-    ), own as materialized (
-      select r.id, r.settings from unnest(tenants) as r where r.settings ?| '{open_hours,internal_hours}'
-    ), asked as materialized (
-      select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
-          or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
-        coalesce(later.closes_at, first.closes_at) as closes_at
-      from groups as g
-      cross join lateral (
-        select array(
-          select row(h.jurisdiction, h.days, h.opens, h.closes)::automation.hours_rule
-          from automation.open_hours as h
-          where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
-            and (g.purpose <> 'internal' or not exists (
-              select from own as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
-              where t.id = g.tenant_id))
-          union all
-          select row('own', o.days, o.opens, o.closes)::automation.hours_rule
-          from own as t
-          cross join lateral automation.own_hours(
-            t.settings, case g.purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o
-          where t.id = g.tenant_id) as rules
-      ) as r
-      cross join lateral automation.next_open(g.zones, r.rules, ask_hours.now) as first
-      left join lateral automation.next_open(g.zones, r.rules, first.closes_at) as later
-        on first.opens_at = ask_hours.now and first.closes_at <= ask_hours.now + automation.closing_margin()
-    )
-    select w.place,
-      case when w.purpose = 'marketing' and a.opens_at > ask_hours.now
-        then a.opens_at + abs(hashtext(w.step_id::text)::bigint) % 600 * interval '1 second' else a.opens_at end,
-      a.closes_at, w.zones, w.expires_at, w.regions
-    from whereabouts as w
-    join asked as a on a.zones = w.zones and a.regions = w.regions and a.purpose = w.purpose
-      and a.tenant_id = w.tenant_id;
+  foreach ticket in array tickets loop
+    places := places || ticket.place;
+  end loop;
+  foreach said in array automation.whereabouts(tickets, tenants) loop
+    ticket := tickets[array_position(places, said.place)];
+    continue when ticket.urgent and automation.is_awaited(ticket, now);
+    if was.place is null or row(was.tenant_id, was.purpose, was.zones, was.regions)
+      is distinct from row(said.tenant_id, said.purpose, said.zones, said.regions) then
+      was := said;
+      if tenant.id is distinct from said.tenant_id then
+        tenant := null;
+        foreach tenant in array tenants loop
+          exit when tenant.id = said.tenant_id;
+        end loop;
+        tenant := case when tenant.id = said.tenant_id then tenant end;
+      end if;
+      zones := case when said.purpose = 'internal' then array[coalesce(tenant.timezone, 'UTC')] else coalesce(
+        automation.known_zones(said.zones), automation.country_zones(tenant.country, tenant.timezone)) end;
+      rules := automation.hours_of(said.purpose, said.regions, tenant.settings);
+      hours := automation.next_open(zones, rules, now);
+      if hours.opens_at = now and hours.closes_at <= now + automation.closing_margin() then
+        hours := automation.next_open(zones, rules, hours.closes_at);
+      end if;
+    end if;
+    answers := answers || row(said.place, hours.opens_at
+      + case when said.purpose = 'marketing' and hours.opens_at > now
+        then abs(hashtext(ticket.step_id::text)::bigint) % 600 * interval '1 second' else interval '0' end,
+      hours.closes_at, zones, ticket.expires_at, said.regions)::automation.text_hours;
+  end loop;
+  return answers;
 end;
 $function$;
 
@@ -8206,49 +8384,47 @@ CREATE OR REPLACE FUNCTION ridgeline.decide_consent(policy text, tenant_id uuid 
 AS $function$ select automation.decide_consent(automation.own_tenant(tenant_id), policy) $function$;
 
 CREATE OR REPLACE FUNCTION automation.revoked_of(tickets automation.ticket[])
- RETURNS TABLE(place integer, address text, reason text)
+ RETURNS automation.revoked[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
+declare
+  found automation.revoked[];
 begin
-  if cardinality(tickets) > 0 is not true then
-    return;
-  end if;
-  return query
-    with asked as materialized (
-      select t.place, t.tenant_id, t.channel, t.purpose, a.address
-      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
-      where t.channel in ('sms', 'email') and a.address is not null
-    ), stopped as materialized (
-      select a.place, a.address, s.reason
-      from asked as a
-      join ridgeline.suppressions as s
-        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
-      where s.purpose = 'all' or a.purpose = 'marketing'
-    )
-    select s.place, s.address, s.reason from stopped as s
-    union all
-    select t.place, t.recipients[1], 'opt_out'
-    from unnest(tickets) as t
-    where t.channel = 'sms' and t.purpose <> 'internal'
-      and exists (
-        select from automation.revoked_people as p
-        where p.tenant_id = t.tenant_id and p.contact_id = t.contact_id and p.channel = t.channel)
-      and not exists (select from stopped as s where s.place = t.place)
-    union all
-    select a.place, a.address, e.reason
-    from asked as a
-    cross join lateral (
-      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
-      where exists (
-        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
-    ) as e
-    where e.reason is not null and not exists (
-      select from stopped as s where s.place = a.place and s.address = a.address);
+  select array_agg(row(r.place, r.reason, r.addresses)::automation.revoked) into found
+  from (
+    select a.place, min(a.reason) as reason, array_agg(a.address) as addresses
+    from (
+      select t.place, i.address, coalesce(
+        -- In the order of the index that has them whole: the primary key would read all of the tenant's.
+        (select s.reason from ridgeline.suppressions as s
+         where s.tenant_id = t.tenant_id and s.channel = t.channel and s.address between i.address and i.address
+           and (s.purpose = 'all' or t.purpose = 'marketing')
+         order by s.channel, s.address
+         limit 1),
+        case when t.channel = 'sms' and t.purpose <> 'internal' then (
+          select 'opt_out' from automation.revoked_people as p
+          where p.tenant_id = t.tenant_id and p.contact_id = t.contact_id and p.channel = t.channel
+          limit 1) end,
+        (select automation.erasure_of(t.tenant_id, t.channel, i.address)
+         from automation.erased_addresses as x
+         where x.tenant_id = t.tenant_id and x.channel = t.channel
+         limit 1)) as reason
+      from unnest(tickets) as t
+      cross join lateral unnest(t.recipients) as i (address)
+      where t.channel in ('sms', 'email') and i.address is not null
+      offset 0
+    ) as a
+    where a.reason is not null
+    group by a.place
+  ) as r;
+  return coalesce(found, '{}');
 end;
 $function$;
 
@@ -8732,32 +8908,19 @@ CREATE OR REPLACE FUNCTION automation.usual_rate(kind text, address text)
  RETURNS numeric
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case
-      when kind = 'number' and address ~ '^\+18(00|33|44|55|66|77|88)' then 3
-      when kind = 'number' and address ~ '^\d' then 100
-      when kind = 'number' and address !~ '^\+1' or kind = 'name' then 10
-      else 1 end
-  $function$;
+RETURN CASE WHEN ((kind = 'number'::text) AND ("left"(address, 5) = ANY (ARRAY['+1800'::text, '+1833'::text, '+1844'::text, '+1855'::text, '+1866'::text, '+1877'::text, '+1888'::text]))) THEN 3 WHEN ((kind = 'number'::text) AND ("left"(address, 1) = ANY (ARRAY['0'::text, '1'::text, '2'::text, '3'::text, '4'::text, '5'::text, '6'::text, '7'::text, '8'::text, '9'::text]))) THEN 100 WHEN (((kind = 'number'::text) AND ("left"(address, 2) <> '+1'::text)) OR (kind = 'name'::text)) THEN 10 ELSE 1 END;
 
 CREATE OR REPLACE FUNCTION automation.rate_in(limits jsonb, otherwise numeric)
  RETURNS numeric
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case
-      when not limits ? 'per_second' then otherwise
-      when limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$' then nullif((limits ->> 'per_second')::numeric, 0) end
-  $function$;
+RETURN CASE WHEN (NOT (limits ? 'per_second'::text)) THEN otherwise WHEN ((limits ->> 'per_second'::text) ~ '^\d{1,4}(\.\d{1,3})?$'::text) THEN NULLIF(((limits ->> 'per_second'::text))::numeric, (0)::numeric) ELSE NULL::numeric END;
 
 CREATE OR REPLACE FUNCTION automation.limit_in(limits jsonb, name text)
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select case when limits ->> name ~ '^\d{1,9}$' then (limits ->> name)::bigint end $function$;
+RETURN CASE WHEN ((limits ->> name) ~ '^\d{1,9}$'::text) THEN ((limits ->> name))::bigint ELSE NULL::bigint END;
 
 CREATE OR REPLACE FUNCTION automation.no_sender_id()
  RETURNS uuid
@@ -8806,7 +8969,7 @@ AS $function$
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone)
- RETURNS TABLE(place integer, at timestamp with time zone, expires_at timestamp with time zone)
+ RETURNS automation.late_text[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
@@ -8814,30 +8977,38 @@ CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid
 AS $function$
 #variable_conflict use_variable
 declare
-  free_at timestamptz;
-  seconds numeric;
+  segments constant bigint := (texts[cardinality(texts)]).upto;
+  late automation.late_text[];
 begin
-  select greatest(now, max(p.free_at) filter (where p.is_marketing = give_places.is_marketing)),
+  with free as materialized (
+    select greatest(now, max(p.free_at) filter (where p.is_marketing = give_places.is_marketing)) as at,
       1 / (per_second * case
         when give_places.is_marketing then 0.8
         when max(p.free_at) filter (where p.is_marketing) > now then 0.2
-        else 1 end)
-    into free_at, seconds
-  from automation.sender_slots as p
-  where p.tenant_id = give_places.tenant_id and p.sender_id = give_places.sender_id;
-  insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
-  select give_places.tenant_id, give_places.sender_id, give_places.is_marketing,
-    free_at + sum(t.segments) * seconds * interval '1 second'
-  from unnest(texts) as t
-  on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at;
-  return query
-    select t.place, free_at + (t.upto - t.segments) * seconds * interval '1 second', t.expires_at
-    from unnest(texts) as t;
+        else 1 end) as seconds
+    from automation.sender_slots as p
+    where p.tenant_id = give_places.tenant_id and p.sender_id = give_places.sender_id
+  ), taken as (
+    insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
+    select give_places.tenant_id, give_places.sender_id, give_places.is_marketing,
+      f.at + segments * f.seconds * interval '1 second'
+    from free as f
+    on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
+  )
+  select array_agg(row(l.place, '{"code": "rate", "why": "its sender has as much to send as it may"}'::jsonb,
+      l.at, l.expires_at)::automation.late_text)
+    into late
+  from (
+    select t.place, f.at + (t.upto - t.segments) * f.seconds * interval '1 second' as at, t.expires_at
+    from unnest(texts) as t cross join free as f
+  ) as l
+  where l.at > now + interval '1 second';
+  return coalesce(late, '{}');
 end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.ask_blocks(tickets automation.ticket[], now timestamp with time zone)
- RETURNS TABLE(place integer, until timestamp with time zone, expires_at timestamp with time zone)
+ RETURNS automation.late_text[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -8846,104 +9017,108 @@ CREATE OR REPLACE FUNCTION automation.ask_blocks(tickets automation.ticket[], no
 AS $function$
 #variable_conflict use_column
 begin
-  if not exists (select from automation.sender_blocks) then
-    return;
-  end if;
-  return query
-    select t.place, max(b.until), t.expires_at
+  return array(
+    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why',
+        'a carrier takes no more from this number today (30023)'),
+      max(b.until) + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
+      t.expires_at)::automation.late_text
     from unnest(tickets) as t
     join automation.sender_blocks as b
       on b.tenant_id = t.tenant_id and b.sender_id = coalesce(t.sender_id, automation.no_sender_id())
     where t.channel = 'sms' and b.until > ask_blocks.now
       and (b.number = t.recipients[1] or b.number = '' and t.purpose = 'marketing')
-    group by 1, 3;
+    group by t.place, t.expires_at);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.ask_rate(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
- RETURNS TABLE(place integer, held jsonb, until timestamp with time zone, expires_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.senders_of(tickets automation.ticket[])
+ RETURNS automation.text_sender[]
  LANGUAGE plpgsql
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
-declare
-  sender record;
-  texts automation.sized_text[];
-  room bigint;
-  tomorrow constant timestamptz := (automation.carrier_day(now)).ends_at;
-  blocked integer[] := '{}'::integer[];
-  block record;
 begin
-  if cardinality(tickets) > 0 is not true then
-    return;
-  end if;
-  for block in select b.* from automation.ask_blocks(tickets, now) as b loop
-    blocked := blocked || block.place;
-    return query select block.place, jsonb_build_object('code', 'daily_limit', 'why',
-      'a carrier takes no more from this number today (30023)'),
-      block.until + abs(hashtext(block.place::text)::bigint) % 600 * interval '1 second', block.expires_at;
-  end loop;
-  for sender in
-    select t.tenant_id, l.id, t.purpose = 'marketing' as is_marketing, l.per_second, l.per_day,
-      l.tenant_per_day, array_agg(t.place order by t.place) as places
-    from unnest(tickets) as t
-    cross join lateral (
-      select coalesce(s.id, automation.no_sender_id()) as id,
+  return array(
+    select row(l.tenant_id, l.id, l.is_marketing, l.per_second, l.per_day, l.tenant_per_day,
+      array_agg(row(l.place, l.segments, l.upto, l.expires_at)::automation.sized_text order by l.place)
+      )::automation.text_sender
+    from (
+      select t.tenant_id, coalesce(s.id, automation.no_sender_id()) as id, t.purpose = 'marketing' as is_marketing,
         case when s.id is null then automation.rate_in(
             jsonb_build_object('per_second', automation.setting('environment_per_second')), null)
           else automation.rate_in(s.limits, automation.usual_rate(s.kind, s.address)) end as per_second,
         automation.limit_in(s.limits, 'per_day') as per_day,
-        automation.limit_in(o.settings, 'segments_per_day') as tenant_per_day
-      from (values (1)) as always (here)
+        automation.limit_in(o.settings, 'segments_per_day') as tenant_per_day,
+        t.place, t.segments, t.expires_at,
+        sum(t.segments) over (
+          partition by t.tenant_id, coalesce(s.id, automation.no_sender_id()), t.purpose = 'marketing'
+          order by t.place) as upto
+      from unnest(tickets) as t
       left join ridgeline.senders as s on s.tenant_id = t.tenant_id and s.id = t.sender_id
       left join ridgeline.tenant_settings as o on o.tenant_id = t.tenant_id
+      where t.channel = 'sms' and t.held ->> 'code' is distinct from 'rate'
     ) as l
-    where t.channel = 'sms' and t.held ->> 'code' is distinct from 'rate' and t.place <> all (blocked)
-      and coalesce(l.per_second, l.per_day, l.tenant_per_day) is not null
-    group by 1, 2, 3, 4, 5, 6
-    order by 1, 2, 3
-  loop
+    where coalesce(l.per_second, l.per_day, l.tenant_per_day) is not null
+    group by l.tenant_id, l.id, l.is_marketing, l.per_second, l.per_day, l.tenant_per_day
+    order by l.tenant_id, l.id, l.is_marketing);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_day(sender automation.text_sender, now timestamp with time zone)
+ RETURNS automation.late_text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  room constant bigint := automation.room_today(
+    sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day, sender.is_marketing, now);
+begin
+  perform automation.count_today(sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day,
+    (select max(t.upto) from unnest(sender.texts) as t where t.upto <= room), now);
+  return array(
+    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
+        'so many segments went today as may (%s); the day ends at midnight Pacific',
+        least(sender.per_day, sender.tenant_per_day))),
+      (automation.carrier_day(now)).ends_at + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
+      t.expires_at)::automation.late_text
+    from unnest(sender.texts) as t where t.upto > room);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_rate(tickets automation.ticket[], now timestamp with time zone)
+ RETURNS automation.late_text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  sender automation.text_sender;
+  full_day automation.late_text[];
+  late automation.late_text[] := '{}'::automation.late_text[];
+begin
+  foreach sender in array automation.senders_of(tickets) loop
     if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14))
       or sender.tenant_per_day is not null and not pg_try_advisory_xact_lock(
         hashtextextended(concat_ws('/', sender.tenant_id, automation.no_sender_id()), 14)) then
-      return query
-        select t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
-          ask_rate.now + interval '1 second', t.expires_at
-        from unnest(tickets) as t where t.place = any (sender.places);
+      late := late || array(
+        select row(t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
+          now + interval '1 second', t.expires_at)::automation.late_text
+        from unnest(sender.texts) as t);
       continue;
     end if;
-    texts := array(
-      select row(s.place, s.segments, sum(s.segments) over (order by s.place), s.expires_at)::automation.sized_text
-      from (
-        select t.place, t.expires_at, automation.sms_segments((q.prepared).input ->> 'body') as segments
-        from unnest(tickets) as t
-        join unnest(questions) as q on q.place = t.place
-        where t.place = any (sender.places)
-      ) as s
-      order by s.place);
-    room := automation.room_today(
-      sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day, sender.is_marketing, now);
-    if room is not null then
-      return query
-        select t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
-            'so many segments went today as may (%s); the day ends at midnight Pacific',
-            least(sender.per_day, sender.tenant_per_day))),
-          tomorrow + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second', t.expires_at
-        from unnest(texts) as t where t.upto > room;
-      texts := array(select t from unnest(texts) as t where t.upto <= room order by t.place);
-      continue when cardinality(texts) = 0;
-      perform automation.count_today(sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day,
-        (select sum(t.segments) from unnest(texts) as t)::bigint, now);
+    if coalesce(sender.per_day, sender.tenant_per_day) is not null then
+      full_day := automation.ask_day(sender, now);
+      late := late || full_day;
+      sender.texts := sender.texts[:cardinality(sender.texts) - cardinality(full_day)];
     end if;
-    continue when sender.per_second is null;
-    return query
-      select g.place, '{"code": "rate", "why": "its sender has as much to send as it may"}'::jsonb, g.at, g.expires_at
-      from automation.give_places(
-        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, texts, now) as g
-      where g.at > ask_rate.now + interval '1 second';
+    if sender.per_second is not null and cardinality(sender.texts) > 0 then
+      late := late || automation.give_places(
+        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now);
+    end if;
   end loop;
+  return late;
 end;
 $function$;
 
@@ -9113,9 +9288,9 @@ begin
     continue when one.per_second is null;
     return query
       select g.place, jsonb_build_object('code', 'rate', 'why', format(
-          '%s is called as often as it may be', one.receiver)), g.at, g.expires_at
-      from automation.give_places(one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now) as g
-      where g.at > ask_receivers.now + interval '1 second';
+          '%s is called as often as it may be', one.receiver)), g.until, g.expires_at
+      from unnest(automation.give_places(
+        one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now)) as g;
   end loop;
 end;
 $function$;
@@ -9237,7 +9412,24 @@ AS $function$
         to_char(opens_at at time zone zones[1], 'HH24:MI'))) end
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.gate_of_messages(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean)
+CREATE OR REPLACE FUNCTION automation.interests()
+ RETURNS automation.gate_interests
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found automation.gate_interests;
+begin
+  select exists (select from automation.doubtful_stops), exists (select from automation.sender_blocks),
+      exists (
+        select from automation.entities as e
+        where e.name = 'contact' and e.mapped ?| '{sms_opt_out,email_opt_out,sms_consent,email_consent}')
+    into found;
+  return found;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.gate_of_messages(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean, tenants automation.tenant[])
  RETURNS automation.send_verdict[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -9247,11 +9439,14 @@ declare
   found record;
   question automation.send_question;
   prepared automation.prepared_step;
+  revoked automation.revoked;
+  hours automation.text_hours;
+  late automation.late_text;
+  place integer;
   some_text boolean := false;
   some_email boolean := false;
   some_marketing boolean := false;
-  ids uuid[] := '{}'::uuid[];
-  tenants automation.tenant[];
+  interests constant automation.gate_interests := automation.interests();
   regions automation.place_regions[] := '{}'::automation.place_regions[];
   verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
@@ -9259,138 +9454,140 @@ begin
     some_text := some_text or ticket.channel = 'sms';
     some_email := some_email or ticket.channel = 'email';
     some_marketing := some_marketing or coalesce(ticket.purpose = 'marketing', false);
-    if ticket.tenant_id <> all (ids) then
-      ids := ids || ticket.tenant_id;
-    end if;
   end loop;
-  tenants := array(select t from automation.read_tenants(ids) as t);
-  for found in
-    select d.* from automation.hold_doubtful(case when some_text then tickets end, now) as d
-  loop
-    if found.until > now then
-      decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-        'code', 'doubtful_stop', 'address', found.address,
-        'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
-        found.until, found.expires_at);
-    elsif not is_trial then
-      perform automation.settle_doubt(found.tenant_id, found.address);
+  if some_text and interests.doubts then
+    for found in select d.* from automation.hold_doubtful(tickets, now) as d loop
+      if found.until > now then
+        decided := decided || found.place;
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+          'code', 'doubtful_stop', 'address', found.address,
+          'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+          found.until, found.expires_at);
+      elsif not is_trial then
+        perform automation.settle_doubt(found.tenant_id, found.address);
+      end if;
+    end loop;
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  foreach revoked in array automation.revoked_of(tickets) loop
+    place := revoked.place;
+    questions[place].prepared := automation.leave_out_revoked(questions[place], revoked.reason, revoked.addresses);
+    if (questions[place].prepared).verdict <> 'run' then
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', questions[place].prepared);
     end if;
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in
-    select r.place, min(r.reason) as reason, array_agg(r.address) as addresses
-    from automation.revoked_of(tickets) as r group by 1
-  loop
-    questions[found.place].prepared := automation.leave_out_revoked(
-      questions[found.place], found.reason, found.addresses);
-    if (questions[found.place].prepared).verdict <> 'run' then
-      decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
+  if interests.records then
+    for found in
+      select r.place, array_agg(r.address) as addresses, max(r.says) as says
+      from automation.refused_in_records(tickets) as r group by 1
+    loop
+      questions[found.place].prepared := automation.leave_out_refused(
+        questions[found.place], found.addresses, found.says);
+      if (questions[found.place].prepared).verdict <> 'run' then
+        decided := decided || found.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[found.place], 'skip', questions[found.place].prepared);
+      end if;
+    end loop;
   end if;
-  for found in
-    select r.place, array_agg(r.address) as addresses, max(r.says) as says
-    from automation.refused_in_records(tickets) as r group by 1
-  loop
-    questions[found.place].prepared := automation.leave_out_refused(
-      questions[found.place], found.addresses, found.says);
-    if (questions[found.place].prepared).verdict <> 'run' then
+  if some_marketing then
+    for found in
+      select u.* from automation.unconsented(tickets, tenants) as u
+      where u.place <> all (decided)
+    loop
       decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  for found in
-    select u.* from automation.unconsented(case when some_marketing then tickets end, tenants) as u
-    where u.place <> all (decided)
-  loop
-    decided := decided || found.place;
-    if found.is_unsaid then
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-        'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
-        'infinity', found.expires_at);
-      continue;
-    end if;
-    verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-      questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select h.* from automation.ask_hours(case when some_text then tickets end, tenants, now) as h loop
-    if found.opens_at = now then
-      regions := regions || row(found.place, found.regions)::automation.place_regions;
-      questions[found.place].prepared := automation.limit_validity(
-        questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
-    elsif found.opens_at >= found.expires_at then
-      decided := decided || found.place;
+      if found.is_unsaid then
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+          'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
+          'infinity', found.expires_at);
+        continue;
+      end if;
       verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-        questions[found.place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
-          automation.date_text((questions[found.place].due).tenant_id, found.opens_at),
-          automation.date_text((questions[found.place].due).tenant_id, found.expires_at))));
+        questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
+    end loop;
+  end if;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  foreach hours in array case when some_text then automation.ask_hours(tickets, tenants, now) else '{}' end loop
+    place := hours.place;
+    if hours.opens_at = now then
+      if cardinality(hours.regions) > 0 then
+        regions := regions || row(place, hours.regions)::automation.place_regions;
+      end if;
+      questions[place].prepared := automation.limit_validity(
+        questions[place].prepared, least(hours.closes_at, hours.expires_at), now);
+    elsif hours.opens_at >= hours.expires_at then
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', automation.skip_unaddressed(
+        questions[place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
+          automation.date_text((questions[place].due).tenant_id, hours.opens_at),
+          automation.date_text((questions[place].due).tenant_id, hours.expires_at))));
     else
-      decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
-        found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'hold', null, automation.quiet_reason(
+        hours.opens_at, hours.zones), coalesce(hours.opens_at, 'infinity'), hours.expires_at);
     end if;
   end loop;
-  for found in
-    select a.place from automation.answering(case when some_text and not is_trial then questions end) as a (place)
-    where a.place <> all (decided)
-  loop
-    question := questions[found.place];
-    questions[found.place].prepared := automation.brake_conversation(
+  foreach place in array case when some_text and not is_trial then automation.answering(questions) else '{}' end loop
+    continue when place = any (decided);
+    question := questions[place];
+    questions[place].prepared := automation.brake_conversation(
       question.execution, (question.due).id, question.prepared);
-    if (questions[found.place].prepared).verdict <> 'run' then
+    if (questions[place].prepared).verdict <> 'run' then
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', questions[place].prepared);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  if some_marketing and not is_trial then
+    for found in select c.* from automation.ask_cap(tickets, tenants, now, regions) as c loop
       decided := decided || found.place;
+      if found.over_cap = 'skip' then
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+          questions[found.place].prepared, 'over_cap',
+          format('%s marketing messages went to this person within a day', found.cap)));
+      else
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+          'code', 'cap', 'why', coalesce(
+            format('%s marketing messages went to this person within a day', found.cap),
+            'another message to this person is being counted')), found.until, found.expires_at);
+      end if;
+    end loop;
+    if cardinality(decided) > 0 then
+      tickets := automation.still_open(tickets, decided);
+    end if;
+  end if;
+  if some_text and not is_trial then
+    if interests.blocks then
+      foreach late in array automation.ask_blocks(tickets, now) loop
+        decided := decided || late.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+      end loop;
+      tickets := automation.still_open(tickets, decided);
+    end if;
+    foreach late in array automation.ask_rate(tickets, now) loop
+      decided := decided || late.place;
       verdicts := verdicts || automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
+        questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+    end loop;
   end if;
-  for found in select c.* from automation.ask_cap(
-    case when some_marketing and not is_trial then tickets end, tenants, now, regions) as c
-  loop
-    decided := decided || found.place;
-    if found.over_cap = 'skip' then
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-        questions[found.place].prepared, 'over_cap',
-        format('%s marketing messages went to this person within a day', found.cap)));
-    else
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-        'code', 'cap', 'why', coalesce(
-          format('%s marketing messages went to this person within a day', found.cap),
-          'another message to this person is being counted')), found.until, found.expires_at);
-    end if;
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
+  if some_email and some_marketing then
+    for found in
+      select f.* from automation.add_footers(questions, tickets, tenants) as f where f.place <> all (decided)
+    loop
+      prepared := questions[found.place].prepared;
+      prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
+      questions[found.place].prepared := prepared;
+    end loop;
   end if;
-  for found in select r.* from automation.ask_rate(
-    questions, case when some_text and not is_trial then tickets end, now) as r
-  loop
-    decided := decided || found.place;
-    verdicts := verdicts || automation.verdict_on(
-      questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
-  end loop;
-  for found in
-    select f.* from automation.add_footers(
-      questions, case when some_email and some_marketing then tickets end, tenants) as f
-    where f.place <> all (decided)
-  loop
-    prepared := questions[found.place].prepared;
-    prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
-    questions[found.place].prepared := prepared;
-  end loop;
   foreach question in array questions loop
     if question.place <> all (decided) then
       verdicts := verdicts || automation.verdict_on(question, 'send', question.prepared);
@@ -9400,7 +9597,19 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION automation.tenants_asked(questions automation.send_question[])
+ RETURNS automation.tenant[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select t from automation.read_tenants(array(select distinct (q.due).tenant_id from unnest(questions) as q)) as t);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false, tenants automation.tenant[] DEFAULT NULL::automation.tenant[])
  RETURNS automation.send_verdict[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -9481,7 +9690,8 @@ begin
     end loop;
   end if;
   if some_message then
-    return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial);
+    return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial,
+      coalesce(tenants, automation.tenants_asked(questions)));
   end if;
   foreach question in array questions loop
     if question.place <> all (decided) then
@@ -10186,12 +10396,17 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
  SET jit TO 'off'
 AS $function$
 declare
-  options constant jsonb := case when at is not null then automation.render_options_of(
-    automation.tenants_of(works), at) end;
+  tenants automation.tenant[];
+  ids uuid[];
 begin
+  if at is not null then
+    select array_agg(t), array_agg(t.id) into tenants, ids
+    from automation.read_tenants(automation.tenants_of(works)) as t;
+  end if;
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      options -> k.tenant_id::text)::automation.running_plan
+      case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
+      )::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
@@ -10199,6 +10414,7 @@ begin
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
     ) as p
+    cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant) as t
     order by k.tenant_id, k.workflow_id, k.version);
 end;
 $function$;
@@ -10598,6 +10814,42 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tenants_in(plans automation.running_plan[])
+ RETURNS automation.tenant[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  plan automation.running_plan;
+  last uuid;
+  tenants automation.tenant[];
+begin
+  -- They are in the order of their tenants.
+  foreach plan in array plans loop
+    if (plan.tenant).id is distinct from last then
+      last := (plan.tenant).id;
+      tenants := tenants || plan.tenant;
+    end if;
+  end loop;
+  return tenants;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.doubled(words text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(words) < 2 then
+    return '{}'::text[];
+  end if;
+  return array(select w from unnest(words) as w group by w having count(*) > 1);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.prepare_sends(works automation.work[], plans automation.running_plan[])
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -10611,6 +10863,8 @@ declare
   places integer[] := '{}'::integer[];
   verdict automation.send_verdict;
   held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  recipients text[] := '{}'::text[];
+  several text[];
   answered text[] := '{}'::text[];
   ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
@@ -10626,6 +10880,7 @@ begin
         places := places || i;
         question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
         questions := questions || question;
+        recipients := recipients || prepared.recipient;
       elsif prepared.verdict = 'hold' then
         -- A shadow, of which nothing goes to the gate.
         work.outcome := 'hold';
@@ -10638,7 +10893,8 @@ begin
     end if;
     works[i] := work;
   end loop;
-  foreach verdict in array automation.gate(questions) loop
+  several := automation.doubled(recipients);
+  foreach verdict in array automation.gate(questions, automation.now(), false, automation.tenants_in(plans)) loop
     work := works[places[verdict.place]];
     prepared := verdict.prepared;
     if verdict.verdict = 'hold' then
@@ -10649,7 +10905,8 @@ begin
     else
       work.prepared := prepared;
       work.outcome := 'send';
-      if work.step ->> 'lane' = 'sms' and automation.answers_somebody(work.execution) then
+      if prepared.recipient = any (several) and work.step ->> 'lane' = 'sms'
+        and automation.answers_somebody(work.execution) then
         if prepared.recipient = any (answered) then
           work.outcome := 'later';
         end if;
@@ -18421,6 +18678,24 @@ CREATE OR REPLACE FUNCTION automation.is_notice_workflow(metadata jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $function$;
 
+CREATE OR REPLACE FUNCTION automation.keep_mark()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not automation.is_service() then
+    new.metadata := new.metadata - 'ridgeline';
+    if tg_op = 'UPDATE' and old.metadata ? 'ridgeline' then
+      new.metadata := new.metadata
+        || jsonb_build_object('ridgeline', old.metadata -> 'ridgeline', 'by', old.metadata -> 'by');
+    end if;
+  end if;
+  return new;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.notice_workflow(tenant_id uuid, by text)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -19103,6 +19378,62 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.phone_abroad(digits text, may_be_new boolean)
+ RETURNS automation.phone_number
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  plan automation.phone_plans;
+  found automation.phone_number := (
+    select row('+' || digits, p.country, coalesce(d.dialled ~ p.premium, false))::automation.phone_number
+    from automation.phone_plans as p
+    cross join lateral (select substr(digits, length(p.calling_code) + 1) as dialled) as d
+    where p.calling_code in (left(digits, 1), left(digits, 2), left(digits, 3)) and p.rank = 0
+      and length(d.dialled) = any (p.lengths) and d.dialled ~ p.pattern
+      and (p.national_prefix is null or d.dialled !~ p.national_prefix)
+      and (not p.shared or d.dialled ~ p.leading_digits or p.leading_digits is null and d.dialled ~ p.valid)
+      and (may_be_new or d.dialled ~ p.valid));
+begin
+  if found.number is not null then
+    return found;
+  end if;
+  plan := automation.phone_plan_by_code(digits);
+  return automation.phone_in_plan(plan, substr(digits, length(plan.calling_code) + 1), may_be_new);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.read_phone(given text, country text DEFAULT 'US'::text)
+ RETURNS automation.phone_number
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  digits constant text := case when given ~ '^\+[0-9]{3,17}$' then given else automation.phone_digits(given) end;
+  home automation.phone_plans;
+  abroad text;
+  found automation.phone_number;
+begin
+  if starts_with(digits, '+') then
+    -- The key 1 bears no letter, and no word is spelt with it.
+    return case when strpos(digits, '1') > 0 or not automation.is_withheld(digits)
+      then automation.phone_abroad(substr(digits, 2), true) end;
+  end if;
+  select p.* into home from automation.phone_plans as p
+  where p.country = upper(read_phone.country) and p.country ~ '^[A-Z]';
+  abroad := substring(digits from home.international_prefix || '([1-9].*)$');
+  found := case when abroad is null then automation.phone_at_home(home, digits)
+    else automation.phone_abroad(abroad, false) end;
+  -- 00 leads abroad from nearly everywhere; no national number begins with it.
+  if found.number is null and digits like '00%' then
+    found := automation.phone_abroad(substr(digits, 3), false);
+  end if;
+  return found;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.normalize_phone(given text, country text DEFAULT 'US'::text)
  RETURNS text
  LANGUAGE plpgsql
@@ -19120,11 +19451,15 @@ CREATE OR REPLACE FUNCTION automation.normal_number(given text, country text DEF
  STABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  found constant text := (automation.read_phone(given, country)).number;
+  digits text;
 begin
-  return coalesce(
-    automation.normalize_phone(given, country),
-    (select d.digits from automation.phone_digits(given) as d (digits)
-     where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)));
+  if found is not null then
+    return found;
+  end if;
+  digits := automation.phone_digits(given);
+  return case when digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(digits) then digits end;
 end;
 $function$;
 
@@ -20517,7 +20852,8 @@ CREATE OR REPLACE FUNCTION automation.render_options(tenant_id uuid, at timestam
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.render_options_of(array[tenant_id], at) -> tenant_id::text;
+  return (
+    select automation.render_options(t, at) from automation.read_tenants(array[render_options.tenant_id]) as t);
 end;
 $function$;
 
@@ -20944,8 +21280,7 @@ declare
 begin
   if key is null then
     return null;
-  elsif not pg_try_advisory_xact_lock(hashtextextended(
-    concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)) then
+  elsif not pg_try_advisory_xact_lock(automation.entry_lock(execution, key)) then
     raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
   end if;
   entry := automation.last_entry(
@@ -20963,10 +21298,7 @@ begin
           lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
       'execution_id', entry.execution_id);
   end if;
-  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-  values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
-  on conflict on constraint entries_pkey do update
-    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+  perform automation.note_entry(execution, key);
   return null;
 end;
 $function$;
@@ -20992,6 +21324,35 @@ AS $function$
       else coalesce(execution.contact_id = signal.contact_id, false)
         or signal.address is not null and automation.speaks_with(execution, signal.address)
     end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.unread_signals(execution ridgeline.workflow_executions)
+ RETURNS SETOF automation.signals
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select s.* from automation.signals as s
+    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
+      and s.contact_id is distinct from execution.contact_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
+      and automation.concerns(s, execution)
+    union all
+    -- One about nobody is told by its own name alone.
+    select s.* from automation.signals as s
+    where execution.record_id is null and execution.contact_id is null and s.tenant_id = execution.tenant_id
+      and s.role = 'restart' and automation.concerns(s, execution)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.ending_reason(signal automation.signals)
@@ -21029,6 +21390,39 @@ begin
   perform automation.end_execution(execution, status, reason);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.open_runs(signal automation.signals)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
+      and e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
+      and e.entity <> 'contact' and e.finished_at is null
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
+      and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join ridgeline.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
+    union
+    -- One that takes another's place by a dedupe_key may be about somebody else, or about nobody.
+    select e.id from ridgeline.workflow_executions as e
+    where signal.role = 'restart' and e.tenant_id = signal.tenant_id
+      and e.id = automation.as_uuid(signal.record ->> 'run') and e.finished_at is null
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS void
@@ -21374,6 +21768,26 @@ AS $function$
       'path', automation.place_send_email(w.value ->> 'path')) order by w.place)
     from jsonb_array_elements(warnings) with ordinality as w (value, place)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_stranger(execution ridgeline.workflow_executions, input jsonb, phone text, country text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- Mostly it goes to the contact that the run is about.
+  if input ? 'to' is not true then
+    return false;
+  end if;
+  return phone is not null
+    and not exists (
+      select from automation.read_tenants(array[execution.tenant_id]) as t where t.text_strangers)
+    and not exists (select from automation.contacts_by_phone(execution.tenant_id, phone))
+    and not automation.mentions_number(automation.own_records(execution), phone, country)
+    and not automation.is_office_number(execution.tenant_id, phone, country);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.recheck_recipient(execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
  RETURNS automation.prepared_step
@@ -25243,6 +25657,8 @@ declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
   failed ridgeline.workflow_step_executions;
   step jsonb;
+  does_nothing_yet boolean;
+  other uuid;
 begin
   perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
@@ -25272,11 +25688,19 @@ begin
       using errcode = 'PT409', hint = coalesce(
         automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
   end if;
-  update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
+  does_nothing_yet := automation.has_done_nothing(execution.tenant_id, execution.id);
+  if not does_nothing_yet then
+    other := automation.come_back(execution, automation.plan_of(execution) -> 'lifecycle');
+    if other is not null then
+      raise exception 'execution_id: run % has entered since, and re-entry lets only one be in at a time', other
+        using errcode = 'PT409', hint = 'Cancel that one first, or let it end.';
+    end if;
+  end if;
+  update ridgeline.workflow_executions as e
   set changed_at = automation.now(),
     status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
-    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
+    started_at = case when not does_nothing_yet then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into ridgeline.scheduled_steps (
     tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
@@ -27162,6 +27586,8 @@ CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflo
 
 CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
 
+CREATE TRIGGER workflows_keep_mark BEFORE INSERT OR UPDATE OF metadata ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.keep_mark();
+
 create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
 create policy messages_editors_insert on ridgeline.messages as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
@@ -27423,7 +27849,7 @@ comment on function automation.ask_cap(automation.ticket[],automation.tenant[],t
 
 comment on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks), when that ends, and in which states they are.';
 
-comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
+comment on function automation.ask_rate(automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
 
 comment on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Webhooks for which their receiver has no room by ridgeline.tenant_settings {"webhooks": {per_second, per_day, hosts}}, and until when. Where nobody said anything: none.';
 
@@ -27438,6 +27864,8 @@ comment on function automation.came_in_numbers(ridgeline.workflow_executions) is
 comment on function automation.check_reviews(jsonb,jsonb) is 'A warning where only who is pleased is asked for a review.';
 
 comment on function automation.claim_portion(uuid,text,interval,text) is 'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time is left for the next portion. functions: as exchange_steps() has it.';
+
+comment on function automation.come_back(ridgeline.workflow_executions,jsonb) is 'Lets a run that has ended go on, or names the open one that is in its place.';
 
 comment on function automation.compare_next() is 'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: {"compare_tolerance": "1 hour"}.';
 
@@ -27491,7 +27919,7 @@ comment on function automation.fold_statistics(integer) is 'Adds so many changes
 
 comment on function automation.folded(jsonb) is 'A record with its texts in lower case; null where it has keys that are not, or a Σ.';
 
-comment on function automation.gate(automation.send_question[],timestamp with time zone,boolean) is 'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused or counted is not asked then, and nothing is written.';
+comment on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) is 'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused or counted is not asked then, and nothing is written. tenants: those of the questions, where they are read already.';
 
 comment on function automation.generate_steps() is 'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
 
@@ -27771,17 +28199,21 @@ comment on type automation.portion_report is 'done: there was time for all of th
 
 comment on type automation.report is 'What came of an attempt: succeeded, failed, retry or ambiguous.';
 
-comment on type automation.running_plan is 'A version that runs of a batch are pinned to, read once for all of them; options: how its tenant writes.';
+comment on type automation.running_plan is 'A version that runs of a batch are pinned to, read once for all of them, with its tenant; options: how that one writes.';
 
 comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one.';
 
 comment on type automation.send_verdict is 'verdict: send (as prepared, from which somebody may have been left out), skip (prepared says why) or hold: until then (infinity: until it is let go), for a reason (held: {code, why, until, zones?, since}). expires_at: when it is of no use any more.';
+
+comment on type automation.sized_text is 'upto: how many segments it makes with those of its sender before it.';
 
 comment on type automation.step_write is 'What a step writes to: the entity, whether it makes a new record, and the fields with what they are set to, [value], or [] when that is known only when the step runs.';
 
 comment on type automation.transition is 'Where a run goes: it has ended, or its next step is due at run_at.';
 
 comment on type automation.trouble is 'What an office is to be told; null kind: nothing. every: how soon the same subject may be told again.';
+
+comment on type automation.whereabout is 'Where a text goes. zones: as numbers and addresses say, whether or not this server knows them; null: nothing does, or it goes to the office. contact_id: where their address is asked.';
 
 comment on type automation.work is 'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
 
@@ -27816,6 +28248,8 @@ comment on function automation.prune() is 'One portion of the engine''s own rows
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
 comment on function automation.run_database_steps(integer) is 'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
+
+comment on function ridgeline.retry_execution(uuid,uuid) is 'Runs a failed execution again from the step that failed, with fresh attempts. PT409: it has not failed, or another one is in the workflow by now that re-entry (not_while_open, restart) allows only one of.';
 
 comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, conditions, result, until, held, segments, cost}], cost, ended: {status, at}}. It follows branches, and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an event; the others time out).';
 
@@ -27911,14 +28345,17 @@ grant execute on function automation.ask_blocks(automation.ticket[],timestamp wi
 revoke all on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) to service_role;
 
+revoke all on function automation.ask_day(automation.text_sender,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_day(automation.text_sender,timestamp with time zone) to service_role;
+
 revoke all on function automation.ask_for(text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_for(text,text,text) to service_role;
 
 revoke all on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;
 
-revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
+revoke all on function automation.ask_rate(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_rate(automation.ticket[],timestamp with time zone) to service_role;
 
 revoke all on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
@@ -28167,6 +28604,9 @@ grant execute on function automation.close_unsent(automation.work[],automation.r
 revoke all on function automation.closing_margin() from public, anon, authenticated, service_role;
 grant execute on function automation.closing_margin() to service_role;
 
+revoke all on function automation.come_back(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.come_back(ridgeline.workflow_executions,jsonb) to service_role;
+
 revoke all on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to authenticated;
 grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to service_role;
@@ -28298,6 +28738,9 @@ grant execute on function automation.do_merge(automation.merges_due) to service_
 revoke all on function automation.double_of(numeric) from public, anon, authenticated, service_role;
 grant execute on function automation.double_of(numeric) to service_role;
 
+revoke all on function automation.doubled(text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.doubled(text[]) to service_role;
+
 revoke all on function automation.doubtful_moment(text) from public, anon, authenticated, service_role;
 grant execute on function automation.doubtful_moment(text) to service_role;
 
@@ -28359,6 +28802,9 @@ grant execute on function automation.entry_if_met(ridgeline.workflow_versions,au
 
 revoke all on function automation.entry_key_in(ridgeline.execution_mode,text) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_key_in(ridgeline.execution_mode,text) to service_role;
+
+revoke all on function automation.entry_lock(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.entry_lock(ridgeline.workflow_executions,text) to service_role;
 
 revoke all on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) to service_role;
@@ -28562,11 +29008,11 @@ grant execute on function automation.functions_address() to service_role;
 revoke all on function automation.fuse_floor() from public, anon, authenticated, service_role;
 grant execute on function automation.fuse_floor() to service_role;
 
-revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean) to service_role;
+revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) to service_role;
 
-revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean) to service_role;
+revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) to service_role;
 
 revoke all on function automation.generate_steps() from public, anon, authenticated, service_role;
 grant execute on function automation.generate_steps() to service_role;
@@ -28678,6 +29124,9 @@ grant execute on function automation.holds_update_field(jsonb) to service_role;
 revoke all on function automation.holds_update_project(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_update_project(jsonb) to service_role;
 
+revoke all on function automation.hours_of(text,text[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.hours_of(text,text[],jsonb) to service_role;
+
 revoke all on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
 
@@ -28763,6 +29212,9 @@ grant execute on function automation.install(uuid,jsonb,jsonb,boolean) to servic
 revoke all on function automation.install_recipe(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to authenticated;
 grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to service_role;
+
+revoke all on function automation.interests() from public, anon, authenticated, service_role;
+grant execute on function automation.interests() to service_role;
 
 revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
@@ -28860,6 +29312,9 @@ grant execute on function automation.keep_changed_at(regclass) to service_role;
 revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
 
+revoke all on function automation.keep_mark() from public, anon, authenticated, service_role;
+grant execute on function automation.keep_mark() to service_role;
+
 revoke all on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) to service_role;
 
@@ -28888,6 +29343,9 @@ grant execute on function automation.known_keys(jsonb,text[],text) to service_ro
 
 revoke all on function automation.known_provider_ids(uuid,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.known_provider_ids(uuid,uuid,text) to service_role;
+
+revoke all on function automation.known_zones(text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.known_zones(text[]) to service_role;
 
 revoke all on function automation.late_lanes(uuid,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.late_lanes(uuid,interval) to service_role;
@@ -29207,6 +29665,9 @@ grant execute on function automation.note_early_click(uuid,uuid,text) to service
 
 revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
 grant execute on function automation.note_engagement() to service_role;
+
+revoke all on function automation.note_entry(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_entry(ridgeline.workflow_executions,text) to service_role;
 
 revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
@@ -29550,8 +30011,8 @@ grant execute on function automation.release_unsent() to service_role;
 revoke all on function automation.remove_tag(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.remove_tag(ridgeline.workflow_executions,jsonb) to service_role;
 
-revoke all on function automation.render_options_of(uuid[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.render_options_of(uuid[],timestamp with time zone) to service_role;
+revoke all on function automation.render_options(automation.tenant,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.render_options(automation.tenant,timestamp with time zone) to service_role;
 
 revoke all on function automation.reply_text(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.reply_text(uuid,text) to service_role;
@@ -29627,6 +30088,9 @@ grant execute on function automation.send_again(uuid,uuid) to service_role;
 
 revoke all on function automation.sender_problem(uuid,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.sender_problem(uuid,text,jsonb) to service_role;
+
+revoke all on function automation.senders_of(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.senders_of(automation.ticket[]) to service_role;
 
 revoke all on function automation.sending_keys(text) from public, anon, authenticated, service_role;
 grant execute on function automation.sending_keys(text) to service_role;
@@ -29825,6 +30289,12 @@ grant execute on function automation.tenant_state_function() to service_role;
 
 revoke all on function automation.tenant_tables() from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_tables() to service_role;
+
+revoke all on function automation.tenants_asked(automation.send_question[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tenants_asked(automation.send_question[]) to service_role;
+
+revoke all on function automation.tenants_in(automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tenants_in(automation.running_plan[]) to service_role;
 
 revoke all on function automation.tenants_of(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tenants_of(automation.work[]) to service_role;
