@@ -433,6 +433,8 @@ alter table ridgeline.tenant_settings add column unified_engine text default 'on
 
 alter table ridgeline.messages add column clicked_at timestamp with time zone;
 
+alter table ridgeline.messages add column step_key text;
+
 alter table ridgeline.forms add column consent jsonb;
 
 alter table ridgeline.held_submissions add column changed_at timestamp with time zone default automation.now() not null;
@@ -4088,6 +4090,22 @@ AS $function$
         for update skip locked)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_of_another_run(execution ridgeline.workflow_executions, signal automation.signals)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return signal.event = 'sms_clicked' and signal.record ->> 'execution_id' is distinct from execution.id::text
+    and coalesce(automation.plan_step(execution, signal.listener) #> '{config,base,event,config}' ? 'step_key', false)
+    and not exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = execution.tenant_id and e.id = automation.as_uuid(signal.record ->> 'execution_id')
+        and e.trigger_data ->> 'sent_again_for' = execution.id::text);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.await_sender(prepared automation.prepared_step, channel text)
  RETURNS automation.prepared_step
  LANGUAGE plpgsql
@@ -5520,14 +5538,14 @@ CREATE OR REPLACE FUNCTION automation.log_send_sms(execution ridgeline.workflow_
 AS $function$
 begin
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, execution_id)
+    status, provider, provider_id, execution_id, step_key)
   -- What a member was told was not said to the contact.
   values (ledger.tenant_id,
     case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
     coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
     ledger.input ->> 'body', 'sent',
     coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-    ledger.provider_id, execution.id);
+    ledger.provider_id, execution.id, ledger.step_key);
   if ledger.input ? 'tracked_links' then
     perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
   end if;
@@ -12638,6 +12656,23 @@ begin
     'Send the link on every way, and make a task besides where somebody was not pleased.', 'warning')) end;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_clicks(plan jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem(
+        automation.step_path(s.value) || '.step_config.event.config.step_key', 'no_tracked_text',
+        format('step_key: "%s" is no step of this workflow that sends a text with track_links', left(w.said, 60)),
+        'Name the step_key of that send_sms, and set track_links there.') order by s.key), '[]')
+    from jsonb_each(plan -> 'steps') as s
+    cross join lateral (
+      select s.value #>> '{config,base,event,config,step_key}' as said) as w
+    where s.value ->> 'type' = 'wait' and s.value #>> '{config,base,event,type}' = 'sms_clicked' and w.said is not null
+      and plan #> array['steps', w.said, 'sending', 'track_links'] is distinct from 'true'
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.watch_members()
  RETURNS trigger
@@ -21471,6 +21506,7 @@ begin
     elsif signal.role = 'wait' and signal.listener like 'follows %' then
       perform automation.wake_follower(execution, signal);
     elsif signal.role = 'wait' then
+      continue when automation.is_of_another_run(execution, signal);
       perform automation.note_event(signal, execution);
     else
       perform automation.stop_execution(execution, 'cancelled', automation.ending_reason(signal));
@@ -23820,6 +23856,7 @@ begin
     || automation.check_entry(workflow, listener, plan)
     || automation.check_needs(workflow, plan, scope)
     || automation.check_reviews(documents, plan)
+    || automation.check_clicks(plan)
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;
 $function$;
@@ -27797,6 +27834,8 @@ comment on column ridgeline.held_submissions.changed_at is 'When it was last wri
 
 comment on column ridgeline.messages.clicked_at is 'When a person first followed a link of a text whose step says track_links.';
 
+comment on column ridgeline.messages.step_key is 'Of a text that a workflow sent: by which of its steps.';
+
 comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
 comment on column ridgeline.sending_pauses.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
@@ -27860,6 +27899,8 @@ comment on function automation.await_sender(automation.prepared_step,text) is 'V
 comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
 
 comment on function automation.came_in_numbers(ridgeline.workflow_executions) is 'Did more than ten runs of the workflow begin within a second of this one?';
+
+comment on function automation.check_clicks(jsonb) is 'Refuses a wait for sms_clicked that names a step which is never clicked.';
 
 comment on function automation.check_reviews(jsonb,jsonb) is 'A warning where only who is pleased is asked for a review.';
 
@@ -28500,6 +28541,9 @@ grant execute on function automation.check_assign_user(jsonb,text) to service_ro
 
 revoke all on function automation.check_change_stage(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_change_stage(jsonb,text) to service_role;
+
+revoke all on function automation.check_clicks(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_clicks(jsonb) to service_role;
 
 revoke all on function automation.check_create_project(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_create_project(jsonb,text) to service_role;
@@ -29248,6 +29292,9 @@ grant execute on function automation.is_notice_workflow(jsonb) to service_role;
 
 revoke all on function automation.is_of_another(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_of_another(ridgeline.workflow_executions,text,jsonb) to service_role;
+
+revoke all on function automation.is_of_another_run(ridgeline.workflow_executions,automation.signals) from public, anon, authenticated, service_role;
+grant execute on function automation.is_of_another_run(ridgeline.workflow_executions,automation.signals) to service_role;
 
 revoke all on function automation.is_open_there(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_open_there(text) to service_role;
@@ -37685,7 +37732,7 @@ insert into automation.recipes select r.* from jsonb_populate_record(null::autom
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "referral", "place": 10, "document": {"name": "Referral", "needs": {"senders": ["email"], "entities": ["job", "contact"]}, "recipe": "referral", "version": 1, "questions": [{"ask": "Which of your forms takes referrals? It asks for the new person''s name and telephone number, and in referrer_email who sends them.", "name": "form", "type": "form"}, {"ask": "On which page is that form?", "name": "form_url", "type": "url"}, {"ask": "At what time of the day does the email go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "How are people tagged who were referred?", "name": "referred_tag", "type": "text", "default": "referred"}, {"ask": "And who referred them?", "name": "referrer_tag", "type": "text", "default": "referrer"}], "workflows": [{"name": "Referral: ask", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 30, "zone": "contact"}}, {"step_key": "ask", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>most of our customers come through people like you. If you know somebody who could use our help, tell us here:</p><p><a href=\"[[form_url]]?referrer_email={{contact.email | url_encode}}\">Refer somebody</a></p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Do you know somebody who needs a roof?"}}], "settings": {"reentry": {"once_in": "180 days"}, "dedupe_key": "{{contact.id}}"}, "trigger_type": "job_completed"}, {"name": "Referral: thank", "steps": [{"step_key": "tag_referred", "step_type": "add_tag", "step_config": {"tag": "[[referred_tag]]"}}, {"step_key": "referrer", "step_type": "find_or_create_contact", "step_config": {"email": "{{form_submission.data.referrer_email}}", "fields": {"last_name": "{{form_submission.data.referrer_email}}", "first_name": "Referrer"}}}, {"step_key": "tag_referrer", "step_type": "add_tag", "step_config": {"tag": "[[referrer_tag]]", "target": "{{steps.referrer.contact_id}}"}}, {"step_key": "thank", "step_type": "send_email", "step_config": {"to": "{{form_submission.data.referrer_email}}", "html": "<p>Thank you for telling us about {{contact.first_name | default: \"somebody\"}}. We will take good care of them.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Thank you for your referral"}}], "settings": {"reentry": "never", "dedupe_key": "{{contact.id}}"}, "conditions": [{"field": "form_submission.data.referrer_email", "operator": "is_not_empty"}], "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A month after a job is done, an email with a link to your referral form. Whoever is referred becomes a contact and is tagged, and so is who referred them, who is thanked once for each referral."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": "sms_clicked", "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": {"type": "sms_clicked", "config": {"step_key": "ask_by_text"}}, "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "speed-to-lead", "place": 1, "document": {"name": "Speed to lead", "needs": {"senders": ["sms", "email"], "entities": ["contact", "appointment"]}, "recipe": "speed-to-lead", "version": 1, "questions": [{"ask": "Which form? Without an answer: every form.", "name": "form", "type": "form", "optional": true}, {"ask": "Who takes new leads, in turns?", "name": "reps", "type": "members"}, {"ask": "Within how many minutes is a lead called?", "name": "call_within", "type": "number", "default": 5, "maximum": 240, "minimum": 1}, {"ask": "After how long without an answer is the one responsible alerted?", "name": "alert_after", "type": "duration", "default": "10 minutes"}, {"ask": "At what time of the day do the later messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Speed to lead", "steps": [{"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_ids": "[[reps]]"}}, {"step_key": "call", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}}: new lead", "priority": "urgent", "assigned_to": "{{user.id}}", "due_in_minutes": "[[call_within]]"}}, {"step_key": "text_now", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, this is {{tenant.name}}. We got your request and will call you shortly. Reply STOP to opt out.", "purpose": "transactional"}}, {"step_type": "wait", "step_config": {"duration": "[[alert_after]]"}}, {"step_key": "alert", "step_type": "notify_member", "step_config": {"body": "New lead without an answer: {{contact.first_name}} {{contact.last_name}}, {{contact.phone}}", "channel": "sms", "user_id": "{{contact.assigned_to}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_key": "email_day_1", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for asking us. When would it suit you to talk about your project? Just answer this email.</p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your request to {{tenant.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_3", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, do you still need help with your project? A short answer is enough. {{tenant.name}}", "purpose": "marketing"}}], "settings": {"reentry": {"once_in": "1 day"}, "dedupe_key": "{{contact.id}}", "exit_events": ["sms_received", "email_received", "call_completed", "appointment_booked"]}, "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A form was filled in: somebody is made responsible and has a task to call at once, the lead gets a text (at night in the morning); without an answer whoever is responsible is alerted, and an email and a text follow. An answer, a call or an appointment ends it."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 

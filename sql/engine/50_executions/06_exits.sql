@@ -556,6 +556,23 @@ create or replace function automation.wake_follower(
         for update skip locked)
   $$;
 
+-- A wait that names the step whose text it means (config.step_key) means that of its own run, though it was sent again.
+create or replace function automation.is_of_another_run(
+  execution ridgeline.workflow_executions, signal automation.signals)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return signal.event = 'sms_clicked' and signal.record ->> 'execution_id' is distinct from execution.id::text
+    and coalesce(automation.plan_step(execution, signal.listener) #> '{config,base,event,config}' ? 'step_key', false)
+    and not exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = execution.tenant_id and e.id = automation.as_uuid(signal.record ->> 'execution_id')
+        and e.trigger_data ->> 'sent_again_for' = execution.id::text);
+end;
+$$;
+
 create or replace function automation.act_on(signal automation.signals) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -578,6 +595,7 @@ begin
     elsif signal.role = 'wait' and signal.listener like 'follows %' then
       perform automation.wake_follower(execution, signal);
     elsif signal.role = 'wait' then
+      continue when automation.is_of_another_run(execution, signal);
       perform automation.note_event(signal, execution);
     else
       perform automation.stop_execution(execution, 'cancelled', automation.ending_reason(signal));
