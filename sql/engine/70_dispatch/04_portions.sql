@@ -451,6 +451,7 @@ create or replace function automation.has_database_work() returns boolean
   as $$
 begin
   return exists (select from automation.signals)
+    or exists (select from automation.merges_due)
     or exists (
       select from ridgeline.scheduled_steps as s
       where s.lane = 'database' and s.lease_expires_at is null and s.run_at <= automation.now())
@@ -480,6 +481,8 @@ begin
   if not automation.has_database_work() then
     return;
   end if;
+  perform automation.run_merges();
+  commit;
   call automation.work_on('signal', ran, until);
   ran := 0;
   if automation.time_is_up() then
