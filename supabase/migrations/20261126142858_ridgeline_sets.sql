@@ -63,6 +63,8 @@ drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,t
 
 drop function automation.lock_portion(automation.portions);
 
+drop function automation.check_lease(interval);
+
 drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
 
 drop function automation.fire_timer(ridgeline.workflow_timers);
@@ -747,6 +749,8 @@ alter type automation.send_question add attribute prepared automation.prepared_s
 
 alter type automation.send_question add attribute begun_at timestamp with time zone;
 
+alter type automation.send_question add attribute contact jsonb;
+
 alter type automation.send_verdict add attribute place integer;
 
 alter type automation.send_verdict add attribute tenant_id uuid;
@@ -794,6 +798,8 @@ alter type automation.ticket add attribute expires_at timestamp with time zone;
 alter type automation.ticket add attribute held jsonb;
 
 alter type automation.ticket add attribute segments integer;
+
+alter type automation.ticket add attribute contact jsonb;
 
 alter table ridgeline.sending_pauses add column tenant_id uuid;
 
@@ -7643,7 +7649,8 @@ begin
       end,
       automation.as_uuid((q.prepared).input #>> '{sender,id}'),
       coalesce(
-        least((q.due).expires_at, case when automation.is_date((q.prepared).input ->> 'expires_at') then
+        least((q.due).expires_at, case when (q.prepared).input ? 'expires_at'
+            and automation.is_date((q.prepared).input ->> 'expires_at') then
           automation.instant_in((q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
         least((q.due).run_at, case when (q.due).attempt > 0 then q.begun_at end,
             ((q.due).held ->> 'since')::timestamptz)
@@ -7651,8 +7658,8 @@ begin
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
       (q.due).held,
-      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end
-      )::automation.ticket
+      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end,
+      q.contact)::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
     order by q.place);
@@ -7800,21 +7807,48 @@ CREATE OR REPLACE FUNCTION automation.keeps_quiet_hours()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false));
+  return not coalesce(current_setting('automation.test_clock', true) = 'on'
+    and current_setting('automation.quiet_hours', true) = 'off', false);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.contact_places(tenant_ids uuid[], contact_ids text[])
+CREATE OR REPLACE FUNCTION automation.read_places(tickets automation.ticket[], zone_column text, region_column text)
  RETURNS automation.contact_place[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  tenant_ids constant uuid[] := array(select t.tenant_id from unnest(tickets) as t order by t.place);
+  contact_ids constant text[] := array(select t.contact_id from unnest(tickets) as t order by t.place);
+begin
+  return array(
+    select row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
+    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
+      as k (tenant_id, id, record)
+    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null);
+exception
+  when data_exception then
+    return '{}'::automation.contact_place[];
+  when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
+    raise warning 'automation: where contacts are could not be read: %', sqlerrm;
+    return '{}'::automation.contact_place[];
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.contact_places(tickets automation.ticket[])
+ RETURNS automation.contact_place[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ticket automation.ticket;
   zone_column text;
   region_column text;
+  record jsonb;
+  unread automation.ticket[] := '{}'::automation.ticket[];
+  places automation.contact_place[] := '{}'::automation.contact_place[];
 begin
   select e.mapped ->> 'timezone', (
       select c
@@ -7823,21 +7857,25 @@ begin
     into zone_column, region_column
   from automation.entities as e where e.name = 'contact';
   if zone_column is null and region_column is null then
-    return '{}'::automation.contact_place[];
+    return places;
   end if;
-  return array(
-    select distinct on (k.tenant_id, k.id)
-      row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
-    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
-      as k (tenant_id, id, record)
-    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null
-    order by k.tenant_id, k.id);
-exception
-  when data_exception then
-    return '{}'::automation.contact_place[];
-  when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
-    raise warning 'automation: where contacts are could not be read: %', sqlerrm;
-    return '{}'::automation.contact_place[];
+  foreach ticket in array tickets loop
+    continue when ticket.contact_id is null or ticket.channel <> 'sms' or ticket.purpose = 'internal';
+    record := ticket.contact;
+    if record is null then
+      unread := unread || ticket;
+    elsif coalesce(record ->> zone_column, record ->> region_column) is not null then
+      places := places || row(ticket.tenant_id, ticket.contact_id, record ->> zone_column, record ->> region_column
+        )::automation.contact_place;
+    end if;
+  end loop;
+  if cardinality(unread) > 0 then
+    places := places || automation.read_places(unread, zone_column, region_column);
+  end if;
+  if cardinality(places) < 2 then
+    return places;
+  end if;
+  return array(select distinct on (p.tenant_id, p.contact_id) p from unnest(places) as p);
 end;
 $function$;
 
@@ -7865,18 +7903,9 @@ CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[], t
  SET jit TO 'off'
 AS $function$
 declare
-  ticket automation.ticket;
+  addresses constant automation.contact_place[] := automation.contact_places(tickets);
   texts automation.whereabout[];
-  ids uuid[] := '{}'::uuid[];
-  contacts text[] := '{}'::text[];
-  addresses automation.contact_place[] := '{}'::automation.contact_place[];
 begin
-  foreach ticket in array tickets loop
-    if ticket.contact_id is not null and ticket.channel = 'sms' and ticket.purpose <> 'internal' then
-      ids := ids || ticket.tenant_id;
-      contacts := contacts || ticket.contact_id;
-    end if;
-  end loop;
   texts := array(
     select row(t.place, t.tenant_id, case when t.purpose <> 'internal' then t.contact_id end, t.purpose, c.zones,
       case when c.region is null then '{}' else array[c.region] end)::automation.whereabout
@@ -7893,10 +7922,7 @@ begin
     ) as c on true
     where t.channel = 'sms'
     order by t.tenant_id, t.purpose, c.zones, c.region, t.place);
-  if cardinality(ids) > 0 then
-    addresses := automation.contact_places(ids, contacts);
-  end if;
-  if addresses = '{}' then
+  if cardinality(addresses) = 0 then
     return texts;
   end if;
   return array(
@@ -8898,6 +8924,12 @@ begin
         greatest(case when o.sent >= c.cap then coalesce(o.since, ask_cap.now) end,
           case when l.sent >= c.law then coalesce(l.since, ask_cap.now) end) + interval '1 day' as until
       from unnest(together) as c
+      -- Most people got nothing lately, and nothing of theirs is counted.
+      cross join lateral (
+        select where c.cap = 0 or exists (
+          select from automation.marketing_sent as m
+          where m.tenant_id = c.tenant_id and m.person = any (c.keys) and m.at > ask_cap.now - interval '1 day')
+      ) as lately
       left join lateral automation.marketing_of(c.tenant_id, c.keys, c.cap, ask_cap.now) as o on c.cap is not null
       left join lateral automation.marketing_of(c.tenant_id, array[c.number], c.law, ask_cap.now) as l
         on c.law is not null
@@ -8986,7 +9018,7 @@ AS $function$
       and d.day < (automation.carrier_day(now)).day - 7
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone, why text)
  RETURNS automation.late_text[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -9013,8 +9045,8 @@ begin
     from free as f
     on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
   )
-  select array_agg(row(l.place, '{"code": "rate", "why": "its sender has as much to send as it may"}'::jsonb,
-      l.at, l.expires_at)::automation.late_text)
+  select array_agg(row(
+      l.place, jsonb_build_object('code', 'rate', 'why', why), l.at, l.expires_at)::automation.late_text)
     into late
   from (
     select t.place, f.at + (t.upto - t.segments) * f.seconds * interval '1 second' as at, t.expires_at
@@ -9133,7 +9165,8 @@ begin
     end if;
     if sender.per_second is not null and cardinality(sender.texts) > 0 then
       late := late || automation.give_places(
-        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now);
+        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now,
+        'its sender has as much to send as it may');
     end if;
   end loop;
   return late;
@@ -9305,10 +9338,9 @@ begin
     end if;
     continue when one.per_second is null;
     return query
-      select g.place, jsonb_build_object('code', 'rate', 'why', format(
-          '%s is called as often as it may be', one.receiver)), g.until, g.expires_at
-      from unnest(automation.give_places(
-        one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now)) as g;
+      select g.place, g.held, g.until, g.expires_at
+      from unnest(automation.give_places(one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now,
+        format('%s is called as often as it may be', one.receiver))) as g;
   end loop;
 end;
 $function$;
@@ -9738,7 +9770,7 @@ begin
   due.run_at := at;
   due.attempt := 0;
   verdict := (automation.gate(array[
-    row(1, due, execution, step, prepared, null)::automation.send_question], at, true))[1];
+    row(1, due, execution, step, prepared, null, null)::automation.send_question], at, true))[1];
   verdict.prepared := coalesce(verdict.prepared, prepared);
   return verdict;
 end;
@@ -10796,12 +10828,14 @@ begin
   begin
     tried := automation.find_obstacles(works, plans);
     tried := automation.prepare_sends(tried, plans);
-    perform automation.close_unsent(tried, plans);
     foreach work in array tried loop
       if work.outcome = 'send' then
         sending := sending || work;
       end if;
     end loop;
+    if cardinality(sending) < cardinality(tried) then
+      perform automation.close_unsent(tried, plans);
+    end if;
     return row(automation.lease_steps(sending, worker, lease), false);
   exception
     when lock_not_available then
@@ -10896,7 +10930,8 @@ begin
       work.prepared := prepared;
       if prepared.verdict = 'run' then
         places := places || i;
-        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
+        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at,
+          case when (work.known).contact_id = (work.execution).contact_id then (work.known).contact end);
         questions := questions || question;
         recipients := recipients || prepared.recipient;
       elsif prepared.verdict = 'hold' then
@@ -11529,6 +11564,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_left_over()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    or exists (select from automation.suspects);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.write_portion(lane ridgeline.automation_lane, at_most integer, but uuid[])
  RETURNS automation.portions
  LANGUAGE plpgsql
@@ -11567,7 +11615,9 @@ declare
   portion automation.portions;
   begun automation.portions[] := '{}'::automation.portions[];
 begin
-  perform automation.sweep_portions();
+  if automation.is_left_over() then
+    perform automation.sweep_portions();
+  end if;
   for name in select jsonb_object_keys(wanted) loop
     room := wanted -> name;
     but := '{}'::uuid[];
@@ -11621,7 +11671,7 @@ declare
   size integer := 10;
   place integer := 1;
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
   delete from automation.portions as p where p.id = portion_id returning p.* into portion;
   dues := automation.lock_portion(portion);
@@ -12051,7 +12101,7 @@ AS $function$
 declare
   report automation.portion_report;
 begin
-  perform set_config('automation.functions_address', functions, true);
+  functions := set_config('automation.functions_address', functions, true);
   report := automation.claim_of_portion(portion_id, worker, lease);
   return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
 exception
@@ -12103,7 +12153,7 @@ declare
   dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     left_as := automation.finish_reported(results);
@@ -12118,7 +12168,9 @@ begin
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
   while wanted <> '{}' loop
     begun := automation.write_portions(wanted);
-    commit;
+    if begun <> '{}' then
+      commit;
+    end if;
     parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
       if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
@@ -20489,13 +20541,13 @@ CREATE OR REPLACE FUNCTION automation.fit_problem(schema jsonb, value jsonb, nam
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return case
-    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-    else (
-      select format('%s: %s', name, p ->> 'message')
-      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-      where p ->> 'severity' = 'error' limit 1)
-  end;
+  if jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then
+    return null;
+  end if;
+  return (
+    select format('%s: %s', name, p ->> 'message')
+    from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+    where p ->> 'severity' = 'error' limit 1);
 end;
 $function$;
 
@@ -23098,6 +23150,21 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_lease(lease interval)
+ RETURNS interval
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if lease is null or lease < interval '1 second' or lease > interval '1 hour' then
+    raise exception 'lease: an interval from 1 second to 1 hour is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return lease;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.claim_steps(worker text, max_steps integer, lease interval DEFAULT '00:01:00'::interval)
  RETURNS SETOF automation.claimed_step
  LANGUAGE plpgsql
@@ -23316,9 +23383,7 @@ declare
   portion automation.portions;
   due ridgeline.scheduled_steps;
 begin
-  -- Mostly there is nothing of the kind, and one look tells.
-  if not exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
-    and not exists (select from automation.suspects) then
+  if not automation.is_left_over() then
     return;
   end if;
   for portion in
@@ -28242,7 +28307,7 @@ comment on type automation.report is 'What came of an attempt: succeeded, failed
 
 comment on type automation.running_plan is 'A version that runs of a batch are pinned to, read once for all of them, with its tenant; options: how that one writes.';
 
-comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one.';
+comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one. contact: the record of the run''s contact, where it was read just now.';
 
 comment on type automation.send_verdict is 'verdict: send (as prepared, from which somebody may have been left out), skip (prepared says why) or hold: until then (infinity: until it is let go), for a reason (held: {code, why, until, zones?, since}). expires_at: when it is of no use any more.';
 
@@ -28719,8 +28784,8 @@ grant execute on function automation.contact_is_there(uuid,text) to service_role
 revoke all on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) to service_role;
 
-revoke all on function automation.contact_places(uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.contact_places(uuid[],text[]) to service_role;
+revoke all on function automation.contact_places(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_places(automation.ticket[]) to service_role;
 
 revoke all on function automation.contact_with(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_with(uuid,text,text) to service_role;
@@ -29071,8 +29136,8 @@ grant execute on function automation.give_back_all(uuid) to service_role;
 revoke all on function automation.give_back_run(automation.legacy_links) from public, anon, authenticated, service_role;
 grant execute on function automation.give_back_run(automation.legacy_links) to service_role;
 
-revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) to service_role;
+revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) from public, anon, authenticated, service_role;
+grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) to service_role;
 
 revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
 grant execute on function automation.go_on(automation.transition[]) to service_role;
@@ -29283,6 +29348,9 @@ grant execute on function automation.is_imagined(ridgeline.workflow_executions,t
 
 revoke all on function automation.is_left_out(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
+
+revoke all on function automation.is_left_over() from public, anon, authenticated, service_role;
+grant execute on function automation.is_left_over() to service_role;
 
 revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
@@ -29969,6 +30037,9 @@ grant execute on function automation.read_anew(text,uuid,text) to service_role;
 
 revoke all on function automation.read_known(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.read_known(automation.work[]) to service_role;
+
+revoke all on function automation.read_places(automation.ticket[],text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.read_places(automation.ticket[],text,text) to service_role;
 
 revoke all on function automation.read_plans(automation.work[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.read_plans(automation.work[],timestamp with time zone) to service_role;
@@ -30912,6 +30983,9 @@ grant insert (mode), update (mode) on table ridgeline.workflows to authenticated
 revoke all on table ridgeline.suppressions from public, anon, authenticated, service_role;
 grant insert, select on table ridgeline.suppressions to service_role;
 grant select on table ridgeline.suppressions to authenticated;
+
+revoke all on function automation.check_lease(interval) from public, anon, authenticated, service_role;
+grant execute on function automation.check_lease(interval) to service_role;
 
 revoke all on function automation.compile_cases(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;
