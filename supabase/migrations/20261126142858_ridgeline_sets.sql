@@ -2145,6 +2145,67 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_repetition(pattern text, start integer, OUT next integer, OUT written text, OUT times bigint, OUT problem text)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  bound constant text[] := regexp_match(substr(pattern, start), '^[{]([0-9]{1,3})(,?)([0-9]{0,3})[}]');
+begin
+  written := substr(pattern, start, 1);
+  next := start + 1;
+  times := case written when '+' then 2 else 1 end;
+  if written = '{' then
+    problem := case
+      when bound is null then 'write \{ for a brace, or {2,5} for a repetition'
+      when bound[3] <> '' and bound[2] = '' then 'a repetition is {2}, {2,} or {2,5}'
+      when bound[3] <> '' and bound[3]::int < bound[1]::int then 'a repetition runs backwards'
+    end;
+    if problem is not null then
+      return;
+    end if;
+    written := format('{%s%s%s}', bound[1]::int, bound[2], nullif(bound[3], '')::int);
+    next := start + position('}' in substr(pattern, start));
+    times := greatest(bound[1]::int, coalesce(nullif(bound[3], '')::int, 0), 1);
+  end if;
+  -- How much a repetition takes makes no difference to whether the whole matches.
+  next := next + case when substr(pattern, next, 1) = '?' then 1 else 0 end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_atom(pattern text, start integer, OUT next integer, OUT written text, OUT problem text)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item constant text := substr(pattern, start, 1);
+  escaped constant text := substr(pattern, start + 1, 1);
+  class record;
+begin
+  next := start;
+  if item = '[' then
+    class := automation.compile_character_class(pattern, start);
+    next := class.next;
+    written := class.written;
+    problem := class.problem;
+  elsif item <> '\' then
+    written := item;
+    next := start + 1;
+  elsif escaped ~ '^[0-9]$' then
+    problem := 'references to a group are not supported';
+  elsif escaped !~ '^[dDwWsSnrt!-/:-@[-`{-~]$' then
+    problem := 'this escape is not supported';
+  else
+    written := item || escaped;
+    next := start + 2;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.unknown_condition_keys(condition jsonb, at text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -16103,22 +16164,16 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
- RETURNS ridgeline.erasures
+CREATE OR REPLACE FUNCTION automation.named_person(tenant_id uuid, contact_id text, phone text, email text, OUT contact text, OUT number text, OUT mailbox text)
+ RETURNS record
  LANGUAGE plpgsql
- SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
-  phones text[];
-  emails text[];
-  contacts text[];
-  erasure ridgeline.erasures;
 begin
-  perform automation.may_erase(tenant_id);
+  contact := nullif(btrim(contact_id), '');
+  number := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
+  mailbox := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
   if nullif(btrim(phone), '') is not null and number is null then
     raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
       hint = 'Write it with its country code, such as +1 512 555 0100.';
@@ -16129,6 +16184,27 @@ begin
     raise exception 'contact_id: a contact, a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS ridgeline.erasures
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contact text;
+  number text;
+  mailbox text;
+  phones text[];
+  emails text[];
+  contacts text[];
+  erasure ridgeline.erasures;
+begin
+  perform automation.may_erase(tenant_id);
+  select p.contact, p.number, p.mailbox into contact, number, mailbox
+  from automation.named_person(tenant_id, contact_id, phone, email) as p;
   perform automation.make_erasure_key();
   -- Asked for twice: the one that is under way is the answer.
   select e.* into erasure from ridgeline.erasures as e
@@ -16616,28 +16692,18 @@ CREATE OR REPLACE FUNCTION automation.person_meant(tenant_id uuid, contact_id te
 AS $function$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant, 'email', nullif(btrim(email), ''));
+  named record;
   contacts text[];
 begin
-  if nullif(btrim(phone), '') is not null and number is null then
-    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
-      hint = 'Write it with its country code, such as +1 512 555 0100.';
-  elsif nullif(btrim(email), '') is not null and mailbox is null then
-    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
-      hint = 'One address, such as ann@example.com.';
-  elsif coalesce(contact, number, mailbox) is null then
-    raise exception 'contact_id: a contact, a phone number or an email address is needed'
-      using errcode = 'invalid_parameter_value';
-  end if;
+  named := automation.named_person(tenant, contact_id, phone, email);
   contacts := array(
-    select contact where contact is not null
+    select named.contact where named.contact is not null
     union
-    select c.id from unnest(array[number, mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
+    select c.id
+    from unnest(array[named.number, named.mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
     where a.address is not null);
   return row(tenant, contacts, array(
-    select a.address from unnest(array[number, mailbox]) as a (address) where a.address is not null
+    select a.address from unnest(array[named.number, named.mailbox]) as a (address) where a.address is not null
     union
     select a.address
     from unnest(contacts) as c (id), unnest('{sms,email}'::text[]) as k (channel),
@@ -19983,6 +20049,114 @@ $template$,
         order by e.name))
     from automation.entities as e
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_pattern(pattern text, OUT compiled text, OUT problem text, OUT "position" integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  -- The automaton's size: one for each character it has to tell apart, repetitions unfolded.
+  max_size constant bigint := 200;
+  sizes bigint[] := array[0];  -- of each group that is open
+  last_size bigint;         -- of what a quantifier here would repeat; null: nothing to repeat
+  nothing_yet boolean := true;  -- in this alternative
+  here int := 1;
+  item text;
+  depth int := 1;
+  repetition record;
+  atom record;
+begin
+  compiled := '';
+  if length(pattern) > 200 then
+    position := 201;
+    problem := 'the pattern is longer than 200 characters';
+  end if;
+  while problem is null and here <= length(pattern) loop
+    position := here;
+    item := substr(pattern, here, 1);
+    if item in ('*', '+', '?', '{') then
+      repetition := automation.compile_repetition(pattern, here);
+      problem := coalesce(
+        repetition.problem, case when last_size is null then 'there is nothing to repeat here' end);
+      if problem is null then
+        compiled := compiled || repetition.written;
+        here := repetition.next;
+        sizes[depth] := sizes[depth] + last_size * (repetition.times - 1);
+        last_size := null;
+      end if;
+    elsif item = '|' then
+      if nothing_yet then
+        problem := 'an alternative is empty';
+      end if;
+      compiled := compiled || '|';
+      nothing_yet := true;
+      last_size := null;
+      here := here + 1;
+    elsif item = '(' then
+      if substr(pattern, here + 1, 1) = '?' and substr(pattern, here + 2, 1) <> ':' then
+        problem := 'look-around, named groups and inline options are not supported';
+      elsif depth >= 20 then
+        problem := 'groups are nested too deeply';
+      else
+        compiled := compiled || '(?:';
+        here := here + case when substr(pattern, here + 1, 1) = '?' then 3 else 1 end;
+        depth := depth + 1;
+        sizes[depth] := 0;
+        nothing_yet := true;
+        last_size := null;
+      end if;
+    elsif item = ')' then
+      if depth = 1 then
+        problem := 'there is no ( for this )';
+      elsif nothing_yet then
+        problem := 'a group or an alternative is empty';
+      else
+        compiled := compiled || ')';
+        last_size := sizes[depth];
+        depth := depth - 1;
+        sizes[depth] := sizes[depth] + last_size;
+        here := here + 1;
+      end if;
+    elsif item in ('^', '$') or item = '\' and substr(pattern, here + 1, 1) in ('b', 'B') then
+      compiled := compiled || case
+        when item <> '\' then item
+        when substr(pattern, here + 1, 1) = 'b' then '\y' else '\Y'
+      end;
+      here := here + case item when '\' then 2 else 1 end;
+      nothing_yet := false;
+      last_size := null;
+    elsif item in (']', '}') then
+      problem := format('write \%s for this character', item);
+    else
+      atom := automation.compile_atom(pattern, here);
+      problem := atom.problem;
+      position := case when problem is null then position else atom.next end;
+      compiled := compiled || atom.written;
+      here := atom.next;
+      sizes[depth] := sizes[depth] + 1;
+      last_size := 1;
+      nothing_yet := false;
+    end if;
+    if problem is null and sizes[depth] > max_size then
+      problem := 'the pattern repeats too much; use shorter repetitions';
+    end if;
+  end loop;
+  if problem is null then
+    position := length(pattern) + 1;
+    problem := case
+      when depth > 1 then 'a group is not closed'
+      when nothing_yet then 'a pattern or an alternative is empty'
+    end;
+  end if;
+  if problem is null then
+    position := null;
+  else
+    compiled := null;
+  end if;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.compile_condition(condition jsonb, at text, OUT test jsonb, OUT roots text[], OUT problems jsonb)
  RETURNS record
@@ -28741,6 +28915,9 @@ grant execute on function automation.compared_addresses(uuid,text,jsonb) to serv
 revoke all on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.compile_atom(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_atom(text,integer) to service_role;
+
 revoke all on function automation.compile_conditional(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_conditional(jsonb,text,jsonb) to service_role;
 
@@ -28755,6 +28932,9 @@ grant execute on function automation.compile_legacy_condition(jsonb,text[],text)
 
 revoke all on function automation.compile_notify_member(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_notify_member(jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.compile_repetition(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_repetition(text,integer) to service_role;
 
 revoke all on function automation.compile_send_email(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_send_email(jsonb,text,jsonb) to service_role;
@@ -29687,6 +29867,9 @@ grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,inte
 
 revoke all on function automation.move_traces(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.move_traces(uuid,text,text) to service_role;
+
+revoke all on function automation.named_person(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.named_person(uuid,text,text,text) to service_role;
 
 revoke all on function automation.names_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.names_in(jsonb) to service_role;
