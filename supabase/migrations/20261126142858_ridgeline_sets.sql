@@ -28507,6 +28507,8 @@ comment on view ridgeline.workflow_statistics is 'What came of a workflow, by ve
 
 comment on column automation.active_triggers.listener is 'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, where it ends the run before. Part of the key.';
 
+comment on column automation.entities.tags is 'Where its tags are, if they are rows of other tables: {links, tags, record, tag, name}; see 05_tags.';
+
 comment on column automation.signals.role is 'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: the run that listener names has begun in place of those before it.';
 
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
