@@ -43,6 +43,10 @@ drop policy emails_members on ridgeline.emails;
 
 drop policy messages_members on ridgeline.messages;
 
+drop trigger emails_apply_early_events on ridgeline.emails;
+
+drop trigger messages_apply_early_events on ridgeline.messages;
+
 drop view ridgeline.automation_failures;
 
 drop view ridgeline.automation_skipped_sends;
@@ -353,6 +357,8 @@ create table automation.heartbeats ();
 
 create table automation.merged_contacts ();
 
+create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+
 create table automation.erased_addresses ();
 
 create table automation.workflow_fuses ();
@@ -390,8 +396,6 @@ create table automation.inbox_waiting ();
 create table automation.recipes ();
 
 create table automation.retention_places ();
-
-create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
 create table automation.statistics ();
 
@@ -578,6 +582,28 @@ alter table automation.merged_contacts add column contact_id text;
 alter table automation.merged_contacts add column into_contact_id text;
 
 alter table automation.merged_contacts add column merged_at timestamp with time zone;
+
+alter table automation.statistic_changes add column tenant_id uuid;
+
+alter table automation.statistic_changes add column id bigint;
+
+alter table automation.statistic_changes add column workflow_id uuid;
+
+alter table automation.statistic_changes add column version integer;
+
+alter table automation.statistic_changes add column step_key text;
+
+alter table automation.statistic_changes add column entered_at timestamp with time zone;
+
+alter table automation.statistic_changes add column at timestamp with time zone;
+
+alter table automation.statistic_changes add column outcome text;
+
+alter table automation.statistic_changes add column amount smallint;
+
+alter table automation.statistic_changes add column mode ridgeline.execution_mode;
+
+alter table automation.statistic_changes add column cost numeric;
 
 alter table automation.erased_addresses add column tenant_id uuid;
 
@@ -1135,28 +1161,6 @@ alter table automation.retention_places add column next_at timestamp with time z
 
 alter table automation.retention_places add column portion integer;
 
-alter table automation.statistic_changes add column tenant_id uuid;
-
-alter table automation.statistic_changes add column id bigint;
-
-alter table automation.statistic_changes add column workflow_id uuid;
-
-alter table automation.statistic_changes add column version integer;
-
-alter table automation.statistic_changes add column step_key text;
-
-alter table automation.statistic_changes add column entered_at timestamp with time zone;
-
-alter table automation.statistic_changes add column at timestamp with time zone;
-
-alter table automation.statistic_changes add column outcome text;
-
-alter table automation.statistic_changes add column amount smallint;
-
-alter table automation.statistic_changes add column mode ridgeline.execution_mode;
-
-alter table automation.statistic_changes add column cost numeric;
-
 alter table automation.statistics add column tenant_id uuid;
 
 alter table automation.statistics add column workflow_id uuid;
@@ -1468,18 +1472,6 @@ begin
   execute format('create index %I on %s (changed_at, tenant_id)', name || '_by_change', relation);
   execute format('comment on column %s.changed_at is %L', relation,
     'When it was last written, for a screen that asks again: see docs/http-api.md.');
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.with_cause(given jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.set_cause(
-    (given #>> '{cause,depth}')::integer, (given #>> '{cause,root}')::uuid, (given #>> '{cause,fused}')::boolean);
-  return given - 'cause';
 end;
 $function$;
 
@@ -2573,8 +2565,7 @@ CREATE OR REPLACE FUNCTION automation.inbound_key(key text)
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select hashtextextended('inbound ' || key, 0) $function$;
+AS $function$ select pg_catalog.hashtextextended('inbound ' operator(pg_catalog.||) key, 0) $function$;
 
 CREATE OR REPLACE FUNCTION automation.try_lock_addresses(tenant_id uuid, addresses text[])
  RETURNS void
@@ -2843,6 +2834,28 @@ begin
   return (
     select m.into_contact_id from automation.merged_contacts as m
     where m.tenant_id = merged_into.tenant_id and m.contact_id = merged_into.contact_id);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.step_outcome(status ridgeline.automation_status, step_type text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    select case
+      when status operator(pg_catalog.=) 'completed'
+        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
+      else status::pg_catalog.text
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.count_in_set(what text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('automation.counting', what, true);
 end;
 $function$;
 
@@ -3536,21 +3549,31 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), status = coalesce(
-      t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
-    current_step = t.step_key, started_at = coalesce(e.started_at, at),
-    error = case when t.ended is null then e.error else t.error end,
-    expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
-    finished_at = case when t.ended is not null then at end
-  from (
-    select u.*, q.ctid as place
-    from unnest(transitions) as u
-    cross join lateral (
-      select x.ctid from ridgeline.workflow_executions as x
-      where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
-  ) as t
-  where e.ctid = t.place;
+  perform automation.count_in_set('runs');
+  with moved as (
+    update ridgeline.workflow_executions as e
+    set changed_at = at, status = coalesce(
+        t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
+      current_step = t.step_key, started_at = coalesce(e.started_at, at),
+      error = case when t.ended is null then e.error else t.error end,
+      expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
+      finished_at = case when t.ended is not null then at end
+    from (
+      select u.*, q.ctid as place, q.finished_at as was
+      from unnest(transitions) as u
+      cross join lateral (
+        select x.ctid, x.finished_at from ridgeline.workflow_executions as x
+        where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
+    ) as t
+    where e.ctid = t.place
+    returning e.tenant_id, e.workflow_id, e.version, e.created_at, e.finished_at, e.status, e.mode, t.was
+  )
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+  select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
+  from moved as m
+  where m.finished_at is not null and m.was is null;
+  perform automation.count_in_set('');
 end;
 $function$;
 
@@ -4191,35 +4214,113 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.record_sent(works automation.work[], ledgers ridgeline.workflow_step_executions[])
+CREATE OR REPLACE FUNCTION automation.log_each(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  for i in 1 .. cardinality(ledgers) loop
+    perform automation.cause_of(executions[i]);
+    perform automation.step_log((ledgers[i]).step_type, executions[i], ledgers[i]);
+  end loop;
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.logs_sets(entity text, relation regclass, tenant_ids uuid[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+begin
+  return not exists (
+    select from automation.active_triggers as t
+    left join automation.trigger_types as y on y.name = t.event
+    where t.tenant_id = any (tenant_ids) and t.entity = logs_sets.entity
+      -- What no row that goes out is when it is written.
+      and (y.column_name = 'direction' and lower(y.becomes) = 'inbound'
+        or y.column_name is not null and not y.on_insert) is not true)
+    and not exists (select from automation.targets as t where t.name = 'timeline')
+    -- A trigger that somebody else put there may write whatever it wants.
+    and not exists (
+      select from pg_catalog.pg_trigger as g
+      join pg_catalog.pg_proc as p on p.oid = g.tgfoid
+      where g.tgrelid = relation and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 4 <> 0
+        and p.pronamespace <> 'automation'::regnamespace);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_sent(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   ledger ridgeline.workflow_step_executions;
-  execution ridgeline.workflow_executions;
+  types text[] := '{}'::text[];
+  type text;
   middle constant integer := cardinality(ledgers) / 2;
 begin
   foreach ledger in array ledgers loop
-    continue when ledger.status <> 'completed';
-    select (w.execution).* into execution from unnest(works) as w
-    where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
-    -- A workflow that listens to messages must not be started by its own for ever.
-    perform automation.cause_of(execution);
-    perform automation.step_log(ledger.step_type, execution, ledger);
+    if (ledger.step_type = any (types)) is not true then
+      types := types || ledger.step_type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    if cardinality(types) = 1 then
+      perform automation.step_log_all(type, executions, ledgers);
+    else
+      perform automation.step_log_all(type,
+        array(select executions[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i),
+        array(select ledgers[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i));
+    end if;
   end loop;
   perform automation.clear_cause();
 exception when others then
   if middle > 0 then
-    perform automation.record_sent(works, ledgers[:middle]);
-    perform automation.record_sent(works, ledgers[middle + 1:]);
+    perform automation.record_sent(executions[:middle], ledgers[:middle]);
+    perform automation.record_sent(executions[middle + 1:], ledgers[middle + 1:]);
   else
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(),
       warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
-    where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+    where s.tenant_id = (ledgers[1]).tenant_id and s.id = (ledgers[1]).id;
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.existing_contacts(executions ridgeline.workflow_executions[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  execution ridgeline.workflow_executions;
+  tenant_ids uuid[] := '{}'::uuid[];
+  ids text[] := '{}'::text[];
+  records jsonb[];
+begin
+  if cardinality(executions) = 1 then
+    return array[automation.existing_contact(executions[1])];
+  end if;
+  foreach execution in array executions loop
+    tenant_ids := tenant_ids || execution.tenant_id;
+    ids := ids || automation.contact_key(execution);
+  end loop;
+  records := automation.read_records('contact', tenant_ids, ids);
+  for i in 1 .. cardinality(ids) loop
+    if records[i] is null then
+      ids[i] := null;
+    end if;
+  end loop;
+  return ids;
 end;
 $function$;
 
@@ -4379,18 +4480,30 @@ CREATE OR REPLACE FUNCTION automation.task_row(execution ridgeline.workflow_exec
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  due constant timestamptz := case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then coalesce(
-    automation.as_time(execution, input, 'due_at'),
-    automation.now()
-      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
-      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute') end;
+  due timestamptz;
+  assignee uuid;
 begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  -- Most tasks say one of these, if any.
+  if input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then
+    due := automation.as_time(execution, input, 'due_at');
+    if due is null then
+      due := automation.now()
+        + case when input ? 'due_in_days' then coalesce(automation.as_number(input, 'due_in_days'), 0) else 0 end
+          * interval '1 day'
+        + case when input ? 'due_in_hours' then coalesce(automation.as_number(input, 'due_in_hours'), 0) else 0 end
+          * interval '1 hour'
+        + case when input ? 'due_in_minutes' then coalesce(automation.as_number(input, 'due_in_minutes'), 0) else 0 end
+          * interval '1 minute';
+    end if;
+  end if;
+  if input ? 'assigned_to' then
+    perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+    assignee := automation.as_id(input, 'assigned_to');
+  end if;
   return automation.cause_in(execution) || jsonb_build_object(
     'tenant', execution.tenant_id, 'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
     'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone)
+    'assigned_to', assignee, 'execution', execution.id, 'zone', zone)
     || automation.task_records(execution, known, input);
 end;
 $function$;
@@ -4703,6 +4816,9 @@ AS $function$
       -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
       ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
         'boolean', 'false', 'volatile'),
+      -- The same for several runs at once.
+      ('log_all', 'executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[]',
+        'executions, ledgers', 'boolean', 'automation.log_each(executions, ledgers)', 'volatile'),
       -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
       -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
       ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
@@ -5480,24 +5596,55 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_sent_texts(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('sms_provider');
+begin
+  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, execution_id)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'), l.recipient, l.input ->> 'body', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+  from unnest(ledgers) with ordinality as l;
+  for i in 1 .. cardinality(ledgers) loop
+    if (ledgers[i]).input ? 'tracked_links' then
+      perform automation.cause_of(executions[i]);
+      perform automation.note_early_click((ledgers[i]).tenant_id, (ledgers[i]).id, (ledgers[i]).provider_id);
+    end if;
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.log_send_sms(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, execution_id)
-  -- What a member was told was not said to the contact.
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-    ledger.input ->> 'body', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-    ledger.provider_id, execution.id);
-  if ledger.input ? 'tracked_links' then
-    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  perform automation.write_sent_texts(array[execution], array[ledger]);
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_all_send_sms(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(ledgers) > 1 and not automation.logs_sets('message', 'ridgeline.messages', array(
+    select distinct l.tenant_id from unnest(ledgers) as l)) then
+    return automation.log_each(executions, ledgers);
   end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_texts(executions, ledgers);
   return true;
 end;
 $function$;
@@ -5598,22 +5745,52 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_sent_emails(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('email_provider');
+begin
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+    html, text, status, provider, provider_id, execution_id)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'),
+    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+     from jsonb_array_elements_text(l.input -> 'to') with ordinality as m (mailbox, place)),
+    l.input ->> 'subject', l.input ->> 'html', l.input ->> 'text', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+  from unnest(ledgers) with ordinality as l;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.log_send_email(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
-    html, text, status, provider, provider_id, execution_id)
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
-    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
-     from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
-    ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
-    ledger.provider_id, execution.id);
+  perform automation.write_sent_emails(array[execution], array[ledger]);
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_all_send_email(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(ledgers) > 1 and not automation.logs_sets('email', 'ridgeline.emails', array(
+    select distinct l.tenant_id from unnest(ledgers) as l)) then
+    return automation.log_each(executions, ledgers);
+  end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_emails(executions, ledgers);
   return true;
 end;
 $function$;
@@ -10878,6 +11055,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_logged(step_type text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return to_regproc('automation.' || quote_ident('log_' || step_type)) is not null
+    or to_regproc('automation.' || quote_ident('log_all_' || step_type)) is not null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.close_steps(works automation.work[], reports automation.report[])
  RETURNS void
  LANGUAGE plpgsql
@@ -10893,38 +11082,63 @@ declare
   at constant timestamptz := automation.now();
   entries jsonb[] := '{}'::jsonb[];
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
-  some_sent boolean := false;
+  places integer[] := '{}'::integer[];
+  sent ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
   ledgers ridgeline.workflow_step_executions[];
+  type text;
+  asked text;
+  is_logged boolean := false;
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
     dues := dues || (works[i]).due;
-    -- A type that has no log of its own is not asked for it.
-    some_sent := some_sent or (works[i]).status = 'completed'
-      and to_regproc('automation.' || quote_ident('log_' || ((works[i]).step ->> 'type'))) is not null;
+    type := (works[i]).step ->> 'type';
+    if type is distinct from asked then
+      asked := type;
+      is_logged := automation.is_logged(type);
+    end if;
+    if is_logged and (works[i]).status = 'completed' then
+      places := places || i;
+    end if;
   end loop;
+  perform automation.count_in_set('steps');
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set changed_at = automation.now(),
+    set changed_at = at,
       status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
       select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
-        q.ctid as place
+        q.ctid as row, q.finished_at as was, i as place
       from generate_subscripts(works, 1) as i
       cross join lateral (
-        select x.ctid from ridgeline.workflow_step_executions as x
+        select x.ctid, x.finished_at from ridgeline.workflow_step_executions as x
         where x.tenant_id = ((works[i]).due).tenant_id and x.id between ((works[i]).due).id and ((works[i]).due).id
         order by x.id limit 1) as q
     ) as w
-    where s.ctid = w.place
-    returning s as ledger
+    where s.ctid = w.row
+    returning s as ledger, w.place, w.was
+  ), counted as (
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+    select (c.ledger).tenant_id, ((works[c.place]).execution).workflow_id, ((works[c.place]).execution).version,
+      (c.ledger).step_key, (c.ledger).started_at, (c.ledger).finished_at,
+      automation.step_outcome((c.ledger).status, (c.ledger).step_type), ((works[c.place]).execution).mode,
+      (c.ledger).cost
+    from closed as c
+    where c.was is null
   )
-  select array_agg(c.ledger) into ledgers from closed as c;
+  select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
+  from closed as c
+  where c.place = any (places);
+  perform automation.count_in_set('');
   perform automation.unschedule(dues);
-  if some_sent then
-    perform automation.record_sent(works, ledgers);
+  if cardinality(places) > 0 then
+    for i in 1 .. cardinality(places) loop
+      sent := sent || (works[places[i]]).execution;
+    end loop;
+    perform automation.record_sent(sent, ledgers);
   end if;
   perform automation.advance(works);
 end;
@@ -11180,14 +11394,18 @@ declare
   work automation.work;
   done automation.work[];
   is_over boolean;
+  holds boolean[];
 begin
   taken := automation.take_work(dues);
   going := taken.works;
   plans := taken.plans;
   apart := apart and cardinality(dues) > 1;
   if apart then
-    report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
-    going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
+    holds := automation.holding(going);
+    if true = any (holds) then
+      report.alone := array(select ((going[i]).due).id from generate_subscripts(going, 1) as i where holds[i]);
+      going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+    end if;
   end if;
   while cardinality(going) > 0 loop
     done := automation.run_wave(going, plans);
@@ -11202,15 +11420,21 @@ begin
         work.ran := work.ran + 1;
       end if;
       report.cut_off := report.cut_off or work.outcome = 'cut off';
-      if work.outcome = 'go on' then
-        work := automation.next_of(work);
-      end if;
-      if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
-        ended := ended || work;
+      if work.outcome = 'go on' and not is_over then
+        going := going || automation.next_of(work);
+      elsif work.outcome = 'go on' then
+        ended := ended || automation.next_of(work);
       else
-        going := going || work;
+        ended := ended || work;
       end if;
     end loop;
+    if apart then
+      holds := automation.holding(going);
+      if true = any (holds) then
+        ended := ended || array(select going[i] from generate_subscripts(going, 1) as i where holds[i]);
+        going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+      end if;
+    end if;
   end loop;
   perform automation.leave_batch(ended);
   return report;
@@ -11242,6 +11466,33 @@ begin
     return false;
   end if;
   return automation.step_holds(step ->> 'type', step);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holding(works automation.work[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  holds boolean[] := '{}'::boolean[];
+  asked text[] := '{}'::text[];
+  said boolean[] := '{}'::boolean[];
+  key text;
+  place integer;
+begin
+  for i in 1 .. cardinality(works) loop
+    key := concat_ws(' ', (works[i]).plan, (works[i]).step ->> 'key');
+    place := array_position(asked, key);
+    if place is null then
+      asked := asked || key;
+      said := said || automation.holds_record((works[i]).step);
+      place := cardinality(said);
+    end if;
+    holds := holds || said[place];
+  end loop;
+  return holds;
 end;
 $function$;
 
@@ -15244,18 +15495,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.step_outcome(status ridgeline.automation_status, step_type text)
- RETURNS text
- LANGUAGE sql
- STABLE PARALLEL SAFE
-AS $function$
-    select case
-      when status operator(pg_catalog.=) 'completed'
-        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
-      else status::pg_catalog.text
-    end
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.count_step()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -15263,22 +15502,41 @@ CREATE OR REPLACE FUNCTION automation.count_step()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if tg_op = 'UPDATE' and old.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1, e.mode, old.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
-  end if;
-  if new.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type), e.mode, new.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
-  end if;
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, s.step_key, s.started_at, s.finished_at,
+    automation.step_outcome(s.status, s.step_type), s.amount, e.mode, s.cost
+  from ridgeline.workflow_executions as e
+  cross join lateral (values
+    (old.step_key, old.started_at, old.finished_at, old.status, old.step_type, old.cost, -1),
+    (new.step_key, new.started_at, new.finished_at, new.status, new.step_type, new.cost, 1))
+    as s (step_key, started_at, finished_at, status, step_type, cost, amount)
+  where e.tenant_id = new.tenant_id and e.id = new.execution_id and s.finished_at is not null;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.count_steps()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, a.step_key, a.started_at, a.finished_at,
+    automation.step_outcome(a.status, a.step_type), e.mode, a.cost
+  from added as a
+  cross join lateral (
+    select x.tenant_id, x.workflow_id, x.version, x.mode from ridgeline.workflow_executions as x
+    where x.tenant_id = a.tenant_id and x.id between a.execution_id and a.execution_id
+    order by x.id
+    limit 1
+  ) as e
+  where a.finished_at is not null;
   return null;
 end;
 $function$;
@@ -19416,7 +19674,10 @@ begin
     select %4$s
     from unnest(rows) as u (row)
     -- One at a time, each written before the next: the row's own cause is set while its triggers run.
-    cross join lateral automation.with_cause(u.row) as g (given)
+    cross join lateral (
+      select u.row - 'cause' as given, set_config('automation.depth', u.row #>> '{cause,depth}', true),
+        set_config('automation.root', u.row #>> '{cause,root}', true),
+        set_config('automation.fused', u.row #>> '{cause,fused}', true)) as g
     returning written.%5$I::text as id
   )
   select array_agg(w.id) into made from written as w;
@@ -20137,6 +20398,10 @@ begin
   for i in 0 .. jsonb_array_length(fits) - 1 loop
     fit := fits -> i;
     at := (fit ->> 'at')::text[];
+    -- Mostly a text is there and nothing more is asked of it.
+    continue when fit #> '{as,type}' = '"string"' and jsonb_typeof(fitted #> at) = 'string'
+      and not fit -> 'as' ?| '{pattern,enum,maxLength}' and fit #>> '{as,format}' is distinct from 'amount'
+      and not automation.is_blank(fitted #> at);
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
     if part.problem is not null then
@@ -20186,6 +20451,10 @@ CREATE OR REPLACE FUNCTION automation.line_of(given text, country text DEFAULT '
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- What a provider writes of most, and what is ours already: America has nothing to take off it.
+  if given ~ '^\+1[2-9][0-9]{9}$' then
+    return given;
+  end if;
   return case when automation.is_withheld(given) then given
     else coalesce(automation.normalize_line(given, country), given) end;
 end;
@@ -25006,6 +25275,58 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.apply_early_events()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  early record;
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
+begin
+  -- In one order, whoever writes them in which.
+  perform pg_advisory_xact_lock(k.key)
+  from (
+    select distinct automation.inbound_key(a.provider || ' ' || a.provider_id) as key from added as a
+    where a.direction = 'outbound' and a.provider_id is not null
+    order by 1
+  ) as k;
+  for early in
+    with taken as (
+      delete from automation.early_events as e
+      using added as a
+      where e.provider_id = a.provider_id and e.provider = a.provider and a.direction = 'outbound'
+      returning e.id, e.event, a.tenant_id, a.execution_id
+    )
+    select t.event, x as execution
+    from taken as t
+    left join ridgeline.workflow_executions as x on x.tenant_id = t.tenant_id and x.id = t.execution_id
+    order by (t.event ->> 'occurred_at')::timestamptz, t.id
+  loop
+    if (early.execution).id is not null then
+      perform automation.cause_of(early.execution);
+    end if;
+    if tg_table_name = 'messages' then
+      perform automation.record_message_status(early.event);
+    else
+      perform automation.apply_email_event(early.event);
+    end if;
+    perform set_config('automation.depth', coalesce(depth, ''), true),
+      set_config('automation.root', coalesce(root, ''), true),
+      set_config('automation.fused', coalesce(fused, ''), true);
+  end loop;
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.machine_reason(type text, occurred_at timestamp with time zone, delivered_at timestamp with time zone, user_agent text)
  RETURNS text
  LANGUAGE sql
@@ -25985,6 +26306,39 @@ alter table automation.merged_contacts alter column into_contact_id set not null
 alter table automation.merged_contacts alter column merged_at set default automation.now();
 alter table automation.merged_contacts alter column merged_at set not null;
 
+alter table automation.statistic_changes alter column tenant_id drop default;
+alter table automation.statistic_changes alter column tenant_id set not null;
+
+alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
+alter table automation.statistic_changes alter column id set not null;
+
+alter table automation.statistic_changes alter column workflow_id drop default;
+alter table automation.statistic_changes alter column workflow_id set not null;
+
+alter table automation.statistic_changes alter column version drop default;
+alter table automation.statistic_changes alter column version set not null;
+
+alter table automation.statistic_changes alter column step_key drop default;
+alter table automation.statistic_changes alter column step_key set not null;
+
+alter table automation.statistic_changes alter column entered_at drop default;
+alter table automation.statistic_changes alter column entered_at drop not null;
+
+alter table automation.statistic_changes alter column at drop default;
+alter table automation.statistic_changes alter column at set not null;
+
+alter table automation.statistic_changes alter column outcome drop default;
+alter table automation.statistic_changes alter column outcome set not null;
+
+alter table automation.statistic_changes alter column amount set default 1;
+alter table automation.statistic_changes alter column amount set not null;
+
+alter table automation.statistic_changes alter column mode set default 'live'::ridgeline.execution_mode;
+alter table automation.statistic_changes alter column mode set not null;
+
+alter table automation.statistic_changes alter column cost drop default;
+alter table automation.statistic_changes alter column cost drop not null;
+
 alter table automation.erased_addresses alter column tenant_id drop default;
 alter table automation.erased_addresses alter column tenant_id set not null;
 
@@ -26260,39 +26614,6 @@ alter table automation.retention_places alter column next_at set not null;
 
 alter table automation.retention_places alter column portion set default 200;
 alter table automation.retention_places alter column portion set not null;
-
-alter table automation.statistic_changes alter column tenant_id drop default;
-alter table automation.statistic_changes alter column tenant_id set not null;
-
-alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
-alter table automation.statistic_changes alter column id set not null;
-
-alter table automation.statistic_changes alter column workflow_id drop default;
-alter table automation.statistic_changes alter column workflow_id set not null;
-
-alter table automation.statistic_changes alter column version drop default;
-alter table automation.statistic_changes alter column version set not null;
-
-alter table automation.statistic_changes alter column step_key drop default;
-alter table automation.statistic_changes alter column step_key set not null;
-
-alter table automation.statistic_changes alter column entered_at drop default;
-alter table automation.statistic_changes alter column entered_at drop not null;
-
-alter table automation.statistic_changes alter column at drop default;
-alter table automation.statistic_changes alter column at set not null;
-
-alter table automation.statistic_changes alter column outcome drop default;
-alter table automation.statistic_changes alter column outcome set not null;
-
-alter table automation.statistic_changes alter column amount set default 1;
-alter table automation.statistic_changes alter column amount set not null;
-
-alter table automation.statistic_changes alter column mode set default 'live'::ridgeline.execution_mode;
-alter table automation.statistic_changes alter column mode set not null;
-
-alter table automation.statistic_changes alter column cost drop default;
-alter table automation.statistic_changes alter column cost drop not null;
 
 alter table automation.statistics alter column tenant_id drop default;
 alter table automation.statistics alter column tenant_id set not null;
@@ -26613,6 +26934,8 @@ alter table automation.heartbeats add constraint heartbeats_pkey PRIMARY KEY (na
 
 alter table automation.merged_contacts add constraint merged_contacts_pkey PRIMARY KEY (tenant_id, contact_id);
 
+alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
+
 alter table automation.erased_addresses add constraint erased_addresses_pkey PRIMARY KEY (tenant_id, channel, digest);
 
 alter table automation.workflow_fuses add constraint workflow_fuses_pkey PRIMARY KEY (tenant_id, workflow_id);
@@ -26650,8 +26973,6 @@ alter table automation.inbox_waiting add constraint inbox_waiting_pkey PRIMARY K
 alter table automation.recipes add constraint recipes_pkey PRIMARY KEY (name);
 
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
-
-alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
 
 alter table automation.statistics add constraint statistics_pkey PRIMARY KEY (tenant_id, workflow_id, version, step_key, day, mode);
 
@@ -27161,11 +27482,11 @@ CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settin
 
 CREATE TRIGGER workflow_executions_count_ended AFTER INSERT ON ridgeline.workflow_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_run();
 
-CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_run();
+CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (old.version <> new.version) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'runs'::text)))) EXECUTE FUNCTION automation.count_run();
 
-CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_step();
+CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.count_steps();
 
-CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_step();
+CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'steps'::text)))) EXECUTE FUNCTION automation.count_step();
 
 CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
 
@@ -27184,6 +27505,10 @@ CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflo
 CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
 
 CREATE TRIGGER workflows_keep_mark BEFORE INSERT OR UPDATE OF metadata ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.keep_mark();
+
+CREATE TRIGGER messages_apply_early_events AFTER INSERT ON ridgeline.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
+
+CREATE TRIGGER emails_apply_early_events AFTER INSERT ON ridgeline.emails REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
 
 create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
@@ -27275,6 +27600,9 @@ alter table automation.heartbeats enable row level security;
 
 alter table automation.merged_contacts enable row level security;
 
+alter table automation.statistic_changes enable row level security;
+alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+
 alter table automation.erased_addresses enable row level security;
 
 alter table automation.workflow_fuses enable row level security;
@@ -27312,9 +27640,6 @@ alter table automation.inbox_waiting enable row level security;
 alter table automation.recipes enable row level security;
 
 alter table automation.retention_places enable row level security;
-
-alter table automation.statistic_changes enable row level security;
-alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
 alter table automation.statistics enable row level security;
 
@@ -27474,6 +27799,8 @@ comment on function automation.contact_with(uuid,text,text) is 'The contact that
 
 comment on function automation.cost_of(uuid,text,jsonb,text) is 'How many segments a text is, and what a message costs; null where nobody said a price.';
 
+comment on function automation.count_in_set(text) is 'The next statement counts the runs or steps that it ends by itself. An error takes the word back with all else.';
+
 comment on function automation.create_tasks(automation.work[],text[]) is 'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
 
 comment on function automation.daily_fuse(uuid,uuid) is 'How many runs of a workflow may be set off in a day by others or by itself before it is held.';
@@ -27501,6 +27828,8 @@ comment on function automation.erase_tenants(integer) is 'Deletes the next rows 
 comment on function automation.events_of(text,jsonb,jsonb,text[]) is 'What a write is called: the events of an insert (old is null) or an update of a record.';
 
 comment on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) is 'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up ones without.';
+
+comment on function automation.existing_contacts(ridgeline.workflow_executions[]) is 'The same of several, in their order.';
 
 comment on function automation.fill_in(jsonb,jsonb,text,integer) is 'A document with answers where [[name]] stands: as they are where that is the whole text, else as text, escaped in html. What no question is called stays.';
 
@@ -28265,6 +28594,9 @@ grant execute on function automation.cost_of(uuid,text,jsonb,text) to service_ro
 revoke all on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
 grant execute on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) to service_role;
 
+revoke all on function automation.count_in_set(text) from public, anon, authenticated, service_role;
+grant execute on function automation.count_in_set(text) to service_role;
+
 revoke all on function automation.count_news() from public, anon, authenticated, service_role;
 grant execute on function automation.count_news() to service_role;
 
@@ -28273,6 +28605,9 @@ grant execute on function automation.count_run() to service_role;
 
 revoke all on function automation.count_step() from public, anon, authenticated, service_role;
 grant execute on function automation.count_step() to service_role;
+
+revoke all on function automation.count_steps() from public, anon, authenticated, service_role;
+grant execute on function automation.count_steps() to service_role;
 
 revoke all on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) to service_role;
@@ -28440,6 +28775,9 @@ grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,
 
 revoke all on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) from public, anon, authenticated, service_role;
 grant execute on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) to service_role;
+
+revoke all on function automation.existing_contacts(ridgeline.workflow_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.existing_contacts(ridgeline.workflow_executions[]) to service_role;
 
 revoke all on function automation.export_workflow(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.export_workflow(uuid) to authenticated;
@@ -28666,6 +29004,9 @@ grant execute on function automation.hold_sends(automation.send_verdict[]) to se
 revoke all on function automation.hold_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_steps(ridgeline.scheduled_steps[]) to service_role;
 
+revoke all on function automation.holding(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.holding(automation.work[]) to service_role;
+
 revoke all on function automation.holds_add_tag(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_add_tag(jsonb) to service_role;
 
@@ -28814,6 +29155,9 @@ grant execute on function automation.is_imagined(ridgeline.workflow_executions,t
 
 revoke all on function automation.is_left_out(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
+
+revoke all on function automation.is_logged(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_logged(text) to service_role;
 
 revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
@@ -29043,11 +29387,23 @@ grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to s
 revoke all on function automation.lock_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
 
+revoke all on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.log_all_send_sms(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_all_send_sms(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.log_each(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_each(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
 revoke all on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
 revoke all on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
+
+revoke all on function automation.logs_sets(text,regclass,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.logs_sets(text,regclass,uuid[]) to service_role;
 
 revoke all on function automation.made_project(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.made_project(ridgeline.workflow_executions,text,jsonb) to service_role;
@@ -29529,8 +29885,8 @@ revoke all on function automation.record_revocation(uuid,text,text,text,text) fr
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to authenticated;
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to service_role;
 
-revoke all on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
-grant execute on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) to service_role;
+revoke all on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
@@ -30009,9 +30365,6 @@ grant execute on function automation.why_left(automation.legacy_imports,jsonb,js
 revoke all on function automation.with_brought(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_brought(jsonb,jsonb) to service_role;
 
-revoke all on function automation.with_cause(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.with_cause(jsonb) to service_role;
-
 revoke all on function automation.with_failure(automation.work[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_failure(automation.work[],jsonb) to service_role;
 
@@ -30098,6 +30451,12 @@ grant execute on function automation.write_portion(ridgeline.automation_lane,int
 
 revoke all on function automation.write_portions(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.write_portions(jsonb) to service_role;
+
+revoke all on function automation.write_sent_emails(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_sent_emails(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.write_sent_texts(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_sent_texts(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
 revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
