@@ -1,8 +1,9 @@
 -- COUNTS
 --
 -- What ended, a row for each (97_history/02_statistics says what becomes of them). Triggers write them, row by row,
--- whoever ends a run or a step. A set that is ended in one statement is counted in it, and says so beforehand: of its
--- rows that had not ended before, nothing is left for the trigger.
+-- whoever ends a run or a step. A set that is ended in one statement is counted in it, and says so beforehand by the
+-- setting automation.counting, runs or steps: of its rows that had not ended before, nothing is left for the trigger.
+-- An error takes the setting back with all else.
 
 create sequence automation.statistic_order as bigint cache 1;
 
@@ -40,16 +41,3 @@ create or replace function automation.step_outcome(status ridgeline.automation_s
       else status::pg_catalog.text
     end
   $$;
-
--- what: runs or steps, for the statement that comes next; empty: after it.
-create or replace function automation.count_in_set(what text) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  perform set_config('automation.counting', what, true);
-end;
-$$;
-
-comment on function automation.count_in_set(text) is
-  'The next statement counts the runs or steps that it ends by itself. An error takes the word back with all else.';

@@ -193,7 +193,7 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  perform automation.count_in_set('runs');
+  perform set_config('automation.counting', 'runs', true);
   with moved as (
     update ridgeline.workflow_executions as e
     set changed_at = at, status = coalesce(
@@ -217,7 +217,7 @@ begin
   select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
   from moved as m
   where m.finished_at is not null and m.was is null;
-  perform automation.count_in_set('');
+  perform set_config('automation.counting', '', true);
 end;
 $$;
 

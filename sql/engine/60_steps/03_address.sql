@@ -233,7 +233,6 @@ begin
       -- What no row that goes out is when it is written.
       and (y.column_name = 'direction' and lower(y.becomes) = 'inbound'
         or y.column_name is not null and not y.on_insert) is not true)
-    and not exists (select from automation.targets as t where t.name = 'timeline')
     -- A trigger that somebody else put there may write whatever it wants.
     and not exists (
       select from pg_catalog.pg_trigger as g

@@ -356,7 +356,7 @@ begin
       places := places || i;
     end if;
   end loop;
-  perform automation.count_in_set('steps');
+  perform set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = at,
@@ -387,7 +387,7 @@ begin
   select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
   from closed as c
   where c.place = any (places);
-  perform automation.count_in_set('');
+  perform set_config('automation.counting', '', true);
   perform automation.unschedule(dues);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop
