@@ -1293,6 +1293,7 @@ export type Database = {
           provider: string;
           provider_id: string | null;
           status: string;
+          step_key: string | null;
           tenant_id: string;
           to_number: string | null;
           updated_at: string;
@@ -1315,6 +1316,7 @@ export type Database = {
           provider?: string;
           provider_id?: string | null;
           status?: string;
+          step_key?: string | null;
           tenant_id: string;
           to_number?: string | null;
           updated_at?: string;
@@ -1337,6 +1339,7 @@ export type Database = {
           provider?: string;
           provider_id?: string | null;
           status?: string;
+          step_key?: string | null;
           tenant_id?: string;
           to_number?: string | null;
           updated_at?: string;

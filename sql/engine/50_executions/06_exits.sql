@@ -556,6 +556,23 @@ create or replace function automation.wake_follower(
         for update skip locked)
   $$;
 
+-- A wait that names the step whose text it means (config.step_key) means that of its own run, though it was sent again.
+create or replace function automation.is_of_another_run(
+  execution ridgeline.workflow_executions, signal automation.signals)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return signal.event = 'sms_clicked' and signal.record ->> 'execution_id' is distinct from execution.id::text
+    and coalesce(automation.plan_step(execution, signal.listener) #> '{config,base,event,config}' ? 'step_key', false)
+    and not exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = execution.tenant_id and e.id = automation.as_uuid(signal.record ->> 'execution_id')
+        and e.trigger_data ->> 'sent_again_for' = execution.id::text);
+end;
+$$;
+
 create or replace function automation.act_on(signal automation.signals) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -578,6 +595,7 @@ begin
     elsif signal.role = 'wait' and signal.listener like 'follows %' then
       perform automation.wake_follower(execution, signal);
     elsif signal.role = 'wait' then
+      continue when automation.is_of_another_run(execution, signal);
       perform automation.note_event(signal, execution);
     else
       perform automation.stop_execution(execution, 'cancelled', automation.ending_reason(signal));
@@ -713,6 +731,9 @@ create or replace function automation.lock_signals(tenant_ids uuid[], keys text[
       select q.* from automation.signals as q
       where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
         and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+        -- One that is about to be merged is not gone: its runs move first.
+        and not (q.role = 'deleted' and exists (
+          select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
       for update skip locked
     ) as s
     order by k.place

@@ -165,24 +165,50 @@ create or replace function automation.keeps_quiet_hours() returns boolean
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return (
-    select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false));
+  return not coalesce(current_setting('automation.test_clock', true) = 'on'
+    and current_setting('automation.quiet_hours', true) = 'off', false);
 end;
 $$;
 
 create type automation.contact_place as (tenant_id uuid, contact_id text, zone text, region text);
 
--- What the CRM says of where contacts are, of all at once; of those of whom it says something. Null where their table
--- has no such column; a table that was altered says nothing, and the number decides alone.
-create or replace function automation.contact_places(tenant_ids uuid[], contact_ids text[])
+create or replace function automation.read_places(tickets automation.ticket[], zone_column text, region_column text)
   returns automation.contact_place[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  tenant_ids constant uuid[] := array(select t.tenant_id from unnest(tickets) as t order by t.place);
+  contact_ids constant text[] := array(select t.contact_id from unnest(tickets) as t order by t.place);
+begin
+  return array(
+    select row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
+    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
+      as k (tenant_id, id, record)
+    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null);
+exception
+  when data_exception then
+    return '{}'::automation.contact_place[];
+  when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
+    raise warning 'automation: where contacts are could not be read: %', sqlerrm;
+    return '{}'::automation.contact_place[];
+end;
+$$;
+
+-- What the CRM says of where the contacts of some texts are, of those of whom it says something. Nothing where their
+-- table has no such column; a table that was altered says nothing, and the number decides alone.
+create or replace function automation.contact_places(tickets automation.ticket[])
+  returns automation.contact_place[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  ticket automation.ticket;
   zone_column text;
   region_column text;
+  record jsonb;
+  unread automation.ticket[] := '{}'::automation.ticket[];
+  places automation.contact_place[] := '{}'::automation.contact_place[];
 begin
   select e.mapped ->> 'timezone', (
       select c
@@ -191,21 +217,25 @@ begin
     into zone_column, region_column
   from automation.entities as e where e.name = 'contact';
   if zone_column is null and region_column is null then
-    return '{}'::automation.contact_place[];
+    return places;
   end if;
-  return array(
-    select distinct on (k.tenant_id, k.id)
-      row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
-    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
-      as k (tenant_id, id, record)
-    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null
-    order by k.tenant_id, k.id);
-exception
-  when data_exception then
-    return '{}'::automation.contact_place[];
-  when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
-    raise warning 'automation: where contacts are could not be read: %', sqlerrm;
-    return '{}'::automation.contact_place[];
+  foreach ticket in array tickets loop
+    continue when ticket.contact_id is null or ticket.channel <> 'sms' or ticket.purpose = 'internal';
+    record := ticket.contact;
+    if record is null then
+      unread := unread || ticket;
+    elsif coalesce(record ->> zone_column, record ->> region_column) is not null then
+      places := places || row(ticket.tenant_id, ticket.contact_id, record ->> zone_column, record ->> region_column
+        )::automation.contact_place;
+    end if;
+  end loop;
+  if cardinality(unread) > 0 then
+    places := places || automation.read_places(unread, zone_column, region_column);
+  end if;
+  if cardinality(places) < 2 then
+    return places;
+  end if;
+  return array(select distinct on (p.tenant_id, p.contact_id) p from unnest(places) as p);
 end;
 $$;
 
@@ -247,18 +277,9 @@ create or replace function automation.whereabouts(tickets automation.ticket[], t
   set jit = off
   as $$
 declare
-  ticket automation.ticket;
+  addresses constant automation.contact_place[] := automation.contact_places(tickets);
   texts automation.whereabout[];
-  ids uuid[] := '{}'::uuid[];
-  contacts text[] := '{}'::text[];
-  addresses automation.contact_place[] := '{}'::automation.contact_place[];
 begin
-  foreach ticket in array tickets loop
-    if ticket.contact_id is not null and ticket.channel = 'sms' and ticket.purpose <> 'internal' then
-      ids := ids || ticket.tenant_id;
-      contacts := contacts || ticket.contact_id;
-    end if;
-  end loop;
   texts := array(
     select row(t.place, t.tenant_id, case when t.purpose <> 'internal' then t.contact_id end, t.purpose, c.zones,
       case when c.region is null then '{}' else array[c.region] end)::automation.whereabout
@@ -275,10 +296,7 @@ begin
     ) as c on true
     where t.channel = 'sms'
     order by t.tenant_id, t.purpose, c.zones, c.region, t.place);
-  if cardinality(ids) > 0 then
-    addresses := automation.contact_places(ids, contacts);
-  end if;
-  if addresses = '{}' then
+  if cardinality(addresses) = 0 then
     return texts;
   end if;
   return array(

@@ -176,6 +176,25 @@ begin
 end;
 $$;
 
+-- Without the runs of contacts that are about to become one: they come again in a second, like those that are locked.
+create or replace function automation.without_merging(works automation.work[]) returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  merging boolean[];
+begin
+  if not exists (select from automation.merges_due) then
+    return works;
+  end if;
+  merging := automation.merging(
+    array(select (w.execution).tenant_id from unnest(works) as w),
+    array(select coalesce((w.execution).contact_id, case when (w.execution).entity = 'contact'
+      then (w.execution).record_id end) from unnest(works) as w));
+  return array(select works[i] from generate_subscripts(works, 1) as i where not merging[i]);
+end;
+$$;
+
 -- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, those of a
 -- workflow that is held wait there, and those whose run somebody holds come again in a second.
 create or replace function automation.take_work(
@@ -184,7 +203,7 @@ create or replace function automation.take_work(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  locked constant automation.work[] := automation.lock_runs(dues);
+  locked constant automation.work[] := automation.without_merging(automation.lock_runs(dues));
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
   execution ridgeline.workflow_executions;

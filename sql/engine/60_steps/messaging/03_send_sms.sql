@@ -140,10 +140,10 @@ declare
   usual constant text := automation.setting('sms_provider');
 begin
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, execution_id)
+    status, provider, provider_id, execution_id, step_key)
   select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
     coalesce(l.result_data ->> 'from', l.input ->> 'from'), l.recipient, l.input ->> 'body', 'sent',
-    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id, l.step_key
   from unnest(ledgers) with ordinality as l;
   for i in 1 .. cardinality(ledgers) loop
     if (ledgers[i]).input ? 'tracked_links' then
