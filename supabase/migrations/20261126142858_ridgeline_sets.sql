@@ -67,6 +67,8 @@ drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,t
 
 drop function automation.lock_portion(automation.portions);
 
+drop function automation.check_lease(interval);
+
 drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
 
 drop function automation.fire_timer(ridgeline.workflow_timers);
@@ -357,6 +359,8 @@ create table automation.heartbeats ();
 
 create table automation.merged_contacts ();
 
+create table automation.merges_due ();
+
 create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
 create table automation.erased_addresses ();
@@ -434,6 +438,8 @@ alter table automation.regions add column zones text[];
 alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
 
 alter table ridgeline.messages add column clicked_at timestamp with time zone;
+
+alter table ridgeline.messages add column step_key text;
 
 alter table ridgeline.forms add column consent jsonb;
 
@@ -582,6 +588,20 @@ alter table automation.merged_contacts add column contact_id text;
 alter table automation.merged_contacts add column into_contact_id text;
 
 alter table automation.merged_contacts add column merged_at timestamp with time zone;
+
+alter table automation.merges_due add column tenant_id uuid;
+
+alter table automation.merges_due add column id uuid;
+
+alter table automation.merges_due add column contact_id text;
+
+alter table automation.merges_due add column into_contact_id text;
+
+alter table automation.merges_due add column seq bigint;
+
+alter table automation.merges_due add column tries integer;
+
+alter table automation.merges_due add column next_try_at timestamp with time zone;
 
 alter table automation.statistic_changes add column tenant_id uuid;
 
@@ -755,6 +775,8 @@ alter type automation.send_question add attribute prepared automation.prepared_s
 
 alter type automation.send_question add attribute begun_at timestamp with time zone;
 
+alter type automation.send_question add attribute contact jsonb;
+
 alter type automation.send_verdict add attribute place integer;
 
 alter type automation.send_verdict add attribute tenant_id uuid;
@@ -802,6 +824,8 @@ alter type automation.ticket add attribute expires_at timestamp with time zone;
 alter type automation.ticket add attribute held jsonb;
 
 alter type automation.ticket add attribute segments integer;
+
+alter type automation.ticket add attribute contact jsonb;
 
 alter table ridgeline.sending_pauses add column tenant_id uuid;
 
@@ -1882,7 +1906,8 @@ AS $function$
     where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
       and p.proname in (
         format('capture_%s_insert', entity), format('capture_%s_update', entity),
-        format('capture_%s_delete', entity), format('capture_%s_truncate', entity))
+        format('capture_%s_delete', entity), format('capture_%s_truncate', entity),
+        format('capture_%s_merge', entity))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.relation_of(attached automation.entities)
@@ -2837,6 +2862,21 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.merging(tenant_ids uuid[], contact_ids text[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select exists (
+      select from automation.merges_due as m
+      where m.tenant_id = c.tenant_id and c.id in (m.contact_id, m.into_contact_id))
+    from unnest(tenant_ids, contact_ids) with ordinality as c (tenant_id, id, place)
+    order by c.place);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.step_outcome(status ridgeline.automation_status, step_type text)
  RETURNS text
  LANGUAGE sql
@@ -2848,16 +2888,6 @@ AS $function$
       else status::pg_catalog.text
     end
   $function$;
-
-CREATE OR REPLACE FUNCTION automation.count_in_set(what text)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform set_config('automation.counting', what, true);
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.editor_tenants()
  RETURNS uuid[]
@@ -3509,7 +3539,8 @@ begin
         'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
         'step', done.step -> 'key');
     end if;
-  elsif done.next_step is null then
+  -- What is only sent again has been followed by what comes next.
+  elsif done.next_step is null or execution.trigger_data ? 'sent_again_for' then
     ended := 'completed';
   else
     return automation.transition_to(execution, done.next_step,
@@ -3549,7 +3580,7 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  perform automation.count_in_set('runs');
+  perform set_config('automation.counting', 'runs', true);
   with moved as (
     update ridgeline.workflow_executions as e
     set changed_at = at, status = coalesce(
@@ -3573,7 +3604,7 @@ begin
   select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
   from moved as m
   where m.finished_at is not null and m.was is null;
-  perform automation.count_in_set('');
+  perform set_config('automation.counting', '', true);
 end;
 $function$;
 
@@ -4078,6 +4109,22 @@ AS $function$
         for update skip locked)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_of_another_run(execution ridgeline.workflow_executions, signal automation.signals)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return signal.event = 'sms_clicked' and signal.record ->> 'execution_id' is distinct from execution.id::text
+    and coalesce(automation.plan_step(execution, signal.listener) #> '{config,base,event,config}' ? 'step_key', false)
+    and not exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = execution.tenant_id and e.id = automation.as_uuid(signal.record ->> 'execution_id')
+        and e.trigger_data ->> 'sent_again_for' = execution.id::text);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.await_sender(prepared automation.prepared_step, channel text)
  RETURNS automation.prepared_step
  LANGUAGE plpgsql
@@ -4244,7 +4291,6 @@ begin
       -- What no row that goes out is when it is written.
       and (y.column_name = 'direction' and lower(y.becomes) = 'inbound'
         or y.column_name is not null and not y.on_insert) is not true)
-    and not exists (select from automation.targets as t where t.name = 'timeline')
     -- A trigger that somebody else put there may write whatever it wants.
     and not exists (
       select from pg_catalog.pg_trigger as g
@@ -5608,10 +5654,10 @@ declare
   usual constant text := automation.setting('sms_provider');
 begin
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, execution_id)
+    status, provider, provider_id, execution_id, step_key)
   select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
     coalesce(l.result_data ->> 'from', l.input ->> 'from'), l.recipient, l.input ->> 'body', 'sent',
-    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id, l.step_key
   from unnest(ledgers) with ordinality as l;
   for i in 1 .. cardinality(ledgers) loop
     if (ledgers[i]).input ? 'tracked_links' then
@@ -7769,7 +7815,8 @@ begin
       end,
       automation.as_uuid((q.prepared).input #>> '{sender,id}'),
       coalesce(
-        least((q.due).expires_at, case when automation.is_date((q.prepared).input ->> 'expires_at') then
+        least((q.due).expires_at, case when (q.prepared).input ? 'expires_at'
+            and automation.is_date((q.prepared).input ->> 'expires_at') then
           automation.instant_in((q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
         least((q.due).run_at, case when (q.due).attempt > 0 then q.begun_at end,
             ((q.due).held ->> 'since')::timestamptz)
@@ -7777,8 +7824,8 @@ begin
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
       (q.due).held,
-      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end
-      )::automation.ticket
+      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end,
+      q.contact)::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
     order by q.place);
@@ -7926,21 +7973,48 @@ CREATE OR REPLACE FUNCTION automation.keeps_quiet_hours()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false));
+  return not coalesce(current_setting('automation.test_clock', true) = 'on'
+    and current_setting('automation.quiet_hours', true) = 'off', false);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.contact_places(tenant_ids uuid[], contact_ids text[])
+CREATE OR REPLACE FUNCTION automation.read_places(tickets automation.ticket[], zone_column text, region_column text)
  RETURNS automation.contact_place[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  tenant_ids constant uuid[] := array(select t.tenant_id from unnest(tickets) as t order by t.place);
+  contact_ids constant text[] := array(select t.contact_id from unnest(tickets) as t order by t.place);
+begin
+  return array(
+    select row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
+    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
+      as k (tenant_id, id, record)
+    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null);
+exception
+  when data_exception then
+    return '{}'::automation.contact_place[];
+  when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
+    raise warning 'automation: where contacts are could not be read: %', sqlerrm;
+    return '{}'::automation.contact_place[];
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.contact_places(tickets automation.ticket[])
+ RETURNS automation.contact_place[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ticket automation.ticket;
   zone_column text;
   region_column text;
+  record jsonb;
+  unread automation.ticket[] := '{}'::automation.ticket[];
+  places automation.contact_place[] := '{}'::automation.contact_place[];
 begin
   select e.mapped ->> 'timezone', (
       select c
@@ -7949,21 +8023,25 @@ begin
     into zone_column, region_column
   from automation.entities as e where e.name = 'contact';
   if zone_column is null and region_column is null then
-    return '{}'::automation.contact_place[];
+    return places;
   end if;
-  return array(
-    select distinct on (k.tenant_id, k.id)
-      row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
-    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
-      as k (tenant_id, id, record)
-    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null
-    order by k.tenant_id, k.id);
-exception
-  when data_exception then
-    return '{}'::automation.contact_place[];
-  when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
-    raise warning 'automation: where contacts are could not be read: %', sqlerrm;
-    return '{}'::automation.contact_place[];
+  foreach ticket in array tickets loop
+    continue when ticket.contact_id is null or ticket.channel <> 'sms' or ticket.purpose = 'internal';
+    record := ticket.contact;
+    if record is null then
+      unread := unread || ticket;
+    elsif coalesce(record ->> zone_column, record ->> region_column) is not null then
+      places := places || row(ticket.tenant_id, ticket.contact_id, record ->> zone_column, record ->> region_column
+        )::automation.contact_place;
+    end if;
+  end loop;
+  if cardinality(unread) > 0 then
+    places := places || automation.read_places(unread, zone_column, region_column);
+  end if;
+  if cardinality(places) < 2 then
+    return places;
+  end if;
+  return array(select distinct on (p.tenant_id, p.contact_id) p from unnest(places) as p);
 end;
 $function$;
 
@@ -7991,18 +8069,9 @@ CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[], t
  SET jit TO 'off'
 AS $function$
 declare
-  ticket automation.ticket;
+  addresses constant automation.contact_place[] := automation.contact_places(tickets);
   texts automation.whereabout[];
-  ids uuid[] := '{}'::uuid[];
-  contacts text[] := '{}'::text[];
-  addresses automation.contact_place[] := '{}'::automation.contact_place[];
 begin
-  foreach ticket in array tickets loop
-    if ticket.contact_id is not null and ticket.channel = 'sms' and ticket.purpose <> 'internal' then
-      ids := ids || ticket.tenant_id;
-      contacts := contacts || ticket.contact_id;
-    end if;
-  end loop;
   texts := array(
     select row(t.place, t.tenant_id, case when t.purpose <> 'internal' then t.contact_id end, t.purpose, c.zones,
       case when c.region is null then '{}' else array[c.region] end)::automation.whereabout
@@ -8019,10 +8088,7 @@ begin
     ) as c on true
     where t.channel = 'sms'
     order by t.tenant_id, t.purpose, c.zones, c.region, t.place);
-  if cardinality(ids) > 0 then
-    addresses := automation.contact_places(ids, contacts);
-  end if;
-  if addresses = '{}' then
+  if cardinality(addresses) = 0 then
     return texts;
   end if;
   return array(
@@ -9024,6 +9090,12 @@ begin
         greatest(case when o.sent >= c.cap then coalesce(o.since, ask_cap.now) end,
           case when l.sent >= c.law then coalesce(l.since, ask_cap.now) end) + interval '1 day' as until
       from unnest(together) as c
+      -- Most people got nothing lately, and nothing of theirs is counted.
+      cross join lateral (
+        select where c.cap = 0 or exists (
+          select from automation.marketing_sent as m
+          where m.tenant_id = c.tenant_id and m.person = any (c.keys) and m.at > ask_cap.now - interval '1 day')
+      ) as lately
       left join lateral automation.marketing_of(c.tenant_id, c.keys, c.cap, ask_cap.now) as o on c.cap is not null
       left join lateral automation.marketing_of(c.tenant_id, array[c.number], c.law, ask_cap.now) as l
         on c.law is not null
@@ -9112,7 +9184,7 @@ AS $function$
       and d.day < (automation.carrier_day(now)).day - 7
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone, why text)
  RETURNS automation.late_text[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -9139,8 +9211,8 @@ begin
     from free as f
     on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
   )
-  select array_agg(row(l.place, '{"code": "rate", "why": "its sender has as much to send as it may"}'::jsonb,
-      l.at, l.expires_at)::automation.late_text)
+  select array_agg(row(
+      l.place, jsonb_build_object('code', 'rate', 'why', why), l.at, l.expires_at)::automation.late_text)
     into late
   from (
     select t.place, f.at + (t.upto - t.segments) * f.seconds * interval '1 second' as at, t.expires_at
@@ -9259,7 +9331,8 @@ begin
     end if;
     if sender.per_second is not null and cardinality(sender.texts) > 0 then
       late := late || automation.give_places(
-        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now);
+        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now,
+        'its sender has as much to send as it may');
     end if;
   end loop;
   return late;
@@ -9431,13 +9504,66 @@ begin
     end if;
     continue when one.per_second is null;
     return query
-      select g.place, jsonb_build_object('code', 'rate', 'why', format(
-          '%s is called as often as it may be', one.receiver)), g.at, g.expires_at
-      from automation.give_places(one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now) as g
-      where g.at > ask_receivers.now + interval '1 second';
+      select g.place, g.held, g.until, g.expires_at
+      from unnest(automation.give_places(one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now,
+        format('%s is called as often as it may be', one.receiver))) as g;
   end loop;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.carrier_reopens(step_id uuid, now timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select (automation.carrier_day(now)).ends_at + abs(hashtext(step_id::text)::bigint) % 600 * interval '1 second'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.carrier_hold(since timestamp with time zone, until timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object('code', 'daily_limit', 'why', 'a carrier took no more from this number that day',
+      'since', since, 'until', until)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.block_sender(tenant_id uuid, sender_id uuid, number text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
+begin
+  delete from automation.sender_blocks as b
+  where b.tenant_id = block_sender.tenant_id and b.until <= automation.now();
+  insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
+  select block_sender.tenant_id, coalesce(sender_id, automation.no_sender_id()), n.number, midnight
+  from unnest(array['', automation.normal_number(block_sender.number)]) as n (number)
+  where n.number is not null
+  on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
+  perform automation.tell_office(block_sender.tenant_id, 'daily_limit',
+    coalesce(sender_id, automation.no_sender_id())::text, interval '20 hours', null,
+    'T-Mobile takes no more texts today',
+    format('The first that was refused was to %s: it goes again tomorrow. Offers wait until midnight Pacific. Write '
+      'what your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are '
+      'refused.', block_sender.number));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.block_recipient(tenant_id uuid, step_id uuid)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.block_sender(
+      s.tenant_id, automation.as_uuid(s.input #>> '{sender,id}'), s.input ->> 'to')
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = block_recipient.tenant_id and s.id = block_recipient.step_id
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.verdict_on(question automation.send_question, verdict text, prepared automation.prepared_step, held jsonb DEFAULT NULL::jsonb, until timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS automation.send_verdict
@@ -9810,7 +9936,7 @@ begin
   due.run_at := at;
   due.attempt := 0;
   verdict := (automation.gate(array[
-    row(1, due, execution, step, prepared, null)::automation.send_question], at, true))[1];
+    row(1, due, execution, step, prepared, null, null)::automation.send_question], at, true))[1];
   verdict.prepared := coalesce(verdict.prepared, prepared);
   return verdict;
 end;
@@ -10034,6 +10160,398 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_runs_of(tenant_id uuid, contact_ids text[])
+ RETURNS SETOF ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  open_runs constant uuid[] := array(
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.record_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.contact_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity <> 'contact' and e.finished_at is null);
+begin
+  perform from ridgeline.scheduled_steps as s
+  where s.tenant_id = lock_runs_of.tenant_id and s.execution_id = any (open_runs)
+  order by s.id
+  for update;
+  return query
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = lock_runs_of.tenant_id and e.id = any (open_runs) and e.finished_at is null
+    order by e.id
+    for no key update;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_key(execution ridgeline.workflow_executions)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lifecycle constant jsonb := automation.plan_of(execution) -> 'lifecycle';
+begin
+  if lifecycle ? 'key' then
+    return automation.entry_key(execution, lifecycle);
+  elsif execution.entity = 'contact' then
+    return automation.entry_key_in(execution.mode, automation.record_key('contact', execution.record_id));
+  end if;
+  return null;
+-- What cannot be told apart by its key stays apart.
+exception when others then
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.end_doubles(tenant_id uuid, contact_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  double record;
+  ended integer := 0;
+begin
+  for double in
+    with open_runs as materialized (
+      select e.id, e.workflow_id, e.seq, e.mode, automation.merge_key(e) as key
+      from automation.lock_runs_of(end_doubles.tenant_id, array[end_doubles.contact_id]) as e
+    )
+    select r.id, f.id as kept
+    from open_runs as r
+    join lateral (
+      select o.id from open_runs as o
+      where o.workflow_id = r.workflow_id and o.key = r.key and o.seq < r.seq
+      order by o.seq limit 1) as f on true
+    order by r.id
+  loop
+    perform automation.stop_execution(e, 'cancelled', jsonb_build_object(
+      'code', 'merged', 'message', 'its contact was merged with one who is in the workflow already',
+      'execution_id', double.kept))
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = end_doubles.tenant_id and e.id = double.id;
+    update automation.entries as n set execution_id = double.kept
+    where n.tenant_id = end_doubles.tenant_id and n.execution_id = double.id;
+    ended := ended + 1;
+  end loop;
+  return ended;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_runs(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  ids constant uuid[] := array(select e.id from automation.lock_runs_of(tenant_id, array[from_id, into_id]) as e);
+begin
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), contact_id = into_id,
+    record_id = case when e.entity = 'contact' and e.record_id = from_id then into_id else e.record_id end,
+    trigger_data = e.trigger_data || jsonb_build_object('contact_id', into_id)
+  where e.tenant_id = move_runs.tenant_id and e.id = any (ids)
+    and (e.entity = 'contact' and e.record_id = from_id or e.contact_id = from_id);
+  get diagnostics moved = row_count;
+  -- What is over is where it is looked for: the person's history, and the rules of who may enter again.
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), record_id = into_id, contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.record_id = from_id and e.entity = 'contact'
+    and e.finished_at is not null;
+  update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.contact_id = from_id and e.entity <> 'contact'
+    and e.finished_at is not null;
+  return moved;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_entries(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with keys as (
+      select p.prefix || k.was as was, p.prefix || k.is_now as is_now
+      from (values (''), ('shadow ')) as p (prefix), (values
+        (automation.record_key('contact', from_id), automation.record_key('contact', into_id)),
+        ('key ' || automation.fold(from_id), 'key ' || automation.fold(into_id))) as k (was, is_now)
+    ), gone as (
+      delete from automation.entries as e using keys as k
+      where e.tenant_id = move_entries.tenant_id and e.key = k.was
+      returning e.workflow_id, k.is_now, e.execution_id, e.entered_at
+    )
+    insert into automation.entries as n (tenant_id, workflow_id, key, execution_id, entered_at)
+    select move_entries.tenant_id, g.workflow_id, g.is_now, g.execution_id, g.entered_at from gone as g
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+      where n.entered_at < excluded.entered_at
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_signals(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from automation.signals as s
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.record_id = from_id and q.entity = 'contact'
+        and q.role = 'deleted'
+      for update skip locked);
+    update automation.signals as s
+    set contact_id = into_id,
+      record_id = case when s.entity = 'contact' and s.record_id = from_id then into_id else s.record_id end
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.contact_id = from_id
+      for update skip locked);
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_traces(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update ridgeline.messages as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.emails as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.email_events as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.calls as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.form_submissions as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    insert into automation.marketing_sent (tenant_id, person, step_id, at)
+    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
+    where m.tenant_id = move_traces.tenant_id and m.person = from_id
+    on conflict on constraint marketing_sent_pkey do nothing;
+    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
+    where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id
+    on conflict on constraint created_projects_pkey do nothing;
+    delete from automation.created_projects as p where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id;
+    insert into automation.split_assignments (tenant_id, workflow_id, step_key, subject, branch)
+    select a.tenant_id, a.workflow_id, a.step_key, k.is_now, a.branch
+    from (values
+      ('contact ' || from_id, 'contact ' || into_id), ('shadow contact ' || from_id, 'shadow contact ' || into_id))
+      as k (was, is_now)
+    join automation.split_assignments as a on a.tenant_id = move_traces.tenant_id and a.subject = k.was
+    on conflict on constraint split_assignments_pkey do nothing;
+    delete from automation.split_assignments as a
+    where a.tenant_id = move_traces.tenant_id and a.subject in ('contact ' || from_id, 'shadow contact ' || from_id);
+    delete from ridgeline.stage_changes as s
+    where s.tenant_id = move_traces.tenant_id and s.entity = 'contact' and s.record_id = from_id;
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.reached_at(tenant_id uuid, contact_id text, channel text)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(distinct a.address), '{}')
+    from (
+      select automation.normal_address(reached_at.tenant_id, reached_at.channel, r.record ->> n.name) as address
+      from automation.entities as e
+      cross join lateral (select case channel when 'sms' then 'phone' else 'email' end as kind) as k
+      cross join lateral (
+        select automation.read_record('contact', reached_at.tenant_id, reached_at.contact_id) as record) as r
+      cross join lateral (
+        select m.column_name from automation.mapped_columns(e, k.kind) as m union select k.kind) as n (name)
+      where e.name = 'contact'
+      union all
+      select m.from_number from ridgeline.messages as m
+      where channel = 'sms' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select automation.normal_address(reached_at.tenant_id, 'email', m.from_address) from ridgeline.emails as m
+      where channel = 'email' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select p.address from automation.revoked_people as p
+      where p.tenant_id = reached_at.tenant_id and p.contact_id = reached_at.contact_id
+        and p.channel = reached_at.channel
+    ) as a
+    where a.address is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_revocations(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  revoked record;
+  theirs text;
+  recorded integer := 0;
+begin
+  for revoked in
+    select c.channel, case when bool_or(s.purpose = 'all') then 'all' else 'marketing' end as purpose,
+      array_agg(s.address order by s.address) as addresses
+    from (values ('sms'), ('email')) as c (channel)
+    cross join lateral unnest(automation.reached_at(move_revocations.tenant_id, from_id, c.channel)) as a (address)
+    join ridgeline.suppressions as s
+      on s.tenant_id = move_revocations.tenant_id and s.channel = c.channel and s.address = a.address
+    where s.reason in ('opt_out', 'complaint', 'manual', 'provider') and not automation.is_role_address(a.address)
+      and not exists (
+        select from automation.contacts_at(move_revocations.tenant_id, a.address) as o (id)
+        where o.id::text not in (from_id, into_id))
+    group by c.channel
+  loop
+    foreach theirs in array automation.reached_at(tenant_id, into_id, revoked.channel) loop
+      continue when automation.is_role_address(theirs) or exists (
+          select from ridgeline.suppressions as s
+          where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
+            and s.purpose in ('all', revoked.purpose) and s.reason <> 'landline')
+        or exists (
+          select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
+          where o.id::text not in (from_id, into_id));
+      perform automation.record_consent(tenant_id, revoked.channel, theirs, 'revoked', revoked.purpose, 'merge',
+        jsonb_build_object('merged', from_id, 'into', into_id, 'addresses', revoked.addresses), into_id);
+      recorded := recorded + 1;
+    end loop;
+  end loop;
+  insert into automation.revoked_people (tenant_id, contact_id, channel, address)
+  select p.tenant_id, into_id, p.channel, p.address from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id
+  on conflict on constraint revoked_people_pkey do nothing;
+  delete from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id;
+  return recorded;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.make_one(tenant_id uuid, from_id text, into_id text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  revoked integer;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', make_one.tenant_id, c.id), 14))
+  from (
+    select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
+  moved := automation.move_runs(tenant_id, from_id, into_id);
+  -- After the runs: whoever holds one may be about to say that its number is no good.
+  revoked := automation.move_revocations(tenant_id, from_id, into_id);
+  perform automation.move_entries(tenant_id, from_id, into_id);
+  perform automation.move_signals(tenant_id, from_id, into_id);
+  perform automation.move_traces(tenant_id, from_id, into_id);
+  perform automation.drop_timers('contact', tenant_id, from_id);
+  delete from automation.merged_contacts as m
+  where m.tenant_id = make_one.tenant_id and m.contact_id = into_id;
+  update automation.merged_contacts as m set into_contact_id = into_id
+  where m.tenant_id = make_one.tenant_id and m.into_contact_id = from_id;
+  insert into automation.merged_contacts (tenant_id, contact_id, into_contact_id)
+  values (make_one.tenant_id, from_id, into_id)
+  on conflict on constraint merged_contacts_pkey do update
+    set into_contact_id = excluded.into_contact_id, merged_at = excluded.merged_at;
+  return jsonb_build_object('merged', from_id, 'into', into_id, 'moved_runs', moved,
+    'ended_runs', automation.end_doubles(tenant_id, into_id), 'revocations', revoked);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.who_stays(tenant_id uuid, from_id text, into_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  stays text := coalesce(automation.merged_into(tenant_id, into_id), into_id);
+begin
+  for hop in 1 .. 20 loop
+    if stays is null or stays = from_id then
+      return null;
+    elsif automation.has_record('contact', tenant_id, stays) then
+      return stays;
+    end if;
+    stays := (
+      select m.into_contact_id from automation.merges_due as m
+      where m.tenant_id = who_stays.tenant_id and m.contact_id = stays
+      order by m.seq desc limit 1);
+  end loop;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.do_merge(due automation.merges_due)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  stays text;
+begin
+  -- Nobody's any more: what moved stays where it is, and what comes from now on is about itself.
+  if due.into_contact_id is null then
+    delete from automation.merged_contacts as m
+    where m.tenant_id = due.tenant_id and m.contact_id = due.contact_id;
+    return;
+  end if;
+  stays := automation.who_stays(due.tenant_id, due.contact_id, due.into_contact_id);
+  if stays is null then
+    raise warning 'automation: contact % of tenant % is marked as merged into %, which is not there: nothing is moved',
+      left(due.contact_id, 60), due.tenant_id, left(due.into_contact_id, 60);
+  else
+    perform automation.make_one(due.tenant_id, due.contact_id, stays);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_merges(at_most integer DEFAULT 100)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  due automation.merges_due;
+  did integer := 0;
+begin
+  if not exists (select from automation.merges_due)
+    or not pg_try_advisory_xact_lock(hashtextextended('automation.merges_due', 16)) then
+    return 0;
+  end if;
+  for due in
+    select m.* from automation.merges_due as m
+    where m.next_try_at <= clock_timestamp() and not exists (
+      select from automation.merges_due as o
+      where o.tenant_id = m.tenant_id and o.seq < m.seq and o.next_try_at > clock_timestamp())
+    order by m.seq limit at_most
+  loop
+    begin
+      perform automation.do_merge(due);
+      delete from automation.merges_due as m where m.tenant_id = due.tenant_id and m.id = due.id;
+      did := did + 1;
+    exception when others then
+      if sqlstate <> '55P03' then
+        raise warning 'automation: contact % of tenant % could not be merged: %',
+          due.contact_id, due.tenant_id, sqlerrm;
+      end if;
+      update automation.merges_due as m
+      set tries = m.tries + (sqlstate <> '55P03')::integer,
+        next_try_at = clock_timestamp() + interval '1 second' * power(2, least(m.tries, 9))
+      where m.tenant_id = due.tenant_id and m.id = due.id;
+      -- What comes after it in this tenant waits for it.
+      exit;
+    end;
+  end loop;
+  return did;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_runs(dues ridgeline.scheduled_steps[])
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -10190,13 +10708,32 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.without_merging(works automation.work[])
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  merging boolean[];
+begin
+  if not exists (select from automation.merges_due) then
+    return works;
+  end if;
+  merging := automation.merging(
+    array(select (w.execution).tenant_id from unnest(works) as w),
+    array(select coalesce((w.execution).contact_id, case when (w.execution).entity = 'contact'
+      then (w.execution).record_id end) from unnest(works) as w));
+  return array(select works[i] from generate_subscripts(works, 1) as i where not merging[i]);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.take_work(dues ridgeline.scheduled_steps[], OUT works automation.work[], OUT plans automation.running_plan[])
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  locked constant automation.work[] := automation.lock_runs(dues);
+  locked constant automation.work[] := automation.without_merging(automation.lock_runs(dues));
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
   execution ridgeline.workflow_executions;
@@ -10457,12 +10994,14 @@ begin
   begin
     tried := automation.find_obstacles(works, plans);
     tried := automation.prepare_sends(tried, plans);
-    perform automation.close_unsent(tried, plans);
     foreach work in array tried loop
       if work.outcome = 'send' then
         sending := sending || work;
       end if;
     end loop;
+    if cardinality(sending) < cardinality(tried) then
+      perform automation.close_unsent(tried, plans);
+    end if;
     return row(automation.lease_steps(sending, worker, lease), false);
   exception
     when lock_not_available then
@@ -10557,7 +11096,8 @@ begin
       work.prepared := prepared;
       if prepared.verdict = 'run' then
         places := places || i;
-        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
+        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at,
+          case when (work.known).contact_id = (work.execution).contact_id then (work.known).contact end);
         questions := questions || question;
         recipients := recipients || prepared.recipient;
       elsif prepared.verdict = 'hold' then
@@ -10971,6 +11511,9 @@ begin
       perform automation.suppress_recipient(work.due, work.step ->> 'type',
         case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
     end if;
+    if automation.waits_for_carrier(report) then
+      perform automation.block_recipient((work.due).tenant_id, (work.due).id);
+    end if;
     given_up := automation.is_given_up(work, report);
     if given_up then
       report.error := automation.exhausted_reason(work.due, report);
@@ -11015,6 +11558,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.waits_for_carrier(report automation.report)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return report.outcome = 'retry' and coalesce(report.error ->> 'holds' = 'daily_limit', false);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.is_given_up(work automation.work, report automation.report)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -11023,6 +11577,7 @@ CREATE OR REPLACE FUNCTION automation.is_given_up(work automation.work, report a
 AS $function$
 begin
   return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
+    and not automation.waits_for_carrier(report)
     and (work.due).attempt >= coalesce(
       (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
 end;
@@ -11101,7 +11656,7 @@ begin
       places := places || i;
     end if;
   end loop;
-  perform automation.count_in_set('steps');
+  perform set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = at,
@@ -11132,7 +11687,7 @@ begin
   select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
   from closed as c
   where c.place = any (places);
-  perform automation.count_in_set('');
+  perform set_config('automation.counting', '', true);
   perform automation.unschedule(dues);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop
@@ -11166,6 +11721,12 @@ begin
       reconcile_since = case when report.outcome = 'ambiguous'
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
+    if automation.waits_for_carrier(report) then
+      update ridgeline.scheduled_steps as s
+      set attempt = s.attempt - 1, run_at = automation.carrier_reopens(due.id, at),
+        held = automation.carrier_hold(at, automation.carrier_reopens(due.id, at))
+      where s.tenant_id = due.tenant_id and s.id = due.id;
+    end if;
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
@@ -11203,6 +11764,19 @@ begin
   delete from automation.suspects as s
   using unnest(dues) as d
   where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_left_over()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    or exists (select from automation.suspects);
 end;
 $function$;
 
@@ -11244,7 +11818,9 @@ declare
   portion automation.portions;
   begun automation.portions[] := '{}'::automation.portions[];
 begin
-  perform automation.sweep_portions();
+  if automation.is_left_over() then
+    perform automation.sweep_portions();
+  end if;
   for name in select jsonb_object_keys(wanted) loop
     room := wanted -> name;
     but := '{}'::uuid[];
@@ -11298,7 +11874,7 @@ declare
   size integer := 10;
   place integer := 1;
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
   delete from automation.portions as p where p.id = portion_id returning p.* into portion;
   dues := automation.lock_portion(portion);
@@ -11370,6 +11946,7 @@ CREATE OR REPLACE FUNCTION automation.has_database_work()
 AS $function$
 begin
   return exists (select from automation.signals)
+    or exists (select from automation.merges_due)
     or exists (
       select from ridgeline.scheduled_steps as s
       where s.lane = 'database' and s.lease_expires_at is null and s.run_at <= automation.now())
@@ -11764,7 +12341,7 @@ AS $function$
 declare
   report automation.portion_report;
 begin
-  perform set_config('automation.functions_address', functions, true);
+  functions := set_config('automation.functions_address', functions, true);
   report := automation.claim_of_portion(portion_id, worker, lease);
   return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
 exception
@@ -11816,7 +12393,7 @@ declare
   dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     left_as := automation.finish_reported(results);
@@ -11831,7 +12408,9 @@ begin
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
   while wanted <> '{}' loop
     begun := automation.write_portions(wanted);
-    commit;
+    if begun <> '{}' then
+      commit;
+    end if;
     parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
       if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
@@ -12369,6 +12948,23 @@ begin
     'Send the link on every way, and make a task besides where somebody was not pleased.', 'warning')) end;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_clicks(plan jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem(
+        automation.step_path(s.value) || '.step_config.event.config.step_key', 'no_tracked_text',
+        format('step_key: "%s" is no step of this workflow that sends a text with track_links', left(w.said, 60)),
+        'Name the step_key of that send_sms, and set track_links there.') order by s.key), '[]')
+    from jsonb_each(plan -> 'steps') as s
+    cross join lateral (
+      select s.value #>> '{config,base,event,config,step_key}' as said) as w
+    where s.value ->> 'type' = 'wait' and s.value #>> '{config,base,event,type}' = 'sms_clicked' and w.said is not null
+      and plan #> array['steps', w.said, 'sending', 'track_links'] is distinct from 'true'
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.watch_members()
  RETURNS trigger
@@ -12986,6 +13582,82 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.note_merge(tenant_id uuid, contact_id text, into_contact_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.merges_due (tenant_id, contact_id, into_contact_id)
+  values (note_merge.tenant_id, note_merge.contact_id, note_merge.into_contact_id);
+  perform automation.ring_once('database');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_function(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.capture_%1$s_merge() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $capture$
+declare
+  tenant uuid;
+  from_id text;
+  into_id text;
+  has_changed boolean;
+begin
+  begin
+    has_changed := new.%2$I is distinct from old.%2$I;
+    if has_changed then
+      tenant := %4$s;
+      from_id := automation.as_key(new.%3$I::text);
+      into_id := nullif(automation.as_key(new.%2$I::text), '');
+    end if;
+  exception when others then
+    has_changed := false;
+    perform automation.warn_altered(%1$L, sqlerrm);
+  end;
+  if has_changed and tenant is not null and from_id is not null and into_id is distinct from from_id then
+    perform automation.note_merge(tenant, from_id, into_id);
+  end if;
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.mapped ->> 'merged_into', attached.id_column,
+      automation.tenant_expression('new', attached.tenant_column, attached.sole))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.watch_merges(attached automation.entities)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  old record;
+begin
+  if attached.mapped ? 'merged_into' then
+    execute automation.merge_function(attached);
+    execute format('create or replace trigger automation_capture_merge after update on %s '
+      'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
+    return;
+  end if;
+  for old in
+    select t.name, t.relation from automation.capture_triggers(attached.name) as t
+    where t.name = 'automation_capture_merge'
+  loop
+    execute format('drop trigger %I on %s', old.name, old.relation);
+  end loop;
+  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.attach_conversations()
  RETURNS void
  LANGUAGE plpgsql
@@ -13037,6 +13709,61 @@ begin
   if entity = 'form_submission' then return automation.read_each_form_submission(tenant_ids, ids); end if;
   if entity = 'message' then return automation.read_each_message(tenant_ids, ids); end if;
   return array_fill(null::jsonb, array[cardinality(ids)]);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_timelines()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
+  present constant jsonb := jsonb_build_object(
+    'cause', jsonb_build_object('depth', depth, 'root', root, 'fused', fused));
+  entries jsonb[];
+  ids uuid[];
+  is_told boolean := false;
+begin
+  with zones as materialized (
+    select d.tenant_id, automation.tenant_zone(d.tenant_id) as zone
+    from (select distinct s.tenant_id from said as s) as d
+  )
+  select array_agg(automation.timeline_entry(tg_argv[0], to_jsonb(s)) || jsonb_build_object('zone', z.zone)
+      || coalesce(c.cause, present)), array_agg(s.id)
+    into entries, ids
+  from said as s
+  join zones as z on z.tenant_id = s.tenant_id
+  left join lateral (
+    select automation.cause_in(x) as cause from ridgeline.workflow_executions as x
+    where x.tenant_id = s.tenant_id and x.id between s.execution_id and s.execution_id
+    order by x.id
+    limit 1) as c on true;
+  -- The host's table has casts, keys and triggers of its own.
+  if cardinality(entries) > 1 and automation.takes_sets('timeline') then
+    begin
+      perform automation.write_timelines(entries);
+      is_told := true;
+    exception when others then
+      is_told := false;
+    end;
+  end if;
+  for i in 1 .. case when is_told then 0 else coalesce(cardinality(entries), 0) end loop
+    begin
+      perform automation.write_timelines(entries[i:i]);
+    exception when others then
+      raise warning 'automation: the timeline shows nothing of % %: %', tg_argv[0], ids[i], sqlerrm
+        using hint = 'automation.attach_target(''timeline'', ...) says what its columns and words are.';
+    end;
+  end loop;
+  perform set_config('automation.depth', coalesce(depth, ''), true),
+    set_config('automation.root', coalesce(root, ''), true), set_config('automation.fused', coalesce(fused, ''), true);
+  return null;
 end;
 $function$;
 
@@ -13151,33 +13878,71 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.block_sender(message ridgeline.messages)
+CREATE OR REPLACE FUNCTION automation.send_again(tenant_id uuid, step_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  sent ridgeline.workflow_step_executions;
+  execution ridgeline.workflow_executions;
+  again ridgeline.scheduled_steps;
+  times integer;
+begin
+  select s.* into sent from ridgeline.workflow_step_executions as s
+  where s.tenant_id = send_again.tenant_id and s.id = step_id
+  for update;
+  select e.* into execution from ridgeline.workflow_executions as e
+  where e.tenant_id = sent.tenant_id and e.id = sent.execution_id;
+  times := coalesce((execution.trigger_data ->> 'sent_again_times')::integer, 0) + 1;
+  if sent.status is distinct from 'completed' or sent.result_data ? 'sent_again' or times > 3
+    or execution.status = 'cancelled' or automation.plan_step(execution, sent.step_key) is null then
+    return;
+  end if;
+  again.id := automation.new_id();
+  again.run_at := automation.carrier_reopens(again.id, at);
+  again.execution_id := automation.new_id();
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id, depth,
+    root_id, current_step, started_at, expires_at)
+  select execution.tenant_id, again.execution_id, execution.workflow_id, execution.version, 'waiting',
+    execution.trigger_type, execution.trigger_data || jsonb_build_object(
+      'steps', coalesce(execution.trigger_data -> 'steps', '{}')
+        || automation.step_results(execution.tenant_id, execution.id),
+      'sent_again_for', coalesce(execution.trigger_data -> 'sent_again_for', to_jsonb(execution.id)),
+      'sent_again_times', times),
+    execution.entity, execution.record_id, execution.contact_id, execution.depth, execution.root_id, sent.step_key,
+    at, execution.expires_at;
+  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at, held)
+  values (sent.tenant_id, again.id, again.execution_id, sent.step_key,
+    automation.channel_of(sent.step_type)::ridgeline.automation_lane, again.run_at, execution.expires_at,
+    automation.carrier_hold(sent.started_at, again.run_at));
+  update ridgeline.workflow_step_executions as s
+  set changed_at = at, result_data = s.result_data || jsonb_build_object('sent_again', again.execution_id)
+  where s.tenant_id = sent.tenant_id and s.id = sent.id;
+  -- It has reached nobody, and counts for no cap.
+  delete from automation.marketing_sent as m where m.tenant_id = sent.tenant_id and m.step_id = sent.id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.refused_for_the_day(message ridgeline.messages)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
-  sender uuid;
+  sent ridgeline.workflow_step_executions;
 begin
-  select coalesce(automation.as_uuid(s.input #>> '{sender,id}'), automation.no_sender_id()) into sender
-  from ridgeline.workflow_step_executions as s
+  select s.* into sent from ridgeline.workflow_step_executions as s
   where s.provider_id = message.provider_id and s.tenant_id = message.tenant_id;
-  if not found then
-    sender := coalesce((automation.named_sender(message.tenant_id, 'sms', message.from_number)).id,
-      automation.no_sender_id());
+  perform automation.block_sender(message.tenant_id, case
+      when sent.id is not null then automation.as_uuid(sent.input #>> '{sender,id}')
+      else (automation.named_sender(message.tenant_id, 'sms', message.from_number)).id end, message.to_number);
+  if sent.id is not null then
+    perform automation.send_again(message.tenant_id, sent.id);
   end if;
-  delete from automation.sender_blocks as b where b.tenant_id = message.tenant_id and b.until <= automation.now();
-  insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
-  select message.tenant_id, sender, n.number, midnight
-  from unnest(array['', automation.normal_number(message.to_number)]) as n (number)
-  where n.number is not null
-  on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
-  perform automation.tell_office(message.tenant_id, 'daily_limit', sender::text, interval '20 hours', null,
-    'T-Mobile takes no more texts today',
-    format('The first that was refused was to %s: it was not delivered. Offers wait until midnight Pacific. Write what '
-      'your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are refused.',
-      message.to_number));
 end;
 $function$;
 
@@ -14187,284 +14952,12 @@ CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode te
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
 
-CREATE OR REPLACE FUNCTION automation.lock_runs_of(tenant_id uuid, contact_ids text[])
- RETURNS SETOF ridgeline.workflow_executions
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  open_runs constant uuid[] := array(
-    select e.id from unnest(contact_ids) as c (id)
-    join ridgeline.workflow_executions as e on e.record_id = c.id and e.tenant_id = lock_runs_of.tenant_id
-    where e.entity = 'contact' and e.finished_at is null
-    union
-    select e.id from unnest(contact_ids) as c (id)
-    join ridgeline.workflow_executions as e on e.contact_id = c.id and e.tenant_id = lock_runs_of.tenant_id
-    where e.entity <> 'contact' and e.finished_at is null);
-begin
-  perform from ridgeline.scheduled_steps as s
-  where s.tenant_id = lock_runs_of.tenant_id and s.execution_id = any (open_runs)
-  order by s.id
-  for update;
-  return query
-    select e.* from ridgeline.workflow_executions as e
-    where e.tenant_id = lock_runs_of.tenant_id and e.id = any (open_runs) and e.finished_at is null
-    order by e.id
-    for no key update;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.merge_key(execution ridgeline.workflow_executions)
- RETURNS text
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  lifecycle constant jsonb := automation.plan_of(execution) -> 'lifecycle';
-begin
-  if lifecycle ? 'key' then
-    return automation.entry_key(execution, lifecycle);
-  elsif execution.entity = 'contact' then
-    return automation.entry_key_in(execution.mode, automation.record_key('contact', execution.record_id));
-  end if;
-  return null;
--- What cannot be told apart by its key stays apart.
-exception when others then
-  return null;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.end_doubles(tenant_id uuid, contact_id text)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  double record;
-  ended integer := 0;
-begin
-  for double in
-    with open_runs as materialized (
-      select e.id, e.workflow_id, e.seq, e.mode, automation.merge_key(e) as key
-      from automation.lock_runs_of(end_doubles.tenant_id, array[end_doubles.contact_id]) as e
-    )
-    select r.id, f.id as kept
-    from open_runs as r
-    join lateral (
-      select o.id from open_runs as o
-      where o.workflow_id = r.workflow_id and o.key = r.key and o.seq < r.seq
-      order by o.seq limit 1) as f on true
-    order by r.id
-  loop
-    perform automation.stop_execution(e, 'cancelled', jsonb_build_object(
-      'code', 'merged', 'message', 'its contact was merged with one who is in the workflow already',
-      'execution_id', double.kept))
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = end_doubles.tenant_id and e.id = double.id;
-    update automation.entries as n set execution_id = double.kept
-    where n.tenant_id = end_doubles.tenant_id and n.execution_id = double.id;
-    ended := ended + 1;
-  end loop;
-  return ended;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.move_runs(tenant_id uuid, from_id text, into_id text)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  moved integer;
-  ids constant uuid[] := array(select e.id from automation.lock_runs_of(tenant_id, array[from_id, into_id]) as e);
-begin
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), contact_id = into_id,
-    record_id = case when e.entity = 'contact' and e.record_id = from_id then into_id else e.record_id end,
-    trigger_data = e.trigger_data || jsonb_build_object('contact_id', into_id)
-  where e.tenant_id = move_runs.tenant_id and e.id = any (ids)
-    and (e.entity = 'contact' and e.record_id = from_id or e.contact_id = from_id);
-  get diagnostics moved = row_count;
-  -- What is over is where it is looked for: the person's history, and the rules of who may enter again.
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), record_id = into_id, contact_id = into_id
-  where e.tenant_id = move_runs.tenant_id and e.record_id = from_id and e.entity = 'contact'
-    and e.finished_at is not null;
-  update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = into_id
-  where e.tenant_id = move_runs.tenant_id and e.contact_id = from_id and e.entity <> 'contact'
-    and e.finished_at is not null;
-  return moved;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.move_entries(tenant_id uuid, from_id text, into_id text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    with keys as (
-      select p.prefix || k.was as was, p.prefix || k.is_now as is_now
-      from (values (''), ('shadow ')) as p (prefix), (values
-        (automation.record_key('contact', from_id), automation.record_key('contact', into_id)),
-        ('key ' || automation.fold(from_id), 'key ' || automation.fold(into_id))) as k (was, is_now)
-    ), gone as (
-      delete from automation.entries as e using keys as k
-      where e.tenant_id = move_entries.tenant_id and e.key = k.was
-      returning e.workflow_id, k.is_now, e.execution_id, e.entered_at
-    )
-    insert into automation.entries as n (tenant_id, workflow_id, key, execution_id, entered_at)
-    select move_entries.tenant_id, g.workflow_id, g.is_now, g.execution_id, g.entered_at from gone as g
-    on conflict on constraint entries_pkey do update
-      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
-      where n.entered_at < excluded.entered_at
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.move_signals(tenant_id uuid, from_id text, into_id text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    delete from automation.signals as s
-    where s.tenant_id = move_signals.tenant_id and s.id in (
-      select q.id from automation.signals as q
-      where q.tenant_id = move_signals.tenant_id and q.record_id = from_id and q.entity = 'contact'
-        and q.role = 'deleted'
-      for update skip locked);
-    update automation.signals as s
-    set contact_id = into_id,
-      record_id = case when s.entity = 'contact' and s.record_id = from_id then into_id else s.record_id end
-    where s.tenant_id = move_signals.tenant_id and s.id in (
-      select q.id from automation.signals as q
-      where q.tenant_id = move_signals.tenant_id and q.contact_id = from_id
-      for update skip locked);
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.move_traces(tenant_id uuid, from_id text, into_id text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    update ridgeline.messages as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.emails as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.email_events as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.calls as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.form_submissions as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    insert into automation.marketing_sent (tenant_id, person, step_id, at)
-    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
-    where m.tenant_id = move_traces.tenant_id and m.person = from_id
-    on conflict on constraint marketing_sent_pkey do nothing;
-    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
-    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
-    select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
-    where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id
-    on conflict on constraint created_projects_pkey do nothing;
-    delete from automation.created_projects as p where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id;
-    insert into automation.split_assignments (tenant_id, workflow_id, step_key, subject, branch)
-    select a.tenant_id, a.workflow_id, a.step_key, k.is_now, a.branch
-    from (values
-      ('contact ' || from_id, 'contact ' || into_id), ('shadow contact ' || from_id, 'shadow contact ' || into_id))
-      as k (was, is_now)
-    join automation.split_assignments as a on a.tenant_id = move_traces.tenant_id and a.subject = k.was
-    on conflict on constraint split_assignments_pkey do nothing;
-    delete from automation.split_assignments as a
-    where a.tenant_id = move_traces.tenant_id and a.subject in ('contact ' || from_id, 'shadow contact ' || from_id);
-    delete from ridgeline.stage_changes as s
-    where s.tenant_id = move_traces.tenant_id and s.entity = 'contact' and s.record_id = from_id;
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.reached_at(tenant_id uuid, contact_id text, channel text)
- RETURNS text[]
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(array_agg(distinct a.address), '{}')
-    from (
-      select automation.normal_address(reached_at.tenant_id, reached_at.channel, r.record ->> n.name) as address
-      from automation.entities as e
-      cross join lateral (select case channel when 'sms' then 'phone' else 'email' end as kind) as k
-      cross join lateral (
-        select automation.read_record('contact', reached_at.tenant_id, reached_at.contact_id) as record) as r
-      cross join lateral (
-        select m.column_name from automation.mapped_columns(e, k.kind) as m union select k.kind) as n (name)
-      where e.name = 'contact'
-      union all
-      select m.from_number from ridgeline.messages as m
-      where channel = 'sms' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
-        and m.direction = 'inbound'
-      union all
-      select automation.normal_address(reached_at.tenant_id, 'email', m.from_address) from ridgeline.emails as m
-      where channel = 'email' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
-        and m.direction = 'inbound'
-      union all
-      select p.address from automation.revoked_people as p
-      where p.tenant_id = reached_at.tenant_id and p.contact_id = reached_at.contact_id
-        and p.channel = reached_at.channel
-    ) as a
-    where a.address is not null
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.move_revocations(tenant_id uuid, from_id text, into_id text)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  revoked record;
-  theirs text;
-  recorded integer := 0;
-begin
-  for revoked in
-    select c.channel, case when bool_or(s.purpose = 'all') then 'all' else 'marketing' end as purpose,
-      array_agg(s.address order by s.address) as addresses
-    from (values ('sms'), ('email')) as c (channel)
-    cross join lateral unnest(automation.reached_at(move_revocations.tenant_id, from_id, c.channel)) as a (address)
-    join ridgeline.suppressions as s
-      on s.tenant_id = move_revocations.tenant_id and s.channel = c.channel and s.address = a.address
-    where s.reason in ('opt_out', 'complaint', 'manual', 'provider') and not automation.is_role_address(a.address)
-      and not exists (
-        select from automation.contacts_at(move_revocations.tenant_id, a.address) as o (id)
-        where o.id::text not in (from_id, into_id))
-    group by c.channel
-  loop
-    foreach theirs in array automation.reached_at(tenant_id, into_id, revoked.channel) loop
-      continue when automation.is_role_address(theirs) or exists (
-          select from ridgeline.suppressions as s
-          where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
-            and s.purpose in ('all', revoked.purpose) and s.reason <> 'landline')
-        or exists (
-          select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
-          where o.id::text not in (from_id, into_id));
-      perform automation.record_consent(tenant_id, revoked.channel, theirs, 'revoked', revoked.purpose, 'merge',
-        jsonb_build_object('merged', from_id, 'into', into_id, 'addresses', revoked.addresses), into_id);
-      recorded := recorded + 1;
-    end loop;
-  end loop;
-  insert into automation.revoked_people (tenant_id, contact_id, channel, address)
-  select p.tenant_id, into_id, p.channel, p.address from automation.revoked_people as p
-  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id
-  on conflict on constraint revoked_people_pkey do nothing;
-  delete from automation.revoked_people as p
-  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id;
-  return recorded;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.merge_contacts(tenant_id uuid, from_id text, into_id text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  moved integer;
-  revoked integer;
 begin
   from_id := automation.as_key(from_id);
   into_id := automation.as_key(into_id);
@@ -14477,26 +14970,7 @@ begin
     raise exception 'into_contact: % was not found', left(into_id, 60) using errcode = 'PT404',
       hint = 'It must be the contact that stays, of the same tenant.';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', merge_contacts.tenant_id, c.id), 14))
-  from (
-    select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
-  moved := automation.move_runs(tenant_id, from_id, into_id);
-  -- After the runs: whoever holds one may be about to say that its number is no good.
-  revoked := automation.move_revocations(tenant_id, from_id, into_id);
-  perform automation.move_entries(tenant_id, from_id, into_id);
-  perform automation.move_signals(tenant_id, from_id, into_id);
-  perform automation.move_traces(tenant_id, from_id, into_id);
-  perform automation.drop_timers('contact', tenant_id, from_id);
-  delete from automation.merged_contacts as m
-  where m.tenant_id = merge_contacts.tenant_id and m.contact_id = into_id;
-  update automation.merged_contacts as m set into_contact_id = into_id
-  where m.tenant_id = merge_contacts.tenant_id and m.into_contact_id = from_id;
-  insert into automation.merged_contacts (tenant_id, contact_id, into_contact_id)
-  values (merge_contacts.tenant_id, from_id, into_id)
-  on conflict on constraint merged_contacts_pkey do update
-    set into_contact_id = excluded.into_contact_id, merged_at = excluded.merged_at;
-  return jsonb_build_object('merged', from_id, 'into', into_id, 'moved_runs', moved,
-    'ended_runs', automation.end_doubles(tenant_id, into_id), 'revocations', revoked);
+  return automation.make_one(tenant_id, from_id, into_id);
 end;
 $function$;
 
@@ -19199,6 +19673,12 @@ CREATE OR REPLACE FUNCTION automation.normalize_email(given text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- Most addresses cost one pattern, a part of the one below.
+  if octet_length(given) <= 254 and strpos(given, '@') <= 65 and given ~ (
+    '^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+'
+    '[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]$') then
+    return lower(given);
+  end if;
   return (
     select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
@@ -19435,7 +19915,7 @@ CREATE OR REPLACE FUNCTION automation.mapped_names()
 AS $function$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
-      'sms_opt_out', 'email_opt_out']
+      'sms_opt_out', 'email_opt_out', 'merged_into']
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.mapped_column(entity text, VARIADIC names text[])
@@ -20372,13 +20852,13 @@ CREATE OR REPLACE FUNCTION automation.fit_problem(schema jsonb, value jsonb, nam
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return case
-    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-    else (
-      select format('%s: %s', name, p ->> 'message')
-      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-      where p ->> 'severity' = 'error' limit 1)
-  end;
+  if jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then
+    return null;
+  end if;
+  return (
+    select format('%s: %s', name, p ->> 'message')
+    from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+    where p ->> 'severity' = 'error' limit 1);
 end;
 $function$;
 
@@ -21397,6 +21877,7 @@ begin
     elsif signal.role = 'wait' and signal.listener like 'follows %' then
       perform automation.wake_follower(execution, signal);
     elsif signal.role = 'wait' then
+      continue when automation.is_of_another_run(execution, signal);
       perform automation.note_event(signal, execution);
     else
       perform automation.stop_execution(execution, 'cancelled', automation.ending_reason(signal));
@@ -21404,6 +21885,27 @@ begin
   end loop;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_signals(tenant_ids uuid[], keys text[])
+ RETURNS SETOF automation.signals
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from automation.signals as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
+        and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+        -- One that is about to be merged is not gone: its runs move first.
+        and not (q.role = 'deleted' and exists (
+          select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
+      for update skip locked
+    ) as s
+    order by k.place
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.is_reserved_header(name text)
  RETURNS boolean
@@ -21660,6 +22162,28 @@ begin
     select c.id
     from automation.contact_key(execution) as c (id)
     where automation.read_record('contact', execution.tenant_id, c.id) is not null);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.mailboxes_of(value jsonb)
+ RETURNS TABLE(place bigint, given text, mailbox text, address text)
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return query
+    select row_number() over (order by p.place, a.place), g.given,
+      automation.mailbox(coalesce(p.name, v.name), v.address), v.address
+    from (
+      select l.place, case when l.part ? 'address' then l.part -> 'address' else l.part end as held,
+        nullif(automation.one_line(automation.text_of(l.part -> 'name')), '') as name
+      from jsonb_array_elements(automation.as_list(value)) with ordinality as l (part, place)
+    ) as p
+    cross join lateral jsonb_array_elements(automation.as_list(p.held)) with ordinality as a (value, place)
+    cross join lateral (select automation.text_of(a.value) as given) as g
+    cross join lateral automation.value_mailbox(g.given) as v
+    where automation.visible_text(g.given) <> '';
 end;
 $function$;
 
@@ -22967,6 +23491,21 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_lease(lease interval)
+ RETURNS interval
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if lease is null or lease < interval '1 second' or lease > interval '1 hour' then
+    raise exception 'lease: an interval from 1 second to 1 hour is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return lease;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.claim_steps(worker text, max_steps integer, lease interval DEFAULT '00:01:00'::interval)
  RETURNS SETOF automation.claimed_step
  LANGUAGE plpgsql
@@ -23185,9 +23724,7 @@ declare
   portion automation.portions;
   due ridgeline.scheduled_steps;
 begin
-  -- Mostly there is nothing of the kind, and one look tells.
-  if not exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
-    and not exists (select from automation.suspects) then
+  if not automation.is_left_over() then
     return;
   end if;
   for portion in
@@ -23296,6 +23833,8 @@ begin
   if not automation.has_database_work() then
     return;
   end if;
+  perform automation.run_merges();
+  commit;
   call automation.work_on('signal', ran, until);
   ran := 0;
   if automation.time_is_up() then
@@ -23353,6 +23892,7 @@ declare
   size integer := automation.first_size();
   began timestamptz;
 begin
+  perform automation.run_merges();
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
@@ -23722,6 +24262,7 @@ begin
     || automation.check_entry(workflow, listener, plan)
     || automation.check_needs(workflow, plan, scope)
     || automation.check_reviews(documents, plan)
+    || automation.check_clicks(plan)
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;
 $function$;
@@ -24462,6 +25003,7 @@ begin
   execute automation.reader_function(attached);
   execute automation.has_function(attached);
   perform automation.install_triggers(attached);
+  perform automation.watch_merges(attached);
   if attached.name = 'contact' then
     execute case when attached.tags is null then automation.no_tags_functions()
       else automation.linked_tags_functions(attached) end;
@@ -24590,7 +25132,8 @@ AS $function$
         when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
         when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
-        else (
+        -- What moves runs to somebody else is said, never guessed from a name.
+        when n.name <> 'merged_into' then (
         select c.name from automation.relation_columns(relation) as c
         where c.name = n.name
           and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
@@ -24651,6 +25194,16 @@ begin
       select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
       from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
     where m.type !~ '^(boolean|date|timestamp)'
+    union all
+    select 4, format('columns: merged_into "%s" is %s; it must hold the id of the contact that stays (%s)', m.value,
+      m.type, attached.id_type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'merged_into') as m
+    where m.type <> attached.id_type and m.type <> 'text'
+    union all
+    select 4, 'columns: merged_into is of the contact; other records are not merged'
+    where attached.mapped ? 'merged_into' and attached.name <> 'contact'
     union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
@@ -24763,6 +25316,7 @@ begin
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
+  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
@@ -25006,6 +25560,45 @@ AS $function$
         attached.id_column, attached.name, automation.written_expression(attached, 'old'),
         automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.timeline_entry(channel text, said jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('tenant', said -> 'tenant_id', 'contact', said -> 'contact_id', 'type', channel,
+      'direction', said -> 'direction', 'subject', said -> 'subject',
+      'content', case channel
+        when 'sms' then coalesce(said ->> 'body', '')
+        when 'email' then coalesce(said ->> 'text', automation.words_of_html(said ->> 'html'), said ->> 'subject', '')
+        else concat_ws(', ', said ->> 'status', nullif(said ->> 'duration_seconds', '0') || ' s') end,
+      'from', coalesce(said ->> 'from_number', said ->> 'from_address'),
+      'to', coalesce(said ->> 'to_number', said ->> 'to_address'),
+      'outcome', said -> 'status', 'external', said -> 'provider_id', 'execution', said -> 'execution_id',
+      'at', said -> 'created_at');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.watch_timeline()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.unwatch_timeline();
+  create trigger messages_timeline after insert on ridgeline.messages
+    referencing new table as said for each statement execute function automation.tell_timelines('sms');
+  create trigger emails_timeline after insert on ridgeline.emails
+    referencing new table as said for each statement execute function automation.tell_timelines('email');
+  create trigger calls_timeline after insert on ridgeline.calls
+    for each row when (automation.call_is_over(new.status)) execute function automation.tell_timeline('call');
+  create trigger calls_timeline_end after update of status on ridgeline.calls
+    for each row when (automation.call_is_over(new.status) and not automation.call_is_over(old.status))
+    execute function automation.tell_timeline('call');
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.detach_target(target text)
  RETURNS void
@@ -25263,8 +25856,8 @@ begin
   elsif error_code in ('30006', '21614') and automation.normal_number(message.to_number) is not null then
     perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'landline',
       jsonb_build_object('code', error_code, 'message_id', message.id));
-  elsif error_code = '30023' then
-    perform automation.block_sender(message);
+  elsif error_code in ('30023', '30027') then
+    perform automation.refused_for_the_day(message);
   end if;
   update ridgeline.messages as m
   set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code
@@ -26306,6 +26899,27 @@ alter table automation.merged_contacts alter column into_contact_id set not null
 alter table automation.merged_contacts alter column merged_at set default automation.now();
 alter table automation.merged_contacts alter column merged_at set not null;
 
+alter table automation.merges_due alter column tenant_id drop default;
+alter table automation.merges_due alter column tenant_id set not null;
+
+alter table automation.merges_due alter column id set default automation.new_id();
+alter table automation.merges_due alter column id set not null;
+
+alter table automation.merges_due alter column contact_id drop default;
+alter table automation.merges_due alter column contact_id set not null;
+
+alter table automation.merges_due alter column into_contact_id drop default;
+alter table automation.merges_due alter column into_contact_id drop not null;
+
+alter table automation.merges_due alter column seq set default nextval('automation.write_order'::regclass);
+alter table automation.merges_due alter column seq set not null;
+
+alter table automation.merges_due alter column tries set default 0;
+alter table automation.merges_due alter column tries set not null;
+
+alter table automation.merges_due alter column next_try_at set default clock_timestamp();
+alter table automation.merges_due alter column next_try_at set not null;
+
 alter table automation.statistic_changes alter column tenant_id drop default;
 alter table automation.statistic_changes alter column tenant_id set not null;
 
@@ -26933,6 +27547,8 @@ alter table ridgeline.stage_changes add constraint stage_changes_pkey PRIMARY KE
 alter table automation.heartbeats add constraint heartbeats_pkey PRIMARY KEY (name);
 
 alter table automation.merged_contacts add constraint merged_contacts_pkey PRIMARY KEY (tenant_id, contact_id);
+
+alter table automation.merges_due add constraint merges_due_pkey PRIMARY KEY (tenant_id, id);
 
 alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
 
@@ -27600,6 +28216,8 @@ alter table automation.heartbeats enable row level security;
 
 alter table automation.merged_contacts enable row level security;
 
+alter table automation.merges_due enable row level security;
+
 alter table automation.statistic_changes enable row level security;
 alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
@@ -27717,6 +28335,8 @@ comment on column ridgeline.held_submissions.changed_at is 'When it was last wri
 
 comment on column ridgeline.messages.clicked_at is 'When a person first followed a link of a text whose step says track_links.';
 
+comment on column ridgeline.messages.step_key is 'Of a text that a workflow sent: by which of its steps.';
+
 comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
 comment on column ridgeline.sending_pauses.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
@@ -27781,6 +28401,8 @@ comment on function automation.begin_restore() is 'Makes a fresh install ready f
 
 comment on function automation.came_in_numbers(ridgeline.workflow_executions) is 'Did more than ten runs of the workflow begin within a second of this one?';
 
+comment on function automation.check_clicks(jsonb) is 'Refuses a wait for sms_clicked that names a step which is never clicked.';
+
 comment on function automation.check_reviews(jsonb,jsonb) is 'A warning where only who is pleased is asked for a review.';
 
 comment on function automation.claim_portion(uuid,text,interval,text) is 'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time is left for the next portion. functions: as exchange_steps() has it.';
@@ -27798,8 +28420,6 @@ comment on function automation.contact_key(ridgeline.workflow_executions,automat
 comment on function automation.contact_with(uuid,text,text) is 'The contact that has a number (E.164) or an email address, both in their normal form; found_by: phone or email.';
 
 comment on function automation.cost_of(uuid,text,jsonb,text) is 'How many segments a text is, and what a message costs; null where nobody said a price.';
-
-comment on function automation.count_in_set(text) is 'The next statement counts the runs or steps that it ends by itself. An error takes the word back with all else.';
 
 comment on function automation.create_tasks(automation.work[],text[]) is 'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
 
@@ -27925,7 +28545,11 @@ comment on function automation.ring_once(text) is 'Rings for a lane (sms, email,
 
 comment on function automation.role_in(uuid) is 'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
 
+comment on function automation.run_merges(integer) is 'Moves what the engine keeps of contacts whose CRM marked them as merged into others. Returns how many.';
+
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
+
+comment on function automation.send_again(uuid,uuid) is 'Sends a text that a carrier refused for the day once more when its day is over.';
 
 comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?, track_links?} of a step that writes; null: all as usual.';
 
@@ -28051,6 +28675,8 @@ comment on table automation.marketing_sent is 'What marketing a person got latel
 
 comment on table automation.merged_contacts is 'Contacts that were merged into another one: for runs that were enrolled while that happened, unseen.';
 
+comment on table automation.merges_due is 'Contacts whose CRM said by a column of its own that they were merged into another, until that has been done; into_contact_id null: that they were not.';
+
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
 
 comment on table automation.prices is 'What a provider takes: sms a segment, mms a text with pictures, email a message to one address. country: ISO 3166, or * for all that have no row. A release brings its rows along; an operator adds rows, and says in negotiated what is really paid.';
@@ -28119,7 +28745,7 @@ comment on type automation.report is 'What came of an attempt: succeeded, failed
 
 comment on type automation.running_plan is 'A version that runs of a batch are pinned to, read once for all of them, with its tenant; options: how that one writes.';
 
-comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one.';
+comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one. contact: the record of the run''s contact, where it was read just now.';
 
 comment on type automation.send_verdict is 'verdict: send (as prepared, from which somebody may have been left out), skip (prepared says why) or hold: until then (infinity: until it is let go), for a reason (held: {code, why, until, zones?, since}). expires_at: when it is of no use any more.';
 
@@ -28155,7 +28781,9 @@ comment on function automation.begin_portion(ridgeline.automation_lane,integer,u
 
 comment on function automation.choose_sender(uuid,text,automation.prepared_step) is 'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a failure that says so.';
 
-comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
+comment on function automation.finish_steps(jsonb) is 'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. error.holds = daily_limit of a retry: a carrier takes no more today; it is held till its day is over. accepted is false when the token no longer holds the lease; nothing was changed then. due_now: work of any kind is due now and nobody''s.';
+
+comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). merged_into, of a contact: into which it was merged; only where it is named.';
 
 comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
 
@@ -28315,8 +28943,11 @@ grant execute on function automation.blank_open_step(automation.erasures_under_w
 revoke all on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) to service_role;
 
-revoke all on function automation.block_sender(ridgeline.messages) from public, anon, authenticated, service_role;
-grant execute on function automation.block_sender(ridgeline.messages) to service_role;
+revoke all on function automation.block_recipient(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.block_recipient(uuid,uuid) to service_role;
+
+revoke all on function automation.block_sender(uuid,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.block_sender(uuid,uuid,text) to service_role;
 
 revoke all on function automation.both_names(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.both_names(automation.entities,jsonb) to service_role;
@@ -28384,6 +29015,12 @@ grant execute on function automation.capture_triggers(text) to service_role;
 revoke all on function automation.carrier_day(timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.carrier_day(timestamp with time zone) to service_role;
 
+revoke all on function automation.carrier_hold(timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.carrier_hold(timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.carrier_reopens(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.carrier_reopens(uuid,timestamp with time zone) to service_role;
+
 revoke all on function automation.cause_in(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.cause_in(ridgeline.workflow_executions) to service_role;
 
@@ -28407,6 +29044,9 @@ grant execute on function automation.check_assign_user(jsonb,text) to service_ro
 
 revoke all on function automation.check_change_stage(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_change_stage(jsonb,text) to service_role;
+
+revoke all on function automation.check_clicks(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_clicks(jsonb) to service_role;
 
 revoke all on function automation.check_create_project(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_create_project(jsonb,text) to service_role;
@@ -28582,8 +29222,8 @@ grant execute on function automation.contact_is_there(uuid,text) to service_role
 revoke all on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) to service_role;
 
-revoke all on function automation.contact_places(uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.contact_places(uuid[],text[]) to service_role;
+revoke all on function automation.contact_places(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_places(automation.ticket[]) to service_role;
 
 revoke all on function automation.contact_with(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_with(uuid,text,text) to service_role;
@@ -28593,9 +29233,6 @@ grant execute on function automation.cost_of(uuid,text,jsonb,text) to service_ro
 
 revoke all on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
 grant execute on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) to service_role;
-
-revoke all on function automation.count_in_set(text) from public, anon, authenticated, service_role;
-grant execute on function automation.count_in_set(text) to service_role;
 
 revoke all on function automation.count_news() from public, anon, authenticated, service_role;
 grant execute on function automation.count_news() to service_role;
@@ -28644,6 +29281,9 @@ revoke all on function automation.detach_inbox(regclass) from public, anon, auth
 
 revoke all on function automation.differences(automation.effect[],automation.effect[],interval,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.differences(automation.effect[],automation.effect[],interval,boolean) to service_role;
+
+revoke all on function automation.do_merge(automation.merges_due) from public, anon, authenticated, service_role;
+grant execute on function automation.do_merge(automation.merges_due) to service_role;
 
 revoke all on function automation.double_of(numeric) from public, anon, authenticated, service_role;
 grant execute on function automation.double_of(numeric) to service_role;
@@ -28940,8 +29580,8 @@ grant execute on function automation.give_back_all(uuid) to service_role;
 revoke all on function automation.give_back_run(automation.legacy_links) from public, anon, authenticated, service_role;
 grant execute on function automation.give_back_run(automation.legacy_links) to service_role;
 
-revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) to service_role;
+revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) from public, anon, authenticated, service_role;
+grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) to service_role;
 
 revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
 grant execute on function automation.go_on(automation.transition[]) to service_role;
@@ -29156,6 +29796,9 @@ grant execute on function automation.is_imagined(ridgeline.workflow_executions,t
 revoke all on function automation.is_left_out(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
 
+revoke all on function automation.is_left_over() from public, anon, authenticated, service_role;
+grant execute on function automation.is_left_over() to service_role;
+
 revoke all on function automation.is_logged(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_logged(text) to service_role;
 
@@ -29167,6 +29810,9 @@ grant execute on function automation.is_notice_workflow(jsonb) to service_role;
 
 revoke all on function automation.is_of_another(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_of_another(ridgeline.workflow_executions,text,jsonb) to service_role;
+
+revoke all on function automation.is_of_another_run(ridgeline.workflow_executions,automation.signals) from public, anon, authenticated, service_role;
+grant execute on function automation.is_of_another_run(ridgeline.workflow_executions,automation.signals) to service_role;
 
 revoke all on function automation.is_open_there(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_open_there(text) to service_role;
@@ -29413,6 +30059,9 @@ grant execute on function automation.make_contact(ridgeline.workflow_executions,
 
 revoke all on function automation.make_erasure_key() from public, anon, authenticated, service_role;
 
+revoke all on function automation.make_one(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.make_one(uuid,text,text) to service_role;
+
 revoke all on function automation.make_tickets(automation.send_question[]) from public, anon, authenticated, service_role;
 grant execute on function automation.make_tickets(automation.send_question[]) to service_role;
 
@@ -29453,11 +30102,17 @@ revoke all on function automation.merge_contacts(uuid,text,text) from public, an
 grant execute on function automation.merge_contacts(uuid,text,text) to authenticated;
 grant execute on function automation.merge_contacts(uuid,text,text) to service_role;
 
+revoke all on function automation.merge_function(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.merge_function(automation.entities) to service_role;
+
 revoke all on function automation.merge_key(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.merge_key(ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.merged_into(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.merged_into(uuid,text) to service_role;
+
+revoke all on function automation.merging(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.merging(uuid[],text[]) to service_role;
 
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
@@ -29593,6 +30248,9 @@ grant execute on function automation.note_entry(ridgeline.workflow_executions,te
 
 revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.note_merge(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_merge(uuid,text,text) to service_role;
 
 revoke all on function automation.note_moving(text,uuid,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.note_moving(text,uuid,text,jsonb) to service_role;
@@ -29842,6 +30500,9 @@ grant execute on function automation.read_anew(text,uuid,text) to service_role;
 revoke all on function automation.read_known(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.read_known(automation.work[]) to service_role;
 
+revoke all on function automation.read_places(automation.ticket[],text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.read_places(automation.ticket[],text,text) to service_role;
+
 revoke all on function automation.read_plans(automation.work[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.read_plans(automation.work[],timestamp with time zone) to service_role;
 
@@ -29890,6 +30551,9 @@ grant execute on function automation.record_sent(ridgeline.workflow_executions[]
 
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
+
+revoke all on function automation.refused_for_the_day(ridgeline.messages) from public, anon, authenticated, service_role;
+grant execute on function automation.refused_for_the_day(ridgeline.messages) to service_role;
 
 revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
@@ -29977,6 +30641,9 @@ grant execute on function automation.run_batch(ridgeline.scheduled_steps[],boole
 revoke all on function automation.run_erasure(automation.erasures_under_way) from public, anon, authenticated, service_role;
 grant execute on function automation.run_erasure(automation.erasures_under_way) to service_role;
 
+revoke all on function automation.run_merges(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.run_merges(integer) to service_role;
+
 revoke all on function automation.run_portion(uuid,integer,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.run_portion(uuid,integer,integer) to service_role;
 
@@ -29995,6 +30662,9 @@ grant execute on function automation.scalar_problem(jsonb) to service_role;
 
 revoke all on function automation.seal_suppressions(uuid,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.seal_suppressions(uuid,text,text[]) to service_role;
+
+revoke all on function automation.send_again(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.send_again(uuid,uuid) to service_role;
 
 revoke all on function automation.sender_problem(uuid,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.sender_problem(uuid,text,jsonb) to service_role;
@@ -30179,6 +30849,9 @@ grant execute on function automation.tell_of_standstill() to service_role;
 revoke all on function automation.tell_operator(text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_operator(text,text,jsonb) to service_role;
 
+revoke all on function automation.tell_timelines() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_timelines() to service_role;
+
 revoke all on function automation.tell_troubles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_troubles() to service_role;
 
@@ -30323,6 +30996,9 @@ grant execute on function automation.visible_zones() to service_role;
 revoke all on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) to service_role;
 
+revoke all on function automation.waits_for_carrier(automation.report) from public, anon, authenticated, service_role;
+grant execute on function automation.waits_for_carrier(automation.report) to service_role;
+
 revoke all on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) from public, anon, authenticated, service_role;
 grant execute on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) to service_role;
 
@@ -30344,6 +31020,9 @@ grant execute on function automation.watch_changes() to service_role;
 revoke all on function automation.watch_members() from public, anon, authenticated, service_role;
 grant execute on function automation.watch_members() to service_role;
 
+revoke all on function automation.watch_merges(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.watch_merges(automation.entities) to service_role;
+
 revoke all on function automation.watched_columns(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.watched_columns(automation.entities) to service_role;
 
@@ -30355,6 +31034,9 @@ grant execute on function automation.welcome_back(uuid) to service_role;
 
 revoke all on function automation.whereabouts(automation.ticket[],automation.tenant[]) from public, anon, authenticated, service_role;
 grant execute on function automation.whereabouts(automation.ticket[],automation.tenant[]) to service_role;
+
+revoke all on function automation.who_stays(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.who_stays(uuid,text,text) to service_role;
 
 revoke all on function automation.why_kept(automation.legacy_imports) from public, anon, authenticated, service_role;
 grant execute on function automation.why_kept(automation.legacy_imports) to service_role;
@@ -30379,6 +31061,9 @@ grant execute on function automation.with_outcome(automation.work[],text) to ser
 
 revoke all on function automation.without_cases(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.without_cases(jsonb) to service_role;
+
+revoke all on function automation.without_merging(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.without_merging(automation.work[]) to service_role;
 
 revoke all on function automation.word_of_consent(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.word_of_consent(jsonb) to service_role;
@@ -30668,6 +31353,9 @@ grant select on table automation.marketing_sent to service_role;
 revoke all on table automation.merged_contacts from public, anon, authenticated, service_role;
 grant select on table automation.merged_contacts to service_role;
 
+revoke all on table automation.merges_due from public, anon, authenticated, service_role;
+grant select on table automation.merges_due to service_role;
+
 revoke all on table automation.open_hours from public, anon, authenticated, service_role;
 grant select on table automation.open_hours to service_role;
 
@@ -30763,6 +31451,9 @@ grant insert (mode), update (mode) on table ridgeline.workflows to authenticated
 revoke all on table ridgeline.suppressions from public, anon, authenticated, service_role;
 grant insert, select on table ridgeline.suppressions to service_role;
 grant select on table ridgeline.suppressions to authenticated;
+
+revoke all on function automation.check_lease(interval) from public, anon, authenticated, service_role;
+grant execute on function automation.check_lease(interval) to service_role;
 
 revoke all on function automation.compile_cases(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;
@@ -37583,7 +38274,7 @@ insert into automation.recipes select r.* from jsonb_populate_record(null::autom
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "referral", "place": 10, "document": {"name": "Referral", "needs": {"senders": ["email"], "entities": ["job", "contact"]}, "recipe": "referral", "version": 1, "questions": [{"ask": "Which of your forms takes referrals? It asks for the new person''s name and telephone number, and in referrer_email who sends them.", "name": "form", "type": "form"}, {"ask": "On which page is that form?", "name": "form_url", "type": "url"}, {"ask": "At what time of the day does the email go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "How are people tagged who were referred?", "name": "referred_tag", "type": "text", "default": "referred"}, {"ask": "And who referred them?", "name": "referrer_tag", "type": "text", "default": "referrer"}], "workflows": [{"name": "Referral: ask", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 30, "zone": "contact"}}, {"step_key": "ask", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>most of our customers come through people like you. If you know somebody who could use our help, tell us here:</p><p><a href=\"[[form_url]]?referrer_email={{contact.email | url_encode}}\">Refer somebody</a></p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Do you know somebody who needs a roof?"}}], "settings": {"reentry": {"once_in": "180 days"}, "dedupe_key": "{{contact.id}}"}, "trigger_type": "job_completed"}, {"name": "Referral: thank", "steps": [{"step_key": "tag_referred", "step_type": "add_tag", "step_config": {"tag": "[[referred_tag]]"}}, {"step_key": "referrer", "step_type": "find_or_create_contact", "step_config": {"email": "{{form_submission.data.referrer_email}}", "fields": {"last_name": "{{form_submission.data.referrer_email}}", "first_name": "Referrer"}}}, {"step_key": "tag_referrer", "step_type": "add_tag", "step_config": {"tag": "[[referrer_tag]]", "target": "{{steps.referrer.contact_id}}"}}, {"step_key": "thank", "step_type": "send_email", "step_config": {"to": "{{form_submission.data.referrer_email}}", "html": "<p>Thank you for telling us about {{contact.first_name | default: \"somebody\"}}. We will take good care of them.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Thank you for your referral"}}], "settings": {"reentry": "never", "dedupe_key": "{{contact.id}}"}, "conditions": [{"field": "form_submission.data.referrer_email", "operator": "is_not_empty"}], "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A month after a job is done, an email with a link to your referral form. Whoever is referred becomes a contact and is tagged, and so is who referred them, who is thanked once for each referral."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": "sms_clicked", "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": {"type": "sms_clicked", "config": {"step_key": "ask_by_text"}}, "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "speed-to-lead", "place": 1, "document": {"name": "Speed to lead", "needs": {"senders": ["sms", "email"], "entities": ["contact", "appointment"]}, "recipe": "speed-to-lead", "version": 1, "questions": [{"ask": "Which form? Without an answer: every form.", "name": "form", "type": "form", "optional": true}, {"ask": "Who takes new leads, in turns?", "name": "reps", "type": "members"}, {"ask": "Within how many minutes is a lead called?", "name": "call_within", "type": "number", "default": 5, "maximum": 240, "minimum": 1}, {"ask": "After how long without an answer is the one responsible alerted?", "name": "alert_after", "type": "duration", "default": "10 minutes"}, {"ask": "At what time of the day do the later messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Speed to lead", "steps": [{"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_ids": "[[reps]]"}}, {"step_key": "call", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}}: new lead", "priority": "urgent", "assigned_to": "{{user.id}}", "due_in_minutes": "[[call_within]]"}}, {"step_key": "text_now", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, this is {{tenant.name}}. We got your request and will call you shortly. Reply STOP to opt out.", "purpose": "transactional"}}, {"step_type": "wait", "step_config": {"duration": "[[alert_after]]"}}, {"step_key": "alert", "step_type": "notify_member", "step_config": {"body": "New lead without an answer: {{contact.first_name}} {{contact.last_name}}, {{contact.phone}}", "channel": "sms", "user_id": "{{contact.assigned_to}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_key": "email_day_1", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for asking us. When would it suit you to talk about your project? Just answer this email.</p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your request to {{tenant.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_3", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, do you still need help with your project? A short answer is enough. {{tenant.name}}", "purpose": "marketing"}}], "settings": {"reentry": {"once_in": "1 day"}, "dedupe_key": "{{contact.id}}", "exit_events": ["sms_received", "email_received", "call_completed", "appointment_booked"]}, "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A form was filled in: somebody is made responsible and has a task to call at once, the lead gets a text (at night in the morning); without an answer whoever is responsible is alerted, and an email and a text follow. An answer, a call or an appointment ends it."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
