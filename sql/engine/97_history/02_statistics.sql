@@ -102,6 +102,10 @@ create or replace function automation.count_steps() returns trigger
   set enable_sort = off
   as $$
 begin
+  -- A claim writes steps that have not.
+  if not exists (select from added as a where a.finished_at is not null) then
+    return null;
+  end if;
   insert into automation.statistic_changes (
     tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
   select e.tenant_id, e.workflow_id, e.version, a.step_key, a.started_at, a.finished_at,
