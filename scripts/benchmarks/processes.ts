@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { z } from "zod";
-import { denoBinary } from "../lib/functions.ts";
+import { denoBinary, functionOptions } from "../lib/functions.ts";
 import { endProcess } from "../lib/process.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -85,20 +85,9 @@ const node = (name: string) => ["--import", "tsx", script(name)];
 
 export const startReceiver = () => start("receiver", process.execPath, node("receiver.ts"), {});
 
-/** With the permissions that the stack gives its Edge Functions. */
+/** As the stack runs its Edge Functions. */
 export function startDispatcher(url: string, concurrency: number): Promise<Running> {
-  return start("dispatcher", denoBinary(), [
-    "run",
-    "--no-prompt",
-    "--cached-only",
-    "--quiet",
-    `--config=${path.join(root, "deno.json")}`,
-    "--allow-net",
-    "--allow-env",
-    `--allow-read=${root}`,
-    "--allow-sys=hostname,osRelease,uid,cpus",
-    script("dispatcher.ts"),
-  ], {
+  return start("dispatcher", denoBinary(), [...functionOptions, script("dispatcher.ts")], {
     DATABASE_URL: url,
     DISPATCH_CONCURRENCY: String(concurrency),
     WEBHOOK_ALLOW_PRIVATE: "true",

@@ -27,6 +27,24 @@ export function denoBinary(): string {
   return path.join(path.dirname(manifest), executable);
 }
 
+/**
+ * How Deno runs a function: no more permissions than it needs, and little garbage kept. What is alive of a dispatcher is
+ * under 20 MB; as V8 comes, it lets that grow to five times as much before it looks, and half of the garbage of
+ * a new generation is moved to the old one. No limit is set that work could run into.
+ */
+export const functionOptions: readonly string[] = [
+  "run",
+  "--no-prompt",
+  "--cached-only",
+  "--quiet",
+  "--v8-flags=--max-semi-space-size=4,--heap-growing-percent=50",
+  `--config=${path.join(root, "deno.json")}`,
+  "--allow-net",
+  "--allow-env",
+  `--allow-read=${root}`,
+  "--allow-sys=hostname,osRelease,uid,cpus",
+];
+
 export interface FunctionOptions {
   name: string;
   environment: Record<string, string>;
@@ -91,15 +109,7 @@ export class EdgeFunction {
   #spawn(): ChildProcess {
     const { name, environment, mark, log, onSpawn } = this.#options;
     const child = spawn(denoBinary(), [
-      "run",
-      "--no-prompt",
-      "--cached-only",
-      "--quiet",
-      `--config=${path.join(root, "deno.json")}`,
-      "--allow-net",
-      "--allow-env",
-      `--allow-read=${root}`,
-      "--allow-sys=hostname,osRelease,uid,cpus",
+      ...functionOptions,
       path.join(root, "functions", name, "index.ts"),
       mark,
     ], {
