@@ -3641,6 +3641,25 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.may_concern(signal automation.signals, workflow_id uuid, version integer, entity text, record_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    select case
+      when signal.role operator(pg_catalog.=) 'moved'
+        then entity operator(pg_catalog.=) signal.entity
+          and record_id operator(pg_catalog.=) signal.record_id
+      when signal.role operator(pg_catalog.=) any ('{exit,wait}')
+        then workflow_id operator(pg_catalog.=) signal.workflow_id
+          and version operator(pg_catalog.=) signal.version
+          and (signal.by_contact
+            or (entity operator(pg_catalog.=) signal.entity
+              and record_id operator(pg_catalog.<>) signal.record_id) is not true)
+      else true
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflow_executions, contact text)
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
@@ -15208,8 +15227,9 @@ CREATE OR REPLACE FUNCTION automation.addresses_of(tenant_id uuid, contact_id te
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select coalesce(array_agg(distinct a.address), '{}')
+    select coalesce(array_agg(a.address), '{}')
     from (
+      -- Each once, however much it has written: whose it is besides is asked of each.
       select automation.normal_address(addresses_of.tenant_id, kind, r.record ->> n.name)
       from automation.entities as e
       cross join lateral (select automation.read_record('contact', addresses_of.tenant_id, contact_id) as record) as r
@@ -15217,14 +15237,16 @@ AS $function$
         select m.column_name from automation.mapped_columns(e, case kind when 'sms' then 'phone' else 'email' end) as m
         union select case kind when 'sms' then 'phone' else 'email' end) as n (name)
       where e.name = 'contact'
-      union all
+      union
       select m.from_number from ridgeline.messages as m
       where kind = 'sms' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
         and m.direction = 'inbound' and m.provider <> 'manual'
-      union all
-      select automation.normal_address(addresses_of.tenant_id, 'email', m.from_address) from ridgeline.emails as m
-      where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
-        and m.direction = 'inbound' and m.provider <> 'manual'
+      union
+      select automation.normal_address(addresses_of.tenant_id, 'email', w.address)
+      from (
+        select distinct m.from_address as address from ridgeline.emails as m
+        where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
+          and m.direction = 'inbound' and m.provider <> 'manual') as w
     ) as a (address)
     where a.address is not null
       -- A number that they share stays what it is for the others.
@@ -15347,6 +15369,7 @@ begin
     where e.tenant_id = end_runs_of.tenant_id and e.finished_at is null
       and (e.contact_id = any (contact_ids) and e.entity <> 'contact'
         or e.record_id = any (contact_ids) and e.entity = 'contact')
+    limit 1000
     for no key update skip locked
   loop
     perform automation.stop_execution(execution, 'cancelled', automation.erased_reason());
@@ -15409,7 +15432,7 @@ begin
     into names, above
   from unnest(key.names, key.types) with ordinality as n (name, type, place);
   execute format(
-    'select count(*), (array_agg(w.key order by w.place desc))[1], '
+    'select count(*), (array_agg(w.key::text order by w.place desc))[1]::text[], '
     'coalesce(jsonb_agg(w.record) filter (where w.record::text ~* $3 or w.record ->> ''contact_id'' = any ($4) '
     'or w.record ->> ''record_id'' = any ($4)), ''[]'') '
     'from (select array[%1$s]::text[] as key, to_jsonb(r.*) as record, row_number() over (order by %2$s) as place '
@@ -15459,18 +15482,29 @@ AS $function$
     from automation.key_columns(relation) as k, unnest(k.names, k.types) as n (name, type)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.delete_row(relation regclass, record jsonb)
- RETURNS boolean
+CREATE OR REPLACE FUNCTION automation.delete_rows(relation regclass, records jsonb)
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
+  key constant record := automation.key_columns(relation);
   deleted integer;
 begin
-  execute format('delete from %1$s as t where t.ctid = any (array(select r.ctid from %1$s as r where %2$s '
-    'for update skip locked))', relation, automation.key_test(relation, record));
+  execute format(
+    'delete from %1$s as t where t.ctid = any (array('
+    'select r.ctid from jsonb_to_recordset($1) as h (tenant_id uuid, %2$s) '
+    'join %1$s as r on r.tenant_id = h.tenant_id and %3$s for update of r skip locked))',
+    relation,
+    (select string_agg(format('%I %s', n.name, n.type), ', ') from unnest(key.names, key.types) as n (name, type)),
+    (select string_agg(format('r.%1$I = h.%1$I', n), ' and ') from unnest(key.names) as n))
+    using records;
   get diagnostics deleted = row_count;
-  return deleted > 0;
+  return deleted;
 end;
 $function$;
 
@@ -15501,7 +15535,7 @@ begin
 exception
   -- A column that will not be blanked: rather nothing than their address.
   when check_violation or unique_violation or foreign_key_violation or data_exception then
-    return automation.delete_row(relation, record);
+    return automation.delete_rows(relation, jsonb_build_array(record)) > 0;
 end;
 $function$;
 
@@ -15574,6 +15608,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.goes_whole(work automation.erasures_under_way, relation regclass, record jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return relation::text <> all (
+      '{ridgeline.workflow_executions,ridgeline.consents,ridgeline.workflow_step_executions}'::text[])
+    and automation.is_own(work, relation::text, record);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.erase_found(work automation.erasures_under_way, relation regclass, record jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -15586,8 +15633,6 @@ begin
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
   elsif is_own and relation = 'ridgeline.consents'::regclass then
     return automation.blank_consent(record);
-  elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
-    return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
     return automation.blank_open_step(work, record);
   end if;
@@ -15602,11 +15647,19 @@ CREATE OR REPLACE FUNCTION automation.erase_all_found(work automation.erasures_u
 AS $function$
 declare
   hit record;
+  whole jsonb[] := '{}'::jsonb[];
   gone integer := 0;
 begin
   for hit in select h.value as record from jsonb_array_elements(hits) as h loop
-    gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    if automation.goes_whole(work, relation, hit.record) then
+      whole := whole || hit.record;
+    else
+      gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    end if;
   end loop;
+  if whole <> '{}' then
+    gone := gone + automation.delete_rows(relation, to_jsonb(whole));
+  end if;
   if gone > 0 then
     update ridgeline.erasures as e
     set erased = e.erased || jsonb_build_object(
@@ -20332,6 +20385,34 @@ AS $function$
     end
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.unread_signals(execution ridgeline.workflow_executions)
+ RETURNS SETOF automation.signals
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select s.* from automation.signals as s
+    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
+      and s.contact_id is distinct from execution.contact_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
+      and automation.concerns(s, execution)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.ending_reason(signal automation.signals)
  RETURNS jsonb
  LANGUAGE sql
@@ -20367,6 +20448,36 @@ begin
   perform automation.end_execution(execution, status, reason);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.open_runs(signal automation.signals)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
+      and e.entity = 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
+      and e.entity <> 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
+      and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join ridgeline.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS void
@@ -27527,8 +27638,8 @@ grant execute on function automation.decimal_number(text) to service_role;
 revoke all on function automation.definition_steps(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.definition_steps(jsonb) to service_role;
 
-revoke all on function automation.delete_row(regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.delete_row(regclass,jsonb) to service_role;
+revoke all on function automation.delete_rows(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.delete_rows(regclass,jsonb) to service_role;
 
 revoke all on function automation.detach_inbox(regclass) from public, anon, authenticated, service_role;
 
@@ -27829,6 +27940,9 @@ grant execute on function automation.go_on(automation.transition[]) to service_r
 
 revoke all on function automation.goes_to_the_office(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.goes_to_the_office(jsonb) to service_role;
+
+revoke all on function automation.goes_whole(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.goes_whole(automation.erasures_under_way,regclass,jsonb) to service_role;
 
 revoke all on function automation.gone_entity(automation.work) from public, anon, authenticated, service_role;
 grant execute on function automation.gone_entity(automation.work) to service_role;
@@ -28275,6 +28389,9 @@ grant execute on function automation.mapped_value(ridgeline.workflow_executions,
 
 revoke all on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) to service_role;
+
+revoke all on function automation.may_concern(automation.signals,uuid,integer,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.may_concern(automation.signals,uuid,integer,text,text) to service_role;
 
 revoke all on function automation.may_erase(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.may_erase(uuid) to service_role;
