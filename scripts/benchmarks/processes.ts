@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { z } from "zod";
-import { denoBinary, functionOptions } from "../lib/functions.ts";
+import { denoBinary, edgeRuntime } from "../lib/functions.ts";
 import { endProcess } from "../lib/process.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -85,9 +85,12 @@ const node = (name: string) => ["--import", "tsx", script(name)];
 
 export const startReceiver = () => start("receiver", process.execPath, node("receiver.ts"), {});
 
-/** As the stack runs its Edge Functions. */
+/** With the permissions that the stack gives its Edge Functions. */
 export function startDispatcher(url: string, concurrency: number): Promise<Running> {
-  return start("dispatcher", denoBinary(), [...functionOptions, script("dispatcher.ts")], {
+  return start("dispatcher", denoBinary(), [
+    ...edgeRuntime,
+    script("dispatcher.ts"),
+  ], {
     DATABASE_URL: url,
     DISPATCH_CONCURRENCY: String(concurrency),
     WEBHOOK_ALLOW_PRIVATE: "true",

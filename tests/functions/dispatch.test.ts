@@ -25,7 +25,7 @@ let sql: Database;
 let queue: Queue;
 let tenant: string;
 
-const senders = (timeoutMs: number): Senders => ({
+const senders = (timeoutMs = PATIENT_MS): Senders => ({
   sms: createTwilioSender({
     timeoutMs,
     settings: () => ({
@@ -48,7 +48,7 @@ const senders = (timeoutMs: number): Senders => ({
   }),
 });
 
-function dispatcher(changes: Partial<Queue> = {}, timeoutMs = PATIENT_MS) {
+function dispatcher(changes: Partial<Queue> = {}, timeoutMs?: number) {
   const { log } = recordingLog();
   return createDispatcher({
     queue: { ...queue, ...changes },
@@ -254,10 +254,23 @@ describe("a provider in trouble", () => {
 test("two dispatchers at once send nothing twice", async () => {
   await workflow([TEXT]);
   await leads(200);
-  const summaries = await Promise.all(
-    [dispatcher(), dispatcher()].map((one) => one.dispatch(BUDGET)),
-  );
-  expect(summaries.reduce((sum, { succeeded }) => sum + succeeded, 0)).toBe(200);
+  // Nobody gives up a send, however slow the machine is; what one finds in the other's hands comes a second later.
+  const both = [dispatcher({}, 25_000), dispatcher({}, 25_000)];
+  let succeeded = 0;
+  while (Object.keys(await executions()).join() !== "completed") {
+    const summaries = await Promise.all(both.map((one) => one.dispatch(BUDGET)));
+    for (const summary of summaries) {
+      expect(summary).toMatchObject({
+        ambiguous: 0,
+        retried: 0,
+        failed: 0,
+        late: 0,
+        unrecorded: 0,
+      });
+      succeeded += summary.succeeded;
+    }
+  }
+  expect(succeeded).toBe(200);
   expect(twilio.messages()).toHaveLength(200);
   expect(await executions()).toEqual({ completed: 200 });
 });

@@ -150,7 +150,8 @@ begin
         'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
         'step', done.step -> 'key');
     end if;
-  elsif done.next_step is null then
+  -- What is only sent again has been followed by what comes next.
+  elsif done.next_step is null or execution.trigger_data ? 'sent_again_for' then
     ended := 'completed';
   else
     return automation.transition_to(execution, done.next_step,

@@ -168,11 +168,14 @@ declare
   country constant text := options ->> 'country';
   phone constant automation.phone_number := automation.read_phone(given, country);
   named constant text := automation.visible_text(prepared.input ->> 'from');
-  sender constant text := automation.sms_sender(named, country);
-  forbidden constant text := automation.forbidden_destination(
-    phone, case when options ? 'text_countries'
-      then array(select jsonb_array_elements_text(options -> 'text_countries')) end);
+  sender constant text := case when named <> '' then automation.sms_sender(named, country) end;
+  forbidden text;
 begin
+  -- Mostly it is where texts may go, and nothing more is asked.
+  if options ? 'text_countries' and (phone.is_premium or not options -> 'text_countries' ? phone.country) then
+    forbidden := automation.forbidden_destination(
+      phone, array(select jsonb_array_elements_text(options -> 'text_countries')));
+  end if;
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
   elsif phone.number is null then

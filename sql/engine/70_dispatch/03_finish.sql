@@ -58,6 +58,7 @@ $$;
 comment on function automation.finish_steps(jsonb) is
   'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, '
   'retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. '
+  'error.holds = daily_limit of a retry: a carrier takes no more today; it is held till its day is over. '
   'accepted is false when the token no longer holds the lease; nothing was changed then. '
   'due_now: work of any kind is due now and nobody''s.';
 
@@ -231,6 +232,9 @@ begin
       perform automation.suppress_recipient(work.due, work.step ->> 'type',
         case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
     end if;
+    if automation.waits_for_carrier(report) then
+      perform automation.block_recipient((work.due).tenant_id, (work.due).id);
+    end if;
     given_up := automation.is_given_up(work, report);
     if given_up then
       report.error := automation.exhausted_reason(work.due, report);
@@ -273,6 +277,16 @@ begin
 end;
 $$;
 
+-- Certainly not sent, and not before a carrier's day is over: it is held till then, without an attempt.
+create or replace function automation.waits_for_carrier(report automation.report) returns boolean
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return report.outcome = 'retry' and coalesce(report.error ->> 'holds' = 'daily_limit', false);
+end;
+$$;
+
 -- Has a step that would be tried again had all its attempts?
 create or replace function automation.is_given_up(work automation.work, report automation.report) returns boolean
   language plpgsql stable
@@ -280,6 +294,7 @@ create or replace function automation.is_given_up(work automation.work, report a
   as $$
 begin
   return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
+    and not automation.waits_for_carrier(report)
     and (work.due).attempt >= coalesce(
       (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
 end;
@@ -386,6 +401,12 @@ begin
       reconcile_since = case when report.outcome = 'ambiguous'
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
+    if automation.waits_for_carrier(report) then
+      update ridgeline.scheduled_steps as s
+      set attempt = s.attempt - 1, run_at = automation.carrier_reopens(due.id, at),
+        held = automation.carrier_hold(at, automation.carrier_reopens(due.id, at))
+      where s.tenant_id = due.tenant_id and s.id = due.id;
+    end if;
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),

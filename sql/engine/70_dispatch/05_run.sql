@@ -18,6 +18,7 @@ declare
   size integer := automation.first_size();
   began timestamptz;
 begin
+  perform automation.run_merges();
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;

@@ -132,22 +132,16 @@ begin
 end;
 $$;
 
-create or replace function automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
-  returns ridgeline.erasures
-  language plpgsql
-  security definer
+-- A person as somebody names them: by the id of a contact, a number or an address, in their usual notation.
+create or replace function automation.named_person(
+  tenant_id uuid, contact_id text, phone text, email text, out contact text, out number text, out mailbox text)
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
-  phones text[];
-  emails text[];
-  contacts text[];
-  erasure ridgeline.erasures;
 begin
-  perform automation.may_erase(tenant_id);
+  contact := nullif(btrim(contact_id), '');
+  number := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
+  mailbox := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
   if nullif(btrim(phone), '') is not null and number is null then
     raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
       hint = 'Write it with its country code, such as +1 512 555 0100.';
@@ -158,6 +152,27 @@ begin
     raise exception 'contact_id: a contact, a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
+end;
+$$;
+
+create or replace function automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
+  returns ridgeline.erasures
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact text;
+  number text;
+  mailbox text;
+  phones text[];
+  emails text[];
+  contacts text[];
+  erasure ridgeline.erasures;
+begin
+  perform automation.may_erase(tenant_id);
+  select p.contact, p.number, p.mailbox into contact, number, mailbox
+  from automation.named_person(tenant_id, contact_id, phone, email) as p;
   perform automation.make_erasure_key();
   -- Asked for twice: the one that is under way is the answer.
   select e.* into erasure from ridgeline.erasures as e

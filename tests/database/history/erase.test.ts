@@ -303,6 +303,7 @@ const nobodys = `
   automation.erasures_under_way.word_pattern automation.form_posts.digest automation.form_rates.source
   automation.form_reach.scope automation.idempotency_keys.caller automation.idempotency_keys.fingerprint
   automation.inbox_waiting.kind
+  automation.merges_due.contact_id automation.merges_due.into_contact_id ridgeline.messages.step_key
   automation.notices.kind automation.provider_events.event_id automation.provider_events.provider
   automation.run_events.event automation.run_events.step_key automation.signals.contact_id
   automation.signals.entity automation.signals.event automation.signals.listener automation.signals.record_id

@@ -182,13 +182,13 @@ create or replace function automation.fit_problem(schema jsonb, value jsonb, nam
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return case
-    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-    else (
-      select format('%s: %s', name, p ->> 'message')
-      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-      where p ->> 'severity' = 'error' limit 1)
-  end;
+  if jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then
+    return null;
+  end if;
+  return (
+    select format('%s: %s', name, p ->> 'message')
+    from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+    where p ->> 'severity' = 'error' limit 1);
 end;
 $$;
 

@@ -134,14 +134,14 @@ create or replace function automation.log_send_sms(
   as $$
 begin
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, execution_id)
+    status, provider, provider_id, execution_id, step_key)
   -- What a member was told was not said to the contact.
   values (ledger.tenant_id,
     case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
     coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
     ledger.input ->> 'body', 'sent',
     coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-    ledger.provider_id, execution.id);
+    ledger.provider_id, execution.id, ledger.step_key);
   if ledger.input ? 'tracked_links' then
     perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
   end if;
