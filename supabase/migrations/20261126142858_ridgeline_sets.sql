@@ -2137,6 +2137,67 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_repetition(pattern text, start integer, OUT next integer, OUT written text, OUT times bigint, OUT problem text)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  bound constant text[] := regexp_match(substr(pattern, start), '^[{]([0-9]{1,3})(,?)([0-9]{0,3})[}]');
+begin
+  written := substr(pattern, start, 1);
+  next := start + 1;
+  times := case written when '+' then 2 else 1 end;
+  if written = '{' then
+    problem := case
+      when bound is null then 'write \{ for a brace, or {2,5} for a repetition'
+      when bound[3] <> '' and bound[2] = '' then 'a repetition is {2}, {2,} or {2,5}'
+      when bound[3] <> '' and bound[3]::int < bound[1]::int then 'a repetition runs backwards'
+    end;
+    if problem is not null then
+      return;
+    end if;
+    written := format('{%s%s%s}', bound[1]::int, bound[2], nullif(bound[3], '')::int);
+    next := start + position('}' in substr(pattern, start));
+    times := greatest(bound[1]::int, coalesce(nullif(bound[3], '')::int, 0), 1);
+  end if;
+  -- How much a repetition takes makes no difference to whether the whole matches.
+  next := next + case when substr(pattern, next, 1) = '?' then 1 else 0 end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_atom(pattern text, start integer, OUT next integer, OUT written text, OUT problem text)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item constant text := substr(pattern, start, 1);
+  escaped constant text := substr(pattern, start + 1, 1);
+  class record;
+begin
+  next := start;
+  if item = '[' then
+    class := automation.compile_character_class(pattern, start);
+    next := class.next;
+    written := class.written;
+    problem := class.problem;
+  elsif item <> '\' then
+    written := item;
+    next := start + 1;
+  elsif escaped ~ '^[0-9]$' then
+    problem := 'references to a group are not supported';
+  elsif escaped !~ '^[dDwWsSnrt!-/:-@[-`{-~]$' then
+    problem := 'this escape is not supported';
+  else
+    written := item || escaped;
+    next := start + 2;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.unknown_condition_keys(condition jsonb, at text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -3838,6 +3899,25 @@ exception when others then
   return false;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.may_concern(signal automation.signals, workflow_id uuid, version integer, entity text, record_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    select case
+      when signal.role operator(pg_catalog.=) 'moved'
+        then entity operator(pg_catalog.=) signal.entity
+          and record_id operator(pg_catalog.=) signal.record_id
+      when signal.role operator(pg_catalog.=) any ('{exit,wait}')
+        then workflow_id operator(pg_catalog.=) signal.workflow_id
+          and version operator(pg_catalog.=) signal.version
+          and (signal.by_contact
+            or (entity operator(pg_catalog.=) signal.entity
+              and record_id operator(pg_catalog.<>) signal.record_id) is not true)
+      else true
+    end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflow_executions, contact text)
  RETURNS ridgeline.workflow_executions
@@ -5685,9 +5765,11 @@ CREATE OR REPLACE FUNCTION automation.log_all_send_sms(executions ridgeline.work
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if cardinality(ledgers) > 1 and not automation.logs_sets('message', 'ridgeline.messages', array(
-    select distinct l.tenant_id from unnest(ledgers) as l)) then
-    return automation.log_each(executions, ledgers);
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('message', 'ridgeline.messages', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
   end if;
   perform automation.cause_of(executions[1]);
   perform automation.write_sent_texts(executions, ledgers);
@@ -5831,9 +5913,11 @@ CREATE OR REPLACE FUNCTION automation.log_all_send_email(executions ridgeline.wo
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if cardinality(ledgers) > 1 and not automation.logs_sets('email', 'ridgeline.emails', array(
-    select distinct l.tenant_id from unnest(ledgers) as l)) then
-    return automation.log_each(executions, ledgers);
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('email', 'ridgeline.emails', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
   end if;
   perform automation.cause_of(executions[1]);
   perform automation.write_sent_emails(executions, ledgers);
@@ -15999,6 +16083,10 @@ CREATE OR REPLACE FUNCTION automation.count_steps()
  SET enable_sort TO 'off'
 AS $function$
 begin
+  -- A claim writes steps that have not.
+  if not exists (select from added as a where a.finished_at is not null) then
+    return null;
+  end if;
   insert into automation.statistic_changes (
     tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
   select e.tenant_id, e.workflow_id, e.version, a.step_key, a.started_at, a.finished_at,
@@ -16358,8 +16446,9 @@ CREATE OR REPLACE FUNCTION automation.addresses_of(tenant_id uuid, contact_id te
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select coalesce(array_agg(distinct a.address), '{}')
+    select coalesce(array_agg(a.address), '{}')
     from (
+      -- Each once, however much it has written: whose it is besides is asked of each.
       select automation.normal_address(addresses_of.tenant_id, kind, r.record ->> n.name)
       from automation.entities as e
       cross join lateral (select automation.read_record('contact', addresses_of.tenant_id, contact_id) as record) as r
@@ -16367,14 +16456,16 @@ AS $function$
         select m.column_name from automation.mapped_columns(e, case kind when 'sms' then 'phone' else 'email' end) as m
         union select case kind when 'sms' then 'phone' else 'email' end) as n (name)
       where e.name = 'contact'
-      union all
+      union
       select m.from_number from ridgeline.messages as m
       where kind = 'sms' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
         and m.direction = 'inbound' and m.provider <> 'manual'
-      union all
-      select automation.normal_address(addresses_of.tenant_id, 'email', m.from_address) from ridgeline.emails as m
-      where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
-        and m.direction = 'inbound' and m.provider <> 'manual'
+      union
+      select automation.normal_address(addresses_of.tenant_id, 'email', w.address)
+      from (
+        select distinct m.from_address as address from ridgeline.emails as m
+        where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
+          and m.direction = 'inbound' and m.provider <> 'manual') as w
     ) as a (address)
     where a.address is not null
       -- A number that they share stays what it is for the others.
@@ -16405,22 +16496,16 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
- RETURNS ridgeline.erasures
+CREATE OR REPLACE FUNCTION automation.named_person(tenant_id uuid, contact_id text, phone text, email text, OUT contact text, OUT number text, OUT mailbox text)
+ RETURNS record
  LANGUAGE plpgsql
- SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
-  phones text[];
-  emails text[];
-  contacts text[];
-  erasure ridgeline.erasures;
 begin
-  perform automation.may_erase(tenant_id);
+  contact := nullif(btrim(contact_id), '');
+  number := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
+  mailbox := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
   if nullif(btrim(phone), '') is not null and number is null then
     raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
       hint = 'Write it with its country code, such as +1 512 555 0100.';
@@ -16431,6 +16516,27 @@ begin
     raise exception 'contact_id: a contact, a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS ridgeline.erasures
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contact text;
+  number text;
+  mailbox text;
+  phones text[];
+  emails text[];
+  contacts text[];
+  erasure ridgeline.erasures;
+begin
+  perform automation.may_erase(tenant_id);
+  select p.contact, p.number, p.mailbox into contact, number, mailbox
+  from automation.named_person(tenant_id, contact_id, phone, email) as p;
   perform automation.make_erasure_key();
   -- Asked for twice: the one that is under way is the answer.
   select e.* into erasure from ridgeline.erasures as e
@@ -16497,6 +16603,7 @@ begin
     where e.tenant_id = end_runs_of.tenant_id and e.finished_at is null
       and (e.contact_id = any (contact_ids) and e.entity <> 'contact'
         or e.record_id = any (contact_ids) and e.entity = 'contact')
+    limit 1000
     for no key update skip locked
   loop
     perform automation.stop_execution(execution, 'cancelled', automation.erased_reason());
@@ -16559,7 +16666,7 @@ begin
     into names, above
   from unnest(key.names, key.types) with ordinality as n (name, type, place);
   execute format(
-    'select count(*), (array_agg(w.key order by w.place desc))[1], '
+    'select count(*), (array_agg(w.key::text order by w.place desc))[1]::text[], '
     'coalesce(jsonb_agg(w.record) filter (where w.record::text ~* $3 or w.record ->> ''contact_id'' = any ($4) '
     'or w.record ->> ''record_id'' = any ($4)), ''[]'') '
     'from (select array[%1$s]::text[] as key, to_jsonb(r.*) as record, row_number() over (order by %2$s) as place '
@@ -16609,18 +16716,29 @@ AS $function$
     from automation.key_columns(relation) as k, unnest(k.names, k.types) as n (name, type)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.delete_row(relation regclass, record jsonb)
- RETURNS boolean
+CREATE OR REPLACE FUNCTION automation.delete_rows(relation regclass, records jsonb)
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
+  key constant record := automation.key_columns(relation);
   deleted integer;
 begin
-  execute format('delete from %1$s as t where t.ctid = any (array(select r.ctid from %1$s as r where %2$s '
-    'for update skip locked))', relation, automation.key_test(relation, record));
+  execute format(
+    'delete from %1$s as t where t.ctid = any (array('
+    'select r.ctid from jsonb_to_recordset($1) as h (tenant_id uuid, %2$s) '
+    'join %1$s as r on r.tenant_id = h.tenant_id and %3$s for update of r skip locked))',
+    relation,
+    (select string_agg(format('%I %s', n.name, n.type), ', ') from unnest(key.names, key.types) as n (name, type)),
+    (select string_agg(format('r.%1$I = h.%1$I', n), ' and ') from unnest(key.names) as n))
+    using records;
   get diagnostics deleted = row_count;
-  return deleted > 0;
+  return deleted;
 end;
 $function$;
 
@@ -16651,7 +16769,7 @@ begin
 exception
   -- A column that will not be blanked: rather nothing than their address.
   when check_violation or unique_violation or foreign_key_violation or data_exception then
-    return automation.delete_row(relation, record);
+    return automation.delete_rows(relation, jsonb_build_array(record)) > 0;
 end;
 $function$;
 
@@ -16724,6 +16842,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.goes_whole(work automation.erasures_under_way, relation regclass, record jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return relation::text <> all (
+      '{ridgeline.workflow_executions,ridgeline.consents,ridgeline.workflow_step_executions}'::text[])
+    and automation.is_own(work, relation::text, record);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.erase_found(work automation.erasures_under_way, relation regclass, record jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -16736,8 +16867,6 @@ begin
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
   elsif is_own and relation = 'ridgeline.consents'::regclass then
     return automation.blank_consent(record);
-  elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
-    return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
     return automation.blank_open_step(work, record);
   end if;
@@ -16752,11 +16881,19 @@ CREATE OR REPLACE FUNCTION automation.erase_all_found(work automation.erasures_u
 AS $function$
 declare
   hit record;
+  whole jsonb[] := '{}'::jsonb[];
   gone integer := 0;
 begin
   for hit in select h.value as record from jsonb_array_elements(hits) as h loop
-    gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    if automation.goes_whole(work, relation, hit.record) then
+      whole := whole || hit.record;
+    else
+      gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    end if;
   end loop;
+  if whole <> '{}' then
+    gone := gone + automation.delete_rows(relation, to_jsonb(whole));
+  end if;
   if gone > 0 then
     update ridgeline.erasures as e
     set erased = e.erased || jsonb_build_object(
@@ -16918,28 +17055,18 @@ CREATE OR REPLACE FUNCTION automation.person_meant(tenant_id uuid, contact_id te
 AS $function$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant, 'email', nullif(btrim(email), ''));
+  named record;
   contacts text[];
 begin
-  if nullif(btrim(phone), '') is not null and number is null then
-    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
-      hint = 'Write it with its country code, such as +1 512 555 0100.';
-  elsif nullif(btrim(email), '') is not null and mailbox is null then
-    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
-      hint = 'One address, such as ann@example.com.';
-  elsif coalesce(contact, number, mailbox) is null then
-    raise exception 'contact_id: a contact, a phone number or an email address is needed'
-      using errcode = 'invalid_parameter_value';
-  end if;
+  named := automation.named_person(tenant, contact_id, phone, email);
   contacts := array(
-    select contact where contact is not null
+    select named.contact where named.contact is not null
     union
-    select c.id from unnest(array[number, mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
+    select c.id
+    from unnest(array[named.number, named.mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
     where a.address is not null);
   return row(tenant, contacts, array(
-    select a.address from unnest(array[number, mailbox]) as a (address) where a.address is not null
+    select a.address from unnest(array[named.number, named.mailbox]) as a (address) where a.address is not null
     union
     select a.address
     from unnest(contacts) as c (id), unnest('{sms,email}'::text[]) as k (channel),
@@ -20295,6 +20422,114 @@ $template$,
     from automation.entities as e
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_pattern(pattern text, OUT compiled text, OUT problem text, OUT "position" integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  -- The automaton's size: one for each character it has to tell apart, repetitions unfolded.
+  max_size constant bigint := 200;
+  sizes bigint[] := array[0];  -- of each group that is open
+  last_size bigint;         -- of what a quantifier here would repeat; null: nothing to repeat
+  nothing_yet boolean := true;  -- in this alternative
+  here int := 1;
+  item text;
+  depth int := 1;
+  repetition record;
+  atom record;
+begin
+  compiled := '';
+  if length(pattern) > 200 then
+    position := 201;
+    problem := 'the pattern is longer than 200 characters';
+  end if;
+  while problem is null and here <= length(pattern) loop
+    position := here;
+    item := substr(pattern, here, 1);
+    if item in ('*', '+', '?', '{') then
+      repetition := automation.compile_repetition(pattern, here);
+      problem := coalesce(
+        repetition.problem, case when last_size is null then 'there is nothing to repeat here' end);
+      if problem is null then
+        compiled := compiled || repetition.written;
+        here := repetition.next;
+        sizes[depth] := sizes[depth] + last_size * (repetition.times - 1);
+        last_size := null;
+      end if;
+    elsif item = '|' then
+      if nothing_yet then
+        problem := 'an alternative is empty';
+      end if;
+      compiled := compiled || '|';
+      nothing_yet := true;
+      last_size := null;
+      here := here + 1;
+    elsif item = '(' then
+      if substr(pattern, here + 1, 1) = '?' and substr(pattern, here + 2, 1) <> ':' then
+        problem := 'look-around, named groups and inline options are not supported';
+      elsif depth >= 20 then
+        problem := 'groups are nested too deeply';
+      else
+        compiled := compiled || '(?:';
+        here := here + case when substr(pattern, here + 1, 1) = '?' then 3 else 1 end;
+        depth := depth + 1;
+        sizes[depth] := 0;
+        nothing_yet := true;
+        last_size := null;
+      end if;
+    elsif item = ')' then
+      if depth = 1 then
+        problem := 'there is no ( for this )';
+      elsif nothing_yet then
+        problem := 'a group or an alternative is empty';
+      else
+        compiled := compiled || ')';
+        last_size := sizes[depth];
+        depth := depth - 1;
+        sizes[depth] := sizes[depth] + last_size;
+        here := here + 1;
+      end if;
+    elsif item in ('^', '$') or item = '\' and substr(pattern, here + 1, 1) in ('b', 'B') then
+      compiled := compiled || case
+        when item <> '\' then item
+        when substr(pattern, here + 1, 1) = 'b' then '\y' else '\Y'
+      end;
+      here := here + case item when '\' then 2 else 1 end;
+      nothing_yet := false;
+      last_size := null;
+    elsif item in (']', '}') then
+      problem := format('write \%s for this character', item);
+    else
+      atom := automation.compile_atom(pattern, here);
+      problem := atom.problem;
+      position := case when problem is null then position else atom.next end;
+      compiled := compiled || atom.written;
+      here := atom.next;
+      sizes[depth] := sizes[depth] + 1;
+      last_size := 1;
+      nothing_yet := false;
+    end if;
+    if problem is null and sizes[depth] > max_size then
+      problem := 'the pattern repeats too much; use shorter repetitions';
+    end if;
+  end loop;
+  if problem is null then
+    position := length(pattern) + 1;
+    problem := case
+      when depth > 1 then 'a group is not closed'
+      when nothing_yet then 'a pattern or an alternative is empty'
+    end;
+  end if;
+  if problem is null then
+    position := null;
+  else
+    compiled := null;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.compile_condition(condition jsonb, at text, OUT test jsonb, OUT roots text[], OUT problems jsonb)
  RETURNS record
  LANGUAGE plpgsql
@@ -21742,6 +21977,8 @@ CREATE OR REPLACE FUNCTION automation.unread_signals(execution ridgeline.workflo
 AS $function$
     select s.* from automation.signals as s
     where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
       and automation.concerns(s, execution)
     union all
     select s.* from automation.signals as s
@@ -21753,6 +21990,8 @@ AS $function$
     where s.tenant_id = execution.tenant_id and s.address is not null
       and s.contact_id is distinct from execution.contact_id
       and s.record_id is distinct from execution.record_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
       and automation.concerns(s, execution)
     union all
     -- One about nobody is told by its own name alone.
@@ -21806,10 +22045,12 @@ AS $function$
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
       and e.entity = 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
     union
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
       and e.entity <> 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
     union
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
@@ -28771,6 +29012,8 @@ comment on view ridgeline.workflow_statistics is 'What came of a workflow, by ve
 
 comment on column automation.active_triggers.listener is 'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, where it ends the run before. Part of the key.';
 
+comment on column automation.entities.tags is 'Where its tags are, if they are rows of other tables: {links, tags, record, tag, name}; see 05_tags.';
+
 comment on column automation.signals.role is 'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: the run that listener names has begun in place of those before it.';
 
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
@@ -29179,6 +29422,9 @@ grant execute on function automation.compared_addresses(uuid,text,jsonb) to serv
 revoke all on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.compile_atom(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_atom(text,integer) to service_role;
+
 revoke all on function automation.compile_conditional(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_conditional(jsonb,text,jsonb) to service_role;
 
@@ -29193,6 +29439,9 @@ grant execute on function automation.compile_legacy_condition(jsonb,text[],text)
 
 revoke all on function automation.compile_notify_member(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_notify_member(jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.compile_repetition(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_repetition(text,integer) to service_role;
 
 revoke all on function automation.compile_send_email(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_send_email(jsonb,text,jsonb) to service_role;
@@ -29274,8 +29523,8 @@ grant execute on function automation.decimal_number(text) to service_role;
 revoke all on function automation.definition_steps(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.definition_steps(jsonb) to service_role;
 
-revoke all on function automation.delete_row(regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.delete_row(regclass,jsonb) to service_role;
+revoke all on function automation.delete_rows(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.delete_rows(regclass,jsonb) to service_role;
 
 revoke all on function automation.detach_inbox(regclass) from public, anon, authenticated, service_role;
 
@@ -29588,6 +29837,9 @@ grant execute on function automation.go_on(automation.transition[]) to service_r
 
 revoke all on function automation.goes_to_the_office(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.goes_to_the_office(jsonb) to service_role;
+
+revoke all on function automation.goes_whole(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.goes_whole(automation.erasures_under_way,regclass,jsonb) to service_role;
 
 revoke all on function automation.gone_entity(automation.work) from public, anon, authenticated, service_role;
 grant execute on function automation.gone_entity(automation.work) to service_role;
@@ -30077,6 +30329,9 @@ grant execute on function automation.mapped_value(ridgeline.workflow_executions,
 revoke all on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) to service_role;
 
+revoke all on function automation.may_concern(automation.signals,uuid,integer,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.may_concern(automation.signals,uuid,integer,text,text) to service_role;
+
 revoke all on function automation.may_erase(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.may_erase(uuid) to service_role;
 
@@ -30149,6 +30404,9 @@ grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,inte
 
 revoke all on function automation.move_traces(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.move_traces(uuid,text,text) to service_role;
+
+revoke all on function automation.named_person(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.named_person(uuid,text,text,text) to service_role;
 
 revoke all on function automation.names_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.names_in(jsonb) to service_role;
