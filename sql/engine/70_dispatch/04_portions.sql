@@ -11,7 +11,7 @@
 -- run, which tells the culprit at once and lets what was done before it commit. Catching one uses the
 -- timeout up: whoever catches it stops working.
 
--- The functions that read the queue are held to its indexes, as in 02_due: a session keeps the plan that it
+-- The functions that read the queue are held to its indexes, as in 45_queue/05_due: a session keeps the plan that it
 -- made while the queue was empty.
 
 -- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
