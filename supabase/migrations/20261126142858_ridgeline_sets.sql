@@ -43,6 +43,10 @@ drop policy emails_members on ridgeline.emails;
 
 drop policy messages_members on ridgeline.messages;
 
+drop trigger emails_apply_early_events on ridgeline.emails;
+
+drop trigger messages_apply_early_events on ridgeline.messages;
+
 drop view ridgeline.automation_failures;
 
 drop view ridgeline.automation_skipped_sends;
@@ -62,6 +66,8 @@ alter table ridgeline.workflow_versions drop constraint workflow_versions_via_kn
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
 
 drop function automation.lock_portion(automation.portions);
+
+drop function automation.check_lease(interval);
 
 drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
 
@@ -355,6 +361,8 @@ create table automation.merged_contacts ();
 
 create table automation.merges_due ();
 
+create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+
 create table automation.erased_addresses ();
 
 create table automation.workflow_fuses ();
@@ -392,8 +400,6 @@ create table automation.inbox_waiting ();
 create table automation.recipes ();
 
 create table automation.retention_places ();
-
-create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
 create table automation.statistics ();
 
@@ -597,6 +603,28 @@ alter table automation.merges_due add column tries integer;
 
 alter table automation.merges_due add column next_try_at timestamp with time zone;
 
+alter table automation.statistic_changes add column tenant_id uuid;
+
+alter table automation.statistic_changes add column id bigint;
+
+alter table automation.statistic_changes add column workflow_id uuid;
+
+alter table automation.statistic_changes add column version integer;
+
+alter table automation.statistic_changes add column step_key text;
+
+alter table automation.statistic_changes add column entered_at timestamp with time zone;
+
+alter table automation.statistic_changes add column at timestamp with time zone;
+
+alter table automation.statistic_changes add column outcome text;
+
+alter table automation.statistic_changes add column amount smallint;
+
+alter table automation.statistic_changes add column mode ridgeline.execution_mode;
+
+alter table automation.statistic_changes add column cost numeric;
+
 alter table automation.erased_addresses add column tenant_id uuid;
 
 alter table automation.erased_addresses add column channel text;
@@ -747,6 +775,8 @@ alter type automation.send_question add attribute prepared automation.prepared_s
 
 alter type automation.send_question add attribute begun_at timestamp with time zone;
 
+alter type automation.send_question add attribute contact jsonb;
+
 alter type automation.send_verdict add attribute place integer;
 
 alter type automation.send_verdict add attribute tenant_id uuid;
@@ -795,6 +825,8 @@ alter type automation.ticket add attribute held jsonb;
 
 alter type automation.ticket add attribute segments integer;
 
+alter type automation.ticket add attribute contact jsonb;
+
 alter table ridgeline.sending_pauses add column tenant_id uuid;
 
 alter table ridgeline.sending_pauses add column reason text;
@@ -833,9 +865,7 @@ alter type automation.hours_rule add attribute opens time without time zone;
 
 alter type automation.hours_rule add attribute closes time without time zone;
 
-alter type automation.contact_place add attribute tenant_id uuid;
-
-alter type automation.contact_place add attribute contact_id text;
+alter type automation.contact_place add attribute place integer;
 
 alter type automation.contact_place add attribute zone text;
 
@@ -844,8 +874,6 @@ alter type automation.contact_place add attribute region text;
 alter type automation.whereabout add attribute place integer;
 
 alter type automation.whereabout add attribute tenant_id uuid;
-
-alter type automation.whereabout add attribute contact_id text;
 
 alter type automation.whereabout add attribute purpose text;
 
@@ -1152,28 +1180,6 @@ alter table automation.retention_places add column began_at timestamp with time 
 alter table automation.retention_places add column next_at timestamp with time zone;
 
 alter table automation.retention_places add column portion integer;
-
-alter table automation.statistic_changes add column tenant_id uuid;
-
-alter table automation.statistic_changes add column id bigint;
-
-alter table automation.statistic_changes add column workflow_id uuid;
-
-alter table automation.statistic_changes add column version integer;
-
-alter table automation.statistic_changes add column step_key text;
-
-alter table automation.statistic_changes add column entered_at timestamp with time zone;
-
-alter table automation.statistic_changes add column at timestamp with time zone;
-
-alter table automation.statistic_changes add column outcome text;
-
-alter table automation.statistic_changes add column amount smallint;
-
-alter table automation.statistic_changes add column mode ridgeline.execution_mode;
-
-alter table automation.statistic_changes add column cost numeric;
 
 alter table automation.statistics add column tenant_id uuid;
 
@@ -1486,18 +1492,6 @@ begin
   execute format('create index %I on %s (changed_at, tenant_id)', name || '_by_change', relation);
   execute format('comment on column %s.changed_at is %L', relation,
     'When it was last written, for a screen that asks again: see docs/http-api.md.');
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.with_cause(given jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.set_cause(
-    (given #>> '{cause,depth}')::integer, (given #>> '{cause,root}')::uuid, (given #>> '{cause,fused}')::boolean);
-  return given - 'cause';
 end;
 $function$;
 
@@ -2139,6 +2133,67 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_repetition(pattern text, start integer, OUT next integer, OUT written text, OUT times bigint, OUT problem text)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  bound constant text[] := regexp_match(substr(pattern, start), '^[{]([0-9]{1,3})(,?)([0-9]{0,3})[}]');
+begin
+  written := substr(pattern, start, 1);
+  next := start + 1;
+  times := case written when '+' then 2 else 1 end;
+  if written = '{' then
+    problem := case
+      when bound is null then 'write \{ for a brace, or {2,5} for a repetition'
+      when bound[3] <> '' and bound[2] = '' then 'a repetition is {2}, {2,} or {2,5}'
+      when bound[3] <> '' and bound[3]::int < bound[1]::int then 'a repetition runs backwards'
+    end;
+    if problem is not null then
+      return;
+    end if;
+    written := format('{%s%s%s}', bound[1]::int, bound[2], nullif(bound[3], '')::int);
+    next := start + position('}' in substr(pattern, start));
+    times := greatest(bound[1]::int, coalesce(nullif(bound[3], '')::int, 0), 1);
+  end if;
+  -- How much a repetition takes makes no difference to whether the whole matches.
+  next := next + case when substr(pattern, next, 1) = '?' then 1 else 0 end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_atom(pattern text, start integer, OUT next integer, OUT written text, OUT problem text)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item constant text := substr(pattern, start, 1);
+  escaped constant text := substr(pattern, start + 1, 1);
+  class record;
+begin
+  next := start;
+  if item = '[' then
+    class := automation.compile_character_class(pattern, start);
+    next := class.next;
+    written := class.written;
+    problem := class.problem;
+  elsif item <> '\' then
+    written := item;
+    next := start + 1;
+  elsif escaped ~ '^[0-9]$' then
+    problem := 'references to a group are not supported';
+  elsif escaped !~ '^[dDwWsSnrt!-/:-@[-`{-~]$' then
+    problem := 'this escape is not supported';
+  else
+    written := item || escaped;
+    next := start + 2;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.unknown_condition_keys(condition jsonb, at text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -2592,8 +2647,7 @@ CREATE OR REPLACE FUNCTION automation.inbound_key(key text)
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select hashtextextended('inbound ' || key, 0) $function$;
+AS $function$ select pg_catalog.hashtextextended('inbound ' operator(pg_catalog.||) key, 0) $function$;
 
 CREATE OR REPLACE FUNCTION automation.try_lock_addresses(tenant_id uuid, addresses text[])
  RETURNS void
@@ -2879,6 +2933,18 @@ begin
     order by c.place);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.step_outcome(status ridgeline.automation_status, step_type text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    select case
+      when status operator(pg_catalog.=) 'completed'
+        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
+      else status::pg_catalog.text
+    end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.editor_tenants()
  RETURNS uuid[]
@@ -3571,21 +3637,31 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), status = coalesce(
-      t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
-    current_step = t.step_key, started_at = coalesce(e.started_at, at),
-    error = case when t.ended is null then e.error else t.error end,
-    expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
-    finished_at = case when t.ended is not null then at end
-  from (
-    select u.*, q.ctid as place
-    from unnest(transitions) as u
-    cross join lateral (
-      select x.ctid from ridgeline.workflow_executions as x
-      where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
-  ) as t
-  where e.ctid = t.place;
+  perform set_config('automation.counting', 'runs', true);
+  with moved as (
+    update ridgeline.workflow_executions as e
+    set changed_at = at, status = coalesce(
+        t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
+      current_step = t.step_key, started_at = coalesce(e.started_at, at),
+      error = case when t.ended is null then e.error else t.error end,
+      expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
+      finished_at = case when t.ended is not null then at end
+    from (
+      select u.*, q.ctid as place, q.finished_at as was
+      from unnest(transitions) as u
+      cross join lateral (
+        select x.ctid, x.finished_at from ridgeline.workflow_executions as x
+        where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
+    ) as t
+    where e.ctid = t.place
+    returning e.tenant_id, e.workflow_id, e.version, e.created_at, e.finished_at, e.status, e.mode, t.was
+  )
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+  select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
+  from moved as m
+  where m.finished_at is not null and m.was is null;
+  perform set_config('automation.counting', '', true);
 end;
 $function$;
 
@@ -3819,6 +3895,25 @@ exception when others then
   return false;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.may_concern(signal automation.signals, workflow_id uuid, version integer, entity text, record_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    select case
+      when signal.role operator(pg_catalog.=) 'moved'
+        then entity operator(pg_catalog.=) signal.entity
+          and record_id operator(pg_catalog.=) signal.record_id
+      when signal.role operator(pg_catalog.=) any ('{exit,wait}')
+        then workflow_id operator(pg_catalog.=) signal.workflow_id
+          and version operator(pg_catalog.=) signal.version
+          and (signal.by_contact
+            or (entity operator(pg_catalog.=) signal.entity
+              and record_id operator(pg_catalog.<>) signal.record_id) is not true)
+      else true
+    end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflow_executions, contact text)
  RETURNS ridgeline.workflow_executions
@@ -4242,35 +4337,112 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.record_sent(works automation.work[], ledgers ridgeline.workflow_step_executions[])
+CREATE OR REPLACE FUNCTION automation.log_each(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  for i in 1 .. cardinality(ledgers) loop
+    perform automation.cause_of(executions[i]);
+    perform automation.step_log((ledgers[i]).step_type, executions[i], ledgers[i]);
+  end loop;
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.logs_sets(entity text, relation regclass, tenant_ids uuid[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+begin
+  return not exists (
+    select from automation.active_triggers as t
+    left join automation.trigger_types as y on y.name = t.event
+    where t.tenant_id = any (tenant_ids) and t.entity = logs_sets.entity
+      -- What no row that goes out is when it is written.
+      and (y.column_name = 'direction' and lower(y.becomes) = 'inbound'
+        or y.column_name is not null and not y.on_insert) is not true)
+    -- A trigger that somebody else put there may write whatever it wants.
+    and not exists (
+      select from pg_catalog.pg_trigger as g
+      join pg_catalog.pg_proc as p on p.oid = g.tgfoid
+      where g.tgrelid = relation and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 4 <> 0
+        and p.pronamespace <> 'automation'::regnamespace);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_sent(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   ledger ridgeline.workflow_step_executions;
-  execution ridgeline.workflow_executions;
+  types text[] := '{}'::text[];
+  type text;
   middle constant integer := cardinality(ledgers) / 2;
 begin
   foreach ledger in array ledgers loop
-    continue when ledger.status <> 'completed';
-    select (w.execution).* into execution from unnest(works) as w
-    where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
-    -- A workflow that listens to messages must not be started by its own for ever.
-    perform automation.cause_of(execution);
-    perform automation.step_log(ledger.step_type, execution, ledger);
+    if (ledger.step_type = any (types)) is not true then
+      types := types || ledger.step_type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    if cardinality(types) = 1 then
+      perform automation.step_log_all(type, executions, ledgers);
+    else
+      perform automation.step_log_all(type,
+        array(select executions[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i),
+        array(select ledgers[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i));
+    end if;
   end loop;
   perform automation.clear_cause();
 exception when others then
   if middle > 0 then
-    perform automation.record_sent(works, ledgers[:middle]);
-    perform automation.record_sent(works, ledgers[middle + 1:]);
+    perform automation.record_sent(executions[:middle], ledgers[:middle]);
+    perform automation.record_sent(executions[middle + 1:], ledgers[middle + 1:]);
   else
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(),
       warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
-    where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+    where s.tenant_id = (ledgers[1]).tenant_id and s.id = (ledgers[1]).id;
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.existing_contacts(executions ridgeline.workflow_executions[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  execution ridgeline.workflow_executions;
+  tenant_ids uuid[] := '{}'::uuid[];
+  ids text[] := '{}'::text[];
+  records jsonb[];
+begin
+  if cardinality(executions) = 1 then
+    return array[automation.existing_contact(executions[1])];
+  end if;
+  foreach execution in array executions loop
+    tenant_ids := tenant_ids || execution.tenant_id;
+    ids := ids || automation.contact_key(execution);
+  end loop;
+  records := automation.read_records('contact', tenant_ids, ids);
+  for i in 1 .. cardinality(ids) loop
+    if records[i] is null then
+      ids[i] := null;
+    end if;
+  end loop;
+  return ids;
 end;
 $function$;
 
@@ -4430,18 +4602,30 @@ CREATE OR REPLACE FUNCTION automation.task_row(execution ridgeline.workflow_exec
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  due constant timestamptz := case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then coalesce(
-    automation.as_time(execution, input, 'due_at'),
-    automation.now()
-      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
-      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute') end;
+  due timestamptz;
+  assignee uuid;
 begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  -- Most tasks say one of these, if any.
+  if input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then
+    due := automation.as_time(execution, input, 'due_at');
+    if due is null then
+      due := automation.now()
+        + case when input ? 'due_in_days' then coalesce(automation.as_number(input, 'due_in_days'), 0) else 0 end
+          * interval '1 day'
+        + case when input ? 'due_in_hours' then coalesce(automation.as_number(input, 'due_in_hours'), 0) else 0 end
+          * interval '1 hour'
+        + case when input ? 'due_in_minutes' then coalesce(automation.as_number(input, 'due_in_minutes'), 0) else 0 end
+          * interval '1 minute';
+    end if;
+  end if;
+  if input ? 'assigned_to' then
+    perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+    assignee := automation.as_id(input, 'assigned_to');
+  end if;
   return automation.cause_in(execution) || jsonb_build_object(
     'tenant', execution.tenant_id, 'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
     'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone)
+    'assigned_to', assignee, 'execution', execution.id, 'zone', zone)
     || automation.task_records(execution, known, input);
 end;
 $function$;
@@ -4754,6 +4938,9 @@ AS $function$
       -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
       ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
         'boolean', 'false', 'volatile'),
+      -- The same for several runs at once.
+      ('log_all', 'executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[]',
+        'executions, ledgers', 'boolean', 'automation.log_each(executions, ledgers)', 'volatile'),
       -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
       -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
       ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
@@ -5531,24 +5718,57 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_sent_texts(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('sms_provider');
+begin
+  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, execution_id, step_key)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'), l.recipient, l.input ->> 'body', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id, l.step_key
+  from unnest(ledgers) with ordinality as l;
+  for i in 1 .. cardinality(ledgers) loop
+    if (ledgers[i]).input ? 'tracked_links' then
+      perform automation.cause_of(executions[i]);
+      perform automation.note_early_click((ledgers[i]).tenant_id, (ledgers[i]).id, (ledgers[i]).provider_id);
+    end if;
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.log_send_sms(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, execution_id, step_key)
-  -- What a member was told was not said to the contact.
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-    ledger.input ->> 'body', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-    ledger.provider_id, execution.id, ledger.step_key);
-  if ledger.input ? 'tracked_links' then
-    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  perform automation.write_sent_texts(array[execution], array[ledger]);
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_all_send_sms(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('message', 'ridgeline.messages', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
   end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_texts(executions, ledgers);
   return true;
 end;
 $function$;
@@ -5649,22 +5869,54 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_sent_emails(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('email_provider');
+begin
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+    html, text, status, provider, provider_id, execution_id)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'),
+    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+     from jsonb_array_elements_text(l.input -> 'to') with ordinality as m (mailbox, place)),
+    l.input ->> 'subject', l.input ->> 'html', l.input ->> 'text', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+  from unnest(ledgers) with ordinality as l;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.log_send_email(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
-    html, text, status, provider, provider_id, execution_id)
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
-    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
-     from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
-    ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
-    ledger.provider_id, execution.id);
+  perform automation.write_sent_emails(array[execution], array[ledger]);
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_all_send_email(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('email', 'ridgeline.emails', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
+  end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_emails(executions, ledgers);
   return true;
 end;
 $function$;
@@ -7643,7 +7895,8 @@ begin
       end,
       automation.as_uuid((q.prepared).input #>> '{sender,id}'),
       coalesce(
-        least((q.due).expires_at, case when automation.is_date((q.prepared).input ->> 'expires_at') then
+        least((q.due).expires_at, case when (q.prepared).input ? 'expires_at'
+            and automation.is_date((q.prepared).input ->> 'expires_at') then
           automation.instant_in((q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
         least((q.due).run_at, case when (q.due).attempt > 0 then q.begun_at end,
             ((q.due).held ->> 'since')::timestamptz)
@@ -7651,8 +7904,8 @@ begin
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
       (q.due).held,
-      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end
-      )::automation.ticket
+      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end,
+      q.contact)::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
     order by q.place);
@@ -7725,6 +7978,49 @@ AS $function$
     end::text[]
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.open_until(zones text[], rules automation.hours_rule[], since timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  zone text;
+  today date;
+  weekday integer;
+  rule automation.hours_rule;
+  asked text[];
+  opened text[];
+  ends timestamptz;
+  first_end timestamptz;
+begin
+  foreach zone in array zones loop
+    today := (since at time zone zone)::date;
+    weekday := extract(isodow from today);
+    asked := '{}'::text[];
+    opened := '{}'::text[];
+    foreach rule in array rules loop
+      if rule.jurisdiction <> all (asked) then
+        asked := asked || rule.jurisdiction;
+      end if;
+      continue when weekday <> all (rule.days);
+      ends := (today + rule.closes) at time zone zone;
+      if ends > since and (today + rule.opens) at time zone zone <= since then
+        if rule.jurisdiction = any (opened) then
+          return null;
+        end if;
+        opened := opened || rule.jurisdiction;
+        first_end := least(first_end, ends);
+      end if;
+    end loop;
+    if cardinality(opened) < cardinality(asked) then
+      return null;
+    end if;
+  end loop;
+  return first_end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.next_open(zones text[], rules automation.hours_rule[], since timestamp with time zone, OUT opens_at timestamp with time zone, OUT closes_at timestamp with time zone)
  RETURNS record
  LANGUAGE plpgsql
@@ -7740,21 +8036,8 @@ begin
     closes_at := 'infinity';
     return;
   end if;
-  -- Mostly it is open, and today's hours tell: a ninth of what the search looks at.
-  select bool_and(w.ends is not null) as is_open, min(w.ends) as ends into found
-  from (
-    select (array_agg(h.ends order by h.starts) filter (
-      where h.starts <= since and h.ends > since and d.weekday = any (r.days)))[1] as ends
-    from unnest(zones) as z (zone)
-    cross join lateral (select (since at time zone z.zone)::date as day offset 0) as t
-    cross join lateral (select extract(isodow from t.day) as weekday) as d
-    cross join unnest(rules) as r
-    cross join lateral (
-      select (t.day + r.opens) at time zone z.zone as starts, (t.day + r.closes) at time zone z.zone as ends) as h
-    group by z.zone, r.jurisdiction
-  ) as w;
-  if found.is_open then
-    closes_at := found.ends;
+  closes_at := automation.open_until(zones, rules, since);
+  if closes_at is not null then
     return;
   end if;
   for round in 1 .. 50 loop
@@ -7800,38 +8083,44 @@ CREATE OR REPLACE FUNCTION automation.keeps_quiet_hours()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false));
+  return not coalesce(current_setting('automation.test_clock', true) = 'on'
+    and current_setting('automation.quiet_hours', true) = 'off', false);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.contact_places(tenant_ids uuid[], contact_ids text[])
+CREATE OR REPLACE FUNCTION automation.tenant_among(tenants automation.tenant[], id uuid)
+ RETURNS automation.tenant
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant automation.tenant;
+begin
+  foreach tenant in array tenants loop
+    if tenant.id = tenant_among.id then
+      return tenant;
+    end if;
+  end loop;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.read_places(tickets automation.ticket[], zone_column text, region_column text)
  RETURNS automation.contact_place[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  zone_column text;
-  region_column text;
+  tenant_ids constant uuid[] := array(select t.tenant_id from unnest(tickets) as t order by t.place);
+  contact_ids constant text[] := array(select t.contact_id from unnest(tickets) as t order by t.place);
 begin
-  select e.mapped ->> 'timezone', (
-      select c
-      from unnest('{state,province,region,address_state,mailing_state}'::text[]) with ordinality as n (c, place)
-      where c = any (e.columns) order by n.place limit 1)
-    into zone_column, region_column
-  from automation.entities as e where e.name = 'contact';
-  if zone_column is null and region_column is null then
-    return '{}'::automation.contact_place[];
-  end if;
   return array(
-    select distinct on (k.tenant_id, k.id)
-      row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
-    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
-      as k (tenant_id, id, record)
-    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null
-    order by k.tenant_id, k.id);
+    select row(k.place, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
+    from unnest(array(select t.place from unnest(tickets) as t order by t.place),
+      automation.read_records('contact', tenant_ids, contact_ids)) as k (place, record)
+    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null);
 exception
   when data_exception then
     return '{}'::automation.contact_place[];
@@ -7841,18 +8130,87 @@ exception
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.contact_places(tickets automation.ticket[])
+ RETURNS automation.contact_place[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ticket automation.ticket;
+  zone_column text;
+  region_column text;
+  zone text;
+  region text;
+  unread automation.ticket[] := '{}'::automation.ticket[];
+  places automation.contact_place[] := '{}'::automation.contact_place[];
+begin
+  select e.mapped ->> 'timezone', (
+      select c
+      from unnest('{state,province,region,address_state,mailing_state}'::text[]) with ordinality as n (c, place)
+      where c = any (e.columns) order by n.place limit 1)
+    into zone_column, region_column
+  from automation.entities as e where e.name = 'contact';
+  if zone_column is null and region_column is null then
+    return places;
+  end if;
+  foreach ticket in array tickets loop
+    continue when ticket.contact_id is null or ticket.channel <> 'sms' or ticket.purpose = 'internal';
+    zone := ticket.contact ->> zone_column;
+    region := ticket.contact ->> region_column;
+    if ticket.contact is null then
+      unread := unread || ticket;
+    elsif coalesce(zone, region) is not null then
+      places := places || row(ticket.place, zone, region)::automation.contact_place;
+    end if;
+  end loop;
+  if cardinality(unread) > 0 then
+    places := places || automation.read_places(unread, zone_column, region_column);
+  end if;
+  return places;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.known_zones(said text[])
  RETURNS text[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
+declare
+  one text;
+  known text;
+  zones text[];
 begin
-  return (
-    select array_agg(distinct n.name)
-    from unnest(said) as z (zone)
-    join automation.time_zones as n on n.key = lower(z.zone));
+  foreach one in array coalesce(said, '{}') loop
+    known := automation.known_zone(one);
+    if known = any (zones) is not true and known is not null then
+      zones := zones || known;
+    end if;
+  end loop;
+  if cardinality(zones) > 1 then
+    return array(select z from unnest(zones) as z order by z);
+  end if;
+  return zones;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.region_of(country text, said text)
+ RETURNS automation.regions
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  short constant text := upper(btrim(said));
+  found automation.regions;
+begin
+  select r.* into found from automation.regions as r
+  where r.region in (country || '-' || short, short) order by r.region = short limit 1;
+  if found.region is null then
+    select r.* into found from automation.regions as r where lower(r.name) = lower(short) limit 1;
+  end if;
+  return found;
 end;
 $function$;
 
@@ -7865,20 +8223,8 @@ CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[], t
  SET jit TO 'off'
 AS $function$
 declare
-  ticket automation.ticket;
-  texts automation.whereabout[];
-  ids uuid[] := '{}'::uuid[];
-  contacts text[] := '{}'::text[];
-  addresses automation.contact_place[] := '{}'::automation.contact_place[];
-begin
-  foreach ticket in array tickets loop
-    if ticket.contact_id is not null and ticket.channel = 'sms' and ticket.purpose <> 'internal' then
-      ids := ids || ticket.tenant_id;
-      contacts := contacts || ticket.contact_id;
-    end if;
-  end loop;
-  texts := array(
-    select row(t.place, t.tenant_id, case when t.purpose <> 'internal' then t.contact_id end, t.purpose, c.zones,
+  texts automation.whereabout[] := array(
+    select row(t.place, t.tenant_id, t.purpose, c.zones,
       case when c.region is null then '{}' else array[c.region] end)::automation.whereabout
     from unnest(tickets) as t
     left join lateral (
@@ -7892,36 +8238,36 @@ begin
       limit 1
     ) as c on true
     where t.channel = 'sms'
-    order by t.tenant_id, t.purpose, c.zones, c.region, t.place);
-  if cardinality(ids) > 0 then
-    addresses := automation.contact_places(ids, contacts);
+    order by t.place);
+  places integer[] := '{}'::integer[];
+  address automation.contact_place;
+  tenant automation.tenant;
+  said text;
+  region automation.regions;
+  one automation.whereabout;
+  at integer;
+begin
+  foreach one in array texts loop
+    places := places || one.place;
+  end loop;
+  foreach address in array automation.contact_places(tickets) loop
+    at := array_position(places, address.place);
+    one := texts[at];
+    if tenant.id is distinct from one.tenant_id or said is distinct from address.region then
+      tenant := automation.tenant_among(tenants, one.tenant_id);
+      said := address.region;
+      region := automation.region_of(tenant.country, said);
+    end if;
+    one.zones := one.zones || case when address.zone is null then region.zones else array[address.zone] end;
+    if region.region is not null then
+      one.regions := one.regions || region.region;
+    end if;
+    texts[at] := one;
+  end loop;
+  if cardinality(texts) > 1 then
+    return array(select t from unnest(texts) as t order by t.tenant_id, t.purpose, t.zones, t.regions, t.place);
   end if;
-  if addresses = '{}' then
-    return texts;
-  end if;
-  return array(
-    with states as materialized (
-      select d.country, d.said, r.region, r.zones
-      from (
-        select distinct n.country, btrim(a.region) as said, upper(btrim(a.region)) as short,
-          lower(btrim(a.region)) as long
-        from unnest(addresses) as a join unnest(tenants) as n on n.id = a.tenant_id
-        where btrim(a.region) <> ''
-        offset 0
-      ) as d
-      join automation.regions as r on r.region = d.country || '-' || d.short or r.region = d.short
-        or lower(r.name) = d.long
-    ), said as (
-      select t.*, t.zones || case when a.zone is null then s.zones else array[a.zone] end as all_zones,
-        t.regions || case when s.region is null then '{}' else array[s.region] end as all_regions
-      from unnest(texts) as t
-      left join unnest(addresses) as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join unnest(tenants) as n on n.id = t.tenant_id
-      left join states as s on s.country = n.country and s.said = btrim(a.region)
-    )
-    select row(s.place, s.tenant_id, s.contact_id, s.purpose, s.all_zones, s.all_regions)::automation.whereabout
-    from said as s
-    order by s.tenant_id, s.purpose, s.all_zones, s.all_regions, s.place);
+  return texts;
 end;
 $function$;
 
@@ -8002,11 +8348,7 @@ begin
       is distinct from row(said.tenant_id, said.purpose, said.zones, said.regions) then
       was := said;
       if tenant.id is distinct from said.tenant_id then
-        tenant := null;
-        foreach tenant in array tenants loop
-          exit when tenant.id = said.tenant_id;
-        end loop;
-        tenant := case when tenant.id = said.tenant_id then tenant end;
+        tenant := automation.tenant_among(tenants, said.tenant_id);
       end if;
       zones := case when said.purpose = 'internal' then array[coalesce(tenant.timezone, 'UTC')] else coalesce(
         automation.known_zones(said.zones), automation.country_zones(tenant.country, tenant.timezone)) end;
@@ -8898,6 +9240,12 @@ begin
         greatest(case when o.sent >= c.cap then coalesce(o.since, ask_cap.now) end,
           case when l.sent >= c.law then coalesce(l.since, ask_cap.now) end) + interval '1 day' as until
       from unnest(together) as c
+      -- Most people got nothing lately, and nothing of theirs is counted.
+      cross join lateral (
+        select where c.cap = 0 or exists (
+          select from automation.marketing_sent as m
+          where m.tenant_id = c.tenant_id and m.person = any (c.keys) and m.at > ask_cap.now - interval '1 day')
+      ) as lately
       left join lateral automation.marketing_of(c.tenant_id, c.keys, c.cap, ask_cap.now) as o on c.cap is not null
       left join lateral automation.marketing_of(c.tenant_id, array[c.number], c.law, ask_cap.now) as l
         on c.law is not null
@@ -8986,7 +9334,7 @@ AS $function$
       and d.day < (automation.carrier_day(now)).day - 7
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone, why text)
  RETURNS automation.late_text[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -9013,8 +9361,8 @@ begin
     from free as f
     on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
   )
-  select array_agg(row(l.place, '{"code": "rate", "why": "its sender has as much to send as it may"}'::jsonb,
-      l.at, l.expires_at)::automation.late_text)
+  select array_agg(row(
+      l.place, jsonb_build_object('code', 'rate', 'why', why), l.at, l.expires_at)::automation.late_text)
     into late
   from (
     select t.place, f.at + (t.upto - t.segments) * f.seconds * interval '1 second' as at, t.expires_at
@@ -9133,7 +9481,8 @@ begin
     end if;
     if sender.per_second is not null and cardinality(sender.texts) > 0 then
       late := late || automation.give_places(
-        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now);
+        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now,
+        'its sender has as much to send as it may');
     end if;
   end loop;
   return late;
@@ -9305,10 +9654,9 @@ begin
     end if;
     continue when one.per_second is null;
     return query
-      select g.place, jsonb_build_object('code', 'rate', 'why', format(
-          '%s is called as often as it may be', one.receiver)), g.until, g.expires_at
-      from unnest(automation.give_places(
-        one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now)) as g;
+      select g.place, g.held, g.until, g.expires_at
+      from unnest(automation.give_places(one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now,
+        format('%s is called as often as it may be', one.receiver))) as g;
   end loop;
 end;
 $function$;
@@ -9738,7 +10086,7 @@ begin
   due.run_at := at;
   due.attempt := 0;
   verdict := (automation.gate(array[
-    row(1, due, execution, step, prepared, null)::automation.send_question], at, true))[1];
+    row(1, due, execution, step, prepared, null, null)::automation.send_question], at, true))[1];
   verdict.prepared := coalesce(verdict.prepared, prepared);
   return verdict;
 end;
@@ -10796,12 +11144,14 @@ begin
   begin
     tried := automation.find_obstacles(works, plans);
     tried := automation.prepare_sends(tried, plans);
-    perform automation.close_unsent(tried, plans);
     foreach work in array tried loop
       if work.outcome = 'send' then
         sending := sending || work;
       end if;
     end loop;
+    if cardinality(sending) < cardinality(tried) then
+      perform automation.close_unsent(tried, plans);
+    end if;
     return row(automation.lease_steps(sending, worker, lease), false);
   exception
     when lock_not_available then
@@ -10896,7 +11246,8 @@ begin
       work.prepared := prepared;
       if prepared.verdict = 'run' then
         places := places || i;
-        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
+        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at,
+          case when (work.known).contact_id = (work.execution).contact_id then (work.known).contact end);
         questions := questions || question;
         recipients := recipients || prepared.recipient;
       elsif prepared.verdict = 'hold' then
@@ -11409,6 +11760,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_logged(step_type text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return to_regproc('automation.' || quote_ident('log_' || step_type)) is not null
+    or to_regproc('automation.' || quote_ident('log_all_' || step_type)) is not null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.close_steps(works automation.work[], reports automation.report[])
  RETURNS void
  LANGUAGE plpgsql
@@ -11424,38 +11787,63 @@ declare
   at constant timestamptz := automation.now();
   entries jsonb[] := '{}'::jsonb[];
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
-  some_sent boolean := false;
+  places integer[] := '{}'::integer[];
+  sent ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
   ledgers ridgeline.workflow_step_executions[];
+  type text;
+  asked text;
+  is_logged boolean := false;
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
     dues := dues || (works[i]).due;
-    -- A type that has no log of its own is not asked for it.
-    some_sent := some_sent or (works[i]).status = 'completed'
-      and to_regproc('automation.' || quote_ident('log_' || ((works[i]).step ->> 'type'))) is not null;
+    type := (works[i]).step ->> 'type';
+    if type is distinct from asked then
+      asked := type;
+      is_logged := automation.is_logged(type);
+    end if;
+    if is_logged and (works[i]).status = 'completed' then
+      places := places || i;
+    end if;
   end loop;
+  perform set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set changed_at = automation.now(),
+    set changed_at = at,
       status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
       select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
-        q.ctid as place
+        q.ctid as row, q.finished_at as was, i as place
       from generate_subscripts(works, 1) as i
       cross join lateral (
-        select x.ctid from ridgeline.workflow_step_executions as x
+        select x.ctid, x.finished_at from ridgeline.workflow_step_executions as x
         where x.tenant_id = ((works[i]).due).tenant_id and x.id between ((works[i]).due).id and ((works[i]).due).id
         order by x.id limit 1) as q
     ) as w
-    where s.ctid = w.place
-    returning s as ledger
+    where s.ctid = w.row
+    returning s as ledger, w.place, w.was
+  ), counted as (
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+    select (c.ledger).tenant_id, ((works[c.place]).execution).workflow_id, ((works[c.place]).execution).version,
+      (c.ledger).step_key, (c.ledger).started_at, (c.ledger).finished_at,
+      automation.step_outcome((c.ledger).status, (c.ledger).step_type), ((works[c.place]).execution).mode,
+      (c.ledger).cost
+    from closed as c
+    where c.was is null
   )
-  select array_agg(c.ledger) into ledgers from closed as c;
+  select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
+  from closed as c
+  where c.place = any (places);
+  perform set_config('automation.counting', '', true);
   perform automation.unschedule(dues);
-  if some_sent then
-    perform automation.record_sent(works, ledgers);
+  if cardinality(places) > 0 then
+    for i in 1 .. cardinality(places) loop
+      sent := sent || (works[places[i]]).execution;
+    end loop;
+    perform automation.record_sent(sent, ledgers);
   end if;
   perform automation.advance(works);
 end;
@@ -11529,6 +11917,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_left_over()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    or exists (select from automation.suspects);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.write_portion(lane ridgeline.automation_lane, at_most integer, but uuid[])
  RETURNS automation.portions
  LANGUAGE plpgsql
@@ -11567,7 +11968,9 @@ declare
   portion automation.portions;
   begun automation.portions[] := '{}'::automation.portions[];
 begin
-  perform automation.sweep_portions();
+  if automation.is_left_over() then
+    perform automation.sweep_portions();
+  end if;
   for name in select jsonb_object_keys(wanted) loop
     room := wanted -> name;
     but := '{}'::uuid[];
@@ -11621,7 +12024,7 @@ declare
   size integer := 10;
   place integer := 1;
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
   delete from automation.portions as p where p.id = portion_id returning p.* into portion;
   dues := automation.lock_portion(portion);
@@ -11718,14 +12121,18 @@ declare
   work automation.work;
   done automation.work[];
   is_over boolean;
+  holds boolean[];
 begin
   taken := automation.take_work(dues);
   going := taken.works;
   plans := taken.plans;
   apart := apart and cardinality(dues) > 1;
   if apart then
-    report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
-    going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
+    holds := automation.holding(going);
+    if true = any (holds) then
+      report.alone := array(select ((going[i]).due).id from generate_subscripts(going, 1) as i where holds[i]);
+      going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+    end if;
   end if;
   while cardinality(going) > 0 loop
     done := automation.run_wave(going, plans);
@@ -11740,15 +12147,21 @@ begin
         work.ran := work.ran + 1;
       end if;
       report.cut_off := report.cut_off or work.outcome = 'cut off';
-      if work.outcome = 'go on' then
-        work := automation.next_of(work);
-      end if;
-      if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
-        ended := ended || work;
+      if work.outcome = 'go on' and not is_over then
+        going := going || automation.next_of(work);
+      elsif work.outcome = 'go on' then
+        ended := ended || automation.next_of(work);
       else
-        going := going || work;
+        ended := ended || work;
       end if;
     end loop;
+    if apart then
+      holds := automation.holding(going);
+      if true = any (holds) then
+        ended := ended || array(select going[i] from generate_subscripts(going, 1) as i where holds[i]);
+        going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+      end if;
+    end if;
   end loop;
   perform automation.leave_batch(ended);
   return report;
@@ -11780,6 +12193,33 @@ begin
     return false;
   end if;
   return automation.step_holds(step ->> 'type', step);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holding(works automation.work[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  holds boolean[] := '{}'::boolean[];
+  asked text[] := '{}'::text[];
+  said boolean[] := '{}'::boolean[];
+  key text;
+  place integer;
+begin
+  for i in 1 .. cardinality(works) loop
+    key := concat_ws(' ', (works[i]).plan, (works[i]).step ->> 'key');
+    place := array_position(asked, key);
+    if place is null then
+      asked := asked || key;
+      said := said || automation.holds_record((works[i]).step);
+      place := cardinality(said);
+    end if;
+    holds := holds || said[place];
+  end loop;
+  return holds;
 end;
 $function$;
 
@@ -12051,7 +12491,7 @@ AS $function$
 declare
   report automation.portion_report;
 begin
-  perform set_config('automation.functions_address', functions, true);
+  functions := set_config('automation.functions_address', functions, true);
   report := automation.claim_of_portion(portion_id, worker, lease);
   return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
 exception
@@ -12103,7 +12543,7 @@ declare
   dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     left_as := automation.finish_reported(results);
@@ -12118,7 +12558,9 @@ begin
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
   while wanted <> '{}' loop
     begun := automation.write_portions(wanted);
-    commit;
+    if begun <> '{}' then
+      commit;
+    end if;
     parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
       if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
@@ -13417,6 +13859,61 @@ begin
   if entity = 'form_submission' then return automation.read_each_form_submission(tenant_ids, ids); end if;
   if entity = 'message' then return automation.read_each_message(tenant_ids, ids); end if;
   return array_fill(null::jsonb, array[cardinality(ids)]);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_timelines()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
+  present constant jsonb := jsonb_build_object(
+    'cause', jsonb_build_object('depth', depth, 'root', root, 'fused', fused));
+  entries jsonb[];
+  ids uuid[];
+  is_told boolean := false;
+begin
+  with zones as materialized (
+    select d.tenant_id, automation.tenant_zone(d.tenant_id) as zone
+    from (select distinct s.tenant_id from said as s) as d
+  )
+  select array_agg(automation.timeline_entry(tg_argv[0], to_jsonb(s)) || jsonb_build_object('zone', z.zone)
+      || coalesce(c.cause, present)), array_agg(s.id)
+    into entries, ids
+  from said as s
+  join zones as z on z.tenant_id = s.tenant_id
+  left join lateral (
+    select automation.cause_in(x) as cause from ridgeline.workflow_executions as x
+    where x.tenant_id = s.tenant_id and x.id between s.execution_id and s.execution_id
+    order by x.id
+    limit 1) as c on true;
+  -- The host's table has casts, keys and triggers of its own.
+  if cardinality(entries) > 1 and automation.takes_sets('timeline') then
+    begin
+      perform automation.write_timelines(entries);
+      is_told := true;
+    exception when others then
+      is_told := false;
+    end;
+  end if;
+  for i in 1 .. case when is_told then 0 else coalesce(cardinality(entries), 0) end loop
+    begin
+      perform automation.write_timelines(entries[i:i]);
+    exception when others then
+      raise warning 'automation: the timeline shows nothing of % %: %', tg_argv[0], ids[i], sqlerrm
+        using hint = 'automation.attach_target(''timeline'', ...) says what its columns and words are.';
+    end;
+  end loop;
+  perform set_config('automation.depth', coalesce(depth, ''), true),
+    set_config('automation.root', coalesce(root, ''), true), set_config('automation.fused', coalesce(fused, ''), true);
+  return null;
 end;
 $function$;
 
@@ -15622,18 +16119,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.step_outcome(status ridgeline.automation_status, step_type text)
- RETURNS text
- LANGUAGE sql
- STABLE PARALLEL SAFE
-AS $function$
-    select case
-      when status operator(pg_catalog.=) 'completed'
-        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
-      else status::pg_catalog.text
-    end
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.count_step()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -15641,22 +16126,45 @@ CREATE OR REPLACE FUNCTION automation.count_step()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if tg_op = 'UPDATE' and old.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1, e.mode, old.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, s.step_key, s.started_at, s.finished_at,
+    automation.step_outcome(s.status, s.step_type), s.amount, e.mode, s.cost
+  from ridgeline.workflow_executions as e
+  cross join lateral (values
+    (old.step_key, old.started_at, old.finished_at, old.status, old.step_type, old.cost, -1),
+    (new.step_key, new.started_at, new.finished_at, new.status, new.step_type, new.cost, 1))
+    as s (step_key, started_at, finished_at, status, step_type, cost, amount)
+  where e.tenant_id = new.tenant_id and e.id = new.execution_id and s.finished_at is not null;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.count_steps()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+  -- A claim writes steps that have not.
+  if not exists (select from added as a where a.finished_at is not null) then
+    return null;
   end if;
-  if new.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type), e.mode, new.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
-  end if;
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, a.step_key, a.started_at, a.finished_at,
+    automation.step_outcome(a.status, a.step_type), e.mode, a.cost
+  from added as a
+  cross join lateral (
+    select x.tenant_id, x.workflow_id, x.version, x.mode from ridgeline.workflow_executions as x
+    where x.tenant_id = a.tenant_id and x.id between a.execution_id and a.execution_id
+    order by x.id
+    limit 1
+  ) as e
+  where a.finished_at is not null;
   return null;
 end;
 $function$;
@@ -16004,8 +16512,9 @@ CREATE OR REPLACE FUNCTION automation.addresses_of(tenant_id uuid, contact_id te
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select coalesce(array_agg(distinct a.address), '{}')
+    select coalesce(array_agg(a.address), '{}')
     from (
+      -- Each once, however much it has written: whose it is besides is asked of each.
       select automation.normal_address(addresses_of.tenant_id, kind, r.record ->> n.name)
       from automation.entities as e
       cross join lateral (select automation.read_record('contact', addresses_of.tenant_id, contact_id) as record) as r
@@ -16013,14 +16522,16 @@ AS $function$
         select m.column_name from automation.mapped_columns(e, case kind when 'sms' then 'phone' else 'email' end) as m
         union select case kind when 'sms' then 'phone' else 'email' end) as n (name)
       where e.name = 'contact'
-      union all
+      union
       select m.from_number from ridgeline.messages as m
       where kind = 'sms' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
         and m.direction = 'inbound' and m.provider <> 'manual'
-      union all
-      select automation.normal_address(addresses_of.tenant_id, 'email', m.from_address) from ridgeline.emails as m
-      where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
-        and m.direction = 'inbound' and m.provider <> 'manual'
+      union
+      select automation.normal_address(addresses_of.tenant_id, 'email', w.address)
+      from (
+        select distinct m.from_address as address from ridgeline.emails as m
+        where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
+          and m.direction = 'inbound' and m.provider <> 'manual') as w
     ) as a (address)
     where a.address is not null
       -- A number that they share stays what it is for the others.
@@ -16051,22 +16562,16 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
- RETURNS ridgeline.erasures
+CREATE OR REPLACE FUNCTION automation.named_person(tenant_id uuid, contact_id text, phone text, email text, OUT contact text, OUT number text, OUT mailbox text)
+ RETURNS record
  LANGUAGE plpgsql
- SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
-  phones text[];
-  emails text[];
-  contacts text[];
-  erasure ridgeline.erasures;
 begin
-  perform automation.may_erase(tenant_id);
+  contact := nullif(btrim(contact_id), '');
+  number := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
+  mailbox := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
   if nullif(btrim(phone), '') is not null and number is null then
     raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
       hint = 'Write it with its country code, such as +1 512 555 0100.';
@@ -16077,6 +16582,27 @@ begin
     raise exception 'contact_id: a contact, a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS ridgeline.erasures
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contact text;
+  number text;
+  mailbox text;
+  phones text[];
+  emails text[];
+  contacts text[];
+  erasure ridgeline.erasures;
+begin
+  perform automation.may_erase(tenant_id);
+  select p.contact, p.number, p.mailbox into contact, number, mailbox
+  from automation.named_person(tenant_id, contact_id, phone, email) as p;
   perform automation.make_erasure_key();
   -- Asked for twice: the one that is under way is the answer.
   select e.* into erasure from ridgeline.erasures as e
@@ -16143,6 +16669,7 @@ begin
     where e.tenant_id = end_runs_of.tenant_id and e.finished_at is null
       and (e.contact_id = any (contact_ids) and e.entity <> 'contact'
         or e.record_id = any (contact_ids) and e.entity = 'contact')
+    limit 1000
     for no key update skip locked
   loop
     perform automation.stop_execution(execution, 'cancelled', automation.erased_reason());
@@ -16205,7 +16732,7 @@ begin
     into names, above
   from unnest(key.names, key.types) with ordinality as n (name, type, place);
   execute format(
-    'select count(*), (array_agg(w.key order by w.place desc))[1], '
+    'select count(*), (array_agg(w.key::text order by w.place desc))[1]::text[], '
     'coalesce(jsonb_agg(w.record) filter (where w.record::text ~* $3 or w.record ->> ''contact_id'' = any ($4) '
     'or w.record ->> ''record_id'' = any ($4)), ''[]'') '
     'from (select array[%1$s]::text[] as key, to_jsonb(r.*) as record, row_number() over (order by %2$s) as place '
@@ -16255,18 +16782,29 @@ AS $function$
     from automation.key_columns(relation) as k, unnest(k.names, k.types) as n (name, type)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.delete_row(relation regclass, record jsonb)
- RETURNS boolean
+CREATE OR REPLACE FUNCTION automation.delete_rows(relation regclass, records jsonb)
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
+  key constant record := automation.key_columns(relation);
   deleted integer;
 begin
-  execute format('delete from %1$s as t where t.ctid = any (array(select r.ctid from %1$s as r where %2$s '
-    'for update skip locked))', relation, automation.key_test(relation, record));
+  execute format(
+    'delete from %1$s as t where t.ctid = any (array('
+    'select r.ctid from jsonb_to_recordset($1) as h (tenant_id uuid, %2$s) '
+    'join %1$s as r on r.tenant_id = h.tenant_id and %3$s for update of r skip locked))',
+    relation,
+    (select string_agg(format('%I %s', n.name, n.type), ', ') from unnest(key.names, key.types) as n (name, type)),
+    (select string_agg(format('r.%1$I = h.%1$I', n), ' and ') from unnest(key.names) as n))
+    using records;
   get diagnostics deleted = row_count;
-  return deleted > 0;
+  return deleted;
 end;
 $function$;
 
@@ -16297,7 +16835,7 @@ begin
 exception
   -- A column that will not be blanked: rather nothing than their address.
   when check_violation or unique_violation or foreign_key_violation or data_exception then
-    return automation.delete_row(relation, record);
+    return automation.delete_rows(relation, jsonb_build_array(record)) > 0;
 end;
 $function$;
 
@@ -16370,6 +16908,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.goes_whole(work automation.erasures_under_way, relation regclass, record jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return relation::text <> all (
+      '{ridgeline.workflow_executions,ridgeline.consents,ridgeline.workflow_step_executions}'::text[])
+    and automation.is_own(work, relation::text, record);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.erase_found(work automation.erasures_under_way, relation regclass, record jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -16382,8 +16933,6 @@ begin
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
   elsif is_own and relation = 'ridgeline.consents'::regclass then
     return automation.blank_consent(record);
-  elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
-    return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
     return automation.blank_open_step(work, record);
   end if;
@@ -16398,11 +16947,19 @@ CREATE OR REPLACE FUNCTION automation.erase_all_found(work automation.erasures_u
 AS $function$
 declare
   hit record;
+  whole jsonb[] := '{}'::jsonb[];
   gone integer := 0;
 begin
   for hit in select h.value as record from jsonb_array_elements(hits) as h loop
-    gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    if automation.goes_whole(work, relation, hit.record) then
+      whole := whole || hit.record;
+    else
+      gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    end if;
   end loop;
+  if whole <> '{}' then
+    gone := gone + automation.delete_rows(relation, to_jsonb(whole));
+  end if;
   if gone > 0 then
     update ridgeline.erasures as e
     set erased = e.erased || jsonb_build_object(
@@ -16564,28 +17121,18 @@ CREATE OR REPLACE FUNCTION automation.person_meant(tenant_id uuid, contact_id te
 AS $function$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant, 'email', nullif(btrim(email), ''));
+  named record;
   contacts text[];
 begin
-  if nullif(btrim(phone), '') is not null and number is null then
-    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
-      hint = 'Write it with its country code, such as +1 512 555 0100.';
-  elsif nullif(btrim(email), '') is not null and mailbox is null then
-    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
-      hint = 'One address, such as ann@example.com.';
-  elsif coalesce(contact, number, mailbox) is null then
-    raise exception 'contact_id: a contact, a phone number or an email address is needed'
-      using errcode = 'invalid_parameter_value';
-  end if;
+  named := automation.named_person(tenant, contact_id, phone, email);
   contacts := array(
-    select contact where contact is not null
+    select named.contact where named.contact is not null
     union
-    select c.id from unnest(array[number, mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
+    select c.id
+    from unnest(array[named.number, named.mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
     where a.address is not null);
   return row(tenant, contacts, array(
-    select a.address from unnest(array[number, mailbox]) as a (address) where a.address is not null
+    select a.address from unnest(array[named.number, named.mailbox]) as a (address) where a.address is not null
     union
     select a.address
     from unnest(contacts) as c (id), unnest('{sms,email}'::text[]) as k (channel),
@@ -19319,6 +19866,12 @@ CREATE OR REPLACE FUNCTION automation.normalize_email(given text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- Most addresses cost one pattern, a part of the one below.
+  if octet_length(given) <= 254 and strpos(given, '@') <= 65 and given ~ (
+    '^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+'
+    '[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]$') then
+    return lower(given);
+  end if;
   return (
     select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
@@ -19794,7 +20347,10 @@ begin
     select %4$s
     from unnest(rows) as u (row)
     -- One at a time, each written before the next: the row's own cause is set while its triggers run.
-    cross join lateral automation.with_cause(u.row) as g (given)
+    cross join lateral (
+      select u.row - 'cause' as given, set_config('automation.depth', u.row #>> '{cause,depth}', true),
+        set_config('automation.root', u.row #>> '{cause,root}', true),
+        set_config('automation.fused', u.row #>> '{cause,fused}', true)) as g
     returning written.%5$I::text as id
   )
   select array_agg(w.id) into made from written as w;
@@ -19931,6 +20487,114 @@ $template$,
         order by e.name))
     from automation.entities as e
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_pattern(pattern text, OUT compiled text, OUT problem text, OUT "position" integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  -- The automaton's size: one for each character it has to tell apart, repetitions unfolded.
+  max_size constant bigint := 200;
+  sizes bigint[] := array[0];  -- of each group that is open
+  last_size bigint;         -- of what a quantifier here would repeat; null: nothing to repeat
+  nothing_yet boolean := true;  -- in this alternative
+  here int := 1;
+  item text;
+  depth int := 1;
+  repetition record;
+  atom record;
+begin
+  compiled := '';
+  if length(pattern) > 200 then
+    position := 201;
+    problem := 'the pattern is longer than 200 characters';
+  end if;
+  while problem is null and here <= length(pattern) loop
+    position := here;
+    item := substr(pattern, here, 1);
+    if item in ('*', '+', '?', '{') then
+      repetition := automation.compile_repetition(pattern, here);
+      problem := coalesce(
+        repetition.problem, case when last_size is null then 'there is nothing to repeat here' end);
+      if problem is null then
+        compiled := compiled || repetition.written;
+        here := repetition.next;
+        sizes[depth] := sizes[depth] + last_size * (repetition.times - 1);
+        last_size := null;
+      end if;
+    elsif item = '|' then
+      if nothing_yet then
+        problem := 'an alternative is empty';
+      end if;
+      compiled := compiled || '|';
+      nothing_yet := true;
+      last_size := null;
+      here := here + 1;
+    elsif item = '(' then
+      if substr(pattern, here + 1, 1) = '?' and substr(pattern, here + 2, 1) <> ':' then
+        problem := 'look-around, named groups and inline options are not supported';
+      elsif depth >= 20 then
+        problem := 'groups are nested too deeply';
+      else
+        compiled := compiled || '(?:';
+        here := here + case when substr(pattern, here + 1, 1) = '?' then 3 else 1 end;
+        depth := depth + 1;
+        sizes[depth] := 0;
+        nothing_yet := true;
+        last_size := null;
+      end if;
+    elsif item = ')' then
+      if depth = 1 then
+        problem := 'there is no ( for this )';
+      elsif nothing_yet then
+        problem := 'a group or an alternative is empty';
+      else
+        compiled := compiled || ')';
+        last_size := sizes[depth];
+        depth := depth - 1;
+        sizes[depth] := sizes[depth] + last_size;
+        here := here + 1;
+      end if;
+    elsif item in ('^', '$') or item = '\' and substr(pattern, here + 1, 1) in ('b', 'B') then
+      compiled := compiled || case
+        when item <> '\' then item
+        when substr(pattern, here + 1, 1) = 'b' then '\y' else '\Y'
+      end;
+      here := here + case item when '\' then 2 else 1 end;
+      nothing_yet := false;
+      last_size := null;
+    elsif item in (']', '}') then
+      problem := format('write \%s for this character', item);
+    else
+      atom := automation.compile_atom(pattern, here);
+      problem := atom.problem;
+      position := case when problem is null then position else atom.next end;
+      compiled := compiled || atom.written;
+      here := atom.next;
+      sizes[depth] := sizes[depth] + 1;
+      last_size := 1;
+      nothing_yet := false;
+    end if;
+    if problem is null and sizes[depth] > max_size then
+      problem := 'the pattern repeats too much; use shorter repetitions';
+    end if;
+  end loop;
+  if problem is null then
+    position := length(pattern) + 1;
+    problem := case
+      when depth > 1 then 'a group is not closed'
+      when nothing_yet then 'a pattern or an alternative is empty'
+    end;
+  end if;
+  if problem is null then
+    position := null;
+  else
+    compiled := null;
+  end if;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.compile_condition(condition jsonb, at text, OUT test jsonb, OUT roots text[], OUT problems jsonb)
  RETURNS record
@@ -20489,13 +21153,13 @@ CREATE OR REPLACE FUNCTION automation.fit_problem(schema jsonb, value jsonb, nam
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return case
-    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-    else (
-      select format('%s: %s', name, p ->> 'message')
-      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-      where p ->> 'severity' = 'error' limit 1)
-  end;
+  if jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then
+    return null;
+  end if;
+  return (
+    select format('%s: %s', name, p ->> 'message')
+    from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+    where p ->> 'severity' = 'error' limit 1);
 end;
 $function$;
 
@@ -20515,6 +21179,10 @@ begin
   for i in 0 .. jsonb_array_length(fits) - 1 loop
     fit := fits -> i;
     at := (fit ->> 'at')::text[];
+    -- Mostly a text is there and nothing more is asked of it.
+    continue when fit #> '{as,type}' = '"string"' and jsonb_typeof(fitted #> at) = 'string'
+      and not fit -> 'as' ?| '{pattern,enum,maxLength}' and fit #>> '{as,format}' is distinct from 'amount'
+      and not automation.is_blank(fitted #> at);
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
     if part.problem is not null then
@@ -20564,6 +21232,10 @@ CREATE OR REPLACE FUNCTION automation.line_of(given text, country text DEFAULT '
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- What a provider writes of most, and what is ours already: America has nothing to take off it.
+  if given ~ '^\+1[2-9][0-9]{9}$' then
+    return given;
+  end if;
   return case when automation.is_withheld(given) then given
     else coalesce(automation.normalize_line(given, country), given) end;
 end;
@@ -21371,6 +22043,8 @@ CREATE OR REPLACE FUNCTION automation.unread_signals(execution ridgeline.workflo
 AS $function$
     select s.* from automation.signals as s
     where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
       and automation.concerns(s, execution)
     union all
     select s.* from automation.signals as s
@@ -21382,6 +22056,8 @@ AS $function$
     where s.tenant_id = execution.tenant_id and s.address is not null
       and s.contact_id is distinct from execution.contact_id
       and s.record_id is distinct from execution.record_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
       and automation.concerns(s, execution)
     union all
     -- One about nobody is told by its own name alone.
@@ -21435,10 +22111,12 @@ AS $function$
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
       and e.entity = 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
     union
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
       and e.entity <> 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
     union
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
@@ -21791,6 +22469,28 @@ begin
     select c.id
     from automation.contact_key(execution) as c (id)
     where automation.read_record('contact', execution.tenant_id, c.id) is not null);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.mailboxes_of(value jsonb)
+ RETURNS TABLE(place bigint, given text, mailbox text, address text)
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return query
+    select row_number() over (order by p.place, a.place), g.given,
+      automation.mailbox(coalesce(p.name, v.name), v.address), v.address
+    from (
+      select l.place, case when l.part ? 'address' then l.part -> 'address' else l.part end as held,
+        nullif(automation.one_line(automation.text_of(l.part -> 'name')), '') as name
+      from jsonb_array_elements(automation.as_list(value)) with ordinality as l (part, place)
+    ) as p
+    cross join lateral jsonb_array_elements(automation.as_list(p.held)) with ordinality as a (value, place)
+    cross join lateral (select automation.text_of(a.value) as given) as g
+    cross join lateral automation.value_mailbox(g.given) as v
+    where automation.visible_text(g.given) <> '';
 end;
 $function$;
 
@@ -23098,6 +23798,21 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_lease(lease interval)
+ RETURNS interval
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if lease is null or lease < interval '1 second' or lease > interval '1 hour' then
+    raise exception 'lease: an interval from 1 second to 1 hour is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return lease;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.claim_steps(worker text, max_steps integer, lease interval DEFAULT '00:01:00'::interval)
  RETURNS SETOF automation.claimed_step
  LANGUAGE plpgsql
@@ -23316,9 +24031,7 @@ declare
   portion automation.portions;
   due ridgeline.scheduled_steps;
 begin
-  -- Mostly there is nothing of the kind, and one look tells.
-  if not exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
-    and not exists (select from automation.suspects) then
+  if not automation.is_left_over() then
     return;
   end if;
   for portion in
@@ -25155,6 +25868,45 @@ AS $function$
         automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.timeline_entry(channel text, said jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('tenant', said -> 'tenant_id', 'contact', said -> 'contact_id', 'type', channel,
+      'direction', said -> 'direction', 'subject', said -> 'subject',
+      'content', case channel
+        when 'sms' then coalesce(said ->> 'body', '')
+        when 'email' then coalesce(said ->> 'text', automation.words_of_html(said ->> 'html'), said ->> 'subject', '')
+        else concat_ws(', ', said ->> 'status', nullif(said ->> 'duration_seconds', '0') || ' s') end,
+      'from', coalesce(said ->> 'from_number', said ->> 'from_address'),
+      'to', coalesce(said ->> 'to_number', said ->> 'to_address'),
+      'outcome', said -> 'status', 'external', said -> 'provider_id', 'execution', said -> 'execution_id',
+      'at', said -> 'created_at');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.watch_timeline()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.unwatch_timeline();
+  create trigger messages_timeline after insert on ridgeline.messages
+    referencing new table as said for each statement execute function automation.tell_timelines('sms');
+  create trigger emails_timeline after insert on ridgeline.emails
+    referencing new table as said for each statement execute function automation.tell_timelines('email');
+  create trigger calls_timeline after insert on ridgeline.calls
+    for each row when (automation.call_is_over(new.status)) execute function automation.tell_timeline('call');
+  create trigger calls_timeline_end after update of status on ridgeline.calls
+    for each row when (automation.call_is_over(new.status) and not automation.call_is_over(old.status))
+    execute function automation.tell_timeline('call');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.detach_target(target text)
  RETURNS void
  LANGUAGE plpgsql
@@ -25420,6 +26172,58 @@ begin
     and automation.delivery_rank(record_delivery_of_sms.status)
       > automation.delivery_rank(m.status);
   return case when found then 'updated' else 'duplicate' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.apply_early_events()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  early record;
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
+begin
+  -- In one order, whoever writes them in which.
+  perform pg_advisory_xact_lock(k.key)
+  from (
+    select distinct automation.inbound_key(a.provider || ' ' || a.provider_id) as key from added as a
+    where a.direction = 'outbound' and a.provider_id is not null
+    order by 1
+  ) as k;
+  for early in
+    with taken as (
+      delete from automation.early_events as e
+      using added as a
+      where e.provider_id = a.provider_id and e.provider = a.provider and a.direction = 'outbound'
+      returning e.id, e.event, a.tenant_id, a.execution_id
+    )
+    select t.event, x as execution
+    from taken as t
+    left join ridgeline.workflow_executions as x on x.tenant_id = t.tenant_id and x.id = t.execution_id
+    order by (t.event ->> 'occurred_at')::timestamptz, t.id
+  loop
+    if (early.execution).id is not null then
+      perform automation.cause_of(early.execution);
+    end if;
+    if tg_table_name = 'messages' then
+      perform automation.record_message_status(early.event);
+    else
+      perform automation.apply_email_event(early.event);
+    end if;
+    perform set_config('automation.depth', coalesce(depth, ''), true),
+      set_config('automation.root', coalesce(root, ''), true),
+      set_config('automation.fused', coalesce(fused, ''), true);
+  end loop;
+  return null;
 end;
 $function$;
 
@@ -26423,6 +27227,39 @@ alter table automation.merges_due alter column tries set not null;
 alter table automation.merges_due alter column next_try_at set default clock_timestamp();
 alter table automation.merges_due alter column next_try_at set not null;
 
+alter table automation.statistic_changes alter column tenant_id drop default;
+alter table automation.statistic_changes alter column tenant_id set not null;
+
+alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
+alter table automation.statistic_changes alter column id set not null;
+
+alter table automation.statistic_changes alter column workflow_id drop default;
+alter table automation.statistic_changes alter column workflow_id set not null;
+
+alter table automation.statistic_changes alter column version drop default;
+alter table automation.statistic_changes alter column version set not null;
+
+alter table automation.statistic_changes alter column step_key drop default;
+alter table automation.statistic_changes alter column step_key set not null;
+
+alter table automation.statistic_changes alter column entered_at drop default;
+alter table automation.statistic_changes alter column entered_at drop not null;
+
+alter table automation.statistic_changes alter column at drop default;
+alter table automation.statistic_changes alter column at set not null;
+
+alter table automation.statistic_changes alter column outcome drop default;
+alter table automation.statistic_changes alter column outcome set not null;
+
+alter table automation.statistic_changes alter column amount set default 1;
+alter table automation.statistic_changes alter column amount set not null;
+
+alter table automation.statistic_changes alter column mode set default 'live'::ridgeline.execution_mode;
+alter table automation.statistic_changes alter column mode set not null;
+
+alter table automation.statistic_changes alter column cost drop default;
+alter table automation.statistic_changes alter column cost drop not null;
+
 alter table automation.erased_addresses alter column tenant_id drop default;
 alter table automation.erased_addresses alter column tenant_id set not null;
 
@@ -26698,39 +27535,6 @@ alter table automation.retention_places alter column next_at set not null;
 
 alter table automation.retention_places alter column portion set default 200;
 alter table automation.retention_places alter column portion set not null;
-
-alter table automation.statistic_changes alter column tenant_id drop default;
-alter table automation.statistic_changes alter column tenant_id set not null;
-
-alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
-alter table automation.statistic_changes alter column id set not null;
-
-alter table automation.statistic_changes alter column workflow_id drop default;
-alter table automation.statistic_changes alter column workflow_id set not null;
-
-alter table automation.statistic_changes alter column version drop default;
-alter table automation.statistic_changes alter column version set not null;
-
-alter table automation.statistic_changes alter column step_key drop default;
-alter table automation.statistic_changes alter column step_key set not null;
-
-alter table automation.statistic_changes alter column entered_at drop default;
-alter table automation.statistic_changes alter column entered_at drop not null;
-
-alter table automation.statistic_changes alter column at drop default;
-alter table automation.statistic_changes alter column at set not null;
-
-alter table automation.statistic_changes alter column outcome drop default;
-alter table automation.statistic_changes alter column outcome set not null;
-
-alter table automation.statistic_changes alter column amount set default 1;
-alter table automation.statistic_changes alter column amount set not null;
-
-alter table automation.statistic_changes alter column mode set default 'live'::ridgeline.execution_mode;
-alter table automation.statistic_changes alter column mode set not null;
-
-alter table automation.statistic_changes alter column cost drop default;
-alter table automation.statistic_changes alter column cost drop not null;
 
 alter table automation.statistics alter column tenant_id drop default;
 alter table automation.statistics alter column tenant_id set not null;
@@ -27053,6 +27857,8 @@ alter table automation.merged_contacts add constraint merged_contacts_pkey PRIMA
 
 alter table automation.merges_due add constraint merges_due_pkey PRIMARY KEY (tenant_id, id);
 
+alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
+
 alter table automation.erased_addresses add constraint erased_addresses_pkey PRIMARY KEY (tenant_id, channel, digest);
 
 alter table automation.workflow_fuses add constraint workflow_fuses_pkey PRIMARY KEY (tenant_id, workflow_id);
@@ -27090,8 +27896,6 @@ alter table automation.inbox_waiting add constraint inbox_waiting_pkey PRIMARY K
 alter table automation.recipes add constraint recipes_pkey PRIMARY KEY (name);
 
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
-
-alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
 
 alter table automation.statistics add constraint statistics_pkey PRIMARY KEY (tenant_id, workflow_id, version, step_key, day, mode);
 
@@ -27601,11 +28405,11 @@ CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settin
 
 CREATE TRIGGER workflow_executions_count_ended AFTER INSERT ON ridgeline.workflow_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_run();
 
-CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_run();
+CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (old.version <> new.version) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'runs'::text)))) EXECUTE FUNCTION automation.count_run();
 
-CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_step();
+CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.count_steps();
 
-CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_step();
+CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'steps'::text)))) EXECUTE FUNCTION automation.count_step();
 
 CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
 
@@ -27624,6 +28428,10 @@ CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflo
 CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
 
 CREATE TRIGGER workflows_keep_mark BEFORE INSERT OR UPDATE OF metadata ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.keep_mark();
+
+CREATE TRIGGER messages_apply_early_events AFTER INSERT ON ridgeline.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
+
+CREATE TRIGGER emails_apply_early_events AFTER INSERT ON ridgeline.emails REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
 
 create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
@@ -27717,6 +28525,9 @@ alter table automation.merged_contacts enable row level security;
 
 alter table automation.merges_due enable row level security;
 
+alter table automation.statistic_changes enable row level security;
+alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+
 alter table automation.erased_addresses enable row level security;
 
 alter table automation.workflow_fuses enable row level security;
@@ -27754,9 +28565,6 @@ alter table automation.inbox_waiting enable row level security;
 alter table automation.recipes enable row level security;
 
 alter table automation.retention_places enable row level security;
-
-alter table automation.statistic_changes enable row level security;
-alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
 alter table automation.statistics enable row level security;
 
@@ -27947,6 +28755,8 @@ comment on function automation.erase_tenants(integer) is 'Deletes the next rows 
 comment on function automation.events_of(text,jsonb,jsonb,text[]) is 'What a write is called: the events of an insert (old is null) or an update of a record.';
 
 comment on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) is 'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up ones without.';
+
+comment on function automation.existing_contacts(ridgeline.workflow_executions[]) is 'The same of several, in their order.';
 
 comment on function automation.fill_in(jsonb,jsonb,text,integer) is 'A document with answers where [[name]] stands: as they are where that is the whole text, else as text, escaped in html. What no question is called stays.';
 
@@ -28242,7 +29052,7 @@ comment on type automation.report is 'What came of an attempt: succeeded, failed
 
 comment on type automation.running_plan is 'A version that runs of a batch are pinned to, read once for all of them, with its tenant; options: how that one writes.';
 
-comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one.';
+comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one. contact: the record of the run''s contact, where it was read just now.';
 
 comment on type automation.send_verdict is 'verdict: send (as prepared, from which somebody may have been left out), skip (prepared says why) or hold: until then (infinity: until it is let go), for a reason (held: {code, why, until, zones?, since}). expires_at: when it is of no use any more.';
 
@@ -28254,7 +29064,7 @@ comment on type automation.transition is 'Where a run goes: it has ended, or its
 
 comment on type automation.trouble is 'What an office is to be told; null kind: nothing. every: how soon the same subject may be told again.';
 
-comment on type automation.whereabout is 'Where a text goes. zones: as numbers and addresses say, whether or not this server knows them; null: nothing does, or it goes to the office. contact_id: where their address is asked.';
+comment on type automation.whereabout is 'Where a text goes. zones: as numbers and addresses say, whether or not this server knows them; null: nothing does, or it goes to the office.';
 
 comment on type automation.work is 'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
 
@@ -28267,6 +29077,8 @@ comment on view ridgeline.recipes is 'What can be installed with ridgeline.insta
 comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. cost: of what was sent, as its steps have it. Outlives the runs.';
 
 comment on column automation.active_triggers.listener is 'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, where it ends the run before. Part of the key.';
+
+comment on column automation.entities.tags is 'Where its tags are, if they are rows of other tables: {links, tags, record, tag, name}; see 05_tags.';
 
 comment on column automation.signals.role is 'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: the run that listener names has begun in place of those before it.';
 
@@ -28676,6 +29488,9 @@ grant execute on function automation.compared_addresses(uuid,text,jsonb) to serv
 revoke all on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.compile_atom(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_atom(text,integer) to service_role;
+
 revoke all on function automation.compile_conditional(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_conditional(jsonb,text,jsonb) to service_role;
 
@@ -28690,6 +29505,9 @@ grant execute on function automation.compile_legacy_condition(jsonb,text[],text)
 
 revoke all on function automation.compile_notify_member(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_notify_member(jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.compile_repetition(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_repetition(text,integer) to service_role;
 
 revoke all on function automation.compile_send_email(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_send_email(jsonb,text,jsonb) to service_role;
@@ -28719,8 +29537,8 @@ grant execute on function automation.contact_is_there(uuid,text) to service_role
 revoke all on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) to service_role;
 
-revoke all on function automation.contact_places(uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.contact_places(uuid[],text[]) to service_role;
+revoke all on function automation.contact_places(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_places(automation.ticket[]) to service_role;
 
 revoke all on function automation.contact_with(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_with(uuid,text,text) to service_role;
@@ -28739,6 +29557,9 @@ grant execute on function automation.count_run() to service_role;
 
 revoke all on function automation.count_step() from public, anon, authenticated, service_role;
 grant execute on function automation.count_step() to service_role;
+
+revoke all on function automation.count_steps() from public, anon, authenticated, service_role;
+grant execute on function automation.count_steps() to service_role;
 
 revoke all on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) to service_role;
@@ -28768,8 +29589,8 @@ grant execute on function automation.decimal_number(text) to service_role;
 revoke all on function automation.definition_steps(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.definition_steps(jsonb) to service_role;
 
-revoke all on function automation.delete_row(regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.delete_row(regclass,jsonb) to service_role;
+revoke all on function automation.delete_rows(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.delete_rows(regclass,jsonb) to service_role;
 
 revoke all on function automation.detach_inbox(regclass) from public, anon, authenticated, service_role;
 
@@ -28909,6 +29730,9 @@ grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,
 
 revoke all on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) from public, anon, authenticated, service_role;
 grant execute on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) to service_role;
+
+revoke all on function automation.existing_contacts(ridgeline.workflow_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.existing_contacts(ridgeline.workflow_executions[]) to service_role;
 
 revoke all on function automation.export_workflow(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.export_workflow(uuid) to authenticated;
@@ -29071,14 +29895,17 @@ grant execute on function automation.give_back_all(uuid) to service_role;
 revoke all on function automation.give_back_run(automation.legacy_links) from public, anon, authenticated, service_role;
 grant execute on function automation.give_back_run(automation.legacy_links) to service_role;
 
-revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) to service_role;
+revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) from public, anon, authenticated, service_role;
+grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) to service_role;
 
 revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
 grant execute on function automation.go_on(automation.transition[]) to service_role;
 
 revoke all on function automation.goes_to_the_office(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.goes_to_the_office(jsonb) to service_role;
+
+revoke all on function automation.goes_whole(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.goes_whole(automation.erasures_under_way,regclass,jsonb) to service_role;
 
 revoke all on function automation.gone_entity(automation.work) from public, anon, authenticated, service_role;
 grant execute on function automation.gone_entity(automation.work) to service_role;
@@ -29134,6 +29961,9 @@ grant execute on function automation.hold_sends(automation.send_verdict[]) to se
 
 revoke all on function automation.hold_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_steps(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.holding(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.holding(automation.work[]) to service_role;
 
 revoke all on function automation.holds_add_tag(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_add_tag(jsonb) to service_role;
@@ -29283,6 +30113,12 @@ grant execute on function automation.is_imagined(ridgeline.workflow_executions,t
 
 revoke all on function automation.is_left_out(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
+
+revoke all on function automation.is_left_over() from public, anon, authenticated, service_role;
+grant execute on function automation.is_left_over() to service_role;
+
+revoke all on function automation.is_logged(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_logged(text) to service_role;
 
 revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
@@ -29515,11 +30351,23 @@ grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to s
 revoke all on function automation.lock_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
 
+revoke all on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.log_all_send_sms(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_all_send_sms(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.log_each(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_each(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
 revoke all on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
 revoke all on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
+
+revoke all on function automation.logs_sets(text,regclass,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.logs_sets(text,regclass,uuid[]) to service_role;
 
 revoke all on function automation.made_project(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.made_project(ridgeline.workflow_executions,text,jsonb) to service_role;
@@ -29546,6 +30394,9 @@ grant execute on function automation.mapped_value(ridgeline.workflow_executions,
 
 revoke all on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) to service_role;
+
+revoke all on function automation.may_concern(automation.signals,uuid,integer,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.may_concern(automation.signals,uuid,integer,text,text) to service_role;
 
 revoke all on function automation.may_erase(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.may_erase(uuid) to service_role;
@@ -29619,6 +30470,9 @@ grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,inte
 
 revoke all on function automation.move_traces(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.move_traces(uuid,text,text) to service_role;
+
+revoke all on function automation.named_person(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.named_person(uuid,text,text,text) to service_role;
 
 revoke all on function automation.names_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.names_in(jsonb) to service_role;
@@ -29757,6 +30611,9 @@ grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to servic
 
 revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
 grant execute on function automation.open_links(automation.claimed_step) to service_role;
+
+revoke all on function automation.open_until(text[],automation.hours_rule[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.open_until(text[],automation.hours_rule[],timestamp with time zone) to service_role;
 
 revoke all on function automation.other_id(ridgeline.workflow_executions,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.other_id(ridgeline.workflow_executions,text,text) to service_role;
@@ -29970,6 +30827,9 @@ grant execute on function automation.read_anew(text,uuid,text) to service_role;
 revoke all on function automation.read_known(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.read_known(automation.work[]) to service_role;
 
+revoke all on function automation.read_places(automation.ticket[],text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.read_places(automation.ticket[],text,text) to service_role;
+
 revoke all on function automation.read_plans(automation.work[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.read_plans(automation.work[],timestamp with time zone) to service_role;
 
@@ -30013,8 +30873,8 @@ revoke all on function automation.record_revocation(uuid,text,text,text,text) fr
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to authenticated;
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to service_role;
 
-revoke all on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
-grant execute on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) to service_role;
+revoke all on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
@@ -30024,6 +30884,9 @@ grant execute on function automation.refused_for_the_day(ridgeline.messages) to 
 
 revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
+
+revoke all on function automation.region_of(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.region_of(text,text) to service_role;
 
 revoke all on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) to service_role;
@@ -30316,6 +31179,9 @@ grant execute on function automation.tell_of_standstill() to service_role;
 revoke all on function automation.tell_operator(text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_operator(text,text,jsonb) to service_role;
 
+revoke all on function automation.tell_timelines() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_timelines() to service_role;
+
 revoke all on function automation.tell_troubles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_troubles() to service_role;
 
@@ -30324,6 +31190,9 @@ grant execute on function automation.tell_what_waits(automation.send_verdict[]) 
 
 revoke all on function automation.tell_when_due() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_when_due() to service_role;
+
+revoke all on function automation.tenant_among(automation.tenant[],uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_among(automation.tenant[],uuid) to service_role;
 
 revoke all on function automation.tenant_of(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_of(automation.entities,jsonb) to service_role;
@@ -30511,9 +31380,6 @@ grant execute on function automation.why_left(automation.legacy_imports,jsonb,js
 revoke all on function automation.with_brought(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_brought(jsonb,jsonb) to service_role;
 
-revoke all on function automation.with_cause(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.with_cause(jsonb) to service_role;
-
 revoke all on function automation.with_failure(automation.work[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_failure(automation.work[],jsonb) to service_role;
 
@@ -30603,6 +31469,12 @@ grant execute on function automation.write_portion(ridgeline.automation_lane,int
 
 revoke all on function automation.write_portions(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.write_portions(jsonb) to service_role;
+
+revoke all on function automation.write_sent_emails(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_sent_emails(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.write_sent_texts(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_sent_texts(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
 revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
@@ -30912,6 +31784,9 @@ grant insert (mode), update (mode) on table ridgeline.workflows to authenticated
 revoke all on table ridgeline.suppressions from public, anon, authenticated, service_role;
 grant insert, select on table ridgeline.suppressions to service_role;
 grant select on table ridgeline.suppressions to authenticated;
+
+revoke all on function automation.check_lease(interval) from public, anon, authenticated, service_role;
+grant execute on function automation.check_lease(interval) to service_role;
 
 revoke all on function automation.compile_cases(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;

@@ -85,6 +85,29 @@ exception when others then
 end;
 $$;
 
+-- What columns alone say of that, before a run is locked or its plan is asked: when ten thousand appointments of one
+-- customer are moved, the runs of all of them are their contact's, and each event is one run's. A run knows the record
+-- that it is about.
+create or replace function automation.may_concern(
+  signal automation.signals, workflow_id uuid, version integer, entity text, record_id text)
+  returns boolean
+  language sql immutable
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when signal.role operator(pg_catalog.=) 'moved'
+        then entity operator(pg_catalog.=) signal.entity
+          and record_id operator(pg_catalog.=) signal.record_id
+      when signal.role operator(pg_catalog.=) any ('{exit,wait}')
+        then workflow_id operator(pg_catalog.=) signal.workflow_id
+          and version operator(pg_catalog.=) signal.version
+          and (signal.by_contact
+            or (entity operator(pg_catalog.=) signal.entity
+              and record_id operator(pg_catalog.<>) signal.record_id) is not true)
+      else true
+    end
+  $$;
+
 -- Does an event concern a run? One about a record that the run knows as its own must be that one: when
 -- the customer's other project is won, this one's follow-up goes on.
 create or replace function automation.concerns(
@@ -120,6 +143,8 @@ create or replace function automation.unread_signals(execution ridgeline.workflo
   as $$
     select s.* from automation.signals as s
     where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
       and automation.concerns(s, execution)
     union all
     select s.* from automation.signals as s
@@ -131,6 +156,8 @@ create or replace function automation.unread_signals(execution ridgeline.workflo
     where s.tenant_id = execution.tenant_id and s.address is not null
       and s.contact_id is distinct from execution.contact_id
       and s.record_id is distinct from execution.record_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
       and automation.concerns(s, execution)
     union all
     -- One about nobody is told by its own name alone.
@@ -490,10 +517,12 @@ create or replace function automation.open_runs(signal automation.signals) retur
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
       and e.entity = 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
     union
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
       and e.entity <> 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
     union
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id

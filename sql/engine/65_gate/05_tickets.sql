@@ -25,7 +25,8 @@ begin
       end,
       automation.as_uuid((q.prepared).input #>> '{sender,id}'),
       coalesce(
-        least((q.due).expires_at, case when automation.is_date((q.prepared).input ->> 'expires_at') then
+        least((q.due).expires_at, case when (q.prepared).input ? 'expires_at'
+            and automation.is_date((q.prepared).input ->> 'expires_at') then
           automation.instant_in((q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
         least((q.due).run_at, case when (q.due).attempt > 0 then q.begun_at end,
             ((q.due).held ->> 'since')::timestamptz)
@@ -33,8 +34,8 @@ begin
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
       (q.due).held,
-      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end
-      )::automation.ticket
+      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end,
+      q.contact)::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
     order by q.place);

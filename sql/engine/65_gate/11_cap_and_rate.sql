@@ -221,6 +221,12 @@ begin
         greatest(case when o.sent >= c.cap then coalesce(o.since, ask_cap.now) end,
           case when l.sent >= c.law then coalesce(l.since, ask_cap.now) end) + interval '1 day' as until
       from unnest(together) as c
+      -- Most people got nothing lately, and nothing of theirs is counted.
+      cross join lateral (
+        select where c.cap = 0 or exists (
+          select from automation.marketing_sent as m
+          where m.tenant_id = c.tenant_id and m.person = any (c.keys) and m.at > ask_cap.now - interval '1 day')
+      ) as lately
       left join lateral automation.marketing_of(c.tenant_id, c.keys, c.cap, ask_cap.now) as o on c.cap is not null
       left join lateral automation.marketing_of(c.tenant_id, array[c.number], c.law, ask_cap.now) as l
         on c.law is not null
@@ -335,7 +341,7 @@ create or replace function automation.count_today(
 -- marketing waits, and the last fifth while it does. Those whose place is not now, and when it is.
 create or replace function automation.give_places(
   tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[],
-  now timestamptz)
+  now timestamptz, why text)
   returns automation.late_text[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -362,8 +368,8 @@ begin
     from free as f
     on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
   )
-  select array_agg(row(l.place, '{"code": "rate", "why": "its sender has as much to send as it may"}'::jsonb,
-      l.at, l.expires_at)::automation.late_text)
+  select array_agg(row(
+      l.place, jsonb_build_object('code', 'rate', 'why', why), l.at, l.expires_at)::automation.late_text)
     into late
   from (
     select t.place, f.at + (t.upto - t.segments) * f.seconds * interval '1 second' as at, t.expires_at
@@ -493,7 +499,8 @@ begin
     end if;
     if sender.per_second is not null and cardinality(sender.texts) > 0 then
       late := late || automation.give_places(
-        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now);
+        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now,
+        'its sender has as much to send as it may');
     end if;
   end loop;
   return late;

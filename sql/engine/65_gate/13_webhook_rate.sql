@@ -137,10 +137,9 @@ begin
     end if;
     continue when one.per_second is null;
     return query
-      select g.place, jsonb_build_object('code', 'rate', 'why', format(
-          '%s is called as often as it may be', one.receiver)), g.until, g.expires_at
-      from unnest(automation.give_places(
-        one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now)) as g;
+      select g.place, g.held, g.until, g.expires_at
+      from unnest(automation.give_places(one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now,
+        format('%s is called as often as it may be', one.receiver))) as g;
   end loop;
 end;
 $$;

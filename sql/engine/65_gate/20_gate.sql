@@ -397,7 +397,7 @@ begin
   due.run_at := at;
   due.attempt := 0;
   verdict := (automation.gate(array[
-    row(1, due, execution, step, prepared, null)::automation.send_question], at, true))[1];
+    row(1, due, execution, step, prepared, null, null)::automation.send_question], at, true))[1];
   verdict.prepared := coalesce(verdict.prepared, prepared);
   return verdict;
 end;

@@ -18,28 +18,18 @@ create or replace function automation.person_meant(tenant_id uuid, contact_id te
   as $$
 declare
   tenant constant uuid := automation.own_tenant(tenant_id);
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant, 'email', nullif(btrim(email), ''));
+  named record;
   contacts text[];
 begin
-  if nullif(btrim(phone), '') is not null and number is null then
-    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
-      hint = 'Write it with its country code, such as +1 512 555 0100.';
-  elsif nullif(btrim(email), '') is not null and mailbox is null then
-    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
-      hint = 'One address, such as ann@example.com.';
-  elsif coalesce(contact, number, mailbox) is null then
-    raise exception 'contact_id: a contact, a phone number or an email address is needed'
-      using errcode = 'invalid_parameter_value';
-  end if;
+  named := automation.named_person(tenant, contact_id, phone, email);
   contacts := array(
-    select contact where contact is not null
+    select named.contact where named.contact is not null
     union
-    select c.id from unnest(array[number, mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
+    select c.id
+    from unnest(array[named.number, named.mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
     where a.address is not null);
   return row(tenant, contacts, array(
-    select a.address from unnest(array[number, mailbox]) as a (address) where a.address is not null
+    select a.address from unnest(array[named.number, named.mailbox]) as a (address) where a.address is not null
     union
     select a.address
     from unnest(contacts) as c (id), unnest('{sms,email}'::text[]) as k (channel),
