@@ -2947,6 +2947,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.may_author_any(tenant_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return not exists (select from automation.entities as e where e.authors = 'admins')
+    or automation.is_service() or coalesce(tenant_id = any (automation.admin_tenants()), false);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.editor_tenants()
  RETURNS uuid[]
  LANGUAGE sql
@@ -21104,6 +21116,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_author(tenant_id uuid, entities text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  kept text;
+begin
+  if automation.may_author_any(tenant_id) then
+    return;
+  end if;
+  select e.name into kept from automation.entities as e
+  where e.name = any (entities) and e.authors = 'admins'
+  order by e.name limit 1;
+  if found then
+    raise exception 'entity: only owners and admins make, try and start workflows about "%"', kept
+      using errcode = 'insufficient_privilege',
+        hint = 'Not every member may see these records. The owner of the database may allow it: '
+          'automation.attach(..., authors => ''members'').';
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.related_records(entity text, id text)
  RETURNS TABLE(related text, related_id text)
  LANGUAGE plpgsql
@@ -24744,6 +24780,22 @@ begin
     perform automation.note_end(new.tenant_id, new.id, 'switch');
   end if;
   return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_starter(version ridgeline.workflow_versions, data jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if automation.may_author_any(version.tenant_id) then
+    return;
+  end if;
+  perform automation.check_author(version.tenant_id, automation.entities_of(
+    automation.compile_trigger(version.trigger_type, version.trigger_config), version.plan)
+    || array(select left(k, -3) from jsonb_object_keys(data) as k where k like '%\_id'));
 end;
 $function$;
 
@@ -29858,6 +29910,9 @@ grant execute on function automation.mapped_value(ridgeline.workflow_executions,
 
 revoke all on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) to service_role;
+
+revoke all on function automation.may_author_any(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.may_author_any(uuid) to service_role;
 
 revoke all on function automation.may_concern(automation.signals,uuid,integer,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.may_concern(automation.signals,uuid,integer,text,text) to service_role;
