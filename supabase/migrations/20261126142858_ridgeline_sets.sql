@@ -7496,6 +7496,73 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.came_by_import(execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return execution.entity is not null and not execution.trigger_data ? 'old' and exists (
+    select from automation.trigger_types as t
+    join automation.entities as e on e.name = execution.entity
+    where t.name = execution.trigger_type and t.kind in ('changed', 'becomes') and not e.is_log);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.import_fuse(tenant_id uuid, workflow_id uuid)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said constant text := automation.tenant_setting(tenant_id, 'workflow_fuse', 'per_day') #>> '{}';
+begin
+  if said ~ '^\d{1,7}$' then
+    return said::integer;
+  end if;
+  return greatest(automation.setting('workflow_fuse_at_once')::integer,
+    5 * automation.busiest_day(tenant_id, workflow_id, automation.now() - interval '1 day',
+      automation.setting('workflow_fuse_per_day')::integer));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.blown_import(execution ridgeline.workflow_executions, released_at timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  least_allowed constant integer := automation.setting('workflow_fuse_at_once')::integer;
+  allowed integer;
+  at_once integer;
+begin
+  if not automation.came_by_import(execution) then
+    return null;
+  end if;
+  at_once := (
+    select count(*)
+    from (
+      select from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id and e.fused
+        and e.created_at between execution.created_at - interval '1 second'
+          and execution.created_at + interval '1 second'
+        and e.created_at > coalesce(released_at, '-infinity')
+      limit 10000
+    ) as e);
+  if at_once <= least_allowed then
+    return null;
+  end if;
+  allowed := automation.import_fuse(execution.tenant_id, execution.workflow_id);
+  return case when at_once > allowed then jsonb_build_object(
+    'code', 'workflow_held', 'limit', allowed, 'per', 'import', 'message', format(
+      '%s records were inserted at once that it takes as having just become what they are: they wait until '
+      'release_workflow() lets them go on; cancel those that should not', at_once)) end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.told_member(tenant_id uuid)
  RETURNS uuid
  LANGUAGE sql
@@ -23070,9 +23137,13 @@ CREATE OR REPLACE FUNCTION automation.blown_fuse(execution ridgeline.workflow_ex
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  imported constant jsonb := automation.blown_import(execution, released_at);
   span record;
   allowed integer;
 begin
+  if imported is not null then
+    return imported;
+  end if;
   for span in select * from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as s (name, length) loop
     if span.name = 'hour' then
       allowed := automation.setting('workflow_fuse_per_hour')::integer;
@@ -28780,6 +28851,8 @@ comment on function automation.hold_sends(automation.send_verdict[]) is 'Puts of
 
 comment on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) is 'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, and switched on only if it was on and options say activate.';
 
+comment on function automation.import_fuse(uuid,uuid) is 'How many records that are inserted within a second a workflow takes as having become what they are.';
+
 comment on function automation.import_runs(text,text,integer,uuid[]) is 'A page of the ended runs of an old engine (source: server or campaigns), as history. Those of definitions that were not imported stay; so do those whose tenant is not that of their definition (foreign).';
 
 comment on function automation.import_steps(text,text,integer,uuid[]) is 'A page of the ended steps of runs that were imported or taken over.';
@@ -29258,6 +29331,9 @@ grant execute on function automation.block_recipient(uuid,uuid) to service_role;
 revoke all on function automation.block_sender(uuid,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.block_sender(uuid,uuid,text) to service_role;
 
+revoke all on function automation.blown_import(ridgeline.workflow_executions,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.blown_import(ridgeline.workflow_executions,timestamp with time zone) to service_role;
+
 revoke all on function automation.both_names(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.both_names(automation.entities,jsonb) to service_role;
 
@@ -29287,6 +29363,9 @@ grant execute on function automation.call_words() to service_role;
 
 revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.calls_to_stop(uuid) to service_role;
+
+revoke all on function automation.came_by_import(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.came_by_import(ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.came_in_numbers(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.came_in_numbers(ridgeline.workflow_executions) to service_role;
@@ -30054,6 +30133,9 @@ grant execute on function automation.imagined_id(text) to service_role;
 
 revoke all on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) to service_role;
+
+revoke all on function automation.import_fuse(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.import_fuse(uuid,uuid) to service_role;
 
 revoke all on function automation.import_runs(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.import_runs(text,text,integer,uuid[]) to service_role;
@@ -31846,6 +31928,8 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "prune_time", "value": "250 milliseconds", "description": "How long a tick prunes history, at most."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_least", "value": "1000", "description": "How many of those runs a workflow may have in a day whatever it did before; new ones have no more."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_once", "value": "25", "description": "More records inserted at once whose values a workflow counts as a change (on_insert), or five times what it did on its busiest day, and it is held before the first of them has done anything."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "find_or_create_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.", "config_schema": {"type": "object", "title": "find_or_create_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}, {"email": "{{contact.custom_fields.friend_email}}", "fields": {"first_name": "{{contact.custom_fields.friend_name}}"}}], "properties": {"email": {"type": "string", "format": "template", "description": "By which address."}, "phone": {"type": ["string", "number"], "format": "template", "description": "By which number, however it is written. This or email is needed."}, "fields": {"type": "object", "format": "template", "description": "What a new contact has besides. One that is found stays as it is.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
