@@ -31,7 +31,8 @@ type Kind = keyof typeof kinds;
 
 const stub = `
   create or replace function automation.gate(
-    questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false)
+    questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false,
+    tenants automation.tenant[] default null)
     returns automation.send_verdict[]
     language sql volatile
     set search_path = pg_catalog, pg_temp

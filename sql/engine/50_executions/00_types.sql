@@ -191,7 +191,7 @@ begin
 end;
 $$;
 
--- The same for a row of many: see with_cause().
+-- The same for a row of many, which is set when the row is written (15_entities/06_targets).
 create or replace function automation.cause_in(execution ridgeline.workflow_executions) returns jsonb
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp

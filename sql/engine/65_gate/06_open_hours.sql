@@ -87,6 +87,50 @@ create or replace function automation.country_zones(country text, tenant_zone te
     end::text[]
   $$;
 
+-- Until when all is open that is asked, where it is by the hours of today: mostly it is, and nothing is searched for.
+-- Null: it is not, or more than one window of a jurisdiction is open, which the search tells apart.
+create or replace function automation.open_until(zones text[], rules automation.hours_rule[], since timestamptz)
+  returns timestamptz
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  zone text;
+  today date;
+  weekday integer;
+  rule automation.hours_rule;
+  asked text[];
+  opened text[];
+  ends timestamptz;
+  first_end timestamptz;
+begin
+  foreach zone in array zones loop
+    today := (since at time zone zone)::date;
+    weekday := extract(isodow from today);
+    asked := '{}'::text[];
+    opened := '{}'::text[];
+    foreach rule in array rules loop
+      if rule.jurisdiction <> all (asked) then
+        asked := asked || rule.jurisdiction;
+      end if;
+      continue when weekday <> all (rule.days);
+      ends := (today + rule.closes) at time zone zone;
+      if ends > since and (today + rule.opens) at time zone zone <= since then
+        if rule.jurisdiction = any (opened) then
+          return null;
+        end if;
+        opened := opened || rule.jurisdiction;
+        first_end := least(first_end, ends);
+      end if;
+    end loop;
+    if cardinality(opened) < cardinality(asked) then
+      return null;
+    end if;
+  end loop;
+  return first_end;
+end;
+$$;
+
 -- The first moment from one on at which every rule is open in every zone, and when the first of them closes. Null:
 -- there is none in two weeks. days and times are the wall clock's, so that a night in which the clocks change has the
 -- hours it has.
@@ -104,21 +148,8 @@ begin
     closes_at := 'infinity';
     return;
   end if;
-  -- Mostly it is open, and today's hours tell: a ninth of what the search looks at.
-  select bool_and(w.ends is not null) as is_open, min(w.ends) as ends into found
-  from (
-    select (array_agg(h.ends order by h.starts) filter (
-      where h.starts <= since and h.ends > since and d.weekday = any (r.days)))[1] as ends
-    from unnest(zones) as z (zone)
-    cross join lateral (select (since at time zone z.zone)::date as day offset 0) as t
-    cross join lateral (select extract(isodow from t.day) as weekday) as d
-    cross join unnest(rules) as r
-    cross join lateral (
-      select (t.day + r.opens) at time zone z.zone as starts, (t.day + r.closes) at time zone z.zone as ends) as h
-    group by z.zone, r.jurisdiction
-  ) as w;
-  if found.is_open then
-    closes_at := found.ends;
+  closes_at := automation.open_until(zones, rules, since);
+  if closes_at is not null then
     return;
   end if;
   for round in 1 .. 50 loop
@@ -170,7 +201,23 @@ begin
 end;
 $$;
 
-create type automation.contact_place as (tenant_id uuid, contact_id text, zone text, region text);
+create or replace function automation.tenant_among(tenants automation.tenant[], id uuid) returns automation.tenant
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant automation.tenant;
+begin
+  foreach tenant in array tenants loop
+    if tenant.id = tenant_among.id then
+      return tenant;
+    end if;
+  end loop;
+  return null;
+end;
+$$;
+
+create type automation.contact_place as (place integer, zone text, region text);
 
 create or replace function automation.read_places(tickets automation.ticket[], zone_column text, region_column text)
   returns automation.contact_place[]
@@ -182,9 +229,9 @@ declare
   contact_ids constant text[] := array(select t.contact_id from unnest(tickets) as t order by t.place);
 begin
   return array(
-    select row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
-    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
-      as k (tenant_id, id, record)
+    select row(k.place, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
+    from unnest(array(select t.place from unnest(tickets) as t order by t.place),
+      automation.read_records('contact', tenant_ids, contact_ids)) as k (place, record)
     where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null);
 exception
   when data_exception then
@@ -206,7 +253,8 @@ declare
   ticket automation.ticket;
   zone_column text;
   region_column text;
-  record jsonb;
+  zone text;
+  region text;
   unread automation.ticket[] := '{}'::automation.ticket[];
   places automation.contact_place[] := '{}'::automation.contact_place[];
 begin
@@ -221,21 +269,18 @@ begin
   end if;
   foreach ticket in array tickets loop
     continue when ticket.contact_id is null or ticket.channel <> 'sms' or ticket.purpose = 'internal';
-    record := ticket.contact;
-    if record is null then
+    zone := ticket.contact ->> zone_column;
+    region := ticket.contact ->> region_column;
+    if ticket.contact is null then
       unread := unread || ticket;
-    elsif coalesce(record ->> zone_column, record ->> region_column) is not null then
-      places := places || row(ticket.tenant_id, ticket.contact_id, record ->> zone_column, record ->> region_column
-        )::automation.contact_place;
+    elsif coalesce(zone, region) is not null then
+      places := places || row(ticket.place, zone, region)::automation.contact_place;
     end if;
   end loop;
   if cardinality(unread) > 0 then
     places := places || automation.read_places(unread, zone_column, region_column);
   end if;
-  if cardinality(places) < 2 then
-    return places;
-  end if;
-  return array(select distinct on (p.tenant_id, p.contact_id) p from unnest(places) as p);
+  return places;
 end;
 $$;
 
@@ -243,21 +288,46 @@ $$;
 create or replace function automation.known_zones(said text[]) returns text[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  -- Or it would be planned for each length of the array, each time.
-  set plan_cache_mode = force_generic_plan
   as $$
+declare
+  one text;
+  known text;
+  zones text[];
 begin
-  return (
-    select array_agg(distinct n.name)
-    from unnest(said) as z (zone)
-    join automation.time_zones as n on n.key = lower(z.zone));
+  foreach one in array coalesce(said, '{}') loop
+    known := automation.known_zone(one);
+    if known = any (zones) is not true and known is not null then
+      zones := zones || known;
+    end if;
+  end loop;
+  if cardinality(zones) > 1 then
+    return array(select z from unnest(zones) as z order by z);
+  end if;
+  return zones;
+end;
+$$;
+
+-- The state or province of a country that somebody wrote as the short or the long form of its name.
+create or replace function automation.region_of(country text, said text) returns automation.regions
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  short constant text := upper(btrim(said));
+  found automation.regions;
+begin
+  select r.* into found from automation.regions as r
+  where r.region in (country || '-' || short, short) order by r.region = short limit 1;
+  if found.region is null then
+    select r.* into found from automation.regions as r where lower(r.name) = lower(short) limit 1;
+  end if;
+  return found;
 end;
 $$;
 
 create type automation.whereabout as (
   place integer,
   tenant_id uuid,
-  contact_id text,
   purpose text,
   zones text[],
   regions text[]
@@ -265,7 +335,7 @@ create type automation.whereabout as (
 
 comment on type automation.whereabout is
   'Where a text goes. zones: as numbers and addresses say, whether or not this server knows them; null: nothing does, '
-  'or it goes to the office. contact_id: where their address is asked.';
+  'or it goes to the office.';
 
 -- Where the people of some texts are, as their numbers and their addresses say: zones and states. In an order in which
 -- those of one place come after each other.
@@ -277,11 +347,8 @@ create or replace function automation.whereabouts(tickets automation.ticket[], t
   set jit = off
   as $$
 declare
-  addresses constant automation.contact_place[] := automation.contact_places(tickets);
-  texts automation.whereabout[];
-begin
-  texts := array(
-    select row(t.place, t.tenant_id, case when t.purpose <> 'internal' then t.contact_id end, t.purpose, c.zones,
+  texts automation.whereabout[] := array(
+    select row(t.place, t.tenant_id, t.purpose, c.zones,
       case when c.region is null then '{}' else array[c.region] end)::automation.whereabout
     from unnest(tickets) as t
     left join lateral (
@@ -295,33 +362,36 @@ begin
       limit 1
     ) as c on true
     where t.channel = 'sms'
-    order by t.tenant_id, t.purpose, c.zones, c.region, t.place);
-  if cardinality(addresses) = 0 then
-    return texts;
+    order by t.place);
+  places integer[] := '{}'::integer[];
+  address automation.contact_place;
+  tenant automation.tenant;
+  said text;
+  region automation.regions;
+  one automation.whereabout;
+  at integer;
+begin
+  foreach one in array texts loop
+    places := places || one.place;
+  end loop;
+  foreach address in array automation.contact_places(tickets) loop
+    at := array_position(places, address.place);
+    one := texts[at];
+    if tenant.id is distinct from one.tenant_id or said is distinct from address.region then
+      tenant := automation.tenant_among(tenants, one.tenant_id);
+      said := address.region;
+      region := automation.region_of(tenant.country, said);
+    end if;
+    one.zones := one.zones || case when address.zone is null then region.zones else array[address.zone] end;
+    if region.region is not null then
+      one.regions := one.regions || region.region;
+    end if;
+    texts[at] := one;
+  end loop;
+  if cardinality(texts) > 1 then
+    return array(select t from unnest(texts) as t order by t.tenant_id, t.purpose, t.zones, t.regions, t.place);
   end if;
-  return array(
-    with states as materialized (
-      select d.country, d.said, r.region, r.zones
-      from (
-        select distinct n.country, btrim(a.region) as said, upper(btrim(a.region)) as short,
-          lower(btrim(a.region)) as long
-        from unnest(addresses) as a join unnest(tenants) as n on n.id = a.tenant_id
-        where btrim(a.region) <> ''
-        offset 0
-      ) as d
-      join automation.regions as r on r.region = d.country || '-' || d.short or r.region = d.short
-        or lower(r.name) = d.long
-    ), said as (
-      select t.*, t.zones || case when a.zone is null then s.zones else array[a.zone] end as all_zones,
-        t.regions || case when s.region is null then '{}' else array[s.region] end as all_regions
-      from unnest(texts) as t
-      left join unnest(addresses) as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join unnest(tenants) as n on n.id = t.tenant_id
-      left join states as s on s.country = n.country and s.said = btrim(a.region)
-    )
-    select row(s.place, s.tenant_id, s.contact_id, s.purpose, s.all_zones, s.all_regions)::automation.whereabout
-    from said as s
-    order by s.tenant_id, s.purpose, s.all_zones, s.all_regions, s.place);
+  return texts;
 end;
 $$;
 
@@ -412,11 +482,7 @@ begin
       is distinct from row(said.tenant_id, said.purpose, said.zones, said.regions) then
       was := said;
       if tenant.id is distinct from said.tenant_id then
-        tenant := null;
-        foreach tenant in array tenants loop
-          exit when tenant.id = said.tenant_id;
-        end loop;
-        tenant := case when tenant.id = said.tenant_id then tenant end;
+        tenant := automation.tenant_among(tenants, said.tenant_id);
       end if;
       zones := case when said.purpose = 'internal' then array[coalesce(tenant.timezone, 'UTC')] else coalesce(
         automation.known_zones(said.zones), automation.country_zones(tenant.country, tenant.timezone)) end;

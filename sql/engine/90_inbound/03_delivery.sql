@@ -233,30 +233,55 @@ comment on function automation.record_message_status(jsonb) is
   '(nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another '
   'tenant''s than the account''s that says so, unknown_message.';
 
--- The row of a message that was sent is written by the dispatcher's report, which may come after
--- the first news of it.
+-- The row of a message that was sent is written by the dispatcher's report, which may come after the first news of
+-- it. Asked once for all rows of a statement, which may have been written under the cause of one of them: what comes of
+-- the news has that of its own run.
 create or replace function automation.apply_early_events() returns trigger
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set jit = off
   as $$
 declare
-  early jsonb;
+  early record;
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
 begin
-  perform automation.lock_inbound(new.provider || ' ' || new.provider_id);
+  -- In one order, whoever writes them in which.
+  perform pg_advisory_xact_lock(k.key)
+  from (
+    select distinct automation.inbound_key(a.provider || ' ' || a.provider_id) as key from added as a
+    where a.direction = 'outbound' and a.provider_id is not null
+    order by 1
+  ) as k;
   for early in
     with taken as (
       delete from automation.early_events as e
-      where e.provider_id = new.provider_id and e.provider = new.provider
-      returning e.id, e.event
+      using added as a
+      where e.provider_id = a.provider_id and e.provider = a.provider and a.direction = 'outbound'
+      returning e.id, e.event, a.tenant_id, a.execution_id
     )
-    select t.event from taken as t order by (t.event ->> 'occurred_at')::timestamptz, t.id
+    select t.event, x as execution
+    from taken as t
+    left join ridgeline.workflow_executions as x on x.tenant_id = t.tenant_id and x.id = t.execution_id
+    order by (t.event ->> 'occurred_at')::timestamptz, t.id
   loop
-    if tg_table_name = 'messages' then
-      perform automation.record_message_status(early);
-    else
-      perform automation.apply_email_event(early);
+    if (early.execution).id is not null then
+      perform automation.cause_of(early.execution);
     end if;
+    if tg_table_name = 'messages' then
+      perform automation.record_message_status(early.event);
+    else
+      perform automation.apply_email_event(early.event);
+    end if;
+    perform set_config('automation.depth', coalesce(depth, ''), true),
+      set_config('automation.root', coalesce(root, ''), true),
+      set_config('automation.fused', coalesce(fused, ''), true);
   end loop;
   return null;
 end;
@@ -264,10 +289,10 @@ $$;
 
 create trigger messages_apply_early_events
   after insert on ridgeline.messages
-  for each row when (new.direction = 'outbound' and new.provider_id is not null)
-  execute function automation.apply_early_events();
+  referencing new table as added
+  for each statement execute function automation.apply_early_events();
 
 create trigger emails_apply_early_events
   after insert on ridgeline.emails
-  for each row when (new.direction = 'outbound' and new.provider_id is not null)
-  execute function automation.apply_early_events();
+  referencing new table as added
+  for each statement execute function automation.apply_early_events();

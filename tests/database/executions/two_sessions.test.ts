@@ -289,6 +289,37 @@ describe("retrying", () => {
   });
 });
 
+describe("coming back", () => {
+  it(
+    "waits for one that is entering, and leaves the place to it",
+    { timeout: 30_000 },
+    async () => {
+      const { tenantId, workflowId } = await sessions.office([
+        task,
+        { type: "add_tag", config: { tag: "{{contact.custom_fields.tag}}" } },
+        { type: "wait", config: { days: 1 } },
+        { type: "stop", config: {} },
+      ], { reentry: "not_while_open" });
+      const contact = await lead(tenantId);
+      await sql`select automation.run_database_steps()`;
+      const [failed] =
+        await sql`select id from ridgeline.workflow_executions where status = 'failed'`;
+      await sql`update contacts set custom_fields = '{"tag": "vip"}'`;
+      await sql`select ridgeline.execute_workflow(${workflowId}, ${
+        sql.json({ contact_id: contact })
+      })`;
+      const engine = await begin();
+      await engine`select automation.run_database_steps()`;
+      const retried = sql`select ridgeline.retry_execution(${failed?.id as string})`
+        .then(() => "retried", (error: Error) => error.message);
+      await Promise.all([retried, somebodyWaits().then(() => engine`commit`)]);
+      expect(await retried).toContain("has entered since");
+      expect(await sql`select status from ridgeline.workflow_executions order by seq`)
+        .toEqual([{ status: "failed" }, { status: "waiting" }]);
+    },
+  );
+});
+
 describe("publishing", () => {
   it("does not hold up those who write, nor they it", async () => {
     const { tenantId, workflowId } = await office([task]);

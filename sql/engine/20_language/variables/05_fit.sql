@@ -207,6 +207,10 @@ begin
   for i in 0 .. jsonb_array_length(fits) - 1 loop
     fit := fits -> i;
     at := (fit ->> 'at')::text[];
+    -- Mostly a text is there and nothing more is asked of it.
+    continue when fit #> '{as,type}' = '"string"' and jsonb_typeof(fitted #> at) = 'string'
+      and not fit -> 'as' ?| '{pattern,enum,maxLength}' and fit #>> '{as,format}' is distinct from 'amount'
+      and not automation.is_blank(fitted #> at);
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
     if part.problem is not null then
