@@ -202,7 +202,8 @@ declare
 begin
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode)
+    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode,
+    created_at, changed_at)
   select e.tenant_id, e.id, (e.enrolment).workflow_id, (e.enrolment).version,
     case
       when (e.enrolment).failure is not null then 'failed'
@@ -211,7 +212,7 @@ begin
     end::ridgeline.automation_status,
     (e.enrolment).trigger_type, e.data, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.depth,
     e.root_id, (e.enrolment).fused, (e.enrolment).first_step, (e.enrolment).failure,
-    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode
+    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode, at, at
   from unnest(entries) as e
   where e.id is not null;
   insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
