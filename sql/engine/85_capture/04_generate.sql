@@ -214,7 +214,6 @@ create or replace function automation.capture_%1$s_%2$s() returns trigger
 #variable_conflict use_column
 declare%6$s
   write automation.captured_write;
-  written uuid;
 begin
   begin%3$s
   exception when others then
@@ -227,8 +226,7 @@ begin
   if write.timed or write.gone_id is not null or write.left_id is not null or write.moved_to is not null then
     perform automation.write_down(%1$L, write, %5$L);
   elsif write.enrolments is not null then
-    -- An assignment, since perform would be a statement of its own.
-    written := automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
+    perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
   end if;%7$s
   return null;
 end;
