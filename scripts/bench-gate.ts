@@ -1,5 +1,8 @@
 // What the gate costs: the same texts claimed and reported with it, and in a second database where a stub lets all of them
-// pass. npx tsx scripts/bench-gate.ts [--texts N] [--repetitions N] [--binaries DIRECTORY]
+// pass. Measured is the time that the server's process was on a processor, where the system tells it, so that
+// whatever else the machine does counts less.
+// npx tsx scripts/bench-gate.ts [--texts N] [--batch N] [--repetitions N] [--binaries DIRECTORY]
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { Sql } from "postgres";
 import { cloneDatabase, connect, createTemplate, startScratchServer } from "./lib/scratch.ts";
@@ -7,6 +10,7 @@ import { cloneDatabase, connect, createTemplate, startScratchServer } from "./li
 const { values } = parseArgs({
   options: {
     texts: { type: "string", default: "2000" },
+    batch: { type: "string", default: "200" },
     repetitions: { type: "string", default: "9" },
     binaries: { type: "string" },
   },
@@ -14,7 +18,7 @@ const { values } = parseArgs({
 const texts = Number(values.texts);
 const repetitions = Number(values.repetitions);
 const tenant = "00000000-0000-0000-0000-00000000000a";
-const batch = 200;
+const batch = Number(values.batch);
 
 const kinds = {
   transactional: { purpose: "transactional", settings: {} },
@@ -27,7 +31,8 @@ type Kind = keyof typeof kinds;
 
 const stub = `
   create or replace function automation.gate(
-    questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false)
+    questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false,
+    tenants automation.tenant[] default null)
     returns automation.send_verdict[]
     language sql volatile
     set search_path = pg_catalog, pg_temp
@@ -38,9 +43,12 @@ const stub = `
         from unnest(questions) as q)
     $$`;
 
-/** An office at noon, whose people have agreed, and whose number is as fast as any. */
+/**
+ * An office whose people have agreed, and whose number is as fast as any. The hours are asked as always, of the same
+ * rules, and are open around the clock here: the test clock would say when it is noon, and costs 30 us each time.
+ */
 async function setUp(sql: Sql, hasGate: boolean): Promise<void> {
-  await sql`select automation.set_clock('2026-06-03 17:00+00')`;
+  await sql`update automation.open_hours set opens = '00:00', closes = '24:00'`;
   await sql`insert into public.tenants (id, name, timezone) values (${tenant}, 'Apex Roofing', 'America/Chicago')`;
   await sql`
     insert into ridgeline.senders (tenant_id, channel, address, limits, is_default)
@@ -66,20 +74,31 @@ async function setUp(sql: Sql, hasGate: boolean): Promise<void> {
   await sql`vacuum analyze`;
 }
 
+/** Milliseconds that a process has been on a processor; elsewhere than on Linux, the time. */
+function spentBy(pid: number): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[0]) / 1e6;
+  } catch {
+    return performance.now();
+  }
+}
+
 /** Microseconds a text, from the first claim to the last report. */
 async function send(sql: Sql, kind: Kind): Promise<{ claim: number; all: number }> {
+  const [backend] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
+  const spent = () => spentBy(backend!.pid);
   await sql`update public.tenants set settings = ${sql.json(kinds[kind].settings)}`;
   await sql`
     select ridgeline.execute_workflow(w.id, jsonb_build_object('contact_id', c.id))
     from ridgeline.workflows as w, public.contacts as c where w.name = ${kind}`;
   let claiming = 0;
   let sent = 0;
-  const began = performance.now();
+  const began = spent();
   while (sent < texts) {
-    const start = performance.now();
+    const start = spent();
     const claimed = await sql<{ step_id: string; attempt_token: string }[]>`
       select step_id, attempt_token from automation.claim_steps('bench', ${batch}::int)`;
-    claiming += performance.now() - start;
+    claiming += spent() - start;
     if (claimed.length === 0) throw new Error(`${kind}: ${texts - sent} of ${texts} are held`);
     sent += claimed.length;
     await sql`select from automation.finish_steps(${
@@ -92,7 +111,7 @@ async function send(sql: Sql, kind: Kind): Promise<{ claim: number; all: number 
       })))
     })`;
   }
-  const all = performance.now() - began;
+  const all = spent() - began;
   await sql`delete from ridgeline.workflow_executions`;
   await sql`truncate automation.marketing_sent, automation.sender_slots, automation.statistic_changes`;
   await sql`vacuum analyze ridgeline.workflow_executions, ridgeline.workflow_step_executions, ridgeline.scheduled_steps`;
@@ -104,15 +123,15 @@ function median(numbers: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 }
 
-const { server, stop } = await startScratchServer(
-  values.binaries ? { binaries: values.binaries } : {},
-);
+const { server, stop } = await startScratchServer({
+  settings: { "automation.test_clock": "off" },
+  ...(values.binaries ? { binaries: values.binaries } : {}),
+});
 try {
   await createTemplate(server.url());
   const open = async (name: string, hasGate: boolean) => {
     const url = await cloneDatabase(server.url(), name);
     const first = connect(url, { max: 1 });
-    await first`select set_config('automation.quiet_hours', 'on', false)`;
     await setUp(first, hasGate);
     return first;
   };

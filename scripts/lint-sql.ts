@@ -209,6 +209,26 @@ function checkChapters(files: string[]): void {
   }
 }
 
+/** A comment sends its reader to a chapter or a file that is there: numbers change. */
+function checkPlaces(files: string[]): void {
+  const places = new Set(
+    files.flatMap((file) => file.split(path.sep)).map((part) => part.replace(/\.sql$/, "")),
+  );
+  for (const file of files) {
+    const lines = fs.readFileSync(path.join(root, file), "utf8").split("\n");
+    for (const [index, line] of lines.entries()) {
+      for (const place of line.match(/\b\d\d_[a-z][a-z_]*\b/g) ?? []) {
+        if (places.has(place)) continue;
+        complaints.push({
+          file,
+          line: index + 1,
+          message: `${place}: there is no such chapter or file`,
+        });
+      }
+    }
+  }
+}
+
 /** RLS stands in one chapter, where a reader can see that no table was forgotten. */
 function checkRowSecurity(files: string[]): void {
   const security = files
@@ -232,6 +252,7 @@ const files = schemaFiles();
 files.forEach(checkFile);
 checkRowSecurity(files);
 checkChapters(files);
+checkPlaces(files);
 
 for (const { file, line, message } of complaints) console.error(`${file}:${line}: ${message}`);
 console.log(`SQL lint: ${files.length} files, ${complaints.length} complaints`);

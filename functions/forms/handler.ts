@@ -11,6 +11,7 @@ import {
   TooManyFields,
   type Unreadable,
 } from "../_shared/http/inbound-forms.ts";
+import { sourceOf } from "../_shared/http/source.ts";
 import type { Log } from "../_shared/runtime/log.ts";
 
 export interface Dependencies {
@@ -26,14 +27,6 @@ const MAX_BODY_BYTES = 64 * 1024;
 const MAX_MULTIPART_BYTES = 10 * 1024 * 1024;
 const MAX_RAW = 20_000;
 const KEY = /\/(form_[0-9a-z]{16,64})\/?$/;
-
-/** Entries that a client wrote itself stand left of those that our proxies added. */
-function sourceOf(request: Request, peer: string, hops: number): string {
-  const forwarded = (request.headers.get("x-forwarded-for") ?? "").split(",").map((one) =>
-    one.trim()
-  ).filter(Boolean);
-  return hops > 0 ? forwarded.at(-hops) ?? peer : peer;
-}
 
 /** A post that cannot be taken, with as much of it as the office may want to look at. */
 interface Refused {

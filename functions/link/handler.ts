@@ -1,6 +1,7 @@
 import { isTransient } from "../_shared/runtime/database.ts";
 import { codeOf, messageOf, RequestError } from "../_shared/runtime/errors.ts";
 import { problemOf, problemResponse } from "../_shared/http/problem.ts";
+import { createAllowance, networkOf, sourceOf } from "../_shared/http/source.ts";
 import type { Log } from "../_shared/runtime/log.ts";
 import { withTimeout } from "../_shared/runtime/timeout.ts";
 
@@ -15,6 +16,9 @@ export interface Dependencies {
   /** Made at the first call. */
   links: () => Links;
   log: Log;
+  /** Proxies that add to x-forwarded-for; without any the peer's own address counts. */
+  forwardedHops?: () => number;
+  now?: () => number;
   /** Keeps the process while something goes on behind an answer. */
   track?: (work: Promise<unknown>) => void;
   timeoutMs?: number;
@@ -25,6 +29,11 @@ const CODE = /\/([0-9A-Za-z]{11})\/?$/;
 const PATIENCE_MS = 300;
 /** What is asked for again and again in a flood is looked up and written down by a few. */
 const MAX_UNDER_WAY = 50;
+/**
+ * Codes that nobody made, a minute and source: whoever tries codes is not looked up for any more. What leads somewhere does
+ * not count, however many people an office or a scanner of links has behind one address.
+ */
+const MAX_MISSES = 100;
 const KEPT_MS = 60_000;
 const MAX_KEPT = 1_000;
 
@@ -60,6 +69,17 @@ const unavailable = () =>
     refresh: "5",
   });
 
+/** The same for a code that leads somewhere, so that nothing is learned; a person's browser comes back. */
+const tooMany = (seconds: number) =>
+  plain(
+    429,
+    `Too many links that lead nowhere were tried from here. Try again in ${seconds} seconds.`,
+    {
+      "retry-after": String(seconds),
+      refresh: String(seconds),
+    },
+  );
+
 const redirect = (url: string): Response =>
   new Response(null, {
     status: 302,
@@ -73,14 +93,21 @@ const redirect = (url: string): Response =>
   });
 
 export function createHandler(
-  { links, log, track = () => {}, timeoutMs = 3_000 }: Dependencies,
-): (request: Request) => Promise<Response> {
+  { links, log, forwardedHops = () => 0, now = Date.now, track = () => {}, timeoutMs = 3_000 }:
+    Dependencies,
+): (request: Request, peer?: string) => Promise<Response> {
+  const misses = createAllowance(MAX_MISSES, now);
   const kept = new Map<string, { url: string; until: number }>();
   let underWay = 0;
 
-  async function find(code: string): Promise<string | null> {
+  function keptUrl(code: string): string | undefined {
     const known = kept.get(code);
-    if (known && known.until > Date.now()) return known.url;
+    return known && known.until > now() ? known.url : undefined;
+  }
+
+  async function find(code: string): Promise<string | null> {
+    const known = keptUrl(code);
+    if (known !== undefined) return known;
     const look = () => withTimeout("link", timeoutMs, () => links().find(code));
     const url = await look().catch((error) => {
       if (isTransient(error)) return look();
@@ -88,7 +115,7 @@ export function createHandler(
     });
     if (url !== null) {
       if (kept.size >= MAX_KEPT) kept.clear();
-      kept.set(code, { url, until: Date.now() + KEPT_MS });
+      kept.set(code, { url, until: now() + KEPT_MS });
     }
     return url;
   }
@@ -108,19 +135,25 @@ export function createHandler(
     }
   }
 
-  return async (request) => {
+  return async (request, peer = "") => {
     try {
       if (request.method !== "GET" && request.method !== "HEAD") {
         throw new RequestError(405, "method_not_allowed", "use GET");
       }
       const code = CODE.exec(new URL(request.url).pathname)?.[1];
       if (code === undefined) return unknown();
+      const source = networkOf(sourceOf(request, peer, forwardedHops()));
+      const seconds = keptUrl(code) === undefined ? misses.spentFor(source) : 0;
+      if (seconds > 0) return tooMany(seconds);
       const url = await find(code).catch((error) => {
         log("error", "link_not_found", { code: codeOf(error), message: messageOf(error) });
         return undefined;
       });
       if (url === undefined) return unavailable();
-      if (url === null) return unknown();
+      if (url === null) {
+        misses.spend(source);
+        return unknown();
+      }
       const recorded = record(code, request);
       track(recorded);
       let timer: ReturnType<typeof setTimeout> | undefined;

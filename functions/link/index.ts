@@ -1,6 +1,7 @@
 import { connect } from "../_shared/runtime/database.ts";
 import { readDatabaseUrl } from "../_shared/runtime/env.ts";
 import { logToConsole } from "../_shared/runtime/log.ts";
+import { readForwardedHops } from "../_shared/http/webhook-env.ts";
 import { listenForShutdown } from "../_shared/runtime/shutdown.ts";
 import { createHandler, type Links } from "./handler.ts";
 
@@ -24,4 +25,14 @@ function create(): Links {
 
 const { track } = listenForShutdown();
 
-Deno.serve(createHandler({ links: () => links ??= create(), log: logToConsole, track }));
+const handler = createHandler({
+  links: () => links ??= create(),
+  forwardedHops: readForwardedHops,
+  log: logToConsole,
+  track,
+});
+
+Deno.serve((request, info) => {
+  const peer = info?.remoteAddr;
+  return handler(request, peer && "hostname" in peer ? peer.hostname : "");
+});

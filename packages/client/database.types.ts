@@ -1293,6 +1293,7 @@ export type Database = {
           provider: string;
           provider_id: string | null;
           status: string;
+          step_key: string | null;
           tenant_id: string;
           to_number: string | null;
           updated_at: string;
@@ -1315,6 +1316,7 @@ export type Database = {
           provider?: string;
           provider_id?: string | null;
           status?: string;
+          step_key?: string | null;
           tenant_id: string;
           to_number?: string | null;
           updated_at?: string;
@@ -1337,6 +1339,7 @@ export type Database = {
           provider?: string;
           provider_id?: string | null;
           status?: string;
+          step_key?: string | null;
           tenant_id?: string;
           to_number?: string | null;
           updated_at?: string;
@@ -2429,6 +2432,25 @@ export type Database = {
           trigger_data: Json;
           steps: Json;
           mode: string;
+        }[];
+      };
+      get_person_history: {
+        Args: {
+          contact_id?: string;
+          phone?: string;
+          email?: string;
+          since?: string;
+          max_rows?: number;
+          tenant_id?: string;
+        };
+        Returns: {
+          at: string;
+          what: string;
+          workflow_name: string;
+          step_key: string;
+          says: string;
+          why: Json;
+          execution_id: string;
         }[];
       };
       grant_consent: {

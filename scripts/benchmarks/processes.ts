@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { z } from "zod";
-import { denoBinary } from "../lib/functions.ts";
+import { denoBinary, edgeRuntime } from "../lib/functions.ts";
 import { endProcess } from "../lib/process.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -88,15 +88,7 @@ export const startReceiver = () => start("receiver", process.execPath, node("rec
 /** With the permissions that the stack gives its Edge Functions. */
 export function startDispatcher(url: string, concurrency: number): Promise<Running> {
   return start("dispatcher", denoBinary(), [
-    "run",
-    "--no-prompt",
-    "--cached-only",
-    "--quiet",
-    `--config=${path.join(root, "deno.json")}`,
-    "--allow-net",
-    "--allow-env",
-    `--allow-read=${root}`,
-    "--allow-sys=hostname,osRelease,uid,cpus",
+    ...edgeRuntime,
     script("dispatcher.ts"),
   ], {
     DATABASE_URL: url,

@@ -1,13 +1,13 @@
 // Brings the automations of the older engines over: see docs/legacy.md.
 import fs from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import {
   type Choices,
   safeChoices,
 } from "../../functions/workflows/legacy/translate/definition.ts";
 import { importLegacy, undoLegacy } from "../legacy/import.ts";
 import { markdown, type Report, summary } from "../legacy/report.ts";
+import { fail, readArguments } from "../lib/arguments.ts";
 import { connect } from "../lib/scratch.ts";
 
 const usage =
@@ -48,46 +48,26 @@ const allowed: { [K in keyof Choices]: Choices[K][] } = {
   failedStep: ["end", "draft", "branch"],
 };
 
-function fail(message: string): never {
-  console.error(message);
-  process.exit(1);
-}
-
-function readArguments() {
-  try {
-    return parseArgs({
-      options: {
-        "database-url": { type: "string", default: process.env.DATABASE_URL },
-        from: { type: "string", multiple: true },
-        tenant: { type: "string", multiple: true },
-        "dry-run": { type: "boolean", default: false },
-        apply: { type: "boolean", default: false },
-        undo: { type: "boolean", default: false },
-        activate: { type: "boolean", default: false },
-        overwrite: { type: "boolean", default: false },
-        "no-history": { type: "boolean", default: false },
-        report: { type: "string", default: "import-legacy" },
-        ties: { type: "string" },
-        "first-delay": { type: "string" },
-        delays: { type: "string" },
-        "never-ran": { type: "string" },
-        "stored-filters": { type: "string" },
-        purpose: { type: "string" },
-        wait: { type: "string" },
-        "failed-step": { type: "string" },
-        help: { type: "boolean", short: "h", default: false },
-      },
-    }).values;
-  } catch (error) {
-    return fail(`${error instanceof Error ? error.message : error}\n\n${usage}`);
-  }
-}
-
-const given = readArguments();
-if (given.help) {
-  console.log(usage);
-  process.exit(0);
-}
+const given = readArguments(usage, {
+  "database-url": { type: "string", default: process.env.DATABASE_URL },
+  from: { type: "string", multiple: true },
+  tenant: { type: "string", multiple: true },
+  "dry-run": { type: "boolean", default: false },
+  apply: { type: "boolean", default: false },
+  undo: { type: "boolean", default: false },
+  activate: { type: "boolean", default: false },
+  overwrite: { type: "boolean", default: false },
+  "no-history": { type: "boolean", default: false },
+  report: { type: "string", default: "import-legacy" },
+  ties: { type: "string" },
+  "first-delay": { type: "string" },
+  delays: { type: "string" },
+  "never-ran": { type: "string" },
+  "stored-filters": { type: "string" },
+  purpose: { type: "string" },
+  wait: { type: "string" },
+  "failed-step": { type: "string" },
+});
 
 function readChoices(): Choices {
   const asked = {

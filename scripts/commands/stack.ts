@@ -1,6 +1,6 @@
 // Serves the whole stack until it is stopped.
 import path from "node:path";
-import { parseArgs } from "node:util";
+import { fail, readArguments } from "../lib/arguments.ts";
 import { Stack, StackError } from "../lib/stack.ts";
 
 const usage = `Usage: scripts/stack [options]
@@ -12,34 +12,14 @@ const usage = `Usage: scripts/stack [options]
   --reset               throw the embedded database of this port away first
   --stack-file FILE     where to write the addresses and keys (.stack.json)`;
 
-function fail(message: string): never {
-  console.error(message);
-  process.exit(1);
-}
-
-function readArguments() {
-  try {
-    return parseArgs({
-      options: {
-        port: { type: "string", default: "54321" },
-        "database-url": { type: "string", default: process.env.DATABASE_URL },
-        ephemeral: { type: "boolean", default: false },
-        "any-hour": { type: "boolean", default: false },
-        reset: { type: "boolean", default: false },
-        "stack-file": { type: "string" },
-        help: { type: "boolean", short: "h", default: false },
-      },
-    }).values;
-  } catch (error) {
-    return fail(`${error instanceof Error ? error.message : error}\n\n${usage}`);
-  }
-}
-
-const given = readArguments();
-if (given.help) {
-  console.log(usage);
-  process.exit(0);
-}
+const given = readArguments(usage, {
+  port: { type: "string", default: "54321" },
+  "database-url": { type: "string", default: process.env.DATABASE_URL },
+  ephemeral: { type: "boolean", default: false },
+  "any-hour": { type: "boolean", default: false },
+  reset: { type: "boolean", default: false },
+  "stack-file": { type: "string" },
+});
 const port = Number(given.port);
 if (!Number.isInteger(port) || port < 0 || port > 65_535) fail(`--port ${given.port} is no port`);
 

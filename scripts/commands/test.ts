@@ -261,6 +261,16 @@ if (unknown) {
   console.error(`There is no phase ${unknown}; scripts/test --help lists them`);
   process.exit(1);
 }
+// A phase that was meant and taken for a word would be left out unseen.
+const wordless = given.only?.every((name) => !/^(pgtap|vitest)/.test(name)) && words.length > 0;
+if (wordless) {
+  console.error(
+    `Only suites take words: write --only before each phase (${
+      words.map((word) => `--only ${word}`).join(" ")
+    })`,
+  );
+  process.exit(1);
+}
 if (given.soak) process.env.RIDGELINE_SOAK = "1";
 
 for (const name of ["SIGINT", "SIGTERM"] as const) {

@@ -1,5 +1,5 @@
 // Takes Ridgeline out of a database by running sql/uninstall.sql there.
-import { parseArgs } from "node:util";
+import { fail, readArguments } from "../lib/arguments.ts";
 import { connect } from "../lib/scratch.ts";
 import { uninstall } from "../lib/schema.ts";
 
@@ -9,31 +9,11 @@ const usage = `Usage: scripts/uninstall --database-url URL [--force] [--cascade]
   --force               though runs are in flight: they end here
   --cascade             drop what was made to depend on Ridgeline, too`;
 
-function fail(message: string): never {
-  console.error(message);
-  process.exit(1);
-}
-
-function readArguments() {
-  try {
-    return parseArgs({
-      options: {
-        "database-url": { type: "string", default: process.env.DATABASE_URL },
-        force: { type: "boolean", default: false },
-        cascade: { type: "boolean", default: false },
-        help: { type: "boolean", short: "h", default: false },
-      },
-    }).values;
-  } catch (error) {
-    return fail(`${error instanceof Error ? error.message : error}\n\n${usage}`);
-  }
-}
-
-const given = readArguments();
-if (given.help) {
-  console.log(usage);
-  process.exit(0);
-}
+const given = readArguments(usage, {
+  "database-url": { type: "string", default: process.env.DATABASE_URL },
+  force: { type: "boolean", default: false },
+  cascade: { type: "boolean", default: false },
+});
 const databaseUrl = given["database-url"];
 if (!databaseUrl) fail(`Which database?\n\n${usage}`);
 

@@ -2,7 +2,7 @@
 --
 -- What a contractor's office writes to, for the demo, the tests and whoever begins without a CRM. A project
 -- that has its own leaves this package out: the engine knows no table of it but through the mapping that
--- 05_attach.sql tells, as it would of anybody else's.
+-- 06_attach.sql tells, as it would of anybody else's.
 --
 -- Tenant first: the primary key of every table is (tenant_id, id) and every reference between two
 -- of them carries the tenant, so that Postgres itself refuses a job that points at another

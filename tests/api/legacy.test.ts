@@ -244,6 +244,64 @@ describe("/api/workflows", () => {
     });
   });
 
+  /** What requests come to that have read a workflow when somebody else's change of it commits. */
+  async function meanwhile(id: string, requests: () => Promise<unknown>[]) {
+    const { sql } = stage();
+    const { waiting } = await sql.begin(async (tx) => {
+      await tx`select from ridgeline.workflows where id = ${id} for update`;
+      const waiting = requests();
+      await expect.poll(async () =>
+        (await sql`
+          select distinct pid from pg_locks where not granted`).length, {
+        timeout: 15_000,
+      }).toBe(waiting.length);
+      await tx`
+        update ridgeline.workflows set name = 'Theirs', trigger_config = '{"type": "lead"}' where id = ${id}`;
+      return { waiting };
+    });
+    return await Promise.all(waiting);
+  }
+
+  it("tells who saves over what somebody else has just saved, and keeps theirs", async () => {
+    const { workflow } = await data<Created>(asApex, "POST", "/api/workflows", greet(), 201);
+    const id = String(workflow.id);
+    const path = `/api/workflows/${id}`;
+    const [conflicting, renamed] = await meanwhile(id, () => [
+      refused(asApex, "PATCH", path, { trigger_config: { type: "customer" } }),
+      data(asApex, "PATCH", path, { description: "What we say" }),
+    ]);
+    expect(conflicting).toMatchObject({
+      status: 409,
+      message: expect.stringMatching(/Somebody else has changed this workflow/),
+    });
+    // What says nothing of what they changed goes beside it.
+    expect(renamed).toMatchObject({ workflow: { name: "Theirs", description: "What we say" } });
+    const shown = await data<Created>(asApex, "GET", path);
+    expect(shown.workflow).toMatchObject({ name: "Theirs", trigger_config: { type: "lead" } });
+    // Loaded again it is saved.
+    expect(
+      (await data<Created>(asApex, "PATCH", path, { trigger_config: { type: "customer" } }))
+        .workflow,
+    ).toMatchObject({ name: "Theirs", trigger_config: { type: "customer" } });
+  });
+
+  it("tells the browser's editor as well", async () => {
+    const { workflow } = await data<Created>(asApex, "POST", "/api/workflows", greet(), 201);
+    const id = String(workflow.id);
+    const path = `/api/automations/${id}`;
+    const { workflow: shown } = await data<Created>(asApex, "GET", path);
+    const actions = [...(shown.actions as JSONValue[]), {
+      type: "create_task",
+      config: { title: "Mine" },
+    }];
+    const [conflicting] = await meanwhile(id, () => [refused(asApex, "PATCH", path, { actions })]);
+    expect(conflicting).toMatchObject({ status: 409 });
+    expect((await data<Created>(asApex, "GET", path)).workflow).toMatchObject({
+      name: "Theirs",
+      actions: shown.actions,
+    });
+  });
+
   it("changes name, description, is_active and trigger_config, and passes the rest over", async () => {
     const { workflow } = await data<Created>(asApex, "POST", "/api/workflows", greet(), 201);
     const path = `/api/workflows/${workflow.id}`;

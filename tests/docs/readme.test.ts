@@ -30,8 +30,6 @@ test("scripts/demo tells its story and leaves nothing running", () => {
 test("the first workflow greets Maria and plans the call", async () => {
   const [script = ""] = blocks("sql");
   await withDatabase(async ({ sql }) => {
-    await sql`insert into public.tenants (id, name)
-      values ('00000000-0000-4000-8000-000000000001', 'Apex Roofing')`;
     await sql.unsafe(script);
     const [claimed] = await sql`select payload from automation.claim_steps('readme', 1)`;
     expect(claimed?.payload).toMatchObject({

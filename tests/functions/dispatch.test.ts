@@ -14,7 +14,9 @@ import { startWebhookReceiver } from "../../scripts/standins/webhook.ts";
 import { useDatabase } from "../support/database.ts";
 import { recordingLog } from "./fakes.ts";
 
-const BUDGET = { budgetMs: 20_000 };
+const BUDGET = { budgetMs: 60_000 };
+/** The stand-ins share two cores with everybody else's tests: nothing but a provider that hangs takes as long. */
+const PATIENT_MS = 20_000;
 const database = useDatabase();
 let twilio: TwilioStandIn;
 let resend: ResendStandIn;
@@ -23,9 +25,9 @@ let sql: Database;
 let queue: Queue;
 let tenant: string;
 
-const senders = (): Senders => ({
+const senders = (timeoutMs = PATIENT_MS): Senders => ({
   sms: createTwilioSender({
-    timeoutMs: 2_000,
+    timeoutMs,
     settings: () => ({
       accountSid: "AC1",
       authToken: "t",
@@ -34,11 +36,11 @@ const senders = (): Senders => ({
     }),
   }),
   email: createResendSender({
-    timeoutMs: 2_000,
+    timeoutMs,
     settings: () => ({ apiKey: "re_1", baseUrl: resend.url, from: "office@example.com" }),
   }),
   webhook: createWebhookSender({
-    timeoutMs: 2_000,
+    timeoutMs,
     settings: () => ({
       allowPrivate: true,
       secret: () => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -46,11 +48,11 @@ const senders = (): Senders => ({
   }),
 });
 
-function dispatcher(changes: Partial<Queue> = {}) {
+function dispatcher(changes: Partial<Queue> = {}, timeoutMs?: number) {
   const { log } = recordingLog();
   return createDispatcher({
     queue: { ...queue, ...changes },
-    senders: senders(),
+    senders: senders(timeoutMs),
     log,
     worker: "test",
   });
@@ -199,7 +201,8 @@ describe("a provider in trouble", () => {
     await workflow([TEXT]);
     twilio.fault({ kind, times: 5 });
     await leads(12);
-    expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ succeeded: 7, ambiguous: 5 });
+    const impatient = dispatcher({}, kind.startsWith("timeout") ? 3_000 : PATIENT_MS);
+    expect(await impatient.dispatch(BUDGET)).toMatchObject({ succeeded: 7, ambiguous: 5 });
     expect(await leased()).toBe(0);
     await later();
     expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ succeeded: 5 });
@@ -251,10 +254,23 @@ describe("a provider in trouble", () => {
 test("two dispatchers at once send nothing twice", async () => {
   await workflow([TEXT]);
   await leads(200);
-  const summaries = await Promise.all(
-    [dispatcher(), dispatcher()].map((one) => one.dispatch(BUDGET)),
-  );
-  expect(summaries.reduce((sum, { succeeded }) => sum + succeeded, 0)).toBe(200);
+  // Nobody gives up a send, however slow the machine is; what one finds in the other's hands comes a second later.
+  const both = [dispatcher({}, 25_000), dispatcher({}, 25_000)];
+  let succeeded = 0;
+  while (Object.keys(await executions()).join() !== "completed") {
+    const summaries = await Promise.all(both.map((one) => one.dispatch(BUDGET)));
+    for (const summary of summaries) {
+      expect(summary).toMatchObject({
+        ambiguous: 0,
+        retried: 0,
+        failed: 0,
+        late: 0,
+        unrecorded: 0,
+      });
+      succeeded += summary.succeeded;
+    }
+  }
+  expect(succeeded).toBe(200);
   expect(twilio.messages()).toHaveLength(200);
   expect(await executions()).toEqual({ completed: 200 });
 });

@@ -4,6 +4,7 @@ import {
   type Answer,
   classifyException,
   classifyResend,
+  classifyTelnyx,
   classifyTwilio,
   classifyWebhook,
   OPERATOR_DELAY_SECONDS,
@@ -28,7 +29,11 @@ test.each<Row>([
   [{ status: 400, code: 30001 }, "retry"],
   [{ status: 400, code: 21611 }, "retry"],
   [{ status: 400, code: 30003 }, "retry"],
-  [{ status: 400, code: 30023 }, "retry", { retry_after_seconds: expect.any(Number) }],
+  [{ status: 400, code: 30022 }, "retry"],
+  ...[30023, 30027].map((code): Row => [{ status: 400, code }, "retry", {
+    error: { code: `twilio_${code}`, holds: "daily_limit" },
+    retry_after_seconds: expect.any(Number),
+  }]),
   [{ status: 401, code: 20003 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
   [{ status: 403, code: 20005 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
   [{ status: 408 }, "ambiguous"],
@@ -36,6 +41,22 @@ test.each<Row>([
   [{ status: 503, retryAfterSeconds: 3 }, "ambiguous", { retry_after_seconds: 3 }],
 ])("Twilio %o is %s", (answer, outcome, extra = {}) => {
   expect(classifyTwilio(answer)).toMatchObject({ outcome, ...extra });
+});
+
+test.each<Row>([
+  [{ status: 422, code: 40016 }, "retry", { error: { holds: "daily_limit" } }],
+  [{ status: 422, code: 40018 }, "retry"],
+  [{ status: 422, code: 40300 }, "failed", { suppress: true }],
+  [{ status: 422, code: 40001 }, "failed", { suppress: "landline" }],
+  [{ status: 422, code: 40013 }, "failed"],
+])("Telnyx %o is %s", (answer, outcome, extra = {}) => {
+  expect(classifyTelnyx(answer)).toMatchObject({ outcome, ...extra });
+});
+
+test("only what a carrier refuses for the day is held till its day is over", () => {
+  for (const code of [20429, 30022, 30001]) {
+    expect(classifyTwilio({ status: 400, code })).not.toHaveProperty("error.holds");
+  }
 });
 
 test("only an opted-out recipient is suppressed", () => {

@@ -181,17 +181,15 @@ describe("a receiver that misbehaves", () => {
     expect(paths).not.toContain("/target");
   });
 
-  test("its endless body is cut long before the timeout", async () => {
+  test("its endless body is cut without waiting for the timeout", { timeout: 30_000 }, async () => {
     const patient = createWebhookSender({
       settings: () => ({ allowPrivate: true, secret }),
-      timeoutMs: 4_000,
+      timeoutMs: 3_600_000,
     });
-    const startedAt = performance.now();
     expect(await deliver(webhookStep({ url: `${url}/endless` }), patient)).toEqual({
       outcome: "succeeded",
       result: { http_status: 200, body: "x".repeat(16_384), body_truncated: true },
     });
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
   });
 
   test("its body may get stuck: the status is what counts", async () => {

@@ -104,6 +104,49 @@ it("what was said, each once, in the CRM's own words", async () => {
   ]);
 });
 
+it("of several that are reported together each is shown as its own run's, but the one it does not take", async () => {
+  await sql`delete from public.activities`;
+  await sql`create table public.noted (external_id text, root text)`;
+  await sql`create function public.note_cause() returns trigger language plpgsql as $$ begin
+    insert into public.noted values (new.external_id, current_setting('automation.root', true));
+    return new; end $$`;
+  await sql`create trigger note_cause before insert on public.activities
+    for each row execute function public.note_cause()`;
+  await sql`insert into public.contacts (tenant_id, first_name, last_name, phone, stage, type)
+    values (${SUMMIT}, 'Bad', 'Luck', '(512) 555-0144', 'new', 'lead')`;
+  const say = async (more: string) => {
+    // The emails that come after the texts before.
+    while ((await send(sql)).length > 0);
+    await sql`update public.contacts set notes = ${more} where tenant_id = ${SUMMIT}`;
+    const claimed = await sql<{ step_id: string }[]>`
+      select tenant_id, step_id, attempt_token::text from automation.claim_steps('test', 100)`;
+    expect(claimed).toHaveLength(3);
+    await sql`select automation.finish_steps(${
+      sql.json(claimed.map((step) => ({
+        ...step,
+        outcome: "succeeded",
+        result: { provider_id: `ID${step.step_id}` },
+      })))
+    })`;
+    const shown = await sql`
+      select c.first_name, a.content from public.activities as a join public.contacts as c on c.id = a.contact_id
+      join ridgeline.messages as m on m.provider_id = a.external_id and m.contact_id = c.id::text
+      join public.noted as n on n.external_id = a.external_id and n.root = m.execution_id::text
+      where m.provider_id = any (${claimed.map(({ step_id }) => `ID${step_id}`)}) order by 1`;
+    return shown.map(({ first_name, content }) => `${first_name}: ${content}`);
+  };
+  expect(await say("all")).toEqual(["Bad: Hi Bad", "Maria: Hi Maria", "Otto: Hi Otto"]);
+  await sql`alter table public.activities add constraint no_bad check (content <> 'Hi Bad') not valid`;
+  expect(await say("two")).toEqual(["Maria: Hi Maria", "Otto: Hi Otto"]);
+  expect(await sql`select from ridgeline.messages where body = 'Hi Bad'`).toHaveLength(2);
+  await sql`alter table public.activities drop constraint no_bad`;
+  await sql`drop trigger note_cause on public.activities`;
+  await sql`create trigger note_cause after insert on public.activities
+    for each row execute function public.note_cause()`;
+  expect(await say("after")).toEqual(["Bad: Hi Bad", "Maria: Hi Maria", "Otto: Hi Otto"]);
+  await sql`drop trigger note_cause on public.activities`;
+});
+
 it("a table that takes no row costs no message", async () => {
   await sql`delete from public.activities`;
   await sql`alter table public.activities add constraint nothing check (false)`;

@@ -322,3 +322,55 @@ describe("comparing", () => {
     },
   );
 });
+
+describe("a shadow that is held", () => {
+  it("does not miss what is held till morning: it is open, then another time, and missing only where it will not come", async () => {
+    await sql`set automation.quiet_hours = on`;
+    const { id } = await side.adopt("By night", "contact_created", [hello]);
+    const over = await side.adopt("Of use tonight alone", "contact_created", [hello], [[
+      "send_sms",
+      { ...hello[1], purpose: "transactional", expires_after: "2 hours" },
+    ]]);
+    // Half past ten in the evening, where the number is.
+    await sql`select automation.set_clock('2026-11-05 22:30'::timestamp at time zone 'America/Chicago')`;
+    const old = new OldEngine(sql, SUMMIT);
+    await side.lead(old, "Ann");
+    expect(await side.work()).toBe(0);
+    expect(old.texts.map(({ body }) => body)).toEqual(["Hi Ann", "Hi Ann"]);
+    const night = await compare();
+    expect(await found(id)).toEqual([]);
+    expect(await found(over.id)).toMatchObject([
+      {
+        kind: "missing",
+        step_key: "s1",
+        old: { done: true },
+        shadow: { note: { code: "expired" } },
+      },
+    ]);
+    expect(night.open).toBe(1);
+    await sql`select automation.set_clock('2026-11-06 09:30'::timestamp at time zone 'America/Chicago')`;
+    expect(await side.work()).toBe(0);
+    expect((await compare()).open).toBe(0);
+    expect(await found(id)).toMatchObject([{
+      kind: "time",
+      step_key: "s1",
+      shadow: { done: true },
+    }]);
+    // One whose workflow is switched off meanwhile does not go on, and the old engine's did: that is missed, at once.
+    await sql`update ridgeline.workflows set is_active = false where id = ${over.id}`;
+    await sql`select automation.set_clock('2026-11-06 22:30'::timestamp at time zone 'America/Chicago')`;
+    await side.lead(old, "Bob");
+    await sql`update ridgeline.workflows set is_active = false where id = ${id}`;
+    await side.later("5 days");
+    expect(await side.work()).toBe(0);
+    expect((await compare()).open).toBe(0);
+    expect(await found(id)).toMatchObject([{ kind: "time" }, {
+      kind: "missing",
+      step_key: "s1",
+      old: { done: true, texts: { body: "Hi Bob" } },
+      shadow: null,
+    }]);
+    await sql`reset automation.quiet_hours`;
+    await switchOffAll();
+  });
+});

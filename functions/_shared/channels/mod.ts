@@ -13,7 +13,7 @@ const providerOf = ({ payload }: ClaimedStep): unknown =>
  * The provider that the tenant's sender names; without one, the first. Adding a provider is a module like its siblings
  * and a line below; a tenant that uses it, a row of senders.
  */
-function byProvider(providers: Readonly<Record<string, Sender>>): Sender {
+export function byProvider(providers: Readonly<Record<string, Sender>>): Sender {
   const [first] = Object.values(providers);
   if (!first) throw new TypeError("A channel needs a provider");
   const chosen = (step: ClaimedStep): Sender => {
@@ -29,19 +29,15 @@ function byProvider(providers: Readonly<Record<string, Sender>>): Sender {
       }`,
     );
   };
-  const { reconciliation } = first;
   return {
     timeoutMs: Math.max(...Object.values(providers).map(({ timeoutMs }) => timeoutMs)),
     send: (step, signal) => chosen(step).send(step, signal),
-    ...(reconciliation
-      ? {
-        reconciliation: {
-          isNeeded: (since) => reconciliation.isNeeded(since),
-          findSent: async (step, since, known, signal) =>
-            await chosen(step).reconciliation?.findSent(step, since, known, signal) ?? null,
-        },
-      }
-      : {}),
+    // Each knows for itself how long a repeat is harmless: one forgets a key after a day, another has none.
+    reconciliation: {
+      isNeeded: (since, step) => chosen(step).reconciliation?.isNeeded(since, step) ?? false,
+      findSent: async (step, since, known, signal) =>
+        await chosen(step).reconciliation?.findSent(step, since, known, signal) ?? null,
+    },
   };
 }
 

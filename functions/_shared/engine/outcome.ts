@@ -15,6 +15,8 @@ export interface StepError {
   code: string;
   message: string;
   http_status?: number;
+  /** Of a retry: a carrier takes no more today. It is held till its day is over, and no attempt counts. */
+  holds?: "daily_limit";
 }
 
 /**
@@ -96,10 +98,14 @@ export function secondsToMidnightPacific(now = new Date()): number {
   return 86_400 - past;
 }
 
-const TWILIO_RETRY = new Set([20429, 21611, 30001, 30003]);
+const dailyLimit = (error: StepError): Outcome =>
+  retry({ ...error, holds: "daily_limit" }, secondsToMidnightPacific());
+
+/** 30022: more a minute than a carrier takes of the campaign. */
+const TWILIO_RETRY = new Set([20429, 21611, 30001, 30003, 30022]);
 const TWILIO_OPERATOR = new Set([20003, 20005]);
 /** T-Mobile's daily limit of a brand, which ends at midnight Pacific. */
-const TWILIO_DAILY_LIMIT = 30023;
+const TWILIO_DAILY_LIMIT = new Set([30023, 30027]);
 const TWILIO_OPTED_OUT = 21610;
 const TWILIO_LANDLINE = new Set([21614, 30006]);
 
@@ -108,7 +114,7 @@ export function classifyTwilio(answer: Answer): Outcome {
   const code = Number(answer.code);
   if (code === TWILIO_OPTED_OUT) return { outcome: "failed", error, suppress: true };
   if (TWILIO_LANDLINE.has(code)) return { outcome: "failed", error, suppress: "landline" };
-  if (code === TWILIO_DAILY_LIMIT) return retry(error, secondsToMidnightPacific());
+  if (TWILIO_DAILY_LIMIT.has(code)) return dailyLimit(error);
   if (answer.status === 429 || TWILIO_RETRY.has(code)) {
     return retry(error, answer.retryAfterSeconds);
   }
@@ -123,7 +129,10 @@ export function classifyTwilio(answer: Answer): Outcome {
 
 const TELNYX_OPTED_OUT = 40300;
 const TELNYX_LANDLINE = 40001;
-const TELNYX_RETRY = new Set([10011, 40011, 40318]);
+/** 40018: more a minute than AT&T takes of the campaign. */
+const TELNYX_RETRY = new Set([10011, 40011, 40018, 40318]);
+/** T-Mobile's daily limit of a brand. */
+const TELNYX_DAILY_LIMIT = 40016;
 const TELNYX_OPERATOR = new Set([10009, 10010, 20100]);
 
 /** Codes: developers.telnyx.com/docs/messaging/messages/error-codes. */
@@ -132,6 +141,7 @@ export function classifyTelnyx(answer: Answer): Outcome {
   const code = Number(answer.code);
   if (code === TELNYX_OPTED_OUT) return { outcome: "failed", error, suppress: true };
   if (code === TELNYX_LANDLINE) return { outcome: "failed", error, suppress: "landline" };
+  if (code === TELNYX_DAILY_LIMIT) return dailyLimit(error);
   if (answer.status === 429 || TELNYX_RETRY.has(code)) {
     return retry(error, answer.retryAfterSeconds);
   }

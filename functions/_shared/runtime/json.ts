@@ -10,15 +10,15 @@ const ODD_NUMBER = /[0-9.]{16}|[0-9][eE]|\.[0-9]*0(?![0-9])|\.0{6}|-0/;
 const numberOf = (text: string): unknown =>
   String(Number(text)) === text ? Number(text) : new LosslessNumber(text);
 
-const TEXT_OR_NUMBER = /"[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9][-+.0-9eE]*/g;
+const TEXT = /"[^"\\]*(?:\\.[^"\\]*)*"/g;
+const NUMBER = /-?[0-9][-+.0-9eE]*/g;
 
 /** The same, of JSON and outside of its texts: ids and times are full of what looks odd. */
 function hasOddNumber(text: string): boolean {
   if (!ODD_NUMBER.test(text)) return false;
-  for (const [token] of text.matchAll(TEXT_OR_NUMBER)) {
-    if (token[0] !== '"' && String(Number(token)) !== token) return true;
-  }
-  return false;
+  const bare = text.replace(TEXT, '""');
+  return ODD_NUMBER.test(bare) &&
+    (bare.match(NUMBER) ?? []).some((number) => String(Number(number)) !== number);
 }
 
 export class NumberTooLargeError extends Error {

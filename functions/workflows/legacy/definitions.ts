@@ -365,26 +365,45 @@ export async function patchServer(room: Room, id: string, body: unknown): Promis
     ? serverTriggerOf(workflow.trigger_type, patch.trigger_config!, tenantId)
     : undefined;
   const legacy = (workflow.metadata.legacy ?? {}) as Json;
-  const metadata = !isChanged ? workflow.metadata : {
-    ...workflow.metadata,
-    legacy: {
-      ...legacy,
-      posted: { ...(legacy.posted as Json | undefined), trigger_config: patch.trigger_config },
-    },
+  // Made of what was there when it was read: whoever has changed that meanwhile is not written over.
+  const made = trigger && {
+    trigger_config: sql.json(trigger.config as JSONValue),
+    conditions: sql.json(conditionsAfter(workflow, trigger.conditions) as JSONValue),
+    metadata: sql.json({
+      ...workflow.metadata,
+      legacy: {
+        ...legacy,
+        posted: { ...(legacy.posted as Json | undefined), trigger_config: patch.trigger_config },
+      },
+    } as JSONValue),
   };
-  const conditions = trigger ? conditionsAfter(workflow, trigger.conditions) : workflow.conditions;
-  const changed = await sql`
-    update ridgeline.workflows
-    set name = ${patch.name ?? workflow.name},
-      description = ${patch.description === undefined ? workflow.description : patch.description},
-      trigger_config = ${sql.json((trigger?.config ?? workflow.trigger_config) as JSONValue)},
-      conditions = ${sql.json(conditions as JSONValue)},
-      metadata = ${sql.json(metadata as JSONValue)}
-    where tenant_id = ${tenantId} and id = ${id}
-    returning id`;
-  if (changed.length === 0) throw invalid("You may not edit this workflow");
+  const given = {
+    ...(patch.name === undefined ? {} : { name: patch.name }),
+    ...(patch.description === undefined ? {} : { description: patch.description }),
+    ...made,
+  };
+  if (Object.keys(given).length > 0) await update(room, workflow, given, made !== undefined);
   await takeEffect(room, workflow, { isOn: patch.is_active ?? workflow.is_active, isChanged });
   return { data: { workflow: serverShape((await find(room, id)).workflow) } };
+}
+
+async function update(
+  { sql, tenantId }: Room,
+  { id, updated_at }: Row,
+  given: Record<string, unknown>,
+  asItWas: boolean,
+): Promise<void> {
+  const changed = await sql`
+    update ridgeline.workflows set ${sql(given as Record<string, string>)}
+    where tenant_id = ${tenantId} and id = ${id} ${
+    asItWas ? sql`and updated_at = ${updated_at}::text::timestamptz` : sql``
+  }
+    returning id`;
+  if (changed.length > 0) return;
+  const [now] = await sql<{ is_same: boolean }[]>`
+    select updated_at = ${updated_at}::text::timestamptz as is_same from ridgeline.workflows
+    where tenant_id = ${tenantId} and id = ${id}`;
+  throw now?.is_same === false ? conflict() : invalid("You may not edit this workflow");
 }
 
 /** The old engines read their definitions live, so an edit that is saved is what runs from now on. */
@@ -663,13 +682,10 @@ export async function patchClient(room: Room, id: string, body: unknown): Promis
     const before = { steps, source, shown, kept: postedOf(workflow, steps) };
     await saveEdited(room, workflow, document, before, changes);
   } else if (patch.name !== undefined || patch.description !== undefined) {
-    const { sql, tenantId } = room;
-    const changed = await sql`
-      update ridgeline.workflows
-      set name = ${document.name}, description = ${document.description ?? null}
-      where tenant_id = ${tenantId} and id = ${id}
-      returning id`;
-    if (changed.length === 0) throw invalid("You may not edit this workflow");
+    await update(room, workflow, {
+      ...(patch.name === undefined ? {} : { name: document.name }),
+      ...(patch.description === undefined ? {} : { description: document.description ?? null }),
+    }, false);
   }
   if (patch.status === "archived") {
     await setStatus(room, id, "archived");

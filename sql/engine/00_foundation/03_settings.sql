@@ -42,6 +42,9 @@ insert into automation.settings (name, value, description) values
    'How many segments a second the sender of the environment takes: 1, as a US number does; 0: as fast as they come.'),
   ('workflow_fuse_at_least', '1000',
    'How many of those runs a workflow may have in a day whatever it did before; new ones have no more.'),
+  ('workflow_fuse_at_once', '25',
+   'More records inserted at once whose values a workflow counts as a change (on_insert), or five times what it did on '
+   'its busiest day, and it is held before the first of them has done anything.'),
   ('consent_asked_since', '-infinity',
    'Tenants that had no workflow on then are asked what marketing needs, and it waits till they say; infinity: nobody '
    'is asked, and it goes to whoever has not opted out.'),

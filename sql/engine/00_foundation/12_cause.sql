@@ -52,15 +52,3 @@ begin
   end if;
 end;
 $$;
-
--- For a row of many: its cause, and the row itself.
-create or replace function automation.with_cause(given jsonb) returns jsonb
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  perform automation.set_cause(
-    (given #>> '{cause,depth}')::integer, (given #>> '{cause,root}')::uuid, (given #>> '{cause,fused}')::boolean);
-  return given - 'cause';
-end;
-$$;

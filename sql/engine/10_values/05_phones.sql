@@ -184,14 +184,29 @@ begin
 end;
 $$;
 
+-- Mostly it is a number of the main country of its calling code, with no prefix to take off: one look at one plan
+-- tells, by what the functions above ask of it. Only where that tells nothing are the others looked through.
 create or replace function automation.phone_abroad(digits text, may_be_new boolean)
   returns automation.phone_number
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  plan constant automation.phone_plans := automation.phone_plan_by_code(digits);
+  plan automation.phone_plans;
+  found automation.phone_number := (
+    select row('+' || digits, p.country, coalesce(d.dialled ~ p.premium, false))::automation.phone_number
+    from automation.phone_plans as p
+    cross join lateral (select substr(digits, length(p.calling_code) + 1) as dialled) as d
+    where p.calling_code in (left(digits, 1), left(digits, 2), left(digits, 3)) and p.rank = 0
+      and length(d.dialled) = any (p.lengths) and d.dialled ~ p.pattern
+      and (p.national_prefix is null or d.dialled !~ p.national_prefix)
+      and (not p.shared or d.dialled ~ p.leading_digits or p.leading_digits is null and d.dialled ~ p.valid)
+      and (may_be_new or d.dialled ~ p.valid));
 begin
+  if found.number is not null then
+    return found;
+  end if;
+  plan := automation.phone_plan_by_code(digits);
   return automation.phone_in_plan(plan, substr(digits, length(plan.calling_code) + 1), may_be_new);
 end;
 $$;
@@ -223,13 +238,15 @@ create or replace function automation.read_phone(given text, country text defaul
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  digits constant text := automation.phone_digits(given);
+  digits constant text := case when given ~ '^\+[0-9]{3,17}$' then given else automation.phone_digits(given) end;
   home automation.phone_plans;
   abroad text;
   found automation.phone_number;
 begin
-  if digits like '+%' then
-    return case when not automation.is_withheld(digits) then automation.phone_abroad(substr(digits, 2), true) end;
+  if starts_with(digits, '+') then
+    -- The key 1 bears no letter, and no word is spelt with it.
+    return case when strpos(digits, '1') > 0 or not automation.is_withheld(digits)
+      then automation.phone_abroad(substr(digits, 2), true) end;
   end if;
   select p.* into home from automation.phone_plans as p
   where p.country = upper(read_phone.country) and p.country ~ '^[A-Z]';
@@ -266,11 +283,15 @@ create or replace function automation.normal_number(given text, country text def
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  found constant text := (automation.read_phone(given, country)).number;
+  digits text;
 begin
-  return coalesce(
-    automation.normalize_phone(given, country),
-    (select d.digits from automation.phone_digits(given) as d (digits)
-     where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)));
+  if found is not null then
+    return found;
+  end if;
+  digits := automation.phone_digits(given);
+  return case when digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(digits) then digits end;
 end;
 $$;
 

@@ -17,11 +17,12 @@ create or replace function automation.sms_segments(body text) returns integer
   as $$
 declare
   is_gsm constant boolean := body ~ ('^' || automation.gsm_character() || '*$');
+  -- What is sent as two: an extension of GSM-7, or half of what is no character of UCS-2 each.
+  units constant integer := length(body) + case
+    when is_gsm then length(body) - length(translate(body, E'[]\\^{}~|€\f', ''))
+    else length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
   alone constant integer := case when is_gsm then 160 else 70 end;
   joined constant integer := case when is_gsm then 153 else 67 end;
-  units constant integer := case
-    when is_gsm then length(body) + length(regexp_replace(body, '[^][\^{}\\~|€\f]', '', 'g'))
-    else length(body) + length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
   segments integer := 1;
   used integer := 0;
   size integer;

@@ -38,7 +38,7 @@ comment on column automation.entities.sole is
 comment on column automation.entities.several is
   '{phone: [columns], email: [columns]} where there are several, the one to write to first; mapped has the first.';
 comment on column automation.entities.tags is
-  'Where its tags are, if they are rows of other tables: {links, tags, record, tag, name}; see 02_tags.';
+  'Where its tags are, if they are rows of other tables: {links, tags, record, tag, name}; see 05_tags.';
 comment on column automation.entities.writable_columns is
   'What steps may write: columns, and names of mapped for columns that have another name.';
 comment on column automation.entities.columns is

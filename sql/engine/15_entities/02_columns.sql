@@ -174,13 +174,14 @@ create or replace function automation.mapped_names() returns text[]
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
-      'sms_opt_out', 'email_opt_out']
+      'sms_opt_out', 'email_opt_out', 'merged_into']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
   'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
-  'record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
+  'record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). '
+  'merged_into, of a contact: into which it was merged; only where it is named.';
 
 -- Of a contact that has several numbers the first that is filled is written to; whoever calls is found by any.
 create or replace function automation.several_columns(columns jsonb) returns jsonb

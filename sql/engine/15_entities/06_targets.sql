@@ -104,7 +104,10 @@ begin
     select %4$s
     from unnest(rows) as u (row)
     -- One at a time, each written before the next: the row's own cause is set while its triggers run.
-    cross join lateral automation.with_cause(u.row) as g (given)
+    cross join lateral (
+      select u.row - 'cause' as given, set_config('automation.depth', u.row #>> '{cause,depth}', true),
+        set_config('automation.root', u.row #>> '{cause,root}', true),
+        set_config('automation.fused', u.row #>> '{cause,fused}', true)) as g
     returning written.%5$I::text as id
   )
   select array_agg(w.id) into made from written as w;

@@ -64,7 +64,8 @@ create or replace function automation.capture_triggers(entity text)
     where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
       and p.proname in (
         format('capture_%s_insert', entity), format('capture_%s_update', entity),
-        format('capture_%s_delete', entity), format('capture_%s_truncate', entity))
+        format('capture_%s_delete', entity), format('capture_%s_truncate', entity),
+        format('capture_%s_merge', entity))
   $$;
 
 create or replace function automation.relation_of(attached automation.entities) returns regclass

@@ -7,6 +7,10 @@ create or replace function automation.line_of(given text, country text default '
   set search_path = pg_catalog, pg_temp
   as $$
 begin
+  -- What a provider writes of most, and what is ours already: America has nothing to take off it.
+  if given ~ '^\+1[2-9][0-9]{9}$' then
+    return given;
+  end if;
   return case when automation.is_withheld(given) then given
     else coalesce(automation.normalize_line(given, country), given) end;
 end;

@@ -5,10 +5,12 @@
 -- attempt that is repeated repeats it, and a new rendition gets a new one.
 
 alter table ridgeline.messages
-  add column clicked_at timestamptz;
+  add column clicked_at timestamptz,
+  add column step_key text;
 
 comment on column ridgeline.messages.clicked_at is
   'When a person first followed a link of a text whose step says track_links.';
+comment on column ridgeline.messages.step_key is 'Of a text that a workflow sent: by which of its steps.';
 
 create table automation.links (
   tenant_id uuid not null,

@@ -3,8 +3,8 @@
 -- Two reports about one message, and two who would make a contact of one number or address, wait for each other.
 create or replace function automation.inbound_key(key text) returns bigint
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select hashtextextended('inbound ' || key, 0) $$;
+  -- No search_path: this is inlined.
+  as $$ select pg_catalog.hashtextextended('inbound ' operator(pg_catalog.||) key, 0) $$;
 
 create or replace function automation.lock_inbound(key text) returns void
   language plpgsql

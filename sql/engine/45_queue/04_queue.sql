@@ -75,7 +75,7 @@ create index scheduled_steps_by_execution
 --
 -- What is about to be worked on is written down and committed before it is touched, a set at a time; the
 -- row goes in the transaction that did the work. One that stays tells of work that never came to its end: a
--- crash, a lost connection, a timeout. See 06_portions.
+-- crash, a lost connection, a timeout. See 70_dispatch/04_portions.
 
 create table automation.tick_portions (
   id uuid not null default automation.new_id() constraint tick_portions_pkey primary key,

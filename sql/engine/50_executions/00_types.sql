@@ -48,11 +48,13 @@ create type automation.running_plan as (
   version integer,
   steps jsonb,
   lifecycle jsonb,
-  options jsonb
+  options jsonb,
+  tenant automation.tenant
 );
 
 comment on type automation.running_plan is
-  'A version that runs of a batch are pinned to, read once for all of them; options: how its tenant writes.';
+  'A version that runs of a batch are pinned to, read once for all of them, with its tenant; options: how that one '
+  'writes.';
 
 create type automation.obstacle as (
   status ridgeline.automation_status,
@@ -119,19 +121,16 @@ begin
 end;
 $$;
 
--- How tenants write times, numbers and money, by their ids; only what becomes HTML is escaped.
-create or replace function automation.render_options_of(tenant_ids uuid[], at timestamptz)
-  returns jsonb
+-- How a tenant writes times, numbers and money; only what becomes HTML is escaped.
+create or replace function automation.render_options(tenant automation.tenant, at timestamptz) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return (
-    select jsonb_object_agg(t.id, jsonb_strip_nulls(jsonb_build_object(
-      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country, 'text_countries', t.country || t.text_countries,
-      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true)))
-    from automation.read_tenants(tenant_ids) as t);
+  return jsonb_strip_nulls(jsonb_build_object(
+    'zone', tenant.timezone, 'locale', tenant.settings -> 'locale', 'currency', tenant.settings -> 'currency',
+    'country', tenant.country, 'text_countries', tenant.country || tenant.text_countries,
+    'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true));
 end;
 $$;
 
@@ -142,7 +141,8 @@ create or replace function automation.render_options(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.render_options_of(array[tenant_id], at) -> tenant_id::text;
+  return (
+    select automation.render_options(t, at) from automation.read_tenants(array[render_options.tenant_id]) as t);
 end;
 $$;
 
@@ -191,7 +191,7 @@ begin
 end;
 $$;
 
--- The same for a row of many: see with_cause().
+-- The same for a row of many, which is set when the row is written (15_entities/06_targets).
 create or replace function automation.cause_in(execution ridgeline.workflow_executions) returns jsonb
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp

@@ -150,7 +150,8 @@ begin
         'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
         'step', done.step -> 'key');
     end if;
-  elsif done.next_step is null then
+  -- What is only sent again has been followed by what comes next.
+  elsif done.next_step is null or execution.trigger_data ? 'sent_again_for' then
     ended := 'completed';
   else
     return automation.transition_to(execution, done.next_step,
@@ -193,21 +194,31 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), status = coalesce(
-      t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
-    current_step = t.step_key, started_at = coalesce(e.started_at, at),
-    error = case when t.ended is null then e.error else t.error end,
-    expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
-    finished_at = case when t.ended is not null then at end
-  from (
-    select u.*, q.ctid as place
-    from unnest(transitions) as u
-    cross join lateral (
-      select x.ctid from ridgeline.workflow_executions as x
-      where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
-  ) as t
-  where e.ctid = t.place;
+  perform set_config('automation.counting', 'runs', true);
+  with moved as (
+    update ridgeline.workflow_executions as e
+    set changed_at = at, status = coalesce(
+        t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
+      current_step = t.step_key, started_at = coalesce(e.started_at, at),
+      error = case when t.ended is null then e.error else t.error end,
+      expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
+      finished_at = case when t.ended is not null then at end
+    from (
+      select u.*, q.ctid as place, q.finished_at as was
+      from unnest(transitions) as u
+      cross join lateral (
+        select x.ctid, x.finished_at from ridgeline.workflow_executions as x
+        where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
+    ) as t
+    where e.ctid = t.place
+    returning e.tenant_id, e.workflow_id, e.version, e.created_at, e.finished_at, e.status, e.mode, t.was
+  )
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+  select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
+  from moved as m
+  where m.finished_at is not null and m.was is null;
+  perform set_config('automation.counting', '', true);
 end;
 $$;
 

@@ -251,6 +251,7 @@ begin
   values (
     other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
     coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
+  perform automation.ring_once('database');
   return null;
 end;
 $$;
@@ -261,6 +262,23 @@ create or replace function automation.restarted_reason(event text, by_run uuid) 
   as $$
     select jsonb_build_object(
       'code', 'restarted', 'message', format('it began anew at %s', event), 'event', event, 'execution_id', by_run)
+  $$;
+
+create or replace function automation.entry_lock(execution ridgeline.workflow_executions, key text) returns bigint
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select hashtextextended(concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)
+  $$;
+
+create or replace function automation.note_entry(execution ridgeline.workflow_executions, key text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
   $$;
 
 -- Lets a run in and remembers it, or says why not. Two runs of one key are asked one after the other:
@@ -278,8 +296,7 @@ declare
 begin
   if key is null then
     return null;
-  elsif not pg_try_advisory_xact_lock(hashtextextended(
-    concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)) then
+  elsif not pg_try_advisory_xact_lock(automation.entry_lock(execution, key)) then
     raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
   end if;
   entry := automation.last_entry(
@@ -297,13 +314,44 @@ begin
           lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
       'execution_id', entry.execution_id);
   end if;
-  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-  values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
-  on conflict on constraint entries_pkey do update
-    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+  perform automation.note_entry(execution, key);
   return null;
 end;
 $$;
 
 comment on function automation.refuse_entry(ridgeline.workflow_executions, jsonb) is
   'Asked once, before the first step of a run: null lets it in, otherwise the reason it is skipped.';
+
+-- A run that failed halfway comes back. Where two may not be in at once it must not stand beside the one that has
+-- entered meanwhile; whoever comes after it finds it in. One that had done nothing is asked like any other, when it
+-- begins.
+create or replace function automation.come_back(execution ridgeline.workflow_executions, lifecycle jsonb)
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+  entry automation.entries;
+begin
+  if coalesce(lifecycle #>> '{reentry,policy}', '') not in ('not_while_open', 'restart') then
+    return null;
+  end if;
+  key := automation.entry_key(execution, lifecycle);
+  if key is null then
+    return null;
+  end if;
+  -- Waited for: whoever asks is a person, and nobody who holds it waits for a run that has failed.
+  perform pg_advisory_xact_lock(automation.entry_lock(execution, key));
+  entry := automation.last_entry(
+    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
+  if not automation.may_enter('{"policy": "not_while_open"}', entry) then
+    return entry.execution_id;
+  end if;
+  perform automation.note_entry(execution, key);
+  return null;
+end;
+$$;
+
+comment on function automation.come_back(ridgeline.workflow_executions, jsonb) is
+  'Lets a run that has ended go on, or names the open one that is in its place.';

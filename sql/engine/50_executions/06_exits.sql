@@ -85,6 +85,29 @@ exception when others then
 end;
 $$;
 
+-- What columns alone say of that, before a run is locked or its plan is asked: when ten thousand appointments of one
+-- customer are moved, the runs of all of them are their contact's, and each event is one run's. A run knows the record
+-- that it is about.
+create or replace function automation.may_concern(
+  signal automation.signals, workflow_id uuid, version integer, entity text, record_id text)
+  returns boolean
+  language sql immutable
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when signal.role operator(pg_catalog.=) 'moved'
+        then entity operator(pg_catalog.=) signal.entity
+          and record_id operator(pg_catalog.=) signal.record_id
+      when signal.role operator(pg_catalog.=) any ('{exit,wait}')
+        then workflow_id operator(pg_catalog.=) signal.workflow_id
+          and version operator(pg_catalog.=) signal.version
+          and (signal.by_contact
+            or (entity operator(pg_catalog.=) signal.entity
+              and record_id operator(pg_catalog.<>) signal.record_id) is not true)
+      else true
+    end
+  $$;
+
 -- Does an event concern a run? One about a record that the run knows as its own must be that one: when
 -- the customer's other project is won, this one's follow-up goes on.
 create or replace function automation.concerns(
@@ -120,6 +143,8 @@ create or replace function automation.unread_signals(execution ridgeline.workflo
   as $$
     select s.* from automation.signals as s
     where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
       and automation.concerns(s, execution)
     union all
     select s.* from automation.signals as s
@@ -131,7 +156,14 @@ create or replace function automation.unread_signals(execution ridgeline.workflo
     where s.tenant_id = execution.tenant_id and s.address is not null
       and s.contact_id is distinct from execution.contact_id
       and s.record_id is distinct from execution.record_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
       and automation.concerns(s, execution)
+    union all
+    -- One about nobody is told by its own name alone.
+    select s.* from automation.signals as s
+    where execution.record_id is null and execution.contact_id is null and s.tenant_id = execution.tenant_id
+      and s.role = 'restart' and automation.concerns(s, execution)
   $$;
 
 create or replace function automation.deleted_reason(entity text) returns jsonb
@@ -485,10 +517,12 @@ create or replace function automation.open_runs(signal automation.signals) retur
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
       and e.entity = 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
     union
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
       and e.entity <> 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
     union
     select e.id from ridgeline.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
@@ -502,6 +536,11 @@ create or replace function automation.open_runs(signal automation.signals) retur
     where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
     union
     select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
+    union
+    -- One that takes another's place by a dedupe_key may be about somebody else, or about nobody.
+    select e.id from ridgeline.workflow_executions as e
+    where signal.role = 'restart' and e.tenant_id = signal.tenant_id
+      and e.id = automation.as_uuid(signal.record ->> 'run') and e.finished_at is null
   $$;
 
 create or replace function automation.note_event(
@@ -546,6 +585,23 @@ create or replace function automation.wake_follower(
         for update skip locked)
   $$;
 
+-- A wait that names the step whose text it means (config.step_key) means that of its own run, though it was sent again.
+create or replace function automation.is_of_another_run(
+  execution ridgeline.workflow_executions, signal automation.signals)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return signal.event = 'sms_clicked' and signal.record ->> 'execution_id' is distinct from execution.id::text
+    and coalesce(automation.plan_step(execution, signal.listener) #> '{config,base,event,config}' ? 'step_key', false)
+    and not exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = execution.tenant_id and e.id = automation.as_uuid(signal.record ->> 'execution_id')
+        and e.trigger_data ->> 'sent_again_for' = execution.id::text);
+end;
+$$;
+
 create or replace function automation.act_on(signal automation.signals) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -568,6 +624,7 @@ begin
     elsif signal.role = 'wait' and signal.listener like 'follows %' then
       perform automation.wake_follower(execution, signal);
     elsif signal.role = 'wait' then
+      continue when automation.is_of_another_run(execution, signal);
       perform automation.note_event(signal, execution);
     else
       perform automation.stop_execution(execution, 'cancelled', automation.ending_reason(signal));
@@ -703,6 +760,9 @@ create or replace function automation.lock_signals(tenant_ids uuid[], keys text[
       select q.* from automation.signals as q
       where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
         and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+        -- One that is about to be merged is not gone: its runs move first.
+        and not (q.role = 'deleted' and exists (
+          select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
       for update skip locked
     ) as s
     order by k.place

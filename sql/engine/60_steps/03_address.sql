@@ -168,11 +168,14 @@ declare
   country constant text := options ->> 'country';
   phone constant automation.phone_number := automation.read_phone(given, country);
   named constant text := automation.visible_text(prepared.input ->> 'from');
-  sender constant text := automation.sms_sender(named, country);
-  forbidden constant text := automation.forbidden_destination(
-    phone, case when options ? 'text_countries'
-      then array(select jsonb_array_elements_text(options -> 'text_countries')) end);
+  sender constant text := case when named <> '' then automation.sms_sender(named, country) end;
+  forbidden text;
 begin
+  -- Mostly it is where texts may go, and nothing more is asked.
+  if options ? 'text_countries' and (phone.is_premium or not options -> 'text_countries' ? phone.country) then
+    forbidden := automation.forbidden_destination(
+      phone, array(select jsonb_array_elements_text(options -> 'text_countries')));
+  end if;
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
   elsif phone.number is null then
@@ -196,37 +199,89 @@ begin
 end;
 $$;
 
--- The CRM shows what was sent. The messages are out already: a CRM row that cannot be written must not lose a result,
--- so the ledger says what happened instead.
+-- One after the other, each under its own cause: a workflow that listens to messages must not be started by its own
+-- for ever.
+create or replace function automation.log_each(
+  executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  for i in 1 .. cardinality(ledgers) loop
+    perform automation.cause_of(executions[i]);
+    perform automation.step_log((ledgers[i]).step_type, executions[i], ledgers[i]);
+  end loop;
+  return true;
+end;
+$$;
+
+-- May rows that show what was sent be written as a set, under the cause of one of them? Not where somebody hears that
+-- they are written, which is told from trigger to trigger and at the end of the statement, when all would have the
+-- cause of the last.
+create or replace function automation.logs_sets(entity text, relation regclass, tenant_ids uuid[]) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+begin
+  return not exists (
+    select from automation.active_triggers as t
+    left join automation.trigger_types as y on y.name = t.event
+    where t.tenant_id = any (tenant_ids) and t.entity = logs_sets.entity
+      -- What no row that goes out is when it is written.
+      and (y.column_name = 'direction' and lower(y.becomes) = 'inbound'
+        or y.column_name is not null and not y.on_insert) is not true)
+    -- A trigger that somebody else put there may write whatever it wants.
+    and not exists (
+      select from pg_catalog.pg_trigger as g
+      join pg_catalog.pg_proc as p on p.oid = g.tgfoid
+      where g.tgrelid = relation and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 4 <> 0
+        and p.pronamespace <> 'automation'::regnamespace);
+end;
+$$;
+
+-- The CRM shows what was sent: those of one type together. The messages are out already: a CRM row that cannot be
+-- written must not lose a result, so the ledger says what happened instead.
 create or replace function automation.record_sent(
-  works automation.work[], ledgers ridgeline.workflow_step_executions[])
+  executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   ledger ridgeline.workflow_step_executions;
-  execution ridgeline.workflow_executions;
+  types text[] := '{}'::text[];
+  type text;
   middle constant integer := cardinality(ledgers) / 2;
 begin
   foreach ledger in array ledgers loop
-    continue when ledger.status <> 'completed';
-    select (w.execution).* into execution from unnest(works) as w
-    where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
-    -- A workflow that listens to messages must not be started by its own for ever.
-    perform automation.cause_of(execution);
-    perform automation.step_log(ledger.step_type, execution, ledger);
+    if (ledger.step_type = any (types)) is not true then
+      types := types || ledger.step_type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    if cardinality(types) = 1 then
+      perform automation.step_log_all(type, executions, ledgers);
+    else
+      perform automation.step_log_all(type,
+        array(select executions[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i),
+        array(select ledgers[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i));
+    end if;
   end loop;
   perform automation.clear_cause();
 exception when others then
   if middle > 0 then
-    perform automation.record_sent(works, ledgers[:middle]);
-    perform automation.record_sent(works, ledgers[middle + 1:]);
+    perform automation.record_sent(executions[:middle], ledgers[:middle]);
+    perform automation.record_sent(executions[middle + 1:], ledgers[middle + 1:]);
   else
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(),
       warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
-    where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+    where s.tenant_id = (ledgers[1]).tenant_id and s.id = (ledgers[1]).id;
   end if;
 end;
 $$;
@@ -246,3 +301,34 @@ $$;
 
 comment on function automation.existing_contact(ridgeline.workflow_executions) is
   'The contact of an execution while there is one.';
+
+create or replace function automation.existing_contacts(executions ridgeline.workflow_executions[])
+  returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions;
+  tenant_ids uuid[] := '{}'::uuid[];
+  ids text[] := '{}'::text[];
+  records jsonb[];
+begin
+  if cardinality(executions) = 1 then
+    return array[automation.existing_contact(executions[1])];
+  end if;
+  foreach execution in array executions loop
+    tenant_ids := tenant_ids || execution.tenant_id;
+    ids := ids || automation.contact_key(execution);
+  end loop;
+  records := automation.read_records('contact', tenant_ids, ids);
+  for i in 1 .. cardinality(ids) loop
+    if records[i] is null then
+      ids[i] := null;
+    end if;
+  end loop;
+  return ids;
+end;
+$$;
+
+comment on function automation.existing_contacts(ridgeline.workflow_executions[]) is
+  'The same of several, in their order.';

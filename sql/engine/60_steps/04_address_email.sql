@@ -69,9 +69,11 @@ $$;
 -- it has. mailbox is null where there is no address to be had of what was given.
 create or replace function automation.mailboxes_of(value jsonb)
   returns table (place bigint, given text, mailbox text, address text)
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return query
     select row_number() over (order by p.place, a.place), g.given,
       automation.mailbox(coalesce(p.name, v.name), v.address), v.address
     from (
@@ -82,8 +84,9 @@ create or replace function automation.mailboxes_of(value jsonb)
     cross join lateral jsonb_array_elements(automation.as_list(p.held)) with ordinality as a (value, place)
     cross join lateral (select automation.text_of(a.value) as given) as g
     cross join lateral automation.value_mailbox(g.given) as v
-    where automation.visible_text(g.given) <> ''
-  $$;
+    where automation.visible_text(g.given) <> '';
+end;
+$$;
 
 create or replace function automation.not_an_address(key text, given text) returns text
   language sql immutable parallel safe

@@ -52,7 +52,11 @@ create or replace function automation.is_stranger(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return phone is not null and input ? 'to'
+  -- Mostly it goes to the contact that the run is about.
+  if input ? 'to' is not true then
+    return false;
+  end if;
+  return phone is not null
     and not exists (
       select from automation.read_tenants(array[execution.tenant_id]) as t where t.text_strangers)
     and not exists (select from automation.contacts_by_phone(execution.tenant_id, phone))

@@ -212,18 +212,30 @@ create or replace function automation.task_row(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  due constant timestamptz := case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then coalesce(
-    automation.as_time(execution, input, 'due_at'),
-    automation.now()
-      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
-      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute') end;
+  due timestamptz;
+  assignee uuid;
 begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  -- Most tasks say one of these, if any.
+  if input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then
+    due := automation.as_time(execution, input, 'due_at');
+    if due is null then
+      due := automation.now()
+        + case when input ? 'due_in_days' then coalesce(automation.as_number(input, 'due_in_days'), 0) else 0 end
+          * interval '1 day'
+        + case when input ? 'due_in_hours' then coalesce(automation.as_number(input, 'due_in_hours'), 0) else 0 end
+          * interval '1 hour'
+        + case when input ? 'due_in_minutes' then coalesce(automation.as_number(input, 'due_in_minutes'), 0) else 0 end
+          * interval '1 minute';
+    end if;
+  end if;
+  if input ? 'assigned_to' then
+    perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+    assignee := automation.as_id(input, 'assigned_to');
+  end if;
   return automation.cause_in(execution) || jsonb_build_object(
     'tenant', execution.tenant_id, 'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
     'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone)
+    'assigned_to', assignee, 'execution', execution.id, 'zone', zone)
     || automation.task_records(execution, known, input);
 end;
 $$;

@@ -79,6 +79,9 @@ create or replace function automation.step_questions()
       -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
       ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
         'boolean', 'false', 'volatile'),
+      -- The same for several runs at once.
+      ('log_all', 'executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[]',
+        'executions, ledgers', 'boolean', 'automation.log_each(executions, ledgers)', 'volatile'),
       -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
       -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
       ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')

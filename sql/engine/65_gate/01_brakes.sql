@@ -127,6 +127,76 @@ $$;
 comment on function automation.daily_fuse(uuid, uuid) is
   'How many runs of a workflow may be set off in a day by others or by itself before it is held.';
 
+-- Old records that are loaded, of which a workflow counts what they are inserted with (on_insert): a hundred and eighty
+-- roofs that were won years ago must not be a hundred and eighty texts. So many at once as the workflow never had in a
+-- day are held as a whole, before the first of them has done anything.
+create or replace function automation.came_by_import(execution ridgeline.workflow_executions) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return execution.entity is not null and not execution.trigger_data ? 'old' and exists (
+    select from automation.trigger_types as t
+    join automation.entities as e on e.name = execution.entity
+    where t.name = execution.trigger_type and t.kind in ('changed', 'becomes') and not e.is_log);
+end;
+$$;
+
+create or replace function automation.import_fuse(tenant_id uuid, workflow_id uuid) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  said constant text := automation.tenant_setting(tenant_id, 'workflow_fuse', 'per_day') #>> '{}';
+begin
+  if said ~ '^\d{1,7}$' then
+    return said::integer;
+  end if;
+  return greatest(automation.setting('workflow_fuse_at_once')::integer,
+    5 * automation.busiest_day(tenant_id, workflow_id, automation.now() - interval '1 day',
+      automation.setting('workflow_fuse_per_day')::integer));
+end;
+$$;
+
+comment on function automation.import_fuse(uuid, uuid) is
+  'How many records that are inserted within a second a workflow takes as having become what they are.';
+
+create or replace function automation.blown_import(execution ridgeline.workflow_executions, released_at timestamptz)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  least_allowed constant integer := automation.setting('workflow_fuse_at_once')::integer;
+  allowed integer;
+  at_once integer;
+begin
+  if not automation.came_by_import(execution) then
+    return null;
+  end if;
+  at_once := (
+    select count(*)
+    from (
+      select from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id and e.fused
+        and e.created_at between execution.created_at - interval '1 second'
+          and execution.created_at + interval '1 second'
+        and e.created_at > coalesce(released_at, '-infinity')
+      limit 10000
+    ) as e);
+  if at_once <= least_allowed then
+    return null;
+  end if;
+  allowed := automation.import_fuse(execution.tenant_id, execution.workflow_id);
+  return case when at_once > allowed then jsonb_build_object(
+    'code', 'workflow_held', 'limit', allowed, 'per', 'import', 'message', format(
+      '%s records were inserted at once that it takes as having just become what they are: they wait until '
+      'release_workflow() lets them go on; cancel those that should not', at_once)) end;
+end;
+$$;
+
 -- Why a workflow has to be held; null: it need not be.
 create or replace function automation.blown_fuse(execution ridgeline.workflow_executions, released_at timestamptz)
   returns jsonb
@@ -134,9 +204,13 @@ create or replace function automation.blown_fuse(execution ridgeline.workflow_ex
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  imported constant jsonb := automation.blown_import(execution, released_at);
   span record;
   allowed integer;
 begin
+  if imported is not null then
+    return imported;
+  end if;
   for span in select * from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as s (name, length) loop
     if span.name = 'hour' then
       allowed := automation.setting('workflow_fuse_per_hour')::integer;

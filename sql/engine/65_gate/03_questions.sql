@@ -9,11 +9,13 @@ create type automation.send_question as (
   execution ridgeline.workflow_executions,
   step jsonb,
   prepared automation.prepared_step,
-  begun_at timestamptz
+  begun_at timestamptz,
+  contact jsonb
 );
 
 comment on type automation.send_question is
-  'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one.';
+  'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one. '
+  'contact: the record of the run''s contact, where it was read just now.';
 
 create type automation.send_verdict as (
   place integer,
@@ -47,7 +49,9 @@ create type automation.ticket as (
   recipients text[],
   sender_id uuid,
   expires_at timestamptz,
-  held jsonb
+  held jsonb,
+  segments integer,
+  contact jsonb
 );
 
 -- Is everything that says whom a message goes to written out, or of a member or the office?

@@ -153,7 +153,8 @@ begin
 end;
 $$;
 
--- A text that may have been accepted is kept to be looked for; any other is written anew when it goes.
+-- A text that may have been accepted is kept to be looked for; any other is written anew when it goes. A webhook that
+-- was tried keeps its id and what it says, since its receiver may have acted on what it did not acknowledge.
 create or replace function automation.hold_sends(verdicts automation.send_verdict[]) returns void
   language sql
   set search_path = pg_catalog, pg_temp
@@ -167,8 +168,9 @@ create or replace function automation.hold_sends(verdicts automation.send_verdic
 
     update ridgeline.workflow_step_executions as l
     set changed_at = automation.now(),
-      status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
-      render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
+      status = 'waiting',
+      input = case when s.reconcile_since is null and s.lane <> 'webhook' then null else l.input end,
+      render_again = s.reconcile_since is null and s.lane <> 'webhook' and (l.render_again or l.input is not null)
     from unnest(verdicts) as v
     join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
     where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;

@@ -25,14 +25,17 @@ begin
       end,
       automation.as_uuid((q.prepared).input #>> '{sender,id}'),
       coalesce(
-        least((q.due).expires_at, case when automation.is_date((q.prepared).input ->> 'expires_at') then
+        least((q.due).expires_at, case when (q.prepared).input ? 'expires_at'
+            and automation.is_date((q.prepared).input ->> 'expires_at') then
           automation.instant_in((q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
         least((q.due).run_at, case when (q.due).attempt > 0 then q.begun_at end,
             ((q.due).held ->> 'since')::timestamptz)
           + coalesce((s.sending ->> 'expires_after')::interval, case
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
-      (q.due).held)::automation.ticket
+      (q.due).held,
+      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end,
+      q.contact)::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
     order by q.place);
@@ -53,22 +56,18 @@ create or replace function automation.still_open(tickets automation.ticket[], de
   as $$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $$;
 
 -- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
-create or replace function automation.answering(questions automation.send_question[]) returns setof integer
+create or replace function automation.answering(questions automation.send_question[]) returns integer[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
   set jit = off
   as $$
-#variable_conflict use_column
 begin
-  if cardinality(questions) > 0 is not true then
-    return;
-  end if;
-  return query
+  return array(
     select q.place from unnest(questions) as q
     where (q.due).lane = 'sms' and q.step #>> '{sending,purpose}' is distinct from 'internal'
       and ((q.execution).fused or exists (
       select from automation.run_events as e
-      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id));
+      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id)));
 end;
 $$;

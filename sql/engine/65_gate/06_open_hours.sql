@@ -87,6 +87,50 @@ create or replace function automation.country_zones(country text, tenant_zone te
     end::text[]
   $$;
 
+-- Until when all is open that is asked, where it is by the hours of today: mostly it is, and nothing is searched for.
+-- Null: it is not, or more than one window of a jurisdiction is open, which the search tells apart.
+create or replace function automation.open_until(zones text[], rules automation.hours_rule[], since timestamptz)
+  returns timestamptz
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  zone text;
+  today date;
+  weekday integer;
+  rule automation.hours_rule;
+  asked text[];
+  opened text[];
+  ends timestamptz;
+  first_end timestamptz;
+begin
+  foreach zone in array zones loop
+    today := (since at time zone zone)::date;
+    weekday := extract(isodow from today);
+    asked := '{}'::text[];
+    opened := '{}'::text[];
+    foreach rule in array rules loop
+      if rule.jurisdiction <> all (asked) then
+        asked := asked || rule.jurisdiction;
+      end if;
+      continue when weekday <> all (rule.days);
+      ends := (today + rule.closes) at time zone zone;
+      if ends > since and (today + rule.opens) at time zone zone <= since then
+        if rule.jurisdiction = any (opened) then
+          return null;
+        end if;
+        opened := opened || rule.jurisdiction;
+        first_end := least(first_end, ends);
+      end if;
+    end loop;
+    if cardinality(opened) < cardinality(asked) then
+      return null;
+    end if;
+  end loop;
+  return first_end;
+end;
+$$;
+
 -- The first moment from one on at which every rule is open in every zone, and when the first of them closes. Null:
 -- there is none in two weeks. days and times are the wall clock's, so that a night in which the clocks change has the
 -- hours it has.
@@ -102,6 +146,10 @@ begin
   opens_at := since;
   if cardinality(rules) = 0 then
     closes_at := 'infinity';
+    return;
+  end if;
+  closes_at := automation.open_until(zones, rules, since);
+  if closes_at is not null then
     return;
   end if;
   for round in 1 .. 50 loop
@@ -148,113 +196,202 @@ create or replace function automation.keeps_quiet_hours() returns boolean
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return (
-    select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false));
+  return not coalesce(current_setting('automation.test_clock', true) = 'on'
+    and current_setting('automation.quiet_hours', true) = 'off', false);
 end;
 $$;
 
-create type automation.contact_place as (tenant_id uuid, contact_id text, zone text, region text);
+create or replace function automation.tenant_among(tenants automation.tenant[], id uuid) returns automation.tenant
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant automation.tenant;
+begin
+  foreach tenant in array tenants loop
+    if tenant.id = tenant_among.id then
+      return tenant;
+    end if;
+  end loop;
+  return null;
+end;
+$$;
 
--- What the CRM says of where contacts are, of all at once. Null where their table has no such column; a table that
--- was altered says nothing, and the number decides alone.
-create or replace function automation.contact_places(tenant_ids uuid[], contact_ids text[])
-  returns setof automation.contact_place
+create type automation.contact_place as (place integer, zone text, region text);
+
+create or replace function automation.read_places(tickets automation.ticket[], zone_column text, region_column text)
+  returns automation.contact_place[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  contacts automation.entities;
-  zone_column text;
-  region_column text;
-  records jsonb[];
+  tenant_ids constant uuid[] := array(select t.tenant_id from unnest(tickets) as t order by t.place);
+  contact_ids constant text[] := array(select t.contact_id from unnest(tickets) as t order by t.place);
 begin
-  select e.* into contacts from automation.entities as e where e.name = 'contact';
-  zone_column := contacts.mapped ->> 'timezone';
-  region_column := (
-    select c from unnest('{state,province,region,address_state,mailing_state}'::text[]) with ordinality as n (c, place)
-    where c = any (contacts.columns) order by n.place limit 1);
-  if zone_column is null and region_column is null then
-    return;
-  end if;
-  records := automation.read_records('contact', tenant_ids, contact_ids);
-  return query
-    select distinct on (k.tenant_id, k.id) k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column
-    from unnest(tenant_ids, contact_ids, records) as k (tenant_id, id, record)
-    where k.record is not null
-    order by k.tenant_id, k.id;
+  return array(
+    select row(k.place, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
+    from unnest(array(select t.place from unnest(tickets) as t order by t.place),
+      automation.read_records('contact', tenant_ids, contact_ids)) as k (place, record)
+    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null);
 exception
   when data_exception then
-    return;
+    return '{}'::automation.contact_place[];
   when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
     raise warning 'automation: where contacts are could not be read: %', sqlerrm;
+    return '{}'::automation.contact_place[];
 end;
 $$;
 
--- Where the people of some texts are, as their numbers and their addresses say: zones that this server knows, and
--- states. What goes to the office is where the office is.
+-- What the CRM says of where the contacts of some texts are, of those of whom it says something. Nothing where their
+-- table has no such column; a table that was altered says nothing, and the number decides alone.
+create or replace function automation.contact_places(tickets automation.ticket[])
+  returns automation.contact_place[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  ticket automation.ticket;
+  zone_column text;
+  region_column text;
+  zone text;
+  region text;
+  unread automation.ticket[] := '{}'::automation.ticket[];
+  places automation.contact_place[] := '{}'::automation.contact_place[];
+begin
+  select e.mapped ->> 'timezone', (
+      select c
+      from unnest('{state,province,region,address_state,mailing_state}'::text[]) with ordinality as n (c, place)
+      where c = any (e.columns) order by n.place limit 1)
+    into zone_column, region_column
+  from automation.entities as e where e.name = 'contact';
+  if zone_column is null and region_column is null then
+    return places;
+  end if;
+  foreach ticket in array tickets loop
+    continue when ticket.contact_id is null or ticket.channel <> 'sms' or ticket.purpose = 'internal';
+    zone := ticket.contact ->> zone_column;
+    region := ticket.contact ->> region_column;
+    if ticket.contact is null then
+      unread := unread || ticket;
+    elsif coalesce(zone, region) is not null then
+      places := places || row(ticket.place, zone, region)::automation.contact_place;
+    end if;
+  end loop;
+  if cardinality(unread) > 0 then
+    places := places || automation.read_places(unread, zone_column, region_column);
+  end if;
+  return places;
+end;
+$$;
+
+-- Of zones, those that this server knows, in an order of their own; null: none of them.
+create or replace function automation.known_zones(said text[]) returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  one text;
+  known text;
+  zones text[];
+begin
+  foreach one in array coalesce(said, '{}') loop
+    known := automation.known_zone(one);
+    if known = any (zones) is not true and known is not null then
+      zones := zones || known;
+    end if;
+  end loop;
+  if cardinality(zones) > 1 then
+    return array(select z from unnest(zones) as z order by z);
+  end if;
+  return zones;
+end;
+$$;
+
+-- The state or province of a country that somebody wrote as the short or the long form of its name.
+create or replace function automation.region_of(country text, said text) returns automation.regions
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  short constant text := upper(btrim(said));
+  found automation.regions;
+begin
+  select r.* into found from automation.regions as r
+  where r.region in (country || '-' || short, short) order by r.region = short limit 1;
+  if found.region is null then
+    select r.* into found from automation.regions as r where lower(r.name) = lower(short) limit 1;
+  end if;
+  return found;
+end;
+$$;
+
+create type automation.whereabout as (
+  place integer,
+  tenant_id uuid,
+  purpose text,
+  zones text[],
+  regions text[]
+);
+
+comment on type automation.whereabout is
+  'Where a text goes. zones: as numbers and addresses say, whether or not this server knows them; null: nothing does, '
+  'or it goes to the office.';
+
+-- Where the people of some texts are, as their numbers and their addresses say: zones and states. In an order in which
+-- those of one place come after each other.
 create or replace function automation.whereabouts(tickets automation.ticket[], tenants automation.tenant[])
-  returns table (place integer, zones text[], regions text[])
+  returns automation.whereabout[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
   set jit = off
   as $$
-#variable_conflict use_column
+declare
+  texts automation.whereabout[] := array(
+    select row(t.place, t.tenant_id, t.purpose, c.zones,
+      case when c.region is null then '{}' else array[c.region] end)::automation.whereabout
+    from unnest(tickets) as t
+    left join lateral (
+      -- The longest that fits, by the index.
+      select a.zones, a.region from automation.area_codes as a
+      where t.purpose <> 'internal' and a.prefix = any (array(
+        select substr(t.recipients[1], 2, l)
+        from generate_series(case when t.recipients[1] like '+1%' then 4 else 1 end,
+          least(9, length(t.recipients[1]) - 1)) as l))
+      order by length(a.prefix) desc
+      limit 1
+    ) as c on true
+    where t.channel = 'sms'
+    order by t.place);
+  places integer[] := '{}'::integer[];
+  address automation.contact_place;
+  tenant automation.tenant;
+  said text;
+  region automation.regions;
+  one automation.whereabout;
+  at integer;
 begin
-  return query
-    with texts as materialized (
-      select t.place, t.tenant_id, t.contact_id, t.purpose, substr(t.recipients[1], 2) as digits
-      from unnest(tickets) as t where t.channel = 'sms'
-    ), homes as materialized (
-      select r.id, r.country, r.timezone from unnest(tenants) as r
-    ), addresses as materialized (
-      select p.tenant_id, p.contact_id, p.zone, p.region
-      from automation.contact_places(
-        array(select t.tenant_id from texts as t where t.contact_id is not null and t.purpose <> 'internal'),
-        array(select t.contact_id from texts as t where t.contact_id is not null and t.purpose <> 'internal')) as p
-    ), numbers as materialized (
-      -- The longest that fits, each by the index.
-      select t.place, o.zones, o.region
-      from texts as t
-      cross join lateral (
-        select a.zones, a.region from automation.area_codes as a
-        where a.prefix = any (array(
-          select substr(t.digits, 1, l)
-          from generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l where length(t.digits) >= l))
-        order by length(a.prefix) desc
-        limit 1
-      ) as o
-      where t.purpose <> 'internal'
-    ), states as materialized (
-      select d.country, d.said, r.region, r.zones
-      from (
-        select distinct n.country, btrim(a.region) as said
-        from addresses as a join homes as n on n.id = a.tenant_id where btrim(a.region) <> ''
-      ) as d
-      join automation.regions as r on r.region = d.country || '-' || upper(d.said)
-        or r.region = upper(d.said) or lower(r.name) = lower(d.said)
-    ), said as (
-      select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
-        c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
-      from texts as t
-      left join homes as n on n.id = t.tenant_id
-      left join numbers as c on c.place = t.place
-      left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join states as s on s.country = n.country and s.said = btrim(a.region)
-    ), known as (
-      select s.zones as said, array_agg(distinct k.name) as zones
-      from (select distinct d.zones from said as d) as s
-      cross join unnest(s.zones) as z (zone)
-      cross join lateral (select n.name from automation.time_zones as n where n.key = lower(z.zone) limit 1) as k
-      group by 1
-    )
-    select s.place,
-      case when s.purpose = 'internal' then array[coalesce(s.timezone, 'UTC')]
-        else coalesce(k.zones, automation.country_zones(s.country, s.timezone)) end,
-      case when s.purpose = 'internal' then '{}' else s.regions end
-    from said as s
-    left join known as k on k.said = s.zones;
+  foreach one in array texts loop
+    places := places || one.place;
+  end loop;
+  foreach address in array automation.contact_places(tickets) loop
+    at := array_position(places, address.place);
+    one := texts[at];
+    if tenant.id is distinct from one.tenant_id or said is distinct from address.region then
+      tenant := automation.tenant_among(tenants, one.tenant_id);
+      said := address.region;
+      region := automation.region_of(tenant.country, said);
+    end if;
+    one.zones := one.zones || case when address.zone is null then region.zones else array[address.zone] end;
+    if region.region is not null then
+      one.regions := one.regions || region.region;
+    end if;
+    texts[at] := one;
+  end loop;
+  if cardinality(texts) > 1 then
+    return array(select t from unnest(texts) as t order by t.tenant_id, t.purpose, t.zones, t.regions, t.place);
+  end if;
+  return texts;
 end;
 $$;
 
@@ -278,66 +415,89 @@ create or replace function automation.is_awaited(ticket automation.ticket, now t
           and f.created_at > now - interval '10 minutes'))
   $$;
 
+-- Those of a jurisdiction, and the office's own within them; for its own people in their place.
+create or replace function automation.hours_of(purpose text, regions text[], settings jsonb)
+  returns automation.hours_rule[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  own automation.hours_rule[] := '{}'::automation.hours_rule[];
+begin
+  if settings ?| '{open_hours,internal_hours}' then
+    own := array(
+      select row('own', o.days, o.opens, o.closes)::automation.hours_rule
+      from automation.own_hours(
+        settings, case purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o);
+  end if;
+  if purpose = 'internal' and own <> '{}' then
+    return own;
+  end if;
+  return own || array(
+    select row(h.jurisdiction, h.days, h.opens, h.closes)::automation.hours_rule
+    from automation.open_hours as h
+    where h.channel = 'sms' and h.purpose = hours_of.purpose and h.jurisdiction = any (array['*'] || regions));
+end;
+$$;
+
+create type automation.text_hours as (
+  place integer,
+  opens_at timestamptz,
+  closes_at timestamptz,
+  zones text[],
+  expires_at timestamptz,
+  regions text[]
+);
+
 -- Of each text, when it may go: at once where opens_at is now. Worked out once for all that are in the same place.
 -- Marketing that waits for an opening is spread over its first ten minutes.
 create or replace function automation.ask_hours(
   tickets automation.ticket[], tenants automation.tenant[], now timestamptz)
-  returns table (
-    place integer, opens_at timestamptz, closes_at timestamptz, zones text[], expires_at timestamptz, regions text[])
+  returns automation.text_hours[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
   set jit = off
   as $$
-#variable_conflict use_column
+declare
+  said automation.whereabout;
+  was automation.whereabout;
+  places integer[] := '{}'::integer[];
+  ticket automation.ticket;
+  tenant automation.tenant;
+  zones text[];
+  rules automation.hours_rule[];
+  hours record;
+  answers automation.text_hours[] := '{}'::automation.text_hours[];
 begin
-  if cardinality(tickets) > 0 is not true then
-    return;
-  end if;
   if not automation.keeps_quiet_hours() then
-    return;
+    return answers;
   end if;
-  return query
-    with whereabouts as materialized (
-      select w.place, w.zones, w.regions, t.tenant_id, t.purpose, t.step_id, t.expires_at
-      from automation.whereabouts(tickets, tenants) as w
-      join unnest(tickets) as t on t.place = w.place
-      where not (t.urgent and automation.is_awaited(t, ask_hours.now))
-    ), groups as materialized (
-      select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
-    ), own as materialized (
-      select r.id, r.settings from unnest(tenants) as r where r.settings ?| '{open_hours,internal_hours}'
-    ), asked as materialized (
-      select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
-          or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
-        coalesce(later.closes_at, first.closes_at) as closes_at
-      from groups as g
-      cross join lateral (
-        select array(
-          select row(h.jurisdiction, h.days, h.opens, h.closes)::automation.hours_rule
-          from automation.open_hours as h
-          where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
-            and (g.purpose <> 'internal' or not exists (
-              select from own as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
-              where t.id = g.tenant_id))
-          union all
-          select row('own', o.days, o.opens, o.closes)::automation.hours_rule
-          from own as t
-          cross join lateral automation.own_hours(
-            t.settings, case g.purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o
-          where t.id = g.tenant_id) as rules
-      ) as r
-      cross join lateral automation.next_open(g.zones, r.rules, ask_hours.now) as first
-      left join lateral automation.next_open(g.zones, r.rules, first.closes_at) as later
-        on first.opens_at = ask_hours.now and first.closes_at <= ask_hours.now + automation.closing_margin()
-    )
-    select w.place,
-      case when w.purpose = 'marketing' and a.opens_at > ask_hours.now
-        then a.opens_at + abs(hashtext(w.step_id::text)::bigint) % 600 * interval '1 second' else a.opens_at end,
-      a.closes_at, w.zones, w.expires_at, w.regions
-    from whereabouts as w
-    join asked as a on a.zones = w.zones and a.regions = w.regions and a.purpose = w.purpose
-      and a.tenant_id = w.tenant_id;
+  foreach ticket in array tickets loop
+    places := places || ticket.place;
+  end loop;
+  foreach said in array automation.whereabouts(tickets, tenants) loop
+    ticket := tickets[array_position(places, said.place)];
+    continue when ticket.urgent and automation.is_awaited(ticket, now);
+    if was.place is null or row(was.tenant_id, was.purpose, was.zones, was.regions)
+      is distinct from row(said.tenant_id, said.purpose, said.zones, said.regions) then
+      was := said;
+      if tenant.id is distinct from said.tenant_id then
+        tenant := automation.tenant_among(tenants, said.tenant_id);
+      end if;
+      zones := case when said.purpose = 'internal' then array[coalesce(tenant.timezone, 'UTC')] else coalesce(
+        automation.known_zones(said.zones), automation.country_zones(tenant.country, tenant.timezone)) end;
+      rules := automation.hours_of(said.purpose, said.regions, tenant.settings);
+      hours := automation.next_open(zones, rules, now);
+      if hours.opens_at = now and hours.closes_at <= now + automation.closing_margin() then
+        hours := automation.next_open(zones, rules, hours.closes_at);
+      end if;
+    end if;
+    answers := answers || row(said.place, hours.opens_at
+      + case when said.purpose = 'marketing' and hours.opens_at > now
+        then abs(hashtext(ticket.step_id::text)::bigint) % 600 * interval '1 second' else interval '0' end,
+      hours.closes_at, zones, ticket.expires_at, said.regions)::automation.text_hours;
+  end loop;
+  return answers;
 end;
 $$;
 

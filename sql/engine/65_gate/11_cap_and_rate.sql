@@ -44,7 +44,8 @@ create table automation.sender_slots (
 );
 
 comment on table automation.sender_slots is
-  'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
+  'Up to when the places of a sender, or of a receiver of webhooks (receiver_id), are given away (GCRA), marketing''s '
+  'or a storm''s and the others''.';
 
 create table automation.sender_days (
   tenant_id uuid not null,
@@ -56,7 +57,7 @@ create table automation.sender_days (
 
 comment on table automation.sender_days is
   'How many segments went to the senders that have a daily limit; the day ends at midnight Pacific, as T-Mobile''s '
-  'does. sender_id of zeros: of all of the tenant''s.';
+  'does. sender_id of zeros: of all of the tenant''s; receiver_id(host): calls of a receiver of webhooks.';
 
 create table automation.sender_blocks (
   tenant_id uuid not null,
@@ -220,6 +221,12 @@ begin
         greatest(case when o.sent >= c.cap then coalesce(o.since, ask_cap.now) end,
           case when l.sent >= c.law then coalesce(l.since, ask_cap.now) end) + interval '1 day' as until
       from unnest(together) as c
+      -- Most people got nothing lately, and nothing of theirs is counted.
+      cross join lateral (
+        select where c.cap = 0 or exists (
+          select from automation.marketing_sent as m
+          where m.tenant_id = c.tenant_id and m.person = any (c.keys) and m.at > ask_cap.now - interval '1 day')
+      ) as lately
       left join lateral automation.marketing_of(c.tenant_id, c.keys, c.cap, ask_cap.now) as o on c.cap is not null
       left join lateral automation.marketing_of(c.tenant_id, array[c.number], c.law, ask_cap.now) as l
         on c.law is not null
@@ -256,29 +263,25 @@ comment on function automation.ask_cap(
 -- and names abroad ten. What waits at the provider would ignore a later STOP, so it waits here.
 create or replace function automation.usual_rate(kind text, address text) returns numeric
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when kind = 'number' and address ~ '^\+18(00|33|44|55|66|77|88)' then 3
-      when kind = 'number' and address ~ '^\d' then 100
-      when kind = 'number' and address !~ '^\+1' or kind = 'name' then 10
-      else 1 end
-  $$;
+  -- Bound when created: no search_path to set, and it is inlined.
+  return case
+    when kind = 'number' and left(address, 5) in ('+1800', '+1833', '+1844', '+1855', '+1866', '+1877', '+1888') then 3
+    when kind = 'number' and left(address, 1) in ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9') then 100
+    when kind = 'number' and left(address, 2) <> '+1' or kind = 'name' then 10
+    else 1 end;
 
 -- {"per_second": 4} or what is usual; 0 or anything else that is no number: as fast as the provider likes.
 create or replace function automation.rate_in(limits jsonb, otherwise numeric) returns numeric
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when not limits ? 'per_second' then otherwise
-      when limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$' then nullif((limits ->> 'per_second')::numeric, 0) end
-  $$;
+  -- Bound when created: no search_path to set, and it is inlined.
+  return case
+    when not limits ? 'per_second' then otherwise
+    when limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$' then nullif((limits ->> 'per_second')::numeric, 0) end;
 
 create or replace function automation.limit_in(limits jsonb, name text) returns bigint
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select case when limits ->> name ~ '^\d{1,9}$' then (limits ->> name)::bigint end $$;
+  -- Bound when created: no search_path to set, and it is inlined.
+  return case when limits ->> name ~ '^\d{1,9}$' then (limits ->> name)::bigint end;
 
 -- Of all that a tenant sends, or of the dispatcher's environment, which is no row.
 create or replace function automation.no_sender_id() returns uuid
@@ -287,6 +290,10 @@ create or replace function automation.no_sender_id() returns uuid
   as $$ select '00000000-0000-0000-0000-000000000000'::uuid $$;
 
 create type automation.sized_text as (place integer, segments integer, upto bigint, expires_at timestamptz);
+
+comment on type automation.sized_text is 'upto: how many segments it makes with those of its sender before it.';
+
+create type automation.late_text as (place integer, held jsonb, until timestamptz, expires_at timestamptz);
 
 -- The carriers' day ends at midnight Pacific.
 create or replace function automation.carrier_day(now timestamptz, out day date, out ends_at timestamptz)
@@ -331,11 +338,11 @@ create or replace function automation.count_today(
 
 -- Slots: each text that has no room gets its own place in the future, once. Marketing has four fifths of what a sender
 -- may send, so that somebody who has just asked does not wait behind a storm; the others have all of it while no
--- marketing waits, and the last fifth while it does.
+-- marketing waits, and the last fifth while it does. Those whose place is not now, and when it is.
 create or replace function automation.give_places(
   tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[],
-  now timestamptz)
-  returns table (place integer, at timestamptz, expires_at timestamptz)
+  now timestamptz, why text)
+  returns automation.late_text[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
@@ -343,31 +350,39 @@ create or replace function automation.give_places(
   as $$
 #variable_conflict use_variable
 declare
-  free_at timestamptz;
-  seconds numeric;
+  segments constant bigint := (texts[cardinality(texts)]).upto;
+  late automation.late_text[];
 begin
-  select greatest(now, max(p.free_at) filter (where p.is_marketing = give_places.is_marketing)),
+  with free as materialized (
+    select greatest(now, max(p.free_at) filter (where p.is_marketing = give_places.is_marketing)) as at,
       1 / (per_second * case
         when give_places.is_marketing then 0.8
         when max(p.free_at) filter (where p.is_marketing) > now then 0.2
-        else 1 end)
-    into free_at, seconds
-  from automation.sender_slots as p
-  where p.tenant_id = give_places.tenant_id and p.sender_id = give_places.sender_id;
-  insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
-  select give_places.tenant_id, give_places.sender_id, give_places.is_marketing,
-    free_at + sum(t.segments) * seconds * interval '1 second'
-  from unnest(texts) as t
-  on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at;
-  return query
-    select t.place, free_at + (t.upto - t.segments) * seconds * interval '1 second', t.expires_at
-    from unnest(texts) as t;
+        else 1 end) as seconds
+    from automation.sender_slots as p
+    where p.tenant_id = give_places.tenant_id and p.sender_id = give_places.sender_id
+  ), taken as (
+    insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
+    select give_places.tenant_id, give_places.sender_id, give_places.is_marketing,
+      f.at + segments * f.seconds * interval '1 second'
+    from free as f
+    on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
+  )
+  select array_agg(row(
+      l.place, jsonb_build_object('code', 'rate', 'why', why), l.at, l.expires_at)::automation.late_text)
+    into late
+  from (
+    select t.place, f.at + (t.upto - t.segments) * f.seconds * interval '1 second' as at, t.expires_at
+    from unnest(texts) as t cross join free as f
+  ) as l
+  where l.at > now + interval '1 second';
+  return coalesce(late, '{}');
 end;
 $$;
 
 -- Whom a carrier has said no to today.
 create or replace function automation.ask_blocks(tickets automation.ticket[], now timestamptz)
-  returns table (place integer, until timestamptz, expires_at timestamptz)
+  returns automation.late_text[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
@@ -375,109 +390,123 @@ create or replace function automation.ask_blocks(tickets automation.ticket[], no
   as $$
 #variable_conflict use_column
 begin
-  if not exists (select from automation.sender_blocks) then
-    return;
-  end if;
-  return query
-    select t.place, max(b.until), t.expires_at
+  return array(
+    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why',
+        'a carrier takes no more from this number today (30023)'),
+      max(b.until) + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
+      t.expires_at)::automation.late_text
     from unnest(tickets) as t
     join automation.sender_blocks as b
       on b.tenant_id = t.tenant_id and b.sender_id = coalesce(t.sender_id, automation.no_sender_id())
     where t.channel = 'sms' and b.until > ask_blocks.now
       and (b.number = t.recipients[1] or b.number = '' and t.purpose = 'marketing')
-    group by 1, 3;
+    group by t.place, t.expires_at);
 end;
 $$;
 
--- What a sender has no room for: today, or now. What comes back at the place that it was given is not asked again.
-create or replace function automation.ask_rate(
-  questions automation.send_question[], tickets automation.ticket[], now timestamptz)
-  returns table (place integer, held jsonb, until timestamptz, expires_at timestamptz)
-  language plpgsql
+create type automation.text_sender as (
+  tenant_id uuid,
+  id uuid,
+  is_marketing boolean,
+  per_second numeric,
+  per_day bigint,
+  tenant_per_day bigint,
+  texts automation.sized_text[]
+);
+
+-- The senders of some texts that have a limit, in the order in which they are locked, with the texts of each.
+create or replace function automation.senders_of(tickets automation.ticket[]) returns automation.text_sender[]
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
   set jit = off
   as $$
 #variable_conflict use_column
-declare
-  sender record;
-  texts automation.sized_text[];
-  room bigint;
-  tomorrow constant timestamptz := (automation.carrier_day(now)).ends_at;
-  blocked integer[] := '{}'::integer[];
-  block record;
 begin
-  if cardinality(tickets) > 0 is not true then
-    return;
-  end if;
-  for block in select b.* from automation.ask_blocks(tickets, now) as b loop
-    blocked := blocked || block.place;
-    return query select block.place, jsonb_build_object('code', 'daily_limit', 'why',
-      'a carrier takes no more from this number today (30023)'),
-      block.until + abs(hashtext(block.place::text)::bigint) % 600 * interval '1 second', block.expires_at;
-  end loop;
-  for sender in
-    select t.tenant_id, l.id, t.purpose = 'marketing' as is_marketing, l.per_second, l.per_day,
-      l.tenant_per_day, array_agg(t.place order by t.place) as places
-    from unnest(tickets) as t
-    cross join lateral (
-      select coalesce(s.id, automation.no_sender_id()) as id,
+  return array(
+    select row(l.tenant_id, l.id, l.is_marketing, l.per_second, l.per_day, l.tenant_per_day,
+      array_agg(row(l.place, l.segments, l.upto, l.expires_at)::automation.sized_text order by l.place)
+      )::automation.text_sender
+    from (
+      select t.tenant_id, coalesce(s.id, automation.no_sender_id()) as id, t.purpose = 'marketing' as is_marketing,
         case when s.id is null then automation.rate_in(
             jsonb_build_object('per_second', automation.setting('environment_per_second')), null)
           else automation.rate_in(s.limits, automation.usual_rate(s.kind, s.address)) end as per_second,
         automation.limit_in(s.limits, 'per_day') as per_day,
-        automation.limit_in(o.settings, 'segments_per_day') as tenant_per_day
-      from (values (1)) as always (here)
+        automation.limit_in(o.settings, 'segments_per_day') as tenant_per_day,
+        t.place, t.segments, t.expires_at,
+        sum(t.segments) over (
+          partition by t.tenant_id, coalesce(s.id, automation.no_sender_id()), t.purpose = 'marketing'
+          order by t.place) as upto
+      from unnest(tickets) as t
       left join ridgeline.senders as s on s.tenant_id = t.tenant_id and s.id = t.sender_id
       left join ridgeline.tenant_settings as o on o.tenant_id = t.tenant_id
+      where t.channel = 'sms' and t.held ->> 'code' is distinct from 'rate'
     ) as l
-    where t.channel = 'sms' and t.held ->> 'code' is distinct from 'rate' and t.place <> all (blocked)
-      and coalesce(l.per_second, l.per_day, l.tenant_per_day) is not null
-    group by 1, 2, 3, 4, 5, 6
-    order by 1, 2, 3
-  loop
-    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14))
-      or sender.tenant_per_day is not null and not pg_try_advisory_xact_lock(
-        hashtextextended(concat_ws('/', sender.tenant_id, automation.no_sender_id()), 14)) then
-      return query
-        select t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
-          ask_rate.now + interval '1 second', t.expires_at
-        from unnest(tickets) as t where t.place = any (sender.places);
-      continue;
-    end if;
-    texts := array(
-      select row(s.place, s.segments, sum(s.segments) over (order by s.place), s.expires_at)::automation.sized_text
-      from (
-        select t.place, t.expires_at, automation.sms_segments((q.prepared).input ->> 'body') as segments
-        from unnest(tickets) as t
-        join unnest(questions) as q on q.place = t.place
-        where t.place = any (sender.places)
-      ) as s
-      order by s.place);
-    room := automation.room_today(
-      sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day, sender.is_marketing, now);
-    if room is not null then
-      return query
-        select t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
-            'so many segments went today as may (%s); the day ends at midnight Pacific',
-            least(sender.per_day, sender.tenant_per_day))),
-          tomorrow + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second', t.expires_at
-        from unnest(texts) as t where t.upto > room;
-      texts := array(select t from unnest(texts) as t where t.upto <= room order by t.place);
-      continue when cardinality(texts) = 0;
-      perform automation.count_today(sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day,
-        (select sum(t.segments) from unnest(texts) as t)::bigint, now);
-    end if;
-    continue when sender.per_second is null;
-    return query
-      select g.place, '{"code": "rate", "why": "its sender has as much to send as it may"}'::jsonb, g.at, g.expires_at
-      from automation.give_places(
-        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, texts, now) as g
-      where g.at > ask_rate.now + interval '1 second';
-  end loop;
+    where coalesce(l.per_second, l.per_day, l.tenant_per_day) is not null
+    group by l.tenant_id, l.id, l.is_marketing, l.per_second, l.per_day, l.tenant_per_day
+    order by l.tenant_id, l.id, l.is_marketing);
 end;
 $$;
 
-comment on function automation.ask_rate(automation.send_question[], automation.ticket[], timestamptz) is
+-- Those for which there is no room today; the others are counted.
+create or replace function automation.ask_day(sender automation.text_sender, now timestamptz)
+  returns automation.late_text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  room constant bigint := automation.room_today(
+    sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day, sender.is_marketing, now);
+begin
+  perform automation.count_today(sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day,
+    (select max(t.upto) from unnest(sender.texts) as t where t.upto <= room), now);
+  return array(
+    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
+        'so many segments went today as may (%s); the day ends at midnight Pacific',
+        least(sender.per_day, sender.tenant_per_day))),
+      (automation.carrier_day(now)).ends_at + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
+      t.expires_at)::automation.late_text
+    from unnest(sender.texts) as t where t.upto > room);
+end;
+$$;
+
+-- What a sender has no room for: today, or now. What comes back at the place that it was given is not asked again.
+create or replace function automation.ask_rate(tickets automation.ticket[], now timestamptz)
+  returns automation.late_text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  sender automation.text_sender;
+  full_day automation.late_text[];
+  late automation.late_text[] := '{}'::automation.late_text[];
+begin
+  foreach sender in array automation.senders_of(tickets) loop
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14))
+      or sender.tenant_per_day is not null and not pg_try_advisory_xact_lock(
+        hashtextextended(concat_ws('/', sender.tenant_id, automation.no_sender_id()), 14)) then
+      late := late || array(
+        select row(t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
+          now + interval '1 second', t.expires_at)::automation.late_text
+        from unnest(sender.texts) as t);
+      continue;
+    end if;
+    if coalesce(sender.per_day, sender.tenant_per_day) is not null then
+      full_day := automation.ask_day(sender, now);
+      late := late || full_day;
+      sender.texts := sender.texts[:cardinality(sender.texts) - cardinality(full_day)];
+    end if;
+    if sender.per_second is not null and cardinality(sender.texts) > 0 then
+      late := late || automation.give_places(
+        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now,
+        'its sender has as much to send as it may');
+    end if;
+  end loop;
+  return late;
+end;
+$$;
+
+comment on function automation.ask_rate(automation.ticket[], timestamptz) is
   'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by '
   'what is usual of such a number, and by the tenant''s {segments_per_day}.';

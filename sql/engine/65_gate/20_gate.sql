@@ -72,6 +72,26 @@ create or replace function automation.quiet_reason(opens_at timestamptz, zones t
         to_char(opens_at at time zone zones[1], 'HH24:MI'))) end
   $$;
 
+-- What is asked at all, where it is asked of everybody: mostly nobody is in doubt, no carrier says no, and no CRM keeps
+-- consent of its own. One look tells.
+create type automation.gate_interests as (doubts boolean, blocks boolean, records boolean);
+
+create or replace function automation.interests() returns automation.gate_interests
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found automation.gate_interests;
+begin
+  select exists (select from automation.doubtful_stops), exists (select from automation.sender_blocks),
+      exists (
+        select from automation.entities as e
+        where e.name = 'contact' and e.mapped ?| '{sms_opt_out,email_opt_out,sms_consent,email_consent}')
+    into found;
+  return found;
+end;
+$$;
+
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start of the statement
 -- that claims. Each question is one statement for the whole batch, and what concerns none of it is not asked: mostly a
 -- batch is of one.
@@ -79,7 +99,7 @@ create or replace function automation.quiet_reason(opens_at timestamptz, zones t
 -- What is asked about texts and emails alone. decided: those that were decided before.
 create or replace function automation.gate_of_messages(
   questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamptz,
-  is_trial boolean)
+  is_trial boolean, tenants automation.tenant[])
   returns automation.send_verdict[]
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -89,11 +109,14 @@ declare
   found record;
   question automation.send_question;
   prepared automation.prepared_step;
+  revoked automation.revoked;
+  hours automation.text_hours;
+  late automation.late_text;
+  place integer;
   some_text boolean := false;
   some_email boolean := false;
   some_marketing boolean := false;
-  ids uuid[] := '{}'::uuid[];
-  tenants automation.tenant[];
+  interests constant automation.gate_interests := automation.interests();
   regions automation.place_regions[] := '{}'::automation.place_regions[];
   verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
@@ -101,138 +124,140 @@ begin
     some_text := some_text or ticket.channel = 'sms';
     some_email := some_email or ticket.channel = 'email';
     some_marketing := some_marketing or coalesce(ticket.purpose = 'marketing', false);
-    if ticket.tenant_id <> all (ids) then
-      ids := ids || ticket.tenant_id;
-    end if;
   end loop;
-  tenants := array(select t from automation.read_tenants(ids) as t);
-  for found in
-    select d.* from automation.hold_doubtful(case when some_text then tickets end, now) as d
-  loop
-    if found.until > now then
-      decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-        'code', 'doubtful_stop', 'address', found.address,
-        'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
-        found.until, found.expires_at);
-    elsif not is_trial then
-      perform automation.settle_doubt(found.tenant_id, found.address);
+  if some_text and interests.doubts then
+    for found in select d.* from automation.hold_doubtful(tickets, now) as d loop
+      if found.until > now then
+        decided := decided || found.place;
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+          'code', 'doubtful_stop', 'address', found.address,
+          'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+          found.until, found.expires_at);
+      elsif not is_trial then
+        perform automation.settle_doubt(found.tenant_id, found.address);
+      end if;
+    end loop;
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  foreach revoked in array automation.revoked_of(tickets) loop
+    place := revoked.place;
+    questions[place].prepared := automation.leave_out_revoked(questions[place], revoked.reason, revoked.addresses);
+    if (questions[place].prepared).verdict <> 'run' then
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', questions[place].prepared);
     end if;
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in
-    select r.place, min(r.reason) as reason, array_agg(r.address) as addresses
-    from automation.revoked_of(tickets) as r group by 1
-  loop
-    questions[found.place].prepared := automation.leave_out_revoked(
-      questions[found.place], found.reason, found.addresses);
-    if (questions[found.place].prepared).verdict <> 'run' then
-      decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
+  if interests.records then
+    for found in
+      select r.place, array_agg(r.address) as addresses, max(r.says) as says
+      from automation.refused_in_records(tickets) as r group by 1
+    loop
+      questions[found.place].prepared := automation.leave_out_refused(
+        questions[found.place], found.addresses, found.says);
+      if (questions[found.place].prepared).verdict <> 'run' then
+        decided := decided || found.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[found.place], 'skip', questions[found.place].prepared);
+      end if;
+    end loop;
   end if;
-  for found in
-    select r.place, array_agg(r.address) as addresses, max(r.says) as says
-    from automation.refused_in_records(tickets) as r group by 1
-  loop
-    questions[found.place].prepared := automation.leave_out_refused(
-      questions[found.place], found.addresses, found.says);
-    if (questions[found.place].prepared).verdict <> 'run' then
+  if some_marketing then
+    for found in
+      select u.* from automation.unconsented(tickets, tenants) as u
+      where u.place <> all (decided)
+    loop
       decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  for found in
-    select u.* from automation.unconsented(case when some_marketing then tickets end, tenants) as u
-    where u.place <> all (decided)
-  loop
-    decided := decided || found.place;
-    if found.is_unsaid then
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-        'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
-        'infinity', found.expires_at);
-      continue;
-    end if;
-    verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-      questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select h.* from automation.ask_hours(case when some_text then tickets end, tenants, now) as h loop
-    if found.opens_at = now then
-      regions := regions || row(found.place, found.regions)::automation.place_regions;
-      questions[found.place].prepared := automation.limit_validity(
-        questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
-    elsif found.opens_at >= found.expires_at then
-      decided := decided || found.place;
+      if found.is_unsaid then
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+          'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
+          'infinity', found.expires_at);
+        continue;
+      end if;
       verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-        questions[found.place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
-          automation.date_text((questions[found.place].due).tenant_id, found.opens_at),
-          automation.date_text((questions[found.place].due).tenant_id, found.expires_at))));
+        questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
+    end loop;
+  end if;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  foreach hours in array case when some_text then automation.ask_hours(tickets, tenants, now) else '{}' end loop
+    place := hours.place;
+    if hours.opens_at = now then
+      if cardinality(hours.regions) > 0 then
+        regions := regions || row(place, hours.regions)::automation.place_regions;
+      end if;
+      questions[place].prepared := automation.limit_validity(
+        questions[place].prepared, least(hours.closes_at, hours.expires_at), now);
+    elsif hours.opens_at >= hours.expires_at then
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', automation.skip_unaddressed(
+        questions[place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
+          automation.date_text((questions[place].due).tenant_id, hours.opens_at),
+          automation.date_text((questions[place].due).tenant_id, hours.expires_at))));
     else
-      decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
-        found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'hold', null, automation.quiet_reason(
+        hours.opens_at, hours.zones), coalesce(hours.opens_at, 'infinity'), hours.expires_at);
     end if;
   end loop;
-  for found in
-    select a.place from automation.answering(case when some_text and not is_trial then questions end) as a (place)
-    where a.place <> all (decided)
-  loop
-    question := questions[found.place];
-    questions[found.place].prepared := automation.brake_conversation(
+  foreach place in array case when some_text and not is_trial then automation.answering(questions) else '{}' end loop
+    continue when place = any (decided);
+    question := questions[place];
+    questions[place].prepared := automation.brake_conversation(
       question.execution, (question.due).id, question.prepared);
-    if (questions[found.place].prepared).verdict <> 'run' then
+    if (questions[place].prepared).verdict <> 'run' then
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', questions[place].prepared);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  if some_marketing and not is_trial then
+    for found in select c.* from automation.ask_cap(tickets, tenants, now, regions) as c loop
       decided := decided || found.place;
+      if found.over_cap = 'skip' then
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+          questions[found.place].prepared, 'over_cap',
+          format('%s marketing messages went to this person within a day', found.cap)));
+      else
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+          'code', 'cap', 'why', coalesce(
+            format('%s marketing messages went to this person within a day', found.cap),
+            'another message to this person is being counted')), found.until, found.expires_at);
+      end if;
+    end loop;
+    if cardinality(decided) > 0 then
+      tickets := automation.still_open(tickets, decided);
+    end if;
+  end if;
+  if some_text and not is_trial then
+    if interests.blocks then
+      foreach late in array automation.ask_blocks(tickets, now) loop
+        decided := decided || late.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+      end loop;
+      tickets := automation.still_open(tickets, decided);
+    end if;
+    foreach late in array automation.ask_rate(tickets, now) loop
+      decided := decided || late.place;
       verdicts := verdicts || automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
+        questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+    end loop;
   end if;
-  for found in select c.* from automation.ask_cap(
-    case when some_marketing and not is_trial then tickets end, tenants, now, regions) as c
-  loop
-    decided := decided || found.place;
-    if found.over_cap = 'skip' then
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-        questions[found.place].prepared, 'over_cap',
-        format('%s marketing messages went to this person within a day', found.cap)));
-    else
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-        'code', 'cap', 'why', coalesce(
-          format('%s marketing messages went to this person within a day', found.cap),
-          'another message to this person is being counted')), found.until, found.expires_at);
-    end if;
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
+  if some_email and some_marketing then
+    for found in
+      select f.* from automation.add_footers(questions, tickets, tenants) as f where f.place <> all (decided)
+    loop
+      prepared := questions[found.place].prepared;
+      prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
+      questions[found.place].prepared := prepared;
+    end loop;
   end if;
-  for found in select r.* from automation.ask_rate(
-    questions, case when some_text and not is_trial then tickets end, now) as r
-  loop
-    decided := decided || found.place;
-    verdicts := verdicts || automation.verdict_on(
-      questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
-  end loop;
-  for found in
-    select f.* from automation.add_footers(
-      questions, case when some_email and some_marketing then tickets end, tenants) as f
-    where f.place <> all (decided)
-  loop
-    prepared := questions[found.place].prepared;
-    prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
-    questions[found.place].prepared := prepared;
-  end loop;
   foreach question in array questions loop
     if question.place <> all (decided) then
       verdicts := verdicts || automation.verdict_on(question, 'send', question.prepared);
@@ -242,8 +267,20 @@ begin
 end;
 $$;
 
+create or replace function automation.tenants_asked(questions automation.send_question[])
+  returns automation.tenant[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select t from automation.read_tenants(array(select distinct (q.due).tenant_id from unnest(questions) as q)) as t);
+end;
+$$;
+
 create or replace function automation.gate(
-  questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false)
+  questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false,
+  tenants automation.tenant[] default null)
   returns automation.send_verdict[]
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -255,6 +292,8 @@ declare
   question automation.send_question;
   prepared automation.prepared_step;
   some_message boolean := false;
+  some_webhook boolean := false;
+  found record;
   workflow text;
   asked text[] := '{}'::text[];
   pauses jsonb[] := '{}'::jsonb[];
@@ -289,6 +328,7 @@ begin
           automation.date_text((question.due).tenant_id, ticket.expires_at))));
     else
       some_message := some_message or ticket.channel is distinct from 'webhook';
+      some_webhook := some_webhook or ticket.channel = 'webhook';
     end if;
   end loop;
   if cardinality(decided) > 0 then
@@ -313,8 +353,16 @@ begin
       tickets := automation.still_open(tickets, decided);
     end if;
   end if;
+  if some_webhook and not is_trial then
+    for found in select r.* from automation.ask_receivers(questions, tickets, now) as r loop
+      decided := decided || found.place;
+      verdicts := verdicts || automation.verdict_on(
+        questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
+    end loop;
+  end if;
   if some_message then
-    return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial);
+    return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial,
+      coalesce(tenants, automation.tenants_asked(questions)));
   end if;
   foreach question in array questions loop
     if question.place <> all (decided) then
@@ -325,10 +373,10 @@ begin
 end;
 $$;
 
-comment on function automation.gate(automation.send_question[], timestamptz, boolean) is
+comment on function automation.gate(automation.send_question[], timestamptz, boolean, automation.tenant[]) is
   'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: '
   'a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused '
-  'or counted is not asked then, and nothing is written.';
+  'or counted is not asked then, and nothing is written. tenants: those of the questions, where they are read already.';
 
 -- One message of a dry run.
 create or replace function automation.foresee(
@@ -349,7 +397,7 @@ begin
   due.run_at := at;
   due.attempt := 0;
   verdict := (automation.gate(array[
-    row(1, due, execution, step, prepared, null)::automation.send_question], at, true))[1];
+    row(1, due, execution, step, prepared, null, null)::automation.send_question], at, true))[1];
   verdict.prepared := coalesce(verdict.prepared, prepared);
   return verdict;
 end;

@@ -80,12 +80,17 @@ create or replace function automation.read_plans(works automation.work[], at tim
   set jit = off
   as $$
 declare
-  options constant jsonb := case when at is not null then automation.render_options_of(
-    automation.tenants_of(works), at) end;
+  tenants automation.tenant[];
+  ids uuid[];
 begin
+  if at is not null then
+    select array_agg(t), array_agg(t.id) into tenants, ids
+    from automation.read_tenants(automation.tenants_of(works)) as t;
+  end if;
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      options -> k.tenant_id::text)::automation.running_plan
+      case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
+      )::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
@@ -93,6 +98,7 @@ begin
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
     ) as p
+    cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant) as t
     order by k.tenant_id, k.workflow_id, k.version);
 end;
 $$;
@@ -170,6 +176,25 @@ begin
 end;
 $$;
 
+-- Without the runs of contacts that are about to become one: they come again in a second, like those that are locked.
+create or replace function automation.without_merging(works automation.work[]) returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  merging boolean[];
+begin
+  if not exists (select from automation.merges_due) then
+    return works;
+  end if;
+  merging := automation.merging(
+    array(select (w.execution).tenant_id from unnest(works) as w),
+    array(select coalesce((w.execution).contact_id, case when (w.execution).entity = 'contact'
+      then (w.execution).record_id end) from unnest(works) as w));
+  return array(select works[i] from generate_subscripts(works, 1) as i where not merging[i]);
+end;
+$$;
+
 -- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, those of a
 -- workflow that is held wait there, and those whose run somebody holds come again in a second.
 create or replace function automation.take_work(
@@ -178,7 +203,7 @@ create or replace function automation.take_work(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  locked constant automation.work[] := automation.lock_runs(dues);
+  locked constant automation.work[] := automation.without_merging(automation.lock_runs(dues));
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
   execution ridgeline.workflow_executions;

@@ -15,7 +15,8 @@ create type automation.claimed_step as (
   channel text
 );
 
-create or replace function automation.check_lease(lease interval) returns void
+-- The same, if it is one that may be asked for: an expression costs a tenth of a statement that is performed.
+create or replace function automation.check_lease(lease interval) returns interval
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -24,6 +25,7 @@ begin
     raise exception 'lease: an interval from 1 second to 1 hour is needed'
       using errcode = 'invalid_parameter_value';
   end if;
+  return lease;
 end;
 $$;
 
@@ -143,12 +145,14 @@ begin
   begin
     tried := automation.find_obstacles(works, plans);
     tried := automation.prepare_sends(tried, plans);
-    perform automation.close_unsent(tried, plans);
     foreach work in array tried loop
       if work.outcome = 'send' then
         sending := sending || work;
       end if;
     end loop;
+    if cardinality(sending) < cardinality(tried) then
+      perform automation.close_unsent(tried, plans);
+    end if;
     return row(automation.lease_steps(sending, worker, lease), false);
   exception
     when lock_not_available then
@@ -179,6 +183,40 @@ begin
 end;
 $$;
 
+-- Each tenant of some plans once; null: they were not read with them.
+create or replace function automation.tenants_in(plans automation.running_plan[]) returns automation.tenant[]
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  plan automation.running_plan;
+  last uuid;
+  tenants automation.tenant[];
+begin
+  -- They are in the order of their tenants.
+  foreach plan in array plans loop
+    if (plan.tenant).id is distinct from last then
+      last := (plan.tenant).id;
+      tenants := tenants || plan.tenant;
+    end if;
+  end loop;
+  return tenants;
+end;
+$$;
+
+-- What is among some words more than once.
+create or replace function automation.doubled(words text[]) returns text[]
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(words) < 2 then
+    return '{}'::text[];
+  end if;
+  return array(select w from unnest(words) as w group by w having count(*) > 1);
+end;
+$$;
+
 -- Renders what is going to be sent and asks the gate, of all of them at once: outcome is send, close (unsent), hold,
 -- stopped or later. Answers to one number are counted by what has been claimed: two of them are not claimed together.
 create or replace function automation.prepare_sends(works automation.work[], plans automation.running_plan[])
@@ -194,6 +232,8 @@ declare
   places integer[] := '{}'::integer[];
   verdict automation.send_verdict;
   held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  recipients text[] := '{}'::text[];
+  several text[];
   answered text[] := '{}'::text[];
   ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
@@ -207,8 +247,10 @@ begin
       work.prepared := prepared;
       if prepared.verdict = 'run' then
         places := places || i;
-        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
+        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at,
+          case when (work.known).contact_id = (work.execution).contact_id then (work.known).contact end);
         questions := questions || question;
+        recipients := recipients || prepared.recipient;
       elsif prepared.verdict = 'hold' then
         -- A shadow, of which nothing goes to the gate.
         work.outcome := 'hold';
@@ -221,7 +263,8 @@ begin
     end if;
     works[i] := work;
   end loop;
-  foreach verdict in array automation.gate(questions) loop
+  several := automation.doubled(recipients);
+  foreach verdict in array automation.gate(questions, automation.now(), false, automation.tenants_in(plans)) loop
     work := works[places[verdict.place]];
     prepared := verdict.prepared;
     if verdict.verdict = 'hold' then
@@ -232,7 +275,8 @@ begin
     else
       work.prepared := prepared;
       work.outcome := 'send';
-      if work.step ->> 'lane' = 'sms' and automation.answers_somebody(work.execution) then
+      if prepared.recipient = any (several) and work.step ->> 'lane' = 'sms'
+        and automation.answers_somebody(work.execution) then
         if prepared.recipient = any (answered) then
           work.outcome := 'later';
         end if;

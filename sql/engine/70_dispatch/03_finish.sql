@@ -58,6 +58,7 @@ $$;
 comment on function automation.finish_steps(jsonb) is
   'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, '
   'retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. '
+  'error.holds = daily_limit of a retry: a carrier takes no more today; it is held till its day is over. '
   'accepted is false when the token no longer holds the lease; nothing was changed then. '
   'due_now: work of any kind is due now and nobody''s.';
 
@@ -231,6 +232,9 @@ begin
       perform automation.suppress_recipient(work.due, work.step ->> 'type',
         case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
     end if;
+    if automation.waits_for_carrier(report) then
+      perform automation.block_recipient((work.due).tenant_id, (work.due).id);
+    end if;
     given_up := automation.is_given_up(work, report);
     if given_up then
       report.error := automation.exhausted_reason(work.due, report);
@@ -273,6 +277,16 @@ begin
 end;
 $$;
 
+-- Certainly not sent, and not before a carrier's day is over: it is held till then, without an attempt.
+create or replace function automation.waits_for_carrier(report automation.report) returns boolean
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return report.outcome = 'retry' and coalesce(report.error ->> 'holds' = 'daily_limit', false);
+end;
+$$;
+
 -- Has a step that would be tried again had all its attempts?
 create or replace function automation.is_given_up(work automation.work, report automation.report) returns boolean
   language plpgsql stable
@@ -280,6 +294,7 @@ create or replace function automation.is_given_up(work automation.work, report a
   as $$
 begin
   return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
+    and not automation.waits_for_carrier(report)
     and (work.due).attempt >= coalesce(
       (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
 end;
@@ -311,6 +326,17 @@ begin
 end;
 $$;
 
+-- A type that has no log of its own is not asked for it.
+create or replace function automation.is_logged(step_type text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return to_regproc('automation.' || quote_ident('log_' || step_type)) is not null
+    or to_regproc('automation.' || quote_ident('log_all_' || step_type)) is not null;
+end;
+$$;
+
 create or replace function automation.close_steps(works automation.work[], reports automation.report[])
   returns void
   language plpgsql
@@ -326,38 +352,63 @@ declare
   at constant timestamptz := automation.now();
   entries jsonb[] := '{}'::jsonb[];
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
-  some_sent boolean := false;
+  places integer[] := '{}'::integer[];
+  sent ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
   ledgers ridgeline.workflow_step_executions[];
+  type text;
+  asked text;
+  is_logged boolean := false;
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
     dues := dues || (works[i]).due;
-    -- A type that has no log of its own is not asked for it.
-    some_sent := some_sent or (works[i]).status = 'completed'
-      and to_regproc('automation.' || quote_ident('log_' || ((works[i]).step ->> 'type'))) is not null;
+    type := (works[i]).step ->> 'type';
+    if type is distinct from asked then
+      asked := type;
+      is_logged := automation.is_logged(type);
+    end if;
+    if is_logged and (works[i]).status = 'completed' then
+      places := places || i;
+    end if;
   end loop;
+  perform set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set changed_at = automation.now(),
+    set changed_at = at,
       status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
       select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
-        q.ctid as place
+        q.ctid as row, q.finished_at as was, i as place
       from generate_subscripts(works, 1) as i
       cross join lateral (
-        select x.ctid from ridgeline.workflow_step_executions as x
+        select x.ctid, x.finished_at from ridgeline.workflow_step_executions as x
         where x.tenant_id = ((works[i]).due).tenant_id and x.id between ((works[i]).due).id and ((works[i]).due).id
         order by x.id limit 1) as q
     ) as w
-    where s.ctid = w.place
-    returning s as ledger
+    where s.ctid = w.row
+    returning s as ledger, w.place, w.was
+  ), counted as (
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+    select (c.ledger).tenant_id, ((works[c.place]).execution).workflow_id, ((works[c.place]).execution).version,
+      (c.ledger).step_key, (c.ledger).started_at, (c.ledger).finished_at,
+      automation.step_outcome((c.ledger).status, (c.ledger).step_type), ((works[c.place]).execution).mode,
+      (c.ledger).cost
+    from closed as c
+    where c.was is null
   )
-  select array_agg(c.ledger) into ledgers from closed as c;
+  select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
+  from closed as c
+  where c.place = any (places);
+  perform set_config('automation.counting', '', true);
   perform automation.unschedule(dues);
-  if some_sent then
-    perform automation.record_sent(works, ledgers);
+  if cardinality(places) > 0 then
+    for i in 1 .. cardinality(places) loop
+      sent := sent || (works[places[i]]).execution;
+    end loop;
+    perform automation.record_sent(sent, ledgers);
   end if;
   perform automation.advance(works);
 end;
@@ -386,6 +437,12 @@ begin
       reconcile_since = case when report.outcome = 'ambiguous'
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
+    if automation.waits_for_carrier(report) then
+      update ridgeline.scheduled_steps as s
+      set attempt = s.attempt - 1, run_at = automation.carrier_reopens(due.id, at),
+        held = automation.carrier_hold(at, automation.carrier_reopens(due.id, at))
+      where s.tenant_id = due.tenant_id and s.id = due.id;
+    end if;
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),

@@ -11,7 +11,7 @@
 -- run, which tells the culprit at once and lets what was done before it commit. Catching one uses the
 -- timeout up: whoever catches it stops working.
 
--- The functions that read the queue are held to its indexes, as in 02_due: a session keeps the plan that it
+-- The functions that read the queue are held to its indexes, as in 45_queue/05_due: a session keeps the plan that it
 -- made while the queue was empty.
 
 -- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
@@ -116,6 +116,19 @@ begin
 end;
 $$;
 
+-- Mostly nothing is, and one look tells.
+create or replace function automation.is_left_over() returns boolean
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  return exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    or exists (select from automation.suspects);
+end;
+$$;
+
 -- Portions that nobody holds and nobody is about to take up.
 create or replace function automation.sweep_portions() returns void
   language plpgsql
@@ -129,9 +142,7 @@ declare
   portion automation.portions;
   due ridgeline.scheduled_steps;
 begin
-  -- Mostly there is nothing of the kind, and one look tells.
-  if not exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
-    and not exists (select from automation.suspects) then
+  if not automation.is_left_over() then
     return;
   end if;
   for portion in
@@ -215,7 +226,9 @@ declare
   portion automation.portions;
   begun automation.portions[] := '{}'::automation.portions[];
 begin
-  perform automation.sweep_portions();
+  if automation.is_left_over() then
+    perform automation.sweep_portions();
+  end if;
   for name in select jsonb_object_keys(wanted) loop
     room := wanted -> name;
     but := '{}'::uuid[];
@@ -357,7 +370,7 @@ declare
   size integer := 10;
   place integer := 1;
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
   delete from automation.portions as p where p.id = portion_id returning p.* into portion;
   dues := automation.lock_portion(portion);
@@ -438,6 +451,7 @@ create or replace function automation.has_database_work() returns boolean
   as $$
 begin
   return exists (select from automation.signals)
+    or exists (select from automation.merges_due)
     or exists (
       select from ridgeline.scheduled_steps as s
       where s.lane = 'database' and s.lease_expires_at is null and s.run_at <= automation.now())
@@ -467,6 +481,8 @@ begin
   if not automation.has_database_work() then
     return;
   end if;
+  perform automation.run_merges();
+  commit;
   call automation.work_on('signal', ran, until);
   ran := 0;
   if automation.time_is_up() then

@@ -18,6 +18,7 @@ declare
   size integer := automation.first_size();
   began timestamptz;
 begin
+  perform automation.run_merges();
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
@@ -68,14 +69,18 @@ declare
   work automation.work;
   done automation.work[];
   is_over boolean;
+  holds boolean[];
 begin
   taken := automation.take_work(dues);
   going := taken.works;
   plans := taken.plans;
   apart := apart and cardinality(dues) > 1;
   if apart then
-    report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
-    going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
+    holds := automation.holding(going);
+    if true = any (holds) then
+      report.alone := array(select ((going[i]).due).id from generate_subscripts(going, 1) as i where holds[i]);
+      going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+    end if;
   end if;
   while cardinality(going) > 0 loop
     done := automation.run_wave(going, plans);
@@ -90,15 +95,21 @@ begin
         work.ran := work.ran + 1;
       end if;
       report.cut_off := report.cut_off or work.outcome = 'cut off';
-      if work.outcome = 'go on' then
-        work := automation.next_of(work);
-      end if;
-      if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
-        ended := ended || work;
+      if work.outcome = 'go on' and not is_over then
+        going := going || automation.next_of(work);
+      elsif work.outcome = 'go on' then
+        ended := ended || automation.next_of(work);
       else
-        going := going || work;
+        ended := ended || work;
       end if;
     end loop;
+    if apart then
+      holds := automation.holding(going);
+      if true = any (holds) then
+        ended := ended || array(select going[i] from generate_subscripts(going, 1) as i where holds[i]);
+        going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+      end if;
+    end if;
   end loop;
   perform automation.leave_batch(ended);
   return report;
@@ -129,6 +140,32 @@ begin
     return false;
   end if;
   return automation.step_holds(step ->> 'type', step);
+end;
+$$;
+
+-- The same of each step of a batch, asked once for those that are one step of one plan.
+create or replace function automation.holding(works automation.work[]) returns boolean[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  holds boolean[] := '{}'::boolean[];
+  asked text[] := '{}'::text[];
+  said boolean[] := '{}'::boolean[];
+  key text;
+  place integer;
+begin
+  for i in 1 .. cardinality(works) loop
+    key := concat_ws(' ', (works[i]).plan, (works[i]).step ->> 'key');
+    place := array_position(asked, key);
+    if place is null then
+      asked := asked || key;
+      said := said || automation.holds_record((works[i]).step);
+      place := cardinality(said);
+    end if;
+    holds := holds || said[place];
+  end loop;
+  return holds;
 end;
 $$;
 

@@ -34,7 +34,7 @@ create or replace function automation.try_portion(portion_id uuid, worker text, 
 declare
   report automation.portion_report;
 begin
-  perform set_config('automation.functions_address', functions, true);
+  functions := set_config('automation.functions_address', functions, true);
   report := automation.claim_of_portion(portion_id, worker, lease);
   return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
 exception
@@ -89,7 +89,7 @@ declare
   dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     left_as := automation.finish_reported(results);
@@ -104,7 +104,9 @@ begin
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
   while wanted <> '{}' loop
     begun := automation.write_portions(wanted);
-    commit;
+    if begun <> '{}' then
+      commit;
+    end if;
     parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
       if answer ? 'error' or pg_catalog.clock_timestamp() >= until then

@@ -8,6 +8,7 @@
 --   11_check_flow        steps that are never reached, or that lack what they need
 --   12_check_cycles      workflows that start each other
 --   15_check_reviews     who is asked for a review only when they are pleased
+--   16_check_clicks      clicks that are waited for and cannot come
 --
 -- A scope: {kind: of the trigger, entity: whose record fires (null: none), records: that a run can
 -- have, lenient: a manual run may bring anything, zone, columns: {record: {column: kind}}}.
@@ -52,6 +53,7 @@ begin
     || automation.check_entry(workflow, listener, plan)
     || automation.check_needs(workflow, plan, scope)
     || automation.check_reviews(documents, plan)
+    || automation.check_clicks(plan)
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;
 $$;

@@ -43,6 +43,7 @@ begin
   execute automation.reader_function(attached);
   execute automation.has_function(attached);
   perform automation.install_triggers(attached);
+  perform automation.watch_merges(attached);
   if attached.name = 'contact' then
     execute case when attached.tags is null then automation.no_tags_functions()
       else automation.linked_tags_functions(attached) end;
@@ -271,7 +272,8 @@ create or replace function automation.map_columns(relation regclass, columns jso
         when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
         when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
-        else (
+        -- What moves runs to somebody else is said, never guessed from a name.
+        when n.name <> 'merged_into' then (
         select c.name from automation.relation_columns(relation) as c
         where c.name = n.name
           and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
@@ -332,6 +334,16 @@ begin
       select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
       from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
     where m.type !~ '^(boolean|date|timestamp)'
+    union all
+    select 4, format('columns: merged_into "%s" is %s; it must hold the id of the contact that stays (%s)', m.value,
+      m.type, attached.id_type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'merged_into') as m
+    where m.type <> attached.id_type and m.type <> 'text'
+    union all
+    select 4, 'columns: merged_into is of the contact; other records are not merged'
+    where attached.mapped ? 'merged_into' and attached.name <> 'contact'
     union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
@@ -484,6 +496,7 @@ begin
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
+  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);

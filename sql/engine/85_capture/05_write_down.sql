@@ -345,3 +345,81 @@ exception when others then
   perform automation.warn_altered(entity, sqlerrm);
 end;
 $$;
+
+-- MERGES
+--
+-- A CRM that merges duplicates by a column of the one that goes (merged_into of attach(), where it is named): the write
+-- is noted here and acted on by automation.run_merges(). Its own trigger, so that whoever maps nothing pays nothing.
+
+create or replace function automation.note_merge(tenant_id uuid, contact_id text, into_contact_id text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.merges_due (tenant_id, contact_id, into_contact_id)
+  values (note_merge.tenant_id, note_merge.contact_id, note_merge.into_contact_id);
+  perform automation.ring_once('database');
+end;
+$$;
+
+-- As in the other generated triggers no column is named outside the block.
+create or replace function automation.merge_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s_merge() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $capture$
+declare
+  tenant uuid;
+  from_id text;
+  into_id text;
+  has_changed boolean;
+begin
+  begin
+    has_changed := new.%2$I is distinct from old.%2$I;
+    if has_changed then
+      tenant := %4$s;
+      from_id := automation.as_key(new.%3$I::text);
+      into_id := nullif(automation.as_key(new.%2$I::text), '');
+    end if;
+  exception when others then
+    has_changed := false;
+    perform automation.warn_altered(%1$L, sqlerrm);
+  end;
+  if has_changed and tenant is not null and from_id is not null and into_id is distinct from from_id then
+    perform automation.note_merge(tenant, from_id, into_id);
+  end if;
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.mapped ->> 'merged_into', attached.id_column,
+      automation.tenant_expression('new', attached.tenant_column, attached.sole))
+  $$;
+
+create or replace function automation.watch_merges(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  old record;
+begin
+  if attached.mapped ? 'merged_into' then
+    execute automation.merge_function(attached);
+    execute format('create or replace trigger automation_capture_merge after update on %s '
+      'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
+    return;
+  end if;
+  for old in
+    select t.name, t.relation from automation.capture_triggers(attached.name) as t
+    where t.name = 'automation_capture_merge'
+  loop
+    execute format('drop trigger %I on %s', old.name, old.relation);
+  end loop;
+  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
+end;
+$$;

@@ -73,39 +73,80 @@ begin
 end;
 $$;
 
--- 30023: T-Mobile takes no more from this sender till midnight Pacific. Marketing from it waits, and so does every text
--- to a number that is known to be T-Mobile's by this; what was refused is refused for good, and the office is told.
-create or replace function automation.block_sender(message ridgeline.messages) returns void
+-- A text that the provider took and a carrier then refused for the day is sent again when that is over: as a run of
+-- its own, since the one that sent it has gone on, which has that step alone and ends as the other would (a reply, a
+-- deletion). Three times at most.
+create or replace function automation.send_again(tenant_id uuid, step_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  sent ridgeline.workflow_step_executions;
+  execution ridgeline.workflow_executions;
+  again ridgeline.scheduled_steps;
+  times integer;
+begin
+  select s.* into sent from ridgeline.workflow_step_executions as s
+  where s.tenant_id = send_again.tenant_id and s.id = step_id
+  for update;
+  select e.* into execution from ridgeline.workflow_executions as e
+  where e.tenant_id = sent.tenant_id and e.id = sent.execution_id;
+  times := coalesce((execution.trigger_data ->> 'sent_again_times')::integer, 0) + 1;
+  if sent.status is distinct from 'completed' or sent.result_data ? 'sent_again' or times > 3
+    or execution.status = 'cancelled' or automation.plan_step(execution, sent.step_key) is null then
+    return;
+  end if;
+  again.id := automation.new_id();
+  again.run_at := automation.carrier_reopens(again.id, at);
+  again.execution_id := automation.new_id();
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id, depth,
+    root_id, current_step, started_at, expires_at)
+  select execution.tenant_id, again.execution_id, execution.workflow_id, execution.version, 'waiting',
+    execution.trigger_type, execution.trigger_data || jsonb_build_object(
+      'steps', coalesce(execution.trigger_data -> 'steps', '{}')
+        || automation.step_results(execution.tenant_id, execution.id),
+      'sent_again_for', coalesce(execution.trigger_data -> 'sent_again_for', to_jsonb(execution.id)),
+      'sent_again_times', times),
+    execution.entity, execution.record_id, execution.contact_id, execution.depth, execution.root_id, sent.step_key,
+    at, execution.expires_at;
+  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at, held)
+  values (sent.tenant_id, again.id, again.execution_id, sent.step_key,
+    automation.channel_of(sent.step_type)::ridgeline.automation_lane, again.run_at, execution.expires_at,
+    automation.carrier_hold(sent.started_at, again.run_at));
+  update ridgeline.workflow_step_executions as s
+  set changed_at = at, result_data = s.result_data || jsonb_build_object('sent_again', again.execution_id)
+  where s.tenant_id = sent.tenant_id and s.id = sent.id;
+  -- It has reached nobody, and counts for no cap.
+  delete from automation.marketing_sent as m where m.tenant_id = sent.tenant_id and m.step_id = sent.id;
+end;
+$$;
+
+comment on function automation.send_again(uuid, uuid) is
+  'Sends a text that a carrier refused for the day once more when its day is over.';
+
+create or replace function automation.refused_for_the_day(message ridgeline.messages) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
-  sender uuid;
+  sent ridgeline.workflow_step_executions;
 begin
-  select coalesce(automation.as_uuid(s.input #>> '{sender,id}'), automation.no_sender_id()) into sender
-  from ridgeline.workflow_step_executions as s
+  select s.* into sent from ridgeline.workflow_step_executions as s
   where s.provider_id = message.provider_id and s.tenant_id = message.tenant_id;
-  if not found then
-    sender := coalesce((automation.named_sender(message.tenant_id, 'sms', message.from_number)).id,
-      automation.no_sender_id());
+  perform automation.block_sender(message.tenant_id, case
+      when sent.id is not null then automation.as_uuid(sent.input #>> '{sender,id}')
+      else (automation.named_sender(message.tenant_id, 'sms', message.from_number)).id end, message.to_number);
+  if sent.id is not null then
+    perform automation.send_again(message.tenant_id, sent.id);
   end if;
-  delete from automation.sender_blocks as b where b.tenant_id = message.tenant_id and b.until <= automation.now();
-  insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
-  select message.tenant_id, sender, n.number, midnight
-  from unnest(array['', automation.normal_number(message.to_number)]) as n (number)
-  where n.number is not null
-  on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
-  perform automation.tell_office(message.tenant_id, 'daily_limit', sender::text, interval '20 hours', null,
-    'T-Mobile takes no more texts today',
-    format('The first that was refused was to %s: it was not delivered. Offers wait until midnight Pacific. Write what '
-      'your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are refused.',
-      message.to_number));
 end;
 $$;
 
 -- 21610: the number has opted out at Twilio, which is the only place that knew. 30006 and 21614: no text
--- reaches it, for it is a landline.
+-- reaches it, for it is a landline. 30023 and 30027: a carrier takes no more today.
 create or replace function automation.record_delivery_of_sms(
   message ridgeline.messages, status text, error_code text)
   returns text
@@ -120,8 +161,8 @@ begin
   elsif error_code in ('30006', '21614') and automation.normal_number(message.to_number) is not null then
     perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'landline',
       jsonb_build_object('code', error_code, 'message_id', message.id));
-  elsif error_code = '30023' then
-    perform automation.block_sender(message);
+  elsif error_code in ('30023', '30027') then
+    perform automation.refused_for_the_day(message);
   end if;
   update ridgeline.messages as m
   set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code
@@ -192,30 +233,55 @@ comment on function automation.record_message_status(jsonb) is
   '(nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another '
   'tenant''s than the account''s that says so, unknown_message.';
 
--- The row of a message that was sent is written by the dispatcher's report, which may come after
--- the first news of it.
+-- The row of a message that was sent is written by the dispatcher's report, which may come after the first news of
+-- it. Asked once for all rows of a statement, which may have been written under the cause of one of them: what comes of
+-- the news has that of its own run.
 create or replace function automation.apply_early_events() returns trigger
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set jit = off
   as $$
 declare
-  early jsonb;
+  early record;
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
 begin
-  perform automation.lock_inbound(new.provider || ' ' || new.provider_id);
+  -- In one order, whoever writes them in which.
+  perform pg_advisory_xact_lock(k.key)
+  from (
+    select distinct automation.inbound_key(a.provider || ' ' || a.provider_id) as key from added as a
+    where a.direction = 'outbound' and a.provider_id is not null
+    order by 1
+  ) as k;
   for early in
     with taken as (
       delete from automation.early_events as e
-      where e.provider_id = new.provider_id and e.provider = new.provider
-      returning e.id, e.event
+      using added as a
+      where e.provider_id = a.provider_id and e.provider = a.provider and a.direction = 'outbound'
+      returning e.id, e.event, a.tenant_id, a.execution_id
     )
-    select t.event from taken as t order by (t.event ->> 'occurred_at')::timestamptz, t.id
+    select t.event, x as execution
+    from taken as t
+    left join ridgeline.workflow_executions as x on x.tenant_id = t.tenant_id and x.id = t.execution_id
+    order by (t.event ->> 'occurred_at')::timestamptz, t.id
   loop
-    if tg_table_name = 'messages' then
-      perform automation.record_message_status(early);
-    else
-      perform automation.apply_email_event(early);
+    if (early.execution).id is not null then
+      perform automation.cause_of(early.execution);
     end if;
+    if tg_table_name = 'messages' then
+      perform automation.record_message_status(early.event);
+    else
+      perform automation.apply_email_event(early.event);
+    end if;
+    perform set_config('automation.depth', coalesce(depth, ''), true),
+      set_config('automation.root', coalesce(root, ''), true),
+      set_config('automation.fused', coalesce(fused, ''), true);
   end loop;
   return null;
 end;
@@ -223,10 +289,10 @@ $$;
 
 create trigger messages_apply_early_events
   after insert on ridgeline.messages
-  for each row when (new.direction = 'outbound' and new.provider_id is not null)
-  execute function automation.apply_early_events();
+  referencing new table as added
+  for each statement execute function automation.apply_early_events();
 
 create trigger emails_apply_early_events
   after insert on ridgeline.emails
-  for each row when (new.direction = 'outbound' and new.provider_id is not null)
-  execute function automation.apply_early_events();
+  referencing new table as added
+  for each statement execute function automation.apply_early_events();

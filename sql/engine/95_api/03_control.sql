@@ -42,6 +42,8 @@ declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
   failed ridgeline.workflow_step_executions;
   step jsonb;
+  does_nothing_yet boolean;
+  other uuid;
 begin
   perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
@@ -71,11 +73,19 @@ begin
       using errcode = 'PT409', hint = coalesce(
         automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
   end if;
-  update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
+  does_nothing_yet := automation.has_done_nothing(execution.tenant_id, execution.id);
+  if not does_nothing_yet then
+    other := automation.come_back(execution, automation.plan_of(execution) -> 'lifecycle');
+    if other is not null then
+      raise exception 'execution_id: run % has entered since, and re-entry lets only one be in at a time', other
+        using errcode = 'PT409', hint = 'Cancel that one first, or let it end.';
+    end if;
+  end if;
+  update ridgeline.workflow_executions as e
   set changed_at = automation.now(),
     status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
-    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
+    started_at = case when not does_nothing_yet then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into ridgeline.scheduled_steps (
     tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
@@ -111,7 +121,8 @@ create or replace function ridgeline.retry_execution(execution_id uuid, tenant_i
   as $$ select automation.retry_execution(execution_id) from automation.in_tenant(tenant_id) $$;
 
 comment on function ridgeline.retry_execution(uuid, uuid) is
-  'Runs a failed execution again from the step that failed, with fresh attempts.';
+  'Runs a failed execution again from the step that failed, with fresh attempts. PT409: it has not failed, or '
+  'another one is in the workflow by now that re-entry (not_while_open, restart) allows only one of.';
 
 -- A workflow that was held goes on, and is counted afresh.
 create or replace function automation.release_workflow(workflow_id uuid) returns integer

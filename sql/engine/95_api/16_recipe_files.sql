@@ -569,7 +569,12 @@ insert into automation.recipes (name, place, document) values
           "step_key": "click",
           "step_type": "wait",
           "step_config": {
-            "event": "sms_clicked",
+            "event": {
+              "type": "sms_clicked",
+              "config": {
+                "step_key": "ask_by_text"
+              }
+            },
             "timeout": "3 days"
           },
           "branches": {

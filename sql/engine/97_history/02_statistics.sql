@@ -3,33 +3,8 @@
 -- What came of workflows, by version, step and day, for good. A run or a step is counted when it ends, with a row that
 -- is only added to a list (a change); the tick folds those into one row a day. So nobody waits for a counter, and
 -- those who write to attached tables pay nothing: what has not ended is counted where it stands, in the queue.
--- ridgeline.workflow_statistics adds up all three and is exact at every moment.
-
-create sequence automation.statistic_order as bigint cache 1;
-
-create table automation.statistic_changes (
-  tenant_id uuid not null,
-  id bigint not null default nextval('automation.statistic_order'),
-  workflow_id uuid not null,
-  version integer not null,
-  step_key text not null,
-  entered_at timestamptz,
-  at timestamptz not null,
-  outcome text not null,
-  amount smallint not null default 1,
-  mode ridgeline.execution_mode not null default 'live',
-  cost numeric,
-  constraint statistic_changes_pkey primary key (tenant_id, id)
-) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
-
-comment on table automation.statistic_changes is
-  'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is '
-  'written beside every step.';
-comment on column automation.statistic_changes.step_key is 'Empty: it is about the run.';
-comment on column automation.statistic_changes.entered_at is
-  'When what ended had begun; null: this is about something that became of it later.';
-comment on column automation.statistic_changes.cost is 'Of a message that was sent.';
-comment on column automation.statistic_changes.amount is '-1: it is taken back (a run that is retried).';
+-- ridgeline.workflow_statistics adds up all three and is exact at every moment. What ends as a set is counted by
+-- whoever ends it (45_queue/11_counts); whatever else writes history, the triggers here count.
 
 create table automation.statistics (
   tenant_id uuid not null,
@@ -97,39 +72,52 @@ begin
 end;
 $$;
 
-create or replace function automation.step_outcome(status ridgeline.automation_status, step_type text) returns text
-  language sql stable parallel safe
-  -- No search_path: this is inlined.
-  as $$
-    select case
-      when status operator(pg_catalog.=) 'completed'
-        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
-      else status::pg_catalog.text
-    end
-  $$;
-
 create or replace function automation.count_step() returns trigger
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if tg_op = 'UPDATE' and old.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1, e.mode, old.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, s.step_key, s.started_at, s.finished_at,
+    automation.step_outcome(s.status, s.step_type), s.amount, e.mode, s.cost
+  from ridgeline.workflow_executions as e
+  cross join lateral (values
+    (old.step_key, old.started_at, old.finished_at, old.status, old.step_type, old.cost, -1),
+    (new.step_key, new.started_at, new.finished_at, new.status, new.step_type, new.cost, 1))
+    as s (step_key, started_at, finished_at, status, step_type, cost, amount)
+  where e.tenant_id = new.tenant_id and e.id = new.execution_id and s.finished_at is not null;
+  return null;
+end;
+$$;
+
+-- Of all rows of a statement: steps inside Postgres are written when they have ended. The rows lead, and find their
+-- runs by the whole primary key.
+create or replace function automation.count_steps() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_sort = off
+  as $$
+begin
+  -- A claim writes steps that have not.
+  if not exists (select from added as a where a.finished_at is not null) then
+    return null;
   end if;
-  if new.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type), e.mode, new.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
-  end if;
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, a.step_key, a.started_at, a.finished_at,
+    automation.step_outcome(a.status, a.step_type), e.mode, a.cost
+  from added as a
+  cross join lateral (
+    select x.tenant_id, x.workflow_id, x.version, x.mode from ridgeline.workflow_executions as x
+    where x.tenant_id = a.tenant_id and x.id between a.execution_id and a.execution_id
+    order by x.id
+    limit 1
+  ) as e
+  where a.finished_at is not null;
   return null;
 end;
 $$;
@@ -182,17 +170,20 @@ create trigger workflow_executions_count_ended
   execute function automation.count_run();
 create trigger workflow_executions_count
   after update on ridgeline.workflow_executions
-  for each row when (old.finished_at is distinct from new.finished_at or old.version <> new.version
-    or old.status <> new.status and new.finished_at is not null)
+  for each row when ((old.finished_at is distinct from new.finished_at or old.version <> new.version
+      or old.status <> new.status and new.finished_at is not null)
+    and (old.finished_at is not null or old.version <> new.version
+      or current_setting('automation.counting', true) is distinct from 'runs'))
   execute function automation.count_run();
 create trigger workflow_step_executions_count_ended
   after insert on ridgeline.workflow_step_executions
-  for each row when (new.finished_at is not null)
-  execute function automation.count_step();
+  referencing new table as added
+  for each statement execute function automation.count_steps();
 create trigger workflow_step_executions_count
   after update on ridgeline.workflow_step_executions
-  for each row when (old.finished_at is distinct from new.finished_at
-    or old.status <> new.status and new.finished_at is not null)
+  for each row when ((old.finished_at is distinct from new.finished_at
+      or old.status <> new.status and new.finished_at is not null)
+    and (old.finished_at is not null or current_setting('automation.counting', true) is distinct from 'steps'))
   execute function automation.count_step();
 create trigger workflow_step_executions_count_news
   after update on ridgeline.workflow_step_executions

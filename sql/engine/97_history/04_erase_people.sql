@@ -85,8 +85,9 @@ create or replace function automation.addresses_of(tenant_id uuid, contact_id te
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(array_agg(distinct a.address), '{}')
+    select coalesce(array_agg(a.address), '{}')
     from (
+      -- Each once, however much it has written: whose it is besides is asked of each.
       select automation.normal_address(addresses_of.tenant_id, kind, r.record ->> n.name)
       from automation.entities as e
       cross join lateral (select automation.read_record('contact', addresses_of.tenant_id, contact_id) as record) as r
@@ -94,14 +95,16 @@ create or replace function automation.addresses_of(tenant_id uuid, contact_id te
         select m.column_name from automation.mapped_columns(e, case kind when 'sms' then 'phone' else 'email' end) as m
         union select case kind when 'sms' then 'phone' else 'email' end) as n (name)
       where e.name = 'contact'
-      union all
+      union
       select m.from_number from ridgeline.messages as m
       where kind = 'sms' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
         and m.direction = 'inbound' and m.provider <> 'manual'
-      union all
-      select automation.normal_address(addresses_of.tenant_id, 'email', m.from_address) from ridgeline.emails as m
-      where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
-        and m.direction = 'inbound' and m.provider <> 'manual'
+      union
+      select automation.normal_address(addresses_of.tenant_id, 'email', w.address)
+      from (
+        select distinct m.from_address as address from ridgeline.emails as m
+        where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
+          and m.direction = 'inbound' and m.provider <> 'manual') as w
     ) as a (address)
     where a.address is not null
       -- A number that they share stays what it is for the others.
@@ -129,22 +132,16 @@ begin
 end;
 $$;
 
-create or replace function automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
-  returns ridgeline.erasures
-  language plpgsql
-  security definer
+-- A person as somebody names them: by the id of a contact, a number or an address, in their usual notation.
+create or replace function automation.named_person(
+  tenant_id uuid, contact_id text, phone text, email text, out contact text, out number text, out mailbox text)
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
-  phones text[];
-  emails text[];
-  contacts text[];
-  erasure ridgeline.erasures;
 begin
-  perform automation.may_erase(tenant_id);
+  contact := nullif(btrim(contact_id), '');
+  number := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
+  mailbox := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
   if nullif(btrim(phone), '') is not null and number is null then
     raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
       hint = 'Write it with its country code, such as +1 512 555 0100.';
@@ -155,6 +152,27 @@ begin
     raise exception 'contact_id: a contact, a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
+end;
+$$;
+
+create or replace function automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
+  returns ridgeline.erasures
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact text;
+  number text;
+  mailbox text;
+  phones text[];
+  emails text[];
+  contacts text[];
+  erasure ridgeline.erasures;
+begin
+  perform automation.may_erase(tenant_id);
+  select p.contact, p.number, p.mailbox into contact, number, mailbox
+  from automation.named_person(tenant_id, contact_id, phone, email) as p;
   perform automation.make_erasure_key();
   -- Asked for twice: the one that is under way is the answer.
   select e.* into erasure from ridgeline.erasures as e
@@ -208,7 +226,8 @@ create or replace function automation.seal_suppressions(tenant_id uuid, channel 
       and s.address = any (addresses);
   $$;
 
--- Those that are being worked on are left to the walk: whoever works on them finds the address suppressed.
+-- Those that are being worked on are left to the walk: whoever works on them finds the address suppressed. So are those
+-- above a thousand: who asks waits for this, in the time of one statement.
 create or replace function automation.end_runs_of(tenant_id uuid, contact_ids text[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -221,6 +240,7 @@ begin
     where e.tenant_id = end_runs_of.tenant_id and e.finished_at is null
       and (e.contact_id = any (contact_ids) and e.entity <> 'contact'
         or e.record_id = any (contact_ids) and e.entity = 'contact')
+    limit 1000
     for no key update skip locked
   loop
     perform automation.stop_execution(execution, 'cancelled', automation.erased_reason());
@@ -282,7 +302,7 @@ begin
     into names, above
   from unnest(key.names, key.types) with ordinality as n (name, type, place);
   execute format(
-    'select count(*), (array_agg(w.key order by w.place desc))[1], '
+    'select count(*), (array_agg(w.key::text order by w.place desc))[1]::text[], '
     'coalesce(jsonb_agg(w.record) filter (where w.record::text ~* $3 or w.record ->> ''contact_id'' = any ($4) '
     'or w.record ->> ''record_id'' = any ($4)), ''[]'') '
     'from (select array[%1$s]::text[] as key, to_jsonb(r.*) as record, row_number() over (order by %2$s) as place '
@@ -330,18 +350,29 @@ create or replace function automation.key_test(relation regclass, record jsonb) 
     from automation.key_columns(relation) as k, unnest(k.names, k.types) as n (name, type)
   $$;
 
--- A row that somebody holds is met again.
-create or replace function automation.delete_row(relation regclass, record jsonb) returns boolean
+-- Rows that somebody holds are met again.
+create or replace function automation.delete_rows(relation regclass, records jsonb) returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
   as $$
 declare
+  key constant record := automation.key_columns(relation);
   deleted integer;
 begin
-  execute format('delete from %1$s as t where t.ctid = any (array(select r.ctid from %1$s as r where %2$s '
-    'for update skip locked))', relation, automation.key_test(relation, record));
+  execute format(
+    'delete from %1$s as t where t.ctid = any (array('
+    'select r.ctid from jsonb_to_recordset($1) as h (tenant_id uuid, %2$s) '
+    'join %1$s as r on r.tenant_id = h.tenant_id and %3$s for update of r skip locked))',
+    relation,
+    (select string_agg(format('%I %s', n.name, n.type), ', ') from unnest(key.names, key.types) as n (name, type)),
+    (select string_agg(format('r.%1$I = h.%1$I', n), ' and ') from unnest(key.names) as n))
+    using records;
   get diagnostics deleted = row_count;
-  return deleted > 0;
+  return deleted;
 end;
 $$;
 
@@ -372,7 +403,7 @@ begin
 exception
   -- A column that will not be blanked: rather nothing than their address.
   when check_violation or unique_violation or foreign_key_violation or data_exception then
-    return automation.delete_row(relation, record);
+    return automation.delete_rows(relation, jsonb_build_array(record)) > 0;
 end;
 $$;
 
@@ -447,6 +478,19 @@ begin
 end;
 $$;
 
+-- Deleted as it is, with others of its kind: it is the person's, and nothing else hangs on it.
+create or replace function automation.goes_whole(
+  work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return relation::text <> all (
+      '{ridgeline.workflow_executions,ridgeline.consents,ridgeline.workflow_step_executions}'::text[])
+    and automation.is_own(work, relation::text, record);
+end;
+$$;
+
 create or replace function automation.erase_found(
   work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
   language plpgsql
@@ -459,8 +503,6 @@ begin
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
   elsif is_own and relation = 'ridgeline.consents'::regclass then
     return automation.blank_consent(record);
-  elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
-    return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
     return automation.blank_open_step(work, record);
   end if;
@@ -475,11 +517,19 @@ create or replace function automation.erase_all_found(
   as $$
 declare
   hit record;
+  whole jsonb[] := '{}'::jsonb[];
   gone integer := 0;
 begin
   for hit in select h.value as record from jsonb_array_elements(hits) as h loop
-    gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    if automation.goes_whole(work, relation, hit.record) then
+      whole := whole || hit.record;
+    else
+      gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    end if;
   end loop;
+  if whole <> '{}' then
+    gone := gone + automation.delete_rows(relation, to_jsonb(whole));
+  end if;
   if gone > 0 then
     update ridgeline.erasures as e
     set erased = e.erased || jsonb_build_object(

@@ -67,6 +67,29 @@ create or replace function automation.is_notice_workflow(metadata jsonb) returns
   set search_path = pg_catalog, pg_temp
   as $$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $$;
 
+-- The mark is the engine's to give: failures of what bears it are told to nobody, and notices go out by it. What a
+-- member writes leaves it as it was, so that the workflow can still be changed as a whole, and a copy of it has none.
+create or replace function automation.keep_mark() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() then
+    new.metadata := new.metadata - 'ridgeline';
+    if tg_op = 'UPDATE' and old.metadata ? 'ridgeline' then
+      new.metadata := new.metadata
+        || jsonb_build_object('ridgeline', old.metadata -> 'ridgeline', 'by', old.metadata -> 'by');
+    end if;
+  end if;
+  return new;
+end;
+$$;
+
+create trigger workflows_keep_mark
+  before insert or update of metadata on ridgeline.workflows
+  for each row execute function automation.keep_mark();
+
 -- The workflow by which a tenant is told by email or webhook: made when it is first needed, and like any other to be
 -- seen, changed and switched off.
 create or replace function automation.notice_workflow(tenant_id uuid, by text) returns uuid

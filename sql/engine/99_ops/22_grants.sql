@@ -98,5 +98,8 @@ revoke execute on function
   from service_role;
 grant execute on function
   automation.erase_person(uuid, text, text, text), automation.erasures_of(uuid, text, text, text),
-  ridgeline.erase_person(text, text, text, uuid), ridgeline.erasures_of(text, text, text, uuid)
+  ridgeline.erase_person(text, text, text, uuid), ridgeline.erasures_of(text, text, text, uuid),
+  automation.person_meant(uuid, text, text, text), automation.person_runs(automation.person, timestamptz),
+  automation.person_conversation(automation.person),
+  ridgeline.get_person_history(text, text, text, timestamptz, integer, uuid)
   to authenticated, service_role;

@@ -108,6 +108,7 @@ grant execute on function automation.decide_consent(uuid, text), ridgeline.decid
   to authenticated, service_role;
 
 alter table automation.merged_contacts enable row level security;
+alter table automation.merges_due enable row level security;
 grant select on automation.merged_contacts to service_role;
 grant execute on function
   automation.merge_contacts(uuid, text, text), automation.contact_is_there(uuid, text),

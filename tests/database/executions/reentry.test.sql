@@ -2,7 +2,7 @@
 -- by whatever the office says makes two of them the same.
 begin;
 \ir ../foundation/story.psql
-select plan(46);
+select plan(57);
 
 select pg_temp.tenant() as apex \gset
 create function pg_temp.statuses(workflow uuid) returns text
@@ -154,5 +154,47 @@ select is(pg_temp.enters(:'waco', :'for_ann'), 'completed', 'may enter once they
 select is(
   pg_temp.error_of(format('update ridgeline.workflows set settings = %L where id = %L', '[]', :'never')),
   '23514 new row for relation "workflows" violates check constraint "workflows_settings_is_object"', 'settings are an object');
+
+-- Where one at a time may be in, a run that failed halfway comes back only when nobody else is in.
+create function pg_temp.try_again(run uuid) returns text
+  language plpgsql
+  as $$
+begin
+  perform ridgeline.retry_execution(run);
+  perform pg_temp.settle();
+  return (select concat_ws(' ', e.status, e.error ->> 'code') from ridgeline.workflow_executions as e where e.id = run);
+exception when others then
+  return sqlstate || ' ' || sqlerrm;
+end;
+$$;
+update public.contacts set custom_fields = '{}' where id = :'ann';
+select pg_temp.with('"not_while_open"', '{}', '[{"type": "create_task", "config": {"title": "Begun"}}, {"type": "add_tag", "config": {"tag": "{{contact.custom_fields.tag}}"}},
+  {"type": "wait", "config": {"days": 2}}, {"type": "stop"}]') as halfway \gset
+select is(pg_temp.enters(:'halfway', :'for_ann'), 'failed empty_tag', 'a run that fails halfway');
+select pg_temp.last_run(:'halfway') as failed \gset
+update public.contacts set custom_fields = '{"tag": "vip"}' where id = :'ann';
+select is(pg_temp.enters(:'halfway', :'for_ann'), 'waiting', 'keeps nobody out, as it is not open');
+select pg_temp.last_run(:'halfway') as newer \gset
+select is(pg_temp.try_again(:'failed'), format('PT409 execution_id: run %s has entered since, and re-entry lets only one be in at a time', :'newer'),
+  'but does not come back beside the one that took its turn');
+select is(ridgeline.retry_executions(jsonb_build_object('workflow_id', :'halfway'), tenant_id => :'apex') #>> '{refused,0,execution_id}', :'failed', 'nor among many');
+select (ridgeline.cancel_execution(:'newer')).status \gset
+select is(pg_temp.try_again(:'failed'), 'waiting', 'once that one is over it does');
+select is(pg_temp.enters(:'halfway', :'for_ann'), 'skipped already_entered', 'and then it is the one that is in');
+select is((pg_temp.last_run(:'halfway') = :'newer'), false, 'as whoever comes next is told');
+
+update public.contacts set custom_fields = '{}' where id = :'ann';
+select pg_temp.with('"restart"', '{"dedupe_key": "{{contact.phone}}"}', '[{"type": "create_task", "config": {"title": "Begun"}}, {"type": "add_tag", "config": {"tag": "{{contact.custom_fields.tag}}"}},
+  {"type": "wait", "config": {"days": 2}}, {"type": "stop"}]') as anew \gset
+select is(pg_temp.enters(:'anew', :'for_ann'), 'failed empty_tag', 'of those that take each other''s place one fails');
+select pg_temp.last_run(:'anew') as failed \gset
+update public.contacts set custom_fields = '{"tag": "vip"}' where id = :'ann';
+select is(pg_temp.enters(:'anew', :'for_ann'), 'waiting', 'and another has taken it');
+select alike(pg_temp.try_again(:'failed'), 'PT409 execution_id: run % has entered since%', 'the older does not come back');
+select (ridgeline.cancel_execution(pg_temp.last_run(:'anew'))).status \gset
+select pg_temp.try_again(:'failed') \g /dev/null
+select pg_temp.enters(:'anew', :'for_ann') \g /dev/null
+select is(pg_temp.statuses(:'anew'), 'cancelled, cancelled, waiting', 'and one that came back gives its place to the next');
+
 select * from finish();
 rollback;

@@ -1,7 +1,7 @@
 -- Beginning anew: the run in flight ends and another one takes its place, once, whatever started it.
 begin;
 \ir ../foundation/story.psql
-select plan(56);
+select plan(58);
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
 select pg_temp.tenant('Bluff Roofing') as bluff \gset
@@ -173,12 +173,25 @@ insert into ridgeline.calls (tenant_id, direction, to_number, status) values (:'
 select pg_temp.settle();
 select is((select count(*) from ridgeline.workflow_executions as e where e.workflow_id = :'callback' and e.finished_at is null), 2::bigint, 'two without a number are two');
 
+-- Runs about nobody have nothing but their key.
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "wait", "config": {"hours": 1}}, {"type": "create_task", "config": {"title": "Storm {{custom.place}}"}}]', '[]',
+  '{"reentry": "restart", "dedupe_key": "{{custom.place}}"}') as storm \gset
+select (ridgeline.execute_workflow(:'storm', '{"custom": {"place": "Waco"}}', :'apex')).id as first_storm \gset
+select pg_temp.settle();
+select (ridgeline.execute_workflow(:'storm', '{"custom": {"place": "Waco"}}', :'apex')).id, (ridgeline.execute_workflow(:'storm', '{"custom": {"place": "Hico"}}', :'apex')).id as hico \gset
+select pg_temp.settle();
+select pg_temp.settle();
+select is(pg_temp.fates(:'storm'), 'cancelled restarted, waiting, waiting', 'the second of one place takes the place of the first');
+select pg_temp.later('61 minutes');
+select is((select string_agg(t.title, ', ' order by t.title) from public.tasks as t where t.title like 'Storm%'), 'Storm Hico, Storm Waco', 'and each place is rung for once');
+update ridgeline.workflows set is_active = false where id = :'storm';
+
 -- Two that know nothing of each other (they committed at the same moment) meet at their first step.
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "create_task", "config": {"title": "Once"}}, {"type": "wait", "config": {"days": 1}}, {"type": "stop"}]', '[]', '{"reentry": "restart"}') as manual \gset
 do $$
 begin
   for n in 1 .. 3 loop
-    perform ridgeline.execute_workflow((select w.id from ridgeline.workflows as w where w.trigger_type = 'manual'),
+    perform ridgeline.execute_workflow((select w.id from ridgeline.workflows as w where w.id = (select max(m.id::text)::uuid from ridgeline.workflows as m where m.trigger_type = 'manual' and m.is_active)),
       jsonb_build_object('contact_id', (select c.id from public.contacts as c where c.first_name = 'Maria')));
   end loop;
 end;

@@ -1,6 +1,6 @@
 -- A number is one number, however somebody wrote it, and is never taken for another country's.
 begin;
-select plan(94);
+select plan(104);
 
 select is(automation.normalize_phone(given), '+15125550142', 'is one number: ' || quote_literal(given))
 from (values
@@ -28,6 +28,12 @@ from (values
   ('5125550142', null), ('5125550142', 'XX'), ('5125550142', '881'), ('1-800-FLOWERS', 'US'), ('512-555-0142 or 512-555-0143', 'US'), ('512-555-0142, 512-555-0143', 'US'),
   ('512-555-0142/512-555-0143', 'US'), ('ann5125550142@example.com', 'US'), ('anonymous', 'US'), ('+999 512 555 0142', 'US'), ('+1 512 555 01', 'US'),
   ('+1 512 555 01422', 'US'), ('+0 512 555 0142', 'US'), ('12345', 'US'), ('2026-11-26', 'US')) as v (given, country);
+
+-- Countries that share a calling code, of numbers that are written in full.
+select is((automation.read_phone(given)).country, country, format('%s is of %s', given, country))
+from (values
+  ('+15125550142', 'US'), ('+14165550142', 'CA'), ('+18765550142', 'JM'), ('+12684641234', 'AG'), ('+442079460000', 'GB'), ('+447781123456', 'GG'),
+  ('+79161234567', 'RU'), ('+77012345678', 'KZ'), ('+3906123456789', 'IT'), ('+881612345678', '881')) as v (given, country);
 
 select * from finish();
 rollback;

@@ -1,7 +1,7 @@
 -- Nobody gets more marketing in a day than the office said, and no number sends faster than it may; who asked does not wait behind a storm.
 begin;
 \ir ../foundation/story.psql
-select plan(35);
+select plan(37);
 set client_min_messages = error;
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
@@ -58,6 +58,10 @@ update public.tenants set settings = '{"marketing_cap": {"per_day": 0}}' where i
 select pg_temp.start(:'storm', :'bob') as none \gset
 select is(pg_temp.sent(), 0::bigint, 'none a day is none');
 select is(pg_temp.held(:'none'), 'cap 86400', 'and waits');
+select pg_temp.contact(:'apex', 'New', '+15125550177') as newcomer \gset
+select pg_temp.start(:'storm', :'newcomer') as not_even \gset
+select is(pg_temp.sent(), 0::bigint, 'not even to somebody who has had nothing');
+select is(pg_temp.held(:'not_even'), 'cap 86400', 'who waits like the others');
 delete from ridgeline.scheduled_steps;
 update public.tenants set settings = '{"marketing_cap": {"per_day": 1}}' where id = :'apex';
 select pg_temp.contact(:'apex', 'Cy', '+15125550103') as cy \gset

@@ -1,7 +1,7 @@
 -- A workflow that does much more in a day than it ever did is held, and a task says so; what it is used to is no surprise.
 begin;
 \ir ../foundation/story.psql
-select plan(16);
+select plan(29);
 set client_min_messages = error;
 update automation.settings set value = '20' where name = 'workflow_fuse_at_least';
 
@@ -66,5 +66,66 @@ select pg_temp.workflow(:'apex', 'contact_created', '{}', '[{"key": "task", "typ
 insert into public.contacts (tenant_id, phone) select :'apex', '+1512666' || lpad(n::text, 4, '0') from generate_series(2000, 2049) as n;
 select pg_temp.settle() \g /dev/null
 select is((select count(*) from public.tasks where title = 'Imported'), 50::bigint, 'an import of fifty is fifty tasks');
+-- OLD RECORDS that are loaded: a workflow that takes those that are inserted as won for won.
+update public.tenants set settings = '{}' where id = :'apex';
+update automation.settings set value = '1000' where name = 'workflow_fuse_at_least';
+update automation.settings set value = '10000' where name = 'workflow_fuse_per_day';
+select pg_temp.contact(:'apex', 'Maria', '+15125550101') as maria \gset
+select pg_temp.workflow(:'apex', 'project_won', '{"on_insert": true}', '[{"key": "task", "type": "create_task", "config": {"title": "Review {{project.name}}"}}]') as review \gset
+select pg_temp.workflow(:'apex', 'project_won', '{}', '[{"key": "task", "type": "create_task", "config": {"title": "Won {{project.name}}"}}]') as won_only \gset
+create function pg_temp.load(number integer) returns bigint
+  language sql
+  as $$
+    with loaded as (
+      insert into public.projects (tenant_id, contact_id, name, pipeline_stage)
+      select c.tenant_id, c.id, 'Roof ' || n, 'won' from public.contacts as c cross join generate_series(1, number) as n where c.first_name = 'Maria'
+      returning id)
+    select count(*) from loaded
+  $$;
+create function pg_temp.reviews() returns bigint
+  language sql
+  as $$ select count(*) from public.tasks where title like 'Review %' $$;
+select automation.advance_clock('1 day');
+select pg_temp.load(25) \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is(pg_temp.reviews(), 25::bigint, 'twenty-five that are inserted as won are won');
+delete from ridgeline.workflow_executions where workflow_id = :'review';
+delete from public.tasks;
+select automation.advance_clock('1 hour');
+select pg_temp.load(180) \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is(pg_temp.reviews(), 0::bigint, 'of a hundred and eighty that are loaded none has done anything');
+select is((select count(*) from ridgeline.scheduled_steps as s join ridgeline.workflow_executions as e on e.id = s.execution_id where e.workflow_id = :'review' and s.held ->> 'code' = 'workflow_held'), 180::bigint, 'all of them wait');
+select is((select count(*) from public.tasks where title like 'Workflow "project_won" was stopped'), 1::bigint, 'a task says so, once');
+select is((select count(*) from public.tasks where title like 'Won %'), 0::bigint, 'one that does not count inserts was not asked at all');
+-- The office does not want them: cancelled, and the workflow goes on.
+select count(ridgeline.cancel_execution(e.id)) from ridgeline.workflow_executions as e where e.workflow_id = :'review' and e.finished_at is null \g /dev/null
+select ridgeline.release_workflow(:'review') \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is(pg_temp.reviews(), 0::bigint, 'cancelled, none of them ever does anything');
+select automation.advance_clock('1 hour');
+select pg_temp.load(3) \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is(pg_temp.reviews(), 3::bigint, 'and three the next hour are three');
+-- Or it does.
+select automation.advance_clock('1 hour');
+select pg_temp.load(40) \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is(pg_temp.reviews(), 3::bigint, 'forty are held again');
+select automation.advance_clock('1 minute');
+select is(ridgeline.release_workflow(:'review'), 40, 'released');
+select pg_temp.settle() \g /dev/null
+select is(pg_temp.reviews(), 43::bigint, 'they go');
+-- What it is used to is no surprise.
+select automation.advance_clock('2 days');
+select pg_temp.load(180) \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is(pg_temp.reviews(), 223::bigint, 'a hundred and eighty are less than five times its busiest day');
+update public.tenants set settings = '{"workflow_fuse": {"per_day": 1000}}' where id = :'apex';
+select automation.advance_clock('1 hour');
+select pg_temp.load(500) \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is(pg_temp.reviews(), 723::bigint, 'nor is what an office says that it expects');
+select is((select count(*) from ridgeline.workflow_holds where workflow_id = :'won_only'), 0::bigint, 'the other workflow was never held');
 select * from finish();
 rollback;

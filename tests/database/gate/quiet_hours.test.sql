@@ -1,7 +1,7 @@
 -- Nobody is texted at night where they are, by their number and by their address; what waits goes at the opening.
 begin;
 \ir ../foundation/story.psql
-select plan(80);
+select plan(82);
 set automation.quiet_hours = on;
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
@@ -99,6 +99,8 @@ select is((select a.opens_at from automation.next_open('{America/Chicago}', arra
 select is(pg_temp.at(:'reply', '2026-11-01 13:00+00', '+15125550100'), 'Sun 08:00', 'when it would have been eight the day before');
 select is(pg_temp.at(:'reply', '2026-03-08 13:00+00', '+16025550100', 'America/Phoenix'), 'Sun 08:00', 'Phoenix changes no clocks');
 
+select is(pg_temp.at(:'reply', '2026-03-08 02:30+00', '+15125550100'), 'sent', 'the evening before the short night is as long as ever');
+select is(pg_temp.at(:'reply', '2026-03-09 02:30+00', '+15125550100'), 'Mon 08:00', 'the evening after it is over at nine by the new clock');
 select is(pg_temp.at(:'reply', '2026-11-01 02:30+00', '+15125550100'), 'Sun 08:00', 'the evening before the long night is over at nine by the old clock');
 select is(pg_temp.at(:'reply', '2026-11-02 02:30+00', '+15125550100'), 'sent', 'the evening after it an hour later');
 select is(pg_temp.about(pg_temp.at(:'offer', '2026-03-08 16:30+00', '+15125550100')), 'Sun 12:00', 'noon of the Sundays of Texas is the new clock''s');

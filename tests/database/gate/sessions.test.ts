@@ -14,7 +14,7 @@ beforeEach(() => {
 const offer: Step = { type: "send_sms", config: { body: "Spring is here", purpose: "marketing" } };
 
 describe("two dispatchers", () => {
-  it("do not both pass a cap, and neither waits for the other", async () => {
+  it("do not both pass a cap, and neither waits for the other", { timeout: 30_000 }, async () => {
     const { tenantId } = await sessions.office([offer]);
     await sql`update tenants set settings = '{"marketing_cap": {"per_day": 1}}' where id = ${tenantId}`;
     const contact = await sessions.lead(tenantId, "+15125550171");
@@ -32,10 +32,9 @@ describe("two dispatchers", () => {
       select e.tenant_id, e.id, 'step_1', 'sms', automation.now() from ridgeline.workflow_executions as e
       where e.tenant_id = ${tenantId} and not exists (
         select from ridgeline.scheduled_steps as s where s.execution_id = e.id)`;
-    // The first has not committed: the second finds the person taken, and comes back in a moment.
-    const began = Date.now();
+    // The first has not committed: the second finds the person taken, and comes back in a moment. Had it waited, it
+    // would have waited for the commit below.
     expect(await sql`select step_id from automation.claim_steps('b', 10)`).toHaveLength(0);
-    expect(Date.now() - began).toBeLessThan(5_000);
     await first`commit`;
     const [held] = await sql`
       select held ->> 'code' as code from ridgeline.scheduled_steps where tenant_id = ${tenantId} and held is not null`;
@@ -46,6 +45,33 @@ describe("two dispatchers", () => {
       select count(distinct step_id)::int as count from automation.marketing_sent where tenant_id = ${tenantId}`;
     expect(sent).toEqual({ count: 1 });
     expect([contact, workflow]).not.toContain(undefined);
+  });
+
+  it("do not both call a receiver who takes one call a second, and neither waits for the other", async () => {
+    const { tenantId } = await sessions.office([
+      { type: "webhook", config: { url: "https://n8n.apex.example/hook" } },
+    ]);
+    await sql`
+      insert into ridgeline.tenant_settings (tenant_id, settings)
+      values (${tenantId}, '{"webhooks": {"per_second": 0.1}}')
+      on conflict on constraint tenant_settings_pkey do update set settings = excluded.settings`;
+    await sessions.lead(tenantId, "+15125550181");
+    const first = await sessions.begin();
+    expect(await first`select step_id from automation.claim_steps('a', 10)`).toHaveLength(1);
+    await sessions.lead(tenantId, "+15125550182");
+    const began = Date.now();
+    expect(await sql`select step_id from automation.claim_steps('b', 10)`).toHaveLength(0);
+    expect(Date.now() - began).toBeLessThan(5_000);
+    const held = async () =>
+      (await sql`select held ->> 'code' as code from ridgeline.scheduled_steps
+        where tenant_id = ${tenantId} and held is not null`).map(({ code }) => code);
+    expect(await held()).toEqual(["busy"]);
+    await first`commit`;
+    await sql`select automation.advance_clock('2 seconds')`;
+    expect(await sql`select step_id from automation.claim_steps('b', 10)`).toHaveLength(0);
+    expect(await held()).toEqual(["rate"]);
+    await sql`select automation.advance_clock('10 seconds')`;
+    expect(await sql`select step_id from automation.claim_steps('b', 10)`).toHaveLength(1);
   });
 });
 

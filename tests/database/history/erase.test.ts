@@ -272,11 +272,11 @@ async function story(): Promise<Office> {
   return { tenant, number, contact: contact!.id, neighbour: neighbour!.id };
 }
 
-/** Walks on until it is over; in portions so small that each table takes several. */
+/** Walks on until it is over; one portion a call, and so small that each table takes several. */
 async function erased(tenant: string): Promise<Record<string, number>> {
   await waitFor("the end of the erasure", async () => {
-    await sql`update automation.erasures_under_way set next_at = '-infinity', portion = 7`;
-    await sql`call automation.erase_people('200 milliseconds')`;
+    await sql`update automation.erasures_under_way set next_at = '-infinity', portion = 14`;
+    await sql`call automation.erase_people('1 millisecond')`;
     const [running] = await sql`select from automation.erasures_under_way`;
     return !running;
   });
@@ -303,6 +303,7 @@ const nobodys = `
   automation.erasures_under_way.word_pattern automation.form_posts.digest automation.form_rates.source
   automation.form_reach.scope automation.idempotency_keys.caller automation.idempotency_keys.fingerprint
   automation.inbox_waiting.kind
+  automation.merges_due.contact_id automation.merges_due.into_contact_id ridgeline.messages.step_key
   automation.notices.kind automation.provider_events.event_id automation.provider_events.provider
   automation.run_events.event automation.run_events.step_key automation.signals.contact_id
   automation.signals.entity automation.signals.event automation.signals.listener automation.signals.record_id
@@ -509,6 +510,39 @@ describe("a person who asks to be forgotten", () => {
     expect(
       (await sql`select automation.is_suppressed(${tenantId}, 'sms', '+15125550199') as is`)[0]?.is,
     ).toBe(false);
+  });
+
+  it("finds a customer among many, however small its portions are", async () => {
+    const { tenantId } = await sessions.office([{
+      type: "send_sms",
+      config: { body: "Hi {{contact.first_name}}" },
+    }]);
+    for (let n = 0; n < 20; n++) await sessions.lead(tenantId, `+151255501${20 + n}`);
+    const contact = await sessions.lead(tenantId, "+15125550199");
+    await send();
+    await sql`
+      insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body, provider)
+      select ${tenantId}, ${contact}, 'inbound', n, '+15125550100', 'Hello', 'twilio'
+      from generate_series(1, 300) as i, lateral (select '+15125550199' as n) as x`;
+    await sql`select ridgeline.erase_person(${contact}, tenant_id => ${tenantId})`;
+    expect(await erased(tenantId)).toMatchObject({ "ridgeline.messages": 301 });
+    expect(await found("5125550199")).toEqual([]);
+    expect((await sql`select from ridgeline.messages`).count).toBe(20);
+    expect((await sql`select from ridgeline.workflow_executions`).count).toBe(20);
+  });
+
+  it("ends so many runs at once as a statement has time for, and the others when their turn comes", async () => {
+    const { tenantId, workflowId } = await sessions.office([{ type: "wait", config: { days: 3 } }]);
+    const contact = await sessions.lead(tenantId, "+15125550199");
+    await sql`
+      select ridgeline.execute_workflow(${workflowId}, ${sql.json({ contact_id: contact })})
+      from generate_series(1, 1099)`;
+    await sql`select ridgeline.erase_person(${contact}, tenant_id => ${tenantId})`;
+    const open = async () =>
+      (await sql`select from ridgeline.workflow_executions where finished_at is null`).count;
+    expect(await open()).toBe(100);
+    while (await open() > 0) await sql`call automation.erase_people('100 milliseconds')`;
+    await sql`delete from automation.erasures_under_way`;
   });
 
   it("stays half erased when the server dies in between, and is erased when it is back", async () => {

@@ -1,7 +1,7 @@
 -- A text whose step says track_links: its links lead through functions/link, and the first that a person follows is an event.
 begin;
 \ir ../foundation/story.psql
-select plan(59);
+select plan(66);
 set client_min_messages = error;
 
 select automation.set_clock('2026-06-01 15:00+00');
@@ -145,6 +145,36 @@ select automation.advance_clock('30 seconds');
 select is(automation.record_click((pg_temp.codes((:'step'::automation.claimed_step).payload ->> 'body'))[1], :browser), 'clicked', 'the text is there before the report of it');
 create temp table reported as select pg_temp.finish(:'step'::automation.claimed_step, 'succeeded', '{"result": {"provider_id": "SM3"}}');
 select isnt((select clicked_at from ridgeline.messages where provider_id = 'SM3'), null, 'and counts when it comes');
+
+-- A WAIT FOR THE TEXT OF ONE STEP
+select pg_temp.contact(:'apex', 'Nora', '+15125550177') as nora \gset
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "ask", "type": "send_sms", "config": {"body": "Rate us: https://g.page/r", "purpose": "transactional", "track_links": true}},
+  {"key": "map", "type": "send_sms", "config": {"body": "We are here: https://maps.example/r", "purpose": "transactional", "track_links": true}},
+  {"key": "click", "type": "wait", "config": {"event": {"type": "sms_clicked", "config": {"step_key": "ask"}}, "timeout": "3 days"}, "on": {"event": [{"type": "stop"}], "timeout": [{"type": "create_task", "config": {"title": "Call her"}}]}}]') as asking \gset
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "ask", "type": "send_sms", "config": {"body": "Or here: https://yelp.example/r", "purpose": "transactional", "track_links": true}},
+  {"key": "click", "type": "wait", "config": {"event": "sms_clicked", "timeout": "3 days"}, "on": {"event": [{"type": "stop"}]}}]') as any_click \gset
+select (ridgeline.execute_workflow(:'asking', jsonb_build_object('contact_id', :'nora'))).id as asking_run \gset
+create temp table of_asking as select c.payload ->> 'body' as body, pg_temp.finish(c, 'succeeded', '{"result": {"provider_id": "SMask"}}') from automation.claim_steps('w', 1) as c;
+insert into of_asking select c.payload ->> 'body', pg_temp.finish(c, 'succeeded', '{"result": {"provider_id": "SMmap"}}') from automation.claim_steps('w', 1) as c;
+select pg_temp.sent(:'any_click', :'nora', 'SMother') as other_body \gset
+select pg_temp.settle() \g /dev/null
+select automation.advance_clock('1 hour');
+select automation.record_click((pg_temp.codes(body))[1], :browser) from of_asking where body like 'We are%' \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is((select status::text from ridgeline.workflow_executions where id = :'asking_run'), 'waiting', 'a click on another text of the same run is not the one');
+select is((pg_temp.only_run(:'any_click')).status::text, 'completed', 'where no step is named it is one, as ever');
+select automation.record_click((pg_temp.codes(:'other_body'))[1], :browser) \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is((select status::text from ridgeline.workflow_executions where id = :'asking_run'), 'waiting', 'nor is one on the text of a step of that name in another workflow');
+select automation.record_click((pg_temp.codes(body))[1], :browser) from of_asking where body like 'Rate%' \g /dev/null
+select pg_temp.settle() \g /dev/null
+select is((select s.result_data ->> 'branch' from ridgeline.workflow_step_executions as s where s.execution_id = :'asking_run' and s.step_key = 'click'), 'event', 'the one on its own is');
+select is(pg_temp.findings(:'apex', 'manual', '{}', '[{"key": "ask", "type": "send_sms", "config": {"body": "https://g.page/r", "track_links": true}}, {"type": "wait", "config": {"event": {"type": "sms_clicked", "config": {"step_key": "asks"}}, "timeout": "3 days"}}]'),
+  E'warning no_registered_sender steps[0]\nerror no_tracked_text steps[1].step_config.event.config.step_key', 'a step that there is not is refused');
+select is(pg_temp.findings(:'apex', 'manual', '{}', '[{"key": "ask", "type": "send_sms", "config": {"body": "https://g.page/r"}}, {"type": "wait", "config": {"event": {"type": "sms_clicked", "config": {"step_key": "ask"}}, "timeout": "3 days"}}]'),
+  E'warning no_registered_sender steps[0]\nerror no_tracked_text steps[1].step_config.event.config.step_key', 'so is one whose links nobody tracks');
+select is(pg_temp.findings(:'apex', 'manual', '{}', '[{"key": "ask", "type": "send_sms", "config": {"body": "https://g.page/r", "track_links": true}}, {"type": "wait", "config": {"event": {"type": "sms_clicked", "config": {"step_key": "ask"}}, "timeout": "3 days"}}]'), 'warning no_registered_sender steps[0]', 'one that is tracked is fine');
+delete from automation.links where contact_id = :'nora';
 
 -- ENDS
 select is((select count(*) from automation.links where contact_id is null), 0::bigint, 'each link is somebody''s');

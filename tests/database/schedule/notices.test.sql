@@ -2,7 +2,7 @@
 -- it said, and a notice is never the cause of another.
 begin;
 \ir ../foundation/story.psql
-select plan(57);
+select plan(62);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.member(:'apex') as sam \gset
@@ -176,6 +176,24 @@ values (:'apex', :'text', 'manual', 'failed', 'contact', '{"code": "work_cancell
 select pg_temp.look() \g /dev/null
 select is((select concat_ws(': ', t.title, t.description) from public.tasks as t),
   'An automation could not be started: manual: the enrolment of many was given up: it took too long', 'is told of an enrolment that was given up');
+
+-- The mark of the workflow that tells is not a member's to give, or to take away.
+select w.id as tells from ridgeline.workflows as w where automation.is_notice_workflow(w.metadata) and w.metadata ->> 'by' = 'email' \gset
+select pg_temp.sign_in(:'sam') \g /dev/null
+insert into ridgeline.workflows (tenant_id, name, trigger_type, metadata)
+values (:'apex', 'My own', 'manual', '{"ridgeline": "notices", "colour": "red"}') returning id as mine, metadata as said \gset
+select is(:'said'::jsonb, '{"colour": "red"}', 'a member''s workflow is no notice, whatever it says of itself');
+update ridgeline.workflows set metadata = '{"ridgeline": "notices", "by": "email"}' where id = :'mine' returning metadata as said \gset
+select is(:'said'::jsonb, '{"by": "email"}', 'nor does it become one');
+update ridgeline.workflows set metadata = '{"by": "webhook", "colour": "red"}' where id = :'tells' returning metadata as said \gset
+select is(:'said'::jsonb, '{"ridgeline": "notices", "by": "email", "colour": "red"}', 'and the one that is stays it');
+select ridgeline.save_workflow(d -> 'definition' || '{"metadata": {}, "description": "Ours"}', d ->> 'revision') ->> 'saved' as saved
+from ridgeline.get_definition(:'tells') as d \gset
+select pg_temp.sign_out() \g /dev/null
+select is((select concat_ws(' ', :'saved'::text, w.description, w.metadata) from ridgeline.workflows as w where w.id = :'tells'),
+  'true Ours {"by": "email", "ridgeline": "notices"}', 'written as a whole, too');
+select automation.notice_workflow(:'apex', 'email') as told_by \gset
+select is(:'told_by'::text, :'tells', 'and tells as ever');
 
 select * from finish();
 rollback;

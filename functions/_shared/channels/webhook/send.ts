@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import type { LookupFunction } from "node:net";
 import { Webhook } from "standardwebhooks";
 import { z } from "zod";
@@ -209,8 +210,7 @@ async function readCapped({ body }: Reply): Promise<string> {
     size += chunk.length;
     if (size >= MAX_RESPONSE_BYTES) break;
   }
-  return new TextDecoder().decode(await new Blob(chunks as BlobPart[]).arrayBuffer())
-    .slice(0, MAX_RESPONSE_BYTES);
+  return new TextDecoder().decode(Buffer.concat(chunks)).slice(0, MAX_RESPONSE_BYTES);
 }
 
 /** Where a webhook may go. Follows no redirects. */

@@ -81,6 +81,69 @@ begin
 end;
 $$;
 
+-- One quantifier, at `start`: how it is written, what follows it and how often it unfolds what stands before it.
+create or replace function automation.compile_repetition(
+  pattern text, start int, out next int, out written text, out times bigint, out problem text
+)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  bound constant text[] := regexp_match(substr(pattern, start), '^[{]([0-9]{1,3})(,?)([0-9]{0,3})[}]');
+begin
+  written := substr(pattern, start, 1);
+  next := start + 1;
+  times := case written when '+' then 2 else 1 end;
+  if written = '{' then
+    problem := case
+      when bound is null then 'write \{ for a brace, or {2,5} for a repetition'
+      when bound[3] <> '' and bound[2] = '' then 'a repetition is {2}, {2,} or {2,5}'
+      when bound[3] <> '' and bound[3]::int < bound[1]::int then 'a repetition runs backwards'
+    end;
+    if problem is not null then
+      return;
+    end if;
+    written := format('{%s%s%s}', bound[1]::int, bound[2], nullif(bound[3], '')::int);
+    next := start + position('}' in substr(pattern, start));
+    times := greatest(bound[1]::int, coalesce(nullif(bound[3], '')::int, 0), 1);
+  end if;
+  -- How much a repetition takes makes no difference to whether the whole matches.
+  next := next + case when substr(pattern, next, 1) = '?' then 1 else 0 end;
+end;
+$$;
+
+-- One character, escape or class, at `start`; where something is wrong, next is where that is.
+create or replace function automation.compile_atom(
+  pattern text, start int, out next int, out written text, out problem text
+)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  item constant text := substr(pattern, start, 1);
+  escaped constant text := substr(pattern, start + 1, 1);
+  class record;
+begin
+  next := start;
+  if item = '[' then
+    class := automation.compile_character_class(pattern, start);
+    next := class.next;
+    written := class.written;
+    problem := class.problem;
+  elsif item <> '\' then
+    written := item;
+    next := start + 1;
+  elsif escaped ~ '^[0-9]$' then
+    problem := 'references to a group are not supported';
+  elsif escaped !~ '^[dDwWsSnrt!-/:-@[-`{-~]$' then
+    problem := 'this escape is not supported';
+  else
+    written := item || escaped;
+    next := start + 2;
+  end if;
+end;
+$$;
+
 create or replace function automation.compile_pattern(
   pattern text, out compiled text, out problem text, out "position" int
 )
@@ -95,10 +158,9 @@ declare
   nothing_yet boolean := true;  -- in this alternative
   here int := 1;
   item text;
-  bound text[];
-  times bigint;
   depth int := 1;
-  class record;
+  repetition record;
+  atom record;
 begin
   compiled := '';
   if length(pattern) > 200 then
@@ -109,30 +171,13 @@ begin
     position := here;
     item := substr(pattern, here, 1);
     if item in ('*', '+', '?', '{') then
-      bound := regexp_match(substr(pattern, here), '^[{]([0-9]{1,3})(,?)([0-9]{0,3})[}]');
-      if item = '{' and bound is null then
-        problem := 'write \{ for a brace, or {2,5} for a repetition';
-      elsif last_size is null then
-        problem := 'there is nothing to repeat here';
-      elsif item = '{' and bound[3] <> '' and bound[2] = '' then
-        problem := 'a repetition is {2}, {2,} or {2,5}';
-      elsif item = '{' and bound[3] <> '' and bound[3]::int < bound[1]::int then
-        problem := 'a repetition runs backwards';
-      else
-        if item = '{' then
-          item := format('{%s%s%s}', bound[1]::int, bound[2], nullif(bound[3], '')::int);
-          here := here + position('}' in substr(pattern, here)) - 1;
-          times := greatest(bound[1]::int, coalesce(nullif(bound[3], '')::int, 0), 1);
-        else
-          times := case item when '+' then 2 else 1 end;
-        end if;
-        here := here + 1;
-        -- How much a repetition takes makes no difference to whether the whole matches.
-        if substr(pattern, here, 1) = '?' then
-          here := here + 1;
-        end if;
-        compiled := compiled || item;
-        sizes[depth] := sizes[depth] + last_size * (times - 1);
+      repetition := automation.compile_repetition(pattern, here);
+      problem := coalesce(
+        repetition.problem, case when last_size is null then 'there is nothing to repeat here' end);
+      if problem is null then
+        compiled := compiled || repetition.written;
+        here := repetition.next;
+        sizes[depth] := sizes[depth] + last_size * (repetition.times - 1);
         last_size := null;
       end if;
     elsif item = '|' then
@@ -179,23 +224,11 @@ begin
     elsif item in (']', '}') then
       problem := format('write \%s for this character', item);
     else
-      if item = '[' then
-        class := automation.compile_character_class(pattern, here);
-        problem := class.problem;
-        position := case when problem is null then position else class.next end;
-        compiled := compiled || class.written;
-        here := class.next;
-      elsif item = '\' and substr(pattern, here + 1, 1) ~ '^[0-9]$' then
-        problem := 'references to a group are not supported';
-      elsif item = '\' and substr(pattern, here + 1, 1) !~ '^[dDwWsSnrt!-/:-@[-`{-~]$' then
-        problem := 'this escape is not supported';
-      elsif item = '\' then
-        compiled := compiled || substr(pattern, here, 2);
-        here := here + 2;
-      else
-        compiled := compiled || item;
-        here := here + 1;
-      end if;
+      atom := automation.compile_atom(pattern, here);
+      problem := atom.problem;
+      position := case when problem is null then position else atom.next end;
+      compiled := compiled || atom.written;
+      here := atom.next;
       sizes[depth] := sizes[depth] + 1;
       last_size := 1;
       nothing_yet := false;

@@ -182,13 +182,13 @@ create or replace function automation.fit_problem(schema jsonb, value jsonb, nam
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return case
-    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-    else (
-      select format('%s: %s', name, p ->> 'message')
-      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-      where p ->> 'severity' = 'error' limit 1)
-  end;
+  if jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then
+    return null;
+  end if;
+  return (
+    select format('%s: %s', name, p ->> 'message')
+    from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+    where p ->> 'severity' = 'error' limit 1);
 end;
 $$;
 
@@ -207,6 +207,10 @@ begin
   for i in 0 .. jsonb_array_length(fits) - 1 loop
     fit := fits -> i;
     at := (fit ->> 'at')::text[];
+    -- Mostly a text is there and nothing more is asked of it.
+    continue when fit #> '{as,type}' = '"string"' and jsonb_typeof(fitted #> at) = 'string'
+      and not fit -> 'as' ?| '{pattern,enum,maxLength}' and fit #>> '{as,format}' is distinct from 'amount'
+      and not automation.is_blank(fitted #> at);
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
     if part.problem is not null then

@@ -126,6 +126,34 @@ begin
 end;
 $$;
 
+-- What a member was told was not said to the contact.
+create or replace function automation.write_sent_texts(
+  executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('sms_provider');
+begin
+  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, execution_id, step_key)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'), l.recipient, l.input ->> 'body', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id, l.step_key
+  from unnest(ledgers) with ordinality as l;
+  for i in 1 .. cardinality(ledgers) loop
+    if (ledgers[i]).input ? 'tracked_links' then
+      perform automation.cause_of(executions[i]);
+      perform automation.note_early_click((ledgers[i]).tenant_id, (ledgers[i]).id, (ledgers[i]).provider_id);
+    end if;
+  end loop;
+end;
+$$;
+
 create or replace function automation.log_send_sms(
   execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
   returns boolean
@@ -133,18 +161,26 @@ create or replace function automation.log_send_sms(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, execution_id)
-  -- What a member was told was not said to the contact.
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-    ledger.input ->> 'body', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-    ledger.provider_id, execution.id);
-  if ledger.input ? 'tracked_links' then
-    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  perform automation.write_sent_texts(array[execution], array[ledger]);
+  return true;
+end;
+$$;
+
+create or replace function automation.log_all_send_sms(
+  executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('message', 'ridgeline.messages', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
   end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_texts(executions, ledgers);
   return true;
 end;
 $$;

@@ -99,6 +99,30 @@ begin
 end;
 $$;
 
+create or replace function automation.write_sent_emails(
+  executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('email_provider');
+begin
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+    html, text, status, provider, provider_id, execution_id)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'),
+    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+     from jsonb_array_elements_text(l.input -> 'to') with ordinality as m (mailbox, place)),
+    l.input ->> 'subject', l.input ->> 'html', l.input ->> 'text', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+  from unnest(ledgers) with ordinality as l;
+end;
+$$;
+
 create or replace function automation.log_send_email(
   execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
   returns boolean
@@ -106,16 +130,26 @@ create or replace function automation.log_send_email(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
-    html, text, status, provider, provider_id, execution_id)
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
-    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
-     from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
-    ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
-    ledger.provider_id, execution.id);
+  perform automation.write_sent_emails(array[execution], array[ledger]);
+  return true;
+end;
+$$;
+
+create or replace function automation.log_all_send_email(
+  executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('email', 'ridgeline.emails', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
+  end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_emails(executions, ledgers);
   return true;
 end;
 $$;
