@@ -43,6 +43,10 @@ drop policy emails_members on ridgeline.emails;
 
 drop policy messages_members on ridgeline.messages;
 
+drop trigger emails_apply_early_events on ridgeline.emails;
+
+drop trigger messages_apply_early_events on ridgeline.messages;
+
 drop view ridgeline.automation_failures;
 
 drop view ridgeline.automation_skipped_sends;
@@ -62,6 +66,8 @@ alter table ridgeline.workflow_versions drop constraint workflow_versions_via_kn
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
 
 drop function automation.lock_portion(automation.portions);
+
+drop function automation.check_lease(interval);
 
 drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
 
@@ -287,13 +293,27 @@ create type automation.hours_rule as ();
 
 create type automation.contact_place as ();
 
+create type automation.whereabout as ();
+
+create type automation.text_hours as ();
+
+create type automation.revoked as ();
+
 create type automation.place_regions as ();
 
 create type automation.capped as ();
 
 create type automation.sized_text as ();
 
+create type automation.late_text as ();
+
+create type automation.text_sender as ();
+
 create type automation.message_cost as ();
+
+create type automation.receiver_limit as ();
+
+create type automation.gate_interests as ();
 
 create type automation.fired_timer as ();
 
@@ -310,6 +330,8 @@ create type automation.portion_report as ();
 create type automation.captured_write as ();
 
 create type automation.imagined_step as ();
+
+create type automation.person as ();
 
 create type automation.imported_step as ();
 
@@ -336,6 +358,10 @@ create table ridgeline.stage_changes ();
 create table automation.heartbeats ();
 
 create table automation.merged_contacts ();
+
+create table automation.merges_due ();
+
+create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
 create table automation.erased_addresses ();
 
@@ -375,8 +401,6 @@ create table automation.recipes ();
 
 create table automation.retention_places ();
 
-create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
-
 create table automation.statistics ();
 
 create table automation.troubles ();
@@ -414,6 +438,8 @@ alter table automation.regions add column zones text[];
 alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
 
 alter table ridgeline.messages add column clicked_at timestamp with time zone;
+
+alter table ridgeline.messages add column step_key text;
 
 alter table ridgeline.forms add column consent jsonb;
 
@@ -563,6 +589,42 @@ alter table automation.merged_contacts add column into_contact_id text;
 
 alter table automation.merged_contacts add column merged_at timestamp with time zone;
 
+alter table automation.merges_due add column tenant_id uuid;
+
+alter table automation.merges_due add column id uuid;
+
+alter table automation.merges_due add column contact_id text;
+
+alter table automation.merges_due add column into_contact_id text;
+
+alter table automation.merges_due add column seq bigint;
+
+alter table automation.merges_due add column tries integer;
+
+alter table automation.merges_due add column next_try_at timestamp with time zone;
+
+alter table automation.statistic_changes add column tenant_id uuid;
+
+alter table automation.statistic_changes add column id bigint;
+
+alter table automation.statistic_changes add column workflow_id uuid;
+
+alter table automation.statistic_changes add column version integer;
+
+alter table automation.statistic_changes add column step_key text;
+
+alter table automation.statistic_changes add column entered_at timestamp with time zone;
+
+alter table automation.statistic_changes add column at timestamp with time zone;
+
+alter table automation.statistic_changes add column outcome text;
+
+alter table automation.statistic_changes add column amount smallint;
+
+alter table automation.statistic_changes add column mode ridgeline.execution_mode;
+
+alter table automation.statistic_changes add column cost numeric;
+
 alter table automation.erased_addresses add column tenant_id uuid;
 
 alter table automation.erased_addresses add column channel text;
@@ -594,6 +656,8 @@ alter type automation.running_plan add attribute steps jsonb;
 alter type automation.running_plan add attribute lifecycle jsonb;
 
 alter type automation.running_plan add attribute options jsonb;
+
+alter type automation.running_plan add attribute tenant automation.tenant;
 
 alter type automation.work add attribute due ridgeline.scheduled_steps;
 
@@ -711,6 +775,8 @@ alter type automation.send_question add attribute prepared automation.prepared_s
 
 alter type automation.send_question add attribute begun_at timestamp with time zone;
 
+alter type automation.send_question add attribute contact jsonb;
+
 alter type automation.send_verdict add attribute place integer;
 
 alter type automation.send_verdict add attribute tenant_id uuid;
@@ -757,6 +823,10 @@ alter type automation.ticket add attribute expires_at timestamp with time zone;
 
 alter type automation.ticket add attribute held jsonb;
 
+alter type automation.ticket add attribute segments integer;
+
+alter type automation.ticket add attribute contact jsonb;
+
 alter table ridgeline.sending_pauses add column tenant_id uuid;
 
 alter table ridgeline.sending_pauses add column reason text;
@@ -795,13 +865,33 @@ alter type automation.hours_rule add attribute opens time without time zone;
 
 alter type automation.hours_rule add attribute closes time without time zone;
 
-alter type automation.contact_place add attribute tenant_id uuid;
-
-alter type automation.contact_place add attribute contact_id text;
+alter type automation.contact_place add attribute place integer;
 
 alter type automation.contact_place add attribute zone text;
 
 alter type automation.contact_place add attribute region text;
+
+alter type automation.whereabout add attribute place integer;
+
+alter type automation.whereabout add attribute tenant_id uuid;
+
+alter type automation.whereabout add attribute purpose text;
+
+alter type automation.whereabout add attribute zones text[];
+
+alter type automation.whereabout add attribute regions text[];
+
+alter type automation.text_hours add attribute place integer;
+
+alter type automation.text_hours add attribute opens_at timestamp with time zone;
+
+alter type automation.text_hours add attribute closes_at timestamp with time zone;
+
+alter type automation.text_hours add attribute zones text[];
+
+alter type automation.text_hours add attribute expires_at timestamp with time zone;
+
+alter type automation.text_hours add attribute regions text[];
 
 alter table ridgeline.consents add column tenant_id uuid;
 
@@ -842,6 +932,12 @@ alter table automation.doubtful_stops add column address text;
 alter table automation.doubtful_stops add column message_id uuid;
 
 alter table automation.doubtful_stops add column asked_at timestamp with time zone;
+
+alter type automation.revoked add attribute place integer;
+
+alter type automation.revoked add attribute reason text;
+
+alter type automation.revoked add attribute addresses text[];
 
 alter table automation.unsubscribe_secret add column singleton boolean;
 
@@ -929,9 +1025,49 @@ alter type automation.sized_text add attribute upto bigint;
 
 alter type automation.sized_text add attribute expires_at timestamp with time zone;
 
+alter type automation.late_text add attribute place integer;
+
+alter type automation.late_text add attribute held jsonb;
+
+alter type automation.late_text add attribute until timestamp with time zone;
+
+alter type automation.late_text add attribute expires_at timestamp with time zone;
+
+alter type automation.text_sender add attribute tenant_id uuid;
+
+alter type automation.text_sender add attribute id uuid;
+
+alter type automation.text_sender add attribute is_marketing boolean;
+
+alter type automation.text_sender add attribute per_second numeric;
+
+alter type automation.text_sender add attribute per_day bigint;
+
+alter type automation.text_sender add attribute tenant_per_day bigint;
+
+alter type automation.text_sender add attribute texts automation.sized_text[];
+
 alter type automation.message_cost add attribute segments integer;
 
 alter type automation.message_cost add attribute cost numeric;
+
+alter type automation.receiver_limit add attribute tenant_id uuid;
+
+alter type automation.receiver_limit add attribute receiver text;
+
+alter type automation.receiver_limit add attribute is_storm boolean;
+
+alter type automation.receiver_limit add attribute per_second numeric;
+
+alter type automation.receiver_limit add attribute per_day bigint;
+
+alter type automation.receiver_limit add attribute places integer[];
+
+alter type automation.gate_interests add attribute doubts boolean;
+
+alter type automation.gate_interests add attribute blocks boolean;
+
+alter type automation.gate_interests add attribute records boolean;
 
 alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
 
@@ -1045,28 +1181,6 @@ alter table automation.retention_places add column next_at timestamp with time z
 
 alter table automation.retention_places add column portion integer;
 
-alter table automation.statistic_changes add column tenant_id uuid;
-
-alter table automation.statistic_changes add column id bigint;
-
-alter table automation.statistic_changes add column workflow_id uuid;
-
-alter table automation.statistic_changes add column version integer;
-
-alter table automation.statistic_changes add column step_key text;
-
-alter table automation.statistic_changes add column entered_at timestamp with time zone;
-
-alter table automation.statistic_changes add column at timestamp with time zone;
-
-alter table automation.statistic_changes add column outcome text;
-
-alter table automation.statistic_changes add column amount smallint;
-
-alter table automation.statistic_changes add column mode ridgeline.execution_mode;
-
-alter table automation.statistic_changes add column cost numeric;
-
 alter table automation.statistics add column tenant_id uuid;
 
 alter table automation.statistics add column workflow_id uuid;
@@ -1150,6 +1264,12 @@ alter table automation.erasures_under_way add column is_clean boolean;
 alter table automation.erasures_under_way add column next_at timestamp with time zone;
 
 alter table automation.erasures_under_way add column portion integer;
+
+alter type automation.person add attribute tenant_id uuid;
+
+alter type automation.person add attribute contact_ids text[];
+
+alter type automation.person add attribute addresses text[];
 
 alter table automation.legacy_imports add column tenant_id uuid;
 
@@ -1375,18 +1495,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.with_cause(given jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.set_cause(
-    (given #>> '{cause,depth}')::integer, (given #>> '{cause,root}')::uuid, (given #>> '{cause,fused}')::boolean);
-  return given - 'cause';
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.meant_key(name text, keys text[])
  RETURNS text
  LANGUAGE sql
@@ -1570,11 +1678,12 @@ CREATE OR REPLACE FUNCTION automation.sms_segments(body text)
 AS $function$
 declare
   is_gsm constant boolean := body ~ ('^' || automation.gsm_character() || '*$');
+  -- What is sent as two: an extension of GSM-7, or half of what is no character of UCS-2 each.
+  units constant integer := length(body) + case
+    when is_gsm then length(body) - length(translate(body, E'[]\\^{}~|€\f', ''))
+    else length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
   alone constant integer := case when is_gsm then 160 else 70 end;
   joined constant integer := case when is_gsm then 153 else 67 end;
-  units constant integer := case
-    when is_gsm then length(body) + length(regexp_replace(body, '[^][\^{}\\~|€\f]', '', 'g'))
-    else length(body) + length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
   segments integer := 1;
   used integer := 0;
   size integer;
@@ -1793,7 +1902,8 @@ AS $function$
     where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
       and p.proname in (
         format('capture_%s_insert', entity), format('capture_%s_update', entity),
-        format('capture_%s_delete', entity), format('capture_%s_truncate', entity))
+        format('capture_%s_delete', entity), format('capture_%s_truncate', entity),
+        format('capture_%s_merge', entity))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.relation_of(attached automation.entities)
@@ -2020,6 +2130,67 @@ begin
     relation,
     (select coalesce(jsonb_object_agg(n, null), '{}') from unnest(unset) as n) || jsonb_strip_nulls(record),
     unset || array(select jsonb_object_keys(jsonb_strip_nulls(record))));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_repetition(pattern text, start integer, OUT next integer, OUT written text, OUT times bigint, OUT problem text)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  bound constant text[] := regexp_match(substr(pattern, start), '^[{]([0-9]{1,3})(,?)([0-9]{0,3})[}]');
+begin
+  written := substr(pattern, start, 1);
+  next := start + 1;
+  times := case written when '+' then 2 else 1 end;
+  if written = '{' then
+    problem := case
+      when bound is null then 'write \{ for a brace, or {2,5} for a repetition'
+      when bound[3] <> '' and bound[2] = '' then 'a repetition is {2}, {2,} or {2,5}'
+      when bound[3] <> '' and bound[3]::int < bound[1]::int then 'a repetition runs backwards'
+    end;
+    if problem is not null then
+      return;
+    end if;
+    written := format('{%s%s%s}', bound[1]::int, bound[2], nullif(bound[3], '')::int);
+    next := start + position('}' in substr(pattern, start));
+    times := greatest(bound[1]::int, coalesce(nullif(bound[3], '')::int, 0), 1);
+  end if;
+  -- How much a repetition takes makes no difference to whether the whole matches.
+  next := next + case when substr(pattern, next, 1) = '?' then 1 else 0 end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_atom(pattern text, start integer, OUT next integer, OUT written text, OUT problem text)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  item constant text := substr(pattern, start, 1);
+  escaped constant text := substr(pattern, start + 1, 1);
+  class record;
+begin
+  next := start;
+  if item = '[' then
+    class := automation.compile_character_class(pattern, start);
+    next := class.next;
+    written := class.written;
+    problem := class.problem;
+  elsif item <> '\' then
+    written := item;
+    next := start + 1;
+  elsif escaped ~ '^[0-9]$' then
+    problem := 'references to a group are not supported';
+  elsif escaped !~ '^[dDwWsSnrt!-/:-@[-`{-~]$' then
+    problem := 'this escape is not supported';
+  else
+    written := item || escaped;
+    next := start + 2;
+  end if;
 end;
 $function$;
 
@@ -2476,8 +2647,7 @@ CREATE OR REPLACE FUNCTION automation.inbound_key(key text)
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select hashtextextended('inbound ' || key, 0) $function$;
+AS $function$ select pg_catalog.hashtextextended('inbound ' operator(pg_catalog.||) key, 0) $function$;
 
 CREATE OR REPLACE FUNCTION automation.try_lock_addresses(tenant_id uuid, addresses text[])
  RETURNS void
@@ -2750,6 +2920,33 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.merging(tenant_ids uuid[], contact_ids text[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select exists (
+      select from automation.merges_due as m
+      where m.tenant_id = c.tenant_id and c.id in (m.contact_id, m.into_contact_id))
+    from unnest(tenant_ids, contact_ids) with ordinality as c (tenant_id, id, place)
+    order by c.place);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.step_outcome(status ridgeline.automation_status, step_type text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    select case
+      when status operator(pg_catalog.=) 'completed'
+        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
+      else status::pg_catalog.text
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.editor_tenants()
  RETURNS uuid[]
  LANGUAGE sql
@@ -2898,19 +3095,17 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.render_options_of(tenant_ids uuid[], at timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.render_options(tenant automation.tenant, at timestamp with time zone)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select jsonb_object_agg(t.id, jsonb_strip_nulls(jsonb_build_object(
-      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country, 'text_countries', t.country || t.text_countries,
-      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true)))
-    from automation.read_tenants(tenant_ids) as t);
+  return jsonb_strip_nulls(jsonb_build_object(
+    'zone', tenant.timezone, 'locale', tenant.settings -> 'locale', 'currency', tenant.settings -> 'currency',
+    'country', tenant.country, 'text_countries', tenant.country || tenant.text_countries,
+    'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true));
 end;
 $function$;
 
@@ -3403,7 +3598,8 @@ begin
         'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
         'step', done.step -> 'key');
     end if;
-  elsif done.next_step is null then
+  -- What is only sent again has been followed by what comes next.
+  elsif done.next_step is null or execution.trigger_data ? 'sent_again_for' then
     ended := 'completed';
   else
     return automation.transition_to(execution, done.next_step,
@@ -3443,21 +3639,31 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), status = coalesce(
-      t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
-    current_step = t.step_key, started_at = coalesce(e.started_at, at),
-    error = case when t.ended is null then e.error else t.error end,
-    expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
-    finished_at = case when t.ended is not null then at end
-  from (
-    select u.*, q.ctid as place
-    from unnest(transitions) as u
-    cross join lateral (
-      select x.ctid from ridgeline.workflow_executions as x
-      where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
-  ) as t
-  where e.ctid = t.place;
+  perform set_config('automation.counting', 'runs', true);
+  with moved as (
+    update ridgeline.workflow_executions as e
+    set changed_at = at, status = coalesce(
+        t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
+      current_step = t.step_key, started_at = coalesce(e.started_at, at),
+      error = case when t.ended is null then e.error else t.error end,
+      expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
+      finished_at = case when t.ended is not null then at end
+    from (
+      select u.*, q.ctid as place, q.finished_at as was
+      from unnest(transitions) as u
+      cross join lateral (
+        select x.ctid, x.finished_at from ridgeline.workflow_executions as x
+        where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
+    ) as t
+    where e.ctid = t.place
+    returning e.tenant_id, e.workflow_id, e.version, e.created_at, e.finished_at, e.status, e.mode, t.was
+  )
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+  select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
+  from moved as m
+  where m.finished_at is not null and m.was is null;
+  perform set_config('automation.counting', '', true);
 end;
 $function$;
 
@@ -3598,6 +3804,7 @@ begin
   values (
     other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
     coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
+  perform automation.ring_once('database');
   return null;
 end;
 $function$;
@@ -3611,6 +3818,54 @@ AS $function$
     select jsonb_build_object(
       'code', 'restarted', 'message', format('it began anew at %s', event), 'event', event, 'execution_id', by_run)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.entry_lock(execution ridgeline.workflow_executions, key text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select hashtextextended(concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.note_entry(execution ridgeline.workflow_executions, key text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.come_back(execution ridgeline.workflow_executions, lifecycle jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key text;
+  entry automation.entries;
+begin
+  if coalesce(lifecycle #>> '{reentry,policy}', '') not in ('not_while_open', 'restart') then
+    return null;
+  end if;
+  key := automation.entry_key(execution, lifecycle);
+  if key is null then
+    return null;
+  end if;
+  -- Waited for: whoever asks is a person, and nobody who holds it waits for a run that has failed.
+  perform pg_advisory_xact_lock(automation.entry_lock(execution, key));
+  entry := automation.last_entry(
+    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
+  if not automation.may_enter('{"policy": "not_while_open"}', entry) then
+    return entry.execution_id;
+  end if;
+  perform automation.note_entry(execution, key);
+  return null;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.begins_anew(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS boolean
@@ -3642,6 +3897,25 @@ exception when others then
   return false;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.may_concern(signal automation.signals, workflow_id uuid, version integer, entity text, record_id text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+    select case
+      when signal.role operator(pg_catalog.=) 'moved'
+        then entity operator(pg_catalog.=) signal.entity
+          and record_id operator(pg_catalog.=) signal.record_id
+      when signal.role operator(pg_catalog.=) any ('{exit,wait}')
+        then workflow_id operator(pg_catalog.=) signal.workflow_id
+          and version operator(pg_catalog.=) signal.version
+          and (signal.by_contact
+            or (entity operator(pg_catalog.=) signal.entity
+              and record_id operator(pg_catalog.<>) signal.record_id) is not true)
+      else true
+    end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflow_executions, contact text)
  RETURNS ridgeline.workflow_executions
@@ -3913,6 +4187,22 @@ AS $function$
         for update skip locked)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_of_another_run(execution ridgeline.workflow_executions, signal automation.signals)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return signal.event = 'sms_clicked' and signal.record ->> 'execution_id' is distinct from execution.id::text
+    and coalesce(automation.plan_step(execution, signal.listener) #> '{config,base,event,config}' ? 'step_key', false)
+    and not exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = execution.tenant_id and e.id = automation.as_uuid(signal.record ->> 'execution_id')
+        and e.trigger_data ->> 'sent_again_for' = execution.id::text);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.await_sender(prepared automation.prepared_step, channel text)
  RETURNS automation.prepared_step
  LANGUAGE plpgsql
@@ -4018,11 +4308,14 @@ declare
   country constant text := options ->> 'country';
   phone constant automation.phone_number := automation.read_phone(given, country);
   named constant text := automation.visible_text(prepared.input ->> 'from');
-  sender constant text := automation.sms_sender(named, country);
-  forbidden constant text := automation.forbidden_destination(
-    phone, case when options ? 'text_countries'
-      then array(select jsonb_array_elements_text(options -> 'text_countries')) end);
+  sender constant text := case when named <> '' then automation.sms_sender(named, country) end;
+  forbidden text;
 begin
+  -- Mostly it is where texts may go, and nothing more is asked.
+  if options ? 'text_countries' and (phone.is_premium or not options -> 'text_countries' ? phone.country) then
+    forbidden := automation.forbidden_destination(
+      phone, array(select jsonb_array_elements_text(options -> 'text_countries')));
+  end if;
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
   elsif phone.number is null then
@@ -4046,35 +4339,112 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.record_sent(works automation.work[], ledgers ridgeline.workflow_step_executions[])
+CREATE OR REPLACE FUNCTION automation.log_each(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  for i in 1 .. cardinality(ledgers) loop
+    perform automation.cause_of(executions[i]);
+    perform automation.step_log((ledgers[i]).step_type, executions[i], ledgers[i]);
+  end loop;
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.logs_sets(entity text, relation regclass, tenant_ids uuid[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+begin
+  return not exists (
+    select from automation.active_triggers as t
+    left join automation.trigger_types as y on y.name = t.event
+    where t.tenant_id = any (tenant_ids) and t.entity = logs_sets.entity
+      -- What no row that goes out is when it is written.
+      and (y.column_name = 'direction' and lower(y.becomes) = 'inbound'
+        or y.column_name is not null and not y.on_insert) is not true)
+    -- A trigger that somebody else put there may write whatever it wants.
+    and not exists (
+      select from pg_catalog.pg_trigger as g
+      join pg_catalog.pg_proc as p on p.oid = g.tgfoid
+      where g.tgrelid = relation and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 4 <> 0
+        and p.pronamespace <> 'automation'::regnamespace);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_sent(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   ledger ridgeline.workflow_step_executions;
-  execution ridgeline.workflow_executions;
+  types text[] := '{}'::text[];
+  type text;
   middle constant integer := cardinality(ledgers) / 2;
 begin
   foreach ledger in array ledgers loop
-    continue when ledger.status <> 'completed';
-    select (w.execution).* into execution from unnest(works) as w
-    where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
-    -- A workflow that listens to messages must not be started by its own for ever.
-    perform automation.cause_of(execution);
-    perform automation.step_log(ledger.step_type, execution, ledger);
+    if (ledger.step_type = any (types)) is not true then
+      types := types || ledger.step_type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    if cardinality(types) = 1 then
+      perform automation.step_log_all(type, executions, ledgers);
+    else
+      perform automation.step_log_all(type,
+        array(select executions[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i),
+        array(select ledgers[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i));
+    end if;
   end loop;
   perform automation.clear_cause();
 exception when others then
   if middle > 0 then
-    perform automation.record_sent(works, ledgers[:middle]);
-    perform automation.record_sent(works, ledgers[middle + 1:]);
+    perform automation.record_sent(executions[:middle], ledgers[:middle]);
+    perform automation.record_sent(executions[middle + 1:], ledgers[middle + 1:]);
   else
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(),
       warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
-    where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+    where s.tenant_id = (ledgers[1]).tenant_id and s.id = (ledgers[1]).id;
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.existing_contacts(executions ridgeline.workflow_executions[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  execution ridgeline.workflow_executions;
+  tenant_ids uuid[] := '{}'::uuid[];
+  ids text[] := '{}'::text[];
+  records jsonb[];
+begin
+  if cardinality(executions) = 1 then
+    return array[automation.existing_contact(executions[1])];
+  end if;
+  foreach execution in array executions loop
+    tenant_ids := tenant_ids || execution.tenant_id;
+    ids := ids || automation.contact_key(execution);
+  end loop;
+  records := automation.read_records('contact', tenant_ids, ids);
+  for i in 1 .. cardinality(ids) loop
+    if records[i] is null then
+      ids[i] := null;
+    end if;
+  end loop;
+  return ids;
 end;
 $function$;
 
@@ -4234,18 +4604,30 @@ CREATE OR REPLACE FUNCTION automation.task_row(execution ridgeline.workflow_exec
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  due constant timestamptz := case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then coalesce(
-    automation.as_time(execution, input, 'due_at'),
-    automation.now()
-      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
-      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute') end;
+  due timestamptz;
+  assignee uuid;
 begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  -- Most tasks say one of these, if any.
+  if input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then
+    due := automation.as_time(execution, input, 'due_at');
+    if due is null then
+      due := automation.now()
+        + case when input ? 'due_in_days' then coalesce(automation.as_number(input, 'due_in_days'), 0) else 0 end
+          * interval '1 day'
+        + case when input ? 'due_in_hours' then coalesce(automation.as_number(input, 'due_in_hours'), 0) else 0 end
+          * interval '1 hour'
+        + case when input ? 'due_in_minutes' then coalesce(automation.as_number(input, 'due_in_minutes'), 0) else 0 end
+          * interval '1 minute';
+    end if;
+  end if;
+  if input ? 'assigned_to' then
+    perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+    assignee := automation.as_id(input, 'assigned_to');
+  end if;
   return automation.cause_in(execution) || jsonb_build_object(
     'tenant', execution.tenant_id, 'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
     'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone)
+    'assigned_to', assignee, 'execution', execution.id, 'zone', zone)
     || automation.task_records(execution, known, input);
 end;
 $function$;
@@ -4558,6 +4940,9 @@ AS $function$
       -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
       ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
         'boolean', 'false', 'volatile'),
+      -- The same for several runs at once.
+      ('log_all', 'executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[]',
+        'executions, ledgers', 'boolean', 'automation.log_each(executions, ledgers)', 'volatile'),
       -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
       -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
       ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
@@ -5335,24 +5720,57 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_sent_texts(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('sms_provider');
+begin
+  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, execution_id, step_key)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'), l.recipient, l.input ->> 'body', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id, l.step_key
+  from unnest(ledgers) with ordinality as l;
+  for i in 1 .. cardinality(ledgers) loop
+    if (ledgers[i]).input ? 'tracked_links' then
+      perform automation.cause_of(executions[i]);
+      perform automation.note_early_click((ledgers[i]).tenant_id, (ledgers[i]).id, (ledgers[i]).provider_id);
+    end if;
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.log_send_sms(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, execution_id)
-  -- What a member was told was not said to the contact.
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-    ledger.input ->> 'body', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-    ledger.provider_id, execution.id);
-  if ledger.input ? 'tracked_links' then
-    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  perform automation.write_sent_texts(array[execution], array[ledger]);
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_all_send_sms(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('message', 'ridgeline.messages', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
   end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_texts(executions, ledgers);
   return true;
 end;
 $function$;
@@ -5453,22 +5871,54 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_sent_emails(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('email_provider');
+begin
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+    html, text, status, provider, provider_id, execution_id)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'),
+    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+     from jsonb_array_elements_text(l.input -> 'to') with ordinality as m (mailbox, place)),
+    l.input ->> 'subject', l.input ->> 'html', l.input ->> 'text', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+  from unnest(ledgers) with ordinality as l;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.log_send_email(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
-    html, text, status, provider, provider_id, execution_id)
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
-    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
-     from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
-    ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
-    ledger.provider_id, execution.id);
+  perform automation.write_sent_emails(array[execution], array[ledger]);
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_all_send_email(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('email', 'ridgeline.emails', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
+  end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_emails(executions, ledgers);
   return true;
 end;
 $function$;
@@ -7048,6 +7498,73 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.came_by_import(execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return execution.entity is not null and not execution.trigger_data ? 'old' and exists (
+    select from automation.trigger_types as t
+    join automation.entities as e on e.name = execution.entity
+    where t.name = execution.trigger_type and t.kind in ('changed', 'becomes') and not e.is_log);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.import_fuse(tenant_id uuid, workflow_id uuid)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said constant text := automation.tenant_setting(tenant_id, 'workflow_fuse', 'per_day') #>> '{}';
+begin
+  if said ~ '^\d{1,7}$' then
+    return said::integer;
+  end if;
+  return greatest(automation.setting('workflow_fuse_at_once')::integer,
+    5 * automation.busiest_day(tenant_id, workflow_id, automation.now() - interval '1 day',
+      automation.setting('workflow_fuse_per_day')::integer));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.blown_import(execution ridgeline.workflow_executions, released_at timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  least_allowed constant integer := automation.setting('workflow_fuse_at_once')::integer;
+  allowed integer;
+  at_once integer;
+begin
+  if not automation.came_by_import(execution) then
+    return null;
+  end if;
+  at_once := (
+    select count(*)
+    from (
+      select from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id and e.fused
+        and e.created_at between execution.created_at - interval '1 second'
+          and execution.created_at + interval '1 second'
+        and e.created_at > coalesce(released_at, '-infinity')
+      limit 10000
+    ) as e);
+  if at_once <= least_allowed then
+    return null;
+  end if;
+  allowed := automation.import_fuse(execution.tenant_id, execution.workflow_id);
+  return case when at_once > allowed then jsonb_build_object(
+    'code', 'workflow_held', 'limit', allowed, 'per', 'import', 'message', format(
+      '%s records were inserted at once that it takes as having just become what they are: they wait until '
+      'release_workflow() lets them go on; cancel those that should not', at_once)) end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.told_member(tenant_id uuid)
  RETURNS uuid
  LANGUAGE sql
@@ -7296,8 +7813,9 @@ AS $function$
 
     update ridgeline.workflow_step_executions as l
     set changed_at = automation.now(),
-      status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
-      render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
+      status = 'waiting',
+      input = case when s.reconcile_since is null and s.lane <> 'webhook' then null else l.input end,
+      render_again = s.reconcile_since is null and s.lane <> 'webhook' and (l.render_again or l.input is not null)
     from unnest(verdicts) as v
     join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
     where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;
@@ -7446,14 +7964,17 @@ begin
       end,
       automation.as_uuid((q.prepared).input #>> '{sender,id}'),
       coalesce(
-        least((q.due).expires_at, case when automation.is_date((q.prepared).input ->> 'expires_at') then
+        least((q.due).expires_at, case when (q.prepared).input ? 'expires_at'
+            and automation.is_date((q.prepared).input ->> 'expires_at') then
           automation.instant_in((q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
         least((q.due).run_at, case when (q.due).attempt > 0 then q.begun_at end,
             ((q.due).held ->> 'since')::timestamptz)
           + coalesce((s.sending ->> 'expires_after')::interval, case
             when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
             then interval '3 days' end)),
-      (q.due).held)::automation.ticket
+      (q.due).held,
+      case (q.due).lane when 'sms' then automation.sms_segments(coalesce((q.prepared).input ->> 'body', '')) end,
+      q.contact)::automation.ticket
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
     order by q.place);
@@ -7468,24 +7989,20 @@ CREATE OR REPLACE FUNCTION automation.still_open(tickets automation.ticket[], de
 AS $function$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $function$;
 
 CREATE OR REPLACE FUNCTION automation.answering(questions automation.send_question[])
- RETURNS SETOF integer
+ RETURNS integer[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
-#variable_conflict use_column
 begin
-  if cardinality(questions) > 0 is not true then
-    return;
-  end if;
-  return query
+  return array(
     select q.place from unnest(questions) as q
     where (q.due).lane = 'sms' and q.step #>> '{sending,purpose}' is distinct from 'internal'
       and ((q.execution).fused or exists (
       select from automation.run_events as e
-      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id));
+      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id)));
 end;
 $function$;
 
@@ -7530,6 +8047,49 @@ AS $function$
     end::text[]
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.open_until(zones text[], rules automation.hours_rule[], since timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  zone text;
+  today date;
+  weekday integer;
+  rule automation.hours_rule;
+  asked text[];
+  opened text[];
+  ends timestamptz;
+  first_end timestamptz;
+begin
+  foreach zone in array zones loop
+    today := (since at time zone zone)::date;
+    weekday := extract(isodow from today);
+    asked := '{}'::text[];
+    opened := '{}'::text[];
+    foreach rule in array rules loop
+      if rule.jurisdiction <> all (asked) then
+        asked := asked || rule.jurisdiction;
+      end if;
+      continue when weekday <> all (rule.days);
+      ends := (today + rule.closes) at time zone zone;
+      if ends > since and (today + rule.opens) at time zone zone <= since then
+        if rule.jurisdiction = any (opened) then
+          return null;
+        end if;
+        opened := opened || rule.jurisdiction;
+        first_end := least(first_end, ends);
+      end if;
+    end loop;
+    if cardinality(opened) < cardinality(asked) then
+      return null;
+    end if;
+  end loop;
+  return first_end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.next_open(zones text[], rules automation.hours_rule[], since timestamp with time zone, OUT opens_at timestamp with time zone, OUT closes_at timestamp with time zone)
  RETURNS record
  LANGUAGE plpgsql
@@ -7543,6 +8103,10 @@ begin
   opens_at := since;
   if cardinality(rules) = 0 then
     closes_at := 'infinity';
+    return;
+  end if;
+  closes_at := automation.open_until(zones, rules, since);
+  if closes_at is not null then
     return;
   end if;
   for round in 1 .. 50 loop
@@ -7588,109 +8152,191 @@ CREATE OR REPLACE FUNCTION automation.keeps_quiet_hours()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select not coalesce(current_setting('automation.test_clock', true) = 'on'
-      and current_setting('automation.quiet_hours', true) = 'off', false));
+  return not coalesce(current_setting('automation.test_clock', true) = 'on'
+    and current_setting('automation.quiet_hours', true) = 'off', false);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.contact_places(tenant_ids uuid[], contact_ids text[])
- RETURNS SETOF automation.contact_place
+CREATE OR REPLACE FUNCTION automation.tenant_among(tenants automation.tenant[], id uuid)
+ RETURNS automation.tenant
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant automation.tenant;
+begin
+  foreach tenant in array tenants loop
+    if tenant.id = tenant_among.id then
+      return tenant;
+    end if;
+  end loop;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.read_places(tickets automation.ticket[], zone_column text, region_column text)
+ RETURNS automation.contact_place[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  contacts automation.entities;
-  zone_column text;
-  region_column text;
-  records jsonb[];
+  tenant_ids constant uuid[] := array(select t.tenant_id from unnest(tickets) as t order by t.place);
+  contact_ids constant text[] := array(select t.contact_id from unnest(tickets) as t order by t.place);
 begin
-  select e.* into contacts from automation.entities as e where e.name = 'contact';
-  zone_column := contacts.mapped ->> 'timezone';
-  region_column := (
-    select c from unnest('{state,province,region,address_state,mailing_state}'::text[]) with ordinality as n (c, place)
-    where c = any (contacts.columns) order by n.place limit 1);
-  if zone_column is null and region_column is null then
-    return;
-  end if;
-  records := automation.read_records('contact', tenant_ids, contact_ids);
-  return query
-    select distinct on (k.tenant_id, k.id) k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column
-    from unnest(tenant_ids, contact_ids, records) as k (tenant_id, id, record)
-    where k.record is not null
-    order by k.tenant_id, k.id;
+  return array(
+    select row(k.place, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
+    from unnest(array(select t.place from unnest(tickets) as t order by t.place),
+      automation.read_records('contact', tenant_ids, contact_ids)) as k (place, record)
+    where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null);
 exception
   when data_exception then
-    return;
+    return '{}'::automation.contact_place[];
   when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
     raise warning 'automation: where contacts are could not be read: %', sqlerrm;
+    return '{}'::automation.contact_place[];
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.contact_places(tickets automation.ticket[])
+ RETURNS automation.contact_place[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ticket automation.ticket;
+  zone_column text;
+  region_column text;
+  zone text;
+  region text;
+  unread automation.ticket[] := '{}'::automation.ticket[];
+  places automation.contact_place[] := '{}'::automation.contact_place[];
+begin
+  select e.mapped ->> 'timezone', (
+      select c
+      from unnest('{state,province,region,address_state,mailing_state}'::text[]) with ordinality as n (c, place)
+      where c = any (e.columns) order by n.place limit 1)
+    into zone_column, region_column
+  from automation.entities as e where e.name = 'contact';
+  if zone_column is null and region_column is null then
+    return places;
+  end if;
+  foreach ticket in array tickets loop
+    continue when ticket.contact_id is null or ticket.channel <> 'sms' or ticket.purpose = 'internal';
+    zone := ticket.contact ->> zone_column;
+    region := ticket.contact ->> region_column;
+    if ticket.contact is null then
+      unread := unread || ticket;
+    elsif coalesce(zone, region) is not null then
+      places := places || row(ticket.place, zone, region)::automation.contact_place;
+    end if;
+  end loop;
+  if cardinality(unread) > 0 then
+    places := places || automation.read_places(unread, zone_column, region_column);
+  end if;
+  return places;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.known_zones(said text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  one text;
+  known text;
+  zones text[];
+begin
+  foreach one in array coalesce(said, '{}') loop
+    known := automation.known_zone(one);
+    if known = any (zones) is not true and known is not null then
+      zones := zones || known;
+    end if;
+  end loop;
+  if cardinality(zones) > 1 then
+    return array(select z from unnest(zones) as z order by z);
+  end if;
+  return zones;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.region_of(country text, said text)
+ RETURNS automation.regions
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  short constant text := upper(btrim(said));
+  found automation.regions;
+begin
+  select r.* into found from automation.regions as r
+  where r.region in (country || '-' || short, short) order by r.region = short limit 1;
+  if found.region is null then
+    select r.* into found from automation.regions as r where lower(r.name) = lower(short) limit 1;
+  end if;
+  return found;
 end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[], tenants automation.tenant[])
- RETURNS TABLE(place integer, zones text[], regions text[])
+ RETURNS automation.whereabout[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
-#variable_conflict use_column
+declare
+  texts automation.whereabout[] := array(
+    select row(t.place, t.tenant_id, t.purpose, c.zones,
+      case when c.region is null then '{}' else array[c.region] end)::automation.whereabout
+    from unnest(tickets) as t
+    left join lateral (
+      -- The longest that fits, by the index.
+      select a.zones, a.region from automation.area_codes as a
+      where t.purpose <> 'internal' and a.prefix = any (array(
+        select substr(t.recipients[1], 2, l)
+        from generate_series(case when t.recipients[1] like '+1%' then 4 else 1 end,
+          least(9, length(t.recipients[1]) - 1)) as l))
+      order by length(a.prefix) desc
+      limit 1
+    ) as c on true
+    where t.channel = 'sms'
+    order by t.place);
+  places integer[] := '{}'::integer[];
+  address automation.contact_place;
+  tenant automation.tenant;
+  said text;
+  region automation.regions;
+  one automation.whereabout;
+  at integer;
 begin
-  return query
-    with texts as materialized (
-      select t.place, t.tenant_id, t.contact_id, t.purpose, substr(t.recipients[1], 2) as digits
-      from unnest(tickets) as t where t.channel = 'sms'
-    ), homes as materialized (
-      select r.id, r.country, r.timezone from unnest(tenants) as r
-    ), addresses as materialized (
-      select p.tenant_id, p.contact_id, p.zone, p.region
-      from automation.contact_places(
-        array(select t.tenant_id from texts as t where t.contact_id is not null and t.purpose <> 'internal'),
-        array(select t.contact_id from texts as t where t.contact_id is not null and t.purpose <> 'internal')) as p
-    ), numbers as materialized (
-      -- The longest that fits, each by the index.
-      select t.place, o.zones, o.region
-      from texts as t
-      cross join lateral (
-        select a.zones, a.region from automation.area_codes as a
-        where a.prefix = any (array(
-          select substr(t.digits, 1, l)
-          from generate_series(case when t.digits like '1%' then 4 else 1 end, 9) as l where length(t.digits) >= l))
-        order by length(a.prefix) desc
-        limit 1
-      ) as o
-      where t.purpose <> 'internal'
-    ), states as materialized (
-      select d.country, d.said, r.region, r.zones
-      from (
-        select distinct n.country, btrim(a.region) as said
-        from addresses as a join homes as n on n.id = a.tenant_id where btrim(a.region) <> ''
-      ) as d
-      join automation.regions as r on r.region = d.country || '-' || upper(d.said)
-        or r.region = upper(d.said) or lower(r.name) = lower(d.said)
-    ), said as (
-      select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
-        c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
-      from texts as t
-      left join homes as n on n.id = t.tenant_id
-      left join numbers as c on c.place = t.place
-      left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join states as s on s.country = n.country and s.said = btrim(a.region)
-    ), known as (
-      select s.zones as said, array_agg(distinct k.name) as zones
-      from (select distinct d.zones from said as d) as s
-      cross join unnest(s.zones) as z (zone)
-      cross join lateral (select n.name from automation.time_zones as n where n.key = lower(z.zone) limit 1) as k
-      group by 1
-    )
-    select s.place,
-      case when s.purpose = 'internal' then array[coalesce(s.timezone, 'UTC')]
-        else coalesce(k.zones, automation.country_zones(s.country, s.timezone)) end,
-      case when s.purpose = 'internal' then '{}' else s.regions end
-    from said as s
-    left join known as k on k.said = s.zones;
+  foreach one in array texts loop
+    places := places || one.place;
+  end loop;
+  foreach address in array automation.contact_places(tickets) loop
+    at := array_position(places, address.place);
+    one := texts[at];
+    if tenant.id is distinct from one.tenant_id or said is distinct from address.region then
+      tenant := automation.tenant_among(tenants, one.tenant_id);
+      said := address.region;
+      region := automation.region_of(tenant.country, said);
+    end if;
+    one.zones := one.zones || case when address.zone is null then region.zones else array[address.zone] end;
+    if region.region is not null then
+      one.regions := one.regions || region.region;
+    end if;
+    texts[at] := one;
+  end loop;
+  if cardinality(texts) > 1 then
+    return array(select t from unnest(texts) as t order by t.tenant_id, t.purpose, t.zones, t.regions, t.place);
+  end if;
+  return texts;
 end;
 $function$;
 
@@ -7715,63 +8361,78 @@ AS $function$
           and f.created_at > now - interval '10 minutes'))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
- RETURNS TABLE(place integer, opens_at timestamp with time zone, closes_at timestamp with time zone, zones text[], expires_at timestamp with time zone, regions text[])
+CREATE OR REPLACE FUNCTION automation.hours_of(purpose text, regions text[], settings jsonb)
+ RETURNS automation.hours_rule[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  own automation.hours_rule[] := '{}'::automation.hours_rule[];
+begin
+  if settings ?| '{open_hours,internal_hours}' then
+    own := array(
+      select row('own', o.days, o.opens, o.closes)::automation.hours_rule
+      from automation.own_hours(
+        settings, case purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o);
+  end if;
+  if purpose = 'internal' and own <> '{}' then
+    return own;
+  end if;
+  return own || array(
+    select row(h.jurisdiction, h.days, h.opens, h.closes)::automation.hours_rule
+    from automation.open_hours as h
+    where h.channel = 'sms' and h.purpose = hours_of.purpose and h.jurisdiction = any (array['*'] || regions));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_hours(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
+ RETURNS automation.text_hours[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
 AS $function$
-#variable_conflict use_column
+declare
+  said automation.whereabout;
+  was automation.whereabout;
+  places integer[] := '{}'::integer[];
+  ticket automation.ticket;
+  tenant automation.tenant;
+  zones text[];
+  rules automation.hours_rule[];
+  hours record;
+  answers automation.text_hours[] := '{}'::automation.text_hours[];
 begin
-  if cardinality(tickets) > 0 is not true then
-    return;
-  end if;
   if not automation.keeps_quiet_hours() then
-    return;
+    return answers;
   end if;
-  return query
-    with whereabouts as materialized (
-      select w.place, w.zones, w.regions, t.tenant_id, t.purpose, t.step_id, t.expires_at
-      from automation.whereabouts(tickets, tenants) as w
-      join unnest(tickets) as t on t.place = w.place
-      where not (t.urgent and automation.is_awaited(t, ask_hours.now))
-    ), groups as materialized (
-      select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
-    ), own as materialized (
-      select r.id, r.settings from unnest(tenants) as r where r.settings ?| '{open_hours,internal_hours}'
-    ), asked as materialized (
-      select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
-          or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
-        coalesce(later.closes_at, first.closes_at) as closes_at
-      from groups as g
-      cross join lateral (
-        select array(
-          select row(h.jurisdiction, h.days, h.opens, h.closes)::automation.hours_rule
-          from automation.open_hours as h
-          where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
-            and (g.purpose <> 'internal' or not exists (
-              select from own as t cross join lateral automation.own_hours(t.settings, 'internal_hours') as o
-              where t.id = g.tenant_id))
-          union all
-          select row('own', o.days, o.opens, o.closes)::automation.hours_rule
-          from own as t
-          cross join lateral automation.own_hours(
-            t.settings, case g.purpose when 'internal' then 'internal_hours' else 'open_hours' end) as o
-          where t.id = g.tenant_id) as rules
-      ) as r
-      cross join lateral automation.next_open(g.zones, r.rules, ask_hours.now) as first
-      left join lateral automation.next_open(g.zones, r.rules, first.closes_at) as later
-        on first.opens_at = ask_hours.now and first.closes_at <= ask_hours.now + automation.closing_margin()
-    )
-    select w.place,
-      case when w.purpose = 'marketing' and a.opens_at > ask_hours.now
-        then a.opens_at + abs(hashtext(w.step_id::text)::bigint) % 600 * interval '1 second' else a.opens_at end,
-      a.closes_at, w.zones, w.expires_at, w.regions
-    from whereabouts as w
-    join asked as a on a.zones = w.zones and a.regions = w.regions and a.purpose = w.purpose
-      and a.tenant_id = w.tenant_id;
+  foreach ticket in array tickets loop
+    places := places || ticket.place;
+  end loop;
+  foreach said in array automation.whereabouts(tickets, tenants) loop
+    ticket := tickets[array_position(places, said.place)];
+    continue when ticket.urgent and automation.is_awaited(ticket, now);
+    if was.place is null or row(was.tenant_id, was.purpose, was.zones, was.regions)
+      is distinct from row(said.tenant_id, said.purpose, said.zones, said.regions) then
+      was := said;
+      if tenant.id is distinct from said.tenant_id then
+        tenant := automation.tenant_among(tenants, said.tenant_id);
+      end if;
+      zones := case when said.purpose = 'internal' then array[coalesce(tenant.timezone, 'UTC')] else coalesce(
+        automation.known_zones(said.zones), automation.country_zones(tenant.country, tenant.timezone)) end;
+      rules := automation.hours_of(said.purpose, said.regions, tenant.settings);
+      hours := automation.next_open(zones, rules, now);
+      if hours.opens_at = now and hours.closes_at <= now + automation.closing_margin() then
+        hours := automation.next_open(zones, rules, hours.closes_at);
+      end if;
+    end if;
+    answers := answers || row(said.place, hours.opens_at
+      + case when said.purpose = 'marketing' and hours.opens_at > now
+        then abs(hashtext(ticket.step_id::text)::bigint) % 600 * interval '1 second' else interval '0' end,
+      hours.closes_at, zones, ticket.expires_at, said.regions)::automation.text_hours;
+  end loop;
+  return answers;
 end;
 $function$;
 
@@ -8152,49 +8813,47 @@ CREATE OR REPLACE FUNCTION ridgeline.decide_consent(policy text, tenant_id uuid 
 AS $function$ select automation.decide_consent(automation.own_tenant(tenant_id), policy) $function$;
 
 CREATE OR REPLACE FUNCTION automation.revoked_of(tickets automation.ticket[])
- RETURNS TABLE(place integer, address text, reason text)
+ RETURNS automation.revoked[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
+declare
+  found automation.revoked[];
 begin
-  if cardinality(tickets) > 0 is not true then
-    return;
-  end if;
-  return query
-    with asked as materialized (
-      select t.place, t.tenant_id, t.channel, t.purpose, a.address
-      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
-      where t.channel in ('sms', 'email') and a.address is not null
-    ), stopped as materialized (
-      select a.place, a.address, s.reason
-      from asked as a
-      join ridgeline.suppressions as s
-        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
-      where s.purpose = 'all' or a.purpose = 'marketing'
-    )
-    select s.place, s.address, s.reason from stopped as s
-    union all
-    select t.place, t.recipients[1], 'opt_out'
-    from unnest(tickets) as t
-    where t.channel = 'sms' and t.purpose <> 'internal'
-      and exists (
-        select from automation.revoked_people as p
-        where p.tenant_id = t.tenant_id and p.contact_id = t.contact_id and p.channel = t.channel)
-      and not exists (select from stopped as s where s.place = t.place)
-    union all
-    select a.place, a.address, e.reason
-    from asked as a
-    cross join lateral (
-      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
-      where exists (
-        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
-    ) as e
-    where e.reason is not null and not exists (
-      select from stopped as s where s.place = a.place and s.address = a.address);
+  select array_agg(row(r.place, r.reason, r.addresses)::automation.revoked) into found
+  from (
+    select a.place, min(a.reason) as reason, array_agg(a.address) as addresses
+    from (
+      select t.place, i.address, coalesce(
+        -- In the order of the index that has them whole: the primary key would read all of the tenant's.
+        (select s.reason from ridgeline.suppressions as s
+         where s.tenant_id = t.tenant_id and s.channel = t.channel and s.address between i.address and i.address
+           and (s.purpose = 'all' or t.purpose = 'marketing')
+         order by s.channel, s.address
+         limit 1),
+        case when t.channel = 'sms' and t.purpose <> 'internal' then (
+          select 'opt_out' from automation.revoked_people as p
+          where p.tenant_id = t.tenant_id and p.contact_id = t.contact_id and p.channel = t.channel
+          limit 1) end,
+        (select automation.erasure_of(t.tenant_id, t.channel, i.address)
+         from automation.erased_addresses as x
+         where x.tenant_id = t.tenant_id and x.channel = t.channel
+         limit 1)) as reason
+      from unnest(tickets) as t
+      cross join lateral unnest(t.recipients) as i (address)
+      where t.channel in ('sms', 'email') and i.address is not null
+      offset 0
+    ) as a
+    where a.reason is not null
+    group by a.place
+  ) as r;
+  return coalesce(found, '{}');
 end;
 $function$;
 
@@ -8650,6 +9309,12 @@ begin
         greatest(case when o.sent >= c.cap then coalesce(o.since, ask_cap.now) end,
           case when l.sent >= c.law then coalesce(l.since, ask_cap.now) end) + interval '1 day' as until
       from unnest(together) as c
+      -- Most people got nothing lately, and nothing of theirs is counted.
+      cross join lateral (
+        select where c.cap = 0 or exists (
+          select from automation.marketing_sent as m
+          where m.tenant_id = c.tenant_id and m.person = any (c.keys) and m.at > ask_cap.now - interval '1 day')
+      ) as lately
       left join lateral automation.marketing_of(c.tenant_id, c.keys, c.cap, ask_cap.now) as o on c.cap is not null
       left join lateral automation.marketing_of(c.tenant_id, array[c.number], c.law, ask_cap.now) as l
         on c.law is not null
@@ -8678,32 +9343,19 @@ CREATE OR REPLACE FUNCTION automation.usual_rate(kind text, address text)
  RETURNS numeric
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case
-      when kind = 'number' and address ~ '^\+18(00|33|44|55|66|77|88)' then 3
-      when kind = 'number' and address ~ '^\d' then 100
-      when kind = 'number' and address !~ '^\+1' or kind = 'name' then 10
-      else 1 end
-  $function$;
+RETURN CASE WHEN ((kind = 'number'::text) AND ("left"(address, 5) = ANY (ARRAY['+1800'::text, '+1833'::text, '+1844'::text, '+1855'::text, '+1866'::text, '+1877'::text, '+1888'::text]))) THEN 3 WHEN ((kind = 'number'::text) AND ("left"(address, 1) = ANY (ARRAY['0'::text, '1'::text, '2'::text, '3'::text, '4'::text, '5'::text, '6'::text, '7'::text, '8'::text, '9'::text]))) THEN 100 WHEN (((kind = 'number'::text) AND ("left"(address, 2) <> '+1'::text)) OR (kind = 'name'::text)) THEN 10 ELSE 1 END;
 
 CREATE OR REPLACE FUNCTION automation.rate_in(limits jsonb, otherwise numeric)
  RETURNS numeric
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select case
-      when not limits ? 'per_second' then otherwise
-      when limits ->> 'per_second' ~ '^\d{1,4}(\.\d{1,3})?$' then nullif((limits ->> 'per_second')::numeric, 0) end
-  $function$;
+RETURN CASE WHEN (NOT (limits ? 'per_second'::text)) THEN otherwise WHEN ((limits ->> 'per_second'::text) ~ '^\d{1,4}(\.\d{1,3})?$'::text) THEN NULLIF(((limits ->> 'per_second'::text))::numeric, (0)::numeric) ELSE NULL::numeric END;
 
 CREATE OR REPLACE FUNCTION automation.limit_in(limits jsonb, name text)
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select case when limits ->> name ~ '^\d{1,9}$' then (limits ->> name)::bigint end $function$;
+RETURN CASE WHEN ((limits ->> name) ~ '^\d{1,9}$'::text) THEN ((limits ->> name))::bigint ELSE NULL::bigint END;
 
 CREATE OR REPLACE FUNCTION automation.no_sender_id()
  RETURNS uuid
@@ -8751,8 +9403,8 @@ AS $function$
       and d.day < (automation.carrier_day(now)).day - 7
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone)
- RETURNS TABLE(place integer, at timestamp with time zone, expires_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid, per_second numeric, is_marketing boolean, texts automation.sized_text[], now timestamp with time zone, why text)
+ RETURNS automation.late_text[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
@@ -8760,30 +9412,38 @@ CREATE OR REPLACE FUNCTION automation.give_places(tenant_id uuid, sender_id uuid
 AS $function$
 #variable_conflict use_variable
 declare
-  free_at timestamptz;
-  seconds numeric;
+  segments constant bigint := (texts[cardinality(texts)]).upto;
+  late automation.late_text[];
 begin
-  select greatest(now, max(p.free_at) filter (where p.is_marketing = give_places.is_marketing)),
+  with free as materialized (
+    select greatest(now, max(p.free_at) filter (where p.is_marketing = give_places.is_marketing)) as at,
       1 / (per_second * case
         when give_places.is_marketing then 0.8
         when max(p.free_at) filter (where p.is_marketing) > now then 0.2
-        else 1 end)
-    into free_at, seconds
-  from automation.sender_slots as p
-  where p.tenant_id = give_places.tenant_id and p.sender_id = give_places.sender_id;
-  insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
-  select give_places.tenant_id, give_places.sender_id, give_places.is_marketing,
-    free_at + sum(t.segments) * seconds * interval '1 second'
-  from unnest(texts) as t
-  on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at;
-  return query
-    select t.place, free_at + (t.upto - t.segments) * seconds * interval '1 second', t.expires_at
-    from unnest(texts) as t;
+        else 1 end) as seconds
+    from automation.sender_slots as p
+    where p.tenant_id = give_places.tenant_id and p.sender_id = give_places.sender_id
+  ), taken as (
+    insert into automation.sender_slots as p (tenant_id, sender_id, is_marketing, free_at)
+    select give_places.tenant_id, give_places.sender_id, give_places.is_marketing,
+      f.at + segments * f.seconds * interval '1 second'
+    from free as f
+    on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
+  )
+  select array_agg(row(
+      l.place, jsonb_build_object('code', 'rate', 'why', why), l.at, l.expires_at)::automation.late_text)
+    into late
+  from (
+    select t.place, f.at + (t.upto - t.segments) * f.seconds * interval '1 second' as at, t.expires_at
+    from unnest(texts) as t cross join free as f
+  ) as l
+  where l.at > now + interval '1 second';
+  return coalesce(late, '{}');
 end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.ask_blocks(tickets automation.ticket[], now timestamp with time zone)
- RETURNS TABLE(place integer, until timestamp with time zone, expires_at timestamp with time zone)
+ RETURNS automation.late_text[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -8792,104 +9452,109 @@ CREATE OR REPLACE FUNCTION automation.ask_blocks(tickets automation.ticket[], no
 AS $function$
 #variable_conflict use_column
 begin
-  if not exists (select from automation.sender_blocks) then
-    return;
-  end if;
-  return query
-    select t.place, max(b.until), t.expires_at
+  return array(
+    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why',
+        'a carrier takes no more from this number today (30023)'),
+      max(b.until) + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
+      t.expires_at)::automation.late_text
     from unnest(tickets) as t
     join automation.sender_blocks as b
       on b.tenant_id = t.tenant_id and b.sender_id = coalesce(t.sender_id, automation.no_sender_id())
     where t.channel = 'sms' and b.until > ask_blocks.now
       and (b.number = t.recipients[1] or b.number = '' and t.purpose = 'marketing')
-    group by 1, 3;
+    group by t.place, t.expires_at);
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.ask_rate(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
- RETURNS TABLE(place integer, held jsonb, until timestamp with time zone, expires_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.senders_of(tickets automation.ticket[])
+ RETURNS automation.text_sender[]
  LANGUAGE plpgsql
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
-declare
-  sender record;
-  texts automation.sized_text[];
-  room bigint;
-  tomorrow constant timestamptz := (automation.carrier_day(now)).ends_at;
-  blocked integer[] := '{}'::integer[];
-  block record;
 begin
-  if cardinality(tickets) > 0 is not true then
-    return;
-  end if;
-  for block in select b.* from automation.ask_blocks(tickets, now) as b loop
-    blocked := blocked || block.place;
-    return query select block.place, jsonb_build_object('code', 'daily_limit', 'why',
-      'a carrier takes no more from this number today (30023)'),
-      block.until + abs(hashtext(block.place::text)::bigint) % 600 * interval '1 second', block.expires_at;
-  end loop;
-  for sender in
-    select t.tenant_id, l.id, t.purpose = 'marketing' as is_marketing, l.per_second, l.per_day,
-      l.tenant_per_day, array_agg(t.place order by t.place) as places
-    from unnest(tickets) as t
-    cross join lateral (
-      select coalesce(s.id, automation.no_sender_id()) as id,
+  return array(
+    select row(l.tenant_id, l.id, l.is_marketing, l.per_second, l.per_day, l.tenant_per_day,
+      array_agg(row(l.place, l.segments, l.upto, l.expires_at)::automation.sized_text order by l.place)
+      )::automation.text_sender
+    from (
+      select t.tenant_id, coalesce(s.id, automation.no_sender_id()) as id, t.purpose = 'marketing' as is_marketing,
         case when s.id is null then automation.rate_in(
             jsonb_build_object('per_second', automation.setting('environment_per_second')), null)
           else automation.rate_in(s.limits, automation.usual_rate(s.kind, s.address)) end as per_second,
         automation.limit_in(s.limits, 'per_day') as per_day,
-        automation.limit_in(o.settings, 'segments_per_day') as tenant_per_day
-      from (values (1)) as always (here)
+        automation.limit_in(o.settings, 'segments_per_day') as tenant_per_day,
+        t.place, t.segments, t.expires_at,
+        sum(t.segments) over (
+          partition by t.tenant_id, coalesce(s.id, automation.no_sender_id()), t.purpose = 'marketing'
+          order by t.place) as upto
+      from unnest(tickets) as t
       left join ridgeline.senders as s on s.tenant_id = t.tenant_id and s.id = t.sender_id
       left join ridgeline.tenant_settings as o on o.tenant_id = t.tenant_id
+      where t.channel = 'sms' and t.held ->> 'code' is distinct from 'rate'
     ) as l
-    where t.channel = 'sms' and t.held ->> 'code' is distinct from 'rate' and t.place <> all (blocked)
-      and coalesce(l.per_second, l.per_day, l.tenant_per_day) is not null
-    group by 1, 2, 3, 4, 5, 6
-    order by 1, 2, 3
-  loop
+    where coalesce(l.per_second, l.per_day, l.tenant_per_day) is not null
+    group by l.tenant_id, l.id, l.is_marketing, l.per_second, l.per_day, l.tenant_per_day
+    order by l.tenant_id, l.id, l.is_marketing);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_day(sender automation.text_sender, now timestamp with time zone)
+ RETURNS automation.late_text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  room constant bigint := automation.room_today(
+    sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day, sender.is_marketing, now);
+begin
+  perform automation.count_today(sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day,
+    (select max(t.upto) from unnest(sender.texts) as t where t.upto <= room), now);
+  return array(
+    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
+        'so many segments went today as may (%s); the day ends at midnight Pacific',
+        least(sender.per_day, sender.tenant_per_day))),
+      (automation.carrier_day(now)).ends_at + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
+      t.expires_at)::automation.late_text
+    from unnest(sender.texts) as t where t.upto > room);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_rate(tickets automation.ticket[], now timestamp with time zone)
+ RETURNS automation.late_text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  sender automation.text_sender;
+  full_day automation.late_text[];
+  late automation.late_text[] := '{}'::automation.late_text[];
+begin
+  foreach sender in array automation.senders_of(tickets) loop
     if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14))
       or sender.tenant_per_day is not null and not pg_try_advisory_xact_lock(
         hashtextextended(concat_ws('/', sender.tenant_id, automation.no_sender_id()), 14)) then
-      return query
-        select t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
-          ask_rate.now + interval '1 second', t.expires_at
-        from unnest(tickets) as t where t.place = any (sender.places);
+      late := late || array(
+        select row(t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
+          now + interval '1 second', t.expires_at)::automation.late_text
+        from unnest(sender.texts) as t);
       continue;
     end if;
-    texts := array(
-      select row(s.place, s.segments, sum(s.segments) over (order by s.place), s.expires_at)::automation.sized_text
-      from (
-        select t.place, t.expires_at, automation.sms_segments((q.prepared).input ->> 'body') as segments
-        from unnest(tickets) as t
-        join unnest(questions) as q on q.place = t.place
-        where t.place = any (sender.places)
-      ) as s
-      order by s.place);
-    room := automation.room_today(
-      sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day, sender.is_marketing, now);
-    if room is not null then
-      return query
-        select t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
-            'so many segments went today as may (%s); the day ends at midnight Pacific',
-            least(sender.per_day, sender.tenant_per_day))),
-          tomorrow + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second', t.expires_at
-        from unnest(texts) as t where t.upto > room;
-      texts := array(select t from unnest(texts) as t where t.upto <= room order by t.place);
-      continue when cardinality(texts) = 0;
-      perform automation.count_today(sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day,
-        (select sum(t.segments) from unnest(texts) as t)::bigint, now);
+    if coalesce(sender.per_day, sender.tenant_per_day) is not null then
+      full_day := automation.ask_day(sender, now);
+      late := late || full_day;
+      sender.texts := sender.texts[:cardinality(sender.texts) - cardinality(full_day)];
     end if;
-    continue when sender.per_second is null;
-    return query
-      select g.place, '{"code": "rate", "why": "its sender has as much to send as it may"}'::jsonb, g.at, g.expires_at
-      from automation.give_places(
-        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, texts, now) as g
-      where g.at > ask_rate.now + interval '1 second';
+    if sender.per_second is not null and cardinality(sender.texts) > 0 then
+      late := late || automation.give_places(
+        sender.tenant_id, sender.id, sender.per_second, sender.is_marketing, sender.texts, now,
+        'its sender has as much to send as it may');
+    end if;
   end loop;
+  return late;
 end;
 $function$;
 
@@ -8937,6 +9602,187 @@ exception when others then
   return new;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.receiver_of(url text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select rtrim(lower(substring(url from '^[A-Za-z]+://(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:@]+)')), '.') $function$;
+
+CREATE OR REPLACE FUNCTION automation.receiver_id(receiver text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select md5('webhook ' || receiver)::uuid $function$;
+
+CREATE OR REPLACE FUNCTION automation.receiver_limits(settings jsonb, receiver text)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when jsonb_typeof(settings -> 'webhooks') = 'object' then settings -> 'webhooks' else '{}' end
+      || coalesce((
+        select h.value
+        from jsonb_each(case jsonb_typeof(settings #> '{webhooks,hosts}') when 'object'
+          then settings #> '{webhooks,hosts}' else '{}' end) as h
+        where lower(h.key) = receiver and jsonb_typeof(h.value) = 'object'
+        limit 1), '{}')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.came_in_numbers(execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return (
+    select count(*) > 10
+    from (
+      select from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
+        and e.version = execution.version
+        and e.created_at between execution.created_at - interval '1 second'
+          and execution.created_at + interval '1 second'
+      limit 11
+    ) as e);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.limited_receivers(questions automation.send_question[], tickets automation.ticket[])
+ RETURNS SETOF automation.receiver_limit
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+begin
+  return query
+    select t.tenant_id, u.receiver, n.is_storm, l.per_second, l.per_day, array_agg(t.place order by t.place)
+    from unnest(tickets) as t
+    join unnest(questions) as q on q.place = t.place
+    join ridgeline.tenant_settings as o on o.tenant_id = t.tenant_id and o.settings ? 'webhooks'
+    cross join lateral (select automation.receiver_of((q.prepared).input ->> 'url') as receiver) as u
+    cross join lateral (
+      select automation.rate_in(s.said, null) as per_second, automation.limit_in(s.said, 'per_day') as per_day
+      from (select automation.receiver_limits(o.settings, u.receiver) as said) as s) as l
+    cross join lateral (select automation.came_in_numbers(q.execution) as is_storm) as n
+    where t.channel = 'webhook' and t.held ->> 'code' is distinct from 'rate' and u.receiver is not null
+      and coalesce(l.per_second, l.per_day) is not null
+    group by 1, 2, 3, 4, 5
+    order by 1, 2, 3;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_receivers(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
+ RETURNS TABLE(place integer, held jsonb, until timestamp with time zone, expires_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  one automation.receiver_limit;
+  receiver_id uuid;
+  calls automation.sized_text[];
+  room bigint;
+begin
+  if not exists (
+    select from ridgeline.tenant_settings as o
+    where o.tenant_id in (select t.tenant_id from unnest(tickets) as t) and o.settings ? 'webhooks') then
+    return;
+  end if;
+  for one in select l.* from automation.limited_receivers(questions, tickets) as l loop
+    receiver_id := automation.receiver_id(one.receiver);
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', one.tenant_id, receiver_id), 14)) then
+      return query
+        select t.place, '{"code": "busy", "why": "its receiver is being counted by another claim"}'::jsonb,
+          ask_receivers.now + interval '1 second', t.expires_at
+        from unnest(tickets) as t where t.place = any (one.places);
+      continue;
+    end if;
+    calls := array(
+      select row(t.place, 1, row_number() over (order by t.place), t.expires_at)::automation.sized_text
+      from unnest(tickets) as t where t.place = any (one.places) order by t.place);
+    room := automation.room_today(one.tenant_id, receiver_id, one.per_day, null, one.is_storm, now);
+    if room is not null then
+      return query
+        select c.place, jsonb_build_object('code', 'daily_limit', 'why', format(
+            '%s was called as often today as it may be (%s); the day ends at midnight Pacific', one.receiver,
+            one.per_day)),
+          (automation.carrier_day(now)).ends_at + abs(hashtext(c.place::text)::bigint) % 600 * interval '1 second',
+          c.expires_at
+        from unnest(calls) as c where c.upto > room;
+      calls := array(select c from unnest(calls) as c where c.upto <= room order by c.place);
+      continue when cardinality(calls) = 0;
+      perform automation.count_today(one.tenant_id, receiver_id, one.per_day, null, cardinality(calls), now);
+    end if;
+    continue when one.per_second is null;
+    return query
+      select g.place, g.held, g.until, g.expires_at
+      from unnest(automation.give_places(one.tenant_id, receiver_id, one.per_second, one.is_storm, calls, now,
+        format('%s is called as often as it may be', one.receiver))) as g;
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.carrier_reopens(step_id uuid, now timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select (automation.carrier_day(now)).ends_at + abs(hashtext(step_id::text)::bigint) % 600 * interval '1 second'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.carrier_hold(since timestamp with time zone, until timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object('code', 'daily_limit', 'why', 'a carrier took no more from this number that day',
+      'since', since, 'until', until)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.block_sender(tenant_id uuid, sender_id uuid, number text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
+begin
+  delete from automation.sender_blocks as b
+  where b.tenant_id = block_sender.tenant_id and b.until <= automation.now();
+  insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
+  select block_sender.tenant_id, coalesce(sender_id, automation.no_sender_id()), n.number, midnight
+  from unnest(array['', automation.normal_number(block_sender.number)]) as n (number)
+  where n.number is not null
+  on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
+  perform automation.tell_office(block_sender.tenant_id, 'daily_limit',
+    coalesce(sender_id, automation.no_sender_id())::text, interval '20 hours', null,
+    'T-Mobile takes no more texts today',
+    format('The first that was refused was to %s: it goes again tomorrow. Offers wait until midnight Pacific. Write '
+      'what your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are '
+      'refused.', block_sender.number));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.block_recipient(tenant_id uuid, step_id uuid)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.block_sender(
+      s.tenant_id, automation.as_uuid(s.input #>> '{sender,id}'), s.input ->> 'to')
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = block_recipient.tenant_id and s.id = block_recipient.step_id
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.verdict_on(question automation.send_question, verdict text, prepared automation.prepared_step, held jsonb DEFAULT NULL::jsonb, until timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS automation.send_verdict
@@ -9001,7 +9847,24 @@ AS $function$
         to_char(opens_at at time zone zones[1], 'HH24:MI'))) end
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.gate_of_messages(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean)
+CREATE OR REPLACE FUNCTION automation.interests()
+ RETURNS automation.gate_interests
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found automation.gate_interests;
+begin
+  select exists (select from automation.doubtful_stops), exists (select from automation.sender_blocks),
+      exists (
+        select from automation.entities as e
+        where e.name = 'contact' and e.mapped ?| '{sms_opt_out,email_opt_out,sms_consent,email_consent}')
+    into found;
+  return found;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.gate_of_messages(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean, tenants automation.tenant[])
  RETURNS automation.send_verdict[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -9011,11 +9874,14 @@ declare
   found record;
   question automation.send_question;
   prepared automation.prepared_step;
+  revoked automation.revoked;
+  hours automation.text_hours;
+  late automation.late_text;
+  place integer;
   some_text boolean := false;
   some_email boolean := false;
   some_marketing boolean := false;
-  ids uuid[] := '{}'::uuid[];
-  tenants automation.tenant[];
+  interests constant automation.gate_interests := automation.interests();
   regions automation.place_regions[] := '{}'::automation.place_regions[];
   verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
@@ -9023,138 +9889,140 @@ begin
     some_text := some_text or ticket.channel = 'sms';
     some_email := some_email or ticket.channel = 'email';
     some_marketing := some_marketing or coalesce(ticket.purpose = 'marketing', false);
-    if ticket.tenant_id <> all (ids) then
-      ids := ids || ticket.tenant_id;
-    end if;
   end loop;
-  tenants := array(select t from automation.read_tenants(ids) as t);
-  for found in
-    select d.* from automation.hold_doubtful(case when some_text then tickets end, now) as d
-  loop
-    if found.until > now then
-      decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-        'code', 'doubtful_stop', 'address', found.address,
-        'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
-        found.until, found.expires_at);
-    elsif not is_trial then
-      perform automation.settle_doubt(found.tenant_id, found.address);
+  if some_text and interests.doubts then
+    for found in select d.* from automation.hold_doubtful(tickets, now) as d loop
+      if found.until > now then
+        decided := decided || found.place;
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+          'code', 'doubtful_stop', 'address', found.address,
+          'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+          found.until, found.expires_at);
+      elsif not is_trial then
+        perform automation.settle_doubt(found.tenant_id, found.address);
+      end if;
+    end loop;
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  foreach revoked in array automation.revoked_of(tickets) loop
+    place := revoked.place;
+    questions[place].prepared := automation.leave_out_revoked(questions[place], revoked.reason, revoked.addresses);
+    if (questions[place].prepared).verdict <> 'run' then
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', questions[place].prepared);
     end if;
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in
-    select r.place, min(r.reason) as reason, array_agg(r.address) as addresses
-    from automation.revoked_of(tickets) as r group by 1
-  loop
-    questions[found.place].prepared := automation.leave_out_revoked(
-      questions[found.place], found.reason, found.addresses);
-    if (questions[found.place].prepared).verdict <> 'run' then
-      decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
+  if interests.records then
+    for found in
+      select r.place, array_agg(r.address) as addresses, max(r.says) as says
+      from automation.refused_in_records(tickets) as r group by 1
+    loop
+      questions[found.place].prepared := automation.leave_out_refused(
+        questions[found.place], found.addresses, found.says);
+      if (questions[found.place].prepared).verdict <> 'run' then
+        decided := decided || found.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[found.place], 'skip', questions[found.place].prepared);
+      end if;
+    end loop;
   end if;
-  for found in
-    select r.place, array_agg(r.address) as addresses, max(r.says) as says
-    from automation.refused_in_records(tickets) as r group by 1
-  loop
-    questions[found.place].prepared := automation.leave_out_refused(
-      questions[found.place], found.addresses, found.says);
-    if (questions[found.place].prepared).verdict <> 'run' then
+  if some_marketing then
+    for found in
+      select u.* from automation.unconsented(tickets, tenants) as u
+      where u.place <> all (decided)
+    loop
       decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  for found in
-    select u.* from automation.unconsented(case when some_marketing then tickets end, tenants) as u
-    where u.place <> all (decided)
-  loop
-    decided := decided || found.place;
-    if found.is_unsaid then
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-        'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
-        'infinity', found.expires_at);
-      continue;
-    end if;
-    verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-      questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  for found in select h.* from automation.ask_hours(case when some_text then tickets end, tenants, now) as h loop
-    if found.opens_at = now then
-      regions := regions || row(found.place, found.regions)::automation.place_regions;
-      questions[found.place].prepared := automation.limit_validity(
-        questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
-    elsif found.opens_at >= found.expires_at then
-      decided := decided || found.place;
+      if found.is_unsaid then
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+          'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
+          'infinity', found.expires_at);
+        continue;
+      end if;
       verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-        questions[found.place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
-          automation.date_text((questions[found.place].due).tenant_id, found.opens_at),
-          automation.date_text((questions[found.place].due).tenant_id, found.expires_at))));
+        questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
+    end loop;
+  end if;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  foreach hours in array case when some_text then automation.ask_hours(tickets, tenants, now) else '{}' end loop
+    place := hours.place;
+    if hours.opens_at = now then
+      if cardinality(hours.regions) > 0 then
+        regions := regions || row(place, hours.regions)::automation.place_regions;
+      end if;
+      questions[place].prepared := automation.limit_validity(
+        questions[place].prepared, least(hours.closes_at, hours.expires_at), now);
+    elsif hours.opens_at >= hours.expires_at then
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', automation.skip_unaddressed(
+        questions[place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
+          automation.date_text((questions[place].due).tenant_id, hours.opens_at),
+          automation.date_text((questions[place].due).tenant_id, hours.expires_at))));
     else
-      decided := decided || found.place;
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
-        found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'hold', null, automation.quiet_reason(
+        hours.opens_at, hours.zones), coalesce(hours.opens_at, 'infinity'), hours.expires_at);
     end if;
   end loop;
-  for found in
-    select a.place from automation.answering(case when some_text and not is_trial then questions end) as a (place)
-    where a.place <> all (decided)
-  loop
-    question := questions[found.place];
-    questions[found.place].prepared := automation.brake_conversation(
+  foreach place in array case when some_text and not is_trial then automation.answering(questions) else '{}' end loop
+    continue when place = any (decided);
+    question := questions[place];
+    questions[place].prepared := automation.brake_conversation(
       question.execution, (question.due).id, question.prepared);
-    if (questions[found.place].prepared).verdict <> 'run' then
+    if (questions[place].prepared).verdict <> 'run' then
+      decided := decided || place;
+      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', questions[place].prepared);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  if some_marketing and not is_trial then
+    for found in select c.* from automation.ask_cap(tickets, tenants, now, regions) as c loop
       decided := decided || found.place;
+      if found.over_cap = 'skip' then
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+          questions[found.place].prepared, 'over_cap',
+          format('%s marketing messages went to this person within a day', found.cap)));
+      else
+        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+          'code', 'cap', 'why', coalesce(
+            format('%s marketing messages went to this person within a day', found.cap),
+            'another message to this person is being counted')), found.until, found.expires_at);
+      end if;
+    end loop;
+    if cardinality(decided) > 0 then
+      tickets := automation.still_open(tickets, decided);
+    end if;
+  end if;
+  if some_text and not is_trial then
+    if interests.blocks then
+      foreach late in array automation.ask_blocks(tickets, now) loop
+        decided := decided || late.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+      end loop;
+      tickets := automation.still_open(tickets, decided);
+    end if;
+    foreach late in array automation.ask_rate(tickets, now) loop
+      decided := decided || late.place;
       verdicts := verdicts || automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
+        questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+    end loop;
   end if;
-  for found in select c.* from automation.ask_cap(
-    case when some_marketing and not is_trial then tickets end, tenants, now, regions) as c
-  loop
-    decided := decided || found.place;
-    if found.over_cap = 'skip' then
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-        questions[found.place].prepared, 'over_cap',
-        format('%s marketing messages went to this person within a day', found.cap)));
-    else
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-        'code', 'cap', 'why', coalesce(
-          format('%s marketing messages went to this person within a day', found.cap),
-          'another message to this person is being counted')), found.until, found.expires_at);
-    end if;
-  end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
+  if some_email and some_marketing then
+    for found in
+      select f.* from automation.add_footers(questions, tickets, tenants) as f where f.place <> all (decided)
+    loop
+      prepared := questions[found.place].prepared;
+      prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
+      questions[found.place].prepared := prepared;
+    end loop;
   end if;
-  for found in select r.* from automation.ask_rate(
-    questions, case when some_text and not is_trial then tickets end, now) as r
-  loop
-    decided := decided || found.place;
-    verdicts := verdicts || automation.verdict_on(
-      questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
-  end loop;
-  for found in
-    select f.* from automation.add_footers(
-      questions, case when some_email and some_marketing then tickets end, tenants) as f
-    where f.place <> all (decided)
-  loop
-    prepared := questions[found.place].prepared;
-    prepared.input := prepared.input || jsonb_build_object('unsubscribe', found.unsubscribe);
-    questions[found.place].prepared := prepared;
-  end loop;
   foreach question in array questions loop
     if question.place <> all (decided) then
       verdicts := verdicts || automation.verdict_on(question, 'send', question.prepared);
@@ -9164,7 +10032,19 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION automation.tenants_asked(questions automation.send_question[])
+ RETURNS automation.tenant[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select t from automation.read_tenants(array(select distinct (q.due).tenant_id from unnest(questions) as q)) as t);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false, tenants automation.tenant[] DEFAULT NULL::automation.tenant[])
  RETURNS automation.send_verdict[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -9176,6 +10056,8 @@ declare
   question automation.send_question;
   prepared automation.prepared_step;
   some_message boolean := false;
+  some_webhook boolean := false;
+  found record;
   workflow text;
   asked text[] := '{}'::text[];
   pauses jsonb[] := '{}'::jsonb[];
@@ -9210,6 +10092,7 @@ begin
           automation.date_text((question.due).tenant_id, ticket.expires_at))));
     else
       some_message := some_message or ticket.channel is distinct from 'webhook';
+      some_webhook := some_webhook or ticket.channel = 'webhook';
     end if;
   end loop;
   if cardinality(decided) > 0 then
@@ -9234,8 +10117,16 @@ begin
       tickets := automation.still_open(tickets, decided);
     end if;
   end if;
+  if some_webhook and not is_trial then
+    for found in select r.* from automation.ask_receivers(questions, tickets, now) as r loop
+      decided := decided || found.place;
+      verdicts := verdicts || automation.verdict_on(
+        questions[found.place], 'hold', null, found.held, found.until, found.expires_at);
+    end loop;
+  end if;
   if some_message then
-    return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial);
+    return verdicts || automation.gate_of_messages(questions, tickets, decided, now, is_trial,
+      coalesce(tenants, automation.tenants_asked(questions)));
   end if;
   foreach question in array questions loop
     if question.place <> all (decided) then
@@ -9264,7 +10155,7 @@ begin
   due.run_at := at;
   due.attempt := 0;
   verdict := (automation.gate(array[
-    row(1, due, execution, step, prepared, null)::automation.send_question], at, true))[1];
+    row(1, due, execution, step, prepared, null, null)::automation.send_question], at, true))[1];
   verdict.prepared := coalesce(verdict.prepared, prepared);
   return verdict;
 end;
@@ -9488,6 +10379,398 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_runs_of(tenant_id uuid, contact_ids text[])
+ RETURNS SETOF ridgeline.workflow_executions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  open_runs constant uuid[] := array(
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.record_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from unnest(contact_ids) as c (id)
+    join ridgeline.workflow_executions as e on e.contact_id = c.id and e.tenant_id = lock_runs_of.tenant_id
+    where e.entity <> 'contact' and e.finished_at is null);
+begin
+  perform from ridgeline.scheduled_steps as s
+  where s.tenant_id = lock_runs_of.tenant_id and s.execution_id = any (open_runs)
+  order by s.id
+  for update;
+  return query
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = lock_runs_of.tenant_id and e.id = any (open_runs) and e.finished_at is null
+    order by e.id
+    for no key update;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_key(execution ridgeline.workflow_executions)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lifecycle constant jsonb := automation.plan_of(execution) -> 'lifecycle';
+begin
+  if lifecycle ? 'key' then
+    return automation.entry_key(execution, lifecycle);
+  elsif execution.entity = 'contact' then
+    return automation.entry_key_in(execution.mode, automation.record_key('contact', execution.record_id));
+  end if;
+  return null;
+-- What cannot be told apart by its key stays apart.
+exception when others then
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.end_doubles(tenant_id uuid, contact_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  double record;
+  ended integer := 0;
+begin
+  for double in
+    with open_runs as materialized (
+      select e.id, e.workflow_id, e.seq, e.mode, automation.merge_key(e) as key
+      from automation.lock_runs_of(end_doubles.tenant_id, array[end_doubles.contact_id]) as e
+    )
+    select r.id, f.id as kept
+    from open_runs as r
+    join lateral (
+      select o.id from open_runs as o
+      where o.workflow_id = r.workflow_id and o.key = r.key and o.seq < r.seq
+      order by o.seq limit 1) as f on true
+    order by r.id
+  loop
+    perform automation.stop_execution(e, 'cancelled', jsonb_build_object(
+      'code', 'merged', 'message', 'its contact was merged with one who is in the workflow already',
+      'execution_id', double.kept))
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = end_doubles.tenant_id and e.id = double.id;
+    update automation.entries as n set execution_id = double.kept
+    where n.tenant_id = end_doubles.tenant_id and n.execution_id = double.id;
+    ended := ended + 1;
+  end loop;
+  return ended;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_runs(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  ids constant uuid[] := array(select e.id from automation.lock_runs_of(tenant_id, array[from_id, into_id]) as e);
+begin
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), contact_id = into_id,
+    record_id = case when e.entity = 'contact' and e.record_id = from_id then into_id else e.record_id end,
+    trigger_data = e.trigger_data || jsonb_build_object('contact_id', into_id)
+  where e.tenant_id = move_runs.tenant_id and e.id = any (ids)
+    and (e.entity = 'contact' and e.record_id = from_id or e.contact_id = from_id);
+  get diagnostics moved = row_count;
+  -- What is over is where it is looked for: the person's history, and the rules of who may enter again.
+  update ridgeline.workflow_executions as e
+  set changed_at = automation.now(), record_id = into_id, contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.record_id = from_id and e.entity = 'contact'
+    and e.finished_at is not null;
+  update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = into_id
+  where e.tenant_id = move_runs.tenant_id and e.contact_id = from_id and e.entity <> 'contact'
+    and e.finished_at is not null;
+  return moved;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.move_entries(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with keys as (
+      select p.prefix || k.was as was, p.prefix || k.is_now as is_now
+      from (values (''), ('shadow ')) as p (prefix), (values
+        (automation.record_key('contact', from_id), automation.record_key('contact', into_id)),
+        ('key ' || automation.fold(from_id), 'key ' || automation.fold(into_id))) as k (was, is_now)
+    ), gone as (
+      delete from automation.entries as e using keys as k
+      where e.tenant_id = move_entries.tenant_id and e.key = k.was
+      returning e.workflow_id, k.is_now, e.execution_id, e.entered_at
+    )
+    insert into automation.entries as n (tenant_id, workflow_id, key, execution_id, entered_at)
+    select move_entries.tenant_id, g.workflow_id, g.is_now, g.execution_id, g.entered_at from gone as g
+    on conflict on constraint entries_pkey do update
+      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+      where n.entered_at < excluded.entered_at
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_signals(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from automation.signals as s
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.record_id = from_id and q.entity = 'contact'
+        and q.role = 'deleted'
+      for update skip locked);
+    update automation.signals as s
+    set contact_id = into_id,
+      record_id = case when s.entity = 'contact' and s.record_id = from_id then into_id else s.record_id end
+    where s.tenant_id = move_signals.tenant_id and s.id in (
+      select q.id from automation.signals as q
+      where q.tenant_id = move_signals.tenant_id and q.contact_id = from_id
+      for update skip locked);
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_traces(tenant_id uuid, from_id text, into_id text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update ridgeline.messages as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.emails as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.email_events as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.calls as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    update ridgeline.form_submissions as m set contact_id = into_id
+    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
+    insert into automation.marketing_sent (tenant_id, person, step_id, at)
+    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
+    where m.tenant_id = move_traces.tenant_id and m.person = from_id
+    on conflict on constraint marketing_sent_pkey do nothing;
+    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
+    where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id
+    on conflict on constraint created_projects_pkey do nothing;
+    delete from automation.created_projects as p where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id;
+    insert into automation.split_assignments (tenant_id, workflow_id, step_key, subject, branch)
+    select a.tenant_id, a.workflow_id, a.step_key, k.is_now, a.branch
+    from (values
+      ('contact ' || from_id, 'contact ' || into_id), ('shadow contact ' || from_id, 'shadow contact ' || into_id))
+      as k (was, is_now)
+    join automation.split_assignments as a on a.tenant_id = move_traces.tenant_id and a.subject = k.was
+    on conflict on constraint split_assignments_pkey do nothing;
+    delete from automation.split_assignments as a
+    where a.tenant_id = move_traces.tenant_id and a.subject in ('contact ' || from_id, 'shadow contact ' || from_id);
+    delete from ridgeline.stage_changes as s
+    where s.tenant_id = move_traces.tenant_id and s.entity = 'contact' and s.record_id = from_id;
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.reached_at(tenant_id uuid, contact_id text, channel text)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(distinct a.address), '{}')
+    from (
+      select automation.normal_address(reached_at.tenant_id, reached_at.channel, r.record ->> n.name) as address
+      from automation.entities as e
+      cross join lateral (select case channel when 'sms' then 'phone' else 'email' end as kind) as k
+      cross join lateral (
+        select automation.read_record('contact', reached_at.tenant_id, reached_at.contact_id) as record) as r
+      cross join lateral (
+        select m.column_name from automation.mapped_columns(e, k.kind) as m union select k.kind) as n (name)
+      where e.name = 'contact'
+      union all
+      select m.from_number from ridgeline.messages as m
+      where channel = 'sms' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select automation.normal_address(reached_at.tenant_id, 'email', m.from_address) from ridgeline.emails as m
+      where channel = 'email' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
+        and m.direction = 'inbound'
+      union all
+      select p.address from automation.revoked_people as p
+      where p.tenant_id = reached_at.tenant_id and p.contact_id = reached_at.contact_id
+        and p.channel = reached_at.channel
+    ) as a
+    where a.address is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.move_revocations(tenant_id uuid, from_id text, into_id text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  revoked record;
+  theirs text;
+  recorded integer := 0;
+begin
+  for revoked in
+    select c.channel, case when bool_or(s.purpose = 'all') then 'all' else 'marketing' end as purpose,
+      array_agg(s.address order by s.address) as addresses
+    from (values ('sms'), ('email')) as c (channel)
+    cross join lateral unnest(automation.reached_at(move_revocations.tenant_id, from_id, c.channel)) as a (address)
+    join ridgeline.suppressions as s
+      on s.tenant_id = move_revocations.tenant_id and s.channel = c.channel and s.address = a.address
+    where s.reason in ('opt_out', 'complaint', 'manual', 'provider') and not automation.is_role_address(a.address)
+      and not exists (
+        select from automation.contacts_at(move_revocations.tenant_id, a.address) as o (id)
+        where o.id::text not in (from_id, into_id))
+    group by c.channel
+  loop
+    foreach theirs in array automation.reached_at(tenant_id, into_id, revoked.channel) loop
+      continue when automation.is_role_address(theirs) or exists (
+          select from ridgeline.suppressions as s
+          where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
+            and s.purpose in ('all', revoked.purpose) and s.reason <> 'landline')
+        or exists (
+          select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
+          where o.id::text not in (from_id, into_id));
+      perform automation.record_consent(tenant_id, revoked.channel, theirs, 'revoked', revoked.purpose, 'merge',
+        jsonb_build_object('merged', from_id, 'into', into_id, 'addresses', revoked.addresses), into_id);
+      recorded := recorded + 1;
+    end loop;
+  end loop;
+  insert into automation.revoked_people (tenant_id, contact_id, channel, address)
+  select p.tenant_id, into_id, p.channel, p.address from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id
+  on conflict on constraint revoked_people_pkey do nothing;
+  delete from automation.revoked_people as p
+  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id;
+  return recorded;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.make_one(tenant_id uuid, from_id text, into_id text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  moved integer;
+  revoked integer;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', make_one.tenant_id, c.id), 14))
+  from (
+    select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
+  moved := automation.move_runs(tenant_id, from_id, into_id);
+  -- After the runs: whoever holds one may be about to say that its number is no good.
+  revoked := automation.move_revocations(tenant_id, from_id, into_id);
+  perform automation.move_entries(tenant_id, from_id, into_id);
+  perform automation.move_signals(tenant_id, from_id, into_id);
+  perform automation.move_traces(tenant_id, from_id, into_id);
+  perform automation.drop_timers('contact', tenant_id, from_id);
+  delete from automation.merged_contacts as m
+  where m.tenant_id = make_one.tenant_id and m.contact_id = into_id;
+  update automation.merged_contacts as m set into_contact_id = into_id
+  where m.tenant_id = make_one.tenant_id and m.into_contact_id = from_id;
+  insert into automation.merged_contacts (tenant_id, contact_id, into_contact_id)
+  values (make_one.tenant_id, from_id, into_id)
+  on conflict on constraint merged_contacts_pkey do update
+    set into_contact_id = excluded.into_contact_id, merged_at = excluded.merged_at;
+  return jsonb_build_object('merged', from_id, 'into', into_id, 'moved_runs', moved,
+    'ended_runs', automation.end_doubles(tenant_id, into_id), 'revocations', revoked);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.who_stays(tenant_id uuid, from_id text, into_id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  stays text := coalesce(automation.merged_into(tenant_id, into_id), into_id);
+begin
+  for hop in 1 .. 20 loop
+    if stays is null or stays = from_id then
+      return null;
+    elsif automation.has_record('contact', tenant_id, stays) then
+      return stays;
+    end if;
+    stays := (
+      select m.into_contact_id from automation.merges_due as m
+      where m.tenant_id = who_stays.tenant_id and m.contact_id = stays
+      order by m.seq desc limit 1);
+  end loop;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.do_merge(due automation.merges_due)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  stays text;
+begin
+  -- Nobody's any more: what moved stays where it is, and what comes from now on is about itself.
+  if due.into_contact_id is null then
+    delete from automation.merged_contacts as m
+    where m.tenant_id = due.tenant_id and m.contact_id = due.contact_id;
+    return;
+  end if;
+  stays := automation.who_stays(due.tenant_id, due.contact_id, due.into_contact_id);
+  if stays is null then
+    raise warning 'automation: contact % of tenant % is marked as merged into %, which is not there: nothing is moved',
+      left(due.contact_id, 60), due.tenant_id, left(due.into_contact_id, 60);
+  else
+    perform automation.make_one(due.tenant_id, due.contact_id, stays);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_merges(at_most integer DEFAULT 100)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  due automation.merges_due;
+  did integer := 0;
+begin
+  if not exists (select from automation.merges_due)
+    or not pg_try_advisory_xact_lock(hashtextextended('automation.merges_due', 16)) then
+    return 0;
+  end if;
+  for due in
+    select m.* from automation.merges_due as m
+    where m.next_try_at <= clock_timestamp() and not exists (
+      select from automation.merges_due as o
+      where o.tenant_id = m.tenant_id and o.seq < m.seq and o.next_try_at > clock_timestamp())
+    order by m.seq limit at_most
+  loop
+    begin
+      perform automation.do_merge(due);
+      delete from automation.merges_due as m where m.tenant_id = due.tenant_id and m.id = due.id;
+      did := did + 1;
+    exception when others then
+      if sqlstate <> '55P03' then
+        raise warning 'automation: contact % of tenant % could not be merged: %',
+          due.contact_id, due.tenant_id, sqlerrm;
+      end if;
+      update automation.merges_due as m
+      set tries = m.tries + (sqlstate <> '55P03')::integer,
+        next_try_at = clock_timestamp() + interval '1 second' * power(2, least(m.tries, 9))
+      where m.tenant_id = due.tenant_id and m.id = due.id;
+      -- What comes after it in this tenant waits for it.
+      exit;
+    end;
+  end loop;
+  return did;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_runs(dues ridgeline.scheduled_steps[])
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -9548,12 +10831,17 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
  SET jit TO 'off'
 AS $function$
 declare
-  options constant jsonb := case when at is not null then automation.render_options_of(
-    automation.tenants_of(works), at) end;
+  tenants automation.tenant[];
+  ids uuid[];
 begin
+  if at is not null then
+    select array_agg(t), array_agg(t.id) into tenants, ids
+    from automation.read_tenants(automation.tenants_of(works)) as t;
+  end if;
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
-      options -> k.tenant_id::text)::automation.running_plan
+      case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
+      )::automation.running_plan
     from (
       select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
     ) as k
@@ -9561,6 +10849,7 @@ begin
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
     ) as p
+    cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant) as t
     order by k.tenant_id, k.workflow_id, k.version);
 end;
 $function$;
@@ -9638,13 +10927,32 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.without_merging(works automation.work[])
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  merging boolean[];
+begin
+  if not exists (select from automation.merges_due) then
+    return works;
+  end if;
+  merging := automation.merging(
+    array(select (w.execution).tenant_id from unnest(works) as w),
+    array(select coalesce((w.execution).contact_id, case when (w.execution).entity = 'contact'
+      then (w.execution).record_id end) from unnest(works) as w));
+  return array(select works[i] from generate_subscripts(works, 1) as i where not merging[i]);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.take_work(dues ridgeline.scheduled_steps[], OUT works automation.work[], OUT plans automation.running_plan[])
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  locked constant automation.work[] := automation.lock_runs(dues);
+  locked constant automation.work[] := automation.without_merging(automation.lock_runs(dues));
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
   execution ridgeline.workflow_executions;
@@ -9905,12 +11213,14 @@ begin
   begin
     tried := automation.find_obstacles(works, plans);
     tried := automation.prepare_sends(tried, plans);
-    perform automation.close_unsent(tried, plans);
     foreach work in array tried loop
       if work.outcome = 'send' then
         sending := sending || work;
       end if;
     end loop;
+    if cardinality(sending) < cardinality(tried) then
+      perform automation.close_unsent(tried, plans);
+    end if;
     return row(automation.lease_steps(sending, worker, lease), false);
   exception
     when lock_not_available then
@@ -9941,6 +11251,42 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tenants_in(plans automation.running_plan[])
+ RETURNS automation.tenant[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  plan automation.running_plan;
+  last uuid;
+  tenants automation.tenant[];
+begin
+  -- They are in the order of their tenants.
+  foreach plan in array plans loop
+    if (plan.tenant).id is distinct from last then
+      last := (plan.tenant).id;
+      tenants := tenants || plan.tenant;
+    end if;
+  end loop;
+  return tenants;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.doubled(words text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(words) < 2 then
+    return '{}'::text[];
+  end if;
+  return array(select w from unnest(words) as w group by w having count(*) > 1);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.prepare_sends(works automation.work[], plans automation.running_plan[])
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -9954,6 +11300,8 @@ declare
   places integer[] := '{}'::integer[];
   verdict automation.send_verdict;
   held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  recipients text[] := '{}'::text[];
+  several text[];
   answered text[] := '{}'::text[];
   ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
@@ -9967,8 +11315,10 @@ begin
       work.prepared := prepared;
       if prepared.verdict = 'run' then
         places := places || i;
-        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
+        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at,
+          case when (work.known).contact_id = (work.execution).contact_id then (work.known).contact end);
         questions := questions || question;
+        recipients := recipients || prepared.recipient;
       elsif prepared.verdict = 'hold' then
         -- A shadow, of which nothing goes to the gate.
         work.outcome := 'hold';
@@ -9981,7 +11331,8 @@ begin
     end if;
     works[i] := work;
   end loop;
-  foreach verdict in array automation.gate(questions) loop
+  several := automation.doubled(recipients);
+  foreach verdict in array automation.gate(questions, automation.now(), false, automation.tenants_in(plans)) loop
     work := works[places[verdict.place]];
     prepared := verdict.prepared;
     if verdict.verdict = 'hold' then
@@ -9992,7 +11343,8 @@ begin
     else
       work.prepared := prepared;
       work.outcome := 'send';
-      if work.step ->> 'lane' = 'sms' and automation.answers_somebody(work.execution) then
+      if prepared.recipient = any (several) and work.step ->> 'lane' = 'sms'
+        and automation.answers_somebody(work.execution) then
         if prepared.recipient = any (answered) then
           work.outcome := 'later';
         end if;
@@ -10378,6 +11730,9 @@ begin
       perform automation.suppress_recipient(work.due, work.step ->> 'type',
         case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
     end if;
+    if automation.waits_for_carrier(report) then
+      perform automation.block_recipient((work.due).tenant_id, (work.due).id);
+    end if;
     given_up := automation.is_given_up(work, report);
     if given_up then
       report.error := automation.exhausted_reason(work.due, report);
@@ -10422,6 +11777,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.waits_for_carrier(report automation.report)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return report.outcome = 'retry' and coalesce(report.error ->> 'holds' = 'daily_limit', false);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.is_given_up(work automation.work, report automation.report)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -10430,6 +11796,7 @@ CREATE OR REPLACE FUNCTION automation.is_given_up(work automation.work, report a
 AS $function$
 begin
   return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
+    and not automation.waits_for_carrier(report)
     and (work.due).attempt >= coalesce(
       (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
 end;
@@ -10462,6 +11829,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_logged(step_type text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return to_regproc('automation.' || quote_ident('log_' || step_type)) is not null
+    or to_regproc('automation.' || quote_ident('log_all_' || step_type)) is not null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.close_steps(works automation.work[], reports automation.report[])
  RETURNS void
  LANGUAGE plpgsql
@@ -10477,38 +11856,63 @@ declare
   at constant timestamptz := automation.now();
   entries jsonb[] := '{}'::jsonb[];
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
-  some_sent boolean := false;
+  places integer[] := '{}'::integer[];
+  sent ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
   ledgers ridgeline.workflow_step_executions[];
+  type text;
+  asked text;
+  is_logged boolean := false;
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
     dues := dues || (works[i]).due;
-    -- A type that has no log of its own is not asked for it.
-    some_sent := some_sent or (works[i]).status = 'completed'
-      and to_regproc('automation.' || quote_ident('log_' || ((works[i]).step ->> 'type'))) is not null;
+    type := (works[i]).step ->> 'type';
+    if type is distinct from asked then
+      asked := type;
+      is_logged := automation.is_logged(type);
+    end if;
+    if is_logged and (works[i]).status = 'completed' then
+      places := places || i;
+    end if;
   end loop;
+  perform set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set changed_at = automation.now(),
+    set changed_at = at,
       status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
       select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
-        q.ctid as place
+        q.ctid as row, q.finished_at as was, i as place
       from generate_subscripts(works, 1) as i
       cross join lateral (
-        select x.ctid from ridgeline.workflow_step_executions as x
+        select x.ctid, x.finished_at from ridgeline.workflow_step_executions as x
         where x.tenant_id = ((works[i]).due).tenant_id and x.id between ((works[i]).due).id and ((works[i]).due).id
         order by x.id limit 1) as q
     ) as w
-    where s.ctid = w.place
-    returning s as ledger
+    where s.ctid = w.row
+    returning s as ledger, w.place, w.was
+  ), counted as (
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+    select (c.ledger).tenant_id, ((works[c.place]).execution).workflow_id, ((works[c.place]).execution).version,
+      (c.ledger).step_key, (c.ledger).started_at, (c.ledger).finished_at,
+      automation.step_outcome((c.ledger).status, (c.ledger).step_type), ((works[c.place]).execution).mode,
+      (c.ledger).cost
+    from closed as c
+    where c.was is null
   )
-  select array_agg(c.ledger) into ledgers from closed as c;
+  select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
+  from closed as c
+  where c.place = any (places);
+  perform set_config('automation.counting', '', true);
   perform automation.unschedule(dues);
-  if some_sent then
-    perform automation.record_sent(works, ledgers);
+  if cardinality(places) > 0 then
+    for i in 1 .. cardinality(places) loop
+      sent := sent || (works[places[i]]).execution;
+    end loop;
+    perform automation.record_sent(sent, ledgers);
   end if;
   perform automation.advance(works);
 end;
@@ -10536,6 +11940,12 @@ begin
       reconcile_since = case when report.outcome = 'ambiguous'
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
+    if automation.waits_for_carrier(report) then
+      update ridgeline.scheduled_steps as s
+      set attempt = s.attempt - 1, run_at = automation.carrier_reopens(due.id, at),
+        held = automation.carrier_hold(at, automation.carrier_reopens(due.id, at))
+      where s.tenant_id = due.tenant_id and s.id = due.id;
+    end if;
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
@@ -10573,6 +11983,19 @@ begin
   delete from automation.suspects as s
   using unnest(dues) as d
   where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_left_over()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
+    or exists (select from automation.suspects);
 end;
 $function$;
 
@@ -10614,7 +12037,9 @@ declare
   portion automation.portions;
   begun automation.portions[] := '{}'::automation.portions[];
 begin
-  perform automation.sweep_portions();
+  if automation.is_left_over() then
+    perform automation.sweep_portions();
+  end if;
   for name in select jsonb_object_keys(wanted) loop
     room := wanted -> name;
     but := '{}'::uuid[];
@@ -10668,7 +12093,7 @@ declare
   size integer := 10;
   place integer := 1;
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
   delete from automation.portions as p where p.id = portion_id returning p.* into portion;
   dues := automation.lock_portion(portion);
@@ -10740,6 +12165,7 @@ CREATE OR REPLACE FUNCTION automation.has_database_work()
 AS $function$
 begin
   return exists (select from automation.signals)
+    or exists (select from automation.merges_due)
     or exists (
       select from ridgeline.scheduled_steps as s
       where s.lane = 'database' and s.lease_expires_at is null and s.run_at <= automation.now())
@@ -10764,14 +12190,18 @@ declare
   work automation.work;
   done automation.work[];
   is_over boolean;
+  holds boolean[];
 begin
   taken := automation.take_work(dues);
   going := taken.works;
   plans := taken.plans;
   apart := apart and cardinality(dues) > 1;
   if apart then
-    report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
-    going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
+    holds := automation.holding(going);
+    if true = any (holds) then
+      report.alone := array(select ((going[i]).due).id from generate_subscripts(going, 1) as i where holds[i]);
+      going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+    end if;
   end if;
   while cardinality(going) > 0 loop
     done := automation.run_wave(going, plans);
@@ -10786,15 +12216,21 @@ begin
         work.ran := work.ran + 1;
       end if;
       report.cut_off := report.cut_off or work.outcome = 'cut off';
-      if work.outcome = 'go on' then
-        work := automation.next_of(work);
-      end if;
-      if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
-        ended := ended || work;
+      if work.outcome = 'go on' and not is_over then
+        going := going || automation.next_of(work);
+      elsif work.outcome = 'go on' then
+        ended := ended || automation.next_of(work);
       else
-        going := going || work;
+        ended := ended || work;
       end if;
     end loop;
+    if apart then
+      holds := automation.holding(going);
+      if true = any (holds) then
+        ended := ended || array(select going[i] from generate_subscripts(going, 1) as i where holds[i]);
+        going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+      end if;
+    end if;
   end loop;
   perform automation.leave_batch(ended);
   return report;
@@ -10826,6 +12262,33 @@ begin
     return false;
   end if;
   return automation.step_holds(step ->> 'type', step);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holding(works automation.work[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  holds boolean[] := '{}'::boolean[];
+  asked text[] := '{}'::text[];
+  said boolean[] := '{}'::boolean[];
+  key text;
+  place integer;
+begin
+  for i in 1 .. cardinality(works) loop
+    key := concat_ws(' ', (works[i]).plan, (works[i]).step ->> 'key');
+    place := array_position(asked, key);
+    if place is null then
+      asked := asked || key;
+      said := said || automation.holds_record((works[i]).step);
+      place := cardinality(said);
+    end if;
+    holds := holds || said[place];
+  end loop;
+  return holds;
 end;
 $function$;
 
@@ -11097,7 +12560,7 @@ AS $function$
 declare
   report automation.portion_report;
 begin
-  perform set_config('automation.functions_address', functions, true);
+  functions := set_config('automation.functions_address', functions, true);
   report := automation.claim_of_portion(portion_id, worker, lease);
   return jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
 exception
@@ -11149,7 +12612,7 @@ declare
   dry pg_catalog.text[] := '{}'::pg_catalog.text[];
   gone pg_catalog.text[];
 begin
-  perform automation.check_lease(lease);
+  lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     left_as := automation.finish_reported(results);
@@ -11164,7 +12627,9 @@ begin
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
   while wanted <> '{}' loop
     begun := automation.write_portions(wanted);
-    commit;
+    if begun <> '{}' then
+      commit;
+    end if;
     parts := '[]'::pg_catalog.jsonb;
     foreach portion in array begun loop
       if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
@@ -11702,6 +13167,23 @@ begin
     'Send the link on every way, and make a task besides where somebody was not pleased.', 'warning')) end;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_clicks(plan jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem(
+        automation.step_path(s.value) || '.step_config.event.config.step_key', 'no_tracked_text',
+        format('step_key: "%s" is no step of this workflow that sends a text with track_links', left(w.said, 60)),
+        'Name the step_key of that send_sms, and set track_links there.') order by s.key), '[]')
+    from jsonb_each(plan -> 'steps') as s
+    cross join lateral (
+      select s.value #>> '{config,base,event,config,step_key}' as said) as w
+    where s.value ->> 'type' = 'wait' and s.value #>> '{config,base,event,type}' = 'sms_clicked' and w.said is not null
+      and plan #> array['steps', w.said, 'sending', 'track_links'] is distinct from 'true'
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.watch_members()
  RETURNS trigger
@@ -12339,6 +13821,82 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.note_merge(tenant_id uuid, contact_id text, into_contact_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into automation.merges_due (tenant_id, contact_id, into_contact_id)
+  values (note_merge.tenant_id, note_merge.contact_id, note_merge.into_contact_id);
+  perform automation.ring_once('database');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.merge_function(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.capture_%1$s_merge() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $capture$
+declare
+  tenant uuid;
+  from_id text;
+  into_id text;
+  has_changed boolean;
+begin
+  begin
+    has_changed := new.%2$I is distinct from old.%2$I;
+    if has_changed then
+      tenant := %4$s;
+      from_id := automation.as_key(new.%3$I::text);
+      into_id := nullif(automation.as_key(new.%2$I::text), '');
+    end if;
+  exception when others then
+    has_changed := false;
+    perform automation.warn_altered(%1$L, sqlerrm);
+  end;
+  if has_changed and tenant is not null and from_id is not null and into_id is distinct from from_id then
+    perform automation.note_merge(tenant, from_id, into_id);
+  end if;
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.mapped ->> 'merged_into', attached.id_column,
+      automation.tenant_expression('new', attached.tenant_column, attached.sole))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.watch_merges(attached automation.entities)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  old record;
+begin
+  if attached.mapped ? 'merged_into' then
+    execute automation.merge_function(attached);
+    execute format('create or replace trigger automation_capture_merge after update on %s '
+      'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
+    return;
+  end if;
+  for old in
+    select t.name, t.relation from automation.capture_triggers(attached.name) as t
+    where t.name = 'automation_capture_merge'
+  loop
+    execute format('drop trigger %I on %s', old.name, old.relation);
+  end loop;
+  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.attach_conversations()
  RETURNS void
  LANGUAGE plpgsql
@@ -12390,6 +13948,61 @@ begin
   if entity = 'form_submission' then return automation.read_each_form_submission(tenant_ids, ids); end if;
   if entity = 'message' then return automation.read_each_message(tenant_ids, ids); end if;
   return array_fill(null::jsonb, array[cardinality(ids)]);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_timelines()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
+  present constant jsonb := jsonb_build_object(
+    'cause', jsonb_build_object('depth', depth, 'root', root, 'fused', fused));
+  entries jsonb[];
+  ids uuid[];
+  is_told boolean := false;
+begin
+  with zones as materialized (
+    select d.tenant_id, automation.tenant_zone(d.tenant_id) as zone
+    from (select distinct s.tenant_id from said as s) as d
+  )
+  select array_agg(automation.timeline_entry(tg_argv[0], to_jsonb(s)) || jsonb_build_object('zone', z.zone)
+      || coalesce(c.cause, present)), array_agg(s.id)
+    into entries, ids
+  from said as s
+  join zones as z on z.tenant_id = s.tenant_id
+  left join lateral (
+    select automation.cause_in(x) as cause from ridgeline.workflow_executions as x
+    where x.tenant_id = s.tenant_id and x.id between s.execution_id and s.execution_id
+    order by x.id
+    limit 1) as c on true;
+  -- The host's table has casts, keys and triggers of its own.
+  if cardinality(entries) > 1 and automation.takes_sets('timeline') then
+    begin
+      perform automation.write_timelines(entries);
+      is_told := true;
+    exception when others then
+      is_told := false;
+    end;
+  end if;
+  for i in 1 .. case when is_told then 0 else coalesce(cardinality(entries), 0) end loop
+    begin
+      perform automation.write_timelines(entries[i:i]);
+    exception when others then
+      raise warning 'automation: the timeline shows nothing of % %: %', tg_argv[0], ids[i], sqlerrm
+        using hint = 'automation.attach_target(''timeline'', ...) says what its columns and words are.';
+    end;
+  end loop;
+  perform set_config('automation.depth', coalesce(depth, ''), true),
+    set_config('automation.root', coalesce(root, ''), true), set_config('automation.fused', coalesce(fused, ''), true);
+  return null;
 end;
 $function$;
 
@@ -12504,33 +14117,71 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.block_sender(message ridgeline.messages)
+CREATE OR REPLACE FUNCTION automation.send_again(tenant_id uuid, step_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  sent ridgeline.workflow_step_executions;
+  execution ridgeline.workflow_executions;
+  again ridgeline.scheduled_steps;
+  times integer;
+begin
+  select s.* into sent from ridgeline.workflow_step_executions as s
+  where s.tenant_id = send_again.tenant_id and s.id = step_id
+  for update;
+  select e.* into execution from ridgeline.workflow_executions as e
+  where e.tenant_id = sent.tenant_id and e.id = sent.execution_id;
+  times := coalesce((execution.trigger_data ->> 'sent_again_times')::integer, 0) + 1;
+  if sent.status is distinct from 'completed' or sent.result_data ? 'sent_again' or times > 3
+    or execution.status = 'cancelled' or automation.plan_step(execution, sent.step_key) is null then
+    return;
+  end if;
+  again.id := automation.new_id();
+  again.run_at := automation.carrier_reopens(again.id, at);
+  again.execution_id := automation.new_id();
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id, depth,
+    root_id, current_step, started_at, expires_at)
+  select execution.tenant_id, again.execution_id, execution.workflow_id, execution.version, 'waiting',
+    execution.trigger_type, execution.trigger_data || jsonb_build_object(
+      'steps', coalesce(execution.trigger_data -> 'steps', '{}')
+        || automation.step_results(execution.tenant_id, execution.id),
+      'sent_again_for', coalesce(execution.trigger_data -> 'sent_again_for', to_jsonb(execution.id)),
+      'sent_again_times', times),
+    execution.entity, execution.record_id, execution.contact_id, execution.depth, execution.root_id, sent.step_key,
+    at, execution.expires_at;
+  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at, held)
+  values (sent.tenant_id, again.id, again.execution_id, sent.step_key,
+    automation.channel_of(sent.step_type)::ridgeline.automation_lane, again.run_at, execution.expires_at,
+    automation.carrier_hold(sent.started_at, again.run_at));
+  update ridgeline.workflow_step_executions as s
+  set changed_at = at, result_data = s.result_data || jsonb_build_object('sent_again', again.execution_id)
+  where s.tenant_id = sent.tenant_id and s.id = sent.id;
+  -- It has reached nobody, and counts for no cap.
+  delete from automation.marketing_sent as m where m.tenant_id = sent.tenant_id and m.step_id = sent.id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.refused_for_the_day(message ridgeline.messages)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
-  sender uuid;
+  sent ridgeline.workflow_step_executions;
 begin
-  select coalesce(automation.as_uuid(s.input #>> '{sender,id}'), automation.no_sender_id()) into sender
-  from ridgeline.workflow_step_executions as s
+  select s.* into sent from ridgeline.workflow_step_executions as s
   where s.provider_id = message.provider_id and s.tenant_id = message.tenant_id;
-  if not found then
-    sender := coalesce((automation.named_sender(message.tenant_id, 'sms', message.from_number)).id,
-      automation.no_sender_id());
+  perform automation.block_sender(message.tenant_id, case
+      when sent.id is not null then automation.as_uuid(sent.input #>> '{sender,id}')
+      else (automation.named_sender(message.tenant_id, 'sms', message.from_number)).id end, message.to_number);
+  if sent.id is not null then
+    perform automation.send_again(message.tenant_id, sent.id);
   end if;
-  delete from automation.sender_blocks as b where b.tenant_id = message.tenant_id and b.until <= automation.now();
-  insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
-  select message.tenant_id, sender, n.number, midnight
-  from unnest(array['', automation.normal_number(message.to_number)]) as n (number)
-  where n.number is not null
-  on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
-  perform automation.tell_office(message.tenant_id, 'daily_limit', sender::text, interval '20 hours', null,
-    'T-Mobile takes no more texts today',
-    format('The first that was refused was to %s: it was not delivered. Offers wait until midnight Pacific. Write what '
-      'your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are refused.',
-      message.to_number));
 end;
 $function$;
 
@@ -13540,284 +15191,12 @@ CREATE OR REPLACE FUNCTION ridgeline.set_workflow_mode(workflow_id uuid, mode te
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $function$;
 
-CREATE OR REPLACE FUNCTION automation.lock_runs_of(tenant_id uuid, contact_ids text[])
- RETURNS SETOF ridgeline.workflow_executions
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  open_runs constant uuid[] := array(
-    select e.id from unnest(contact_ids) as c (id)
-    join ridgeline.workflow_executions as e on e.record_id = c.id and e.tenant_id = lock_runs_of.tenant_id
-    where e.entity = 'contact' and e.finished_at is null
-    union
-    select e.id from unnest(contact_ids) as c (id)
-    join ridgeline.workflow_executions as e on e.contact_id = c.id and e.tenant_id = lock_runs_of.tenant_id
-    where e.entity <> 'contact' and e.finished_at is null);
-begin
-  perform from ridgeline.scheduled_steps as s
-  where s.tenant_id = lock_runs_of.tenant_id and s.execution_id = any (open_runs)
-  order by s.id
-  for update;
-  return query
-    select e.* from ridgeline.workflow_executions as e
-    where e.tenant_id = lock_runs_of.tenant_id and e.id = any (open_runs) and e.finished_at is null
-    order by e.id
-    for no key update;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.merge_key(execution ridgeline.workflow_executions)
- RETURNS text
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  lifecycle constant jsonb := automation.plan_of(execution) -> 'lifecycle';
-begin
-  if lifecycle ? 'key' then
-    return automation.entry_key(execution, lifecycle);
-  elsif execution.entity = 'contact' then
-    return automation.entry_key_in(execution.mode, automation.record_key('contact', execution.record_id));
-  end if;
-  return null;
--- What cannot be told apart by its key stays apart.
-exception when others then
-  return null;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.end_doubles(tenant_id uuid, contact_id text)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  double record;
-  ended integer := 0;
-begin
-  for double in
-    with open_runs as materialized (
-      select e.id, e.workflow_id, e.seq, e.mode, automation.merge_key(e) as key
-      from automation.lock_runs_of(end_doubles.tenant_id, array[end_doubles.contact_id]) as e
-    )
-    select r.id, f.id as kept
-    from open_runs as r
-    join lateral (
-      select o.id from open_runs as o
-      where o.workflow_id = r.workflow_id and o.key = r.key and o.seq < r.seq
-      order by o.seq limit 1) as f on true
-    order by r.id
-  loop
-    perform automation.stop_execution(e, 'cancelled', jsonb_build_object(
-      'code', 'merged', 'message', 'its contact was merged with one who is in the workflow already',
-      'execution_id', double.kept))
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = end_doubles.tenant_id and e.id = double.id;
-    update automation.entries as n set execution_id = double.kept
-    where n.tenant_id = end_doubles.tenant_id and n.execution_id = double.id;
-    ended := ended + 1;
-  end loop;
-  return ended;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.move_runs(tenant_id uuid, from_id text, into_id text)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  moved integer;
-  ids constant uuid[] := array(select e.id from automation.lock_runs_of(tenant_id, array[from_id, into_id]) as e);
-begin
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), contact_id = into_id,
-    record_id = case when e.entity = 'contact' and e.record_id = from_id then into_id else e.record_id end,
-    trigger_data = e.trigger_data || jsonb_build_object('contact_id', into_id)
-  where e.tenant_id = move_runs.tenant_id and e.id = any (ids)
-    and (e.entity = 'contact' and e.record_id = from_id or e.contact_id = from_id);
-  get diagnostics moved = row_count;
-  -- What is over is where it is looked for: the person's history, and the rules of who may enter again.
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), record_id = into_id, contact_id = into_id
-  where e.tenant_id = move_runs.tenant_id and e.record_id = from_id and e.entity = 'contact'
-    and e.finished_at is not null;
-  update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = into_id
-  where e.tenant_id = move_runs.tenant_id and e.contact_id = from_id and e.entity <> 'contact'
-    and e.finished_at is not null;
-  return moved;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.move_entries(tenant_id uuid, from_id text, into_id text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    with keys as (
-      select p.prefix || k.was as was, p.prefix || k.is_now as is_now
-      from (values (''), ('shadow ')) as p (prefix), (values
-        (automation.record_key('contact', from_id), automation.record_key('contact', into_id)),
-        ('key ' || automation.fold(from_id), 'key ' || automation.fold(into_id))) as k (was, is_now)
-    ), gone as (
-      delete from automation.entries as e using keys as k
-      where e.tenant_id = move_entries.tenant_id and e.key = k.was
-      returning e.workflow_id, k.is_now, e.execution_id, e.entered_at
-    )
-    insert into automation.entries as n (tenant_id, workflow_id, key, execution_id, entered_at)
-    select move_entries.tenant_id, g.workflow_id, g.is_now, g.execution_id, g.entered_at from gone as g
-    on conflict on constraint entries_pkey do update
-      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
-      where n.entered_at < excluded.entered_at
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.move_signals(tenant_id uuid, from_id text, into_id text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    delete from automation.signals as s
-    where s.tenant_id = move_signals.tenant_id and s.id in (
-      select q.id from automation.signals as q
-      where q.tenant_id = move_signals.tenant_id and q.record_id = from_id and q.entity = 'contact'
-        and q.role = 'deleted'
-      for update skip locked);
-    update automation.signals as s
-    set contact_id = into_id,
-      record_id = case when s.entity = 'contact' and s.record_id = from_id then into_id else s.record_id end
-    where s.tenant_id = move_signals.tenant_id and s.id in (
-      select q.id from automation.signals as q
-      where q.tenant_id = move_signals.tenant_id and q.contact_id = from_id
-      for update skip locked);
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.move_traces(tenant_id uuid, from_id text, into_id text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    update ridgeline.messages as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.emails as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.email_events as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.calls as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    update ridgeline.form_submissions as m set contact_id = into_id
-    where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
-    insert into automation.marketing_sent (tenant_id, person, step_id, at)
-    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
-    where m.tenant_id = move_traces.tenant_id and m.person = from_id
-    on conflict on constraint marketing_sent_pkey do nothing;
-    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
-    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
-    select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
-    where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id
-    on conflict on constraint created_projects_pkey do nothing;
-    delete from automation.created_projects as p where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id;
-    insert into automation.split_assignments (tenant_id, workflow_id, step_key, subject, branch)
-    select a.tenant_id, a.workflow_id, a.step_key, k.is_now, a.branch
-    from (values
-      ('contact ' || from_id, 'contact ' || into_id), ('shadow contact ' || from_id, 'shadow contact ' || into_id))
-      as k (was, is_now)
-    join automation.split_assignments as a on a.tenant_id = move_traces.tenant_id and a.subject = k.was
-    on conflict on constraint split_assignments_pkey do nothing;
-    delete from automation.split_assignments as a
-    where a.tenant_id = move_traces.tenant_id and a.subject in ('contact ' || from_id, 'shadow contact ' || from_id);
-    delete from ridgeline.stage_changes as s
-    where s.tenant_id = move_traces.tenant_id and s.entity = 'contact' and s.record_id = from_id;
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.reached_at(tenant_id uuid, contact_id text, channel text)
- RETURNS text[]
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(array_agg(distinct a.address), '{}')
-    from (
-      select automation.normal_address(reached_at.tenant_id, reached_at.channel, r.record ->> n.name) as address
-      from automation.entities as e
-      cross join lateral (select case channel when 'sms' then 'phone' else 'email' end as kind) as k
-      cross join lateral (
-        select automation.read_record('contact', reached_at.tenant_id, reached_at.contact_id) as record) as r
-      cross join lateral (
-        select m.column_name from automation.mapped_columns(e, k.kind) as m union select k.kind) as n (name)
-      where e.name = 'contact'
-      union all
-      select m.from_number from ridgeline.messages as m
-      where channel = 'sms' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
-        and m.direction = 'inbound'
-      union all
-      select automation.normal_address(reached_at.tenant_id, 'email', m.from_address) from ridgeline.emails as m
-      where channel = 'email' and m.contact_id = reached_at.contact_id and m.tenant_id = reached_at.tenant_id
-        and m.direction = 'inbound'
-      union all
-      select p.address from automation.revoked_people as p
-      where p.tenant_id = reached_at.tenant_id and p.contact_id = reached_at.contact_id
-        and p.channel = reached_at.channel
-    ) as a
-    where a.address is not null
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.move_revocations(tenant_id uuid, from_id text, into_id text)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  revoked record;
-  theirs text;
-  recorded integer := 0;
-begin
-  for revoked in
-    select c.channel, case when bool_or(s.purpose = 'all') then 'all' else 'marketing' end as purpose,
-      array_agg(s.address order by s.address) as addresses
-    from (values ('sms'), ('email')) as c (channel)
-    cross join lateral unnest(automation.reached_at(move_revocations.tenant_id, from_id, c.channel)) as a (address)
-    join ridgeline.suppressions as s
-      on s.tenant_id = move_revocations.tenant_id and s.channel = c.channel and s.address = a.address
-    where s.reason in ('opt_out', 'complaint', 'manual', 'provider') and not automation.is_role_address(a.address)
-      and not exists (
-        select from automation.contacts_at(move_revocations.tenant_id, a.address) as o (id)
-        where o.id::text not in (from_id, into_id))
-    group by c.channel
-  loop
-    foreach theirs in array automation.reached_at(tenant_id, into_id, revoked.channel) loop
-      continue when automation.is_role_address(theirs) or exists (
-          select from ridgeline.suppressions as s
-          where s.tenant_id = move_revocations.tenant_id and s.channel = revoked.channel and s.address = theirs
-            and s.purpose in ('all', revoked.purpose) and s.reason <> 'landline')
-        or exists (
-          select from automation.contacts_at(move_revocations.tenant_id, theirs) as o (id)
-          where o.id::text not in (from_id, into_id));
-      perform automation.record_consent(tenant_id, revoked.channel, theirs, 'revoked', revoked.purpose, 'merge',
-        jsonb_build_object('merged', from_id, 'into', into_id, 'addresses', revoked.addresses), into_id);
-      recorded := recorded + 1;
-    end loop;
-  end loop;
-  insert into automation.revoked_people (tenant_id, contact_id, channel, address)
-  select p.tenant_id, into_id, p.channel, p.address from automation.revoked_people as p
-  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id
-  on conflict on constraint revoked_people_pkey do nothing;
-  delete from automation.revoked_people as p
-  where p.tenant_id = move_revocations.tenant_id and p.contact_id = from_id;
-  return recorded;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.merge_contacts(tenant_id uuid, from_id text, into_id text)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  moved integer;
-  revoked integer;
 begin
   from_id := automation.as_key(from_id);
   into_id := automation.as_key(into_id);
@@ -13830,26 +15209,7 @@ begin
     raise exception 'into_contact: % was not found', left(into_id, 60) using errcode = 'PT404',
       hint = 'It must be the contact that stays, of the same tenant.';
   end if;
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', merge_contacts.tenant_id, c.id), 14))
-  from (
-    select least(from_id, into_id) as id, 1 as place union all select greatest(from_id, into_id), 2 order by 2) as c;
-  moved := automation.move_runs(tenant_id, from_id, into_id);
-  -- After the runs: whoever holds one may be about to say that its number is no good.
-  revoked := automation.move_revocations(tenant_id, from_id, into_id);
-  perform automation.move_entries(tenant_id, from_id, into_id);
-  perform automation.move_signals(tenant_id, from_id, into_id);
-  perform automation.move_traces(tenant_id, from_id, into_id);
-  perform automation.drop_timers('contact', tenant_id, from_id);
-  delete from automation.merged_contacts as m
-  where m.tenant_id = merge_contacts.tenant_id and m.contact_id = into_id;
-  update automation.merged_contacts as m set into_contact_id = into_id
-  where m.tenant_id = merge_contacts.tenant_id and m.into_contact_id = from_id;
-  insert into automation.merged_contacts (tenant_id, contact_id, into_contact_id)
-  values (merge_contacts.tenant_id, from_id, into_id)
-  on conflict on constraint merged_contacts_pkey do update
-    set into_contact_id = excluded.into_contact_id, merged_at = excluded.merged_at;
-  return jsonb_build_object('merged', from_id, 'into', into_id, 'moved_runs', moved,
-    'ended_runs', automation.end_doubles(tenant_id, into_id), 'revocations', revoked);
+  return automation.make_one(tenant_id, from_id, into_id);
 end;
 $function$;
 
@@ -14848,18 +16208,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.step_outcome(status ridgeline.automation_status, step_type text)
- RETURNS text
- LANGUAGE sql
- STABLE PARALLEL SAFE
-AS $function$
-    select case
-      when status operator(pg_catalog.=) 'completed'
-        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
-      else status::pg_catalog.text
-    end
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.count_step()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -14867,22 +16215,45 @@ CREATE OR REPLACE FUNCTION automation.count_step()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if tg_op = 'UPDATE' and old.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1, e.mode, old.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, s.step_key, s.started_at, s.finished_at,
+    automation.step_outcome(s.status, s.step_type), s.amount, e.mode, s.cost
+  from ridgeline.workflow_executions as e
+  cross join lateral (values
+    (old.step_key, old.started_at, old.finished_at, old.status, old.step_type, old.cost, -1),
+    (new.step_key, new.started_at, new.finished_at, new.status, new.step_type, new.cost, 1))
+    as s (step_key, started_at, finished_at, status, step_type, cost, amount)
+  where e.tenant_id = new.tenant_id and e.id = new.execution_id and s.finished_at is not null;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.count_steps()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+  -- A claim writes steps that have not.
+  if not exists (select from added as a where a.finished_at is not null) then
+    return null;
   end if;
-  if new.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type), e.mode, new.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
-  end if;
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, a.step_key, a.started_at, a.finished_at,
+    automation.step_outcome(a.status, a.step_type), e.mode, a.cost
+  from added as a
+  cross join lateral (
+    select x.tenant_id, x.workflow_id, x.version, x.mode from ridgeline.workflow_executions as x
+    where x.tenant_id = a.tenant_id and x.id between a.execution_id and a.execution_id
+    order by x.id
+    limit 1
+  ) as e
+  where a.finished_at is not null;
   return null;
 end;
 $function$;
@@ -15230,8 +16601,9 @@ CREATE OR REPLACE FUNCTION automation.addresses_of(tenant_id uuid, contact_id te
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select coalesce(array_agg(distinct a.address), '{}')
+    select coalesce(array_agg(a.address), '{}')
     from (
+      -- Each once, however much it has written: whose it is besides is asked of each.
       select automation.normal_address(addresses_of.tenant_id, kind, r.record ->> n.name)
       from automation.entities as e
       cross join lateral (select automation.read_record('contact', addresses_of.tenant_id, contact_id) as record) as r
@@ -15239,14 +16611,16 @@ AS $function$
         select m.column_name from automation.mapped_columns(e, case kind when 'sms' then 'phone' else 'email' end) as m
         union select case kind when 'sms' then 'phone' else 'email' end) as n (name)
       where e.name = 'contact'
-      union all
+      union
       select m.from_number from ridgeline.messages as m
       where kind = 'sms' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
         and m.direction = 'inbound' and m.provider <> 'manual'
-      union all
-      select automation.normal_address(addresses_of.tenant_id, 'email', m.from_address) from ridgeline.emails as m
-      where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
-        and m.direction = 'inbound' and m.provider <> 'manual'
+      union
+      select automation.normal_address(addresses_of.tenant_id, 'email', w.address)
+      from (
+        select distinct m.from_address as address from ridgeline.emails as m
+        where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
+          and m.direction = 'inbound' and m.provider <> 'manual') as w
     ) as a (address)
     where a.address is not null
       -- A number that they share stays what it is for the others.
@@ -15277,22 +16651,16 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
- RETURNS ridgeline.erasures
+CREATE OR REPLACE FUNCTION automation.named_person(tenant_id uuid, contact_id text, phone text, email text, OUT contact text, OUT number text, OUT mailbox text)
+ RETURNS record
  LANGUAGE plpgsql
- SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  contact constant text := nullif(btrim(contact_id), '');
-  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
-  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
-  phones text[];
-  emails text[];
-  contacts text[];
-  erasure ridgeline.erasures;
 begin
-  perform automation.may_erase(tenant_id);
+  contact := nullif(btrim(contact_id), '');
+  number := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
+  mailbox := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
   if nullif(btrim(phone), '') is not null and number is null then
     raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
       hint = 'Write it with its country code, such as +1 512 555 0100.';
@@ -15303,6 +16671,27 @@ begin
     raise exception 'contact_id: a contact, a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS ridgeline.erasures
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contact text;
+  number text;
+  mailbox text;
+  phones text[];
+  emails text[];
+  contacts text[];
+  erasure ridgeline.erasures;
+begin
+  perform automation.may_erase(tenant_id);
+  select p.contact, p.number, p.mailbox into contact, number, mailbox
+  from automation.named_person(tenant_id, contact_id, phone, email) as p;
   perform automation.make_erasure_key();
   -- Asked for twice: the one that is under way is the answer.
   select e.* into erasure from ridgeline.erasures as e
@@ -15369,6 +16758,7 @@ begin
     where e.tenant_id = end_runs_of.tenant_id and e.finished_at is null
       and (e.contact_id = any (contact_ids) and e.entity <> 'contact'
         or e.record_id = any (contact_ids) and e.entity = 'contact')
+    limit 1000
     for no key update skip locked
   loop
     perform automation.stop_execution(execution, 'cancelled', automation.erased_reason());
@@ -15431,7 +16821,7 @@ begin
     into names, above
   from unnest(key.names, key.types) with ordinality as n (name, type, place);
   execute format(
-    'select count(*), (array_agg(w.key order by w.place desc))[1], '
+    'select count(*), (array_agg(w.key::text order by w.place desc))[1]::text[], '
     'coalesce(jsonb_agg(w.record) filter (where w.record::text ~* $3 or w.record ->> ''contact_id'' = any ($4) '
     'or w.record ->> ''record_id'' = any ($4)), ''[]'') '
     'from (select array[%1$s]::text[] as key, to_jsonb(r.*) as record, row_number() over (order by %2$s) as place '
@@ -15481,18 +16871,29 @@ AS $function$
     from automation.key_columns(relation) as k, unnest(k.names, k.types) as n (name, type)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.delete_row(relation regclass, record jsonb)
- RETURNS boolean
+CREATE OR REPLACE FUNCTION automation.delete_rows(relation regclass, records jsonb)
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
+  key constant record := automation.key_columns(relation);
   deleted integer;
 begin
-  execute format('delete from %1$s as t where t.ctid = any (array(select r.ctid from %1$s as r where %2$s '
-    'for update skip locked))', relation, automation.key_test(relation, record));
+  execute format(
+    'delete from %1$s as t where t.ctid = any (array('
+    'select r.ctid from jsonb_to_recordset($1) as h (tenant_id uuid, %2$s) '
+    'join %1$s as r on r.tenant_id = h.tenant_id and %3$s for update of r skip locked))',
+    relation,
+    (select string_agg(format('%I %s', n.name, n.type), ', ') from unnest(key.names, key.types) as n (name, type)),
+    (select string_agg(format('r.%1$I = h.%1$I', n), ' and ') from unnest(key.names) as n))
+    using records;
   get diagnostics deleted = row_count;
-  return deleted > 0;
+  return deleted;
 end;
 $function$;
 
@@ -15523,7 +16924,7 @@ begin
 exception
   -- A column that will not be blanked: rather nothing than their address.
   when check_violation or unique_violation or foreign_key_violation or data_exception then
-    return automation.delete_row(relation, record);
+    return automation.delete_rows(relation, jsonb_build_array(record)) > 0;
 end;
 $function$;
 
@@ -15596,6 +16997,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.goes_whole(work automation.erasures_under_way, relation regclass, record jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return relation::text <> all (
+      '{ridgeline.workflow_executions,ridgeline.consents,ridgeline.workflow_step_executions}'::text[])
+    and automation.is_own(work, relation::text, record);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.erase_found(work automation.erasures_under_way, relation regclass, record jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -15608,8 +17022,6 @@ begin
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
   elsif is_own and relation = 'ridgeline.consents'::regclass then
     return automation.blank_consent(record);
-  elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
-    return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
     return automation.blank_open_step(work, record);
   end if;
@@ -15624,11 +17036,19 @@ CREATE OR REPLACE FUNCTION automation.erase_all_found(work automation.erasures_u
 AS $function$
 declare
   hit record;
+  whole jsonb[] := '{}'::jsonb[];
   gone integer := 0;
 begin
   for hit in select h.value as record from jsonb_array_elements(hits) as h loop
-    gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    if automation.goes_whole(work, relation, hit.record) then
+      whole := whole || hit.record;
+    else
+      gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+    end if;
   end loop;
+  if whole <> '{}' then
+    gone := gone + automation.delete_rows(relation, to_jsonb(whole));
+  end if;
   if gone > 0 then
     update ridgeline.erasures as e
     set erased = e.erased || jsonb_build_object(
@@ -15781,6 +17201,143 @@ CREATE OR REPLACE FUNCTION ridgeline.erasures_of(contact_id text DEFAULT NULL::t
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select * from automation.erasures_of(automation.own_tenant(tenant_id), contact_id, phone, email) $function$;
+
+CREATE OR REPLACE FUNCTION automation.person_meant(tenant_id uuid, contact_id text, phone text, email text)
+ RETURNS automation.person
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  named record;
+  contacts text[];
+begin
+  named := automation.named_person(tenant, contact_id, phone, email);
+  contacts := array(
+    select named.contact where named.contact is not null
+    union
+    select c.id
+    from unnest(array[named.number, named.mailbox]) as a (address), automation.contacts_at(tenant, a.address) as c (id)
+    where a.address is not null);
+  return row(tenant, contacts, array(
+    select a.address from unnest(array[named.number, named.mailbox]) as a (address) where a.address is not null
+    union
+    select a.address
+    from unnest(contacts) as c (id), unnest('{sms,email}'::text[]) as k (channel),
+      unnest(automation.addresses_of(tenant, c.id, k.channel)) as a (address)))::automation.person;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.person_runs(who automation.person, since timestamp with time zone)
+ RETURNS TABLE(at timestamp with time zone, what text, workflow_name text, step_key text, says text, why jsonb, execution_id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with runs as materialized (
+      select e.*, w.name
+      from unnest(who.contact_ids) as c (id)
+      join lateral (
+        select x.* from ridgeline.workflow_executions as x
+        where x.tenant_id = who.tenant_id and x.record_id = c.id and x.entity = 'contact'
+        union all
+        select x.* from ridgeline.workflow_executions as x
+        where x.tenant_id = who.tenant_id and x.contact_id = c.id and x.entity <> 'contact'
+      ) as e on true
+      join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+      where coalesce(e.finished_at, 'infinity') >= since
+    )
+    select r.created_at, 'run started', r.name, null::text, r.trigger_type,
+      jsonb_strip_nulls(jsonb_build_object('version', r.version, 'mode', r.mode)), r.id
+    from runs as r
+    union all
+    select r.finished_at, 'run ' || r.status, r.name, null, null, r.error, r.id
+    from runs as r where r.finished_at is not null
+    union all
+    select coalesce(s.finished_at, s.started_at), s.step_type || ' ' || s.status, r.name, s.step_key,
+      left(coalesce(s.input ->> 'body', s.input ->> 'subject', s.input ->> 'title', s.recipient), 500),
+      coalesce(s.error, s.result_data), r.id
+    from runs as r
+    join ridgeline.workflow_step_executions as s on s.execution_id = r.id and s.tenant_id = r.tenant_id
+    union all
+    select q.run_at, case when q.held is null then 'due' else 'held' end, r.name, q.step_key, null, q.held, r.id
+    from runs as r
+    join ridgeline.scheduled_steps as q on q.execution_id = r.id and q.tenant_id = r.tenant_id
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.person_conversation(who automation.person)
+ RETURNS TABLE(at timestamp with time zone, what text, workflow_name text, step_key text, says text, why jsonb, execution_id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select m.created_at, case m.direction when 'inbound' then 'text received' else 'text ' || m.status end, null::text,
+      null::text, left(m.body, 500), jsonb_strip_nulls(jsonb_build_object('to', m.to_number, 'from', m.from_number,
+        'error_code', m.error_code)), m.execution_id
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.messages as m on m.contact_id = c.id and m.tenant_id = who.tenant_id
+    union all
+    -- A stranger's, whom no contact was known for.
+    select m.created_at, 'text received', null, null, left(m.body, 500), jsonb_build_object('from', m.from_number),
+      null
+    from unnest(who.addresses) as a (address)
+    join ridgeline.messages as m on m.from_number = a.address and m.tenant_id = who.tenant_id
+      and m.direction = 'inbound' and m.contact_id is null
+    union all
+    select m.created_at, case m.direction when 'inbound' then 'email received' else 'email ' || m.status end, null,
+      null, left(m.subject, 500), jsonb_strip_nulls(jsonb_build_object('to', m.to_address, 'from', m.from_address,
+        'error_code', m.error_code)), m.execution_id
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.emails as m on m.contact_id = c.id and m.tenant_id = who.tenant_id
+    union all
+    select v.occurred_at, 'email ' || v.type || case when v.is_machine then ' by a machine' else '' end, null, null,
+      left(v.link, 500), v.detail, null
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.email_events as v on v.contact_id = c.id and v.tenant_id = who.tenant_id
+    where v.type in ('opened', 'clicked', 'complained', 'bounced')
+    union all
+    select k.created_at, 'call ' || k.direction, null, null, k.status,
+      jsonb_strip_nulls(jsonb_build_object('from', k.from_number, 'to', k.to_number, 'seconds', k.duration_seconds)),
+      null
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.calls as k on k.contact_id = c.id and k.tenant_id = who.tenant_id
+    union all
+    select f.created_at, 'form submitted', null, null, f.form, f.understood, null
+    from unnest(who.contact_ids) as c (id)
+    join ridgeline.form_submissions as f on f.contact_id = c.id and f.tenant_id = who.tenant_id
+    union all
+    select n.created_at, 'consent ' || n.status, null, null, n.channel || ' ' || n.address,
+      jsonb_strip_nulls(jsonb_build_object('purpose', n.purpose, 'method', n.method, 'recorded_by', n.recorded_by)),
+      null
+    from unnest(who.addresses) as a (address)
+    join ridgeline.consents as n on n.address = a.address and n.tenant_id = who.tenant_id
+  $function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.get_person_history(contact_id text DEFAULT NULL::text, phone text DEFAULT NULL::text, email text DEFAULT NULL::text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, max_rows integer DEFAULT 200, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS TABLE(at timestamp with time zone, what text, workflow_name text, step_key text, says text, why jsonb, execution_id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with asked as materialized (
+      select automation.person_meant($6, $1, $2, $3) as who,
+        coalesce($4, automation.now() - interval '90 days') as since
+    )
+    select h.*
+    from asked
+    cross join lateral (
+      select * from automation.person_runs(asked.who, asked.since)
+      union all
+      select * from automation.person_conversation(asked.who)
+    ) as h
+    where h.at >= asked.since
+    -- What waits for somebody has no date: it stands where what is to come does, at the top.
+    order by h.at desc, case when h.what = 'run started' then 2 when h.what like 'run %' then 0 else 1 end,
+      h.execution_id, h.step_key nulls last
+    limit least(greatest(coalesce($5, 200), 1), 1000)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.legacy_table(name text)
  RETURNS regclass
@@ -17792,6 +19349,24 @@ CREATE OR REPLACE FUNCTION automation.is_notice_workflow(metadata jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select coalesce(metadata ->> 'ridgeline' = 'notices', false) $function$;
 
+CREATE OR REPLACE FUNCTION automation.keep_mark()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not automation.is_service() then
+    new.metadata := new.metadata - 'ridgeline';
+    if tg_op = 'UPDATE' and old.metadata ? 'ridgeline' then
+      new.metadata := new.metadata
+        || jsonb_build_object('ridgeline', old.metadata -> 'ridgeline', 'by', old.metadata -> 'by');
+    end if;
+  end if;
+  return new;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.notice_workflow(tenant_id uuid, by text)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -18280,6 +19855,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.test_now()
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return transaction_timestamp() + coalesce((select c.ahead_by from automation.clock as c), interval '0');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.as_uuid(value text)
  RETURNS uuid
  LANGUAGE sql
@@ -18383,6 +19969,12 @@ CREATE OR REPLACE FUNCTION automation.normalize_email(given text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- Most addresses cost one pattern, a part of the one below.
+  if octet_length(given) <= 254 and strpos(given, '@') <= 65 and given ~ (
+    '^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+'
+    '[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]$') then
+    return lower(given);
+  end if;
   return (
     select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
@@ -18477,6 +20069,62 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.phone_abroad(digits text, may_be_new boolean)
+ RETURNS automation.phone_number
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  plan automation.phone_plans;
+  found automation.phone_number := (
+    select row('+' || digits, p.country, coalesce(d.dialled ~ p.premium, false))::automation.phone_number
+    from automation.phone_plans as p
+    cross join lateral (select substr(digits, length(p.calling_code) + 1) as dialled) as d
+    where p.calling_code in (left(digits, 1), left(digits, 2), left(digits, 3)) and p.rank = 0
+      and length(d.dialled) = any (p.lengths) and d.dialled ~ p.pattern
+      and (p.national_prefix is null or d.dialled !~ p.national_prefix)
+      and (not p.shared or d.dialled ~ p.leading_digits or p.leading_digits is null and d.dialled ~ p.valid)
+      and (may_be_new or d.dialled ~ p.valid));
+begin
+  if found.number is not null then
+    return found;
+  end if;
+  plan := automation.phone_plan_by_code(digits);
+  return automation.phone_in_plan(plan, substr(digits, length(plan.calling_code) + 1), may_be_new);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.read_phone(given text, country text DEFAULT 'US'::text)
+ RETURNS automation.phone_number
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  digits constant text := case when given ~ '^\+[0-9]{3,17}$' then given else automation.phone_digits(given) end;
+  home automation.phone_plans;
+  abroad text;
+  found automation.phone_number;
+begin
+  if starts_with(digits, '+') then
+    -- The key 1 bears no letter, and no word is spelt with it.
+    return case when strpos(digits, '1') > 0 or not automation.is_withheld(digits)
+      then automation.phone_abroad(substr(digits, 2), true) end;
+  end if;
+  select p.* into home from automation.phone_plans as p
+  where p.country = upper(read_phone.country) and p.country ~ '^[A-Z]';
+  abroad := substring(digits from home.international_prefix || '([1-9].*)$');
+  found := case when abroad is null then automation.phone_at_home(home, digits)
+    else automation.phone_abroad(abroad, false) end;
+  -- 00 leads abroad from nearly everywhere; no national number begins with it.
+  if found.number is null and digits like '00%' then
+    found := automation.phone_abroad(substr(digits, 3), false);
+  end if;
+  return found;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.normalize_phone(given text, country text DEFAULT 'US'::text)
  RETURNS text
  LANGUAGE plpgsql
@@ -18494,11 +20142,15 @@ CREATE OR REPLACE FUNCTION automation.normal_number(given text, country text DEF
  STABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  found constant text := (automation.read_phone(given, country)).number;
+  digits text;
 begin
-  return coalesce(
-    automation.normalize_phone(given, country),
-    (select d.digits from automation.phone_digits(given) as d (digits)
-     where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)));
+  if found is not null then
+    return found;
+  end if;
+  digits := automation.phone_digits(given);
+  return case when digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(digits) then digits end;
 end;
 $function$;
 
@@ -18559,7 +20211,7 @@ CREATE OR REPLACE FUNCTION automation.mapped_names()
 AS $function$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
-      'sms_opt_out', 'email_opt_out']
+      'sms_opt_out', 'email_opt_out', 'merged_into']
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.mapped_column(entity text, VARIADIC names text[])
@@ -18814,7 +20466,10 @@ begin
     select %4$s
     from unnest(rows) as u (row)
     -- One at a time, each written before the next: the row's own cause is set while its triggers run.
-    cross join lateral automation.with_cause(u.row) as g (given)
+    cross join lateral (
+      select u.row - 'cause' as given, set_config('automation.depth', u.row #>> '{cause,depth}', true),
+        set_config('automation.root', u.row #>> '{cause,root}', true),
+        set_config('automation.fused', u.row #>> '{cause,fused}', true)) as g
     returning written.%5$I::text as id
   )
   select array_agg(w.id) into made from written as w;
@@ -18951,6 +20606,114 @@ $template$,
         order by e.name))
     from automation.entities as e
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_pattern(pattern text, OUT compiled text, OUT problem text, OUT "position" integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  -- The automaton's size: one for each character it has to tell apart, repetitions unfolded.
+  max_size constant bigint := 200;
+  sizes bigint[] := array[0];  -- of each group that is open
+  last_size bigint;         -- of what a quantifier here would repeat; null: nothing to repeat
+  nothing_yet boolean := true;  -- in this alternative
+  here int := 1;
+  item text;
+  depth int := 1;
+  repetition record;
+  atom record;
+begin
+  compiled := '';
+  if length(pattern) > 200 then
+    position := 201;
+    problem := 'the pattern is longer than 200 characters';
+  end if;
+  while problem is null and here <= length(pattern) loop
+    position := here;
+    item := substr(pattern, here, 1);
+    if item in ('*', '+', '?', '{') then
+      repetition := automation.compile_repetition(pattern, here);
+      problem := coalesce(
+        repetition.problem, case when last_size is null then 'there is nothing to repeat here' end);
+      if problem is null then
+        compiled := compiled || repetition.written;
+        here := repetition.next;
+        sizes[depth] := sizes[depth] + last_size * (repetition.times - 1);
+        last_size := null;
+      end if;
+    elsif item = '|' then
+      if nothing_yet then
+        problem := 'an alternative is empty';
+      end if;
+      compiled := compiled || '|';
+      nothing_yet := true;
+      last_size := null;
+      here := here + 1;
+    elsif item = '(' then
+      if substr(pattern, here + 1, 1) = '?' and substr(pattern, here + 2, 1) <> ':' then
+        problem := 'look-around, named groups and inline options are not supported';
+      elsif depth >= 20 then
+        problem := 'groups are nested too deeply';
+      else
+        compiled := compiled || '(?:';
+        here := here + case when substr(pattern, here + 1, 1) = '?' then 3 else 1 end;
+        depth := depth + 1;
+        sizes[depth] := 0;
+        nothing_yet := true;
+        last_size := null;
+      end if;
+    elsif item = ')' then
+      if depth = 1 then
+        problem := 'there is no ( for this )';
+      elsif nothing_yet then
+        problem := 'a group or an alternative is empty';
+      else
+        compiled := compiled || ')';
+        last_size := sizes[depth];
+        depth := depth - 1;
+        sizes[depth] := sizes[depth] + last_size;
+        here := here + 1;
+      end if;
+    elsif item in ('^', '$') or item = '\' and substr(pattern, here + 1, 1) in ('b', 'B') then
+      compiled := compiled || case
+        when item <> '\' then item
+        when substr(pattern, here + 1, 1) = 'b' then '\y' else '\Y'
+      end;
+      here := here + case item when '\' then 2 else 1 end;
+      nothing_yet := false;
+      last_size := null;
+    elsif item in (']', '}') then
+      problem := format('write \%s for this character', item);
+    else
+      atom := automation.compile_atom(pattern, here);
+      problem := atom.problem;
+      position := case when problem is null then position else atom.next end;
+      compiled := compiled || atom.written;
+      here := atom.next;
+      sizes[depth] := sizes[depth] + 1;
+      last_size := 1;
+      nothing_yet := false;
+    end if;
+    if problem is null and sizes[depth] > max_size then
+      problem := 'the pattern repeats too much; use shorter repetitions';
+    end if;
+  end loop;
+  if problem is null then
+    position := length(pattern) + 1;
+    problem := case
+      when depth > 1 then 'a group is not closed'
+      when nothing_yet then 'a pattern or an alternative is empty'
+    end;
+  end if;
+  if problem is null then
+    position := null;
+  else
+    compiled := null;
+  end if;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.compile_condition(condition jsonb, at text, OUT test jsonb, OUT roots text[], OUT problems jsonb)
  RETURNS record
@@ -19509,13 +21272,13 @@ CREATE OR REPLACE FUNCTION automation.fit_problem(schema jsonb, value jsonb, nam
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return case
-    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-    else (
-      select format('%s: %s', name, p ->> 'message')
-      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-      where p ->> 'severity' = 'error' limit 1)
-  end;
+  if jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then
+    return null;
+  end if;
+  return (
+    select format('%s: %s', name, p ->> 'message')
+    from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+    where p ->> 'severity' = 'error' limit 1);
 end;
 $function$;
 
@@ -19535,6 +21298,10 @@ begin
   for i in 0 .. jsonb_array_length(fits) - 1 loop
     fit := fits -> i;
     at := (fit ->> 'at')::text[];
+    -- Mostly a text is there and nothing more is asked of it.
+    continue when fit #> '{as,type}' = '"string"' and jsonb_typeof(fitted #> at) = 'string'
+      and not fit -> 'as' ?| '{pattern,enum,maxLength}' and fit #>> '{as,format}' is distinct from 'amount'
+      and not automation.is_blank(fitted #> at);
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
     if part.problem is not null then
@@ -19584,6 +21351,10 @@ CREATE OR REPLACE FUNCTION automation.line_of(given text, country text DEFAULT '
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- What a provider writes of most, and what is ours already: America has nothing to take off it.
+  if given ~ '^\+1[2-9][0-9]{9}$' then
+    return given;
+  end if;
   return case when automation.is_withheld(given) then given
     else coalesce(automation.normalize_line(given, country), given) end;
 end;
@@ -19907,7 +21678,8 @@ CREATE OR REPLACE FUNCTION automation.render_options(tenant_id uuid, at timestam
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.render_options_of(array[tenant_id], at) -> tenant_id::text;
+  return (
+    select automation.render_options(t, at) from automation.read_tenants(array[render_options.tenant_id]) as t);
 end;
 $function$;
 
@@ -20345,8 +22117,7 @@ declare
 begin
   if key is null then
     return null;
-  elsif not pg_try_advisory_xact_lock(hashtextextended(
-    concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)) then
+  elsif not pg_try_advisory_xact_lock(automation.entry_lock(execution, key)) then
     raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
   end if;
   entry := automation.last_entry(
@@ -20364,10 +22135,7 @@ begin
           lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
       'execution_id', entry.execution_id);
   end if;
-  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-  values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
-  on conflict on constraint entries_pkey do update
-    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+  perform automation.note_entry(execution, key);
   return null;
 end;
 $function$;
@@ -20393,6 +22161,39 @@ AS $function$
       else coalesce(execution.contact_id = signal.contact_id, false)
         or signal.address is not null and automation.speaks_with(execution, signal.address)
     end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.unread_signals(execution ridgeline.workflow_executions)
+ RETURNS SETOF automation.signals
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select s.* from automation.signals as s
+    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
+      and s.contact_id is distinct from execution.contact_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
+      and automation.may_concern(
+        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
+      and automation.concerns(s, execution)
+    union all
+    -- One about nobody is told by its own name alone.
+    select s.* from automation.signals as s
+    where execution.record_id is null and execution.contact_id is null and s.tenant_id = execution.tenant_id
+      and s.role = 'restart' and automation.concerns(s, execution)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.ending_reason(signal automation.signals)
@@ -20430,6 +22231,41 @@ begin
   perform automation.end_execution(execution, status, reason);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.open_runs(signal automation.signals)
+ RETURNS SETOF uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
+      and e.entity = 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
+      and e.entity <> 'contact' and e.finished_at is null
+      and automation.may_concern(signal, e.workflow_id, e.version, e.entity, e.record_id)
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
+      and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join ridgeline.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
+    union
+    -- One that takes another's place by a dedupe_key may be about somebody else, or about nobody.
+    select e.id from ridgeline.workflow_executions as e
+    where signal.role = 'restart' and e.tenant_id = signal.tenant_id
+      and e.id = automation.as_uuid(signal.record ->> 'run') and e.finished_at is null
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS void
@@ -20478,6 +22314,7 @@ begin
     elsif signal.role = 'wait' and signal.listener like 'follows %' then
       perform automation.wake_follower(execution, signal);
     elsif signal.role = 'wait' then
+      continue when automation.is_of_another_run(execution, signal);
       perform automation.note_event(signal, execution);
     else
       perform automation.stop_execution(execution, 'cancelled', automation.ending_reason(signal));
@@ -20485,6 +22322,27 @@ begin
   end loop;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_signals(tenant_ids uuid[], keys text[])
+ RETURNS SETOF automation.signals
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from automation.signals as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
+        and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+        -- One that is about to be merged is not gone: its runs move first.
+        and not (q.role = 'deleted' and exists (
+          select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
+      for update skip locked
+    ) as s
+    order by k.place
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.is_reserved_header(name text)
  RETURNS boolean
@@ -20744,6 +22602,28 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.mailboxes_of(value jsonb)
+ RETURNS TABLE(place bigint, given text, mailbox text, address text)
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return query
+    select row_number() over (order by p.place, a.place), g.given,
+      automation.mailbox(coalesce(p.name, v.name), v.address), v.address
+    from (
+      select l.place, case when l.part ? 'address' then l.part -> 'address' else l.part end as held,
+        nullif(automation.one_line(automation.text_of(l.part -> 'name')), '') as name
+      from jsonb_array_elements(automation.as_list(value)) with ordinality as l (part, place)
+    ) as p
+    cross join lateral jsonb_array_elements(automation.as_list(p.held)) with ordinality as a (value, place)
+    cross join lateral (select automation.text_of(a.value) as given) as g
+    cross join lateral automation.value_mailbox(g.given) as v
+    where automation.visible_text(g.given) <> '';
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.written_paths(warnings jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -20754,6 +22634,26 @@ AS $function$
       'path', automation.place_send_email(w.value ->> 'path')) order by w.place)
     from jsonb_array_elements(warnings) with ordinality as w (value, place)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_stranger(execution ridgeline.workflow_executions, input jsonb, phone text, country text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- Mostly it goes to the contact that the run is about.
+  if input ? 'to' is not true then
+    return false;
+  end if;
+  return phone is not null
+    and not exists (
+      select from automation.read_tenants(array[execution.tenant_id]) as t where t.text_strangers)
+    and not exists (select from automation.contacts_by_phone(execution.tenant_id, phone))
+    and not automation.mentions_number(automation.own_records(execution), phone, country)
+    and not automation.is_office_number(execution.tenant_id, phone, country);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.recheck_recipient(execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
  RETURNS automation.prepared_step
@@ -21300,9 +23200,13 @@ CREATE OR REPLACE FUNCTION automation.blown_fuse(execution ridgeline.workflow_ex
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  imported constant jsonb := automation.blown_import(execution, released_at);
   span record;
   allowed integer;
 begin
+  if imported is not null then
+    return imported;
+  end if;
   for span in select * from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as s (name, length) loop
     if span.name = 'hour' then
       allowed := automation.setting('workflow_fuse_per_hour')::integer;
@@ -22028,6 +23932,21 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_lease(lease interval)
+ RETURNS interval
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if lease is null or lease < interval '1 second' or lease > interval '1 hour' then
+    raise exception 'lease: an interval from 1 second to 1 hour is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return lease;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.claim_steps(worker text, max_steps integer, lease interval DEFAULT '00:01:00'::interval)
  RETURNS SETOF automation.claimed_step
  LANGUAGE plpgsql
@@ -22246,9 +24165,7 @@ declare
   portion automation.portions;
   due ridgeline.scheduled_steps;
 begin
-  -- Mostly there is nothing of the kind, and one look tells.
-  if not exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
-    and not exists (select from automation.suspects) then
+  if not automation.is_left_over() then
     return;
   end if;
   for portion in
@@ -22357,6 +24274,8 @@ begin
   if not automation.has_database_work() then
     return;
   end if;
+  perform automation.run_merges();
+  commit;
   call automation.work_on('signal', ran, until);
   ran := 0;
   if automation.time_is_up() then
@@ -22414,6 +24333,7 @@ declare
   size integer := automation.first_size();
   began timestamptz;
 begin
+  perform automation.run_merges();
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
@@ -22783,6 +24703,7 @@ begin
     || automation.check_entry(workflow, listener, plan)
     || automation.check_needs(workflow, plan, scope)
     || automation.check_reviews(documents, plan)
+    || automation.check_clicks(plan)
     || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;
 $function$;
@@ -23520,6 +25441,7 @@ begin
   execute automation.reader_function(attached);
   execute automation.has_function(attached);
   perform automation.install_triggers(attached);
+  perform automation.watch_merges(attached);
   if attached.name = 'contact' then
     execute case when attached.tags is null then automation.no_tags_functions()
       else automation.linked_tags_functions(attached) end;
@@ -23648,7 +25570,8 @@ AS $function$
         when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
         when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
-        else (
+        -- What moves runs to somebody else is said, never guessed from a name.
+        when n.name <> 'merged_into' then (
         select c.name from automation.relation_columns(relation) as c
         where c.name = n.name
           and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
@@ -23709,6 +25632,16 @@ begin
       select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
       from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
     where m.type !~ '^(boolean|date|timestamp)'
+    union all
+    select 4, format('columns: merged_into "%s" is %s; it must hold the id of the contact that stays (%s)', m.value,
+      m.type, attached.id_type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'merged_into') as m
+    where m.type <> attached.id_type and m.type <> 'text'
+    union all
+    select 4, 'columns: merged_into is of the contact; other records are not merged'
+    where attached.mapped ? 'merged_into' and attached.name <> 'contact'
     union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
@@ -23821,6 +25754,7 @@ begin
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
+  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
@@ -24064,6 +25998,45 @@ AS $function$
         attached.id_column, attached.name, automation.written_expression(attached, 'old'),
         automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.timeline_entry(channel text, said jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('tenant', said -> 'tenant_id', 'contact', said -> 'contact_id', 'type', channel,
+      'direction', said -> 'direction', 'subject', said -> 'subject',
+      'content', case channel
+        when 'sms' then coalesce(said ->> 'body', '')
+        when 'email' then coalesce(said ->> 'text', automation.words_of_html(said ->> 'html'), said ->> 'subject', '')
+        else concat_ws(', ', said ->> 'status', nullif(said ->> 'duration_seconds', '0') || ' s') end,
+      'from', coalesce(said ->> 'from_number', said ->> 'from_address'),
+      'to', coalesce(said ->> 'to_number', said ->> 'to_address'),
+      'outcome', said -> 'status', 'external', said -> 'provider_id', 'execution', said -> 'execution_id',
+      'at', said -> 'created_at');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.watch_timeline()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.unwatch_timeline();
+  create trigger messages_timeline after insert on ridgeline.messages
+    referencing new table as said for each statement execute function automation.tell_timelines('sms');
+  create trigger emails_timeline after insert on ridgeline.emails
+    referencing new table as said for each statement execute function automation.tell_timelines('email');
+  create trigger calls_timeline after insert on ridgeline.calls
+    for each row when (automation.call_is_over(new.status)) execute function automation.tell_timeline('call');
+  create trigger calls_timeline_end after update of status on ridgeline.calls
+    for each row when (automation.call_is_over(new.status) and not automation.call_is_over(old.status))
+    execute function automation.tell_timeline('call');
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.detach_target(target text)
  RETURNS void
@@ -24321,8 +26294,8 @@ begin
   elsif error_code in ('30006', '21614') and automation.normal_number(message.to_number) is not null then
     perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'landline',
       jsonb_build_object('code', error_code, 'message_id', message.id));
-  elsif error_code = '30023' then
-    perform automation.block_sender(message);
+  elsif error_code in ('30023', '30027') then
+    perform automation.refused_for_the_day(message);
   end if;
   update ridgeline.messages as m
   set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code
@@ -24330,6 +26303,58 @@ begin
     and automation.delivery_rank(record_delivery_of_sms.status)
       > automation.delivery_rank(m.status);
   return case when found then 'updated' else 'duplicate' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.apply_early_events()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  early record;
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
+begin
+  -- In one order, whoever writes them in which.
+  perform pg_advisory_xact_lock(k.key)
+  from (
+    select distinct automation.inbound_key(a.provider || ' ' || a.provider_id) as key from added as a
+    where a.direction = 'outbound' and a.provider_id is not null
+    order by 1
+  ) as k;
+  for early in
+    with taken as (
+      delete from automation.early_events as e
+      using added as a
+      where e.provider_id = a.provider_id and e.provider = a.provider and a.direction = 'outbound'
+      returning e.id, e.event, a.tenant_id, a.execution_id
+    )
+    select t.event, x as execution
+    from taken as t
+    left join ridgeline.workflow_executions as x on x.tenant_id = t.tenant_id and x.id = t.execution_id
+    order by (t.event ->> 'occurred_at')::timestamptz, t.id
+  loop
+    if (early.execution).id is not null then
+      perform automation.cause_of(early.execution);
+    end if;
+    if tg_table_name = 'messages' then
+      perform automation.record_message_status(early.event);
+    else
+      perform automation.apply_email_event(early.event);
+    end if;
+    perform set_config('automation.depth', coalesce(depth, ''), true),
+      set_config('automation.root', coalesce(root, ''), true),
+      set_config('automation.fused', coalesce(fused, ''), true);
+  end loop;
+  return null;
 end;
 $function$;
 
@@ -24604,6 +26629,8 @@ declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
   failed ridgeline.workflow_step_executions;
   step jsonb;
+  does_nothing_yet boolean;
+  other uuid;
 begin
   perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
@@ -24633,11 +26660,19 @@ begin
       using errcode = 'PT409', hint = coalesce(
         automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
   end if;
-  update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
+  does_nothing_yet := automation.has_done_nothing(execution.tenant_id, execution.id);
+  if not does_nothing_yet then
+    other := automation.come_back(execution, automation.plan_of(execution) -> 'lifecycle');
+    if other is not null then
+      raise exception 'execution_id: run % has entered since, and re-entry lets only one be in at a time', other
+        using errcode = 'PT409', hint = 'Cancel that one first, or let it end.';
+    end if;
+  end if;
+  update ridgeline.workflow_executions as e
   set changed_at = automation.now(),
     status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
-    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
+    started_at = case when not does_nothing_yet then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into ridgeline.scheduled_steps (
     tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
@@ -25302,6 +27337,60 @@ alter table automation.merged_contacts alter column into_contact_id set not null
 alter table automation.merged_contacts alter column merged_at set default automation.now();
 alter table automation.merged_contacts alter column merged_at set not null;
 
+alter table automation.merges_due alter column tenant_id drop default;
+alter table automation.merges_due alter column tenant_id set not null;
+
+alter table automation.merges_due alter column id set default automation.new_id();
+alter table automation.merges_due alter column id set not null;
+
+alter table automation.merges_due alter column contact_id drop default;
+alter table automation.merges_due alter column contact_id set not null;
+
+alter table automation.merges_due alter column into_contact_id drop default;
+alter table automation.merges_due alter column into_contact_id drop not null;
+
+alter table automation.merges_due alter column seq set default nextval('automation.write_order'::regclass);
+alter table automation.merges_due alter column seq set not null;
+
+alter table automation.merges_due alter column tries set default 0;
+alter table automation.merges_due alter column tries set not null;
+
+alter table automation.merges_due alter column next_try_at set default clock_timestamp();
+alter table automation.merges_due alter column next_try_at set not null;
+
+alter table automation.statistic_changes alter column tenant_id drop default;
+alter table automation.statistic_changes alter column tenant_id set not null;
+
+alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
+alter table automation.statistic_changes alter column id set not null;
+
+alter table automation.statistic_changes alter column workflow_id drop default;
+alter table automation.statistic_changes alter column workflow_id set not null;
+
+alter table automation.statistic_changes alter column version drop default;
+alter table automation.statistic_changes alter column version set not null;
+
+alter table automation.statistic_changes alter column step_key drop default;
+alter table automation.statistic_changes alter column step_key set not null;
+
+alter table automation.statistic_changes alter column entered_at drop default;
+alter table automation.statistic_changes alter column entered_at drop not null;
+
+alter table automation.statistic_changes alter column at drop default;
+alter table automation.statistic_changes alter column at set not null;
+
+alter table automation.statistic_changes alter column outcome drop default;
+alter table automation.statistic_changes alter column outcome set not null;
+
+alter table automation.statistic_changes alter column amount set default 1;
+alter table automation.statistic_changes alter column amount set not null;
+
+alter table automation.statistic_changes alter column mode set default 'live'::ridgeline.execution_mode;
+alter table automation.statistic_changes alter column mode set not null;
+
+alter table automation.statistic_changes alter column cost drop default;
+alter table automation.statistic_changes alter column cost drop not null;
+
 alter table automation.erased_addresses alter column tenant_id drop default;
 alter table automation.erased_addresses alter column tenant_id set not null;
 
@@ -25577,39 +27666,6 @@ alter table automation.retention_places alter column next_at set not null;
 
 alter table automation.retention_places alter column portion set default 200;
 alter table automation.retention_places alter column portion set not null;
-
-alter table automation.statistic_changes alter column tenant_id drop default;
-alter table automation.statistic_changes alter column tenant_id set not null;
-
-alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
-alter table automation.statistic_changes alter column id set not null;
-
-alter table automation.statistic_changes alter column workflow_id drop default;
-alter table automation.statistic_changes alter column workflow_id set not null;
-
-alter table automation.statistic_changes alter column version drop default;
-alter table automation.statistic_changes alter column version set not null;
-
-alter table automation.statistic_changes alter column step_key drop default;
-alter table automation.statistic_changes alter column step_key set not null;
-
-alter table automation.statistic_changes alter column entered_at drop default;
-alter table automation.statistic_changes alter column entered_at drop not null;
-
-alter table automation.statistic_changes alter column at drop default;
-alter table automation.statistic_changes alter column at set not null;
-
-alter table automation.statistic_changes alter column outcome drop default;
-alter table automation.statistic_changes alter column outcome set not null;
-
-alter table automation.statistic_changes alter column amount set default 1;
-alter table automation.statistic_changes alter column amount set not null;
-
-alter table automation.statistic_changes alter column mode set default 'live'::ridgeline.execution_mode;
-alter table automation.statistic_changes alter column mode set not null;
-
-alter table automation.statistic_changes alter column cost drop default;
-alter table automation.statistic_changes alter column cost drop not null;
 
 alter table automation.statistics alter column tenant_id drop default;
 alter table automation.statistics alter column tenant_id set not null;
@@ -25930,6 +27986,10 @@ alter table automation.heartbeats add constraint heartbeats_pkey PRIMARY KEY (na
 
 alter table automation.merged_contacts add constraint merged_contacts_pkey PRIMARY KEY (tenant_id, contact_id);
 
+alter table automation.merges_due add constraint merges_due_pkey PRIMARY KEY (tenant_id, id);
+
+alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
+
 alter table automation.erased_addresses add constraint erased_addresses_pkey PRIMARY KEY (tenant_id, channel, digest);
 
 alter table automation.workflow_fuses add constraint workflow_fuses_pkey PRIMARY KEY (tenant_id, workflow_id);
@@ -25967,8 +28027,6 @@ alter table automation.inbox_waiting add constraint inbox_waiting_pkey PRIMARY K
 alter table automation.recipes add constraint recipes_pkey PRIMARY KEY (name);
 
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
-
-alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
 
 alter table automation.statistics add constraint statistics_pkey PRIMARY KEY (tenant_id, workflow_id, version, step_key, day, mode);
 
@@ -26478,11 +28536,11 @@ CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settin
 
 CREATE TRIGGER workflow_executions_count_ended AFTER INSERT ON ridgeline.workflow_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_run();
 
-CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_run();
+CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (old.version <> new.version) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'runs'::text)))) EXECUTE FUNCTION automation.count_run();
 
-CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_step();
+CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.count_steps();
 
-CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_step();
+CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'steps'::text)))) EXECUTE FUNCTION automation.count_step();
 
 CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
 
@@ -26499,6 +28557,12 @@ CREATE TRIGGER erasures_changed BEFORE UPDATE ON ridgeline.erasures FOR EACH ROW
 CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((old.mode = 'shadow'::ridgeline.execution_mode)) EXECUTE FUNCTION automation.forget_pair();
 
 CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
+
+CREATE TRIGGER workflows_keep_mark BEFORE INSERT OR UPDATE OF metadata ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.keep_mark();
+
+CREATE TRIGGER messages_apply_early_events AFTER INSERT ON ridgeline.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
+
+CREATE TRIGGER emails_apply_early_events AFTER INSERT ON ridgeline.emails REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
 
 create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
@@ -26590,6 +28654,11 @@ alter table automation.heartbeats enable row level security;
 
 alter table automation.merged_contacts enable row level security;
 
+alter table automation.merges_due enable row level security;
+
+alter table automation.statistic_changes enable row level security;
+alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+
 alter table automation.erased_addresses enable row level security;
 
 alter table automation.workflow_fuses enable row level security;
@@ -26627,9 +28696,6 @@ alter table automation.inbox_waiting enable row level security;
 alter table automation.recipes enable row level security;
 
 alter table automation.retention_places enable row level security;
-
-alter table automation.statistic_changes enable row level security;
-alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
 alter table automation.statistics enable row level security;
 
@@ -26707,6 +28773,8 @@ comment on column ridgeline.held_submissions.changed_at is 'When it was last wri
 
 comment on column ridgeline.messages.clicked_at is 'When a person first followed a link of a text whose step says track_links.';
 
+comment on column ridgeline.messages.step_key is 'Of a text that a workflow sent: by which of its steps.';
+
 comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
 comment on column ridgeline.sending_pauses.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
@@ -26759,7 +28827,9 @@ comment on function automation.ask_cap(automation.ticket[],automation.tenant[],t
 
 comment on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) is 'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks), when that ends, and in which states they are.';
 
-comment on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
+comment on function automation.ask_rate(automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
+
+comment on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Webhooks for which their receiver has no room by ridgeline.tenant_settings {"webhooks": {per_second, per_day, hosts}}, and until when. Where nobody said anything: none.';
 
 comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
 
@@ -26767,9 +28837,15 @@ comment on function automation.await_sender(automation.prepared_step,text) is 'V
 
 comment on function automation.begin_restore() is 'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
 
+comment on function automation.came_in_numbers(ridgeline.workflow_executions) is 'Did more than ten runs of the workflow begin within a second of this one?';
+
+comment on function automation.check_clicks(jsonb) is 'Refuses a wait for sms_clicked that names a step which is never clicked.';
+
 comment on function automation.check_reviews(jsonb,jsonb) is 'A warning where only who is pleased is asked for a review.';
 
 comment on function automation.claim_portion(uuid,text,interval,text) is 'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time is left for the next portion. functions: as exchange_steps() has it.';
+
+comment on function automation.come_back(ridgeline.workflow_executions,jsonb) is 'Lets a run that has ended go on, or names the open one that is in its place.';
 
 comment on function automation.compare_next() is 'Compares the two engines of the next tenant whose turn it is, a day of it; the tick calls it. Setting of a tenant: {"compare_tolerance": "1 hour"}.';
 
@@ -26811,6 +28887,8 @@ comment on function automation.events_of(text,jsonb,jsonb,text[]) is 'What a wri
 
 comment on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) is 'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up ones without.';
 
+comment on function automation.existing_contacts(ridgeline.workflow_executions[]) is 'The same of several, in their order.';
+
 comment on function automation.fill_in(jsonb,jsonb,text,integer) is 'A document with answers where [[name]] stands: as they are where that is the whole text, else as text, escaped in html. What no question is called stays.';
 
 comment on function automation.find_link(text) is 'Where the link of a text leads, exactly as it was written; null: nobody made this code, or it has expired.';
@@ -26823,7 +28901,7 @@ comment on function automation.fold_statistics(integer) is 'Adds so many changes
 
 comment on function automation.folded(jsonb) is 'A record with its texts in lower case; null where it has keys that are not, or a Σ.';
 
-comment on function automation.gate(automation.send_question[],timestamp with time zone,boolean) is 'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused or counted is not asked then, and nothing is written.';
+comment on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) is 'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused or counted is not asked then, and nothing is written. tenants: those of the questions, where they are read already.';
 
 comment on function automation.generate_steps() is 'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
 
@@ -26832,6 +28910,8 @@ comment on function automation.hears_inserts(text,jsonb) is 'Does a trigger_conf
 comment on function automation.hold_sends(automation.send_verdict[]) is 'Puts off what the gate holds: until its time or without a date, with the reason, and without an attempt.';
 
 comment on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) is 'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, and switched on only if it was on and options say activate.';
+
+comment on function automation.import_fuse(uuid,uuid) is 'How many records that are inserted within a second a workflow takes as having become what they are.';
 
 comment on function automation.import_runs(text,text,integer,uuid[]) is 'A page of the ended runs of an old engine (source: server or campaigns), as history. Those of definitions that were not imported stay; so do those whose tenant is not that of their definition (foreign).';
 
@@ -26877,6 +28957,8 @@ comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workf
 
 comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
 
+comment on function automation.receiver_of(text) is 'The host that a URL calls, in small letters and without its port.';
+
 comment on function automation.record_click(text,text,text) is 'Somebody follows a link of a text. hint: what the request itself says of who asks, such as prefetch; null: nothing. Answers clicked (a person; the first of a text is the event sms_clicked), why it is taken for a machine, enough (of a link that was asked for a thousand times no more is written down), or unknown.';
 
 comment on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) is 'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
@@ -26903,7 +28985,11 @@ comment on function automation.ring_once(text) is 'Rings for a lane (sms, email,
 
 comment on function automation.role_in(uuid) is 'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
 
+comment on function automation.run_merges(integer) is 'Moves what the engine keeps of contacts whose CRM marked them as merged into others. Returns how many.';
+
 comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
+
+comment on function automation.send_again(uuid,uuid) is 'Sends a text that a carrier refused for the day once more when its day is over.';
 
 comment on function automation.sending_of(text,jsonb) is '{purpose?, expires_after?, over_cap?, urgent?, track_links?} of a step that writes; null: all as usual.';
 
@@ -26958,6 +29044,8 @@ comment on function ridgeline.export_workflow(uuid,uuid) is 'The draft of a work
 comment on function ridgeline.get_definition(uuid,integer,uuid) is 'The definition as ridgeline.save_workflow() takes it: as it is now {revision, definition}, or as a version was published {version, definition, author, note, published_at}; definition is null for versions of before 1.0.0.';
 
 comment on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) is 'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, test or imported; max_rows: 1 to 500, 50 when left out; page on with before = the id of the last row.';
+
+comment on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) is 'What happened with a customer, by contact, or by phone (any notation) or email: what they wrote, what was sent, skipped or failed and why, what is due or held, their consent, the newest first. since: 90 days back when left out; max_rows: 1 to 1000, 200 when left out. What the caller may read.';
 
 comment on function ridgeline.grant_consent(text,text,text,text,text,uuid) is 'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. Refused for an address that has said stop.';
 
@@ -27027,6 +29115,8 @@ comment on table automation.marketing_sent is 'What marketing a person got latel
 
 comment on table automation.merged_contacts is 'Contacts that were merged into another one: for runs that were enrolled while that happened, unseen.';
 
+comment on table automation.merges_due is 'Contacts whose CRM said by a column of its own that they were merged into another, until that has been done; into_contact_id null: that they were not.';
+
 comment on table automation.open_hours is 'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
 
 comment on table automation.prices is 'What a provider takes: sms a segment, mms a text with pictures, email a message to one address. country: ISO 3166, or * for all that have no row. A release brings its rows along; an operator adds rows, and says in negotiated what is really paid.';
@@ -27041,9 +29131,9 @@ comment on table automation.revoked_people is 'Contacts whose person revoked, an
 
 comment on table automation.sender_blocks is 'Senders from which a carrier takes no more today (30023): marketing waits, and all texts to the numbers for which it said so. number empty: the sender itself.';
 
-comment on table automation.sender_days is 'How many segments went to the senders that have a daily limit; the day ends at midnight Pacific, as T-Mobile''s does. sender_id of zeros: of all of the tenant''s.';
+comment on table automation.sender_days is 'How many segments went to the senders that have a daily limit; the day ends at midnight Pacific, as T-Mobile''s does. sender_id of zeros: of all of the tenant''s; receiver_id(host): calls of a receiver of webhooks.';
 
-comment on table automation.sender_slots is 'Up to when the places of a sender are given away (GCRA), marketing''s and the others''.';
+comment on table automation.sender_slots is 'Up to when the places of a sender, or of a receiver of webhooks (receiver_id), are given away (GCRA), marketing''s or a storm''s and the others''.';
 
 comment on table automation.statistic_changes is 'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is written beside every step.';
 
@@ -27087,21 +29177,27 @@ comment on type automation.imagined is 'The records of a run as a step would lea
 
 comment on type automation.known_records is 'What was read for a run just now, together with that of others: the record it is about, which contact it has, and that one''s record.';
 
+comment on type automation.person is 'Whose contacts these are, and what they are reached at.';
+
 comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
 
 comment on type automation.report is 'What came of an attempt: succeeded, failed, retry or ambiguous.';
 
-comment on type automation.running_plan is 'A version that runs of a batch are pinned to, read once for all of them; options: how its tenant writes.';
+comment on type automation.running_plan is 'A version that runs of a batch are pinned to, read once for all of them, with its tenant; options: how that one writes.';
 
-comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one.';
+comment on type automation.send_question is 'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one. contact: the record of the run''s contact, where it was read just now.';
 
 comment on type automation.send_verdict is 'verdict: send (as prepared, from which somebody may have been left out), skip (prepared says why) or hold: until then (infinity: until it is let go), for a reason (held: {code, why, until, zones?, since}). expires_at: when it is of no use any more.';
+
+comment on type automation.sized_text is 'upto: how many segments it makes with those of its sender before it.';
 
 comment on type automation.step_write is 'What a step writes to: the entity, whether it makes a new record, and the fields with what they are set to, [value], or [] when that is known only when the step runs.';
 
 comment on type automation.transition is 'Where a run goes: it has ended, or its next step is due at run_at.';
 
 comment on type automation.trouble is 'What an office is to be told; null kind: nothing. every: how soon the same subject may be told again.';
+
+comment on type automation.whereabout is 'Where a text goes. zones: as numbers and addresses say, whether or not this server knows them; null: nothing does, or it goes to the office.';
 
 comment on type automation.work is 'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
 
@@ -27115,6 +29211,8 @@ comment on view ridgeline.workflow_statistics is 'What came of a workflow, by ve
 
 comment on column automation.active_triggers.listener is 'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, where it ends the run before. Part of the key.';
 
+comment on column automation.entities.tags is 'Where its tags are, if they are rows of other tables: {links, tags, record, tag, name}; see 05_tags.';
+
 comment on column automation.signals.role is 'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: the run that listener names has begun in place of those before it.';
 
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
@@ -27125,7 +29223,9 @@ comment on function automation.begin_portion(ridgeline.automation_lane,integer,u
 
 comment on function automation.choose_sender(uuid,text,automation.prepared_step) is 'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a failure that says so.';
 
-comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
+comment on function automation.finish_steps(jsonb) is 'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. error.holds = daily_limit of a retry: a carrier takes no more today; it is held till its day is over. accepted is false when the token no longer holds the lease; nothing was changed then. due_now: work of any kind is due now and nobody''s.';
+
+comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). merged_into, of a contact: into which it was merged; only where it is named.';
 
 comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
 
@@ -27134,6 +29234,8 @@ comment on function automation.prune() is 'One portion of the engine''s own rows
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
 comment on function automation.run_database_steps(integer) is 'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
+
+comment on function ridgeline.retry_execution(uuid,uuid) is 'Runs a failed execution again from the step that failed, with fresh attempts. PT409: it has not failed, or another one is in the workflow by now that re-entry (not_while_open, restart) allows only one of.';
 
 comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, conditions, result, until, held, segments, cost}], cost, ended: {status, at}}. It follows branches, and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an event; the others time out).';
 
@@ -27229,14 +29331,20 @@ grant execute on function automation.ask_blocks(automation.ticket[],timestamp wi
 revoke all on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_cap(automation.ticket[],automation.tenant[],timestamp with time zone,automation.place_regions[]) to service_role;
 
+revoke all on function automation.ask_day(automation.text_sender,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_day(automation.text_sender,timestamp with time zone) to service_role;
+
 revoke all on function automation.ask_for(text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_for(text,text,text) to service_role;
 
 revoke all on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;
 
-revoke all on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.ask_rate(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
+revoke all on function automation.ask_rate(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_rate(automation.ticket[],timestamp with time zone) to service_role;
+
+revoke all on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
 
 revoke all on function automation.asks_rating(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.asks_rating(jsonb,boolean) to service_role;
@@ -27277,8 +29385,14 @@ grant execute on function automation.blank_open_step(automation.erasures_under_w
 revoke all on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) to service_role;
 
-revoke all on function automation.block_sender(ridgeline.messages) from public, anon, authenticated, service_role;
-grant execute on function automation.block_sender(ridgeline.messages) to service_role;
+revoke all on function automation.block_recipient(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.block_recipient(uuid,uuid) to service_role;
+
+revoke all on function automation.block_sender(uuid,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.block_sender(uuid,uuid,text) to service_role;
+
+revoke all on function automation.blown_import(ridgeline.workflow_executions,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.blown_import(ridgeline.workflow_executions,timestamp with time zone) to service_role;
 
 revoke all on function automation.both_names(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.both_names(automation.entities,jsonb) to service_role;
@@ -27309,6 +29423,12 @@ grant execute on function automation.call_words() to service_role;
 
 revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.calls_to_stop(uuid) to service_role;
+
+revoke all on function automation.came_by_import(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.came_by_import(ridgeline.workflow_executions) to service_role;
+
+revoke all on function automation.came_in_numbers(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.came_in_numbers(ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.can_tell(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.can_tell(uuid,text) to service_role;
@@ -27343,6 +29463,12 @@ grant execute on function automation.capture_triggers(text) to service_role;
 revoke all on function automation.carrier_day(timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.carrier_day(timestamp with time zone) to service_role;
 
+revoke all on function automation.carrier_hold(timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.carrier_hold(timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.carrier_reopens(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.carrier_reopens(uuid,timestamp with time zone) to service_role;
+
 revoke all on function automation.cause_in(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.cause_in(ridgeline.workflow_executions) to service_role;
 
@@ -27366,6 +29492,9 @@ grant execute on function automation.check_assign_user(jsonb,text) to service_ro
 
 revoke all on function automation.check_change_stage(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_change_stage(jsonb,text) to service_role;
+
+revoke all on function automation.check_clicks(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_clicks(jsonb) to service_role;
 
 revoke all on function automation.check_create_project(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_create_project(jsonb,text) to service_role;
@@ -27470,6 +29599,9 @@ grant execute on function automation.close_unsent(automation.work[],automation.r
 revoke all on function automation.closing_margin() from public, anon, authenticated, service_role;
 grant execute on function automation.closing_margin() to service_role;
 
+revoke all on function automation.come_back(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.come_back(ridgeline.workflow_executions,jsonb) to service_role;
+
 revoke all on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to authenticated;
 grant execute on function automation.compare_engines(uuid,timestamp with time zone,timestamp with time zone,interval) to service_role;
@@ -27495,6 +29627,9 @@ grant execute on function automation.compared_addresses(uuid,text,jsonb) to serv
 revoke all on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.comparison_report(uuid,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.compile_atom(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_atom(text,integer) to service_role;
+
 revoke all on function automation.compile_conditional(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_conditional(jsonb,text,jsonb) to service_role;
 
@@ -27509,6 +29644,9 @@ grant execute on function automation.compile_legacy_condition(jsonb,text[],text)
 
 revoke all on function automation.compile_notify_member(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_notify_member(jsonb,text,jsonb) to service_role;
+
+revoke all on function automation.compile_repetition(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_repetition(text,integer) to service_role;
 
 revoke all on function automation.compile_send_email(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_send_email(jsonb,text,jsonb) to service_role;
@@ -27538,8 +29676,8 @@ grant execute on function automation.contact_is_there(uuid,text) to service_role
 revoke all on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) to service_role;
 
-revoke all on function automation.contact_places(uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.contact_places(uuid[],text[]) to service_role;
+revoke all on function automation.contact_places(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_places(automation.ticket[]) to service_role;
 
 revoke all on function automation.contact_with(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_with(uuid,text,text) to service_role;
@@ -27558,6 +29696,9 @@ grant execute on function automation.count_run() to service_role;
 
 revoke all on function automation.count_step() from public, anon, authenticated, service_role;
 grant execute on function automation.count_step() to service_role;
+
+revoke all on function automation.count_steps() from public, anon, authenticated, service_role;
+grant execute on function automation.count_steps() to service_role;
 
 revoke all on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) to service_role;
@@ -27587,16 +29728,22 @@ grant execute on function automation.decimal_number(text) to service_role;
 revoke all on function automation.definition_steps(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.definition_steps(jsonb) to service_role;
 
-revoke all on function automation.delete_row(regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.delete_row(regclass,jsonb) to service_role;
+revoke all on function automation.delete_rows(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.delete_rows(regclass,jsonb) to service_role;
 
 revoke all on function automation.detach_inbox(regclass) from public, anon, authenticated, service_role;
 
 revoke all on function automation.differences(automation.effect[],automation.effect[],interval,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.differences(automation.effect[],automation.effect[],interval,boolean) to service_role;
 
+revoke all on function automation.do_merge(automation.merges_due) from public, anon, authenticated, service_role;
+grant execute on function automation.do_merge(automation.merges_due) to service_role;
+
 revoke all on function automation.double_of(numeric) from public, anon, authenticated, service_role;
 grant execute on function automation.double_of(numeric) to service_role;
+
+revoke all on function automation.doubled(text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.doubled(text[]) to service_role;
 
 revoke all on function automation.doubtful_moment(text) from public, anon, authenticated, service_role;
 grant execute on function automation.doubtful_moment(text) to service_role;
@@ -27660,6 +29807,9 @@ grant execute on function automation.entry_if_met(ridgeline.workflow_versions,au
 revoke all on function automation.entry_key_in(ridgeline.execution_mode,text) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_key_in(ridgeline.execution_mode,text) to service_role;
 
+revoke all on function automation.entry_lock(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.entry_lock(ridgeline.workflow_executions,text) to service_role;
+
 revoke all on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) to service_role;
 
@@ -27719,6 +29869,9 @@ grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,
 
 revoke all on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) from public, anon, authenticated, service_role;
 grant execute on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) to service_role;
+
+revoke all on function automation.existing_contacts(ridgeline.workflow_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.existing_contacts(ridgeline.workflow_executions[]) to service_role;
 
 revoke all on function automation.export_workflow(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.export_workflow(uuid) to authenticated;
@@ -27862,11 +30015,11 @@ grant execute on function automation.functions_address() to service_role;
 revoke all on function automation.fuse_floor() from public, anon, authenticated, service_role;
 grant execute on function automation.fuse_floor() to service_role;
 
-revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean) to service_role;
+revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) to service_role;
 
-revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean) to service_role;
+revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) to service_role;
 
 revoke all on function automation.generate_steps() from public, anon, authenticated, service_role;
 grant execute on function automation.generate_steps() to service_role;
@@ -27881,14 +30034,17 @@ grant execute on function automation.give_back_all(uuid) to service_role;
 revoke all on function automation.give_back_run(automation.legacy_links) from public, anon, authenticated, service_role;
 grant execute on function automation.give_back_run(automation.legacy_links) to service_role;
 
-revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone) to service_role;
+revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) from public, anon, authenticated, service_role;
+grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) to service_role;
 
 revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
 grant execute on function automation.go_on(automation.transition[]) to service_role;
 
 revoke all on function automation.goes_to_the_office(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.goes_to_the_office(jsonb) to service_role;
+
+revoke all on function automation.goes_whole(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.goes_whole(automation.erasures_under_way,regclass,jsonb) to service_role;
 
 revoke all on function automation.gone_entity(automation.work) from public, anon, authenticated, service_role;
 grant execute on function automation.gone_entity(automation.work) to service_role;
@@ -27945,6 +30101,9 @@ grant execute on function automation.hold_sends(automation.send_verdict[]) to se
 revoke all on function automation.hold_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_steps(ridgeline.scheduled_steps[]) to service_role;
 
+revoke all on function automation.holding(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.holding(automation.work[]) to service_role;
+
 revoke all on function automation.holds_add_tag(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_add_tag(jsonb) to service_role;
 
@@ -27977,6 +30136,9 @@ grant execute on function automation.holds_update_field(jsonb) to service_role;
 
 revoke all on function automation.holds_update_project(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_update_project(jsonb) to service_role;
+
+revoke all on function automation.hours_of(text,text[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.hours_of(text,text[],jsonb) to service_role;
 
 revoke all on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
@@ -28032,6 +30194,9 @@ grant execute on function automation.imagined_id(text) to service_role;
 revoke all on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) to service_role;
 
+revoke all on function automation.import_fuse(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.import_fuse(uuid,uuid) to service_role;
+
 revoke all on function automation.import_runs(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.import_runs(text,text,integer,uuid[]) to service_role;
 
@@ -28064,6 +30229,9 @@ revoke all on function automation.install_recipe(uuid,jsonb,jsonb) from public, 
 grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to authenticated;
 grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to service_role;
 
+revoke all on function automation.interests() from public, anon, authenticated, service_role;
+grant execute on function automation.interests() to service_role;
+
 revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
 
@@ -28088,6 +30256,12 @@ grant execute on function automation.is_imagined(ridgeline.workflow_executions,t
 revoke all on function automation.is_left_out(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
 
+revoke all on function automation.is_left_over() from public, anon, authenticated, service_role;
+grant execute on function automation.is_left_over() to service_role;
+
+revoke all on function automation.is_logged(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_logged(text) to service_role;
+
 revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
 
@@ -28096,6 +30270,9 @@ grant execute on function automation.is_notice_workflow(jsonb) to service_role;
 
 revoke all on function automation.is_of_another(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_of_another(ridgeline.workflow_executions,text,jsonb) to service_role;
+
+revoke all on function automation.is_of_another_run(ridgeline.workflow_executions,automation.signals) from public, anon, authenticated, service_role;
+grant execute on function automation.is_of_another_run(ridgeline.workflow_executions,automation.signals) to service_role;
 
 revoke all on function automation.is_open_there(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_open_there(text) to service_role;
@@ -28160,6 +30337,9 @@ grant execute on function automation.keep_changed_at(regclass) to service_role;
 revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
 
+revoke all on function automation.keep_mark() from public, anon, authenticated, service_role;
+grant execute on function automation.keep_mark() to service_role;
+
 revoke all on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_out(automation.legacy_imports,jsonb,uuid,timestamp with time zone) to service_role;
 
@@ -28188,6 +30368,9 @@ grant execute on function automation.known_keys(jsonb,text[],text) to service_ro
 
 revoke all on function automation.known_provider_ids(uuid,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.known_provider_ids(uuid,uuid,text) to service_role;
+
+revoke all on function automation.known_zones(text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.known_zones(text[]) to service_role;
 
 revoke all on function automation.late_lanes(uuid,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.late_lanes(uuid,interval) to service_role;
@@ -28274,6 +30457,9 @@ grant execute on function automation.limit_in(jsonb,text) to service_role;
 revoke all on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.limit_validity(automation.prepared_step,timestamp with time zone,timestamp with time zone) to service_role;
 
+revoke all on function automation.limited_receivers(automation.send_question[],automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.limited_receivers(automation.send_question[],automation.ticket[]) to service_role;
+
 revoke all on function automation.limits_send_email(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.limits_send_email(jsonb) to service_role;
 
@@ -28307,11 +30493,23 @@ grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to s
 revoke all on function automation.lock_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
 
+revoke all on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.log_all_send_sms(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_all_send_sms(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.log_each(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_each(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
 revoke all on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
 revoke all on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
+
+revoke all on function automation.logs_sets(text,regclass,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.logs_sets(text,regclass,uuid[]) to service_role;
 
 revoke all on function automation.made_project(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.made_project(ridgeline.workflow_executions,text,jsonb) to service_role;
@@ -28320,6 +30518,9 @@ revoke all on function automation.make_contact(ridgeline.workflow_executions,jso
 grant execute on function automation.make_contact(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.make_erasure_key() from public, anon, authenticated, service_role;
+
+revoke all on function automation.make_one(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.make_one(uuid,text,text) to service_role;
 
 revoke all on function automation.make_tickets(automation.send_question[]) from public, anon, authenticated, service_role;
 grant execute on function automation.make_tickets(automation.send_question[]) to service_role;
@@ -28338,6 +30539,9 @@ grant execute on function automation.marketing_of(uuid,text[],integer,timestamp 
 
 revoke all on function automation.matches_closely(automation.active_triggers,text[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.matches_closely(automation.active_triggers,text[],jsonb) to service_role;
+
+revoke all on function automation.may_concern(automation.signals,uuid,integer,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.may_concern(automation.signals,uuid,integer,text,text) to service_role;
 
 revoke all on function automation.may_erase(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.may_erase(uuid) to service_role;
@@ -28364,11 +30568,17 @@ revoke all on function automation.merge_contacts(uuid,text,text) from public, an
 grant execute on function automation.merge_contacts(uuid,text,text) to authenticated;
 grant execute on function automation.merge_contacts(uuid,text,text) to service_role;
 
+revoke all on function automation.merge_function(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.merge_function(automation.entities) to service_role;
+
 revoke all on function automation.merge_key(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.merge_key(ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.merged_into(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.merged_into(uuid,text) to service_role;
+
+revoke all on function automation.merging(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.merging(uuid[],text[]) to service_role;
 
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
@@ -28405,6 +30615,9 @@ grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,inte
 
 revoke all on function automation.move_traces(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.move_traces(uuid,text,text) to service_role;
+
+revoke all on function automation.named_person(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.named_person(uuid,text,text,text) to service_role;
 
 revoke all on function automation.names_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.names_in(jsonb) to service_role;
@@ -28499,8 +30712,14 @@ grant execute on function automation.note_early_click(uuid,uuid,text) to service
 revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
 grant execute on function automation.note_engagement() to service_role;
 
+revoke all on function automation.note_entry(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_entry(ridgeline.workflow_executions,text) to service_role;
+
 revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.note_merge(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_merge(uuid,text,text) to service_role;
 
 revoke all on function automation.note_moving(text,uuid,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.note_moving(text,uuid,text,jsonb) to service_role;
@@ -28537,6 +30756,9 @@ grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to servic
 
 revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
 grant execute on function automation.open_links(automation.claimed_step) to service_role;
+
+revoke all on function automation.open_until(text[],automation.hours_rule[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.open_until(text[],automation.hours_rule[],timestamp with time zone) to service_role;
 
 revoke all on function automation.other_id(ridgeline.workflow_executions,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.other_id(ridgeline.workflow_executions,text,text) to service_role;
@@ -28616,6 +30838,18 @@ grant execute on function automation.perform_works(automation.work[],automation.
 
 revoke all on function automation.person_at(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.person_at(uuid,text) to service_role;
+
+revoke all on function automation.person_conversation(automation.person) from public, anon, authenticated, service_role;
+grant execute on function automation.person_conversation(automation.person) to authenticated;
+grant execute on function automation.person_conversation(automation.person) to service_role;
+
+revoke all on function automation.person_meant(uuid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.person_meant(uuid,text,text,text) to authenticated;
+grant execute on function automation.person_meant(uuid,text,text,text) to service_role;
+
+revoke all on function automation.person_runs(automation.person,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.person_runs(automation.person,timestamp with time zone) to authenticated;
+grant execute on function automation.person_runs(automation.person,timestamp with time zone) to service_role;
 
 revoke all on function automation.phone_pattern(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.phone_pattern(text[]) to service_role;
@@ -28738,6 +30972,9 @@ grant execute on function automation.read_anew(text,uuid,text) to service_role;
 revoke all on function automation.read_known(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.read_known(automation.work[]) to service_role;
 
+revoke all on function automation.read_places(automation.ticket[],text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.read_places(automation.ticket[],text,text) to service_role;
+
 revoke all on function automation.read_plans(automation.work[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.read_plans(automation.work[],timestamp with time zone) to service_role;
 
@@ -28756,6 +30993,15 @@ grant execute on function automation.ready_find_or_create_contact(ridgeline.work
 revoke all on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
+revoke all on function automation.receiver_id(text) from public, anon, authenticated, service_role;
+grant execute on function automation.receiver_id(text) to service_role;
+
+revoke all on function automation.receiver_limits(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.receiver_limits(jsonb,text) to service_role;
+
+revoke all on function automation.receiver_of(text) from public, anon, authenticated, service_role;
+grant execute on function automation.receiver_of(text) to service_role;
+
 revoke all on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.recipient_of(ridgeline.workflow_executions,jsonb,text,automation.known_records) to service_role;
 
@@ -28772,14 +31018,20 @@ revoke all on function automation.record_revocation(uuid,text,text,text,text) fr
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to authenticated;
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to service_role;
 
-revoke all on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
-grant execute on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) to service_role;
+revoke all on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
 
+revoke all on function automation.refused_for_the_day(ridgeline.messages) from public, anon, authenticated, service_role;
+grant execute on function automation.refused_for_the_day(ridgeline.messages) to service_role;
+
 revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
+
+revoke all on function automation.region_of(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.region_of(text,text) to service_role;
 
 revoke all on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) to service_role;
@@ -28814,8 +31066,8 @@ grant execute on function automation.release_unsent() to service_role;
 revoke all on function automation.remove_tag(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.remove_tag(ridgeline.workflow_executions,jsonb) to service_role;
 
-revoke all on function automation.render_options_of(uuid[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.render_options_of(uuid[],timestamp with time zone) to service_role;
+revoke all on function automation.render_options(automation.tenant,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.render_options(automation.tenant,timestamp with time zone) to service_role;
 
 revoke all on function automation.reply_text(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.reply_text(uuid,text) to service_role;
@@ -28864,6 +31116,9 @@ grant execute on function automation.run_batch(ridgeline.scheduled_steps[],boole
 revoke all on function automation.run_erasure(automation.erasures_under_way) from public, anon, authenticated, service_role;
 grant execute on function automation.run_erasure(automation.erasures_under_way) to service_role;
 
+revoke all on function automation.run_merges(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.run_merges(integer) to service_role;
+
 revoke all on function automation.run_portion(uuid,integer,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.run_portion(uuid,integer,integer) to service_role;
 
@@ -28883,8 +31138,14 @@ grant execute on function automation.scalar_problem(jsonb) to service_role;
 revoke all on function automation.seal_suppressions(uuid,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.seal_suppressions(uuid,text,text[]) to service_role;
 
+revoke all on function automation.send_again(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.send_again(uuid,uuid) to service_role;
+
 revoke all on function automation.sender_problem(uuid,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.sender_problem(uuid,text,jsonb) to service_role;
+
+revoke all on function automation.senders_of(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.senders_of(automation.ticket[]) to service_role;
 
 revoke all on function automation.sending_keys(text) from public, anon, authenticated, service_role;
 grant execute on function automation.sending_keys(text) to service_role;
@@ -29063,6 +31324,9 @@ grant execute on function automation.tell_of_standstill() to service_role;
 revoke all on function automation.tell_operator(text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_operator(text,text,jsonb) to service_role;
 
+revoke all on function automation.tell_timelines() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_timelines() to service_role;
+
 revoke all on function automation.tell_troubles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_troubles() to service_role;
 
@@ -29071,6 +31335,9 @@ grant execute on function automation.tell_what_waits(automation.send_verdict[]) 
 
 revoke all on function automation.tell_when_due() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_when_due() to service_role;
+
+revoke all on function automation.tenant_among(automation.tenant[],uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_among(automation.tenant[],uuid) to service_role;
 
 revoke all on function automation.tenant_of(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_of(automation.entities,jsonb) to service_role;
@@ -29083,6 +31350,12 @@ grant execute on function automation.tenant_state_function() to service_role;
 
 revoke all on function automation.tenant_tables() from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_tables() to service_role;
+
+revoke all on function automation.tenants_asked(automation.send_question[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tenants_asked(automation.send_question[]) to service_role;
+
+revoke all on function automation.tenants_in(automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tenants_in(automation.running_plan[]) to service_role;
 
 revoke all on function automation.tenants_of(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tenants_of(automation.work[]) to service_role;
@@ -29201,6 +31474,9 @@ grant execute on function automation.visible_zones() to service_role;
 revoke all on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) to service_role;
 
+revoke all on function automation.waits_for_carrier(automation.report) from public, anon, authenticated, service_role;
+grant execute on function automation.waits_for_carrier(automation.report) to service_role;
+
 revoke all on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) from public, anon, authenticated, service_role;
 grant execute on function automation.wake_follower(ridgeline.workflow_executions,automation.signals) to service_role;
 
@@ -29222,6 +31498,9 @@ grant execute on function automation.watch_changes() to service_role;
 revoke all on function automation.watch_members() from public, anon, authenticated, service_role;
 grant execute on function automation.watch_members() to service_role;
 
+revoke all on function automation.watch_merges(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.watch_merges(automation.entities) to service_role;
+
 revoke all on function automation.watched_columns(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.watched_columns(automation.entities) to service_role;
 
@@ -29234,6 +31513,9 @@ grant execute on function automation.welcome_back(uuid) to service_role;
 revoke all on function automation.whereabouts(automation.ticket[],automation.tenant[]) from public, anon, authenticated, service_role;
 grant execute on function automation.whereabouts(automation.ticket[],automation.tenant[]) to service_role;
 
+revoke all on function automation.who_stays(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.who_stays(uuid,text,text) to service_role;
+
 revoke all on function automation.why_kept(automation.legacy_imports) from public, anon, authenticated, service_role;
 grant execute on function automation.why_kept(automation.legacy_imports) to service_role;
 
@@ -29242,9 +31524,6 @@ grant execute on function automation.why_left(automation.legacy_imports,jsonb,js
 
 revoke all on function automation.with_brought(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_brought(jsonb,jsonb) to service_role;
-
-revoke all on function automation.with_cause(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.with_cause(jsonb) to service_role;
 
 revoke all on function automation.with_failure(automation.work[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_failure(automation.work[],jsonb) to service_role;
@@ -29260,6 +31539,9 @@ grant execute on function automation.with_outcome(automation.work[],text) to ser
 
 revoke all on function automation.without_cases(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.without_cases(jsonb) to service_role;
+
+revoke all on function automation.without_merging(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.without_merging(automation.work[]) to service_role;
 
 revoke all on function automation.word_of_consent(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.word_of_consent(jsonb) to service_role;
@@ -29332,6 +31614,12 @@ grant execute on function automation.write_portion(ridgeline.automation_lane,int
 
 revoke all on function automation.write_portions(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.write_portions(jsonb) to service_role;
+
+revoke all on function automation.write_sent_emails(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_sent_emails(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.write_sent_texts(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_sent_texts(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
 revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
@@ -29423,6 +31711,10 @@ grant execute on function ridgeline.get_definition(uuid,integer,uuid) to service
 revoke all on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to authenticated;
 grant execute on function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone,text) to service_role;
+
+revoke all on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) to authenticated;
+grant execute on function ridgeline.get_person_history(text,text,text,timestamp with time zone,integer,uuid) to service_role;
 
 revoke all on function ridgeline.grant_consent(text,text,text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.grant_consent(text,text,text,text,text,uuid) to authenticated;
@@ -29539,6 +31831,9 @@ grant select on table automation.marketing_sent to service_role;
 revoke all on table automation.merged_contacts from public, anon, authenticated, service_role;
 grant select on table automation.merged_contacts to service_role;
 
+revoke all on table automation.merges_due from public, anon, authenticated, service_role;
+grant select on table automation.merges_due to service_role;
+
 revoke all on table automation.open_hours from public, anon, authenticated, service_role;
 grant select on table automation.open_hours to service_role;
 
@@ -29635,6 +31930,9 @@ revoke all on table ridgeline.suppressions from public, anon, authenticated, ser
 grant insert, select on table ridgeline.suppressions to service_role;
 grant select on table ridgeline.suppressions to authenticated;
 
+revoke all on function automation.check_lease(interval) from public, anon, authenticated, service_role;
+grant execute on function automation.check_lease(interval) to service_role;
+
 revoke all on function automation.compile_cases(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;
 
@@ -29693,6 +31991,8 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "prune_time", "value": "250 milliseconds", "description": "How long a tick prunes history, at most."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_least", "value": "1000", "description": "How many of those runs a workflow may have in a day whatever it did before; new ones have no more."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_once", "value": "25", "description": "More records inserted at once whose values a workflow counts as a change (on_insert), or five times what it did on its busiest day, and it is held before the first of them has done anything."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "find_or_create_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.", "config_schema": {"type": "object", "title": "find_or_create_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}, {"email": "{{contact.custom_fields.friend_email}}", "fields": {"first_name": "{{contact.custom_fields.friend_name}}"}}], "properties": {"email": {"type": "string", "format": "template", "description": "By which address."}, "phone": {"type": ["string", "number"], "format": "template", "description": "By which number, however it is written. This or email is needed."}, "fields": {"type": "object", "format": "template", "description": "What a new contact has besides. One that is found stays as it is.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
@@ -36454,7 +38754,7 @@ insert into automation.recipes select r.* from jsonb_populate_record(null::autom
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "referral", "place": 10, "document": {"name": "Referral", "needs": {"senders": ["email"], "entities": ["job", "contact"]}, "recipe": "referral", "version": 1, "questions": [{"ask": "Which of your forms takes referrals? It asks for the new person''s name and telephone number, and in referrer_email who sends them.", "name": "form", "type": "form"}, {"ask": "On which page is that form?", "name": "form_url", "type": "url"}, {"ask": "At what time of the day does the email go out?", "name": "send_at", "type": "time", "default": "10:00"}, {"ask": "How are people tagged who were referred?", "name": "referred_tag", "type": "text", "default": "referred"}, {"ask": "And who referred them?", "name": "referrer_tag", "type": "text", "default": "referrer"}], "workflows": [{"name": "Referral: ask", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 30, "zone": "contact"}}, {"step_key": "ask", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>most of our customers come through people like you. If you know somebody who could use our help, tell us here:</p><p><a href=\"[[form_url]]?referrer_email={{contact.email | url_encode}}\">Refer somebody</a></p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Do you know somebody who needs a roof?"}}], "settings": {"reentry": {"once_in": "180 days"}, "dedupe_key": "{{contact.id}}"}, "trigger_type": "job_completed"}, {"name": "Referral: thank", "steps": [{"step_key": "tag_referred", "step_type": "add_tag", "step_config": {"tag": "[[referred_tag]]"}}, {"step_key": "referrer", "step_type": "find_or_create_contact", "step_config": {"email": "{{form_submission.data.referrer_email}}", "fields": {"last_name": "{{form_submission.data.referrer_email}}", "first_name": "Referrer"}}}, {"step_key": "tag_referrer", "step_type": "add_tag", "step_config": {"tag": "[[referrer_tag]]", "target": "{{steps.referrer.contact_id}}"}}, {"step_key": "thank", "step_type": "send_email", "step_config": {"to": "{{form_submission.data.referrer_email}}", "html": "<p>Thank you for telling us about {{contact.first_name | default: \"somebody\"}}. We will take good care of them.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Thank you for your referral"}}], "settings": {"reentry": "never", "dedupe_key": "{{contact.id}}"}, "conditions": [{"field": "form_submission.data.referrer_email", "operator": "is_not_empty"}], "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A month after a job is done, an email with a link to your referral form. Whoever is referred becomes a contact and is tagged, and so is who referred them, who is thanked once for each referral."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
-insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": "sms_clicked", "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
+insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "review-request", "place": 5, "document": {"name": "Review request", "needs": {"senders": ["sms", "email"], "entities": ["job", "project"]}, "recipe": "review-request", "version": 1, "questions": [{"ask": "Where do customers write a review?", "name": "review_url", "type": "url"}, {"ask": "Which field says what is still owed?", "name": "balance", "type": "field", "default": "project.custom_fields.balance_due"}, {"ask": "Which field says that there is an open complaint?", "name": "complaint", "type": "field", "default": "contact.custom_fields.open_complaint"}, {"ask": "At what time of the day do messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Review request", "steps": [{"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_type": "stop", "conditions": [{"field": "[[balance]]", "value": 0, "operator": "greater_than"}], "step_config": {"reason": "Something is still owed"}}, {"step_type": "stop", "conditions": {"all": [{"field": "[[complaint]]", "operator": "is_not_empty"}, {"not": {"field": "[[complaint]]", "operator": "is_false"}}]}, "step_config": {"reason": "There is an open complaint"}}, {"step_key": "ask_by_text", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, thank you for choosing {{tenant.name}}! Would you tell others how we did? [[review_url]] Reply STOP to opt out.", "purpose": "marketing", "track_links": true}}, {"branches": {"event": [{"step_type": "stop", "step_config": {"reason": "The link was followed"}}], "timeout": [{"step_key": "ask_by_email", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing {{tenant.name}}. A few words from you help us a lot:</p><p><a href=\"[[review_url]]\">Write a review</a></p>", "purpose": "marketing", "subject": "How did we do?"}}]}, "step_key": "click", "step_type": "wait", "step_config": {"event": {"type": "sms_clicked", "config": {"step_key": "ask_by_text"}}, "timeout": "3 days"}}], "settings": {"reentry": "never"}, "trigger_type": "job_completed"}], "description": "The morning after a job is done, a text with your review link, if nothing is owed and nobody has complained; after three days an email to whoever has not followed the link. The same link for everybody."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "speed-to-lead", "place": 1, "document": {"name": "Speed to lead", "needs": {"senders": ["sms", "email"], "entities": ["contact", "appointment"]}, "recipe": "speed-to-lead", "version": 1, "questions": [{"ask": "Which form? Without an answer: every form.", "name": "form", "type": "form", "optional": true}, {"ask": "Who takes new leads, in turns?", "name": "reps", "type": "members"}, {"ask": "Within how many minutes is a lead called?", "name": "call_within", "type": "number", "default": 5, "maximum": 240, "minimum": 1}, {"ask": "After how long without an answer is the one responsible alerted?", "name": "alert_after", "type": "duration", "default": "10 minutes"}, {"ask": "At what time of the day do the later messages go out?", "name": "send_at", "type": "time", "default": "10:00"}], "workflows": [{"name": "Speed to lead", "steps": [{"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_ids": "[[reps]]"}}, {"step_key": "call", "step_type": "create_task", "step_config": {"title": "Call {{contact.first_name}} {{contact.last_name}}: new lead", "priority": "urgent", "assigned_to": "{{user.id}}", "due_in_minutes": "[[call_within]]"}}, {"step_key": "text_now", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, this is {{tenant.name}}. We got your request and will call you shortly. Reply STOP to opt out.", "purpose": "transactional"}}, {"step_type": "wait", "step_config": {"duration": "[[alert_after]]"}}, {"step_key": "alert", "step_type": "notify_member", "step_config": {"body": "New lead without an answer: {{contact.first_name}} {{contact.last_name}}, {{contact.phone}}", "channel": "sms", "user_id": "{{contact.assigned_to}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 1, "zone": "contact"}}, {"step_key": "email_day_1", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for asking us. When would it suit you to talk about your project? Just answer this email.</p><p>{{tenant.name}}</p>", "purpose": "marketing", "subject": "Your request to {{tenant.name}}"}}, {"step_type": "wait", "step_config": {"at": "[[send_at]]", "days": 2, "zone": "contact"}}, {"step_key": "text_day_3", "step_type": "send_sms", "step_config": {"body": "Hi {{contact.first_name | default: \"there\"}}, do you still need help with your project? A short answer is enough. {{tenant.name}}", "purpose": "marketing"}}], "settings": {"reentry": {"once_in": "1 day"}, "dedupe_key": "{{contact.id}}", "exit_events": ["sms_received", "email_received", "call_completed", "appointment_booked"]}, "trigger_type": "form_submitted", "trigger_config": {"form": "[[form]]"}}], "description": "A form was filled in: somebody is made responsible and has a task to call at once, the lead gets a text (at night in the morning); without an answer whoever is responsible is alerted, and an email and a text follow. An answer, a call or an appointment ends it."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
