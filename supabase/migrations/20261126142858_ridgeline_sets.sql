@@ -43,6 +43,10 @@ drop policy emails_members on ridgeline.emails;
 
 drop policy messages_members on ridgeline.messages;
 
+drop trigger emails_apply_early_events on ridgeline.emails;
+
+drop trigger messages_apply_early_events on ridgeline.messages;
+
 drop view ridgeline.automation_failures;
 
 drop view ridgeline.automation_skipped_sends;
@@ -357,6 +361,8 @@ create table automation.merged_contacts ();
 
 create table automation.merges_due ();
 
+create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+
 create table automation.erased_addresses ();
 
 create table automation.workflow_fuses ();
@@ -394,8 +400,6 @@ create table automation.inbox_waiting ();
 create table automation.recipes ();
 
 create table automation.retention_places ();
-
-create table automation.statistic_changes () with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
 create table automation.statistics ();
 
@@ -598,6 +602,28 @@ alter table automation.merges_due add column seq bigint;
 alter table automation.merges_due add column tries integer;
 
 alter table automation.merges_due add column next_try_at timestamp with time zone;
+
+alter table automation.statistic_changes add column tenant_id uuid;
+
+alter table automation.statistic_changes add column id bigint;
+
+alter table automation.statistic_changes add column workflow_id uuid;
+
+alter table automation.statistic_changes add column version integer;
+
+alter table automation.statistic_changes add column step_key text;
+
+alter table automation.statistic_changes add column entered_at timestamp with time zone;
+
+alter table automation.statistic_changes add column at timestamp with time zone;
+
+alter table automation.statistic_changes add column outcome text;
+
+alter table automation.statistic_changes add column amount smallint;
+
+alter table automation.statistic_changes add column mode ridgeline.execution_mode;
+
+alter table automation.statistic_changes add column cost numeric;
 
 alter table automation.erased_addresses add column tenant_id uuid;
 
@@ -839,9 +865,7 @@ alter type automation.hours_rule add attribute opens time without time zone;
 
 alter type automation.hours_rule add attribute closes time without time zone;
 
-alter type automation.contact_place add attribute tenant_id uuid;
-
-alter type automation.contact_place add attribute contact_id text;
+alter type automation.contact_place add attribute place integer;
 
 alter type automation.contact_place add attribute zone text;
 
@@ -850,8 +874,6 @@ alter type automation.contact_place add attribute region text;
 alter type automation.whereabout add attribute place integer;
 
 alter type automation.whereabout add attribute tenant_id uuid;
-
-alter type automation.whereabout add attribute contact_id text;
 
 alter type automation.whereabout add attribute purpose text;
 
@@ -1158,28 +1180,6 @@ alter table automation.retention_places add column began_at timestamp with time 
 alter table automation.retention_places add column next_at timestamp with time zone;
 
 alter table automation.retention_places add column portion integer;
-
-alter table automation.statistic_changes add column tenant_id uuid;
-
-alter table automation.statistic_changes add column id bigint;
-
-alter table automation.statistic_changes add column workflow_id uuid;
-
-alter table automation.statistic_changes add column version integer;
-
-alter table automation.statistic_changes add column step_key text;
-
-alter table automation.statistic_changes add column entered_at timestamp with time zone;
-
-alter table automation.statistic_changes add column at timestamp with time zone;
-
-alter table automation.statistic_changes add column outcome text;
-
-alter table automation.statistic_changes add column amount smallint;
-
-alter table automation.statistic_changes add column mode ridgeline.execution_mode;
-
-alter table automation.statistic_changes add column cost numeric;
 
 alter table automation.statistics add column tenant_id uuid;
 
@@ -1492,18 +1492,6 @@ begin
   execute format('create index %I on %s (changed_at, tenant_id)', name || '_by_change', relation);
   execute format('comment on column %s.changed_at is %L', relation,
     'When it was last written, for a screen that asks again: see docs/http-api.md.');
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.with_cause(given jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.set_cause(
-    (given #>> '{cause,depth}')::integer, (given #>> '{cause,root}')::uuid, (given #>> '{cause,fused}')::boolean);
-  return given - 'cause';
 end;
 $function$;
 
@@ -2659,8 +2647,7 @@ CREATE OR REPLACE FUNCTION automation.inbound_key(key text)
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select hashtextextended('inbound ' || key, 0) $function$;
+AS $function$ select pg_catalog.hashtextextended('inbound ' operator(pg_catalog.||) key, 0) $function$;
 
 CREATE OR REPLACE FUNCTION automation.try_lock_addresses(tenant_id uuid, addresses text[])
  RETURNS void
@@ -2789,12 +2776,13 @@ CREATE OR REPLACE FUNCTION automation.ring_once(lane text DEFAULT ''::text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  rung constant text := coalesce(current_setting('automation.rung', true), '');
+  rung text := coalesce(current_setting('automation.rung', true), '');
 begin
   if rung = 'yes' or lane <> '' and lane = any (string_to_array(rung, ' ')) then
     return;
   end if;
-  perform set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
+  -- An assignment is no statement of its own, which perform would be.
+  rung := set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
   perform automation.ring(lane);
 end;
 $function$;
@@ -2946,6 +2934,18 @@ begin
     order by c.place);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.step_outcome(status ridgeline.automation_status, step_type text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    select case
+      when status operator(pg_catalog.=) 'completed'
+        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
+      else status::pg_catalog.text
+    end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.may_author_any(tenant_id uuid)
  RETURNS boolean
@@ -3317,7 +3317,8 @@ declare
 begin
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode)
+    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode,
+    created_at, changed_at)
   select e.tenant_id, e.id, (e.enrolment).workflow_id, (e.enrolment).version,
     case
       when (e.enrolment).failure is not null then 'failed'
@@ -3326,7 +3327,7 @@ begin
     end::ridgeline.automation_status,
     (e.enrolment).trigger_type, e.data, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.depth,
     e.root_id, (e.enrolment).fused, (e.enrolment).first_step, (e.enrolment).failure,
-    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode
+    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode, at, at
   from unnest(entries) as e
   where e.id is not null;
   insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
@@ -3650,21 +3651,31 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(), status = coalesce(
-      t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
-    current_step = t.step_key, started_at = coalesce(e.started_at, at),
-    error = case when t.ended is null then e.error else t.error end,
-    expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
-    finished_at = case when t.ended is not null then at end
-  from (
-    select u.*, q.ctid as place
-    from unnest(transitions) as u
-    cross join lateral (
-      select x.ctid from ridgeline.workflow_executions as x
-      where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
-  ) as t
-  where e.ctid = t.place;
+  perform set_config('automation.counting', 'runs', true);
+  with moved as (
+    update ridgeline.workflow_executions as e
+    set changed_at = at, status = coalesce(
+        t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
+      current_step = t.step_key, started_at = coalesce(e.started_at, at),
+      error = case when t.ended is null then e.error else t.error end,
+      expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
+      finished_at = case when t.ended is not null then at end
+    from (
+      select u.*, q.ctid as place, q.finished_at as was
+      from unnest(transitions) as u
+      cross join lateral (
+        select x.ctid, x.finished_at from ridgeline.workflow_executions as x
+        where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
+    ) as t
+    where e.ctid = t.place
+    returning e.tenant_id, e.workflow_id, e.version, e.created_at, e.finished_at, e.status, e.mode, t.was
+  )
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+  select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
+  from moved as m
+  where m.finished_at is not null and m.was is null;
+  perform set_config('automation.counting', '', true);
 end;
 $function$;
 
@@ -4340,35 +4351,112 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.record_sent(works automation.work[], ledgers ridgeline.workflow_step_executions[])
+CREATE OR REPLACE FUNCTION automation.log_each(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  for i in 1 .. cardinality(ledgers) loop
+    perform automation.cause_of(executions[i]);
+    perform automation.step_log((ledgers[i]).step_type, executions[i], ledgers[i]);
+  end loop;
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.logs_sets(entity text, relation regclass, tenant_ids uuid[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+begin
+  return not exists (
+    select from automation.active_triggers as t
+    left join automation.trigger_types as y on y.name = t.event
+    where t.tenant_id = any (tenant_ids) and t.entity = logs_sets.entity
+      -- What no row that goes out is when it is written.
+      and (y.column_name = 'direction' and lower(y.becomes) = 'inbound'
+        or y.column_name is not null and not y.on_insert) is not true)
+    -- A trigger that somebody else put there may write whatever it wants.
+    and not exists (
+      select from pg_catalog.pg_trigger as g
+      join pg_catalog.pg_proc as p on p.oid = g.tgfoid
+      where g.tgrelid = relation and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 4 <> 0
+        and p.pronamespace <> 'automation'::regnamespace);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_sent(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   ledger ridgeline.workflow_step_executions;
-  execution ridgeline.workflow_executions;
+  types text[] := '{}'::text[];
+  type text;
   middle constant integer := cardinality(ledgers) / 2;
 begin
   foreach ledger in array ledgers loop
-    continue when ledger.status <> 'completed';
-    select (w.execution).* into execution from unnest(works) as w
-    where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
-    -- A workflow that listens to messages must not be started by its own for ever.
-    perform automation.cause_of(execution);
-    perform automation.step_log(ledger.step_type, execution, ledger);
+    if (ledger.step_type = any (types)) is not true then
+      types := types || ledger.step_type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    if cardinality(types) = 1 then
+      perform automation.step_log_all(type, executions, ledgers);
+    else
+      perform automation.step_log_all(type,
+        array(select executions[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i),
+        array(select ledgers[i] from generate_subscripts(ledgers, 1) as i
+          where (ledgers[i]).step_type = type order by i));
+    end if;
   end loop;
   perform automation.clear_cause();
 exception when others then
   if middle > 0 then
-    perform automation.record_sent(works, ledgers[:middle]);
-    perform automation.record_sent(works, ledgers[middle + 1:]);
+    perform automation.record_sent(executions[:middle], ledgers[:middle]);
+    perform automation.record_sent(executions[middle + 1:], ledgers[middle + 1:]);
   else
     update ridgeline.workflow_step_executions as s
     set changed_at = automation.now(),
       warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
-    where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+    where s.tenant_id = (ledgers[1]).tenant_id and s.id = (ledgers[1]).id;
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.existing_contacts(executions ridgeline.workflow_executions[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  execution ridgeline.workflow_executions;
+  tenant_ids uuid[] := '{}'::uuid[];
+  ids text[] := '{}'::text[];
+  records jsonb[];
+begin
+  if cardinality(executions) = 1 then
+    return array[automation.existing_contact(executions[1])];
+  end if;
+  foreach execution in array executions loop
+    tenant_ids := tenant_ids || execution.tenant_id;
+    ids := ids || automation.contact_key(execution);
+  end loop;
+  records := automation.read_records('contact', tenant_ids, ids);
+  for i in 1 .. cardinality(ids) loop
+    if records[i] is null then
+      ids[i] := null;
+    end if;
+  end loop;
+  return ids;
 end;
 $function$;
 
@@ -4528,18 +4616,30 @@ CREATE OR REPLACE FUNCTION automation.task_row(execution ridgeline.workflow_exec
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  due constant timestamptz := case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then coalesce(
-    automation.as_time(execution, input, 'due_at'),
-    automation.now()
-      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
-      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute') end;
+  due timestamptz;
+  assignee uuid;
 begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  -- Most tasks say one of these, if any.
+  if input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then
+    due := automation.as_time(execution, input, 'due_at');
+    if due is null then
+      due := automation.now()
+        + case when input ? 'due_in_days' then coalesce(automation.as_number(input, 'due_in_days'), 0) else 0 end
+          * interval '1 day'
+        + case when input ? 'due_in_hours' then coalesce(automation.as_number(input, 'due_in_hours'), 0) else 0 end
+          * interval '1 hour'
+        + case when input ? 'due_in_minutes' then coalesce(automation.as_number(input, 'due_in_minutes'), 0) else 0 end
+          * interval '1 minute';
+    end if;
+  end if;
+  if input ? 'assigned_to' then
+    perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+    assignee := automation.as_id(input, 'assigned_to');
+  end if;
   return automation.cause_in(execution) || jsonb_build_object(
     'tenant', execution.tenant_id, 'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
     'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone)
+    'assigned_to', assignee, 'execution', execution.id, 'zone', zone)
     || automation.task_records(execution, known, input);
 end;
 $function$;
@@ -4852,6 +4952,9 @@ AS $function$
       -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
       ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
         'boolean', 'false', 'volatile'),
+      -- The same for several runs at once.
+      ('log_all', 'executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[]',
+        'executions, ledgers', 'boolean', 'automation.log_each(executions, ledgers)', 'volatile'),
       -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
       -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
       ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
@@ -5629,24 +5732,57 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_sent_texts(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('sms_provider');
+begin
+  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, execution_id, step_key)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'), l.recipient, l.input ->> 'body', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id, l.step_key
+  from unnest(ledgers) with ordinality as l;
+  for i in 1 .. cardinality(ledgers) loop
+    if (ledgers[i]).input ? 'tracked_links' then
+      perform automation.cause_of(executions[i]);
+      perform automation.note_early_click((ledgers[i]).tenant_id, (ledgers[i]).id, (ledgers[i]).provider_id);
+    end if;
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.log_send_sms(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, execution_id, step_key)
-  -- What a member was told was not said to the contact.
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-    ledger.input ->> 'body', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
-    ledger.provider_id, execution.id, ledger.step_key);
-  if ledger.input ? 'tracked_links' then
-    perform automation.note_early_click(ledger.tenant_id, ledger.id, ledger.provider_id);
+  perform automation.write_sent_texts(array[execution], array[ledger]);
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_all_send_sms(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('message', 'ridgeline.messages', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
   end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_texts(executions, ledgers);
   return true;
 end;
 $function$;
@@ -5747,22 +5883,54 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_sent_emails(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+  contacts constant text[] := automation.existing_contacts(executions);
+  usual constant text := automation.setting('email_provider');
+begin
+  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+    html, text, status, provider, provider_id, execution_id)
+  select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
+    coalesce(l.result_data ->> 'from', l.input ->> 'from'),
+    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+     from jsonb_array_elements_text(l.input -> 'to') with ordinality as m (mailbox, place)),
+    l.input ->> 'subject', l.input ->> 'html', l.input ->> 'text', 'sent',
+    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+  from unnest(ledgers) with ordinality as l;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.log_send_email(execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
-    html, text, status, provider, provider_id, execution_id)
-  values (ledger.tenant_id,
-    case when not ledger.input ? 'member' then automation.existing_contact(execution) end, 'outbound',
-    coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
-    (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
-     from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
-    ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-    coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
-    ledger.provider_id, execution.id);
+  perform automation.write_sent_emails(array[execution], array[ledger]);
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.log_all_send_email(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets('email', 'ridgeline.emails', array(
+      select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return automation.log_each(executions, ledgers);
+    end if;
+  end if;
+  perform automation.cause_of(executions[1]);
+  perform automation.write_sent_emails(executions, ledgers);
   return true;
 end;
 $function$;
@@ -7342,6 +7510,73 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.came_by_import(execution ridgeline.workflow_executions)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return execution.entity is not null and not execution.trigger_data ? 'old' and exists (
+    select from automation.trigger_types as t
+    join automation.entities as e on e.name = execution.entity
+    where t.name = execution.trigger_type and t.kind in ('changed', 'becomes') and not e.is_log);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.import_fuse(tenant_id uuid, workflow_id uuid)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said constant text := automation.tenant_setting(tenant_id, 'workflow_fuse', 'per_day') #>> '{}';
+begin
+  if said ~ '^\d{1,7}$' then
+    return said::integer;
+  end if;
+  return greatest(automation.setting('workflow_fuse_at_once')::integer,
+    5 * automation.busiest_day(tenant_id, workflow_id, automation.now() - interval '1 day',
+      automation.setting('workflow_fuse_per_day')::integer));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.blown_import(execution ridgeline.workflow_executions, released_at timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  least_allowed constant integer := automation.setting('workflow_fuse_at_once')::integer;
+  allowed integer;
+  at_once integer;
+begin
+  if not automation.came_by_import(execution) then
+    return null;
+  end if;
+  at_once := (
+    select count(*)
+    from (
+      select from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id and e.fused
+        and e.created_at between execution.created_at - interval '1 second'
+          and execution.created_at + interval '1 second'
+        and e.created_at > coalesce(released_at, '-infinity')
+      limit 10000
+    ) as e);
+  if at_once <= least_allowed then
+    return null;
+  end if;
+  allowed := automation.import_fuse(execution.tenant_id, execution.workflow_id);
+  return case when at_once > allowed then jsonb_build_object(
+    'code', 'workflow_held', 'limit', allowed, 'per', 'import', 'message', format(
+      '%s records were inserted at once that it takes as having just become what they are: they wait until '
+      'release_workflow() lets them go on; cancel those that should not', at_once)) end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.told_member(tenant_id uuid)
  RETURNS uuid
  LANGUAGE sql
@@ -7824,6 +8059,49 @@ AS $function$
     end::text[]
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.open_until(zones text[], rules automation.hours_rule[], since timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  zone text;
+  today date;
+  weekday integer;
+  rule automation.hours_rule;
+  asked text[];
+  opened text[];
+  ends timestamptz;
+  first_end timestamptz;
+begin
+  foreach zone in array zones loop
+    today := (since at time zone zone)::date;
+    weekday := extract(isodow from today);
+    asked := '{}'::text[];
+    opened := '{}'::text[];
+    foreach rule in array rules loop
+      if rule.jurisdiction <> all (asked) then
+        asked := asked || rule.jurisdiction;
+      end if;
+      continue when weekday <> all (rule.days);
+      ends := (today + rule.closes) at time zone zone;
+      if ends > since and (today + rule.opens) at time zone zone <= since then
+        if rule.jurisdiction = any (opened) then
+          return null;
+        end if;
+        opened := opened || rule.jurisdiction;
+        first_end := least(first_end, ends);
+      end if;
+    end loop;
+    if cardinality(opened) < cardinality(asked) then
+      return null;
+    end if;
+  end loop;
+  return first_end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.next_open(zones text[], rules automation.hours_rule[], since timestamp with time zone, OUT opens_at timestamp with time zone, OUT closes_at timestamp with time zone)
  RETURNS record
  LANGUAGE plpgsql
@@ -7839,21 +8117,8 @@ begin
     closes_at := 'infinity';
     return;
   end if;
-  -- Mostly it is open, and today's hours tell: a ninth of what the search looks at.
-  select bool_and(w.ends is not null) as is_open, min(w.ends) as ends into found
-  from (
-    select (array_agg(h.ends order by h.starts) filter (
-      where h.starts <= since and h.ends > since and d.weekday = any (r.days)))[1] as ends
-    from unnest(zones) as z (zone)
-    cross join lateral (select (since at time zone z.zone)::date as day offset 0) as t
-    cross join lateral (select extract(isodow from t.day) as weekday) as d
-    cross join unnest(rules) as r
-    cross join lateral (
-      select (t.day + r.opens) at time zone z.zone as starts, (t.day + r.closes) at time zone z.zone as ends) as h
-    group by z.zone, r.jurisdiction
-  ) as w;
-  if found.is_open then
-    closes_at := found.ends;
+  closes_at := automation.open_until(zones, rules, since);
+  if closes_at is not null then
     return;
   end if;
   for round in 1 .. 50 loop
@@ -7904,6 +8169,24 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tenant_among(tenants automation.tenant[], id uuid)
+ RETURNS automation.tenant
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant automation.tenant;
+begin
+  foreach tenant in array tenants loop
+    if tenant.id = tenant_among.id then
+      return tenant;
+    end if;
+  end loop;
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_places(tickets automation.ticket[], zone_column text, region_column text)
  RETURNS automation.contact_place[]
  LANGUAGE plpgsql
@@ -7915,9 +8198,9 @@ declare
   contact_ids constant text[] := array(select t.contact_id from unnest(tickets) as t order by t.place);
 begin
   return array(
-    select row(k.tenant_id, k.id, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
-    from unnest(tenant_ids, contact_ids, automation.read_records('contact', tenant_ids, contact_ids))
-      as k (tenant_id, id, record)
+    select row(k.place, k.record ->> zone_column, k.record ->> region_column)::automation.contact_place
+    from unnest(array(select t.place from unnest(tickets) as t order by t.place),
+      automation.read_records('contact', tenant_ids, contact_ids)) as k (place, record)
     where coalesce(k.record ->> zone_column, k.record ->> region_column) is not null);
 exception
   when data_exception then
@@ -7938,7 +8221,8 @@ declare
   ticket automation.ticket;
   zone_column text;
   region_column text;
-  record jsonb;
+  zone text;
+  region text;
   unread automation.ticket[] := '{}'::automation.ticket[];
   places automation.contact_place[] := '{}'::automation.contact_place[];
 begin
@@ -7953,21 +8237,18 @@ begin
   end if;
   foreach ticket in array tickets loop
     continue when ticket.contact_id is null or ticket.channel <> 'sms' or ticket.purpose = 'internal';
-    record := ticket.contact;
-    if record is null then
+    zone := ticket.contact ->> zone_column;
+    region := ticket.contact ->> region_column;
+    if ticket.contact is null then
       unread := unread || ticket;
-    elsif coalesce(record ->> zone_column, record ->> region_column) is not null then
-      places := places || row(ticket.tenant_id, ticket.contact_id, record ->> zone_column, record ->> region_column
-        )::automation.contact_place;
+    elsif coalesce(zone, region) is not null then
+      places := places || row(ticket.place, zone, region)::automation.contact_place;
     end if;
   end loop;
   if cardinality(unread) > 0 then
     places := places || automation.read_places(unread, zone_column, region_column);
   end if;
-  if cardinality(places) < 2 then
-    return places;
-  end if;
-  return array(select distinct on (p.tenant_id, p.contact_id) p from unnest(places) as p);
+  return places;
 end;
 $function$;
 
@@ -7976,13 +8257,41 @@ CREATE OR REPLACE FUNCTION automation.known_zones(said text[])
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
+declare
+  one text;
+  known text;
+  zones text[];
 begin
-  return (
-    select array_agg(distinct n.name)
-    from unnest(said) as z (zone)
-    join automation.time_zones as n on n.key = lower(z.zone));
+  foreach one in array coalesce(said, '{}') loop
+    known := automation.known_zone(one);
+    if known = any (zones) is not true and known is not null then
+      zones := zones || known;
+    end if;
+  end loop;
+  if cardinality(zones) > 1 then
+    return array(select z from unnest(zones) as z order by z);
+  end if;
+  return zones;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.region_of(country text, said text)
+ RETURNS automation.regions
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  short constant text := upper(btrim(said));
+  found automation.regions;
+begin
+  select r.* into found from automation.regions as r
+  where r.region in (country || '-' || short, short) order by r.region = short limit 1;
+  if found.region is null then
+    select r.* into found from automation.regions as r where lower(r.name) = lower(short) limit 1;
+  end if;
+  return found;
 end;
 $function$;
 
@@ -7995,11 +8304,8 @@ CREATE OR REPLACE FUNCTION automation.whereabouts(tickets automation.ticket[], t
  SET jit TO 'off'
 AS $function$
 declare
-  addresses constant automation.contact_place[] := automation.contact_places(tickets);
-  texts automation.whereabout[];
-begin
-  texts := array(
-    select row(t.place, t.tenant_id, case when t.purpose <> 'internal' then t.contact_id end, t.purpose, c.zones,
+  texts automation.whereabout[] := array(
+    select row(t.place, t.tenant_id, t.purpose, c.zones,
       case when c.region is null then '{}' else array[c.region] end)::automation.whereabout
     from unnest(tickets) as t
     left join lateral (
@@ -8013,33 +8319,36 @@ begin
       limit 1
     ) as c on true
     where t.channel = 'sms'
-    order by t.tenant_id, t.purpose, c.zones, c.region, t.place);
-  if cardinality(addresses) = 0 then
-    return texts;
+    order by t.place);
+  places integer[] := '{}'::integer[];
+  address automation.contact_place;
+  tenant automation.tenant;
+  said text;
+  region automation.regions;
+  one automation.whereabout;
+  at integer;
+begin
+  foreach one in array texts loop
+    places := places || one.place;
+  end loop;
+  foreach address in array automation.contact_places(tickets) loop
+    at := array_position(places, address.place);
+    one := texts[at];
+    if tenant.id is distinct from one.tenant_id or said is distinct from address.region then
+      tenant := automation.tenant_among(tenants, one.tenant_id);
+      said := address.region;
+      region := automation.region_of(tenant.country, said);
+    end if;
+    one.zones := one.zones || case when address.zone is null then region.zones else array[address.zone] end;
+    if region.region is not null then
+      one.regions := one.regions || region.region;
+    end if;
+    texts[at] := one;
+  end loop;
+  if cardinality(texts) > 1 then
+    return array(select t from unnest(texts) as t order by t.tenant_id, t.purpose, t.zones, t.regions, t.place);
   end if;
-  return array(
-    with states as materialized (
-      select d.country, d.said, r.region, r.zones
-      from (
-        select distinct n.country, btrim(a.region) as said, upper(btrim(a.region)) as short,
-          lower(btrim(a.region)) as long
-        from unnest(addresses) as a join unnest(tenants) as n on n.id = a.tenant_id
-        where btrim(a.region) <> ''
-        offset 0
-      ) as d
-      join automation.regions as r on r.region = d.country || '-' || d.short or r.region = d.short
-        or lower(r.name) = d.long
-    ), said as (
-      select t.*, t.zones || case when a.zone is null then s.zones else array[a.zone] end as all_zones,
-        t.regions || case when s.region is null then '{}' else array[s.region] end as all_regions
-      from unnest(texts) as t
-      left join unnest(addresses) as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
-      left join unnest(tenants) as n on n.id = t.tenant_id
-      left join states as s on s.country = n.country and s.said = btrim(a.region)
-    )
-    select row(s.place, s.tenant_id, s.contact_id, s.purpose, s.all_zones, s.all_regions)::automation.whereabout
-    from said as s
-    order by s.tenant_id, s.purpose, s.all_zones, s.all_regions, s.place);
+  return texts;
 end;
 $function$;
 
@@ -8120,11 +8429,7 @@ begin
       is distinct from row(said.tenant_id, said.purpose, said.zones, said.regions) then
       was := said;
       if tenant.id is distinct from said.tenant_id then
-        tenant := null;
-        foreach tenant in array tenants loop
-          exit when tenant.id = said.tenant_id;
-        end loop;
-        tenant := case when tenant.id = said.tenant_id then tenant end;
+        tenant := automation.tenant_among(tenants, said.tenant_id);
       end if;
       zones := case when said.purpose = 'internal' then array[coalesce(tenant.timezone, 'UTC')] else coalesce(
         automation.known_zones(said.zones), automation.country_zones(tenant.country, tenant.timezone)) end;
@@ -11536,6 +11841,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_logged(step_type text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return to_regproc('automation.' || quote_ident('log_' || step_type)) is not null
+    or to_regproc('automation.' || quote_ident('log_all_' || step_type)) is not null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.close_steps(works automation.work[], reports automation.report[])
  RETURNS void
  LANGUAGE plpgsql
@@ -11551,38 +11868,63 @@ declare
   at constant timestamptz := automation.now();
   entries jsonb[] := '{}'::jsonb[];
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
-  some_sent boolean := false;
+  places integer[] := '{}'::integer[];
+  sent ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
   ledgers ridgeline.workflow_step_executions[];
+  type text;
+  asked text;
+  is_logged boolean := false;
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
     dues := dues || (works[i]).due;
-    -- A type that has no log of its own is not asked for it.
-    some_sent := some_sent or (works[i]).status = 'completed'
-      and to_regproc('automation.' || quote_ident('log_' || ((works[i]).step ->> 'type'))) is not null;
+    type := (works[i]).step ->> 'type';
+    if type is distinct from asked then
+      asked := type;
+      is_logged := automation.is_logged(type);
+    end if;
+    if is_logged and (works[i]).status = 'completed' then
+      places := places || i;
+    end if;
   end loop;
+  perform set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set changed_at = automation.now(),
+    set changed_at = at,
       status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
       select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
-        q.ctid as place
+        q.ctid as row, q.finished_at as was, i as place
       from generate_subscripts(works, 1) as i
       cross join lateral (
-        select x.ctid from ridgeline.workflow_step_executions as x
+        select x.ctid, x.finished_at from ridgeline.workflow_step_executions as x
         where x.tenant_id = ((works[i]).due).tenant_id and x.id between ((works[i]).due).id and ((works[i]).due).id
         order by x.id limit 1) as q
     ) as w
-    where s.ctid = w.place
-    returning s as ledger
+    where s.ctid = w.row
+    returning s as ledger, w.place, w.was
+  ), counted as (
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+    select (c.ledger).tenant_id, ((works[c.place]).execution).workflow_id, ((works[c.place]).execution).version,
+      (c.ledger).step_key, (c.ledger).started_at, (c.ledger).finished_at,
+      automation.step_outcome((c.ledger).status, (c.ledger).step_type), ((works[c.place]).execution).mode,
+      (c.ledger).cost
+    from closed as c
+    where c.was is null
   )
-  select array_agg(c.ledger) into ledgers from closed as c;
+  select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
+  from closed as c
+  where c.place = any (places);
+  perform set_config('automation.counting', '', true);
   perform automation.unschedule(dues);
-  if some_sent then
-    perform automation.record_sent(works, ledgers);
+  if cardinality(places) > 0 then
+    for i in 1 .. cardinality(places) loop
+      sent := sent || (works[places[i]]).execution;
+    end loop;
+    perform automation.record_sent(sent, ledgers);
   end if;
   perform automation.advance(works);
 end;
@@ -11860,14 +12202,18 @@ declare
   work automation.work;
   done automation.work[];
   is_over boolean;
+  holds boolean[];
 begin
   taken := automation.take_work(dues);
   going := taken.works;
   plans := taken.plans;
   apart := apart and cardinality(dues) > 1;
   if apart then
-    report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
-    going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
+    holds := automation.holding(going);
+    if true = any (holds) then
+      report.alone := array(select ((going[i]).due).id from generate_subscripts(going, 1) as i where holds[i]);
+      going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+    end if;
   end if;
   while cardinality(going) > 0 loop
     done := automation.run_wave(going, plans);
@@ -11882,15 +12228,21 @@ begin
         work.ran := work.ran + 1;
       end if;
       report.cut_off := report.cut_off or work.outcome = 'cut off';
-      if work.outcome = 'go on' then
-        work := automation.next_of(work);
-      end if;
-      if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
-        ended := ended || work;
+      if work.outcome = 'go on' and not is_over then
+        going := going || automation.next_of(work);
+      elsif work.outcome = 'go on' then
+        ended := ended || automation.next_of(work);
       else
-        going := going || work;
+        ended := ended || work;
       end if;
     end loop;
+    if apart then
+      holds := automation.holding(going);
+      if true = any (holds) then
+        ended := ended || array(select going[i] from generate_subscripts(going, 1) as i where holds[i]);
+        going := array(select going[i] from generate_subscripts(going, 1) as i where not holds[i]);
+      end if;
+    end if;
   end loop;
   perform automation.leave_batch(ended);
   return report;
@@ -11922,6 +12274,33 @@ begin
     return false;
   end if;
   return automation.step_holds(step ->> 'type', step);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holding(works automation.work[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  holds boolean[] := '{}'::boolean[];
+  asked text[] := '{}'::text[];
+  said boolean[] := '{}'::boolean[];
+  key text;
+  place integer;
+begin
+  for i in 1 .. cardinality(works) loop
+    key := concat_ws(' ', (works[i]).plan, (works[i]).step ->> 'key');
+    place := array_position(asked, key);
+    if place is null then
+      asked := asked || key;
+      said := said || automation.holds_record((works[i]).step);
+      place := cardinality(said);
+    end if;
+    holds := holds || said[place];
+  end loop;
+  return holds;
 end;
 $function$;
 
@@ -12919,6 +13298,26 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.matches_closely(listener automation.active_triggers, changed text[], data jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  record constant jsonb := data -> listener.entity;
+begin
+  return (listener.match_any is null or automation.matches_any(record, listener.match_any))
+    -- What is inserted has changed from nothing.
+    and (listener.field is null or listener.field = any (changed) or not data ? 'old')
+    and (listener.from_values is null or listener.from_values @> (data -> 'old' -> listener.field))
+    and (listener.to_values is null or listener.to_values @> (record -> listener.field))
+    and (listener.on_insert is null or automation.counts_once(listener, data))
+    and (listener.reentry is null
+      or automation.may_enter_again(listener, data ->> (listener.entity || '_id')));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_key(relation regclass, tenant_column text, id jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -13561,6 +13960,61 @@ begin
   if entity = 'form_submission' then return automation.read_each_form_submission(tenant_ids, ids); end if;
   if entity = 'message' then return automation.read_each_message(tenant_ids, ids); end if;
   return array_fill(null::jsonb, array[cardinality(ids)]);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_timelines()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+declare
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
+  present constant jsonb := jsonb_build_object(
+    'cause', jsonb_build_object('depth', depth, 'root', root, 'fused', fused));
+  entries jsonb[];
+  ids uuid[];
+  is_told boolean := false;
+begin
+  with zones as materialized (
+    select d.tenant_id, automation.tenant_zone(d.tenant_id) as zone
+    from (select distinct s.tenant_id from said as s) as d
+  )
+  select array_agg(automation.timeline_entry(tg_argv[0], to_jsonb(s)) || jsonb_build_object('zone', z.zone)
+      || coalesce(c.cause, present)), array_agg(s.id)
+    into entries, ids
+  from said as s
+  join zones as z on z.tenant_id = s.tenant_id
+  left join lateral (
+    select automation.cause_in(x) as cause from ridgeline.workflow_executions as x
+    where x.tenant_id = s.tenant_id and x.id between s.execution_id and s.execution_id
+    order by x.id
+    limit 1) as c on true;
+  -- The host's table has casts, keys and triggers of its own.
+  if cardinality(entries) > 1 and automation.takes_sets('timeline') then
+    begin
+      perform automation.write_timelines(entries);
+      is_told := true;
+    exception when others then
+      is_told := false;
+    end;
+  end if;
+  for i in 1 .. case when is_told then 0 else coalesce(cardinality(entries), 0) end loop
+    begin
+      perform automation.write_timelines(entries[i:i]);
+    exception when others then
+      raise warning 'automation: the timeline shows nothing of % %: %', tg_argv[0], ids[i], sqlerrm
+        using hint = 'automation.attach_target(''timeline'', ...) says what its columns and words are.';
+    end;
+  end loop;
+  perform set_config('automation.depth', coalesce(depth, ''), true),
+    set_config('automation.root', coalesce(root, ''), true), set_config('automation.fused', coalesce(fused, ''), true);
+  return null;
 end;
 $function$;
 
@@ -15766,18 +16220,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.step_outcome(status ridgeline.automation_status, step_type text)
- RETURNS text
- LANGUAGE sql
- STABLE PARALLEL SAFE
-AS $function$
-    select case
-      when status operator(pg_catalog.=) 'completed'
-        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
-      else status::pg_catalog.text
-    end
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.count_step()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -15785,22 +16227,45 @@ CREATE OR REPLACE FUNCTION automation.count_step()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if tg_op = 'UPDATE' and old.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1, e.mode, old.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, s.step_key, s.started_at, s.finished_at,
+    automation.step_outcome(s.status, s.step_type), s.amount, e.mode, s.cost
+  from ridgeline.workflow_executions as e
+  cross join lateral (values
+    (old.step_key, old.started_at, old.finished_at, old.status, old.step_type, old.cost, -1),
+    (new.step_key, new.started_at, new.finished_at, new.status, new.step_type, new.cost, 1))
+    as s (step_key, started_at, finished_at, status, step_type, cost, amount)
+  where e.tenant_id = new.tenant_id and e.id = new.execution_id and s.finished_at is not null;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.count_steps()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+  -- A claim writes steps that have not.
+  if not exists (select from added as a where a.finished_at is not null) then
+    return null;
   end if;
-  if new.finished_at is not null then
-    insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
-    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type), e.mode, new.cost
-    from ridgeline.workflow_executions as e
-    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
-  end if;
+  insert into automation.statistic_changes (
+    tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
+  select e.tenant_id, e.workflow_id, e.version, a.step_key, a.started_at, a.finished_at,
+    automation.step_outcome(a.status, a.step_type), e.mode, a.cost
+  from added as a
+  cross join lateral (
+    select x.tenant_id, x.workflow_id, x.version, x.mode from ridgeline.workflow_executions as x
+    where x.tenant_id = a.tenant_id and x.id between a.execution_id and a.execution_id
+    order by x.id
+    limit 1
+  ) as e
+  where a.finished_at is not null;
   return null;
 end;
 $function$;
@@ -19413,6 +19878,20 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.as_uuid(value text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    select case
+      -- Where its dashes are says the first, and that there are no others the second: a pattern that counts digits
+      -- costs eight times as much.
+      when value operator(pg_catalog.~~) '________-____-____-____-____________' and value operator(pg_catalog.~)
+        '^[0-9A-Fa-f]*-[0-9A-Fa-f]*-[0-9A-Fa-f]*-[0-9A-Fa-f]*-[0-9A-Fa-f]*$'
+      then value::pg_catalog.uuid
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.as_list(value jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -19502,6 +19981,12 @@ CREATE OR REPLACE FUNCTION automation.normalize_email(given text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- Most addresses cost one pattern, a part of the one below.
+  if octet_length(given) <= 254 and strpos(given, '@') <= 65 and given ~ (
+    '^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+'
+    '[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]$') then
+    return lower(given);
+  end if;
   return (
     select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
@@ -19771,6 +20256,22 @@ AS $function$
     end
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.record_expression(attached automation.entities, written text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce('jsonb_build_object('
+        || string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key) || ') || ', '')
+      || case when attached.hides_columns
+        then format('(select to_jsonb(seen.*) from (select %s) as seen)', (
+          select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
+          from unnest(attached.columns) with ordinality as c (name, place)))
+        else format('to_jsonb(%s.*)', written) end
+    from jsonb_each_text(automation.aliases(attached)) as a
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.mapped_expression(written text, path text)
  RETURNS text
  LANGUAGE sql
@@ -19977,7 +20478,10 @@ begin
     select %4$s
     from unnest(rows) as u (row)
     -- One at a time, each written before the next: the row's own cause is set while its triggers run.
-    cross join lateral automation.with_cause(u.row) as g (given)
+    cross join lateral (
+      select u.row - 'cause' as given, set_config('automation.depth', u.row #>> '{cause,depth}', true),
+        set_config('automation.root', u.row #>> '{cause,root}', true),
+        set_config('automation.fused', u.row #>> '{cause,fused}', true)) as g
     returning written.%5$I::text as id
   )
   select array_agg(w.id) into made from written as w;
@@ -20806,6 +21310,10 @@ begin
   for i in 0 .. jsonb_array_length(fits) - 1 loop
     fit := fits -> i;
     at := (fit ->> 'at')::text[];
+    -- Mostly a text is there and nothing more is asked of it.
+    continue when fit #> '{as,type}' = '"string"' and jsonb_typeof(fitted #> at) = 'string'
+      and not fit -> 'as' ?| '{pattern,enum,maxLength}' and fit #>> '{as,format}' is distinct from 'amount'
+      and not automation.is_blank(fitted #> at);
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
     if part.problem is not null then
@@ -20855,6 +21363,10 @@ CREATE OR REPLACE FUNCTION automation.line_of(given text, country text DEFAULT '
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- What a provider writes of most, and what is ours already: America has nothing to take off it.
+  if given ~ '^\+1[2-9][0-9]{9}$' then
+    return given;
+  end if;
   return case when automation.is_withheld(given) then given
     else coalesce(automation.normalize_line(given, country), given) end;
 end;
@@ -21279,7 +21791,21 @@ declare
   execution_id uuid;
   -- One number for all that a write leads to: it does not end the run that it starts.
   seq constant bigint := nextval('automation.write_order');
+  at constant timestamptz := automation.now();
+  contact_id text := record_id;
+  depth integer := 0;
+  root uuid;
+  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+  fused boolean := is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound';
 begin
+  -- Here and not in the insert: that is started anew for each row of a large write, with all that it may ask.
+  if entity is distinct from 'contact' then
+    contact_id := automation.as_key(data ->> 'contact_id');
+  end if;
+  if automation.has_cause() then
+    depth := automation.causation_depth();
+    root := automation.causation_root();
+  end if;
   foreach enrolment in array enrolments loop
     if enrolment.role <> 'enrol' then
       perform automation.raise_signal(
@@ -21290,33 +21816,30 @@ begin
     execution_id := automation.new_id();
     insert into ridgeline.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode)
+      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode, created_at, changed_at)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+      -- Each a value of the type: a cast around the choice would read a word for each row.
       case
-        when enrolment.failure is not null then 'failed'
-        when enrolment.first_delay > interval '0' then 'waiting'
-        else 'pending'
-      end::ridgeline.automation_status,
-      enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
-      automation.causation_depth(), automation.causation_root(),
-      -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+        when enrolment.failure is not null then 'failed'::ridgeline.automation_status
+        when enrolment.first_delay > interval '0' then 'waiting'::ridgeline.automation_status
+        else 'pending'::ridgeline.automation_status
+      end,
+      enrolment.trigger_type, data, entity, record_id, contact_id, depth, root,
       -- A shadow has no effect that could come round, or that a machine could answer.
-      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true
-        or current_setting('automation.fused', true) is not distinct from 'true'
-        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound'),
+      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true or fused
+        or current_setting('automation.fused', true) is not distinct from 'true'),
       enrolment.first_step, enrolment.failure,
-      case when enrolment.failure is not null then automation.now() end, seq,
+      case when enrolment.failure is not null then at end, seq,
       -- What nobody has given a mode must not act.
-      coalesce(enrolment.mode, 'shadow'));
+      coalesce(enrolment.mode, 'shadow'), at, at);
     if enrolment.failure is null then
       if enrolment.listener like 'restart%' then
-        perform automation.raise_restart(tenant_id, entity, record_id, automation.as_key(data ->> 'contact_id'),
-          enrolment, execution_id, seq);
+        perform automation.raise_restart(tenant_id, entity, record_id, contact_id, enrolment, execution_id, seq);
       end if;
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
-        automation.now() + enrolment.first_delay);
+        at + enrolment.first_delay);
       -- Asked before the call, which costs more than the question.
       if enrolment.first_delay <= interval '0'
         and coalesce(current_setting('automation.rung', true), '') not in ('yes', enrolment.first_lane::text) then
@@ -22115,6 +22638,28 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.mailboxes_of(value jsonb)
+ RETURNS TABLE(place bigint, given text, mailbox text, address text)
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return query
+    select row_number() over (order by p.place, a.place), g.given,
+      automation.mailbox(coalesce(p.name, v.name), v.address), v.address
+    from (
+      select l.place, case when l.part ? 'address' then l.part -> 'address' else l.part end as held,
+        nullif(automation.one_line(automation.text_of(l.part -> 'name')), '') as name
+      from jsonb_array_elements(automation.as_list(value)) with ordinality as l (part, place)
+    ) as p
+    cross join lateral jsonb_array_elements(automation.as_list(p.held)) with ordinality as a (value, place)
+    cross join lateral (select automation.text_of(a.value) as given) as g
+    cross join lateral automation.value_mailbox(g.given) as v
+    where automation.visible_text(g.given) <> '';
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.written_paths(warnings jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -22691,9 +23236,13 @@ CREATE OR REPLACE FUNCTION automation.blown_fuse(execution ridgeline.workflow_ex
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  imported constant jsonb := automation.blown_import(execution, released_at);
   span record;
   allowed integer;
 begin
+  if imported is not null then
+    return imported;
+  end if;
   for span in select * from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as s (name, length) loop
     if span.name = 'hour' then
       allowed := automation.setting('workflow_fuse_per_hour')::integer;
@@ -24898,13 +25447,10 @@ begin
       and t.entity = match_write.entity
       and t.event = any (events)
       and (t.role <> 'enrol' or t.mode is not null)
-      and automation.matches(record, t.match, t.match_any)
-      -- What is inserted has changed from nothing.
-      and (t.field is null or t.field = any (changed) or not data ? 'old')
-      and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
-      and (t.to_values is null or t.to_values @> (record -> t.field))
-      and (t.on_insert is null or automation.counts_once(t, data))
-      and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
+      and record @> t.match
+      and (t.match_any is null and t.field is null and t.from_values is null and t.to_values is null
+        and t.on_insert is null and t.reentry is null
+        or automation.matches_closely(t, match_write.changed, match_write.data))
     -- Or conditions would be evaluated once for every mention of the verdict.
     offset 0
   ) as m
@@ -25505,6 +26051,45 @@ AS $function$
         automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.timeline_entry(channel text, said jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('tenant', said -> 'tenant_id', 'contact', said -> 'contact_id', 'type', channel,
+      'direction', said -> 'direction', 'subject', said -> 'subject',
+      'content', case channel
+        when 'sms' then coalesce(said ->> 'body', '')
+        when 'email' then coalesce(said ->> 'text', automation.words_of_html(said ->> 'html'), said ->> 'subject', '')
+        else concat_ws(', ', said ->> 'status', nullif(said ->> 'duration_seconds', '0') || ' s') end,
+      'from', coalesce(said ->> 'from_number', said ->> 'from_address'),
+      'to', coalesce(said ->> 'to_number', said ->> 'to_address'),
+      'outcome', said -> 'status', 'external', said -> 'provider_id', 'execution', said -> 'execution_id',
+      'at', said -> 'created_at');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.watch_timeline()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.unwatch_timeline();
+  create trigger messages_timeline after insert on ridgeline.messages
+    referencing new table as said for each statement execute function automation.tell_timelines('sms');
+  create trigger emails_timeline after insert on ridgeline.emails
+    referencing new table as said for each statement execute function automation.tell_timelines('email');
+  create trigger calls_timeline after insert on ridgeline.calls
+    for each row when (automation.call_is_over(new.status)) execute function automation.tell_timeline('call');
+  create trigger calls_timeline_end after update of status on ridgeline.calls
+    for each row when (automation.call_is_over(new.status) and not automation.call_is_over(old.status))
+    execute function automation.tell_timeline('call');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.detach_target(target text)
  RETURNS void
  LANGUAGE plpgsql
@@ -25770,6 +26355,58 @@ begin
     and automation.delivery_rank(record_delivery_of_sms.status)
       > automation.delivery_rank(m.status);
   return case when found then 'updated' else 'duplicate' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.apply_early_events()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  early record;
+  depth constant text := current_setting('automation.depth', true);
+  root constant text := current_setting('automation.root', true);
+  fused constant text := current_setting('automation.fused', true);
+begin
+  -- In one order, whoever writes them in which.
+  perform pg_advisory_xact_lock(k.key)
+  from (
+    select distinct automation.inbound_key(a.provider || ' ' || a.provider_id) as key from added as a
+    where a.direction = 'outbound' and a.provider_id is not null
+    order by 1
+  ) as k;
+  for early in
+    with taken as (
+      delete from automation.early_events as e
+      using added as a
+      where e.provider_id = a.provider_id and e.provider = a.provider and a.direction = 'outbound'
+      returning e.id, e.event, a.tenant_id, a.execution_id
+    )
+    select t.event, x as execution
+    from taken as t
+    left join ridgeline.workflow_executions as x on x.tenant_id = t.tenant_id and x.id = t.execution_id
+    order by (t.event ->> 'occurred_at')::timestamptz, t.id
+  loop
+    if (early.execution).id is not null then
+      perform automation.cause_of(early.execution);
+    end if;
+    if tg_table_name = 'messages' then
+      perform automation.record_message_status(early.event);
+    else
+      perform automation.apply_email_event(early.event);
+    end if;
+    perform set_config('automation.depth', coalesce(depth, ''), true),
+      set_config('automation.root', coalesce(root, ''), true),
+      set_config('automation.fused', coalesce(fused, ''), true);
+  end loop;
+  return null;
 end;
 $function$;
 
@@ -26773,6 +27410,39 @@ alter table automation.merges_due alter column tries set not null;
 alter table automation.merges_due alter column next_try_at set default clock_timestamp();
 alter table automation.merges_due alter column next_try_at set not null;
 
+alter table automation.statistic_changes alter column tenant_id drop default;
+alter table automation.statistic_changes alter column tenant_id set not null;
+
+alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
+alter table automation.statistic_changes alter column id set not null;
+
+alter table automation.statistic_changes alter column workflow_id drop default;
+alter table automation.statistic_changes alter column workflow_id set not null;
+
+alter table automation.statistic_changes alter column version drop default;
+alter table automation.statistic_changes alter column version set not null;
+
+alter table automation.statistic_changes alter column step_key drop default;
+alter table automation.statistic_changes alter column step_key set not null;
+
+alter table automation.statistic_changes alter column entered_at drop default;
+alter table automation.statistic_changes alter column entered_at drop not null;
+
+alter table automation.statistic_changes alter column at drop default;
+alter table automation.statistic_changes alter column at set not null;
+
+alter table automation.statistic_changes alter column outcome drop default;
+alter table automation.statistic_changes alter column outcome set not null;
+
+alter table automation.statistic_changes alter column amount set default 1;
+alter table automation.statistic_changes alter column amount set not null;
+
+alter table automation.statistic_changes alter column mode set default 'live'::ridgeline.execution_mode;
+alter table automation.statistic_changes alter column mode set not null;
+
+alter table automation.statistic_changes alter column cost drop default;
+alter table automation.statistic_changes alter column cost drop not null;
+
 alter table automation.erased_addresses alter column tenant_id drop default;
 alter table automation.erased_addresses alter column tenant_id set not null;
 
@@ -27048,39 +27718,6 @@ alter table automation.retention_places alter column next_at set not null;
 
 alter table automation.retention_places alter column portion set default 200;
 alter table automation.retention_places alter column portion set not null;
-
-alter table automation.statistic_changes alter column tenant_id drop default;
-alter table automation.statistic_changes alter column tenant_id set not null;
-
-alter table automation.statistic_changes alter column id set default nextval('automation.statistic_order'::regclass);
-alter table automation.statistic_changes alter column id set not null;
-
-alter table automation.statistic_changes alter column workflow_id drop default;
-alter table automation.statistic_changes alter column workflow_id set not null;
-
-alter table automation.statistic_changes alter column version drop default;
-alter table automation.statistic_changes alter column version set not null;
-
-alter table automation.statistic_changes alter column step_key drop default;
-alter table automation.statistic_changes alter column step_key set not null;
-
-alter table automation.statistic_changes alter column entered_at drop default;
-alter table automation.statistic_changes alter column entered_at drop not null;
-
-alter table automation.statistic_changes alter column at drop default;
-alter table automation.statistic_changes alter column at set not null;
-
-alter table automation.statistic_changes alter column outcome drop default;
-alter table automation.statistic_changes alter column outcome set not null;
-
-alter table automation.statistic_changes alter column amount set default 1;
-alter table automation.statistic_changes alter column amount set not null;
-
-alter table automation.statistic_changes alter column mode set default 'live'::ridgeline.execution_mode;
-alter table automation.statistic_changes alter column mode set not null;
-
-alter table automation.statistic_changes alter column cost drop default;
-alter table automation.statistic_changes alter column cost drop not null;
 
 alter table automation.statistics alter column tenant_id drop default;
 alter table automation.statistics alter column tenant_id set not null;
@@ -27403,6 +28040,8 @@ alter table automation.merged_contacts add constraint merged_contacts_pkey PRIMA
 
 alter table automation.merges_due add constraint merges_due_pkey PRIMARY KEY (tenant_id, id);
 
+alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
+
 alter table automation.erased_addresses add constraint erased_addresses_pkey PRIMARY KEY (tenant_id, channel, digest);
 
 alter table automation.workflow_fuses add constraint workflow_fuses_pkey PRIMARY KEY (tenant_id, workflow_id);
@@ -27440,8 +28079,6 @@ alter table automation.inbox_waiting add constraint inbox_waiting_pkey PRIMARY K
 alter table automation.recipes add constraint recipes_pkey PRIMARY KEY (name);
 
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
-
-alter table automation.statistic_changes add constraint statistic_changes_pkey PRIMARY KEY (tenant_id, id);
 
 alter table automation.statistics add constraint statistics_pkey PRIMARY KEY (tenant_id, workflow_id, version, step_key, day, mode);
 
@@ -27951,11 +28588,11 @@ CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settin
 
 CREATE TRIGGER workflow_executions_count_ended AFTER INSERT ON ridgeline.workflow_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_run();
 
-CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_run();
+CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (old.version <> new.version) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'runs'::text)))) EXECUTE FUNCTION automation.count_run();
 
-CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_step();
+CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.count_steps();
 
-CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL)))) EXECUTE FUNCTION automation.count_step();
+CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'steps'::text)))) EXECUTE FUNCTION automation.count_step();
 
 CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
 
@@ -27974,6 +28611,10 @@ CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflo
 CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
 
 CREATE TRIGGER workflows_keep_mark BEFORE INSERT OR UPDATE OF metadata ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.keep_mark();
+
+CREATE TRIGGER messages_apply_early_events AFTER INSERT ON ridgeline.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
+
+CREATE TRIGGER emails_apply_early_events AFTER INSERT ON ridgeline.emails REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
 
 create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
@@ -28067,6 +28708,9 @@ alter table automation.merged_contacts enable row level security;
 
 alter table automation.merges_due enable row level security;
 
+alter table automation.statistic_changes enable row level security;
+alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
+
 alter table automation.erased_addresses enable row level security;
 
 alter table automation.workflow_fuses enable row level security;
@@ -28104,9 +28748,6 @@ alter table automation.inbox_waiting enable row level security;
 alter table automation.recipes enable row level security;
 
 alter table automation.retention_places enable row level security;
-
-alter table automation.statistic_changes enable row level security;
-alter table automation.statistic_changes set (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, autovacuum_vacuum_cost_delay=0);
 
 alter table automation.statistics enable row level security;
 
@@ -28298,6 +28939,8 @@ comment on function automation.events_of(text,jsonb,jsonb,text[]) is 'What a wri
 
 comment on function automation.execution_context(ridgeline.workflow_executions,jsonb,automation.known_records) is 'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up ones without.';
 
+comment on function automation.existing_contacts(ridgeline.workflow_executions[]) is 'The same of several, in their order.';
+
 comment on function automation.fill_in(jsonb,jsonb,text,integer) is 'A document with answers where [[name]] stands: as they are where that is the whole text, else as text, escaped in html. What no question is called stays.';
 
 comment on function automation.find_link(text) is 'Where the link of a text leads, exactly as it was written; null: nobody made this code, or it has expired.';
@@ -28319,6 +28962,8 @@ comment on function automation.hears_inserts(text,jsonb) is 'Does a trigger_conf
 comment on function automation.hold_sends(automation.send_verdict[]) is 'Puts off what the gate holds: until its time or without a date, with the reason, and without an attempt.';
 
 comment on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) is 'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, and switched on only if it was on and options say activate.';
+
+comment on function automation.import_fuse(uuid,uuid) is 'How many records that are inserted within a second a workflow takes as having become what they are.';
 
 comment on function automation.import_runs(text,text,integer,uuid[]) is 'A page of the ended runs of an old engine (source: server or campaigns), as history. Those of definitions that were not imported stay; so do those whose tenant is not that of their definition (foreign).';
 
@@ -28604,7 +29249,7 @@ comment on type automation.transition is 'Where a run goes: it has ended, or its
 
 comment on type automation.trouble is 'What an office is to be told; null kind: nothing. every: how soon the same subject may be told again.';
 
-comment on type automation.whereabout is 'Where a text goes. zones: as numbers and addresses say, whether or not this server knows them; null: nothing does, or it goes to the office. contact_id: where their address is asked.';
+comment on type automation.whereabout is 'Where a text goes. zones: as numbers and addresses say, whether or not this server knows them; null: nothing does, or it goes to the office.';
 
 comment on type automation.work is 'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
 
@@ -28798,6 +29443,9 @@ grant execute on function automation.block_recipient(uuid,uuid) to service_role;
 revoke all on function automation.block_sender(uuid,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.block_sender(uuid,uuid,text) to service_role;
 
+revoke all on function automation.blown_import(ridgeline.workflow_executions,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.blown_import(ridgeline.workflow_executions,timestamp with time zone) to service_role;
+
 revoke all on function automation.both_names(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.both_names(automation.entities,jsonb) to service_role;
 
@@ -28827,6 +29475,9 @@ grant execute on function automation.call_words() to service_role;
 
 revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.calls_to_stop(uuid) to service_role;
+
+revoke all on function automation.came_by_import(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.came_by_import(ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.came_in_numbers(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.came_in_numbers(ridgeline.workflow_executions) to service_role;
@@ -29098,6 +29749,9 @@ grant execute on function automation.count_run() to service_role;
 revoke all on function automation.count_step() from public, anon, authenticated, service_role;
 grant execute on function automation.count_step() to service_role;
 
+revoke all on function automation.count_steps() from public, anon, authenticated, service_role;
+grant execute on function automation.count_steps() to service_role;
+
 revoke all on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) to service_role;
 
@@ -29267,6 +29921,9 @@ grant execute on function automation.execution_history(uuid,text,uuid,text,uuid,
 
 revoke all on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) from public, anon, authenticated, service_role;
 grant execute on function automation.exhausted_reason(ridgeline.scheduled_steps,automation.report) to service_role;
+
+revoke all on function automation.existing_contacts(ridgeline.workflow_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.existing_contacts(ridgeline.workflow_executions[]) to service_role;
 
 revoke all on function automation.export_workflow(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.export_workflow(uuid) to authenticated;
@@ -29496,6 +30153,9 @@ grant execute on function automation.hold_sends(automation.send_verdict[]) to se
 revoke all on function automation.hold_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_steps(ridgeline.scheduled_steps[]) to service_role;
 
+revoke all on function automation.holding(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.holding(automation.work[]) to service_role;
+
 revoke all on function automation.holds_add_tag(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_add_tag(jsonb) to service_role;
 
@@ -29586,6 +30246,9 @@ grant execute on function automation.imagined_id(text) to service_role;
 revoke all on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.import_definition(uuid,text,text,integer,jsonb,jsonb,jsonb) to service_role;
 
+revoke all on function automation.import_fuse(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.import_fuse(uuid,uuid) to service_role;
+
 revoke all on function automation.import_runs(text,text,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.import_runs(text,text,integer,uuid[]) to service_role;
 
@@ -29647,6 +30310,9 @@ grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
 
 revoke all on function automation.is_left_over() from public, anon, authenticated, service_role;
 grant execute on function automation.is_left_over() to service_role;
+
+revoke all on function automation.is_logged(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_logged(text) to service_role;
 
 revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
@@ -29879,11 +30545,23 @@ grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to s
 revoke all on function automation.lock_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
 
+revoke all on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.log_all_send_sms(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_all_send_sms(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.log_each(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.log_each(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
 revoke all on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_email(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
 
 revoke all on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.log_send_sms(ridgeline.workflow_executions,ridgeline.workflow_step_executions) to service_role;
+
+revoke all on function automation.logs_sets(text,regclass,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.logs_sets(text,regclass,uuid[]) to service_role;
 
 revoke all on function automation.made_project(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.made_project(ridgeline.workflow_executions,text,jsonb) to service_role;
@@ -29910,6 +30588,9 @@ grant execute on function automation.mapped_value(ridgeline.workflow_executions,
 
 revoke all on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) to service_role;
+
+revoke all on function automation.matches_closely(automation.active_triggers,text[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.matches_closely(automation.active_triggers,text[],jsonb) to service_role;
 
 revoke all on function automation.may_author_any(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.may_author_any(uuid) to service_role;
@@ -30130,6 +30811,9 @@ grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to servic
 
 revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
 grant execute on function automation.open_links(automation.claimed_step) to service_role;
+
+revoke all on function automation.open_until(text[],automation.hours_rule[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.open_until(text[],automation.hours_rule[],timestamp with time zone) to service_role;
 
 revoke all on function automation.other_id(ridgeline.workflow_executions,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.other_id(ridgeline.workflow_executions,text,text) to service_role;
@@ -30389,8 +31073,8 @@ revoke all on function automation.record_revocation(uuid,text,text,text,text) fr
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to authenticated;
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to service_role;
 
-revoke all on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
-grant execute on function automation.record_sent(automation.work[],ridgeline.workflow_step_executions[]) to service_role;
+revoke all on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
@@ -30400,6 +31084,9 @@ grant execute on function automation.refused_for_the_day(ridgeline.messages) to 
 
 revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
+
+revoke all on function automation.region_of(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.region_of(text,text) to service_role;
 
 revoke all on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.register_step(text,ridgeline.automation_lane,text[],text,jsonb,boolean,boolean) to service_role;
@@ -30692,6 +31379,9 @@ grant execute on function automation.tell_of_standstill() to service_role;
 revoke all on function automation.tell_operator(text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_operator(text,text,jsonb) to service_role;
 
+revoke all on function automation.tell_timelines() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_timelines() to service_role;
+
 revoke all on function automation.tell_troubles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_troubles() to service_role;
 
@@ -30700,6 +31390,9 @@ grant execute on function automation.tell_what_waits(automation.send_verdict[]) 
 
 revoke all on function automation.tell_when_due() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_when_due() to service_role;
+
+revoke all on function automation.tenant_among(automation.tenant[],uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_among(automation.tenant[],uuid) to service_role;
 
 revoke all on function automation.tenant_of(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_of(automation.entities,jsonb) to service_role;
@@ -30887,9 +31580,6 @@ grant execute on function automation.why_left(automation.legacy_imports,jsonb,js
 revoke all on function automation.with_brought(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_brought(jsonb,jsonb) to service_role;
 
-revoke all on function automation.with_cause(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.with_cause(jsonb) to service_role;
-
 revoke all on function automation.with_failure(automation.work[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_failure(automation.work[],jsonb) to service_role;
 
@@ -30979,6 +31669,12 @@ grant execute on function automation.write_portion(ridgeline.automation_lane,int
 
 revoke all on function automation.write_portions(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.write_portions(jsonb) to service_role;
+
+revoke all on function automation.write_sent_emails(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_sent_emails(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.write_sent_texts(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_sent_texts(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
 revoke all on function automation.write_steps(automation.imported_step[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_steps(automation.imported_step[],boolean) to service_role;
@@ -31350,6 +32046,8 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "prune_time", "value": "250 milliseconds", "description": "How long a tick prunes history, at most."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_least", "value": "1000", "description": "How many of those runs a workflow may have in a day whatever it did before; new ones have no more."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_once", "value": "25", "description": "More records inserted at once whose values a workflow counts as a change (on_insert), or five times what it did on its busiest day, and it is held before the first of them has done anything."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "find_or_create_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.", "config_schema": {"type": "object", "title": "find_or_create_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}, {"email": "{{contact.custom_fields.friend_email}}", "fields": {"first_name": "{{contact.custom_fields.friend_name}}"}}], "properties": {"email": {"type": "string", "format": "template", "description": "By which address."}, "phone": {"type": ["string", "number"], "format": "template", "description": "By which number, however it is written. This or email is needed."}, "fields": {"type": "object", "format": "template", "description": "What a new contact has besides. One that is found stays as it is.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
