@@ -2776,12 +2776,13 @@ CREATE OR REPLACE FUNCTION automation.ring_once(lane text DEFAULT ''::text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  rung constant text := coalesce(current_setting('automation.rung', true), '');
+  rung text := coalesce(current_setting('automation.rung', true), '');
 begin
   if rung = 'yes' or lane <> '' and lane = any (string_to_array(rung, ' ')) then
     return;
   end if;
-  perform set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
+  -- An assignment is no statement of its own, which perform would be.
+  rung := set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
   perform automation.ring(lane);
 end;
 $function$;
@@ -2945,6 +2946,18 @@ AS $function$
       else status::pg_catalog.text
     end
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.may_author_any(tenant_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return not exists (select from automation.entities as e where e.authors = 'admins')
+    or automation.is_service() or coalesce(tenant_id = any (automation.admin_tenants()), false);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.editor_tenants()
  RETURNS uuid[]
@@ -3304,7 +3317,8 @@ declare
 begin
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode)
+    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode,
+    created_at, changed_at)
   select e.tenant_id, e.id, (e.enrolment).workflow_id, (e.enrolment).version,
     case
       when (e.enrolment).failure is not null then 'failed'
@@ -3313,7 +3327,7 @@ begin
     end::ridgeline.automation_status,
     (e.enrolment).trigger_type, e.data, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.depth,
     e.root_id, (e.enrolment).fused, (e.enrolment).first_step, (e.enrolment).failure,
-    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode
+    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode, at, at
   from unnest(entries) as e
   where e.id is not null;
   insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
@@ -13284,6 +13298,26 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.matches_closely(listener automation.active_triggers, changed text[], data jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  record constant jsonb := data -> listener.entity;
+begin
+  return (listener.match_any is null or automation.matches_any(record, listener.match_any))
+    -- What is inserted has changed from nothing.
+    and (listener.field is null or listener.field = any (changed) or not data ? 'old')
+    and (listener.from_values is null or listener.from_values @> (data -> 'old' -> listener.field))
+    and (listener.to_values is null or listener.to_values @> (record -> listener.field))
+    and (listener.on_insert is null or automation.counts_once(listener, data))
+    and (listener.reentry is null
+      or automation.may_enter_again(listener, data ->> (listener.entity || '_id')));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_key(relation regclass, tenant_column text, id jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -19844,6 +19878,20 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.as_uuid(value text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    select case
+      -- Where its dashes are says the first, and that there are no others the second: a pattern that counts digits
+      -- costs eight times as much.
+      when value operator(pg_catalog.~~) '________-____-____-____-____________' and value operator(pg_catalog.~)
+        '^[0-9A-Fa-f]*-[0-9A-Fa-f]*-[0-9A-Fa-f]*-[0-9A-Fa-f]*-[0-9A-Fa-f]*$'
+      then value::pg_catalog.uuid
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.as_list(value jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -20206,6 +20254,22 @@ AS $function$
         attached.relation::regclass, written, attached.mapped ->> 'deleted')
       else 'false'
     end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.record_expression(attached automation.entities, written text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce('jsonb_build_object('
+        || string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key) || ') || ', '')
+      || case when attached.hides_columns
+        then format('(select to_jsonb(seen.*) from (select %s) as seen)', (
+          select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
+          from unnest(attached.columns) with ordinality as c (name, place)))
+        else format('to_jsonb(%s.*)', written) end
+    from jsonb_each_text(automation.aliases(attached)) as a
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.mapped_expression(written text, path text)
@@ -21564,6 +21628,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_author(tenant_id uuid, entities text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  kept text;
+begin
+  if automation.may_author_any(tenant_id) then
+    return;
+  end if;
+  select e.name into kept from automation.entities as e
+  where e.name = any (entities) and e.authors = 'admins'
+  order by e.name limit 1;
+  if found then
+    raise exception 'entity: only owners and admins make, try and start workflows about "%"', kept
+      using errcode = 'insufficient_privilege',
+        hint = 'Not every member may see these records. The owner of the database may allow it: '
+          'automation.attach(..., authors => ''members'').';
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.related_records(entity text, id text)
  RETURNS TABLE(related text, related_id text)
  LANGUAGE plpgsql
@@ -21703,7 +21791,21 @@ declare
   execution_id uuid;
   -- One number for all that a write leads to: it does not end the run that it starts.
   seq constant bigint := nextval('automation.write_order');
+  at constant timestamptz := automation.now();
+  contact_id text := record_id;
+  depth integer := 0;
+  root uuid;
+  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+  fused boolean := is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound';
 begin
+  -- Here and not in the insert: that is started anew for each row of a large write, with all that it may ask.
+  if entity is distinct from 'contact' then
+    contact_id := automation.as_key(data ->> 'contact_id');
+  end if;
+  if automation.has_cause() then
+    depth := automation.causation_depth();
+    root := automation.causation_root();
+  end if;
   foreach enrolment in array enrolments loop
     if enrolment.role <> 'enrol' then
       perform automation.raise_signal(
@@ -21714,33 +21816,30 @@ begin
     execution_id := automation.new_id();
     insert into ridgeline.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode)
+      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode, created_at, changed_at)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+      -- Each a value of the type: a cast around the choice would read a word for each row.
       case
-        when enrolment.failure is not null then 'failed'
-        when enrolment.first_delay > interval '0' then 'waiting'
-        else 'pending'
-      end::ridgeline.automation_status,
-      enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
-      automation.causation_depth(), automation.causation_root(),
-      -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+        when enrolment.failure is not null then 'failed'::ridgeline.automation_status
+        when enrolment.first_delay > interval '0' then 'waiting'::ridgeline.automation_status
+        else 'pending'::ridgeline.automation_status
+      end,
+      enrolment.trigger_type, data, entity, record_id, contact_id, depth, root,
       -- A shadow has no effect that could come round, or that a machine could answer.
-      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true
-        or current_setting('automation.fused', true) is not distinct from 'true'
-        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound'),
+      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true or fused
+        or current_setting('automation.fused', true) is not distinct from 'true'),
       enrolment.first_step, enrolment.failure,
-      case when enrolment.failure is not null then automation.now() end, seq,
+      case when enrolment.failure is not null then at end, seq,
       -- What nobody has given a mode must not act.
-      coalesce(enrolment.mode, 'shadow'));
+      coalesce(enrolment.mode, 'shadow'), at, at);
     if enrolment.failure is null then
       if enrolment.listener like 'restart%' then
-        perform automation.raise_restart(tenant_id, entity, record_id, automation.as_key(data ->> 'contact_id'),
-          enrolment, execution_id, seq);
+        perform automation.raise_restart(tenant_id, entity, record_id, contact_id, enrolment, execution_id, seq);
       end if;
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
-        automation.now() + enrolment.first_delay);
+        at + enrolment.first_delay);
       -- Asked before the call, which costs more than the question.
       if enrolment.first_delay <= interval '0'
         and coalesce(current_setting('automation.rung', true), '') not in ('yes', enrolment.first_lane::text) then
@@ -25233,6 +25332,22 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_starter(version ridgeline.workflow_versions, data jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if automation.may_author_any(version.tenant_id) then
+    return;
+  end if;
+  perform automation.check_author(version.tenant_id, automation.entities_of(
+    automation.compile_trigger(version.trigger_type, version.trigger_config), version.plan)
+    || array(select left(k, -3) from jsonb_object_keys(data) as k where k like '%\_id'));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.entities_of(listener automation.compiled_trigger, plan jsonb)
  RETURNS text[]
  LANGUAGE sql
@@ -25332,13 +25447,10 @@ begin
       and t.entity = match_write.entity
       and t.event = any (events)
       and (t.role <> 'enrol' or t.mode is not null)
-      and automation.matches(record, t.match, t.match_any)
-      -- What is inserted has changed from nothing.
-      and (t.field is null or t.field = any (changed) or not data ? 'old')
-      and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
-      and (t.to_values is null or t.to_values @> (record -> t.field))
-      and (t.on_insert is null or automation.counts_once(t, data))
-      and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
+      and record @> t.match
+      and (t.match_any is null and t.field is null and t.from_values is null and t.to_values is null
+        and t.on_insert is null and t.reentry is null
+        or automation.matches_closely(t, match_write.changed, match_write.data))
     -- Or conditions would be evaluated once for every mention of the verdict.
     offset 0
   ) as m
@@ -30476,6 +30588,12 @@ grant execute on function automation.mapped_value(ridgeline.workflow_executions,
 
 revoke all on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) to service_role;
+
+revoke all on function automation.matches_closely(automation.active_triggers,text[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.matches_closely(automation.active_triggers,text[],jsonb) to service_role;
+
+revoke all on function automation.may_author_any(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.may_author_any(uuid) to service_role;
 
 revoke all on function automation.may_concern(automation.signals,uuid,integer,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.may_concern(automation.signals,uuid,integer,text,text) to service_role;

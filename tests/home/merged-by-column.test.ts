@@ -199,6 +199,11 @@ describe("a CRM that maps its column", () => {
     expect(await due()).toBe(1);
     await holder`rollback`;
     holder.release();
+    // Deleted meanwhile, with the merge still to come: nothing ends.
+    await sql`update automation.merges_due set next_try_at = clock_timestamp() + interval '1 hour'`;
+    await sql`update public.contacts set is_deleted = true where id = ${other}`;
+    await sql`select automation.run_signals()`;
+    expect(await fates()).toEqual(["waiting"]);
     await sql`update automation.merges_due set next_try_at = clock_timestamp()`;
     await sql`select automation.run_merges()`;
     expect(await due()).toBe(0);

@@ -316,9 +316,8 @@ create or replace function automation.record_expression(attached automation.enti
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-        format('jsonb_build_object(%s) || ',
-          string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key)), '')
+    select coalesce('jsonb_build_object('
+        || string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key) || ') || ', '')
       || case when attached.hides_columns
         then format('(select to_jsonb(seen.*) from (select %s) as seen)', (
           select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)

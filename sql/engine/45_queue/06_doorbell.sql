@@ -10,12 +10,13 @@ create or replace function automation.ring_once(lane text default '') returns vo
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  rung constant text := coalesce(current_setting('automation.rung', true), '');
+  rung text := coalesce(current_setting('automation.rung', true), '');
 begin
   if rung = 'yes' or lane <> '' and lane = any (string_to_array(rung, ' ')) then
     return;
   end if;
-  perform set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
+  -- An assignment is no statement of its own, which perform would be.
+  rung := set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
   perform automation.ring(lane);
 end;
 $$;

@@ -81,7 +81,21 @@ declare
   execution_id uuid;
   -- One number for all that a write leads to: it does not end the run that it starts.
   seq constant bigint := nextval('automation.write_order');
+  at constant timestamptz := automation.now();
+  contact_id text := record_id;
+  depth integer := 0;
+  root uuid;
+  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+  fused boolean := is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound';
 begin
+  -- Here and not in the insert: that is started anew for each row of a large write, with all that it may ask.
+  if entity is distinct from 'contact' then
+    contact_id := automation.as_key(data ->> 'contact_id');
+  end if;
+  if automation.has_cause() then
+    depth := automation.causation_depth();
+    root := automation.causation_root();
+  end if;
   foreach enrolment in array enrolments loop
     if enrolment.role <> 'enrol' then
       perform automation.raise_signal(
@@ -92,33 +106,30 @@ begin
     execution_id := automation.new_id();
     insert into ridgeline.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode)
+      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode, created_at, changed_at)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+      -- Each a value of the type: a cast around the choice would read a word for each row.
       case
-        when enrolment.failure is not null then 'failed'
-        when enrolment.first_delay > interval '0' then 'waiting'
-        else 'pending'
-      end::ridgeline.automation_status,
-      enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
-      automation.causation_depth(), automation.causation_root(),
-      -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+        when enrolment.failure is not null then 'failed'::ridgeline.automation_status
+        when enrolment.first_delay > interval '0' then 'waiting'::ridgeline.automation_status
+        else 'pending'::ridgeline.automation_status
+      end,
+      enrolment.trigger_type, data, entity, record_id, contact_id, depth, root,
       -- A shadow has no effect that could come round, or that a machine could answer.
-      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true
-        or current_setting('automation.fused', true) is not distinct from 'true'
-        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound'),
+      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true or fused
+        or current_setting('automation.fused', true) is not distinct from 'true'),
       enrolment.first_step, enrolment.failure,
-      case when enrolment.failure is not null then automation.now() end, seq,
+      case when enrolment.failure is not null then at end, seq,
       -- What nobody has given a mode must not act.
-      coalesce(enrolment.mode, 'shadow'));
+      coalesce(enrolment.mode, 'shadow'), at, at);
     if enrolment.failure is null then
       if enrolment.listener like 'restart%' then
-        perform automation.raise_restart(tenant_id, entity, record_id, automation.as_key(data ->> 'contact_id'),
-          enrolment, execution_id, seq);
+        perform automation.raise_restart(tenant_id, entity, record_id, contact_id, enrolment, execution_id, seq);
       end if;
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
-        automation.now() + enrolment.first_delay);
+        at + enrolment.first_delay);
       -- Asked before the call, which costs more than the question.
       if enrolment.first_delay <= interval '0'
         and coalesce(current_setting('automation.rung', true), '') not in ('yes', enrolment.first_lane::text) then
@@ -191,7 +202,8 @@ declare
 begin
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode)
+    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode,
+    created_at, changed_at)
   select e.tenant_id, e.id, (e.enrolment).workflow_id, (e.enrolment).version,
     case
       when (e.enrolment).failure is not null then 'failed'
@@ -200,7 +212,7 @@ begin
     end::ridgeline.automation_status,
     (e.enrolment).trigger_type, e.data, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.depth,
     e.root_id, (e.enrolment).fused, (e.enrolment).first_step, (e.enrolment).failure,
-    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode
+    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode, at, at
   from unnest(entries) as e
   where e.id is not null;
   insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)

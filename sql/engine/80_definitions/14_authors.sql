@@ -1,13 +1,18 @@
 -- What a workflow is about, for whoever tries or starts it by hand.
 create or replace function automation.check_starter(version ridgeline.workflow_versions, data jsonb)
   returns void
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.check_author(version.tenant_id, automation.entities_of(
-      automation.compile_trigger(version.trigger_type, version.trigger_config), version.plan)
-      || array(select left(k, -3) from jsonb_object_keys(data) as k where k like '%\_id'))
-  $$;
+begin
+  if automation.may_author_any(version.tenant_id) then
+    return;
+  end if;
+  perform automation.check_author(version.tenant_id, automation.entities_of(
+    automation.compile_trigger(version.trigger_type, version.trigger_config), version.plan)
+    || array(select left(k, -3) from jsonb_object_keys(data) as k where k like '%\_id'));
+end;
+$$;
 
 -- The attached tables that a workflow sees: what fires it, what that belongs to, and what its steps
 -- name or write.
