@@ -19368,7 +19368,8 @@ CREATE OR REPLACE FUNCTION automation.keep_mark()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if not automation.is_service() then
+  -- What is no object the table refuses by itself, and says so.
+  if not automation.is_service() and jsonb_typeof(new.metadata) = 'object' then
     new.metadata := new.metadata - 'ridgeline';
     if tg_op = 'UPDATE' and old.metadata ? 'ridgeline' then
       new.metadata := new.metadata

@@ -75,7 +75,8 @@ create or replace function automation.keep_mark() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if not automation.is_service() then
+  -- What is no object the table refuses by itself, and says so.
+  if not automation.is_service() and jsonb_typeof(new.metadata) = 'object' then
     new.metadata := new.metadata - 'ridgeline';
     if tg_op = 'UPDATE' and old.metadata ? 'ridgeline' then
       new.metadata := new.metadata
