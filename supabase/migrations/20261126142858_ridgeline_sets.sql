@@ -223,6 +223,8 @@ drop function automation.mapped_value(ridgeline.workflow_executions,text,text);
 
 drop function automation.address(ridgeline.workflow_executions,text,automation.prepared_step);
 
+drop function automation.refuse_sender(automation.prepared_step,text,text);
+
 drop function automation.written_path(text,text);
 
 drop function automation.find_obstacle(ridgeline.workflow_executions,jsonb);
@@ -4390,6 +4392,22 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.logs_together(entity text, relation regclass, executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets(entity, relation, array(select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return false;
+    end if;
+  end if;
+  perform automation.cause_of(executions[1]);
+  return true;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.record_sent(executions ridgeline.workflow_executions[], ledgers ridgeline.workflow_step_executions[])
  RETURNS void
  LANGUAGE plpgsql
@@ -5775,13 +5793,9 @@ CREATE OR REPLACE FUNCTION automation.log_all_send_sms(executions ridgeline.work
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if cardinality(ledgers) > 1 then
-    if not automation.logs_sets('message', 'ridgeline.messages', array(
-      select distinct l.tenant_id from unnest(ledgers) as l)) then
-      return automation.log_each(executions, ledgers);
-    end if;
+  if not automation.logs_together('message', 'ridgeline.messages', executions, ledgers) then
+    return automation.log_each(executions, ledgers);
   end if;
-  perform automation.cause_of(executions[1]);
   perform automation.write_sent_texts(executions, ledgers);
   return true;
 end;
@@ -5923,13 +5937,9 @@ CREATE OR REPLACE FUNCTION automation.log_all_send_email(executions ridgeline.wo
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if cardinality(ledgers) > 1 then
-    if not automation.logs_sets('email', 'ridgeline.emails', array(
-      select distinct l.tenant_id from unnest(ledgers) as l)) then
-      return automation.log_each(executions, ledgers);
-    end if;
+  if not automation.logs_together('email', 'ridgeline.emails', executions, ledgers) then
+    return automation.log_each(executions, ledgers);
   end if;
-  perform automation.cause_of(executions[1]);
   perform automation.write_sent_emails(executions, ledgers);
   return true;
 end;
@@ -22509,12 +22519,12 @@ begin
   if channel is null then
     return prepared;
   elsif reserved is not null then
-    return automation.refuse_sender(prepared, 'header_not_allowed', format(
+    return automation.fail_unaddressed(prepared, 'header_not_allowed', format(
       'headers.%s: it is set from the fields of the step, not as a header', left(reserved, 60)));
   elsif named <> '' then
     sender := automation.named_sender(tenant_id, channel, named);
     if sender.id is null then
-      return automation.refuse_sender(prepared, 'sender_not_yours', format(
+      return automation.fail_unaddressed(prepared, 'sender_not_yours', format(
         '%s: "%s" is not a sender of yours', field, left(named, 80)));
     end if;
   else
@@ -22544,7 +22554,7 @@ begin
       where s.tenant_id = recheck_sender.tenant_id
         and s.id = automation.as_uuid(prepared.input #>> '{sender,id}')
         and s.is_active and s.verified_at is not null) then
-      return automation.refuse_sender(prepared, 'sender_not_yours', format(
+      return automation.fail_unaddressed(prepared, 'sender_not_yours', format(
         'from: "%s" is not a sender of yours any more', prepared.input #>> '{sender,address}'));
     end if;
   elsif not automation.environment_serves(
@@ -30563,6 +30573,9 @@ grant execute on function automation.log_send_sms(ridgeline.workflow_executions,
 
 revoke all on function automation.logs_sets(text,regclass,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.logs_sets(text,regclass,uuid[]) to service_role;
+
+revoke all on function automation.logs_together(text,regclass,ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.logs_together(text,regclass,ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
 revoke all on function automation.made_project(ridgeline.workflow_executions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.made_project(ridgeline.workflow_executions,text,jsonb) to service_role;

@@ -84,7 +84,7 @@ begin
 end;
 $$;
 
-create or replace function automation.refuse_sender(
+create or replace function automation.fail_unaddressed(
   prepared automation.prepared_step, code text, message text)
   returns automation.prepared_step
   language plpgsql immutable
@@ -148,12 +148,12 @@ begin
   if channel is null then
     return prepared;
   elsif reserved is not null then
-    return automation.refuse_sender(prepared, 'header_not_allowed', format(
+    return automation.fail_unaddressed(prepared, 'header_not_allowed', format(
       'headers.%s: it is set from the fields of the step, not as a header', left(reserved, 60)));
   elsif named <> '' then
     sender := automation.named_sender(tenant_id, channel, named);
     if sender.id is null then
-      return automation.refuse_sender(prepared, 'sender_not_yours', format(
+      return automation.fail_unaddressed(prepared, 'sender_not_yours', format(
         '%s: "%s" is not a sender of yours', field, left(named, 80)));
     end if;
   else
@@ -189,7 +189,7 @@ begin
       where s.tenant_id = recheck_sender.tenant_id
         and s.id = automation.as_uuid(prepared.input #>> '{sender,id}')
         and s.is_active and s.verified_at is not null) then
-      return automation.refuse_sender(prepared, 'sender_not_yours', format(
+      return automation.fail_unaddressed(prepared, 'sender_not_yours', format(
         'from: "%s" is not a sender of yours any more', prepared.input #>> '{sender,address}'));
     end if;
   elsif not automation.environment_serves(

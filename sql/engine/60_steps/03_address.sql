@@ -129,19 +129,6 @@ begin
 end;
 $$;
 
-create or replace function automation.fail_unaddressed(
-  prepared automation.prepared_step, code text, message text)
-  returns automation.prepared_step
-  language plpgsql immutable
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  prepared.verdict := 'fail';
-  prepared.reason := jsonb_build_object('code', code, 'message', message);
-  return prepared;
-end;
-$$;
-
 -- A number, a short code or a name that carriers show: nothing else is from anybody, whatever record it was
 -- read from.
 create or replace function automation.sms_sender(given text, country text) returns text
@@ -239,6 +226,25 @@ begin
       join pg_catalog.pg_proc as p on p.oid = g.tgfoid
       where g.tgrelid = relation and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 4 <> 0
         and p.pronamespace <> 'automation'::regnamespace);
+end;
+$$;
+
+-- Begins writing them as a set, under the cause of the first; false: they are to be written one by one.
+create or replace function automation.logs_together(
+  entity text, relation regclass, executions ridgeline.workflow_executions[],
+  ledgers ridgeline.workflow_step_executions[])
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(ledgers) > 1 then
+    if not automation.logs_sets(entity, relation, array(select distinct l.tenant_id from unnest(ledgers) as l)) then
+      return false;
+    end if;
+  end if;
+  perform automation.cause_of(executions[1]);
+  return true;
 end;
 $$;
 

@@ -173,13 +173,9 @@ create or replace function automation.log_all_send_sms(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if cardinality(ledgers) > 1 then
-    if not automation.logs_sets('message', 'ridgeline.messages', array(
-      select distinct l.tenant_id from unnest(ledgers) as l)) then
-      return automation.log_each(executions, ledgers);
-    end if;
+  if not automation.logs_together('message', 'ridgeline.messages', executions, ledgers) then
+    return automation.log_each(executions, ledgers);
   end if;
-  perform automation.cause_of(executions[1]);
   perform automation.write_sent_texts(executions, ledgers);
   return true;
 end;

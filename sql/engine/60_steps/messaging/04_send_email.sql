@@ -142,13 +142,9 @@ create or replace function automation.log_all_send_email(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if cardinality(ledgers) > 1 then
-    if not automation.logs_sets('email', 'ridgeline.emails', array(
-      select distinct l.tenant_id from unnest(ledgers) as l)) then
-      return automation.log_each(executions, ledgers);
-    end if;
+  if not automation.logs_together('email', 'ridgeline.emails', executions, ledgers) then
+    return automation.log_each(executions, ledgers);
   end if;
-  perform automation.cause_of(executions[1]);
   perform automation.write_sent_emails(executions, ledgers);
   return true;
 end;
