@@ -4,6 +4,7 @@
 import type { Sql } from "postgres";
 import { describe, expect, it } from "vitest";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
+import { pagesOf } from "../support/pages.ts";
 
 const FEW = 300;
 const MANY = 30_000;
@@ -11,19 +12,6 @@ const MANY = 30_000;
 const SET = 20;
 /** Levels of the indexes and the like that each element of a set may meet on tables a hundred times as large. */
 const MORE_PAGES_EACH = 10;
-
-interface Plan {
-  Plan: { "Shared Hit Blocks": number; "Shared Read Blocks": number };
-}
-
-async function pagesOf(sql: Sql, statement: string, values: unknown[] = []): Promise<number> {
-  const [row] = await sql.unsafe<{ "QUERY PLAN": Plan[] }[]>(
-    `explain (analyze, buffers, format json) ${statement}`,
-    values as never[],
-  );
-  const { "Shared Hit Blocks": hit, "Shared Read Blocks": read } = row!["QUERY PLAN"][0]!.Plan;
-  return hit + read;
-}
 
 /** Of an idle call the least of a few: what is done once a minute, and what autovacuum has not seen yet, is not of it. */
 async function idlePagesOf(sql: Sql, statement: string): Promise<number> {

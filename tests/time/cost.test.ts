@@ -1,6 +1,7 @@
 // What waits costs the tick nothing: counted in pages, which no other load of the machine disturbs.
 import { describe, expect, it } from "vitest";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
+import { pagesOf } from "../support/pages.ts";
 
 const due = 20;
 
@@ -28,18 +29,6 @@ async function setUp({ sql }: TestDatabase, waiting: number): Promise<void> {
   await sql`vacuum analyze ridgeline.workflow_timers, public.contacts`;
 }
 
-interface Plan {
-  Plan: { "Shared Hit Blocks": number; "Shared Read Blocks": number };
-}
-
-async function pagesOf({ sql }: TestDatabase, statement: string): Promise<number> {
-  const [row] = await sql.unsafe<{ "QUERY PLAN": Plan[] }[]>(
-    `explain (analyze, buffers, format json) ${statement}`,
-  );
-  const { "Shared Hit Blocks": hit, "Shared Read Blocks": read } = row!["QUERY PLAN"][0]!.Plan;
-  return hit + read;
-}
-
 const few = 500;
 const many = 50_000;
 
@@ -48,13 +37,12 @@ async function pages(waiting: number): Promise<{ idle: number; firing: number }>
     await setUp(database, waiting);
     // In one session, whose plans and caches the first call warms.
     const sql = database.connect({ max: 1 });
-    const here = { ...database, sql };
     await sql`select automation.fire_timers(1)`;
-    const firing = await pagesOf(here, "select automation.fire_timers()");
+    const firing = await pagesOf(sql, "select automation.fire_timers()");
     const [fired] = await sql<{ runs: number }[]>`
       select count(*)::int as runs from ridgeline.workflow_executions`;
     expect(fired).toEqual({ runs: due });
-    return { firing, idle: await pagesOf(here, "select automation.fire_timers()") };
+    return { firing, idle: await pagesOf(sql, "select automation.fire_timers()") };
   });
 }
 
