@@ -2,7 +2,7 @@
 -- waits for days; and before the next message, whoever is faster.
 begin;
 \ir ../foundation/story.psql
-select plan(36);
+select plan(40);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.contact(:'apex', 'Maria') as maria \gset
@@ -45,6 +45,25 @@ select is(pg_temp.status(:'follow_up'), 'waiting', 'that the other project was w
 select pg_temp.sends('won');
 select pg_temp.settle();
 select is(pg_temp.status(:'follow_up'), 'cancelled exit_event', 'that this one was is');
+
+-- A record that was just created is nobody's own yet: it concerns every run of its contact, whichever project that is about.
+select pg_temp.contact(:'apex', 'Ann', '+15125550133') as ann \gset
+select pg_temp.workflow(:'apex', 'pipeline_stage_changed', '{"to": "cold"}', '[{"type": "send_sms", "delay": 60, "config": {"body": "Still thinking about it?"}}]', '[]',
+  '{"exit_events": ["project_created"]}') as warm_up \gset
+select pg_temp.sends('cold');
+insert into public.projects (tenant_id, contact_id, name) values (:'apex', :'ann', 'Shed');
+select pg_temp.settle();
+select is(pg_temp.status(:'warm_up'), 'waiting', 'what another customer begins is nothing to this one');
+insert into public.projects (tenant_id, contact_id, name) values (:'apex', :'maria', 'Porch');
+select pg_temp.settle();
+select is(pg_temp.status(:'warm_up'), 'cancelled exit_event', 'another project that the customer begins ends it');
+select pg_temp.sends('new'), pg_temp.sends('cold');
+insert into public.projects (tenant_id, contact_id, name) values (:'apex', :'maria', 'Carport');
+select automation.advance_clock('61 minutes');
+select is((select count(*) from automation.claim_steps('w', 10)), 0::bigint, 'and keeps its text from going out before it is read');
+select is(pg_temp.status(:'warm_up'), 'cancelled exit_event', 'by ending the run');
+update ridgeline.workflows set is_active = false where id = :'warm_up';
+select pg_temp.settle();
 
 -- Won on day 3 at 23:59 sends nothing on day 4: no tick has run in between.
 select pg_temp.sends('new'), pg_temp.sends();
