@@ -1,7 +1,7 @@
 -- A text whose step says track_links: its links lead through functions/link, and the first that a person follows is an event.
 begin;
 \ir ../foundation/story.psql
-select plan(66);
+select plan(82);
 set client_min_messages = error;
 
 select automation.set_clock('2026-06-01 15:00+00');
@@ -45,9 +45,12 @@ create function pg_temp.said(written text, body text, site text default null) re
 -- WHICH LINKS
 select is(pg_temp.said('See https://g.page/r/apex.', 'See https://g.page/r/apex.'), 'See https://go.example/CODE.', 'what ends the sentence ends no link');
 select is(pg_temp.said('(https://g.page/r?x=1&y=2#z)', '(https://g.page/r?x=1&y=2#z)'), '(https://go.example/CODE)', 'nor does a bracket');
+select is(pg_temp.said('Rate us at https://G.page.', 'Rate us at https://G.page.'), 'Rate us at https://go.example/CODE.', 'nor does what ends it make another host of it');
 select is(pg_temp.said('HTTPS://G.page/r', 'HTTPS://G.page/r'), 'https://go.example/CODE', 'in any case');
 select is(pg_temp.said('https://pay.example/{{contact.id}}', 'https://pay.example/7'), 'https://go.example/CODE', 'a variable in the path stays in the link');
 select is(pg_temp.said('Hi {{contact.first_name}}', 'Hi https://evil.example/x'), 'Hi https://evil.example/x', 'a link that a record holds goes out as it is');
+select is(pg_temp.said('{{contact.notes}}', '(https://evil.example/x).'), '(https://evil.example/x).', 'with all that stands about it');
+select is(pg_temp.said('https://pay.example{{contact.x}}', 'https://pay.example/7'), 'https://pay.example/7', 'a host that a variable may go on with is nobody''s');
 select is(pg_temp.said('https://pay.example{{contact.x}}', 'https://pay.example.evil.example/'), 'https://pay.example.evil.example/', 'a variable that makes the host another''s gets nothing from us');
 select is(pg_temp.said('https://pay.example{{contact.x}}', 'https://pay.example@evil.example/'), 'https://pay.example@evil.example/', 'nor does one that makes it a user''s name');
 select is(pg_temp.said('https://{{contact.x}}/', 'https://evil.example/'), 'https://evil.example/', 'nor one that is the host');
@@ -119,12 +122,17 @@ select is(automation.record_click(:'code', :browser, 'head'), 'head', 'nor is a 
 select is(automation.record_click(:'code', ''), 'no_agent', 'nor one that does not say who asks');
 select is(automation.record_click(:'code', 'facebookexternalhit/1.1 Facebot Twitterbot/1.0'), 'known_agent', 'nor the preview that a telephone draws');
 select is(automation.record_click(:'code', 'WhatsApp/2.23.20.0'), 'known_agent', 'of whatever program');
-select is((select clicked_at from ridgeline.messages where provider_id = 'SM1'), null, 'none of them is a click');
+select is((select array[m.clicked_at, l.clicked_at] from ridgeline.messages as m, automation.links as l where m.provider_id = 'SM1'), '{NULL,NULL}', 'none of them is a click');
 select is(pg_temp.runs(:'on_click'), 0::bigint, 'and nothing starts');
 select is(automation.record_click(:'code', :browser), 'clicked', 'then she follows it');
+select automation.now() as first_click \gset
+select automation.advance_clock('1 minute');
 select is(automation.record_click(:'code', :browser), 'clicked', 'twice');
+select automation.record_click(:'code', 'Twitterbot/1.0') \g /dev/null
+select is((select array[m.clicked_at, l.clicked_at] from ridgeline.messages as m, automation.links as l where m.provider_id = 'SM1'),
+  array[:'first_click', :'first_click']::timestamptz[], 'the first time counts, whatever comes after');
 select is(pg_temp.runs(:'on_click'), 1::bigint, 'which is one event');
-select is((select array[requests, machine_requests] from automation.links), '{7,5}', 'all of them are counted');
+select is((select array[requests, machine_requests] from automation.links), '{8,6}', 'all of them are counted');
 select is((select sum(clicked) from ridgeline.workflow_statistics where workflow_id = :'review' and step_key = 'text'), 1::numeric, 'one of them in the statistics');
 select is((select contact_id from ridgeline.workflow_executions where workflow_id = :'on_click'), :'maria', 'and hers');
 
@@ -139,12 +147,48 @@ select automation.advance_clock('1 hour');
 select automation.record_click((:'codes'::text[])[1], :browser) \g /dev/null
 select is(pg_temp.runs(:'on_click'), 3::bigint, 'a person''s click later is the first');
 
--- A CLICK THAT IS QUICKER THAN THE DISPATCHER'S REPORT
+-- One who is quick, and one who has clicked before a scanner comes.
+select pg_temp.sms('https://a.example/ https://b.example/ https://c.example/ https://d.example/') as four \gset
+select pg_temp.codes(pg_temp.sent(:'four', :'maria', 'SM4')) as codes \gset
+select automation.advance_clock('1 hour');
+select automation.now() as first_click \gset
+select automation.record_click((:'codes'::text[])[1], :browser) \g /dev/null
+select automation.advance_clock('5 seconds');
+select is(automation.record_click((:'codes'::text[])[2], :browser), 'clicked', 'a person may follow two within seconds');
+select automation.now() as second_click \gset
+select automation.advance_clock('1 hour');
+select automation.record_click((:'codes'::text[])[3], :browser) \g /dev/null
+select is(automation.record_click((:'codes'::text[])[4], :browser), 'every_link_at_once', 'a scanner that comes later');
+select is((select array_agg(clicked_at order by url) from automation.links where code = any (:'codes')), array[:'first_click', :'second_click', null, null]::timestamptz[],
+  'has its own click taken back, and not hers');
+select is((select clicked_at from ridgeline.messages where provider_id = 'SM4'), :'first_click'::timestamptz, 'nor the text''s');
+select is((pg_temp.only_run(:'on_click')).status::text, 'pending', 'nor what it began');
+
+-- A FLOOD
+select automation.advance_clock('1 minute');
+update automation.links set requests = 999 where code = (:'codes'::text[])[1];
+select is(automation.record_click((:'codes'::text[])[1], :browser), 'clicked', 'the thousandth request is written down');
+select is(automation.record_click((:'codes'::text[])[1], :browser), 'enough', 'and no more than that');
+select is((select requests from automation.links where code = (:'codes'::text[])[1]), 1000, 'none');
+select is(automation.find_link((:'codes'::text[])[1]), 'https://a.example/', 'though it leads where it leads');
+
+-- What the provider took late was delivered late.
 select pg_temp.text_to(:'review', :'maria') as step \gset
+select automation.advance_clock('30 minutes');
+select pg_temp.finish(:'step'::automation.claimed_step, 'succeeded', '{"result": {"provider_id": "SM5"}}') \g /dev/null
+select automation.advance_clock('2 seconds');
+select is(automation.record_click((pg_temp.codes((:'step'::automation.claimed_step).payload ->> 'body'))[1], :browser), 'soon_after_delivery',
+  'its haste is measured from when the provider took the text');
+
+-- A CLICK THAT IS QUICKER THAN THE DISPATCHER'S REPORT
+select pg_temp.text_to(:'two', :'maria') as step \gset
 select automation.advance_clock('30 seconds');
-select is(automation.record_click((pg_temp.codes((:'step'::automation.claimed_step).payload ->> 'body'))[1], :browser), 'clicked', 'the text is there before the report of it');
+select pg_temp.codes((:'step'::automation.claimed_step).payload ->> 'body') as codes, automation.now() as first_click \gset
+select is(automation.record_click((:'codes'::text[])[1], :browser), 'clicked', 'the text is there before the report of it');
+select automation.advance_clock('10 seconds');
+select automation.record_click((:'codes'::text[])[2], :browser) \g /dev/null
 create temp table reported as select pg_temp.finish(:'step'::automation.claimed_step, 'succeeded', '{"result": {"provider_id": "SM3"}}');
-select isnt((select clicked_at from ridgeline.messages where provider_id = 'SM3'), null, 'and counts when it comes');
+select is((select clicked_at from ridgeline.messages where provider_id = 'SM3'), :'first_click'::timestamptz, 'and the first counts when it comes');
 
 -- A WAIT FOR THE TEXT OF ONE STEP
 select pg_temp.contact(:'apex', 'Nora', '+15125550177') as nora \gset
@@ -178,8 +222,10 @@ delete from automation.links where contact_id = :'nora';
 
 -- ENDS
 select is((select count(*) from automation.links where contact_id is null), 0::bigint, 'each link is somebody''s');
+select is(automation.prune_links(), 0, 'and none that is alive is forgotten');
 select automation.advance_clock('14 months');
 select is(automation.find_link(:'code'), null, 'after thirteen months a link has ended');
-select is(automation.prune_links(), 4, 'and is forgotten');
+select is((select count(*) from automation.links) > 4 and automation.prune() > 4, true, 'and is forgotten');
+select is((select count(*) from automation.links), 0::bigint, 'with all of its time');
 select * from finish();
 rollback;
