@@ -395,6 +395,8 @@ create table automation.sender_days ();
 
 create table automation.sender_blocks ();
 
+create table automation.receiver_rests ();
+
 create table automation.inboxes ();
 
 create table automation.inbox_waiting ();
@@ -1064,6 +1066,12 @@ alter type automation.receiver_limit add attribute per_second numeric;
 alter type automation.receiver_limit add attribute per_day bigint;
 
 alter type automation.receiver_limit add attribute places integer[];
+
+alter table automation.receiver_rests add column tenant_id uuid;
+
+alter table automation.receiver_rests add column receiver text;
+
+alter table automation.receiver_rests add column until timestamp with time zone;
 
 alter type automation.gate_interests add attribute doubts boolean;
 
@@ -9701,6 +9709,56 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.let_receivers_rest(tenant_ids uuid[], step_ids uuid[], seconds numeric[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  now constant timestamptz := automation.now();
+begin
+  delete from automation.receiver_rests as r
+  where r.ctid = any (array(
+    select o.ctid from automation.receiver_rests as o where o.tenant_id = any (tenant_ids) and o.until <= now
+    for update skip locked));
+  insert into automation.receiver_rests as r (tenant_id, receiver, until)
+  select a.tenant_id, u.receiver, now + least(max(a.seconds), 3600)::double precision * interval '1 second'
+  from unnest(tenant_ids, step_ids, seconds) as a (tenant_id, step_id, seconds)
+  join ridgeline.workflow_step_executions as s on s.tenant_id = a.tenant_id and s.id = a.step_id
+  cross join lateral (select automation.receiver_of(s.input ->> 'url') as receiver) as u
+  where u.receiver is not null and a.seconds > 0
+  group by 1, 2 order by 1, 2
+  on conflict on constraint receiver_rests_pkey do update set until = greatest(r.until, excluded.until);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_rests(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
+ RETURNS automation.late_text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+begin
+  if not exists (
+    select from automation.receiver_rests as r
+    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > ask_rests.now) then
+    return '{}';
+  end if;
+  return array(
+    select row(t.place, jsonb_build_object('code', 'receiver_busy', 'why',
+        format('%s asked not to be called for a while (429)', r.receiver)),
+      r.until + abs(hashtext(t.step_id::text)::bigint) % 1000 / 1000.0
+        * least(r.until - ask_rests.now, interval '1 minute'), t.expires_at)::automation.late_text
+    from unnest(tickets) as t
+    join unnest(questions) as q on q.place = t.place
+    join automation.receiver_rests as r
+      on r.tenant_id = t.tenant_id and r.receiver = automation.receiver_of((q.prepared).input ->> 'url')
+    where t.channel = 'webhook' and r.until > ask_rests.now
+    order by t.place);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.ask_receivers(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
  RETURNS TABLE(place integer, held jsonb, until timestamp with time zone, expires_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -9712,7 +9770,12 @@ declare
   receiver_id uuid;
   calls automation.sized_text[];
   room bigint;
+  resting constant automation.late_text[] := automation.ask_rests(questions, tickets, now);
 begin
+  if cardinality(resting) > 0 then
+    return query select r.place, r.held, r.until, r.expires_at from unnest(resting) as r;
+    tickets := automation.still_open(tickets, array(select r.place from unnest(resting) as r));
+  end if;
   if not exists (
     select from ridgeline.tenant_settings as o
     where o.tenant_id in (select t.tenant_id from unnest(tickets) as t) and o.settings ? 'webhooks') then
@@ -11782,6 +11845,7 @@ begin
   end if;
   if cardinality(again) > 0 then
     perform automation.try_again(again, again_reports);
+    perform automation.note_rests(again, again_reports);
   end if;
   return works;
 end;
@@ -11796,6 +11860,29 @@ AS $function$
 begin
   return row(reported ->> 'outcome', reported -> 'result', reported -> 'error',
     (reported ->> 'retry_after_seconds')::numeric, reported ->> 'suppress')::automation.report;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_rests(works automation.work[], reports automation.report[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant_ids uuid[] := '{}'::uuid[];
+  step_ids uuid[] := '{}'::uuid[];
+  seconds numeric[] := '{}'::numeric[];
+begin
+  for i in 1 .. cardinality(works) loop
+    if (reports[i]).outcome = 'retry' and (reports[i]).error ->> 'holds' = 'receiver' then
+      tenant_ids := tenant_ids || ((works[i]).due).tenant_id;
+      step_ids := step_ids || ((works[i]).due).id;
+      seconds := seconds || (reports[i]).retry_after_seconds;
+    end if;
+  end loop;
+  if cardinality(step_ids) > 0 then
+    perform automation.let_receivers_rest(tenant_ids, step_ids, seconds);
+  end if;
 end;
 $function$;
 
@@ -27670,6 +27757,15 @@ alter table automation.sender_blocks alter column number set not null;
 alter table automation.sender_blocks alter column until drop default;
 alter table automation.sender_blocks alter column until set not null;
 
+alter table automation.receiver_rests alter column tenant_id drop default;
+alter table automation.receiver_rests alter column tenant_id set not null;
+
+alter table automation.receiver_rests alter column receiver drop default;
+alter table automation.receiver_rests alter column receiver set not null;
+
+alter table automation.receiver_rests alter column until drop default;
+alter table automation.receiver_rests alter column until set not null;
+
 alter table automation.inboxes alter column relation drop default;
 alter table automation.inboxes alter column relation set not null;
 
@@ -28082,6 +28178,8 @@ alter table automation.sender_slots add constraint sender_slots_pkey PRIMARY KEY
 alter table automation.sender_days add constraint sender_days_pkey PRIMARY KEY (tenant_id, sender_id, day);
 
 alter table automation.sender_blocks add constraint sender_blocks_pkey PRIMARY KEY (tenant_id, sender_id, number);
+
+alter table automation.receiver_rests add constraint receiver_rests_pkey PRIMARY KEY (tenant_id, receiver);
 
 alter table automation.inboxes add constraint inboxes_pkey PRIMARY KEY (relation);
 
@@ -28752,6 +28850,8 @@ alter table automation.sender_days enable row level security;
 
 alter table automation.sender_blocks enable row level security;
 
+alter table automation.receiver_rests enable row level security;
+
 alter table automation.inboxes enable row level security;
 
 alter table automation.inbox_waiting enable row level security;
@@ -28892,7 +28992,7 @@ comment on function automation.ask_hours(automation.ticket[],automation.tenant[]
 
 comment on function automation.ask_rate(automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
 
-comment on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Webhooks for which their receiver has no room by ridgeline.tenant_settings {"webhooks": {per_second, per_day, hosts}}, and until when. Where nobody said anything: none.';
+comment on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Webhooks for which their receiver has no room, because it has asked to wait or by ridgeline.tenant_settings {"webhooks": {per_second, per_day, hosts}}, and until when. Where nobody said anything: none.';
 
 comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
 
@@ -29184,6 +29284,8 @@ comment on table automation.open_hours is 'When messages may go out, by the cloc
 
 comment on table automation.prices is 'What a provider takes: sms a segment, mms a text with pictures, email a message to one address. country: ISO 3166, or * for all that have no row. A release brings its rows along; an operator adds rows, and says in negotiated what is really paid.';
 
+comment on table automation.receiver_rests is 'Hosts that asked an office not to call them until then (429 with Retry-After).';
+
 comment on table automation.recipes is 'The recipes that come with a release: recipes/*.json.';
 
 comment on table automation.regions is 'States and provinces as ISO 3166-2 has them (US-TX), with the zones of their numbers.';
@@ -29286,7 +29388,7 @@ comment on function automation.begin_portion(ridgeline.automation_lane,integer,u
 
 comment on function automation.choose_sender(uuid,text,automation.prepared_step) is 'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a failure that says so.';
 
-comment on function automation.finish_steps(jsonb) is 'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. error.holds = daily_limit of a retry: a carrier takes no more today; it is held till its day is over. accepted is false when the token no longer holds the lease; nothing was changed then. due_now: work of any kind is due now and nobody''s.';
+comment on function automation.finish_steps(jsonb) is 'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. error.holds of a retry: daily_limit, a carrier takes no more today, it is held till its day is over; receiver, what else would call that host waits for retry_after_seconds too. accepted is false when the token no longer holds the lease; nothing was changed then. due_now: work of any kind is due now and nobody''s.';
 
 comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). merged_into, of a contact: into which it was merged; only where it is named.';
 
@@ -29408,6 +29510,9 @@ grant execute on function automation.ask_rate(automation.ticket[],timestamp with
 
 revoke all on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
+
+revoke all on function automation.ask_rests(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_rests(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
 
 revoke all on function automation.asks_rating(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.asks_rating(jsonb,boolean) to service_role;
@@ -30507,6 +30612,9 @@ grant execute on function automation.legacy_table(text) to service_role;
 revoke all on function automation.legacy_type(regclass,text) from public, anon, authenticated, service_role;
 grant execute on function automation.legacy_type(regclass,text) to service_role;
 
+revoke all on function automation.let_receivers_rest(uuid[],uuid[],numeric[]) from public, anon, authenticated, service_role;
+grant execute on function automation.let_receivers_rest(uuid[],uuid[],numeric[]) to service_role;
+
 revoke all on function automation.lift_revocation(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.lift_revocation(uuid,text,text,text) to authenticated;
 grant execute on function automation.lift_revocation(uuid,text,text,text) to service_role;
@@ -30795,6 +30903,9 @@ grant execute on function automation.note_moving(text,uuid,text,jsonb) to servic
 
 revoke all on function automation.note_reply() from public, anon, authenticated, service_role;
 grant execute on function automation.note_reply() to service_role;
+
+revoke all on function automation.note_rests(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
+grant execute on function automation.note_rests(automation.work[],automation.report[]) to service_role;
 
 revoke all on function automation.note_stage(text,automation.staged_write) from public, anon, authenticated, service_role;
 grant execute on function automation.note_stage(text,automation.staged_write) to service_role;
@@ -31908,6 +32019,9 @@ grant select on table automation.open_hours to service_role;
 
 revoke all on table automation.prices from public, anon, authenticated, service_role;
 grant select on table automation.prices to service_role;
+
+revoke all on table automation.receiver_rests from public, anon, authenticated, service_role;
+grant select on table automation.receiver_rests to service_role;
 
 revoke all on table automation.recipes from public, anon, authenticated, service_role;
 grant select on table automation.recipes to authenticated;

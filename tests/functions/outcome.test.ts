@@ -89,7 +89,10 @@ test.each<Row>([
   [{ status: 408 }, "retry"],
   [{ status: 409 }, "retry"],
   [{ status: 410 }, "failed", { error: { code: "webhook_gone" } }],
-  [{ status: 429, retryAfterSeconds: 9 }, "retry", { retry_after_seconds: 9 }],
+  [{ status: 429, retryAfterSeconds: 9 }, "retry", {
+    retry_after_seconds: 9,
+    error: { holds: "receiver" },
+  }],
   [{ status: 500 }, "retry"],
   [{ status: 503 }, "retry"],
 ])("a receiver's %o is %s", (answer, outcome, extra = {}) => {

@@ -97,6 +97,44 @@ describe("an outgoing webhook", () => {
     },
   );
 
+  it("that is told to come back later holds back what else would call that host", async () => {
+    const office = await Office.open(stage());
+    const call = (path: string) => ({
+      step_type: "webhook",
+      step_config: { url: `${receiver.url}${path}` },
+    });
+    await office.workflow({ steps: [call("/leads")] });
+    await office.workflow({ trigger_type: "project_created", steps: [call("/projects")] });
+    const requests = (path: string) => receiver.requests().filter((one) => one.path === path);
+    receiver.fault({
+      kind: "status",
+      status: 429,
+      headers: { "retry-after": "3" },
+      match: { path: "/leads" },
+    });
+    const contact_id = await office.lead();
+    await expect.poll(async () => (await office.steps())[0]?.status).toBe("waiting");
+    got(
+      await office.client.from("projects")
+        .insert({ tenant_id: office.tenantId, contact_id, name: "Roof" }).select("id"),
+    );
+    await expect.poll(async () =>
+      got(
+        await office.client.schema("ridgeline").from("scheduled_steps")
+          .select("attempt, code:held->>code").not("held", "is", null),
+      )
+    ).toEqual([{ attempt: 0, code: "receiver_busy" }]);
+    expect(requests("/projects")).toHaveLength(0);
+    await expect.poll(async () => (await office.executions()).map(({ status }) => status), {
+      timeout: 20_000,
+    }).toEqual(["completed", "completed"]);
+    const [refused, ...again] = requests("/leads");
+    const [project, ...more] = requests("/projects");
+    expect([again.length, more.length]).toEqual([1, 0]);
+    const wait = Date.parse(project?.at ?? "") - Date.parse(refused?.at ?? "");
+    expect(wait).toBeGreaterThanOrEqual(2_900);
+  });
+
   it("is answered, and later steps read the answer with every digit", async () => {
     const office = await Office.open(stage());
     const answering = http.createServer((_request, response) => {

@@ -15,8 +15,11 @@ export interface StepError {
   code: string;
   message: string;
   http_status?: number;
-  /** Of a retry: a carrier takes no more today. It is held till its day is over, and no attempt counts. */
-  holds?: "daily_limit";
+  /**
+   * Of a retry. daily_limit: a carrier takes no more today; it is held till its day is over, and no attempt counts.
+   * receiver: what else would call that host waits as long.
+   */
+  holds?: "daily_limit" | "receiver";
 }
 
 /**
@@ -181,7 +184,9 @@ export function classifyWebhook(answer: Answer): Outcome {
     return { outcome: "succeeded", result: { http_status: status } };
   }
   if (status >= 500 || WEBHOOK_RETRY.has(status)) {
-    return retry(errorOf("webhook", answer), answer.retryAfterSeconds);
+    const error = errorOf("webhook", answer);
+    const holds = status === 429 && answer.retryAfterSeconds !== undefined;
+    return retry(holds ? { ...error, holds: "receiver" } : error, answer.retryAfterSeconds);
   }
   if (status === 410) {
     return failed("webhook_gone", "the receiver answered 410: it wants no more of these", 410);

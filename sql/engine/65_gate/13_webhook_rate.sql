@@ -1,7 +1,7 @@
 -- HOW FAST A RECEIVER IS CALLED
 --
 -- An office's Zapier account or its own n8n takes so many calls a second. Where the office says how many, a webhook
--- without room gets its own place, as a text does. Whoever said nothing has no limit and pays for one look. What came
+-- without room gets its own place, as a text does. Whoever said nothing has no limit and pays for two looks. What came
 -- in numbers (an import, a bulk enrolment, a timer for everybody) has four fifths of the rate, so that the webhook of
 -- a lead who has just come in does not stand behind ten thousand.
 
@@ -92,6 +92,72 @@ begin
 end;
 $$;
 
+-- A receiver that answers "too many requests, come back in half a minute" says it to the office, not to one workflow:
+-- what else would call it meanwhile waits as well.
+create table automation.receiver_rests (
+  tenant_id uuid not null,
+  receiver text not null,
+  until timestamptz not null,
+  constraint receiver_rests_pkey primary key (tenant_id, receiver)
+);
+
+comment on table automation.receiver_rests is
+  'Hosts that asked an office not to call them until then (429 with Retry-After).';
+
+-- An hour at most: it may mean one address of many. Whatever goes then is told the rest. In one order, so that two that
+-- report at once do not wait for each other crosswise.
+create or replace function automation.let_receivers_rest(tenant_ids uuid[], step_ids uuid[], seconds numeric[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now constant timestamptz := automation.now();
+begin
+  delete from automation.receiver_rests as r
+  where r.ctid = any (array(
+    select o.ctid from automation.receiver_rests as o where o.tenant_id = any (tenant_ids) and o.until <= now
+    for update skip locked));
+  insert into automation.receiver_rests as r (tenant_id, receiver, until)
+  select a.tenant_id, u.receiver, now + least(max(a.seconds), 3600)::double precision * interval '1 second'
+  from unnest(tenant_ids, step_ids, seconds) as a (tenant_id, step_id, seconds)
+  join ridgeline.workflow_step_executions as s on s.tenant_id = a.tenant_id and s.id = a.step_id
+  cross join lateral (select automation.receiver_of(s.input ->> 'url') as receiver) as u
+  where u.receiver is not null and a.seconds > 0
+  group by 1, 2 order by 1, 2
+  on conflict on constraint receiver_rests_pkey do update set until = greatest(r.until, excluded.until);
+end;
+$$;
+
+-- They do not all come back at once: within as long again, a minute at most.
+create or replace function automation.ask_rests(
+  questions automation.send_question[], tickets automation.ticket[], now timestamptz)
+  returns automation.late_text[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  if not exists (
+    select from automation.receiver_rests as r
+    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > ask_rests.now) then
+    return '{}';
+  end if;
+  return array(
+    select row(t.place, jsonb_build_object('code', 'receiver_busy', 'why',
+        format('%s asked not to be called for a while (429)', r.receiver)),
+      r.until + abs(hashtext(t.step_id::text)::bigint) % 1000 / 1000.0
+        * least(r.until - ask_rests.now, interval '1 minute'), t.expires_at)::automation.late_text
+    from unnest(tickets) as t
+    join unnest(questions) as q on q.place = t.place
+    join automation.receiver_rests as r
+      on r.tenant_id = t.tenant_id and r.receiver = automation.receiver_of((q.prepared).input ->> 'url')
+    where t.channel = 'webhook' and r.until > ask_rests.now
+    order by t.place);
+end;
+$$;
+
 create or replace function automation.ask_receivers(
   questions automation.send_question[], tickets automation.ticket[], now timestamptz)
   returns table (place integer, held jsonb, until timestamptz, expires_at timestamptz)
@@ -104,7 +170,12 @@ declare
   receiver_id uuid;
   calls automation.sized_text[];
   room bigint;
+  resting constant automation.late_text[] := automation.ask_rests(questions, tickets, now);
 begin
+  if cardinality(resting) > 0 then
+    return query select r.place, r.held, r.until, r.expires_at from unnest(resting) as r;
+    tickets := automation.still_open(tickets, array(select r.place from unnest(resting) as r));
+  end if;
   if not exists (
     select from ridgeline.tenant_settings as o
     where o.tenant_id in (select t.tenant_id from unnest(tickets) as t) and o.settings ? 'webhooks') then
@@ -145,5 +216,5 @@ end;
 $$;
 
 comment on function automation.ask_receivers(automation.send_question[], automation.ticket[], timestamptz) is
-  'Webhooks for which their receiver has no room by ridgeline.tenant_settings {"webhooks": {per_second, per_day, '
-  'hosts}}, and until when. Where nobody said anything: none.';
+  'Webhooks for which their receiver has no room, because it has asked to wait or by ridgeline.tenant_settings '
+  '{"webhooks": {per_second, per_day, hosts}}, and until when. Where nobody said anything: none.';

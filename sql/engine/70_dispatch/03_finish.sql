@@ -58,7 +58,8 @@ $$;
 comment on function automation.finish_steps(jsonb) is
   'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, '
   'retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. '
-  'error.holds = daily_limit of a retry: a carrier takes no more today; it is held till its day is over. '
+  'error.holds of a retry: daily_limit, a carrier takes no more today, it is held till its day is over; receiver, what '
+  'else would call that host waits for retry_after_seconds too. '
   'accepted is false when the token no longer holds the lease; nothing was changed then. '
   'due_now: work of any kind is due now and nobody''s.';
 
@@ -262,6 +263,7 @@ begin
   end if;
   if cardinality(again) > 0 then
     perform automation.try_again(again, again_reports);
+    perform automation.note_rests(again, again_reports);
   end if;
   return works;
 end;
@@ -274,6 +276,29 @@ create or replace function automation.report_in(reported jsonb) returns automati
 begin
   return row(reported ->> 'outcome', reported -> 'result', reported -> 'error',
     (reported ->> 'retry_after_seconds')::numeric, reported ->> 'suppress')::automation.report;
+end;
+$$;
+
+-- Whom a webhook called wants no more for a while.
+create or replace function automation.note_rests(works automation.work[], reports automation.report[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant_ids uuid[] := '{}'::uuid[];
+  step_ids uuid[] := '{}'::uuid[];
+  seconds numeric[] := '{}'::numeric[];
+begin
+  for i in 1 .. cardinality(works) loop
+    if (reports[i]).outcome = 'retry' and (reports[i]).error ->> 'holds' = 'receiver' then
+      tenant_ids := tenant_ids || ((works[i]).due).tenant_id;
+      step_ids := step_ids || ((works[i]).due).id;
+      seconds := seconds || (reports[i]).retry_after_seconds;
+    end if;
+  end loop;
+  if cardinality(step_ids) > 0 then
+    perform automation.let_receivers_rest(tenant_ids, step_ids, seconds);
+  end if;
 end;
 $$;
 

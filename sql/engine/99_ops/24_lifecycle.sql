@@ -98,6 +98,7 @@ alter table automation.marketing_sent enable row level security;
 alter table automation.sender_slots enable row level security;
 alter table automation.sender_days enable row level security;
 alter table automation.sender_blocks enable row level security;
+alter table automation.receiver_rests enable row level security;
 alter table automation.daily_caps enable row level security;
 alter table automation.prices enable row level security;
 alter table automation.undecided enable row level security;

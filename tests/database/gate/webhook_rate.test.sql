@@ -1,7 +1,7 @@
 -- An office's own n8n takes ten calls a second. Whatever is imported, no more reach it, none is lost, and a lead who has just come in is not behind them.
 begin;
 \ir ../foundation/story.psql
-select plan(42);
+select plan(57);
 set client_min_messages = error;
 select automation.set_clock('2026-06-03 17:00+00');
 
@@ -115,6 +115,59 @@ select is(pg_temp.sent(), 16::bigint, 'a host that is not named has what is said
 select automation.set_clock('2026-06-05 07:30+00');
 select is(pg_temp.sent(), 24::bigint, 'the next day those go');
 
+-- A RECEIVER THAT WANTS NO MORE FOR A WHILE
+select pg_temp.say('{}');
+select automation.set_clock('2026-06-08 17:00+00');
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "call", "type": "webhook", "config": {"url": "https://n8n.apex.example/other"}}]') as other \gset
+create function pg_temp.refused(more jsonb) returns bigint
+  language sql
+  as $$
+    select count(pg_temp.finish(c, 'retry', jsonb_build_object('error', '{"code": "webhook_http_429", "message": "", "holds": "receiver"}'::jsonb) || more))
+    from automation.claim_steps('w', 1000) as c
+  $$;
+select pg_temp.start(:'tell', 1) \g /dev/null
+select is(pg_temp.refused('{"retry_after_seconds": 30}'), 1::bigint, 'a receiver asks to be left alone for half a minute');
+insert into automation.receiver_rests values (:'apex', 'hooks.zapier.example', automation.now() - interval '1 second');
+select pg_temp.start(:'other', 200), pg_temp.start(:'zap', 5), pg_temp.start(:'blues', 5) \g /dev/null
+select is(pg_temp.sent(), 10::bigint, 'no workflow of the office calls it; others are called, and by others it is');
+select is((select count(*) from ridgeline.scheduled_steps where held ->> 'code' = 'receiver_busy' and attempt = 0), 200::bigint, 'what waits has made no attempt');
+select is((select held ->> 'why' from ridgeline.scheduled_steps where held is not null limit 1), 'n8n.apex.example asked not to be called for a while (429)', 'and says why');
+select is((select min(run_at) - automation.now() >= '30 seconds' and max(run_at) - automation.now() between '50 seconds' and '60 seconds' from ridgeline.scheduled_steps where held is not null),
+  true, 'it comes back spread over as long again');
+select is(ridgeline.test_workflow(:'other', jsonb_build_object('contact_id', (select id from public.contacts where tenant_id = :'apex' limit 1))) #>> '{path,0,verdict}', 'run', 'a dry run is not held');
+select automation.advance_clock('31 seconds');
+select cmp_ok(pg_temp.sent(), '<', 100::bigint, 'a second later some go');
+select automation.advance_clock('30 seconds');
+select pg_temp.sent() \g /dev/null
+select is(pg_temp.waiting(), null, 'then all have gone');
+select pg_temp.start(:'tell', 1) \g /dev/null
+select pg_temp.refused('{"retry_after_seconds": 86400}'), automation.advance_clock('61 minutes') \g /dev/null
+select pg_temp.start(:'other', 1) \g /dev/null
+select is(pg_temp.sent(), 1::bigint, 'others wait for an hour at most');
+delete from ridgeline.scheduled_steps;
+select pg_temp.start(:'tell', 1) \g /dev/null
+select pg_temp.refused('{}') \g /dev/null
+select pg_temp.start(:'other', 1) \g /dev/null
+select is(pg_temp.sent(), 1::bigint, 'one that does not say how long holds up nobody else');
+select pg_temp.start(:'tell', 1) \g /dev/null
+select pg_temp.refused('{"retry_after_seconds": 30, "error": {"code": "webhook_http_503", "message": ""}}') \g /dev/null
+select pg_temp.start(:'other', 1) \g /dev/null
+select is(pg_temp.sent(), 1::bigint, 'nor does what is wrong with one address');
+-- Its rate is asked for as well, when it has rested.
+select pg_temp.say('{"webhooks": {"per_second": 2}}');
+select pg_temp.start(:'tell', 1) \g /dev/null
+select pg_temp.refused('{"retry_after_seconds": 10}') \g /dev/null
+select pg_temp.start(:'other', 40) \g /dev/null
+select pg_temp.sent() \g /dev/null
+select is((select max(free_at) <= automation.now() + interval '1 second' from automation.sender_slots), true, 'what waits takes no place meanwhile');
+select automation.advance_clock('21 seconds');
+select cmp_ok(pg_temp.sent(), '<=', 3::bigint, 'what has waited has no more room than its rate');
+select is((select count(distinct code) || ' ' || min(code) from (select held ->> 'code' as code from ridgeline.scheduled_steps where held is not null) as h), '1 rate', 'and its own place from then on');
+select pg_temp.say('{}');
+select pg_temp.start(:'tell', 1) \g /dev/null
+insert into automation.receiver_rests values (:'apex', 'gone.example', automation.now() - interval '1 second');
+select pg_temp.refused('{"retry_after_seconds": 5}') \g /dev/null
+select is((select count(*) from automation.receiver_rests where tenant_id = :'apex'), 1::bigint, 'and what is over is forgotten');
 -- A dry run asks nobody for a place.
 select is(ridgeline.test_workflow(:'tell', jsonb_build_object('contact_id', (select id from public.contacts where tenant_id = :'apex' limit 1))) #>> '{path,0,verdict}', 'run', 'a dry run is not held');
 -- Rows of an office that is gone go as well.
