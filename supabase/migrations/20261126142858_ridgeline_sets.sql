@@ -81,8 +81,6 @@ drop function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[]
 
 drop function automation.lock_due(ridgeline.automation_lane,integer,uuid[]);
 
-drop function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]);
-
 drop function automation.imagine_result(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb);
 
 drop function automation.imagine_split(ridgeline.workflow_executions,text,jsonb);
@@ -254,6 +252,12 @@ drop function automation.count_enrolments(uuid,uuid,text,timestamp with time zon
 drop function automation.ring();
 
 drop function automation.ring_once();
+
+drop function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]);
+
+drop function automation.oldest_of(ridgeline.automation_lane,uuid);
+
+drop function automation.next_tenant(ridgeline.automation_lane,uuid);
 
 drop function automation.compile_fits(jsonb,jsonb);
 
@@ -1745,7 +1749,7 @@ AS $function$
     from jsonb_each_text(automation.aliases(attached)) as a
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.tenants_query(wanted text)
+CREATE OR REPLACE FUNCTION automation.tenants_query(wanted text, with_record boolean)
  RETURNS text
  LANGUAGE sql
  STABLE
@@ -1753,9 +1757,7 @@ CREATE OR REPLACE FUNCTION automation.tenants_query(wanted text)
 AS $function$
     select format($template$
   select k.id, k.name, k.timezone, k.country, k.text_countries, k.text_strangers, k.phone, k.email, k.website,
-    k.address, k.settings,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.id, 'name', k.name, 'timezone', k.timezone, 'country',
-      k.country, 'phone', k.phone, 'email', k.email, 'website', k.website, 'address', k.address))
+    k.address, k.settings, %13$s
   from (
     select %2$s as id,
       coalesce(%3$ss.name) as name,
@@ -1767,8 +1769,7 @@ AS $function$
       coalesce(%7$ss.text_strangers, false) as text_strangers,
       coalesce(%8$ss.phone) as phone, coalesce(%9$ss.email) as email, coalesce(%10$ss.website) as website,
       coalesce(%11$ss.address) as address,
-      coalesce(s.settings, '{}') || %12$s as settings,
-      to_jsonb(t) - %13$L::text[] as record
+      coalesce(s.settings, '{}') || %12$s as settings%17$s
     from %1$s as t%14$s
     left join ridgeline.tenant_settings as s on s.tenant_id = %2$s
     where (%16$s)%15$s
@@ -1786,10 +1787,17 @@ $template$,
       automation.mapped_texts(m.columns, m.further, 'website') || ', ',
       automation.mapped_texts(m.columns, m.further, 'address') || ', ',
       coalesce('coalesce(to_jsonb(t.' || quote_ident(m.columns ->> 'settings') || '), ''{}'')', '''{}''::jsonb'),
-      array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
+      case when with_record then
+        'k.record || jsonb_strip_nulls(jsonb_build_object(''id'', k.id, ''name'', k.name, ''timezone'', k.timezone, '
+          '''country'', k.country, ''phone'', k.phone, ''email'', k.email, ''website'', k.website, ''address'', '
+          'k.address))'
+        else 'null::jsonb' end,
       automation.further_joins(m.further, automation.tenant_expression('t', m.columns ->> 'id', m.sole)),
       coalesce(' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
-      wanted)
+      wanted,
+      case when with_record then format(', to_jsonb(t) - %L::text[] as record',
+        array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)))
+        else '' end)
     from (select y.relation::regclass as relation, y.columns, y.sole, y.further, y.visible
       from automation.tenancy as y) as m
   $function$;
@@ -1839,6 +1847,14 @@ CREATE OR REPLACE FUNCTION automation.tenant_state(tenant_id uuid)
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select null::text $function$;
+
+CREATE OR REPLACE FUNCTION automation.read_offices(ids uuid[])
+ RETURNS SETOF automation.tenant
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$ begin return query select * from automation.settled_tenants(ids); end; $function$;
 
 CREATE OR REPLACE FUNCTION automation.members_query(wanted text)
  RETURNS text
@@ -2777,6 +2793,36 @@ begin
     from ridgeline.workflows as w
     left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
     where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_due_of(lane ridgeline.automation_lane, tenants uuid[], share integer, at_most integer, taken uuid[])
+ RETURNS ridgeline.scheduled_steps[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+  return array(
+    select d.due
+    from unnest(tenants) as t (id)
+    cross join lateral (
+      select s as due
+      from ridgeline.scheduled_steps as s
+      where s.lane = lock_due_of.lane
+        and s.tenant_id = t.id
+        and s.lease_expires_at is null
+        and s.run_at <= automation.now()
+        and s.id <> all (taken)
+      order by s.run_at, s.id
+      limit share
+      for update skip locked
+    ) as d
+    limit at_most);
 end;
 $function$;
 
@@ -7706,6 +7752,32 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.pauses_of(tenant_ids uuid[], workflow_ids uuid[], is_send boolean)
+ RETURNS jsonb[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return array(
+    select coalesce(
+      (select jsonb_build_object('code', 'sending_paused', 'why', p.reason)
+       from ridgeline.sending_pauses as p
+       where is_send and p.tenant_id = k.tenant_id),
+      (select jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
+       from ridgeline.workflows as w
+       where w.tenant_id = k.tenant_id and w.id = k.workflow_id and not w.is_active
+         and w.published_version is not null),
+      (select jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
+       from ridgeline.workflow_holds as h
+       where h.tenant_id = k.tenant_id and h.workflow_id = k.workflow_id and h.released_at is null))
+    from unnest(tenant_ids, workflow_ids) with ordinality as k (tenant_id, workflow_id, place)
+    order by k.place);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.pause_of(tenant_id uuid, workflow_id uuid, is_send boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -7713,17 +7785,7 @@ CREATE OR REPLACE FUNCTION automation.pause_of(tenant_id uuid, workflow_id uuid,
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return coalesce(
-    (select jsonb_build_object('code', 'sending_paused', 'why', p.reason)
-     from ridgeline.sending_pauses as p
-     where pause_of.is_send and p.tenant_id = pause_of.tenant_id),
-    (select jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
-     from ridgeline.workflows as w
-     where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
-       and w.published_version is not null),
-    (select jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
-     from ridgeline.workflow_holds as h
-     where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null));
+  return (automation.pauses_of(array[tenant_id], array[workflow_id], is_send))[1];
 end;
 $function$;
 
@@ -10125,7 +10187,7 @@ CREATE OR REPLACE FUNCTION automation.tenants_asked(questions automation.send_qu
 AS $function$
 begin
   return array(
-    select t from automation.read_tenants(array(select distinct (q.due).tenant_id from unnest(questions) as q)) as t);
+    select t from automation.read_offices(array(select distinct (q.due).tenant_id from unnest(questions) as q)) as t);
 end;
 $function$;
 
@@ -10890,16 +10952,9 @@ CREATE OR REPLACE FUNCTION automation.tenants_of(works automation.work[])
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  work automation.work;
-  tenants uuid[] := '{}'::uuid[];
 begin
-  foreach work in array works loop
-    if (work.execution).tenant_id <> all (tenants) then
-      tenants := tenants || (work.execution).tenant_id;
-    end if;
-  end loop;
-  return tenants;
+  return array(
+    select distinct ((works[i]).execution).tenant_id from generate_subscripts(works, 1) as i);
 end;
 $function$;
 
@@ -10921,20 +10976,24 @@ declare
 begin
   if at is not null then
     select array_agg(t), array_agg(t.id) into tenants, ids
-    from automation.read_tenants(automation.tenants_of(works)) as t;
+    from automation.read_offices(automation.tenants_of(works)) as t;
   end if;
+  -- offset 0: what is used more than once is worked out once.
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
       case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
       )::automation.running_plan
     from (
-      select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
+      select distinct ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id,
+        ((works[i]).execution).version
+      from generate_subscripts(works, 1) as i
     ) as k
     cross join lateral (
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
+      offset 0
     ) as p
-    cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant) as t
+    cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant offset 0) as t
     order by k.tenant_id, k.workflow_id, k.version);
 end;
 $function$;
@@ -10995,20 +11054,21 @@ CREATE OR REPLACE FUNCTION automation.paused_plans(works automation.work[])
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  work automation.work;
-  execution ridgeline.workflow_executions;
-  asked integer[] := '{}'::integer[];
-  paused integer[] := '{}'::integer[];
+  plans integer[];
+  tenants uuid[];
+  workflows uuid[];
+  pauses jsonb[];
 begin
-  foreach work in array works loop
-    continue when work.plan = any (asked);
-    asked := asked || work.plan;
-    execution := work.execution;
-    if automation.pause_of(execution.tenant_id, execution.workflow_id, (work.due).lane <> 'database') is not null then
-      paused := paused || work.plan;
-    end if;
-  end loop;
-  return paused;
+  if cardinality(works) = 0 then
+    return '{}'::integer[];
+  end if;
+  select array_agg(k.plan), array_agg(k.tenant_id), array_agg(k.workflow_id) into plans, tenants, workflows
+  from (
+    select distinct (works[i]).plan, ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id
+    from generate_subscripts(works, 1) as i
+  ) as k;
+  pauses := automation.pauses_of(tenants, workflows, ((works[1]).due).lane <> 'database');
+  return array(select plans[i] from generate_subscripts(plans, 1) as i where pauses[i] is not null);
 end;
 $function$;
 
@@ -11152,7 +11212,7 @@ declare
   made record;
 begin
   made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
-    select t.website from automation.read_tenants(array[with_links.tenant_id]) as t) end, base);
+    select t.website from automation.read_offices(array[with_links.tenant_id]) as t) end, base);
   if base is not null and made.links <> '[]' then
     prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'tracked_links', made.links);
   end if;
@@ -20406,13 +20466,84 @@ exception when undefined_column or undefined_table or undefined_function or insu
     using hint = 'The table was altered after it was attached: call automation.attach_tenants() again.';
   return query select * from automation.settled_tenants(ids);
 end;
+$reader$;
+
+create or replace function automation.read_offices(ids uuid[]) returns setof automation.tenant
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $reader$
+begin
+  return query %3$s;
+exception when undefined_column or undefined_table or undefined_function or insufficient_privilege then
+  return query select * from automation.read_tenants(ids);
+end;
 $reader$
 $template$,
-      automation.tenants_query('true'),
-      automation.tenants_query((
-        select automation.tenant_expression('t', y.columns ->> 'id', y.sole) from automation.tenancy as y)
-        || ' = any (ids)'))
+      automation.tenants_query('true', true), automation.tenants_query(k.wanted, true),
+      automation.tenants_query(k.wanted, false))
+    from (
+      select automation.tenant_expression('t', y.columns ->> 'id', y.sole) || ' = any (ids)' as wanted
+      from automation.tenancy as y) as k
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.settled_function()
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select $template$
+create or replace function automation.read_tenants(ids uuid[]) returns setof automation.tenant
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $reader$ begin return query select * from automation.settled_tenants(ids); end; $reader$;
+
+create or replace function automation.read_offices(ids uuid[]) returns setof automation.tenant
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $reader$ begin return query select * from automation.settled_tenants(ids); end; $reader$
+$template$
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.tenant_zone(tenant_id uuid)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (select t.timezone from automation.read_offices(array[tenant_zone.tenant_id]) as t);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.country_of(tenant_id uuid)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (select t.country from automation.read_offices(array[country_of.tenant_id]) as t);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tenant_setting(tenant_id uuid, VARIADIC path text[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (select t.settings #> path from automation.read_offices(array[tenant_setting.tenant_id]) as t);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.members_function()
  RETURNS text
@@ -21560,28 +21691,48 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.lock_due_of(lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
- RETURNS ridgeline.scheduled_steps[]
+CREATE OR REPLACE FUNCTION automation.hop_tenants(lane ridgeline.automation_lane, at timestamp with time zone, start uuid, at_most integer, OUT tenants uuid[], OUT complete boolean)
+ RETURNS record
  LANGUAGE plpgsql
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
  SET enable_bitmapscan TO 'off'
  SET enable_sort TO 'off'
+ SET enable_incremental_sort TO 'off'
 AS $function$
+declare
+  lap integer := 1;
+  after uuid := start;
+  tenant uuid;
+  oldest timestamptz;
 begin
-  return array(
-    select s
+  complete := false;
+  for hop in 1 .. 500 loop
+    -- In the order that only scheduled_steps_due_by_tenant has: the primary key leads with the
+    -- tenant too, and would read past all that the tenant has in the other lane.
+    select s.tenant_id, s.run_at into tenant, oldest
     from ridgeline.scheduled_steps as s
-    where s.lane = lock_due_of.lane
-      and s.tenant_id = lock_due_of.tenant_id
-      and s.lease_expires_at is null
-      and s.run_at <= automation.now()
-      and s.id <> all (taken)
-    order by s.run_at, s.id
-    limit at_most
-    for update skip locked);
+    where s.lane = hop_tenants.lane and s.tenant_id > after and s.lease_expires_at is null
+    order by s.tenant_id, s.run_at, s.id
+    limit 1;
+    -- Past the last tenant the second lap begins, up to where the first one started.
+    if lap = 2 and (tenant is null or tenant > start) then
+      complete := true;
+      return;
+    elsif tenant is null then
+      lap := 2;
+      after := '00000000-0000-0000-0000-000000000000';
+    else
+      after := tenant;
+      if oldest <= at then
+        tenants := tenants || tenant;
+        exit when cardinality(tenants) = at_most;
+      end if;
+    end if;
+  end loop;
 end;
 $function$;
 
@@ -21626,12 +21777,8 @@ declare
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   tenants uuid[] := automation.due_tenants(lane, at_most + cardinality(but));
   share integer;
-  hungry uuid[];
   aside uuid[];
-  taken uuid[] := array[]::uuid[];
-  tenant uuid;
-  before integer;
-  due ridgeline.scheduled_steps;
+  locked ridgeline.scheduled_steps[];
 begin
   if tenants is null then
     return dues;
@@ -21641,20 +21788,16 @@ begin
   share := greatest(1, at_most / greatest(cardinality(tenants), 1));
   aside := automation.set_aside(lane);
   -- Equal shares first; what some leave of theirs goes to those who have more.
-  while tenants is not null and cardinality(taken) < at_most loop
-    hungry := null;
-    foreach tenant in array tenants loop
-      before := cardinality(taken);
-      foreach due in array automation.lock_due_of(lane, tenant, least(share, at_most - before), aside || taken) loop
-        taken := taken || due.id;
-        dues := dues || due;
-      end loop;
-      if cardinality(taken) - before = share then
-        hungry := hungry || tenant;
-      end if;
-      exit when cardinality(taken) = at_most;
-    end loop;
-    tenants := hungry;
+  while cardinality(tenants) > 0 and cardinality(dues) < at_most loop
+    locked := automation.lock_due_of(lane, tenants, share, at_most - cardinality(dues), aside);
+    dues := dues || locked;
+    exit when cardinality(dues) = at_most;
+    aside := aside || array(select (locked[i]).id from generate_subscripts(locked, 1) as i);
+    tenants := array(
+      select t.id from unnest(tenants) with ordinality as t (id, place)
+      where t.id = any (array(
+        select (locked[i]).tenant_id from generate_subscripts(locked, 1) as i group by 1 having count(*) = share))
+      order by t.place);
     share := at_most;
   end loop;
   return dues;
@@ -21813,7 +21956,7 @@ CREATE OR REPLACE FUNCTION automation.render_options(tenant_id uuid, at timestam
 AS $function$
 begin
   return (
-    select automation.render_options(t, at) from automation.read_tenants(array[render_options.tenant_id]) as t);
+    select automation.render_options(t, at) from automation.read_offices(array[render_options.tenant_id]) as t);
 end;
 $function$;
 
@@ -22704,7 +22847,7 @@ AS $function$
 begin
   return automation.forbidden_destination(phone, (
     select t.country || t.text_countries
-    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t));
+    from automation.read_offices(array[forbidden_destination.tenant_id]) as t));
 end;
 $function$;
 
@@ -22769,6 +22912,22 @@ AS $function$
     from jsonb_array_elements(warnings) with ordinality as w (value, place)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_office_number(tenant_id uuid, phone text, country text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select exists (
+      select from (
+        select t.phone from automation.read_offices(array[is_office_number.tenant_id]) as t
+        union all
+        select m.phone from automation.read_members(array[is_office_number.tenant_id], null) as m
+      ) as o
+      where automation.phone_key(o.phone) = any (automation.phone_keys(is_office_number.phone))
+        and automation.normal_number(o.phone, country) = is_office_number.phone)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.is_stranger(execution ridgeline.workflow_executions, input jsonb, phone text, country text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -22782,7 +22941,7 @@ begin
   end if;
   return phone is not null
     and not exists (
-      select from automation.read_tenants(array[execution.tenant_id]) as t where t.text_strangers)
+      select from automation.read_offices(array[execution.tenant_id]) as t where t.text_strangers)
     and not exists (select from automation.contacts_by_phone(execution.tenant_id, phone))
     and not automation.mentions_number(automation.own_records(execution), phone, country)
     and not automation.is_office_number(execution.tenant_id, phone, country);
@@ -29390,6 +29549,8 @@ comment on function automation.choose_sender(uuid,text,automation.prepared_step)
 
 comment on function automation.finish_steps(jsonb) is 'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. error.holds of a retry: daily_limit, a carrier takes no more today, it is held till its day is over; receiver, what else would call that host waits for retry_after_seconds too. accepted is false when the token no longer holds the lease; nothing was changed then. due_now: work of any kind is due now and nobody''s.';
 
+comment on function automation.hop_tenants(ridgeline.automation_lane,timestamp with time zone,uuid,integer) is 'Tenants with due work, at_most of them, found by hopping along the index from start. complete: it has been round.';
+
 comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). merged_into, of a contact: into which it was merged; only where it is named.';
 
 comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
@@ -30652,6 +30813,9 @@ grant execute on function automation.list_problem(jsonb,boolean) to service_role
 revoke all on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) from public, anon, authenticated, service_role;
 grant execute on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) to service_role;
 
+revoke all on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) to service_role;
+
 revoke all on function automation.lock_leased(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_leased(jsonb) to service_role;
 
@@ -30965,6 +31129,9 @@ grant execute on function automation.pause_sending(uuid,text) to service_role;
 revoke all on function automation.paused_plans(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.paused_plans(automation.work[]) to service_role;
 
+revoke all on function automation.pauses_of(uuid[],uuid[],boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.pauses_of(uuid[],uuid[],boolean) to service_role;
+
 revoke all on function automation.perform_add_tag(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.perform_add_tag(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
 
@@ -31151,6 +31318,9 @@ grant execute on function automation.read_anew(text,uuid,text) to service_role;
 
 revoke all on function automation.read_known(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.read_known(automation.work[]) to service_role;
+
+revoke all on function automation.read_offices(uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.read_offices(uuid[]) to service_role;
 
 revoke all on function automation.read_places(automation.ticket[],text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.read_places(automation.ticket[],text,text) to service_role;
@@ -31540,8 +31710,8 @@ grant execute on function automation.tenants_in(automation.running_plan[]) to se
 revoke all on function automation.tenants_of(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tenants_of(automation.work[]) to service_role;
 
-revoke all on function automation.tenants_query(text) from public, anon, authenticated, service_role;
-grant execute on function automation.tenants_query(text) to service_role;
+revoke all on function automation.tenants_query(text,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.tenants_query(text,boolean) to service_role;
 
 revoke all on function automation.text_problems(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.text_problems(jsonb) to service_role;
@@ -32133,9 +32303,6 @@ grant execute on function automation.imagine_step(ridgeline.workflow_executions,
 
 revoke all on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) to service_role;
-
-revoke all on function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]) from public, anon, authenticated, service_role;
-grant execute on function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]) to service_role;
 
 revoke all on function automation.lock_portion(automation.portions) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_portion(automation.portions) to service_role;

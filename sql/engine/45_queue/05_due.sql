@@ -101,83 +101,56 @@ create or replace function automation.tenants_behind(
 create or replace function automation.hop_tenants(
   lane ridgeline.automation_lane, at timestamptz, start uuid, at_most integer,
   out tenants uuid[], out complete boolean)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
+  set enable_sort = off
+  set enable_incremental_sort = off
   as $$
-    with recursive hop as (
-      select automation.next_tenant(hop_tenants.lane, start) as tenant_id, 1 as hops, 1 as lap
-      union all
-      -- Past the last tenant the second lap begins, up to where the first one started.
-      select n.tenant_id, h.hops + 1, n.lap
-      from hop as h
-      cross join lateral (
-        select case when h.tenant_id is null then 2 else h.lap end as lap,
-          automation.next_tenant(
-            hop_tenants.lane,
-            coalesce(h.tenant_id, '00000000-0000-0000-0000-000000000000')) as tenant_id
-      ) as n
-      where h.hops < 500
-        and (h.lap = 1 or h.tenant_id is not null)
-        and (n.lap = 1 or n.tenant_id <= start)
-    )
-    select
-      (select array_agg(d.tenant_id)
-       from (
-         select h.tenant_id from hop as h
-         where automation.oldest_of(hop_tenants.lane, h.tenant_id) <= at
-         order by h.hops
-         limit at_most
-       ) as d),
-      (select max(h.hops) < 500 from hop as h)
-  $$;
+declare
+  lap integer := 1;
+  after uuid := start;
+  tenant uuid;
+  oldest timestamptz;
+begin
+  complete := false;
+  for hop in 1 .. 500 loop
+    -- In the order that only scheduled_steps_due_by_tenant has: the primary key leads with the
+    -- tenant too, and would read past all that the tenant has in the other lane.
+    select s.tenant_id, s.run_at into tenant, oldest
+    from ridgeline.scheduled_steps as s
+    where s.lane = hop_tenants.lane and s.tenant_id > after and s.lease_expires_at is null
+    order by s.tenant_id, s.run_at, s.id
+    limit 1;
+    -- Past the last tenant the second lap begins, up to where the first one started.
+    if lap = 2 and (tenant is null or tenant > start) then
+      complete := true;
+      return;
+    elsif tenant is null then
+      lap := 2;
+      after := '00000000-0000-0000-0000-000000000000';
+    else
+      after := tenant;
+      if oldest <= at then
+        tenants := tenants || tenant;
+        exit when cardinality(tenants) = at_most;
+      end if;
+    end if;
+  end loop;
+end;
+$$;
 
 comment on function automation.hop_tenants(
   ridgeline.automation_lane, timestamptz, uuid, integer) is
-  'Tenants with due work, found by hopping along the index from start. complete: it has been round.';
+  'Tenants with due work, at_most of them, found by hopping along the index from start. complete: it has been round.';
 
-create or replace function automation.next_tenant(lane ridgeline.automation_lane, after uuid) returns uuid
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  set enable_bitmapscan = off
-  set enable_sort = off
-  set enable_incremental_sort = off
-  as $$
-    -- In the order that only scheduled_steps_due_by_tenant has: the primary key leads with the
-    -- tenant too, and would read past all that the tenant has in the other lane.
-    select s.tenant_id
-    from ridgeline.scheduled_steps as s
-    where s.lane = next_tenant.lane and s.tenant_id > after and s.lease_expires_at is null
-    order by s.tenant_id, s.run_at, s.id
-    limit 1
-  $$;
-
--- In the order of the same index, for the same reason.
-create or replace function automation.oldest_of(lane ridgeline.automation_lane, tenant_id uuid)
-  returns timestamptz
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  set enable_bitmapscan = off
-  set enable_sort = off
-  set enable_incremental_sort = off
-  as $$
-    select s.run_at
-    from ridgeline.scheduled_steps as s
-    where s.lane = oldest_of.lane and s.tenant_id = oldest_of.tenant_id
-      and s.lease_expires_at is null
-    order by s.run_at, s.id
-    limit 1
-  $$;
-
--- Locks due rows of one tenant, skipping what others are working on.
+-- Locks due rows of tenants, `share` of each and at_most of all, skipping what others are working on. The tenants lead,
+-- one after the other, and nothing is locked beyond what is taken.
 create or replace function automation.lock_due_of(
-  lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
+  lane ridgeline.automation_lane, tenants uuid[], share integer, at_most integer, taken uuid[])
   returns ridgeline.scheduled_steps[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -189,16 +162,21 @@ create or replace function automation.lock_due_of(
   as $$
 begin
   return array(
-    select s
-    from ridgeline.scheduled_steps as s
-    where s.lane = lock_due_of.lane
-      and s.tenant_id = lock_due_of.tenant_id
-      and s.lease_expires_at is null
-      and s.run_at <= automation.now()
-      and s.id <> all (taken)
-    order by s.run_at, s.id
-    limit at_most
-    for update skip locked);
+    select d.due
+    from unnest(tenants) as t (id)
+    cross join lateral (
+      select s as due
+      from ridgeline.scheduled_steps as s
+      where s.lane = lock_due_of.lane
+        and s.tenant_id = t.id
+        and s.lease_expires_at is null
+        and s.run_at <= automation.now()
+        and s.id <> all (taken)
+      order by s.run_at, s.id
+      limit share
+      for update skip locked
+    ) as d
+    limit at_most);
 end;
 $$;
 
@@ -241,12 +219,8 @@ declare
   dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   tenants uuid[] := automation.due_tenants(lane, at_most + cardinality(but));
   share integer;
-  hungry uuid[];
   aside uuid[];
-  taken uuid[] := array[]::uuid[];
-  tenant uuid;
-  before integer;
-  due ridgeline.scheduled_steps;
+  locked ridgeline.scheduled_steps[];
 begin
   if tenants is null then
     return dues;
@@ -256,20 +230,16 @@ begin
   share := greatest(1, at_most / greatest(cardinality(tenants), 1));
   aside := automation.set_aside(lane);
   -- Equal shares first; what some leave of theirs goes to those who have more.
-  while tenants is not null and cardinality(taken) < at_most loop
-    hungry := null;
-    foreach tenant in array tenants loop
-      before := cardinality(taken);
-      foreach due in array automation.lock_due_of(lane, tenant, least(share, at_most - before), aside || taken) loop
-        taken := taken || due.id;
-        dues := dues || due;
-      end loop;
-      if cardinality(taken) - before = share then
-        hungry := hungry || tenant;
-      end if;
-      exit when cardinality(taken) = at_most;
-    end loop;
-    tenants := hungry;
+  while cardinality(tenants) > 0 and cardinality(dues) < at_most loop
+    locked := automation.lock_due_of(lane, tenants, share, at_most - cardinality(dues), aside);
+    dues := dues || locked;
+    exit when cardinality(dues) = at_most;
+    aside := aside || array(select (locked[i]).id from generate_subscripts(locked, 1) as i);
+    tenants := array(
+      select t.id from unnest(tenants) with ordinality as t (id, place)
+      where t.id = any (array(
+        select (locked[i]).tenant_id from generate_subscripts(locked, 1) as i group by 1 having count(*) = share))
+      order by t.place);
     share := at_most;
   end loop;
   return dues;

@@ -142,7 +142,7 @@ create or replace function automation.render_options(
   as $$
 begin
   return (
-    select automation.render_options(t, at) from automation.read_tenants(array[render_options.tenant_id]) as t);
+    select automation.render_options(t, at) from automation.read_offices(array[render_options.tenant_id]) as t);
 end;
 $$;
 

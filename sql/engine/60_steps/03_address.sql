@@ -125,7 +125,7 @@ create or replace function automation.forbidden_destination(tenant_id uuid, phon
 begin
   return automation.forbidden_destination(phone, (
     select t.country || t.text_countries
-    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t));
+    from automation.read_offices(array[forbidden_destination.tenant_id]) as t));
 end;
 $$;
 

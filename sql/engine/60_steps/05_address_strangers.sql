@@ -21,7 +21,7 @@ create or replace function automation.is_office_number(tenant_id uuid, phone tex
   as $$
     select exists (
       select from (
-        select t.phone from automation.read_tenants(array[is_office_number.tenant_id]) as t
+        select t.phone from automation.read_offices(array[is_office_number.tenant_id]) as t
         union all
         select m.phone from automation.read_members(array[is_office_number.tenant_id], null) as m
       ) as o
@@ -58,7 +58,7 @@ begin
   end if;
   return phone is not null
     and not exists (
-      select from automation.read_tenants(array[execution.tenant_id]) as t where t.text_strangers)
+      select from automation.read_offices(array[execution.tenant_id]) as t where t.text_strangers)
     and not exists (select from automation.contacts_by_phone(execution.tenant_id, phone))
     and not automation.mentions_number(automation.own_records(execution), phone, country)
     and not automation.is_office_number(execution.tenant_id, phone, country);

@@ -20,23 +20,38 @@ comment on table ridgeline.sending_pauses is
   'Tenants that send nothing until ridgeline.resume_sending(): texts, emails and webhooks wait, and what is done in '
   'the database goes on.';
 
--- Why the runs of a workflow have to wait; null: they need not. is_send: may the tenant send at all?
+-- Why the runs of workflows have to wait, each in its place; null: they need not. is_send: may the tenant send at all?
+create or replace function automation.pauses_of(tenant_ids uuid[], workflow_ids uuid[], is_send boolean)
+  returns jsonb[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select coalesce(
+      (select jsonb_build_object('code', 'sending_paused', 'why', p.reason)
+       from ridgeline.sending_pauses as p
+       where is_send and p.tenant_id = k.tenant_id),
+      (select jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
+       from ridgeline.workflows as w
+       where w.tenant_id = k.tenant_id and w.id = k.workflow_id and not w.is_active
+         and w.published_version is not null),
+      (select jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
+       from ridgeline.workflow_holds as h
+       where h.tenant_id = k.tenant_id and h.workflow_id = k.workflow_id and h.released_at is null))
+    from unnest(tenant_ids, workflow_ids) with ordinality as k (tenant_id, workflow_id, place)
+    order by k.place);
+end;
+$$;
+
 create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid, is_send boolean) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return coalesce(
-    (select jsonb_build_object('code', 'sending_paused', 'why', p.reason)
-     from ridgeline.sending_pauses as p
-     where pause_of.is_send and p.tenant_id = pause_of.tenant_id),
-    (select jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
-     from ridgeline.workflows as w
-     where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
-       and w.published_version is not null),
-    (select jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
-     from ridgeline.workflow_holds as h
-     where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null));
+  return (automation.pauses_of(array[tenant_id], array[workflow_id], is_send))[1];
 end;
 $$;
 

@@ -274,7 +274,7 @@ create or replace function automation.tenants_asked(questions automation.send_qu
   as $$
 begin
   return array(
-    select t from automation.read_tenants(array(select distinct (q.due).tenant_id from unnest(questions) as q)) as t);
+    select t from automation.read_offices(array(select distinct (q.due).tenant_id from unnest(questions) as q)) as t);
 end;
 $$;
 

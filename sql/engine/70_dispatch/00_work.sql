@@ -53,16 +53,9 @@ create or replace function automation.tenants_of(works automation.work[]) return
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  work automation.work;
-  tenants uuid[] := '{}'::uuid[];
 begin
-  foreach work in array works loop
-    if (work.execution).tenant_id <> all (tenants) then
-      tenants := tenants || (work.execution).tenant_id;
-    end if;
-  end loop;
-  return tenants;
+  return array(
+    select distinct ((works[i]).execution).tenant_id from generate_subscripts(works, 1) as i);
 end;
 $$;
 
@@ -85,20 +78,24 @@ declare
 begin
   if at is not null then
     select array_agg(t), array_agg(t.id) into tenants, ids
-    from automation.read_tenants(automation.tenants_of(works)) as t;
+    from automation.read_offices(automation.tenants_of(works)) as t;
   end if;
+  -- offset 0: what is used more than once is worked out once.
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
       case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
       )::automation.running_plan
     from (
-      select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
+      select distinct ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id,
+        ((works[i]).execution).version
+      from generate_subscripts(works, 1) as i
     ) as k
     cross join lateral (
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
+      offset 0
     ) as p
-    cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant) as t
+    cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant offset 0) as t
     order by k.tenant_id, k.workflow_id, k.version);
 end;
 $$;
@@ -159,20 +156,21 @@ create or replace function automation.paused_plans(works automation.work[]) retu
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  work automation.work;
-  execution ridgeline.workflow_executions;
-  asked integer[] := '{}'::integer[];
-  paused integer[] := '{}'::integer[];
+  plans integer[];
+  tenants uuid[];
+  workflows uuid[];
+  pauses jsonb[];
 begin
-  foreach work in array works loop
-    continue when work.plan = any (asked);
-    asked := asked || work.plan;
-    execution := work.execution;
-    if automation.pause_of(execution.tenant_id, execution.workflow_id, (work.due).lane <> 'database') is not null then
-      paused := paused || work.plan;
-    end if;
-  end loop;
-  return paused;
+  if cardinality(works) = 0 then
+    return '{}'::integer[];
+  end if;
+  select array_agg(k.plan), array_agg(k.tenant_id), array_agg(k.workflow_id) into plans, tenants, workflows
+  from (
+    select distinct (works[i]).plan, ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id
+    from generate_subscripts(works, 1) as i
+  ) as k;
+  pauses := automation.pauses_of(tenants, workflows, ((works[1]).due).lane <> 'database');
+  return array(select plans[i] from generate_subscripts(plans, 1) as i where pauses[i] is not null);
 end;
 $$;
 

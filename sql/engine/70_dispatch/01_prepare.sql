@@ -26,7 +26,7 @@ declare
   made record;
 begin
   made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
-    select t.website from automation.read_tenants(array[with_links.tenant_id]) as t) end, base);
+    select t.website from automation.read_offices(array[with_links.tenant_id]) as t) end, base);
   if base is not null and made.links <> '[]' then
     prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'tracked_links', made.links);
   end if;
