@@ -1801,6 +1801,7 @@ export type Database = {
           changed_at: string;
           clicked_at: string | null;
           cost: number | null;
+          country: string | null;
           delivered_at: string | null;
           duration_ms: number | null;
           error: Json | null;
@@ -1831,6 +1832,7 @@ export type Database = {
           changed_at?: string;
           clicked_at?: string | null;
           cost?: number | null;
+          country?: string | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
           error?: Json | null;
@@ -1861,6 +1863,7 @@ export type Database = {
           changed_at?: string;
           clicked_at?: string | null;
           cost?: number | null;
+          country?: string | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
           error?: Json | null;

@@ -144,7 +144,7 @@ async function sent(asked: { config: object; name: string; email: string }[]) {
     cross join lateral automation.render(t.compiled, jsonb_build_object('contact', jsonb_build_object(
       'first_name', a -> 'name', 'email', a -> 'email'))) as r
     cross join lateral automation.address_email(null::ridgeline.workflow_executions,
-      row('run', r.rendered, null, null, null)::automation.prepared_step) as p
+      row('run', r.rendered, null, null, null, null)::automation.prepared_step) as p
     order by a.place`;
 }
 

@@ -31,6 +31,16 @@ begin
 end;
 $$;
 
+-- Of what as_list() makes of it; nothing has none.
+create or replace function automation.length_of_list(value jsonb) returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case when value is null then 0 when jsonb_typeof(value) = 'array' then jsonb_array_length(value) else 1 end;
+end;
+$$;
+
 create or replace function automation.type_words(types jsonb) returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp

@@ -16,18 +16,26 @@ create or replace function automation.sms_segments(body text) returns integer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  is_gsm constant boolean := body ~ ('^' || automation.gsm_character() || '*$');
-  -- What is sent as two: an extension of GSM-7, or half of what is no character of UCS-2 each.
-  units constant integer := length(body) + case
-    when is_gsm then length(body) - length(translate(body, E'[]\\^{}~|€\f', ''))
-    else length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
-  alone constant integer := case when is_gsm then 160 else 70 end;
-  joined constant integer := case when is_gsm then 153 else 67 end;
+  is_gsm boolean;
+  units integer;
+  alone integer;
+  joined integer;
   segments integer := 1;
   used integer := 0;
   size integer;
   one text;
 begin
+  -- So few bytes fit, whatever they are sent as.
+  if octet_length(body) <= 70 then
+    return 1;
+  end if;
+  is_gsm := body ~ ('^' || automation.gsm_character() || '*$');
+  -- What is sent as two: an extension of GSM-7, or half of what is no character of UCS-2 each.
+  units := length(body) + case
+    when is_gsm then length(body) - length(translate(body, E'[]\\^{}~|€\f', ''))
+    else length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
+  alone := case when is_gsm then 160 else 70 end;
+  joined := case when is_gsm then 153 else 67 end;
   if units <= alone then
     return 1;
   elsif units = length(body) then

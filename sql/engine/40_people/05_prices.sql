@@ -53,21 +53,21 @@ create or replace function automation.own_price(prices jsonb, kind text, country
         else prices ->> kind end as said) as p
   $$;
 
-create or replace function automation.price_of(tenant_id uuid, provider text, kind text, recipient text)
+-- country: of an email, *.
+create or replace function automation.price_of(tenant_id uuid, provider text, kind text, country text)
   returns numeric
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  destination constant text := case when kind = 'email' then '*' else (automation.read_phone(recipient)).country end;
   -- Of ridgeline.tenant_settings alone: it is asked for each message that was sent.
   own constant jsonb := (
     select s.settings -> 'prices' from ridgeline.tenant_settings as s where s.tenant_id = price_of.tenant_id);
 begin
   return coalesce(
-    case when own is not null then automation.own_price(own, kind, destination) end,
+    case when own is not null then automation.own_price(own, kind, country) end,
     (select coalesce(p.negotiated, p.amount) from automation.prices as p
-     where p.provider = price_of.provider and p.kind = price_of.kind and p.country in (destination, '*')
+     where p.provider = price_of.provider and p.kind = price_of.kind and p.country in (price_of.country, '*')
      order by p.country = '*'
      limit 1));
 end;

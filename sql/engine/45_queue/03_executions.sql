@@ -123,6 +123,7 @@ create table ridgeline.workflow_step_executions (
   changed_at timestamptz not null default automation.now(),
   segments smallint,
   cost numeric,
+  country text,
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
@@ -151,6 +152,8 @@ comment on column ridgeline.workflow_step_executions.changed_at is
 comment on column ridgeline.workflow_step_executions.segments is 'Of a text that was sent: as how many segments.';
 comment on column ridgeline.workflow_step_executions.cost is
   'Of a message that was sent: what it cost by automation.prices or the tenant''s own; null: nobody said a price.';
+comment on column ridgeline.workflow_step_executions.country is
+  'Of a text: the country of its number as it was read when it was claimed, by which it is priced.';
 comment on column ridgeline.workflow_step_executions.seq is
   'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column ridgeline.workflow_step_executions.duration_ms is

@@ -26,11 +26,12 @@ create type automation.prepared_step as (
   input jsonb,
   reason jsonb,
   warnings jsonb,
-  recipient text
+  recipient text,
+  country text
 );
 
 comment on type automation.prepared_step is
-  'verdict: run, skip or fail; reason: {code, message} for the last two.';
+  'verdict: run, skip or fail; reason: {code, message} for the last two; country: of the number that a text goes to.';
 
 create type automation.known_records as (
   record jsonb,

@@ -180,6 +180,7 @@ begin
       'to: %s is no contact; tenants.text_strangers would allow it', phone.number), given);
   end if;
   prepared.recipient := phone.number;
+  prepared.country := phone.country;
   prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone.number)
     || jsonb_strip_nulls(jsonb_build_object('from', sender));
   return prepared;

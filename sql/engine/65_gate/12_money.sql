@@ -5,55 +5,81 @@
 
 create type automation.message_cost as (segments integer, cost numeric);
 
--- input: as the dispatcher gets it. A text with pictures is one message however long it is; an email is one for each
--- who gets it.
-create or replace function automation.cost_of(tenant_id uuid, channel text, input jsonb, recipient text)
-  returns automation.message_cost
+-- Of several messages, in their order; null: it is no message, or has no country. inputs: as the dispatcher gets them;
+-- countries: as they were read, null where they were not. A text with pictures is one message however long it is; an
+-- email is one for each who gets it. What has one price is asked for it once.
+create or replace function automation.costs_of(
+  tenant_ids uuid[], channels text[], inputs jsonb[], recipients text[], countries text[])
+  returns automation.message_cost[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  provider constant text := coalesce(input #>> '{sender,provider}', automation.setting(channel || '_provider'));
-  segments integer;
+  input jsonb;
+  provider text;
+  kind text;
+  country text;
+  amount integer;
+  key text;
+  keys text[] := '{}'::text[];
+  prices numeric[] := '{}'::numeric[];
+  nth integer;
+  costs automation.message_cost[] := array_fill(null::automation.message_cost, array[cardinality(inputs)]);
 begin
-  if channel = 'sms' and automation.as_list(input -> 'media_urls') <> '[]' then
-    return row(1, automation.price_of(tenant_id, provider, 'mms', recipient))::automation.message_cost;
-  elsif channel = 'sms' then
-    segments := automation.sms_segments(coalesce(input ->> 'body', ''));
-    return row(
-      segments, segments * automation.price_of(tenant_id, provider, 'sms', recipient))::automation.message_cost;
-  elsif channel = 'email' then
-    return row(null::integer, automation.price_of(tenant_id, provider, 'email', recipient) * (
-      select sum(jsonb_array_length(automation.as_list(input -> k))) from unnest('{to,cc,bcc}'::text[]) as k)
-      )::automation.message_cost;
-  end if;
-  return null;
+  for i in 1 .. cardinality(inputs) loop
+    continue when channels[i] in ('sms', 'email') is not true;
+    input := inputs[i];
+    provider := coalesce(input #>> '{sender,provider}', automation.setting(channels[i] || '_provider'));
+    if channels[i] = 'email' then
+      kind := 'email';
+      country := '*';
+      amount := automation.length_of_list(input -> 'to') + automation.length_of_list(input -> 'cc')
+        + automation.length_of_list(input -> 'bcc');
+    else
+      country := coalesce(countries[i], (automation.read_phone(recipients[i])).country);
+      if automation.length_of_list(input -> 'media_urls') > 0 then
+        kind := 'mms';
+        amount := 1;
+      else
+        kind := 'sms';
+        amount := automation.sms_segments(coalesce(input ->> 'body', ''));
+      end if;
+    end if;
+    key := concat_ws(' ', tenant_ids[i], kind, coalesce(country, ''), provider);
+    nth := array_position(keys, key);
+    if nth is null then
+      keys := keys || key;
+      prices := prices || automation.price_of(tenant_ids[i], provider, kind, country);
+      nth := cardinality(keys);
+    end if;
+    costs[i] := row(case when kind <> 'email' then amount end, amount * prices[nth])::automation.message_cost;
+  end loop;
+  return costs;
 end;
 $$;
 
-comment on function automation.cost_of(uuid, text, jsonb, text) is
-  'How many segments a text is, and what a message costs; null where nobody said a price.';
+comment on function automation.costs_of(uuid[], text[], jsonb[], text[], text[]) is
+  'How many segments texts are, and what messages cost; null where nobody said a price.';
 
-create or replace function automation.note_cost() returns trigger
-  language plpgsql
-  security definer
+-- The same of what is out already: that a price could not be read must not make it look unsent.
+create or replace function automation.costs_of_sent(
+  tenant_ids uuid[], step_ids uuid[], channels text[], inputs jsonb[], recipients text[], countries text[])
+  returns automation.message_cost[]
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  found automation.message_cost;
+  n constant integer := cardinality(inputs);
 begin
-  found := automation.cost_of(new.tenant_id, automation.channel_of(new.step_type), new.input, new.recipient);
-  new.segments := found.segments;
-  new.cost := found.cost;
-  return new;
+  return automation.costs_of(tenant_ids, channels, inputs, recipients, countries);
 exception when others then
-  -- It is out: that its price could not be read must not make it look unsent.
-  raise warning 'automation: what step % cost is not known: %', new.id, sqlerrm;
-  return new;
+  if n = 1 then
+    raise warning 'automation: what step % cost is not known: %', step_ids[1], sqlerrm;
+    return array[null::automation.message_cost];
+  end if;
+  return automation.costs_of_sent(tenant_ids[:n / 2], step_ids[:n / 2], channels[:n / 2], inputs[:n / 2],
+      recipients[:n / 2], countries[:n / 2])
+    || automation.costs_of_sent(tenant_ids[n / 2 + 1:], step_ids[n / 2 + 1:], channels[n / 2 + 1:], inputs[n / 2 + 1:],
+      recipients[n / 2 + 1:], countries[n / 2 + 1:]);
 end;
 $$;
-
-create trigger workflow_step_executions_note_cost
-  before update on ridgeline.workflow_step_executions
-  for each row when (new.status = 'completed' and old.status <> 'completed' and new.provider_id is not null)
-  execute function automation.note_cost();

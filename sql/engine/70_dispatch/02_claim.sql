@@ -350,7 +350,8 @@ begin
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
     return automation.recheck_recipient(execution, work.step, automation.recheck_sender(
-      due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
+      due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient,
+        ledger.country)));
   end if;
   return automation.prepare_step(execution, work.step, automation.now(), options, work.known);
 end;
@@ -449,13 +450,15 @@ begin
     return '{}'::automation.claimed_step[];
   end if;
   insert into ridgeline.workflow_step_executions as s (
-    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq)
+    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq,
+    country)
   select (w.due).tenant_id, (w.due).id, (w.due).execution_id, (w.due).step_key, w.step ->> 'type', 'running',
-    (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq
+    (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq,
+    (w.prepared).country
   from unnest(works) as w
   on conflict on constraint workflow_step_executions_pkey do update
     set status = 'running', input = excluded.input, warnings = excluded.warnings,
-      recipient = excluded.recipient, error = null, finished_at = null,
+      recipient = excluded.recipient, country = excluded.country, error = null, finished_at = null,
       rendition = s.rendition + s.render_again::integer, render_again = false;
   update ridgeline.workflow_executions as e
   set changed_at = automation.now(),

@@ -88,23 +88,22 @@ end;
 $$;
 
 -- The leased steps that results speak of, under their tokens, with their runs: locked in the one order there is. plan:
--- the place of the result.
-create or replace function automation.lock_leased(results jsonb) returns automation.work[]
+-- the place of the result; prepared: what was sent, and to whom. queue_rows: where they stand in the queue.
+create or replace function automation.lock_leased(
+  results jsonb, out works automation.work[], out queue_rows tid[])
   language plpgsql
+  -- The settings are those of finish_works(), which alone calls it.
   set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-  set enable_seqscan = off
-  set enable_sort = off
-  set jit = off
   as $$
-declare
-  works automation.work[];
 begin
-  works := array(
-    select row(q.due, null, r.place, null, null, null, null, null, null, null, null, null, null, 0, null,
-      null)::automation.work
+  select coalesce(array_agg(row(w.due, e.execution, w.place, null, null, null, (w.due).id,
+      row(null, l.input, null, null, l.recipient, l.country)::automation.prepared_step, null, null, null, null, null, 0,
+      null, null)::automation.work), '{}'), coalesce(array_agg(w.queue_row), '{}')
+    into works, queue_rows
+  from (
+    -- A result that is there twice counts once. That they are sorted also says that every row of the queue is locked
+    -- before the first run.
+    select distinct on ((q.due).tenant_id, (q.due).execution_id, (q.due).id) q.due, q.queue_row, r.place
     from (
       select (e.value ->> 'tenant_id')::uuid as tenant_id, (e.value ->> 'step_id')::uuid as id,
         (e.value ->> 'attempt_token')::uuid as token, e.place
@@ -113,29 +112,28 @@ begin
     ) as r
     -- The token is looked at afterwards: with it, a plan made on an empty table takes another index.
     cross join lateral (
-      select s as due from ridgeline.scheduled_steps as s
+      select s as due, s.ctid as queue_row from ridgeline.scheduled_steps as s
       where s.tenant_id = r.tenant_id and s.id between r.id and r.id
       order by s.id
       limit 1
       for update
     ) as q
-    where (q.due).attempt_token = r.token);
-  -- A result that is there twice counts once.
-  works := array(
-    select row(w.due, e.execution, w.plan, null, null, null, (w.due).id, null, null, null, null, null, null, 0, null,
-      null)::automation.work
-    from (
-      select distinct on ((u.due).tenant_id, (u.due).execution_id, (u.due).id) u.due, u.plan from unnest(works) as u
-      order by (u.due).tenant_id, (u.due).execution_id, (u.due).id, u.plan
-    ) as w
-    cross join lateral (
-      select x as execution from ridgeline.workflow_executions as x
-      where x.tenant_id = (w.due).tenant_id and x.id between (w.due).execution_id and (w.due).execution_id
-      order by x.id
-      limit 1
-      for no key update
-    ) as e);
-  return works;
+    where (q.due).attempt_token = r.token
+    order by (q.due).tenant_id, (q.due).execution_id, (q.due).id, r.place
+  ) as w
+  cross join lateral (
+    select x as execution from ridgeline.workflow_executions as x
+    where x.tenant_id = (w.due).tenant_id and x.id between (w.due).execution_id and (w.due).execution_id
+    order by x.id
+    limit 1
+    for no key update
+  ) as e
+  left join lateral (
+    select x.input, x.recipient, x.country from ridgeline.workflow_step_executions as x
+    where x.tenant_id = (w.due).tenant_id and x.id between (w.due).id and (w.due).id
+    order by x.id
+    limit 1
+  ) as l on true;
 end;
 $$;
 
@@ -145,12 +143,6 @@ create or replace function automation.taken_ids(works automation.work[], reports
   returns boolean[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-  set enable_seqscan = off
-  set enable_sort = off
-  set jit = off
   as $$
 begin
   return array(
@@ -189,9 +181,18 @@ $$;
 create or replace function automation.finish_works(results jsonb) returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  -- Of the statements of lock_leased(), taken_ids() and close_steps(): each setting of each function costs a call.
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
   as $$
 declare
-  works automation.work[] := automation.lock_leased(results);
+  works automation.work[];
+  queue_rows tid[];
+  closed_rows tid[] := '{}'::tid[];
   plans automation.running_plan[];
   numbers integer[];
   reports automation.report[] := '{}'::automation.report[];
@@ -205,6 +206,7 @@ declare
   again automation.work[] := '{}'::automation.work[];
   again_reports automation.report[] := '{}'::automation.report[];
 begin
+  select l.works, l.queue_rows into works, queue_rows from automation.lock_leased(results) as l;
   if cardinality(works) = 0 then
     return works;
   end if;
@@ -255,11 +257,12 @@ begin
         then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
       closed := closed || work;
       closed_reports := closed_reports || report;
+      closed_rows := closed_rows || queue_rows[i];
     end if;
     works[i] := work;
   end loop;
   if cardinality(closed) > 0 then
-    perform automation.close_steps(closed, closed_reports);
+    perform automation.close_steps(closed, closed_reports, closed_rows);
   end if;
   if cardinality(again) > 0 then
     perform automation.try_again(again, again_reports);
@@ -362,31 +365,54 @@ begin
 end;
 $$;
 
-create or replace function automation.close_steps(works automation.work[], reports automation.report[])
-  returns void
+-- What those of some steps cost that were sent, in their order.
+create or replace function automation.costs_of_works(works automation.work[]) returns automation.message_cost[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-  set enable_seqscan = off
-  set enable_sort = off
-  set jit = off
+  as $$
+declare
+  work automation.work;
+  tenant_ids uuid[] := '{}'::uuid[];
+  step_ids uuid[] := '{}'::uuid[];
+  channels text[] := '{}'::text[];
+  inputs jsonb[] := '{}'::jsonb[];
+  recipients text[] := '{}'::text[];
+  countries text[] := '{}'::text[];
+begin
+  foreach work in array works loop
+    tenant_ids := tenant_ids || (work.due).tenant_id;
+    step_ids := step_ids || (work.due).id;
+    channels := channels || case when work.status = 'completed' and work.result ->> 'provider_id' is not null
+      then (work.due).lane::text end;
+    inputs := inputs || (work.prepared).input;
+    recipients := recipients || (work.prepared).recipient;
+    countries := countries || (work.prepared).country;
+  end loop;
+  return automation.costs_of_sent(tenant_ids, step_ids, channels, inputs, recipients, countries);
+end;
+$$;
+
+create or replace function automation.close_steps(
+  works automation.work[], reports automation.report[], queue_rows tid[])
+  returns void
+  language plpgsql
+  -- The settings are those of finish_works(), which alone calls it.
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   at constant timestamptz := automation.now();
+  costs constant automation.message_cost[] := automation.costs_of_works(works);
   entries jsonb[] := '{}'::jsonb[];
-  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   places integer[] := '{}'::integer[];
   sent ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
   ledgers ridgeline.workflow_step_executions[];
   type text;
   asked text;
   is_logged boolean := false;
+  counting text;
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
-    dues := dues || (works[i]).due;
     type := (works[i]).step ->> 'type';
     if type is distinct from asked then
       asked := type;
@@ -396,16 +422,17 @@ begin
       places := places || i;
     end if;
   end loop;
-  perform set_config('automation.counting', 'steps', true);
+  counting := set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = at,
       status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
-      duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
+      duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000,
+      segments = (w.price).segments, cost = (w.price).cost
     from (
       select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
-        q.ctid as row, q.finished_at as was, i as place
+        costs[i] as price, q.ctid as row, q.finished_at as was, i as place
       from generate_subscripts(works, 1) as i
       cross join lateral (
         select x.ctid, x.finished_at from ridgeline.workflow_step_executions as x
@@ -414,6 +441,9 @@ begin
     ) as w
     where s.ctid = w.row
     returning s as ledger, w.place, w.was
+  ), unscheduled as (
+    -- Locked, so that none has moved.
+    delete from ridgeline.scheduled_steps as q where q.ctid = any (queue_rows)
   ), counted as (
     insert into automation.statistic_changes (
       tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
@@ -427,8 +457,7 @@ begin
   select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
   from closed as c
   where c.place = any (places);
-  perform set_config('automation.counting', '', true);
-  perform automation.unschedule(dues);
+  counting := set_config('automation.counting', '', true);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop
       sent := sent || (works[places[i]]).execution;

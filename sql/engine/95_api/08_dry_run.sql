@@ -242,8 +242,8 @@ begin
       prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
-      cost := automation.cost_of(
-        execution.tenant_id, automation.channel_of(step ->> 'type'), prepared.input, prepared.recipient);
+      cost := (automation.costs_of(array[execution.tenant_id], array[automation.channel_of(step ->> 'type')],
+        array[prepared.input], array[prepared.recipient], array[prepared.country]))[1];
       imagined := automation.step_imagine(step ->> 'type', execution, step, prepared.input, at, events);
       result := imagined.result;
     end if;

@@ -186,7 +186,7 @@ create trigger workflow_step_executions_count
     and (old.finished_at is not null or current_setting('automation.counting', true) is distinct from 'steps'))
   execute function automation.count_step();
 create trigger workflow_step_executions_count_news
-  after update on ridgeline.workflow_step_executions
+  after update of delivered_at, opened_at, clicked_at, replied_at on ridgeline.workflow_step_executions
   for each row when (old.delivered_at is distinct from new.delivered_at or old.opened_at is distinct from new.opened_at
     or old.clicked_at is distinct from new.clicked_at or old.replied_at is distinct from new.replied_at)
   execute function automation.count_news();

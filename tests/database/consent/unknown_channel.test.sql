@@ -15,7 +15,7 @@ create function pg_temp.verdict(type text) returns text
     from pg_temp.only_run((select id from ridgeline.workflows)) as run
     cross join lateral automation.foresee(
       run, jsonb_build_object('type', type, 'lane', case type when 'webhook' then 'webhook' else 'sms' end),
-      ('run', '{"to": "+15125550199"}', null, null, null)::automation.prepared_step, automation.now()) as g
+      ('run', '{"to": "+15125550199"}', null, null, null, null)::automation.prepared_step, automation.now()) as g
   $$;
 select pg_temp.contact(:'apex');
 select is(pg_temp.verdict('send_sms'), 'send', 'a text to somebody who did not opt out goes');

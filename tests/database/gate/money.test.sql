@@ -1,7 +1,7 @@
 -- What a text costs is known before it goes, is written down when it has gone, and is added up by workflow and day.
 begin;
 \ir ../foundation/story.psql
-select plan(35);
+select plan(42);
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
 select pg_temp.tenant('Blue Ridge Solar') as blue \gset
@@ -41,6 +41,59 @@ select is(pg_temp.sent(:'short', :'maria', 'failed'), 'failed', 'what was refuse
 select is((select array_agg(cost) from ridgeline.workflow_step_executions where step_type <> 'send_sms'), null, 'nor does what is no message');
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "mail", "type": "send_email", "config": {"to": ["ann@example.com", "bob@example.com"], "subject": "Hi", "text": "Hi", "purpose": "internal"}}]') as mail \gset
 select is(pg_temp.sent(:'mail', :'maria'), 'completed 0.0008', 'an email costs for each who gets it');
+
+-- MANY AT ONCE
+insert into automation.prices (name, provider, kind, country, amount, source, as_of) values ('twilio sms GG', 'twilio', 'sms', 'GG', 0.05, 'an operator', '2026-07-01');
+select pg_temp.contact(:'blue', 'Bo', '+15125550102') as bo \gset
+insert into ridgeline.tenant_settings (tenant_id, settings) values (:'blue', '{"prices": {"sms": 0.02}}');
+create function pg_temp.of_blue() returns uuid
+  language sql
+  as $$ select pg_temp.workflow((select id from public.tenants where name = 'Blue Ridge Solar'), 'manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "Hi", "purpose": "transactional"}}]') $$;
+-- One of each, claimed and reported together: what the ledger says of them, in the order of their names.
+create function pg_temp.sent_together(between_ text default 'select') returns text
+  language plpgsql
+  as $$
+declare
+  flows jsonb := jsonb_build_object('a short', pg_temp.flow('Your visit is tomorrow'), 'b long', pg_temp.flow(repeat('long ', 40)),
+    'c picture', pg_temp.flow('Look', '{"media_urls": ["https://example.com/roof.jpg"]}'), 'd blue', pg_temp.of_blue());
+  results jsonb;
+begin
+  create temp table together on commit drop as
+    select f.key || ' ' || c.first_name as name, (ridgeline.execute_workflow(f.value::uuid, jsonb_build_object('contact_id', c.id))).id as run
+    from jsonb_each_text(flows) as f join public.contacts as c on c.first_name = any (case f.key when 'd blue' then '{Bo}' else '{Maria,Cleo,Beth}' end::text[]);
+  select jsonb_agg(jsonb_build_object('tenant_id', c.tenant_id, 'step_id', c.step_id, 'attempt_token', c.attempt_token,
+    'outcome', 'succeeded', 'result', jsonb_build_object('provider_id', gen_random_uuid()))) into results
+  from automation.claim_steps('w', 50) as c;
+  execute between_;
+  perform automation.finish_steps(results);
+  return (select string_agg(concat_ws(' ', t.name, s.status, s.segments, s.cost), ', ' order by t.name)
+    from together as t join ridgeline.workflow_step_executions as s on s.execution_id = t.run);
+end;
+$$;
+\set as_alone 'a short Beth completed 1 0.05, a short Cleo completed 1 0.0083, a short Maria completed 1 0.0083, b long Beth completed 2 0.10, b long Cleo completed 2 0.0166, b long Maria completed 2 0.0166, c picture Beth completed 1, c picture Cleo completed 1 0.022, c picture Maria completed 1 0.022, d blue Bo completed 1 0.02'
+select is(pg_temp.sent_together(), :'as_alone', 'what is reported together costs what each would alone');
+drop table together;
+select is((select array_agg(distinct s.country order by s.country) from ridgeline.workflow_step_executions as s where s.step_type = 'send_sms'), '{CA,GG,US}', 'a text has the country of its number');
+select is((select count(*) from ridgeline.workflow_step_executions as s where s.step_type = 'send_email' and s.country is not null), 0::bigint, 'an email has none');
+select is(pg_temp.sent_together('update ridgeline.workflow_step_executions set country = null'), :'as_alone', 'where it was not noted, the number says it');
+drop table together;
+select is(pg_temp.sent_together('update ridgeline.workflow_step_executions set country = ''GG'' where status = ''running'' and recipient = ''+15125550101'''),
+  replace(replace(replace(:'as_alone', 'a short Maria completed 1 0.0083', 'a short Maria completed 1 0.05'), 'b long Maria completed 2 0.0166', 'b long Maria completed 2 0.10'), 'c picture Maria completed 1 0.022', 'c picture Maria completed 1'),
+  'where it was, the number is not read again');
+drop table together;
+savepoint before;
+create or replace function automation.price_of(tenant_id uuid, provider text, kind text, country text) returns numeric language plpgsql stable as $$
+begin
+  if country = 'CA' then raise exception 'no price can be read'; end if;
+  return (select case when tenant_id = (select id from public.tenants where name = 'Blue Ridge Solar') then 0.02 else min(p.amount) end
+    from automation.prices as p where p.provider = price_of.provider and p.kind = price_of.kind and p.country in (price_of.country, '*'));
+end $$;
+select is(pg_temp.sent_together(), replace(replace(replace(:'as_alone', 'Cleo completed 1 0.0083', 'Cleo completed'), 'Cleo completed 2 0.0166', 'Cleo completed'), 'Cleo completed 1 0.022', 'Cleo completed'),
+  'where a price cannot be read, the message has gone all the same, and the others have theirs');
+rollback to before;
+select is(pg_temp.sent(:'mail', :'maria'), 'completed 0.0008', 'emails cost what they did');
+delete from automation.prices where name = 'twilio sms GG';
+delete from ridgeline.tenant_settings where tenant_id = :'blue';
 
 -- WHAT AN OFFICE REALLY PAYS
 insert into ridgeline.tenant_settings (tenant_id, settings) values (:'apex', '{"prices": {"sms": {"US": 0.01, "*": 0.05}}}');

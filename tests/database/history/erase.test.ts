@@ -333,7 +333,8 @@ const nobodys = `
   ridgeline.suppressions.channel ridgeline.suppressions.reason ridgeline.workflow_executions.contact_id
   ridgeline.workflow_executions.current_step ridgeline.workflow_executions.entity
   ridgeline.workflow_executions.error ridgeline.workflow_executions.record_id
-  ridgeline.workflow_executions.trigger_type ridgeline.workflow_step_executions.provider_id
+  ridgeline.workflow_executions.trigger_type ridgeline.workflow_step_executions.country
+  ridgeline.workflow_step_executions.provider_id
   ridgeline.workflow_step_executions.step_key ridgeline.workflow_step_executions.step_type
   ridgeline.workflow_step_executions.warnings ridgeline.workflow_timers.record_id
 `.trim().split(/\s+/);
