@@ -180,6 +180,7 @@ declare
   at constant timestamptz := automation.now();
   transition automation.transition;
   any_goes_on boolean := false;
+  counting text;
 begin
   if cardinality(transitions) = 0 then
     return;
@@ -194,7 +195,7 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  perform set_config('automation.counting', 'runs', true);
+  counting := set_config('automation.counting', 'runs', true);
   with moved as (
     update ridgeline.workflow_executions as e
     set changed_at = at, status = coalesce(
@@ -218,7 +219,7 @@ begin
   select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
   from moved as m
   where m.finished_at is not null and m.was is null;
-  perform set_config('automation.counting', '', true);
+  counting := set_config('automation.counting', '', true);
 end;
 $$;
 

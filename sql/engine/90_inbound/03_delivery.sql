@@ -259,6 +259,10 @@ begin
     where a.direction = 'outbound' and a.provider_id is not null
     order by 1
   ) as k;
+  -- Mostly nothing came early, and this is all that is asked.
+  if not exists (select from automation.early_events) then
+    return null;
+  end if;
   for early in
     with taken as (
       delete from automation.early_events as e

@@ -137,13 +137,13 @@ create or replace function automation.write_sent_texts(
   as $$
 declare
   contacts constant text[] := automation.existing_contacts(executions);
-  usual constant text := automation.setting('sms_provider');
 begin
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, execution_id, step_key)
   select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
     coalesce(l.result_data ->> 'from', l.input ->> 'from'), l.recipient, l.input ->> 'body', 'sent',
-    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id, l.step_key
+    coalesce(l.input #>> '{sender,provider}', automation.setting('sms_provider')), l.provider_id, l.execution_id,
+    l.step_key
   from unnest(ledgers) with ordinality as l;
   for i in 1 .. cardinality(ledgers) loop
     if (ledgers[i]).input ? 'tracked_links' then

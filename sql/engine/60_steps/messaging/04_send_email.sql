@@ -109,7 +109,6 @@ create or replace function automation.write_sent_emails(
   as $$
 declare
   contacts constant text[] := automation.existing_contacts(executions);
-  usual constant text := automation.setting('email_provider');
 begin
   insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
     html, text, status, provider, provider_id, execution_id)
@@ -118,7 +117,7 @@ begin
     (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
      from jsonb_array_elements_text(l.input -> 'to') with ordinality as m (mailbox, place)),
     l.input ->> 'subject', l.input ->> 'html', l.input ->> 'text', 'sent',
-    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+    coalesce(l.input #>> '{sender,provider}', automation.setting('email_provider')), l.provider_id, l.execution_id
   from unnest(ledgers) with ordinality as l;
 end;
 $$;
