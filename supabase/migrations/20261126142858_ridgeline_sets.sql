@@ -533,6 +533,8 @@ alter table ridgeline.workflow_step_executions add column segments smallint;
 
 alter table ridgeline.workflow_step_executions add column cost numeric;
 
+alter table ridgeline.workflow_step_executions add column country text;
+
 alter table ridgeline.scheduled_steps add column held jsonb;
 
 alter table ridgeline.changes add column tenant_id uuid;
@@ -646,6 +648,8 @@ alter table automation.erased_addresses add column created_at timestamp with tim
 alter type automation.enrolment add attribute fused boolean;
 
 alter type automation.enrolment add attribute mode ridgeline.execution_mode;
+
+alter type automation.prepared_step add attribute country text;
 
 alter type automation.known_records add attribute record jsonb;
 
@@ -1509,6 +1513,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.length_of_list(value jsonb)
+ RETURNS integer
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case when value is null then 0 when jsonb_typeof(value) = 'array' then jsonb_array_length(value) else 1 end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.meant_key(name text, keys text[])
  RETURNS text
  LANGUAGE sql
@@ -1691,18 +1706,26 @@ CREATE OR REPLACE FUNCTION automation.sms_segments(body text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  is_gsm constant boolean := body ~ ('^' || automation.gsm_character() || '*$');
-  -- What is sent as two: an extension of GSM-7, or half of what is no character of UCS-2 each.
-  units constant integer := length(body) + case
-    when is_gsm then length(body) - length(translate(body, E'[]\\^{}~|€\f', ''))
-    else length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
-  alone constant integer := case when is_gsm then 160 else 70 end;
-  joined constant integer := case when is_gsm then 153 else 67 end;
+  is_gsm boolean;
+  units integer;
+  alone integer;
+  joined integer;
   segments integer := 1;
   used integer := 0;
   size integer;
   one text;
 begin
+  -- So few bytes fit, whatever they are sent as.
+  if octet_length(body) <= 70 then
+    return 1;
+  end if;
+  is_gsm := body ~ ('^' || automation.gsm_character() || '*$');
+  -- What is sent as two: an extension of GSM-7, or half of what is no character of UCS-2 each.
+  units := length(body) + case
+    when is_gsm then length(body) - length(translate(body, E'[]\\^{}~|€\f', ''))
+    else length(regexp_replace(body, '[^\U00010000-\U0010FFFF]', '', 'g')) end;
+  alone := case when is_gsm then 160 else 70 end;
+  joined := case when is_gsm then 153 else 67 end;
   if units <= alone then
     return 1;
   elsif units = length(body) then
@@ -2569,22 +2592,21 @@ AS $function$
         else prices ->> kind end as said) as p
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.price_of(tenant_id uuid, provider text, kind text, recipient text)
+CREATE OR REPLACE FUNCTION automation.price_of(tenant_id uuid, provider text, kind text, country text)
  RETURNS numeric
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  destination constant text := case when kind = 'email' then '*' else (automation.read_phone(recipient)).country end;
   -- Of ridgeline.tenant_settings alone: it is asked for each message that was sent.
   own constant jsonb := (
     select s.settings -> 'prices' from ridgeline.tenant_settings as s where s.tenant_id = price_of.tenant_id);
 begin
   return coalesce(
-    case when own is not null then automation.own_price(own, kind, destination) end,
+    case when own is not null then automation.own_price(own, kind, country) end,
     (select coalesce(p.negotiated, p.amount) from automation.prices as p
-     where p.provider = price_of.provider and p.kind = price_of.kind and p.country in (destination, '*')
+     where p.provider = price_of.provider and p.kind = price_of.kind and p.country in (price_of.country, '*')
      order by p.country = '*'
      limit 1));
 end;
@@ -3693,6 +3715,7 @@ declare
   at constant timestamptz := automation.now();
   transition automation.transition;
   any_goes_on boolean := false;
+  counting text;
 begin
   if cardinality(transitions) = 0 then
     return;
@@ -3707,7 +3730,7 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  perform set_config('automation.counting', 'runs', true);
+  counting := set_config('automation.counting', 'runs', true);
   with moved as (
     update ridgeline.workflow_executions as e
     set changed_at = at, status = coalesce(
@@ -3731,7 +3754,7 @@ begin
   select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
   from moved as m
   where m.finished_at is not null and m.was is null;
-  perform set_config('automation.counting', '', true);
+  counting := set_config('automation.counting', '', true);
 end;
 $function$;
 
@@ -4401,6 +4424,7 @@ begin
       'to: %s is no contact; tenants.text_strangers would allow it', phone.number), given);
   end if;
   prepared.recipient := phone.number;
+  prepared.country := phone.country;
   prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone.number)
     || jsonb_strip_nulls(jsonb_build_object('from', sender));
   return prepared;
@@ -5813,13 +5837,13 @@ CREATE OR REPLACE FUNCTION automation.write_sent_texts(executions ridgeline.work
 AS $function$
 declare
   contacts constant text[] := automation.existing_contacts(executions);
-  usual constant text := automation.setting('sms_provider');
 begin
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, execution_id, step_key)
   select l.tenant_id, case when not l.input ? 'member' then contacts[l.ordinality] end, 'outbound',
     coalesce(l.result_data ->> 'from', l.input ->> 'from'), l.recipient, l.input ->> 'body', 'sent',
-    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id, l.step_key
+    coalesce(l.input #>> '{sender,provider}', automation.setting('sms_provider')), l.provider_id, l.execution_id,
+    l.step_key
   from unnest(ledgers) with ordinality as l;
   for i in 1 .. cardinality(ledgers) loop
     if (ledgers[i]).input ? 'tracked_links' then
@@ -5960,7 +5984,6 @@ CREATE OR REPLACE FUNCTION automation.write_sent_emails(executions ridgeline.wor
 AS $function$
 declare
   contacts constant text[] := automation.existing_contacts(executions);
-  usual constant text := automation.setting('email_provider');
 begin
   insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
     html, text, status, provider, provider_id, execution_id)
@@ -5969,7 +5992,7 @@ begin
     (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
      from jsonb_array_elements_text(l.input -> 'to') with ordinality as m (mailbox, place)),
     l.input ->> 'subject', l.input ->> 'html', l.input ->> 'text', 'sent',
-    coalesce(l.input #>> '{sender,provider}', usual), l.provider_id, l.execution_id
+    coalesce(l.input #>> '{sender,provider}', automation.setting('email_provider')), l.provider_id, l.execution_id
   from unnest(ledgers) with ordinality as l;
 end;
 $function$;
@@ -9650,48 +9673,75 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.cost_of(tenant_id uuid, channel text, input jsonb, recipient text)
- RETURNS automation.message_cost
+CREATE OR REPLACE FUNCTION automation.costs_of(tenant_ids uuid[], channels text[], inputs jsonb[], recipients text[], countries text[])
+ RETURNS automation.message_cost[]
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  provider constant text := coalesce(input #>> '{sender,provider}', automation.setting(channel || '_provider'));
-  segments integer;
+  input jsonb;
+  provider text;
+  kind text;
+  country text;
+  amount integer;
+  key text;
+  keys text[] := '{}'::text[];
+  prices numeric[] := '{}'::numeric[];
+  nth integer;
+  costs automation.message_cost[] := array_fill(null::automation.message_cost, array[cardinality(inputs)]);
 begin
-  if channel = 'sms' and automation.as_list(input -> 'media_urls') <> '[]' then
-    return row(1, automation.price_of(tenant_id, provider, 'mms', recipient))::automation.message_cost;
-  elsif channel = 'sms' then
-    segments := automation.sms_segments(coalesce(input ->> 'body', ''));
-    return row(
-      segments, segments * automation.price_of(tenant_id, provider, 'sms', recipient))::automation.message_cost;
-  elsif channel = 'email' then
-    return row(null::integer, automation.price_of(tenant_id, provider, 'email', recipient) * (
-      select sum(jsonb_array_length(automation.as_list(input -> k))) from unnest('{to,cc,bcc}'::text[]) as k)
-      )::automation.message_cost;
-  end if;
-  return null;
+  for i in 1 .. cardinality(inputs) loop
+    continue when channels[i] in ('sms', 'email') is not true;
+    input := inputs[i];
+    provider := coalesce(input #>> '{sender,provider}', automation.setting(channels[i] || '_provider'));
+    if channels[i] = 'email' then
+      kind := 'email';
+      country := '*';
+      amount := automation.length_of_list(input -> 'to') + automation.length_of_list(input -> 'cc')
+        + automation.length_of_list(input -> 'bcc');
+    else
+      country := coalesce(countries[i], (automation.read_phone(recipients[i])).country);
+      if automation.length_of_list(input -> 'media_urls') > 0 then
+        kind := 'mms';
+        amount := 1;
+      else
+        kind := 'sms';
+        amount := automation.sms_segments(coalesce(input ->> 'body', ''));
+      end if;
+    end if;
+    key := concat_ws(' ', tenant_ids[i], kind, coalesce(country, ''), provider);
+    nth := array_position(keys, key);
+    if nth is null then
+      keys := keys || key;
+      prices := prices || automation.price_of(tenant_ids[i], provider, kind, country);
+      nth := cardinality(keys);
+    end if;
+    costs[i] := row(case when kind <> 'email' then amount end, amount * prices[nth])::automation.message_cost;
+  end loop;
+  return costs;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.note_cost()
- RETURNS trigger
+CREATE OR REPLACE FUNCTION automation.costs_of_sent(tenant_ids uuid[], step_ids uuid[], channels text[], inputs jsonb[], recipients text[], countries text[])
+ RETURNS automation.message_cost[]
  LANGUAGE plpgsql
- SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  found automation.message_cost;
+  n constant integer := cardinality(inputs);
 begin
-  found := automation.cost_of(new.tenant_id, automation.channel_of(new.step_type), new.input, new.recipient);
-  new.segments := found.segments;
-  new.cost := found.cost;
-  return new;
+  return automation.costs_of(tenant_ids, channels, inputs, recipients, countries);
 exception when others then
-  -- It is out: that its price could not be read must not make it look unsent.
-  raise warning 'automation: what step % cost is not known: %', new.id, sqlerrm;
-  return new;
+  if n = 1 then
+    raise warning 'automation: what step % cost is not known: %', step_ids[1], sqlerrm;
+    return array[null::automation.message_cost];
+  end if;
+  return automation.costs_of_sent(tenant_ids[:n / 2], step_ids[:n / 2], channels[:n / 2], inputs[:n / 2],
+      recipients[:n / 2], countries[:n / 2])
+    || automation.costs_of_sent(tenant_ids[n / 2 + 1:], step_ids[n / 2 + 1:], channels[n / 2 + 1:], inputs[n / 2 + 1:],
+      recipients[n / 2 + 1:], countries[n / 2 + 1:]);
 end;
 $function$;
 
@@ -11560,7 +11610,8 @@ begin
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
     return automation.recheck_recipient(execution, work.step, automation.recheck_sender(
-      due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
+      due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient,
+        ledger.country)));
   end if;
   return automation.prepare_step(execution, work.step, automation.now(), options, work.known);
 end;
@@ -11657,13 +11708,15 @@ begin
     return '{}'::automation.claimed_step[];
   end if;
   insert into ridgeline.workflow_step_executions as s (
-    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq)
+    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq,
+    country)
   select (w.due).tenant_id, (w.due).id, (w.due).execution_id, (w.due).step_key, w.step ->> 'type', 'running',
-    (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq
+    (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq,
+    (w.prepared).country
   from unnest(works) as w
   on conflict on constraint workflow_step_executions_pkey do update
     set status = 'running', input = excluded.input, warnings = excluded.warnings,
-      recipient = excluded.recipient, error = null, finished_at = null,
+      recipient = excluded.recipient, country = excluded.country, error = null, finished_at = null,
       rendition = s.rendition + s.render_again::integer, render_again = false;
   update ridgeline.workflow_executions as e
   set changed_at = automation.now(),
@@ -11730,23 +11783,20 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.lock_leased(results jsonb)
- RETURNS automation.work[]
+CREATE OR REPLACE FUNCTION automation.lock_leased(results jsonb, OUT works automation.work[], OUT queue_rows tid[])
+ RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET enable_hashjoin TO 'off'
- SET enable_mergejoin TO 'off'
- SET enable_seqscan TO 'off'
- SET enable_sort TO 'off'
- SET jit TO 'off'
 AS $function$
-declare
-  works automation.work[];
 begin
-  works := array(
-    select row(q.due, null, r.place, null, null, null, null, null, null, null, null, null, null, 0, null,
-      null)::automation.work
+  select coalesce(array_agg(row(w.due, e.execution, w.place, null, null, null, (w.due).id,
+      row(null, l.input, null, null, l.recipient, l.country)::automation.prepared_step, null, null, null, null, null, 0,
+      null, null)::automation.work), '{}'), coalesce(array_agg(w.queue_row), '{}')
+    into works, queue_rows
+  from (
+    -- A result that is there twice counts once. That they are sorted also says that every row of the queue is locked
+    -- before the first run.
+    select distinct on ((q.due).tenant_id, (q.due).execution_id, (q.due).id) q.due, q.queue_row, r.place
     from (
       select (e.value ->> 'tenant_id')::uuid as tenant_id, (e.value ->> 'step_id')::uuid as id,
         (e.value ->> 'attempt_token')::uuid as token, e.place
@@ -11755,29 +11805,28 @@ begin
     ) as r
     -- The token is looked at afterwards: with it, a plan made on an empty table takes another index.
     cross join lateral (
-      select s as due from ridgeline.scheduled_steps as s
+      select s as due, s.ctid as queue_row from ridgeline.scheduled_steps as s
       where s.tenant_id = r.tenant_id and s.id between r.id and r.id
       order by s.id
       limit 1
       for update
     ) as q
-    where (q.due).attempt_token = r.token);
-  -- A result that is there twice counts once.
-  works := array(
-    select row(w.due, e.execution, w.plan, null, null, null, (w.due).id, null, null, null, null, null, null, 0, null,
-      null)::automation.work
-    from (
-      select distinct on ((u.due).tenant_id, (u.due).execution_id, (u.due).id) u.due, u.plan from unnest(works) as u
-      order by (u.due).tenant_id, (u.due).execution_id, (u.due).id, u.plan
-    ) as w
-    cross join lateral (
-      select x as execution from ridgeline.workflow_executions as x
-      where x.tenant_id = (w.due).tenant_id and x.id between (w.due).execution_id and (w.due).execution_id
-      order by x.id
-      limit 1
-      for no key update
-    ) as e);
-  return works;
+    where (q.due).attempt_token = r.token
+    order by (q.due).tenant_id, (q.due).execution_id, (q.due).id, r.place
+  ) as w
+  cross join lateral (
+    select x as execution from ridgeline.workflow_executions as x
+    where x.tenant_id = (w.due).tenant_id and x.id between (w.due).execution_id and (w.due).execution_id
+    order by x.id
+    limit 1
+    for no key update
+  ) as e
+  left join lateral (
+    select x.input, x.recipient, x.country from ridgeline.workflow_step_executions as x
+    where x.tenant_id = (w.due).tenant_id and x.id between (w.due).id and (w.due).id
+    order by x.id
+    limit 1
+  ) as l on true;
 end;
 $function$;
 
@@ -11786,12 +11835,6 @@ CREATE OR REPLACE FUNCTION automation.taken_ids(works automation.work[], reports
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET enable_hashjoin TO 'off'
- SET enable_mergejoin TO 'off'
- SET enable_seqscan TO 'off'
- SET enable_sort TO 'off'
- SET jit TO 'off'
 AS $function$
 begin
   return array(
@@ -11831,9 +11874,17 @@ CREATE OR REPLACE FUNCTION automation.finish_works(results jsonb)
  RETURNS automation.work[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
-  works automation.work[] := automation.lock_leased(results);
+  works automation.work[];
+  queue_rows tid[];
+  closed_rows tid[] := '{}'::tid[];
   plans automation.running_plan[];
   numbers integer[];
   reports automation.report[] := '{}'::automation.report[];
@@ -11847,6 +11898,7 @@ declare
   again automation.work[] := '{}'::automation.work[];
   again_reports automation.report[] := '{}'::automation.report[];
 begin
+  select l.works, l.queue_rows into works, queue_rows from automation.lock_leased(results) as l;
   if cardinality(works) = 0 then
     return works;
   end if;
@@ -11897,11 +11949,12 @@ begin
         then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
       closed := closed || work;
       closed_reports := closed_reports || report;
+      closed_rows := closed_rows || queue_rows[i];
     end if;
     works[i] := work;
   end loop;
   if cardinality(closed) > 0 then
-    perform automation.close_steps(closed, closed_reports);
+    perform automation.close_steps(closed, closed_reports, closed_rows);
   end if;
   if cardinality(again) > 0 then
     perform automation.try_again(again, again_reports);
@@ -12010,31 +12063,52 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.close_steps(works automation.work[], reports automation.report[])
+CREATE OR REPLACE FUNCTION automation.costs_of_works(works automation.work[])
+ RETURNS automation.message_cost[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  tenant_ids uuid[] := '{}'::uuid[];
+  step_ids uuid[] := '{}'::uuid[];
+  channels text[] := '{}'::text[];
+  inputs jsonb[] := '{}'::jsonb[];
+  recipients text[] := '{}'::text[];
+  countries text[] := '{}'::text[];
+begin
+  foreach work in array works loop
+    tenant_ids := tenant_ids || (work.due).tenant_id;
+    step_ids := step_ids || (work.due).id;
+    channels := channels || case when work.status = 'completed' and work.result ->> 'provider_id' is not null
+      then (work.due).lane::text end;
+    inputs := inputs || (work.prepared).input;
+    recipients := recipients || (work.prepared).recipient;
+    countries := countries || (work.prepared).country;
+  end loop;
+  return automation.costs_of_sent(tenant_ids, step_ids, channels, inputs, recipients, countries);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.close_steps(works automation.work[], reports automation.report[], queue_rows tid[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET enable_hashjoin TO 'off'
- SET enable_mergejoin TO 'off'
- SET enable_seqscan TO 'off'
- SET enable_sort TO 'off'
- SET jit TO 'off'
 AS $function$
 declare
   at constant timestamptz := automation.now();
+  costs constant automation.message_cost[] := automation.costs_of_works(works);
   entries jsonb[] := '{}'::jsonb[];
-  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   places integer[] := '{}'::integer[];
   sent ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
   ledgers ridgeline.workflow_step_executions[];
   type text;
   asked text;
   is_logged boolean := false;
+  counting text;
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
-    dues := dues || (works[i]).due;
     type := (works[i]).step ->> 'type';
     if type is distinct from asked then
       asked := type;
@@ -12044,16 +12118,17 @@ begin
       places := places || i;
     end if;
   end loop;
-  perform set_config('automation.counting', 'steps', true);
+  counting := set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = at,
       status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
-      duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
+      duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000,
+      segments = (w.price).segments, cost = (w.price).cost
     from (
       select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
-        q.ctid as row, q.finished_at as was, i as place
+        costs[i] as price, q.ctid as row, q.finished_at as was, i as place
       from generate_subscripts(works, 1) as i
       cross join lateral (
         select x.ctid, x.finished_at from ridgeline.workflow_step_executions as x
@@ -12062,6 +12137,9 @@ begin
     ) as w
     where s.ctid = w.row
     returning s as ledger, w.place, w.was
+  ), unscheduled as (
+    -- Locked, so that none has moved.
+    delete from ridgeline.scheduled_steps as q where q.ctid = any (queue_rows)
   ), counted as (
     insert into automation.statistic_changes (
       tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
@@ -12075,8 +12153,7 @@ begin
   select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
   from closed as c
   where c.place = any (places);
-  perform set_config('automation.counting', '', true);
-  perform automation.unschedule(dues);
+  counting := set_config('automation.counting', '', true);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop
       sent := sent || (works[places[i]]).execution;
@@ -26639,6 +26716,10 @@ begin
     where a.direction = 'outbound' and a.provider_id is not null
     order by 1
   ) as k;
+  -- Mostly nothing came early, and this is all that is asked.
+  if not exists (select from automation.early_events) then
+    return null;
+  end if;
   for early in
     with taken as (
       delete from automation.early_events as e
@@ -27193,8 +27274,8 @@ begin
       prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
-      cost := automation.cost_of(
-        execution.tenant_id, automation.channel_of(step ->> 'type'), prepared.input, prepared.recipient);
+      cost := (automation.costs_of(array[execution.tenant_id], array[automation.channel_of(step ->> 'type')],
+        array[prepared.input], array[prepared.recipient], array[prepared.country]))[1];
       imagined := automation.step_imagine(step ->> 'type', execution, step, prepared.input, at, events);
       result := imagined.result;
     end if;
@@ -28836,8 +28917,6 @@ CREATE TRIGGER senders_release_unsent AFTER INSERT OR UPDATE OF is_active, verif
 
 CREATE TRIGGER settings_release_unsent AFTER UPDATE OF value ON automation.settings FOR EACH ROW WHEN (((new.name = 'environment_serves'::text) AND (new.value <> old.value))) EXECUTE FUNCTION automation.release_all_unsent();
 
-CREATE TRIGGER workflow_step_executions_note_cost BEFORE UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((new.status = 'completed'::ridgeline.automation_status) AND (old.status <> 'completed'::ridgeline.automation_status) AND (new.provider_id IS NOT NULL))) EXECUTE FUNCTION automation.note_cost();
-
 CREATE TRIGGER workflow_schedules_changed BEFORE UPDATE ON ridgeline.workflow_schedules FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER timer_listeners_forget_unheard AFTER INSERT OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
@@ -28862,7 +28941,7 @@ CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.wo
 
 CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'steps'::text)))) EXECUTE FUNCTION automation.count_step();
 
-CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
+CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE OF delivered_at, opened_at, clicked_at, replied_at ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
 
 CREATE TRIGGER messages_note_click AFTER UPDATE OF clicked_at ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND (old.clicked_at IS DISTINCT FROM new.clicked_at))) EXECUTE FUNCTION automation.note_click();
 
@@ -29123,6 +29202,8 @@ comment on column ridgeline.workflow_step_executions.changed_at is 'When it was 
 
 comment on column ridgeline.workflow_step_executions.cost is 'Of a message that was sent: what it cost by automation.prices or the tenant''s own; null: nobody said a price.';
 
+comment on column ridgeline.workflow_step_executions.country is 'Of a text: the country of its number as it was read when it was claimed, by which it is priced.';
+
 comment on column ridgeline.workflow_step_executions.delivered_at is 'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; replied_at: the first answer to it within thirty days, a stop apart.';
 
 comment on column ridgeline.workflow_step_executions.segments is 'Of a text that was sent: as how many segments.';
@@ -29179,7 +29260,7 @@ comment on function automation.contact_key(ridgeline.workflow_executions,automat
 
 comment on function automation.contact_with(uuid,text,text) is 'The contact that has a number (E.164) or an email address, both in their normal form; found_by: phone or email.';
 
-comment on function automation.cost_of(uuid,text,jsonb,text) is 'How many segments a text is, and what a message costs; null where nobody said a price.';
+comment on function automation.costs_of(uuid[],text[],jsonb[],text[],text[]) is 'How many segments texts are, and what messages cost; null where nobody said a price.';
 
 comment on function automation.create_tasks(automation.work[],text[]) is 'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
 
@@ -29567,6 +29648,8 @@ comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run
 
 comment on procedure automation.work_database_steps(integer,integer,interval) is 'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
 
+comment on type automation.prepared_step is 'verdict: run, skip or fail; reason: {code, message} for the last two; country: of the number that a text goes to.';
+
 comment on view ridgeline.automation_failures is 'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps that their execution went on without, sends that found nobody to go to, tags that found no contact. execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. mode: shadow, where it is a shadow''s: nobody missed anything.';
 
 comment on view ridgeline.automation_queue is 'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped), or held though its turn had come: held_by says by what, held_why in words, held_since since when the first waits; oldest_run_at until when (infinity: until it is let go).';
@@ -29919,8 +30002,8 @@ grant execute on function automation.claim_works(automation.work[],automation.ru
 revoke all on function automation.clear_suspects(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.clear_suspects(ridgeline.scheduled_steps[]) to service_role;
 
-revoke all on function automation.close_steps(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
-grant execute on function automation.close_steps(automation.work[],automation.report[]) to service_role;
+revoke all on function automation.close_steps(automation.work[],automation.report[],tid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.close_steps(automation.work[],automation.report[],tid[]) to service_role;
 
 revoke all on function automation.close_unsent(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
 grant execute on function automation.close_unsent(automation.work[],automation.running_plan[]) to service_role;
@@ -30011,8 +30094,14 @@ grant execute on function automation.contact_places(automation.ticket[]) to serv
 revoke all on function automation.contact_with(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_with(uuid,text,text) to service_role;
 
-revoke all on function automation.cost_of(uuid,text,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.cost_of(uuid,text,jsonb,text) to service_role;
+revoke all on function automation.costs_of(uuid[],text[],jsonb[],text[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.costs_of(uuid[],text[],jsonb[],text[],text[]) to service_role;
+
+revoke all on function automation.costs_of_sent(uuid[],uuid[],text[],jsonb[],text[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.costs_of_sent(uuid[],uuid[],text[],jsonb[],text[],text[]) to service_role;
+
+revoke all on function automation.costs_of_works(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.costs_of_works(automation.work[]) to service_role;
 
 revoke all on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) from public, anon, authenticated, service_role;
 grant execute on function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer,ridgeline.execution_mode) to service_role;
@@ -30773,6 +30862,9 @@ grant execute on function automation.legacy_table(text) to service_role;
 revoke all on function automation.legacy_type(regclass,text) from public, anon, authenticated, service_role;
 grant execute on function automation.legacy_type(regclass,text) to service_role;
 
+revoke all on function automation.length_of_list(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.length_of_list(jsonb) to service_role;
+
 revoke all on function automation.let_receivers_rest(uuid[],uuid[],numeric[]) from public, anon, authenticated, service_role;
 grant execute on function automation.let_receivers_rest(uuid[],uuid[],numeric[]) to service_role;
 
@@ -31040,9 +31132,6 @@ grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,
 
 revoke all on function automation.note_click() from public, anon, authenticated, service_role;
 grant execute on function automation.note_click() to service_role;
-
-revoke all on function automation.note_cost() from public, anon, authenticated, service_role;
-grant execute on function automation.note_cost() to service_role;
 
 revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[]) to service_role;
