@@ -174,6 +174,43 @@ describe("a transaction", () => {
   });
 });
 
+describe("a statement", () => {
+  const pidOf = async (sql: postgres.Sql) => (await sql`select pg_backend_pid() as pid`)[0]?.pid;
+
+  it("goes to the session that was used last, and to another only beside one that is under way", async () => {
+    const sql = victim(database(), 3);
+    try {
+      const beside = await Promise.all(
+        Array.from({ length: 3 }, () => sql`select pg_backend_pid() as pid, pg_sleep(0.2)`),
+      );
+      expect(new Set(beside.map(([row]) => row?.pid)).size).toBe(3);
+      const one = new Set<unknown>();
+      for (let n = 0; n < 6; n++) one.add(await pidOf(sql));
+      expect(one.size).toBe(1);
+    } finally {
+      await sql.end({ timeout: 1 });
+    }
+  });
+
+  it("that is cancelled while it waits for a session takes none, and none is lost by an error", async () => {
+    const sql = victim(database(), 1);
+    try {
+      const first = sql`select pg_sleep(0.3)`.execute();
+      await sleep(50);
+      const second = sql`select 2`.execute();
+      const refused = expect(second).rejects.toMatchObject({ code: "57014" });
+      await sleep(20);
+      second.cancel();
+      await refused;
+      await first;
+      await expect(sql`select 1 / 0`).rejects.toMatchObject({ code: "22012" });
+      expect(await pidOf(sql)).toBe(await pidOf(sql));
+    } finally {
+      await sql.end({ timeout: 1 });
+    }
+  });
+});
+
 describe("under load, with backends ended at random", () => {
   let running: TestStack | undefined;
   afterEach(() => running?.stop());

@@ -2,7 +2,7 @@
 // written to a connection that has just closed, if only the rollback of a transaction, ends the
 // process with an error that nobody can catch, leaves that place of the pool unusable, or lands in
 // whatever session it has been opened for since. Here a connection for several statements has a client
-// of its own, and is never written to after it closed; and a pool that lost a connection is replaced.
+// of its own, and is never written to after it closed.
 import postgres, { type ReservedSql, type Sql, type TransactionSql } from "postgres";
 
 const IDLE_MS = 20_000;
@@ -13,9 +13,14 @@ interface Session {
   born: number;
   isUsed: boolean;
   isLost: boolean;
+  idleSince: number;
   idle?: ReturnType<typeof setTimeout>;
 }
 
+/**
+ * Whoever needs a session gets the one that was used last: its backend has plans and catalogs at hand, and those that
+ * a quiet hour does not need are closed. A pool of postgres.js takes turns, so that all of them stay, and are cold.
+ */
 class Sessions {
   readonly #template: Sql;
   readonly #all = new Set<Session>();
@@ -30,7 +35,6 @@ class Sessions {
   take(): Promise<Session> {
     if (this.#isEnded) return Promise.reject(ended());
     const session = this.#idle.pop();
-    clearTimeout(session?.idle);
     if (session) return Promise.resolve(session);
     if (this.#all.size < this.#template.options.max) return Promise.resolve(this.#open());
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
@@ -43,7 +47,17 @@ class Sessions {
     const next = this.#waiting.shift();
     if (next) return next.resolve(session);
     this.#idle.push(session);
-    session.idle = setTimeout(() => this.discard(session), IDLE_MS);
+    session.idleSince = Date.now();
+    session.idle ??= setTimeout(() => this.#expire(session), IDLE_MS);
+  }
+
+  /** A timer that looks again is less than one for every statement. */
+  #expire(session: Session): void {
+    delete session.idle;
+    if (session.isLost || !this.#idle.includes(session)) return;
+    const left = session.idleSince + IDLE_MS - Date.now();
+    if (left <= 0) this.discard(session);
+    else session.idle = setTimeout(() => this.#expire(session), left);
   }
 
   discard(session: Session): void {
@@ -73,12 +87,13 @@ class Sessions {
         max: 1,
         fetch_types: false,
         max_lifetime: 0,
-        idle_timeout: 60,
+        idle_timeout: 0,
         onclose: () => this.discard(session),
       }),
       born: Date.now(),
       isUsed: false,
       isLost: false,
+      idleSince: 0,
     };
     this.#all.add(session);
     return session;
@@ -153,40 +168,64 @@ export function mendReserve(client: Sql): void {
   });
 }
 
+/** What postgres.js calls with a query when it is awaited, and types do not show. */
+interface Pending extends Promise<unknown> {
+  handler: (query: Pending) => unknown;
+  cancelled: unknown;
+  reject: (error: unknown) => void;
+}
+
+const isPending = (value: unknown): value is Pending =>
+  value instanceof Promise && "handler" in value && "cancelled" in value;
+
+/** Of a server: it answered, and its session is as good as before. */
+const isAnswer = (error: unknown) => error instanceof postgres.PostgresError;
+
+async function execute(sessions: Sessions, query: Pending): Promise<void> {
+  const session = await sessions.take().catch(query.reject);
+  if (!session) return;
+  // Cancelled while it waited for one.
+  if (query.cancelled) return sessions.give(session);
+  query.then(
+    () => sessions.give(session),
+    (error: unknown) => isAnswer(error) ? sessions.give(session) : sessions.discard(session),
+  );
+  const own: unknown = session.sql``;
+  if (isPending(own)) own.handler(query);
+}
+
 /**
- * A client like this one, whose connections may be lost at any time. Its `begin` has no savepoints.
- * A client that is replaced finishes the statements that it has, within the time of the longest of
- * them. One that was sent between the error and the close of its connection fails only then.
+ * A client like this one, whose connections may be lost at any time. Its `begin` has no savepoints. A statement that
+ * was sent between the error and the close of its connection fails only then.
  */
 export function outliving(template: Sql): Sql {
-  const sessions = new Sessions(template);
-  let isEnded = false;
-  const open = (): Sql => {
-    const client: Sql = another(template, {
-      onclose: () => {
-        if (isEnded || client !== current) return;
-        current = open();
-        client.end({ timeout: 10 }).catch(() => {});
-      },
-    });
-    return client;
-  };
-  let current = open();
+  const statements = new Sessions(template);
+  const transactions = new Sessions(template);
+
+  /** A piece of a statement, which nobody awaits, never comes here. */
+  function sent<Q>(query: Q): Q {
+    if (isPending(query)) query.handler = (own) => execute(statements, own);
+    return query;
+  }
 
   type Work = (sql: TransactionSql) => Promise<unknown>;
   const own: Record<PropertyKey, unknown> = {
+    unsafe: (...given: Parameters<Sql["unsafe"]>) => sent(template.unsafe(...given)),
     begin: (...given: [Work] | [string, Work]) =>
       given.length === 1
-        ? transact(sessions, "", given[0])
-        : transact(sessions, given[0], given[1]),
-    reserve: () => reserve(sessions),
+        ? transact(transactions, "", given[0])
+        : transact(transactions, given[0], given[1]),
+    reserve: () => reserve(transactions),
     end: async (options?: End) => {
-      isEnded = true;
-      await Promise.all([current.end(options), sessions.end(options?.timeout)]);
+      await Promise.all([
+        template.end(options),
+        statements.end(options?.timeout),
+        transactions.end(options?.timeout),
+      ]);
     },
   };
   return new Proxy(template, {
-    apply: (_, self, given) => Reflect.apply(current, self, given),
-    get: (_, name) => own[name] ?? Reflect.get(current, name),
+    apply: (_, self, given) => sent(Reflect.apply(template, self, given)),
+    get: (_, name) => own[name] ?? Reflect.get(template, name),
   });
 }
