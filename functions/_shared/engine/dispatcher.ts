@@ -163,6 +163,7 @@ class Run {
   readonly #bell = new Bell();
   readonly #startedAt = now();
   readonly #slots: Record<Channel, Slots<Held>>;
+  readonly #allSlots: readonly Slots<Held>[];
   readonly #unstarted: Held[] = [];
   readonly #results: Result[] = [];
   /** Went along with a claim that failed: recorded by themselves. */
@@ -198,6 +199,7 @@ class Run {
     this.#until = until;
     const slots = () => new Slots<Held>(settings.concurrency, ({ step }) => step.tenant_id);
     this.#slots = { sms: slots(), email: slots(), webhook: slots() };
+    this.#allSlots = Object.values(this.#slots);
   }
 
   /** False when the run has already decided to end: whoever asks must start another. */
@@ -229,6 +231,7 @@ class Run {
       ]);
     } finally {
       clearTimeout(budget);
+      this.#bell.end();
       this.#until?.removeEventListener("abort", abort);
     }
     const summary = this.#summary();
@@ -251,7 +254,7 @@ class Run {
 
   #stop(reason: Stop): void {
     this.#stopped ??= reason;
-    for (const slots of Object.values(this.#slots)) this.#unstarted.push(...slots.empty());
+    for (const slots of this.#allSlots) this.#unstarted.push(...slots.empty());
     this.#changed();
   }
 
@@ -268,7 +271,7 @@ class Run {
   /** Called after every event: starts what can start, and ends the run when nothing is left. */
   #changed(): void {
     this.#startSends();
-    const quiet = Object.values(this.#slots).every((slots) => slots.isQuiet) &&
+    const quiet = this.#allSlots.every((slots) => slots.isQuiet) &&
       this.#unstarted.length + this.#results.length + this.#returned.length === 0 &&
       !this.#recording;
     if (quiet && !this.#claiming && !this.#trying && this.#databaseCalls === 0) {
@@ -443,7 +446,7 @@ class Run {
   // Sending --------------------------------------------------------------------------------------
 
   #startSends(): void {
-    for (const slots of Object.values(this.#slots)) {
+    for (const slots of this.#allSlots) {
       while (!this.#stopped) {
         const held = slots.next();
         if (!held) break;
