@@ -8,6 +8,7 @@ import {
   readTwilio,
   readWebhook,
 } from "../../functions/_shared/runtime/env.ts";
+import { statedAddress } from "../../functions/_shared/http/webhook-env.ts";
 
 describe("the database address", () => {
   test("DATABASE_URL wins over what the platform sets", () => {
@@ -94,4 +95,12 @@ test("the dispatcher's figures have defaults and bounds", () => {
   expect(readDispatch({ DISPATCH_CONCURRENCY: "32" }).concurrency).toBe(32);
   expect(() => readDispatch({ DISPATCH_CONCURRENCY: "0" })).toThrow(/^DISPATCH_CONCURRENCY: /);
   expect(() => readDispatch({ DISPATCH_BUDGET_MS: "1e9" })).toThrow(/380000/);
+});
+
+test("an address that is not stated, or stated wrongly, is none", () => {
+  expect(statedAddress({})).toBeUndefined();
+  expect(statedAddress({ PUBLIC_URL: " " })).toBeUndefined();
+  expect(statedAddress({ PUBLIC_URL: "ftp://roof.example" })).toBeUndefined();
+  expect(statedAddress({ SUPABASE_URL: "https://roof.example/" }))
+    .toBe("https://roof.example/functions/v1");
 });

@@ -6,7 +6,7 @@ import { LosslessNumber, stringifyJson } from "../runtime/json.ts";
 import { statedAddress } from "../http/webhook-env.ts";
 import type { Outcome } from "./outcome.ts";
 import { withTimeout } from "../runtime/timeout.ts";
-import { requireVersion } from "./version.ts";
+import { type Offer, requireVersion } from "./version.ts";
 
 /** What a step goes out by: the lanes of the queue that the dispatcher works on. */
 export const CHANNELS = ["sms", "email", "webhook"] as const;
@@ -115,15 +115,22 @@ function parseRows<T>(name: string, schema: z.ZodType<T>, rows: readonly unknown
  * Postgres refuses U+0000 and lone surrogates in jsonb, and providers' messages may carry either.
  * One such message must not keep a whole batch from being recorded.
  */
-function storable(value: unknown): unknown {
+function cleaned(value: unknown): unknown {
   if (typeof value === "string") {
     return value.replaceAll("\0", "").replace(/\p{Surrogate}/gu, "\ufffd");
   }
-  if (Array.isArray(value)) return value.map(storable);
+  if (Array.isArray(value)) return value.map(cleaned);
   if (typeof value !== "object" || value === null || value instanceof LosslessNumber) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([key, entry]) => [storable(key), storable(entry)]),
+    Object.entries(value).map(([key, entry]) => [cleaned(key), cleaned(entry)]),
   );
+}
+
+const UNSTORABLE = /\\u(?:0000|d[89a-f])/;
+
+function storableJson(value: unknown): string {
+  const json = stringifyJson(value);
+  return UNSTORABLE.test(json) ? stringifyJson(cleaned(value)) : json;
 }
 
 function stillWanted(wanted: Wanted, claimed: readonly ClaimedStep[]): Wanted {
@@ -161,12 +168,21 @@ export function createQueue(
   functionsAddress: () => string | undefined = statedAddress,
 ): Queue {
   type Rows = readonly unknown[];
+  let known: Promise<Offer> | undefined;
+
+  /** Mostly known, and then nothing has to be waited for or timed. */
+  async function offer(): Promise<Offer> {
+    const reading = requireVersion(sql);
+    if (reading !== known) await withTimeout("version", timeoutMs, () => reading);
+    known = reading;
+    return await reading;
+  }
   async function rows(
     what: string,
     query: Promise<Rows> & { cancel(): void },
     milliseconds = timeoutMs,
   ): Promise<Rows> {
-    await withTimeout("version", timeoutMs, () => requireVersion(sql));
+    await offer();
     return await withTimeout(what, milliseconds, (signal) => {
       signal.addEventListener("abort", () => query.cancel(), { once: true });
       return query;
@@ -195,7 +211,7 @@ export function createQueue(
     const steps: ClaimedStep[] = [];
     let left: Wanted = wanted;
     for (let portions = 0; portions < MOST_PORTIONS && Object.keys(left).length > 0;) {
-      const asked = sql.json(storable(left) as JSONValue);
+      const asked = sql.json(left as JSONValue);
       const begun = await begin(sql`select id from automation.begin_portions(${asked}::jsonb)`);
       if (begun.length === 0) break;
       portions += begun.length;
@@ -213,7 +229,7 @@ export function createQueue(
   async function finishAlone(results: readonly FinishedStep[]) {
     const query = sql`
       select step_id, accepted, status, due_now
-      from automation.finish_steps(${sql.json(storable(results) as JSONValue)}::jsonb)`;
+      from automation.finish_steps(${sql.json(cleaned(results) as JSONValue)}::jsonb)`;
     const finished = parseRows("finish_steps", finishedRow, await rows("finish_steps", query));
     return { finished, due: finished.some(({ due_now }) => due_now) ? LANES : [] };
   }
@@ -224,7 +240,7 @@ export function createQueue(
 
   return {
     async exchange(worker, results, wanted, leaseSeconds) {
-      const { api, server } = await withTimeout("version", timeoutMs, () => requireVersion(sql));
+      const { api, server } = await offer();
       if (api < 2) {
         const none = { claimed: [], dry: [], finished: [], due: [] };
         const finished = results.length > 0 ? await finishAlone(results) : none;
@@ -236,17 +252,17 @@ export function createQueue(
       const query = server >= WRITES_OUT
         ? sql.unsafe(
           `call automation.exchange_steps(
-            null, ${literal(stringifyJson(storable(results)))}, ${
-            literal(stringifyJson(storable(wanted)))
-          }, ${literal(worker)}, make_interval(secs => ${leaseSeconds}), ${
+            null, ${literal(storableJson(results))}, ${literal(stringifyJson(wanted))}, ${
+            literal(worker)
+          }, make_interval(secs => ${leaseSeconds}), ${
             functions === undefined ? "null" : literal(functions)
           })`,
           [],
           ONE_STATEMENT,
         )
         : sql`call automation.exchange_steps(
-            null, ${sql.json(storable(results) as JSONValue)}::jsonb,
-            ${sql.json(storable(wanted) as JSONValue)}::jsonb, ${worker}::text,
+            null, ${sql.json(cleaned(results) as JSONValue)}::jsonb,
+            ${sql.json(wanted as JSONValue)}::jsonb, ${worker}::text,
             make_interval(secs => ${leaseSeconds}::float8), ${functions ?? null}::text)`;
       const milliseconds = results.length > 0 ? timeoutMs : 1_000 + workTimeoutMs;
       const [row] = parseRows(
@@ -267,7 +283,7 @@ export function createQueue(
         sql`select t.id from automation.begin_trial() as t where t.id is not null`,
       );
       if (id === undefined) return [];
-      const { api } = await withTimeout("version", timeoutMs, () => requireVersion(sql));
+      const { api } = await offer();
       return await claimPortion(id, worker, leaseSeconds, api);
     },
     release(steps) {
@@ -283,7 +299,7 @@ export function createQueue(
       return parseRows("work_database_steps", ran, answer)[0]?.ran ?? 0;
     },
     async reapExpiredLeases(maxSteps) {
-      const { api } = await withTimeout("version", timeoutMs, () => requireVersion(sql));
+      const { api } = await offer();
       // Where no tick tells anybody of troubles, that the tick stands still among them, a dispatcher does.
       const told = api < 2 ? sql`null` : sql`automation.tell_when_due()`;
       return await counted(

@@ -68,9 +68,11 @@ export function readPublicAddress(env: Environment = process.env): PublicAddress
 }
 
 /** The same where nobody has to know: undefined when the environment does not say it, or says it wrongly. */
-export function statedAddress(): string | undefined {
+export function statedAddress(env: Environment = process.env): string | undefined {
+  // Asked before every claim, where an error with its trace of calls would be dear.
+  if (!read(env, "PUBLIC_URL") && !read(env, "SUPABASE_URL")) return undefined;
   try {
-    return readPublicAddress().base;
+    return readPublicAddress(env).base;
   } catch (error) {
     if (error instanceof ConfigurationError) return undefined;
     throw error;

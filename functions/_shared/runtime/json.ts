@@ -4,21 +4,47 @@ import { LosslessNumber, parse } from "lossless-json";
 
 export { LosslessNumber };
 
-/** Whether there may be a number that JavaScript would write differently, inside of texts too. */
-const ODD_NUMBER = /[0-9.]{16}|[0-9][eE]|\.[0-9]*0(?![0-9])|\.0{6}|-0/;
-
 const numberOf = (text: string): unknown =>
   String(Number(text)) === text ? Number(text) : new LosslessNumber(text);
 
-const TEXT = /"[^"\\]*(?:\\.[^"\\]*)*"/g;
-const NUMBER = /-?[0-9][-+.0-9eE]*/g;
+const QUOTE = '"';
+const BACKSLASH = 92;
 
-/** The same, of JSON and outside of its texts: ids and times are full of what looks odd. */
+function isEscaped(text: string, quote: number): boolean {
+  let before = quote;
+  while (text.charCodeAt(before - 1) === BACKSLASH) before--;
+  return (quote - before) % 2 === 1;
+}
+
+/** Where a text of JSON ends that begins at `quote`. */
+function afterText(text: string, quote: number): number {
+  let end = text.indexOf(QUOTE, quote + 1);
+  while (end >= 0 && isEscaped(text, end)) end = text.indexOf(QUOTE, end + 1);
+  return end < 0 ? text.length : end + 1;
+}
+
+const NUMBER = /-?[0-9][-+.0-9eE]*/y;
+
+/**
+ * Whether JavaScript would write any number of this JSON differently. Texts are stepped over and not searched: they are
+ * most of it, and ids and times in them look odd.
+ */
 function hasOddNumber(text: string): boolean {
-  if (!ODD_NUMBER.test(text)) return false;
-  const bare = text.replace(TEXT, '""');
-  return ODD_NUMBER.test(bare) &&
-    (bare.match(NUMBER) ?? []).some((number) => String(Number(number)) !== number);
+  for (let at = 0; at < text.length;) {
+    const quote = text.indexOf(QUOTE, at);
+    const end = quote < 0 ? text.length : quote;
+    for (; at < end; at++) {
+      const code = text.charCodeAt(at);
+      // A minus or a digit.
+      if (code !== 45 && (code < 48 || code > 57)) continue;
+      NUMBER.lastIndex = at;
+      const number = NUMBER.exec(text)?.[0] ?? "";
+      if (String(Number(number)) !== number) return true;
+      at += number.length;
+    }
+    at = quote < 0 ? end : afterText(text, quote);
+  }
+  return false;
 }
 
 export class NumberTooLargeError extends Error {
@@ -65,8 +91,12 @@ function write(value: unknown): string | undefined {
   return `{${members.join(",")}}`;
 }
 
+/** A member of every LosslessNumber, which JSON.stringify() would write out. */
+const LOSSLESS = '"isLosslessNumber"';
+
 export function stringifyJson(value: unknown): string {
-  return write(value) ?? "null";
+  const plain = JSON.stringify(value) ?? "null";
+  return plain.includes(LOSSLESS) ? write(value) ?? "null" : plain;
 }
 
 /** The number as JavaScript has it, where it has to count. */
