@@ -2579,6 +2579,84 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.compile_plain(compiled jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  mark constant text := chr(57344);
+  written jsonb := compiled -> 'base';
+  said jsonb := jsonb_build_array();
+  slot jsonb;
+  token jsonb;
+  text text;
+  path text[];
+begin
+  if compiled -> 'slots' = '[]' or length(compiled::text) > 4000 or strpos(compiled::text, mark) > 0
+    or compiled -> 'roots' ?| '{trigger.names,contact.tags}' or written ? 'target'
+    or exists (
+      select from jsonb_array_elements(compiled -> 'fits') as f
+      where f #> '{as,type}' <> '"string"' or f -> 'as' ?| '{pattern,enum,maxLength}'
+        or f #>> '{as,format}' is not distinct from 'amount') then
+    return null;
+  end if;
+  for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
+    text := '';
+    for token in
+      select t from jsonb_array_elements(coalesce(slot -> 's', jsonb_build_array(slot -> 'w'))) as t
+    loop
+      if jsonb_typeof(token) = 'string' then
+        text := text || (token #>> '{}');
+        continue;
+      end if;
+      path := (token ->> 'p')::text[];
+      if token - '{p,name,f}'::text[] <> '{}' or (slot ->> 'pre')::text[] && '{html}' or cardinality(path) < 2
+        or path[1] is null or path[1] in ('tenant', 'user', 'custom', 'steps') or path[1:2] = '{trigger,record}'
+        or jsonb_path_exists(token, '$.f[*] ? (@.n != "default")') then
+        return null;
+      end if;
+      said := said || jsonb_build_array(jsonb_build_array(path[1], path[2:]::text));
+      text := concat(text, mark, jsonb_array_length(said), mark);
+    end loop;
+    written := jsonb_set(written, (slot ->> 'at')::text[], to_jsonb(text));
+  end loop;
+  return jsonb_build_object('values', said, 'text',
+    regexp_replace(replace(written::text, '%', '%%'), mark || '(\d+)' || mark, '%\1$s', 'g'));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fill_plain(plain jsonb, data jsonb, entity text, record jsonb, contact jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  variables constant jsonb := plain -> 'values';
+  root text;
+  value jsonb;
+  said text[] := '{}'::text[];
+  filled text;
+begin
+  for i in 0 .. coalesce(jsonb_array_length(variables), 0) - 1 loop
+    root := variables -> i ->> 0;
+    value := case root when 'contact' then contact when 'trigger' then data when entity then record end
+      #> (variables -> i ->> 1)::text[];
+    if jsonb_typeof(value) = 'string' and not automation.is_blank(value) then
+      -- As JSON writes it, without its quotes.
+      filled := value::text;
+      said := said || substr(filled, 2, length(filled) - 2);
+    else
+      return null;
+    end if;
+  end loop;
+  filled := format(plain ->> 'text', variadic said);
+  return case when octet_length(filled) <= 900 then filled::jsonb end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.own_price(prices jsonb, kind text, country text)
  RETURNS numeric
  LANGUAGE sql
@@ -4245,19 +4323,32 @@ AS $function$
 declare
   work automation.work;
   endings automation.signals[];
-  tenant uuid;
-  state text;
+  plan automation.running_plan;
+  states text[] := '{}'::text[];
+  is_plain boolean[] := '{}'::boolean[];
+  place integer;
 begin
   works := automation.read_known(works);
   endings := automation.unread_endings(works);
-  for i in 1 .. cardinality(works) loop
-    work := works[i];
-    if tenant is distinct from (work.execution).tenant_id then
-      tenant := (work.execution).tenant_id;
-      state := automation.tenant_state(tenant);
-    end if;
-    work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], state);
-    works[i] := work;
+  for i in 1 .. cardinality(plans) loop
+    plan := plans[i];
+    states[i] := case
+      -- Read together with the plan, a moment ago.
+      when (works[1]).ran = 0 and (plan.tenant).id is not null then 'here'
+      when i > 1 and (plans[i - 1]).tenant_id = plan.tenant_id then states[i - 1]
+      else automation.tenant_state(plan.tenant_id) end;
+    is_plain[i] := endings is null and states[i] = 'here' and not plan.lifecycle ?| '{unreadable,exit,reentry}';
+  end loop;
+  for place in
+    select i from generate_subscripts(works, 1) as i
+    where is_plain[(works[i]).plan] is not true
+      or (((works[i]).execution).record_id is not null and ((works[i]).known).record is null)
+      or (((works[i]).execution).contact_id is not null and (((works[i]).known).contact is null
+        or ((works[i]).known).contact_id is distinct from ((works[i]).execution).contact_id))
+  loop
+    work := works[place];
+    work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[place], states[work.plan]);
+    works[place] := work;
   end loop;
   return works;
 end;
@@ -4705,6 +4796,20 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.task_values(execution ridgeline.workflow_executions, input jsonb, zone text, due timestamp with time zone, assignee uuid, records jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select pg_catalog.jsonb_build_object(
+        'cause', pg_catalog.jsonb_build_object('depth', execution.depth operator(pg_catalog.+) 1,
+          'root', coalesce(execution.root_id, execution.id), 'fused', execution.fused),
+        'tenant', execution.tenant_id, 'title', input operator(pg_catalog.->) 'title',
+        'description', input operator(pg_catalog.->) 'description', 'status', 'open',
+        'priority', coalesce(input operator(pg_catalog.->>) 'priority', 'normal'), 'due', due,
+        'assigned_to', assignee, 'execution', execution.id, 'zone', zone) operator(pg_catalog.||) records
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.task_row(execution ridgeline.workflow_executions, known automation.known_records, input jsonb, zone text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4732,11 +4837,31 @@ begin
     perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
     assignee := automation.as_id(input, 'assigned_to');
   end if;
-  return automation.cause_in(execution) || jsonb_build_object(
-    'tenant', execution.tenant_id, 'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
-    'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
-    'assigned_to', assignee, 'execution', execution.id, 'zone', zone)
-    || automation.task_records(execution, known, input);
+  return automation.task_values(
+    execution, input, zone, due, assignee, automation.task_records(execution, known, input));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.task_rows(works automation.work[], zones text[])
+ RETURNS jsonb[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select case
+        when w.input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes,assigned_to,target}'
+          or w.contact_id is null then automation.task_row(w.execution, w.known, w.input, zones[w.i])
+        else automation.task_values(w.execution, w.input, zones[w.i], null, null, jsonb_build_object(
+          'contact', w.contact_id, 'project', (w.execution).trigger_data -> 'project_id',
+          'job', (w.execution).trigger_data -> 'job_id')) end
+    from (
+      select i, (works[i]).execution as execution, (works[i]).known as known,
+        ((works[i]).prepared).input as input, ((works[i]).known).contact_id as contact_id
+      from generate_subscripts(works, 1) as i
+    ) as w
+    order by w.i);
 end;
 $function$;
 
@@ -4746,14 +4871,10 @@ CREATE OR REPLACE FUNCTION automation.create_tasks(works automation.work[], zone
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  rows jsonb[] := '{}'::jsonb[];
+  rows constant jsonb[] := automation.task_rows(works, zones);
   ids text[];
 begin
   perform automation.check_target('task', 'create_task');
-  for i in 1 .. cardinality(works) loop
-    rows := rows || automation.task_row(
-      (works[i]).execution, (works[i]).known, ((works[i]).prepared).input, zones[i]);
-  end loop;
   if cardinality(rows) > 1 and not automation.takes_sets('task') then
     ids := '{}'::text[];
     for i in 1 .. cardinality(rows) loop
@@ -12665,6 +12786,24 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.plain_input(step jsonb, execution ridgeline.workflow_executions, known automation.known_records)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select case
+      when step operator(pg_catalog.?) 'plain' and not step operator(pg_catalog.?) 'left_out_by'
+        and execution.mode operator(pg_catalog.=) 'live' and execution.version operator(pg_catalog.>) 0
+      then automation.fill_plain(step operator(pg_catalog.->) 'plain', execution.trigger_data, execution.entity,
+        case
+          when execution.trigger_data operator(pg_catalog.->>) (execution.entity operator(pg_catalog.||) '_id')
+            operator(pg_catalog.=) execution.record_id then known.record end,
+        case
+          when execution.trigger_data operator(pg_catalog.?) 'contact_id' and known.contact_id is not null
+          then known.contact end)
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.prepare_works(works automation.work[], plans automation.running_plan[])
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -12673,17 +12812,23 @@ AS $function$
 declare
   work automation.work;
   prepared automation.prepared_step;
+  input jsonb;
   at constant timestamptz := automation.now();
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
     work.seq := nextval('automation.write_order');
     if (work.obstacle).status is null then
-      prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
-      work.prepared := prepared;
-      work.status := case prepared.verdict
-        when 'run' then null when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
-      work.error := prepared.reason;
+      input := automation.plain_input(work.step, work.execution, work.known);
+      if input is not null then
+        work.prepared := row('run', input, null, null, null);
+      else
+        prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
+        work.prepared := prepared;
+        work.status := case prepared.verdict
+          when 'run' then null when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
+        work.error := prepared.reason;
+      end if;
     end if;
     works[i] := work;
   end loop;
@@ -13006,6 +13151,20 @@ AS $function$
       select from automation.trigger_types as t
       where t.name = trigger_type and t.kind in ('changed', 'becomes') and not t.on_insert)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.may_be_plain(step jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return step ->> 'lane' = 'database' and not step ?| '{member,sending}'
+    and jsonb_typeof(step -> 'conditions') is distinct from 'object' and not exists (
+      select from pg_catalog.pg_proc as p
+      where p.pronamespace = 'automation'::regnamespace and p.proname = 'ready_' || (step ->> 'type'));
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.with_brought(scope jsonb, plan jsonb)
  RETURNS jsonb
@@ -24896,6 +25055,7 @@ declare
   sending constant jsonb := automation.sending_of(step.step_type, written);
   template record;
   condition record;
+  fitted jsonb;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
   runs_as := known;
@@ -24905,6 +25065,9 @@ begin
   template := automation.compile_template(
     config.template - automation.sending_keys(step.step_type), path || '.step_config', shared -> 'texts');
   condition := automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents');
+  fitted := template.compiled || jsonb_build_object(
+    'fits', case template.compiled -> 'slots' when '[]' then '[]'
+      else automation.compile_fits(runs_as.config_schema, template.compiled, known.lane in ('sms', 'email')) end);
   compiled := jsonb_build_object(
     'key', key,
     'at', path,
@@ -24912,9 +25075,7 @@ begin
     'type', step.step_type,
     'lane', known.lane,
     'delay_seconds', step.delay_minutes * 60,
-    'config', template.compiled || jsonb_build_object(
-      'fits', case template.compiled -> 'slots' when '[]' then '[]'
-        else automation.compile_fits(runs_as.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
+    'config', fitted,
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
@@ -24922,6 +25083,10 @@ begin
     'continue_on_error', step.continue_on_error)
     || config.more || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
     || automation.compile_retry(step.retry);
+  if automation.may_be_plain(compiled) then
+    compiled := compiled || jsonb_strip_nulls(
+      jsonb_build_object('plain', automation.compile_plain(compiled -> 'config')));
+  end if;
   problems := template.problems || config.problems || condition.problems
     || automation.check_step_config(step.step_type, config.checked, path || '.step_config')
     || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;
@@ -29294,6 +29459,8 @@ comment on function automation.existing_contacts(ridgeline.workflow_executions[]
 
 comment on function automation.fill_in(jsonb,jsonb,text,integer) is 'A document with answers where [[name]] stands: as they are where that is the whole text, else as text, escaped in html. What no question is called stays.';
 
+comment on function automation.fill_plain(jsonb,jsonb,text,jsonb,jsonb) is 'What automation.render() and fit_input() make of a configuration that compile_plain() knows, or null.';
+
 comment on function automation.find_link(text) is 'Where the link of a text leads, exactly as it was written; null: nobody made this code, or it has expired.';
 
 comment on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) is 'The contact with input.phone (E.164) or input.email, or a new one with input.fields: {contact_id, created, found_by?, adopted?}. Whoever makes one of the same number or address meanwhile is not waited for: the step comes back. Consent is neither read nor written.';
@@ -30057,6 +30224,9 @@ grant execute on function automation.compile_legacy_condition(jsonb,text[],text)
 revoke all on function automation.compile_notify_member(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_notify_member(jsonb,text,jsonb) to service_role;
 
+revoke all on function automation.compile_plain(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_plain(jsonb) to service_role;
+
 revoke all on function automation.compile_repetition(text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_repetition(text,integer) to service_role;
 
@@ -30309,6 +30479,9 @@ grant execute on function automation.fields_of_row(jsonb,jsonb) to service_role;
 
 revoke all on function automation.fill_in(jsonb,jsonb,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.fill_in(jsonb,jsonb,text,integer) to service_role;
+
+revoke all on function automation.fill_plain(jsonb,jsonb,text,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fill_plain(jsonb,jsonb,text,jsonb,jsonb) to service_role;
 
 revoke all on function automation.fill_text(text,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.fill_text(text,jsonb,boolean) to service_role;
@@ -30973,6 +31146,9 @@ grant execute on function automation.matches_closely(automation.active_triggers,
 revoke all on function automation.may_author_any(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.may_author_any(uuid) to service_role;
 
+revoke all on function automation.may_be_plain(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.may_be_plain(jsonb) to service_role;
+
 revoke all on function automation.may_concern(automation.signals,uuid,integer,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.may_concern(automation.signals,uuid,integer,text,text) to service_role;
 
@@ -31295,6 +31471,9 @@ grant execute on function automation.place_notify_member(text) to service_role;
 
 revoke all on function automation.place_send_email(text) from public, anon, authenticated, service_role;
 grant execute on function automation.place_send_email(text) to service_role;
+
+revoke all on function automation.plain_input(jsonb,ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.plain_input(jsonb,ridgeline.workflow_executions,automation.known_records) to service_role;
 
 revoke all on function automation.plain_text_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.plain_text_problem(jsonb) to service_role;
@@ -31744,6 +31923,12 @@ grant execute on function automation.task_records(ridgeline.workflow_executions,
 
 revoke all on function automation.task_row(ridgeline.workflow_executions,automation.known_records,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.task_row(ridgeline.workflow_executions,automation.known_records,jsonb,text) to service_role;
+
+revoke all on function automation.task_rows(automation.work[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.task_rows(automation.work[],text[]) to service_role;
+
+revoke all on function automation.task_values(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.task_values(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,uuid,jsonb) to service_role;
 
 revoke all on function automation.tell(uuid,text,text,interval,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.tell(uuid,text,text,interval,text,text) to service_role;

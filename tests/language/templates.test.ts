@@ -212,6 +212,80 @@ describe("templates in SQL and in the oracle", () => {
     );
   });
 
+  test("a plain configuration is filled in to what the interpreter makes of it, or left to it", async () => {
+    const variable = fc.record<Piece & { kind: "value" }>({
+      kind: fc.constant("value"),
+      operand: fc.oneof({ weight: 4, arbitrary: field.map((name) => ({ field: name })) }, operand),
+      filters: fc.oneof(
+        { weight: 8, arbitrary: fc.constant<Filter[]>([]) },
+        fc.tuple(operand).map((args): Filter[] => [{ name: "default", args }]),
+        filters,
+      ),
+      raw: fc.nat(9).map((n) => n === 0),
+    });
+    const written = fc.oneof(
+      {
+        weight: 5,
+        arbitrary: fc.array(fc.oneof(variable, text.map((one): Piece => ({ kind: "text", text: one }))), {
+          minLength: 1,
+          maxLength: 4,
+        }),
+      },
+      pieces,
+    ).map(print);
+    const note = fc.constant('100% \\ "\u0001"');
+    const config = fc.oneof(
+      fc.record({ title: written, note }),
+      fc.record({ title: written, description: written, note }, {
+        requiredKeys: ["title"],
+        noNullPrototype: true,
+      }),
+      fc.record({
+        title: written,
+        html: written,
+        target: fc.constant("{{contact.note}}"),
+        due_in_days: fc.constant("{{contact.score}}"),
+      }, { requiredKeys: ["title"], noNullPrototype: true }),
+    );
+    const said = fc.constantFrom(
+      "lead",
+      'it\'s "quoted" \\ %s',
+      "two\nlines\t\u0001",
+      "{{x}} %1$s 100%",
+      " Ünal 👍🏽 <b> ",
+    );
+    const known = fc.record({ stage: said, score: said, tags: said, due: said, note: said });
+    const met = fc.tuple(context, fc.option(known, { freq: 5 })).map(([seen, contact]) =>
+      contact ? { ...seen, contact } : seen
+    );
+    let filled = 0;
+    await fc.assert(
+      fc.asyncProperty(config, met, async (given, seen) => {
+        const [row] = await database().sql<
+          { filled: Json; fitted: Json; reason: Json; warnings: Json }[]
+        >`
+          select automation.fill_plain(automation.compile_plain(c.config), s.seen -> 'trigger', 'project',
+              s.seen -> 'project', s.seen -> 'contact') as filled, f.fitted, f.reason, r.warnings
+          from (select ${JSON.stringify(seen)}::text::jsonb as seen) as s
+          cross join automation.compile_template(${JSON.stringify(given)}::text::jsonb) as t
+          cross join lateral (
+            select t.compiled || jsonb_build_object('fits', automation.compile_fits(
+              y.config_schema, t.compiled, false)) as config
+            from automation.step_types as y where y.name = 'create_task') as c
+          cross join lateral automation.render(c.config, s.seen - array['job', 'steps'],
+            '{"html_paths": ["html"], "typed": true}') as r
+          cross join lateral automation.fit_input(c.config -> 'fits', r.rendered) as f`;
+        if (!row) throw new Error("Nothing came back");
+        if (row.filled === null) return;
+        filled++;
+        expect(row.filled).toEqual(row.fitted);
+        expect([row.reason, row.warnings]).toEqual([null, []]);
+      }),
+      { numRuns: 2 * runs },
+    );
+    expect(filled).toBeGreaterThan(runs / 10);
+  });
+
   test("any text at all compiles or is refused with a position inside it, and renders", async () => {
     const soup = fc.array(
       fc.constantFrom(

@@ -426,7 +426,8 @@ begin
 end;
 $$;
 
--- Asked with the runs locked, before each of their steps: volatile, so that it sees what has committed up to now.
+-- Asked with the runs locked, before each of their steps: volatile, so that it sees what has committed up to now. Most
+-- plans ask nothing, and most records are there.
 create or replace function automation.find_obstacles(
   works automation.work[], plans automation.running_plan[])
   returns automation.work[]
@@ -436,19 +437,32 @@ create or replace function automation.find_obstacles(
 declare
   work automation.work;
   endings automation.signals[];
-  tenant uuid;
-  state text;
+  plan automation.running_plan;
+  states text[] := '{}'::text[];
+  is_plain boolean[] := '{}'::boolean[];
+  place integer;
 begin
   works := automation.read_known(works);
   endings := automation.unread_endings(works);
-  for i in 1 .. cardinality(works) loop
-    work := works[i];
-    if tenant is distinct from (work.execution).tenant_id then
-      tenant := (work.execution).tenant_id;
-      state := automation.tenant_state(tenant);
-    end if;
-    work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], state);
-    works[i] := work;
+  for i in 1 .. cardinality(plans) loop
+    plan := plans[i];
+    states[i] := case
+      -- Read together with the plan, a moment ago.
+      when (works[1]).ran = 0 and (plan.tenant).id is not null then 'here'
+      when i > 1 and (plans[i - 1]).tenant_id = plan.tenant_id then states[i - 1]
+      else automation.tenant_state(plan.tenant_id) end;
+    is_plain[i] := endings is null and states[i] = 'here' and not plan.lifecycle ?| '{unreadable,exit,reentry}';
+  end loop;
+  for place in
+    select i from generate_subscripts(works, 1) as i
+    where is_plain[(works[i]).plan] is not true
+      or (((works[i]).execution).record_id is not null and ((works[i]).known).record is null)
+      or (((works[i]).execution).contact_id is not null and (((works[i]).known).contact is null
+        or ((works[i]).known).contact_id is distinct from ((works[i]).execution).contact_id))
+  loop
+    work := works[place];
+    work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[place], states[work.plan]);
+    works[place] := work;
   end loop;
   return works;
 end;

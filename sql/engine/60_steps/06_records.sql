@@ -204,7 +204,23 @@ begin
 end;
 $$;
 
--- A task as write_task() takes it, with the zone in which its day is meant and what caused it.
+-- A task as write_tasks() takes it, with the zone in which its day is meant and what caused it; records: what it is
+-- about.
+create or replace function automation.task_values(
+  execution ridgeline.workflow_executions, input jsonb, zone text, due timestamptz, assignee uuid, records jsonb)
+  returns jsonb
+  language sql stable
+  -- No search_path: this is inlined.
+  as $$
+    select pg_catalog.jsonb_build_object(
+        'cause', pg_catalog.jsonb_build_object('depth', execution.depth operator(pg_catalog.+) 1,
+          'root', coalesce(execution.root_id, execution.id), 'fused', execution.fused),
+        'tenant', execution.tenant_id, 'title', input operator(pg_catalog.->) 'title',
+        'description', input operator(pg_catalog.->) 'description', 'status', 'open',
+        'priority', coalesce(input operator(pg_catalog.->>) 'priority', 'normal'), 'due', due,
+        'assigned_to', assignee, 'execution', execution.id, 'zone', zone) operator(pg_catalog.||) records
+  $$;
+
 create or replace function automation.task_row(
   execution ridgeline.workflow_executions, known automation.known_records, input jsonb, zone text)
   returns jsonb
@@ -232,11 +248,30 @@ begin
     perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
     assignee := automation.as_id(input, 'assigned_to');
   end if;
-  return automation.cause_in(execution) || jsonb_build_object(
-    'tenant', execution.tenant_id, 'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
-    'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
-    'assigned_to', assignee, 'execution', execution.id, 'zone', zone)
-    || automation.task_records(execution, known, input);
+  return automation.task_values(
+    execution, input, zone, due, assignee, automation.task_records(execution, known, input));
+end;
+$$;
+
+-- One that is due at no time, nobody's and about the run's own records is known without being asked any further.
+create or replace function automation.task_rows(works automation.work[], zones text[]) returns jsonb[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select case
+        when w.input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes,assigned_to,target}'
+          or w.contact_id is null then automation.task_row(w.execution, w.known, w.input, zones[w.i])
+        else automation.task_values(w.execution, w.input, zones[w.i], null, null, jsonb_build_object(
+          'contact', w.contact_id, 'project', (w.execution).trigger_data -> 'project_id',
+          'job', (w.execution).trigger_data -> 'job_id')) end
+    from (
+      select i, (works[i]).execution as execution, (works[i]).known as known,
+        ((works[i]).prepared).input as input, ((works[i]).known).contact_id as contact_id
+      from generate_subscripts(works, 1) as i
+    ) as w
+    order by w.i);
 end;
 $$;
 
@@ -245,14 +280,10 @@ create or replace function automation.create_tasks(works automation.work[], zone
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  rows jsonb[] := '{}'::jsonb[];
+  rows constant jsonb[] := automation.task_rows(works, zones);
   ids text[];
 begin
   perform automation.check_target('task', 'create_task');
-  for i in 1 .. cardinality(works) loop
-    rows := rows || automation.task_row(
-      (works[i]).execution, (works[i]).known, ((works[i]).prepared).input, zones[i]);
-  end loop;
   if cardinality(rows) > 1 and not automation.takes_sets('task') then
     ids := '{}'::text[];
     for i in 1 .. cardinality(rows) loop

@@ -18,6 +18,7 @@ declare
   sending constant jsonb := automation.sending_of(step.step_type, written);
   template record;
   condition record;
+  fitted jsonb;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
   runs_as := known;
@@ -27,6 +28,9 @@ begin
   template := automation.compile_template(
     config.template - automation.sending_keys(step.step_type), path || '.step_config', shared -> 'texts');
   condition := automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents');
+  fitted := template.compiled || jsonb_build_object(
+    'fits', case template.compiled -> 'slots' when '[]' then '[]'
+      else automation.compile_fits(runs_as.config_schema, template.compiled, known.lane in ('sms', 'email')) end);
   compiled := jsonb_build_object(
     'key', key,
     'at', path,
@@ -34,9 +38,7 @@ begin
     'type', step.step_type,
     'lane', known.lane,
     'delay_seconds', step.delay_minutes * 60,
-    'config', template.compiled || jsonb_build_object(
-      'fits', case template.compiled -> 'slots' when '[]' then '[]'
-        else automation.compile_fits(runs_as.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
+    'config', fitted,
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
@@ -44,10 +46,28 @@ begin
     'continue_on_error', step.continue_on_error)
     || config.more || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
     || automation.compile_retry(step.retry);
+  if automation.may_be_plain(compiled) then
+    compiled := compiled || jsonb_strip_nulls(
+      jsonb_build_object('plain', automation.compile_plain(compiled -> 'config')));
+  end if;
   problems := template.problems || config.problems || condition.problems
     || automation.check_step_config(step.step_type, config.checked, path || '.step_config')
     || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;
   return next;
+end;
+$$;
+
+-- Is there nothing to decide before a step but what its texts are? One that is left out by the step before it says so
+-- later; a shadow leaves everything out.
+create or replace function automation.may_be_plain(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return step ->> 'lane' = 'database' and not step ?| '{member,sending}'
+    and jsonb_typeof(step -> 'conditions') is distinct from 'object' and not exists (
+      select from pg_catalog.pg_proc as p
+      where p.pronamespace = 'automation'::regnamespace and p.proname = 'ready_' || (step ->> 'type'));
 end;
 $$;
 
