@@ -226,16 +226,20 @@ describe("templates in SQL and in the oracle", () => {
     const written = fc.oneof(
       {
         weight: 5,
-        arbitrary: fc.array(fc.oneof(variable, text.map((one): Piece => ({ kind: "text", text: one }))), {
-          minLength: 1,
-          maxLength: 4,
-        }),
+        arbitrary: fc.array(
+          fc.oneof(variable, text.map((one): Piece => ({ kind: "text", text: one }))),
+          {
+            minLength: 1,
+            maxLength: 4,
+          },
+        ),
       },
       pieces,
     ).map(print);
     const note = fc.constant('100% \\ "\u0001"');
     const config = fc.oneof(
       fc.record({ title: written, note }),
+      fc.record({ title: fc.constant("{{contact.stage}}"), html: written }),
       fc.record({ title: written, description: written, note }, {
         requiredKeys: ["title"],
         noNullPrototype: true,
