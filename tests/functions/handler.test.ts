@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { createHandler, type Dependencies } from "../../functions/dispatch/handler.ts";
 import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
-import { ConfigurationError } from "../../functions/_shared/runtime/errors.ts";
+import { ConfigurationError, VersionError } from "../../functions/_shared/runtime/errors.ts";
 import { aStep, FakeQueue, recordingLog, sendersOf, sent } from "./fakes.ts";
 
 const KEY = "sb_secret_one";
@@ -71,6 +71,8 @@ test.each([
   [{ body: "[]" }, 422, /body/],
   [{ body: '{"budget_ms":"soon"}' }, 422, /budget_ms/],
   [{ body: '{"budget_ms":-1}' }, 422, /budget_ms/],
+  [{ body: '{"budget_ms":99}' }, 422, /budget_ms/],
+  [{ body: '{"budget_ms":380001}' }, 422, /budget_ms/],
   [{ body: '{"budget":1}' }, 422, /budget/],
   [{ body: `{"a":"${"x".repeat(20_000)}"}` }, 413, /exceeds/],
 ])("%o is answered %i", async (init, status, message) => {
@@ -100,11 +102,36 @@ test("a lost database is 503 with what was done until then", async () => {
   const lost = Object.assign(new Error("refused"), { code: "ECONNREFUSED" });
   queue.claim = () => Promise.reject(lost);
   const response = await call();
-  expect(response.status).toBe(503);
+  expect([response.status, response.headers.get("retry-after")]).toEqual([503, "5"]);
   expect(await response.json()).toMatchObject({
     code: "unavailable",
     summary: { claimed: 0 },
   });
+});
+
+test("a database of another version says which", async () => {
+  const { call, queue } = setUp();
+  queue.claim = () => Promise.reject(new VersionError("the database speaks 9"));
+  const response = await call();
+  expect([response.status, await response.json()]).toEqual([
+    503,
+    expect.objectContaining({ code: "incompatible_version", detail: "the database speaks 9" }),
+  ]);
+});
+
+test("a run has as long as its caller says, else as long as it has here", async () => {
+  const budgets: (number | undefined)[] = [];
+  const { call } = setUp({
+    dispatcher: () => ({
+      dispatch: (options) => {
+        budgets.push(options?.budgetMs);
+        return Promise.reject(new Error("enough"));
+      },
+    }),
+  });
+  await call({ body: '{"budget_ms":2000}' });
+  await call();
+  expect(budgets).toEqual([2_000, 5_000]);
 });
 
 test("an unexpected error says nothing about itself", async () => {

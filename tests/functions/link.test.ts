@@ -8,6 +8,7 @@ const at = (code = CODE) => `https://apex.supabase.example/functions/v1/link/${c
 const browser = { "user-agent": "Mozilla/5.0 (iPhone) Safari/604.1" };
 
 function serve(links: Partial<Links>, timeoutMs = 50) {
+  const tracked: Promise<unknown>[] = [];
   const recorded: [string, string | null, string | null][] = [];
   const logged: string[] = [];
   const looked: string[] = [];
@@ -23,16 +24,17 @@ function serve(links: Partial<Links>, timeoutMs = 50) {
       },
     }),
     log: (_level, event) => logged.push(event),
+    track: (work) => tracked.push(work),
     timeoutMs,
   });
   const ask = (init: RequestInit = { headers: browser }, code = CODE) =>
     handler(new Request(at(code), init));
-  return { ask, recorded, logged, looked };
+  return { ask, recorded, logged, looked, tracked };
 }
 
 describe("the link of a text", () => {
   it("leads exactly where it was written to lead", async () => {
-    const url = "https://g.page/r/apex?x=%2F&y=a+b#top";
+    const url = "https://G.page?x=%2F&y=a+b#top";
     const { ask, recorded } = serve({ find: () => Promise.resolve(url) });
     const response = await ask();
     expect([response.status, response.headers.get("location")]).toEqual([302, url]);
@@ -50,12 +52,15 @@ describe("the link of a text", () => {
         "..%2F..%2Fevil",
         `${CODE}?url=https://evil.example`,
         "",
+        CODE.slice(1),
+        `${CODE}L`,
         "x".repeat(5_000),
       ]
     ) {
       const response = await ask({ headers: browser }, code);
       expect([response.status, response.headers.get("location")]).toEqual([404, null]);
       expect(await response.text()).toMatch(/does not lead anywhere/);
+      expect(response.headers.get("cache-control")).toBe("no-store");
     }
     // What cannot be a code is not looked up.
     expect(looked).toEqual([CODE, CODE]);
@@ -117,11 +122,15 @@ describe("the link of a text", () => {
 
   it("asks the browser to come back where the database is away", async () => {
     for (
-      const find of [() => new Promise<never>(() => {}), () => Promise.reject(new Error("no"))]
+      const [find, tries] of [
+        [() => new Promise<never>(() => {}), 2],
+        [() => Promise.reject(new Error("no")), 1],
+      ] as const
     ) {
-      const { ask, recorded } = serve({ find }, 5);
+      const { ask, recorded, looked } = serve({ find }, 5);
       const response = await ask();
       expect(response.status).toBe(503);
+      expect(looked).toHaveLength(tries);
       expect([response.headers.get("refresh"), response.headers.get("retry-after")]).toEqual([
         "5",
         "5",
@@ -133,8 +142,30 @@ describe("the link of a text", () => {
 
   it("looks a link that is asked for again up once, and writes each down", async () => {
     const { ask, looked, recorded } = serve({});
-    for (let times = 0; times < 5; times++) await ask();
-    expect([looked.length, recorded.length]).toEqual([1, 5]);
+    for (let times = 0; times < 60; times++) await ask();
+    expect([looked.length, recorded.length]).toEqual([1, 60]);
+  });
+
+  it("keeps no more of them than it has room for", async () => {
+    const { ask, looked } = serve({});
+    const codes = Array.from({ length: 1_001 }, (_, n) => `made${String(n).padStart(7, "0")}`);
+    for (const code of codes) await ask({ headers: browser }, code);
+    await ask({ headers: browser }, codes[0]);
+    expect(looked).toEqual([...codes, codes[0]]);
+  });
+
+  it("has written down what is quick before it answers, and keeps the process for the rest", async () => {
+    let written = false;
+    const { ask, tracked } = serve({
+      record: async () => {
+        await new Promise((go) => setTimeout(go, 5));
+        written = true;
+        return "clicked";
+      },
+    });
+    expect((await ask()).status).toBe(302);
+    expect(written).toBe(true);
+    expect(tracked).toHaveLength(1);
   });
 
   it("goes on leading there in a flood, of which it writes down what it can", async () => {
@@ -202,13 +233,15 @@ describe("whoever tries codes", () => {
   });
 
   it("keeps nobody else out, and a person behind the same address not for long", async () => {
-    const { ask, later } = open();
+    const { ask, later, looked } = open();
     for (let n = 0; n < 150; n++) await ask(guess(n), "192.0.2.7");
     expect((await ask(made, "198.51.100.4")).response.status).toBe(302);
     // What somebody has just followed leads on from anywhere.
     expect((await ask(made, "192.0.2.7")).response.status).toBe(302);
     later(61_000);
     expect((await ask(made, "192.0.2.7")).response.status).toBe(302);
+    // Where it leads is asked again by then: it may have ended.
+    expect(looked.filter((code) => code === made)).toHaveLength(2);
     const { response } = await ask(guess(1), "192.0.2.7");
     expect(response.status).toBe(404);
   });

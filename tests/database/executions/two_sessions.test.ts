@@ -88,6 +88,22 @@ describe("database steps", () => {
     },
   );
 
+  it("do not wait for it themselves, whatever a lock may take", { timeout: 30_000 }, async () => {
+    const { tenantId } = await office([{ type: "update_contact", config: { city: "Austin" } }]);
+    const held = await lead(tenantId);
+    await lead(tenantId, "+15125550101");
+    await sql`alter function automation.run_database_steps(integer) set lock_timeout = 0`;
+    const user = await begin();
+    await user`update contacts set last_name = 'Lee' where id = ${held}`;
+    const engine = await begin();
+    await engine`set local statement_timeout = '10s'`;
+    await engine`select automation.run_database_steps()`;
+    await engine`commit`;
+    expect(await sql`select count(*)::int as edited from contacts where city = 'Austin'`)
+      .toEqual([{ edited: 1 }]);
+    await user`commit`;
+  });
+
   it("do not keep a user waiting who writes the same record", async () => {
     const { tenantId } = await office([{ type: "update_contact", config: { city: "Austin" } }]);
     const contact = await lead(tenantId);
