@@ -5,7 +5,11 @@ import type { Sql } from "postgres";
  * Not as EXPLAIN counts them, which takes the system's catalogs with them: a session reads those anew when others on
  * the server, in whichever database, have changed so much that it loses its place in the queue of what is told of it.
  */
-export async function pagesOf(sql: Sql, statement: string, values: unknown[] = []): Promise<number> {
+export async function pagesOf(
+  sql: Sql,
+  statement: string,
+  values: unknown[] = [],
+): Promise<number> {
   return await sql.begin(async (transaction) => {
     // What a session has counted stays its own for a while after a commit: so what it had counted before is taken off.
     const fetched = async () => {
