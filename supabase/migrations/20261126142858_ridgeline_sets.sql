@@ -10182,40 +10182,91 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.gate_of_messages(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean, tenants automation.tenant[])
+CREATE OR REPLACE FUNCTION automation.verdict_of_doubt(question automation.send_question, address text, until timestamp with time zone, expires_at timestamp with time zone)
+ RETURNS automation.send_verdict
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.verdict_on(question, 'hold', null, jsonb_build_object(
+    'code', 'doubtful_stop', 'address', address,
+    'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+    until, expires_at);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.verdict_without_consent(question automation.send_question, address text, is_unsaid boolean, expires_at timestamp with time zone)
+ RETURNS automation.send_verdict
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if is_unsaid then
+    return automation.verdict_on(question, 'hold', null, jsonb_build_object(
+      'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
+      'infinity', expires_at);
+  end if;
+  return automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+    question.prepared, 'no_consent', format('%s has not agreed to marketing', address)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.verdict_at_closed_hours(question automation.send_question, hours automation.text_hours)
+ RETURNS automation.send_verdict
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if hours.opens_at >= hours.expires_at then
+    return automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+      question.prepared, 'expired', format('it may not go out before %s and is of use until %s',
+        automation.date_text((question.due).tenant_id, hours.opens_at),
+        automation.date_text((question.due).tenant_id, hours.expires_at))));
+  end if;
+  return automation.verdict_on(question, 'hold', null, automation.quiet_reason(hours.opens_at, hours.zones),
+    coalesce(hours.opens_at, 'infinity'), hours.expires_at);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.verdict_over_cap(question automation.send_question, over_cap text, cap integer, until timestamp with time zone, expires_at timestamp with time zone)
+ RETURNS automation.send_verdict
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  why constant text := format('%s marketing messages went to this person within a day', cap);
+begin
+  if over_cap = 'skip' then
+    return automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared, 'over_cap', why));
+  end if;
+  return automation.verdict_on(question, 'hold', null, jsonb_build_object(
+    'code', 'cap', 'why', case when cap is null then 'another message to this person is being counted' else why end),
+    until, expires_at);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_persons(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean, tenants automation.tenant[], interests automation.gate_interests, some_marketing boolean)
  RETURNS automation.send_verdict[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  ticket automation.ticket;
   found record;
-  question automation.send_question;
-  prepared automation.prepared_step;
   revoked automation.revoked;
-  hours automation.text_hours;
-  late automation.late_text;
-  place integer;
-  some_text boolean := false;
-  some_email boolean := false;
-  some_marketing boolean := false;
-  interests constant automation.gate_interests := automation.interests();
-  regions automation.place_regions[] := '{}'::automation.place_regions[];
+  prepared automation.prepared_step;
+  verdict automation.send_verdict;
   verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
-  foreach ticket in array tickets loop
-    some_text := some_text or ticket.channel = 'sms';
-    some_email := some_email or ticket.channel = 'email';
-    some_marketing := some_marketing or coalesce(ticket.purpose = 'marketing', false);
-  end loop;
-  if some_text and interests.doubts then
+  if interests.doubts then
     for found in select d.* from automation.hold_doubtful(tickets, now) as d loop
       if found.until > now then
         decided := decided || found.place;
-        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-          'code', 'doubtful_stop', 'address', found.address,
-          'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
-          found.until, found.expires_at);
+        verdicts := verdicts || automation.verdict_of_doubt(
+          questions[found.place], found.address, found.until, found.expires_at);
       elsif not is_trial then
         perform automation.settle_doubt(found.tenant_id, found.address);
       end if;
@@ -10223,11 +10274,13 @@ begin
     tickets := automation.still_open(tickets, decided);
   end if;
   foreach revoked in array automation.revoked_of(tickets) loop
-    place := revoked.place;
-    questions[place].prepared := automation.leave_out_revoked(questions[place], revoked.reason, revoked.addresses);
-    if (questions[place].prepared).verdict <> 'run' then
-      decided := decided || place;
-      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', questions[place].prepared);
+    prepared := automation.leave_out_revoked(questions[revoked.place], revoked.reason, revoked.addresses);
+    questions[revoked.place].prepared := prepared;
+    verdict := automation.verdict_on(
+      questions[revoked.place], case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+    verdicts := verdicts || verdict;
+    if verdict.verdict = 'skip' then
+      decided := decided || verdict.place;
     end if;
   end loop;
   if cardinality(decided) > 0 then
@@ -10238,31 +10291,99 @@ begin
       select r.place, array_agg(r.address) as addresses, max(r.says) as says
       from automation.refused_in_records(tickets) as r group by 1
     loop
-      questions[found.place].prepared := automation.leave_out_refused(
-        questions[found.place], found.addresses, found.says);
-      if (questions[found.place].prepared).verdict <> 'run' then
-        decided := decided || found.place;
-        verdicts := verdicts || automation.verdict_on(
-          questions[found.place], 'skip', questions[found.place].prepared);
+      prepared := automation.leave_out_refused(questions[found.place], found.addresses, found.says);
+      verdict := automation.verdict_on(
+        questions[found.place], case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+      verdicts := verdicts || verdict;
+      if verdict.verdict = 'skip' then
+        decided := decided || verdict.place;
       end if;
     end loop;
   end if;
   if some_marketing then
-    for found in
-      select u.* from automation.unconsented(tickets, tenants) as u
-      where u.place <> all (decided)
-    loop
-      decided := decided || found.place;
-      if found.is_unsaid then
-        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-          'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
-          'infinity', found.expires_at);
-        continue;
-      end if;
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-        questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
+    for found in select u.* from automation.unconsented(tickets, tenants) as u where u.place <> all (decided) loop
+      verdicts := verdicts || automation.verdict_without_consent(
+        questions[found.place], found.address, found.is_unsaid, found.expires_at);
     end loop;
   end if;
+  return verdicts;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_room(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone, tenants automation.tenant[], interests automation.gate_interests, regions automation.place_regions[], some_text boolean, some_marketing boolean)
+ RETURNS automation.send_verdict[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found record;
+  late automation.late_text;
+  decided integer[] := '{}'::integer[];
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
+begin
+  if some_marketing then
+    for found in select c.* from automation.ask_cap(tickets, tenants, now, regions) as c loop
+      decided := decided || found.place;
+      verdicts := verdicts || automation.verdict_over_cap(
+        questions[found.place], found.over_cap, found.cap, found.until, found.expires_at);
+    end loop;
+    if cardinality(decided) > 0 then
+      tickets := automation.still_open(tickets, decided);
+    end if;
+  end if;
+  if some_text then
+    if interests.blocks then
+      foreach late in array automation.ask_blocks(tickets, now) loop
+        decided := decided || late.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+      end loop;
+      tickets := automation.still_open(tickets, decided);
+    end if;
+    foreach late in array automation.ask_rate(tickets, now) loop
+      verdicts := verdicts || automation.verdict_on(
+        questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+    end loop;
+  end if;
+  return verdicts;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.gate_of_messages(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean, tenants automation.tenant[])
+ RETURNS automation.send_verdict[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  ticket automation.ticket;
+  found record;
+  question automation.send_question;
+  prepared automation.prepared_step;
+  hours automation.text_hours;
+  verdict automation.send_verdict;
+  place integer;
+  some_text boolean := false;
+  some_email boolean := false;
+  some_marketing boolean := false;
+  interests automation.gate_interests := automation.interests();
+  regions automation.place_regions[] := '{}'::automation.place_regions[];
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
+begin
+  foreach ticket in array tickets loop
+    some_text := some_text or ticket.channel = 'sms';
+    some_email := some_email or ticket.channel = 'email';
+    some_marketing := some_marketing or coalesce(ticket.purpose = 'marketing', false);
+  end loop;
+  interests.doubts := interests.doubts and some_text;
+  foreach verdict in array automation.ask_persons(
+    questions, tickets, decided, now, is_trial, tenants, interests, some_marketing) loop
+    if verdict.verdict = 'send' then
+      questions[verdict.place].prepared := verdict.prepared;
+    else
+      decided := decided || verdict.place;
+      verdicts := verdicts || verdict;
+    end if;
+  end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
@@ -10272,18 +10393,13 @@ begin
       if cardinality(hours.regions) > 0 then
         regions := regions || row(place, hours.regions)::automation.place_regions;
       end if;
-      questions[place].prepared := automation.limit_validity(
+      -- Not in one expression: an array that is read in what is assigned to it is copied whole, each time.
+      prepared := automation.limit_validity(
         questions[place].prepared, least(hours.closes_at, hours.expires_at), now);
-    elsif hours.opens_at >= hours.expires_at then
-      decided := decided || place;
-      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', automation.skip_unaddressed(
-        questions[place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
-          automation.date_text((questions[place].due).tenant_id, hours.opens_at),
-          automation.date_text((questions[place].due).tenant_id, hours.expires_at))));
+      questions[place].prepared := prepared;
     else
       decided := decided || place;
-      verdicts := verdicts || automation.verdict_on(questions[place], 'hold', null, automation.quiet_reason(
-        hours.opens_at, hours.zones), coalesce(hours.opens_at, 'infinity'), hours.expires_at);
+      verdicts := verdicts || automation.verdict_at_closed_hours(questions[place], hours);
     end if;
   end loop;
   foreach place in array case when some_text and not is_trial then automation.answering(questions) else '{}' end loop
@@ -10299,37 +10415,11 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  if some_marketing and not is_trial then
-    for found in select c.* from automation.ask_cap(tickets, tenants, now, regions) as c loop
-      decided := decided || found.place;
-      if found.over_cap = 'skip' then
-        verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-          questions[found.place].prepared, 'over_cap',
-          format('%s marketing messages went to this person within a day', found.cap)));
-      else
-        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-          'code', 'cap', 'why', coalesce(
-            format('%s marketing messages went to this person within a day', found.cap),
-            'another message to this person is being counted')), found.until, found.expires_at);
-      end if;
-    end loop;
-    if cardinality(decided) > 0 then
-      tickets := automation.still_open(tickets, decided);
-    end if;
-  end if;
-  if some_text and not is_trial then
-    if interests.blocks then
-      foreach late in array automation.ask_blocks(tickets, now) loop
-        decided := decided || late.place;
-        verdicts := verdicts || automation.verdict_on(
-          questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
-      end loop;
-      tickets := automation.still_open(tickets, decided);
-    end if;
-    foreach late in array automation.ask_rate(tickets, now) loop
-      decided := decided || late.place;
-      verdicts := verdicts || automation.verdict_on(
-        questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+  if not is_trial and (some_text or some_marketing) then
+    foreach verdict in array automation.ask_room(
+      questions, tickets, now, tenants, interests, regions, some_text, some_marketing) loop
+      decided := decided || verdict.place;
+      verdicts := verdicts || verdict;
     end loop;
   end if;
   if some_email and some_marketing then
@@ -29916,6 +30006,9 @@ grant execute on function automation.ask_for(text,text,text) to service_role;
 revoke all on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;
 
+revoke all on function automation.ask_persons(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[],automation.gate_interests,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_persons(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[],automation.gate_interests,boolean) to service_role;
+
 revoke all on function automation.ask_rate(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.ticket[],timestamp with time zone) to service_role;
 
@@ -29924,6 +30017,9 @@ grant execute on function automation.ask_receivers(automation.send_question[],au
 
 revoke all on function automation.ask_rests(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rests(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
+
+revoke all on function automation.ask_room(automation.send_question[],automation.ticket[],timestamp with time zone,automation.tenant[],automation.gate_interests,automation.place_regions[],boolean,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_room(automation.send_question[],automation.ticket[],timestamp with time zone,automation.tenant[],automation.gate_interests,automation.place_regions[],boolean,boolean) to service_role;
 
 revoke all on function automation.asks_rating(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.asks_rating(jsonb,boolean) to service_role;
@@ -32082,8 +32178,20 @@ grant execute on function automation.update_fields(ridgeline.workflow_executions
 revoke all on function automation.usual_rate(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.usual_rate(text,text) to service_role;
 
+revoke all on function automation.verdict_at_closed_hours(automation.send_question,automation.text_hours) from public, anon, authenticated, service_role;
+grant execute on function automation.verdict_at_closed_hours(automation.send_question,automation.text_hours) to service_role;
+
+revoke all on function automation.verdict_of_doubt(automation.send_question,text,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.verdict_of_doubt(automation.send_question,text,timestamp with time zone,timestamp with time zone) to service_role;
+
 revoke all on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.verdict_over_cap(automation.send_question,text,integer,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.verdict_over_cap(automation.send_question,text,integer,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.verdict_without_consent(automation.send_question,text,boolean,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.verdict_without_consent(automation.send_question,text,boolean,timestamp with time zone) to service_role;
 
 revoke all on function automation.virtual_columns(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.virtual_columns(automation.entities) to service_role;

@@ -92,9 +92,184 @@ begin
 end;
 $$;
 
+create or replace function automation.verdict_of_doubt(
+  question automation.send_question, address text, until timestamptz, expires_at timestamptz)
+  returns automation.send_verdict
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.verdict_on(question, 'hold', null, jsonb_build_object(
+    'code', 'doubtful_stop', 'address', address,
+    'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+    until, expires_at);
+end;
+$$;
+
+create or replace function automation.verdict_without_consent(
+  question automation.send_question, address text, is_unsaid boolean, expires_at timestamptz)
+  returns automation.send_verdict
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if is_unsaid then
+    return automation.verdict_on(question, 'hold', null, jsonb_build_object(
+      'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
+      'infinity', expires_at);
+  end if;
+  return automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+    question.prepared, 'no_consent', format('%s has not agreed to marketing', address)));
+end;
+$$;
+
+-- What may not go out at this hour: held until it may, or skipped where that is too late.
+create or replace function automation.verdict_at_closed_hours(
+  question automation.send_question, hours automation.text_hours)
+  returns automation.send_verdict
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if hours.opens_at >= hours.expires_at then
+    return automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+      question.prepared, 'expired', format('it may not go out before %s and is of use until %s',
+        automation.date_text((question.due).tenant_id, hours.opens_at),
+        automation.date_text((question.due).tenant_id, hours.expires_at))));
+  end if;
+  return automation.verdict_on(question, 'hold', null, automation.quiet_reason(hours.opens_at, hours.zones),
+    coalesce(hours.opens_at, 'infinity'), hours.expires_at);
+end;
+$$;
+
+create or replace function automation.verdict_over_cap(
+  question automation.send_question, over_cap text, cap integer, until timestamptz, expires_at timestamptz)
+  returns automation.send_verdict
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  why constant text := format('%s marketing messages went to this person within a day', cap);
+begin
+  if over_cap = 'skip' then
+    return automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared, 'over_cap', why));
+  end if;
+  return automation.verdict_on(question, 'hold', null, jsonb_build_object(
+    'code', 'cap', 'why', case when cap is null then 'another message to this person is being counted' else why end),
+    until, expires_at);
+end;
+$$;
+
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start of the statement
 -- that claims. Each question is one statement for the whole batch, and what concerns none of it is not asked: mostly a
 -- batch is of one.
+
+-- May these people be written to at all: a stop that is in doubt, revoked, refused in the records of the CRM, consent.
+-- Verdicts on those that may not; "send" of one that goes to fewer than it was addressed to, with what is left of it.
+create or replace function automation.ask_persons(
+  questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamptz,
+  is_trial boolean, tenants automation.tenant[], interests automation.gate_interests, some_marketing boolean)
+  returns automation.send_verdict[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found record;
+  revoked automation.revoked;
+  prepared automation.prepared_step;
+  verdict automation.send_verdict;
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
+begin
+  if interests.doubts then
+    for found in select d.* from automation.hold_doubtful(tickets, now) as d loop
+      if found.until > now then
+        decided := decided || found.place;
+        verdicts := verdicts || automation.verdict_of_doubt(
+          questions[found.place], found.address, found.until, found.expires_at);
+      elsif not is_trial then
+        perform automation.settle_doubt(found.tenant_id, found.address);
+      end if;
+    end loop;
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  foreach revoked in array automation.revoked_of(tickets) loop
+    prepared := automation.leave_out_revoked(questions[revoked.place], revoked.reason, revoked.addresses);
+    questions[revoked.place].prepared := prepared;
+    verdict := automation.verdict_on(
+      questions[revoked.place], case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+    verdicts := verdicts || verdict;
+    if verdict.verdict = 'skip' then
+      decided := decided || verdict.place;
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  if interests.records then
+    for found in
+      select r.place, array_agg(r.address) as addresses, max(r.says) as says
+      from automation.refused_in_records(tickets) as r group by 1
+    loop
+      prepared := automation.leave_out_refused(questions[found.place], found.addresses, found.says);
+      verdict := automation.verdict_on(
+        questions[found.place], case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+      verdicts := verdicts || verdict;
+      if verdict.verdict = 'skip' then
+        decided := decided || verdict.place;
+      end if;
+    end loop;
+  end if;
+  if some_marketing then
+    for found in select u.* from automation.unconsented(tickets, tenants) as u where u.place <> all (decided) loop
+      verdicts := verdicts || automation.verdict_without_consent(
+        questions[found.place], found.address, found.is_unsaid, found.expires_at);
+    end loop;
+  end if;
+  return verdicts;
+end;
+$$;
+
+-- Is there room: the cap of a person, what a carrier takes today, the rate of a sender. Those for whom there is none.
+create or replace function automation.ask_room(
+  questions automation.send_question[], tickets automation.ticket[], now timestamptz, tenants automation.tenant[],
+  interests automation.gate_interests, regions automation.place_regions[], some_text boolean, some_marketing boolean)
+  returns automation.send_verdict[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found record;
+  late automation.late_text;
+  decided integer[] := '{}'::integer[];
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
+begin
+  if some_marketing then
+    for found in select c.* from automation.ask_cap(tickets, tenants, now, regions) as c loop
+      decided := decided || found.place;
+      verdicts := verdicts || automation.verdict_over_cap(
+        questions[found.place], found.over_cap, found.cap, found.until, found.expires_at);
+    end loop;
+    if cardinality(decided) > 0 then
+      tickets := automation.still_open(tickets, decided);
+    end if;
+  end if;
+  if some_text then
+    if interests.blocks then
+      foreach late in array automation.ask_blocks(tickets, now) loop
+        decided := decided || late.place;
+        verdicts := verdicts || automation.verdict_on(
+          questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+      end loop;
+      tickets := automation.still_open(tickets, decided);
+    end if;
+    foreach late in array automation.ask_rate(tickets, now) loop
+      verdicts := verdicts || automation.verdict_on(
+        questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+    end loop;
+  end if;
+  return verdicts;
+end;
+$$;
 
 -- What is asked about texts and emails alone. decided: those that were decided before.
 create or replace function automation.gate_of_messages(
@@ -109,14 +284,13 @@ declare
   found record;
   question automation.send_question;
   prepared automation.prepared_step;
-  revoked automation.revoked;
   hours automation.text_hours;
-  late automation.late_text;
+  verdict automation.send_verdict;
   place integer;
   some_text boolean := false;
   some_email boolean := false;
   some_marketing boolean := false;
-  interests constant automation.gate_interests := automation.interests();
+  interests automation.gate_interests := automation.interests();
   regions automation.place_regions[] := '{}'::automation.place_regions[];
   verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
 begin
@@ -125,61 +299,16 @@ begin
     some_email := some_email or ticket.channel = 'email';
     some_marketing := some_marketing or coalesce(ticket.purpose = 'marketing', false);
   end loop;
-  if some_text and interests.doubts then
-    for found in select d.* from automation.hold_doubtful(tickets, now) as d loop
-      if found.until > now then
-        decided := decided || found.place;
-        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-          'code', 'doubtful_stop', 'address', found.address,
-          'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
-          found.until, found.expires_at);
-      elsif not is_trial then
-        perform automation.settle_doubt(found.tenant_id, found.address);
-      end if;
-    end loop;
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  foreach revoked in array automation.revoked_of(tickets) loop
-    place := revoked.place;
-    questions[place].prepared := automation.leave_out_revoked(questions[place], revoked.reason, revoked.addresses);
-    if (questions[place].prepared).verdict <> 'run' then
-      decided := decided || place;
-      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', questions[place].prepared);
+  interests.doubts := interests.doubts and some_text;
+  foreach verdict in array automation.ask_persons(
+    questions, tickets, decided, now, is_trial, tenants, interests, some_marketing) loop
+    if verdict.verdict = 'send' then
+      questions[verdict.place].prepared := verdict.prepared;
+    else
+      decided := decided || verdict.place;
+      verdicts := verdicts || verdict;
     end if;
   end loop;
-  if cardinality(decided) > 0 then
-    tickets := automation.still_open(tickets, decided);
-  end if;
-  if interests.records then
-    for found in
-      select r.place, array_agg(r.address) as addresses, max(r.says) as says
-      from automation.refused_in_records(tickets) as r group by 1
-    loop
-      questions[found.place].prepared := automation.leave_out_refused(
-        questions[found.place], found.addresses, found.says);
-      if (questions[found.place].prepared).verdict <> 'run' then
-        decided := decided || found.place;
-        verdicts := verdicts || automation.verdict_on(
-          questions[found.place], 'skip', questions[found.place].prepared);
-      end if;
-    end loop;
-  end if;
-  if some_marketing then
-    for found in
-      select u.* from automation.unconsented(tickets, tenants) as u
-      where u.place <> all (decided)
-    loop
-      decided := decided || found.place;
-      if found.is_unsaid then
-        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-          'code', 'consent_unsaid', 'why', 'nobody has said yet who may get marketing: decide_consent() says it'),
-          'infinity', found.expires_at);
-        continue;
-      end if;
-      verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-        questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
-    end loop;
-  end if;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
@@ -189,18 +318,13 @@ begin
       if cardinality(hours.regions) > 0 then
         regions := regions || row(place, hours.regions)::automation.place_regions;
       end if;
-      questions[place].prepared := automation.limit_validity(
+      -- Not in one expression: an array that is read in what is assigned to it is copied whole, each time.
+      prepared := automation.limit_validity(
         questions[place].prepared, least(hours.closes_at, hours.expires_at), now);
-    elsif hours.opens_at >= hours.expires_at then
-      decided := decided || place;
-      verdicts := verdicts || automation.verdict_on(questions[place], 'skip', automation.skip_unaddressed(
-        questions[place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
-          automation.date_text((questions[place].due).tenant_id, hours.opens_at),
-          automation.date_text((questions[place].due).tenant_id, hours.expires_at))));
+      questions[place].prepared := prepared;
     else
       decided := decided || place;
-      verdicts := verdicts || automation.verdict_on(questions[place], 'hold', null, automation.quiet_reason(
-        hours.opens_at, hours.zones), coalesce(hours.opens_at, 'infinity'), hours.expires_at);
+      verdicts := verdicts || automation.verdict_at_closed_hours(questions[place], hours);
     end if;
   end loop;
   foreach place in array case when some_text and not is_trial then automation.answering(questions) else '{}' end loop
@@ -216,37 +340,11 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  if some_marketing and not is_trial then
-    for found in select c.* from automation.ask_cap(tickets, tenants, now, regions) as c loop
-      decided := decided || found.place;
-      if found.over_cap = 'skip' then
-        verdicts := verdicts || automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
-          questions[found.place].prepared, 'over_cap',
-          format('%s marketing messages went to this person within a day', found.cap)));
-      else
-        verdicts := verdicts || automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
-          'code', 'cap', 'why', coalesce(
-            format('%s marketing messages went to this person within a day', found.cap),
-            'another message to this person is being counted')), found.until, found.expires_at);
-      end if;
-    end loop;
-    if cardinality(decided) > 0 then
-      tickets := automation.still_open(tickets, decided);
-    end if;
-  end if;
-  if some_text and not is_trial then
-    if interests.blocks then
-      foreach late in array automation.ask_blocks(tickets, now) loop
-        decided := decided || late.place;
-        verdicts := verdicts || automation.verdict_on(
-          questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
-      end loop;
-      tickets := automation.still_open(tickets, decided);
-    end if;
-    foreach late in array automation.ask_rate(tickets, now) loop
-      decided := decided || late.place;
-      verdicts := verdicts || automation.verdict_on(
-        questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+  if not is_trial and (some_text or some_marketing) then
+    foreach verdict in array automation.ask_room(
+      questions, tickets, now, tenants, interests, regions, some_text, some_marketing) loop
+      decided := decided || verdict.place;
+      verdicts := verdicts || verdict;
     end loop;
   end if;
   if some_email and some_marketing then

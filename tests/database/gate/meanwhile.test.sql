@@ -1,7 +1,7 @@
 -- What becomes known while a text is held counts when it comes back, for it and against it.
 begin;
 \ir ../foundation/story.psql
-select plan(13);
+select plan(14);
 set client_min_messages = error;
 set automation.quiet_hours = on;
 select automation.set_clock('2026-06-04 03:30+00');
@@ -35,9 +35,11 @@ select pg_temp.held(:'visit', '+15125550103') as back \gset
 select pg_temp.held(:'visit', '+15125550104') as moved \gset
 select pg_temp.held(:'offer', '+15125550105') as agreed \gset
 select pg_temp.held(:'offer', '+15125550106') as silent \gset
+select pg_temp.held(:'offer', '+15125550107') as unwanted \gset
 select is(pg_temp.state(:'kept'), 'held quiet_hours', 'they wait for the morning');
 select pg_temp.text_from('+15125550102', 'STOP');
 select pg_temp.text_from('+15125550103', 'STOP');
+select pg_temp.text_from('+15125550107', 'STOP');
 select pg_temp.text_from('+15125550103', 'START');
 update public.contacts set state = 'CA', phone = '+13105550104' where phone = '+15125550104';
 update public.tenants set settings = '{"consent": "required"}' where id = :'apex';
@@ -50,6 +52,8 @@ select is(pg_temp.state(:'back'), 'running', 'but to who took it back before the
 select is(pg_temp.state(:'moved'), 'held quiet_hours', 'nor yet to who has moved to where it is still early');
 select is(pg_temp.state(:'agreed'), 'running', 'who agreed meanwhile gets the offer');
 select is(pg_temp.state(:'silent'), 'skipped no_consent', 'who did not when it became needed does not');
+select is((select string_agg(concat_ws(' ', s.status, s.error ->> 'code'), ', ') from ridgeline.workflow_step_executions as s where s.execution_id = :'unwanted'),
+  'skipped suppressed', 'of who said stop it is not asked, once is enough');
 select automation.set_clock('2026-06-04 15:30+00');
 select count(*) from automation.claim_steps('w', 100) \g /dev/null
 select is(pg_temp.state(:'moved'), 'running', 'an hour later it is eight there as well');
