@@ -120,13 +120,15 @@ test("a database of another version says which", async () => {
 });
 
 test("a run has as long as its caller says, else as long as it has here", async () => {
-  const budgets: (number | undefined)[] = [];
+  const budgets: number[] = [];
   const { call } = setUp({
     dispatcher: () => ({
       dispatch: (options) => {
-        budgets.push(options?.budgetMs);
+        budgets.push(options.budgetMs);
         return Promise.reject(new Error("enough"));
       },
+      run: () => Promise.reject(new Error("not asked for")),
+      ring: () => {},
     }),
   });
   await call({ body: '{"budget_ms":2000}' });
