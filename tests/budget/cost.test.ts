@@ -218,3 +218,30 @@ describe("ten thousand tenants who wait", () => {
     expect(many.pages).toBeLessThan(few.pages + 1_500);
   }, 120_000);
 });
+
+describe("a portion of a backlog that is due", () => {
+  /** Pages that a session reads to take up twenty, having planned when so many were due and nobody had counted them. */
+  const pagesBehind = (due: number) =>
+    withDatabase(async ({ sql, connect }) => {
+      await sql`alter table ridgeline.scheduled_steps set (autovacuum_enabled = off)`;
+      await sql`vacuum analyze ridgeline.scheduled_steps`;
+      await sql.begin(async (transaction) => {
+        await transaction`set local session_replication_role = replica`;
+        await transaction`
+          insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+          select md5('tenant')::uuid, gen_random_uuid(), 'step_1', 'sms', now() - interval '1 hour'
+          from generate_series(1, ${due}::int)`;
+      });
+      const one = connect({ max: 1 });
+      await one`select from automation.begin_portions('{"sms": {"most": 20, "but": []}}')`;
+      const lock = "select cardinality(automation.lock_portion(p)) from automation.portions as p";
+      const [found] = await one.unsafe(lock);
+      return { found: found!.cardinality as number, pages: await pagesOf(one, lock) };
+    });
+
+  it("reads as many pages behind a hundred steps as behind a thousand", async () => {
+    const [few, many] = [await pagesBehind(100), await pagesBehind(1_000)];
+    expect([few.found, many.found]).toEqual([20, 20]);
+    expect(many.pages).toBeLessThan(few.pages + 20 * MORE_PAGES_EACH);
+  }, 120_000);
+});

@@ -61,9 +61,14 @@ comment on function automation.due_tenants(ridgeline.automation_lane, integer) i
 -- turns by lot.
 create or replace function automation.merge_tenants(first uuid[], others uuid[], at_most integer)
   returns uuid[]
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  if cardinality(first) <= at_most and (others <@ first) is not false then
+    return first;
+  end if;
+  return (
     select array_agg(m.tenant_id order by m.place)
     from (
       select t.tenant_id,
@@ -75,8 +80,9 @@ create or replace function automation.merge_tenants(first uuid[], others uuid[],
       ) as t
       order by 2
       limit at_most
-    ) as m
-  $$;
+    ) as m);
+end;
+$$;
 
 create or replace function automation.tenants_behind(
   lane ridgeline.automation_lane, at timestamptz, found uuid[])
@@ -209,6 +215,49 @@ begin
 end;
 $$;
 
+-- Whose turn it is, but for some; null: nobody's.
+create or replace function automation.next_tenants(lane ridgeline.automation_lane, at_most integer, but uuid[])
+  returns uuid[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenants constant uuid[] := automation.due_tenants(lane, at_most + cardinality(but));
+begin
+  if tenants is null or cardinality(but) = 0 then
+    return tenants;
+  end if;
+  return automation.without(tenants, but);
+end;
+$$;
+
+-- Equal shares first; what some leave of theirs goes to those who have more.
+create or replace function automation.lock_shares(
+  lane ridgeline.automation_lane, tenants uuid[], at_most integer, aside uuid[])
+  returns ridgeline.scheduled_steps[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  share constant integer := greatest(1, at_most / cardinality(tenants));
+  dues constant ridgeline.scheduled_steps[] := automation.lock_due_of(lane, tenants, share, at_most, aside);
+  hungry uuid[];
+begin
+  if cardinality(dues) < share or cardinality(dues) = at_most then
+    return dues;
+  end if;
+  hungry := array(
+    select t.id from unnest(tenants) with ordinality as t (id, place)
+    where t.id = any (array(select d.tenant_id from unnest(dues) as d group by 1 having count(*) = share))
+    order by t.place);
+  if hungry = '{}' then
+    return dues;
+  end if;
+  return dues || automation.lock_due_of(lane, hungry, at_most, at_most - cardinality(dues),
+    aside || array(select d.id from unnest(dues) as d));
+end;
+$$;
+
 create or replace function automation.lock_due(
   lane ridgeline.automation_lane, at_most integer, but uuid[] default '{}')
   returns ridgeline.scheduled_steps[]
@@ -216,33 +265,12 @@ create or replace function automation.lock_due(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
-  tenants uuid[] := automation.due_tenants(lane, at_most + cardinality(but));
-  share integer;
-  aside uuid[];
-  locked ridgeline.scheduled_steps[];
+  tenants constant uuid[] := automation.next_tenants(lane, at_most, but);
 begin
   if tenants is null then
-    return dues;
-  elsif cardinality(but) > 0 then
-    tenants := automation.without(tenants, but);
+    return '{}'::ridgeline.scheduled_steps[];
   end if;
-  share := greatest(1, at_most / greatest(cardinality(tenants), 1));
-  aside := automation.set_aside(lane);
-  -- Equal shares first; what some leave of theirs goes to those who have more.
-  while cardinality(tenants) > 0 and cardinality(dues) < at_most loop
-    locked := automation.lock_due_of(lane, tenants, share, at_most - cardinality(dues), aside);
-    dues := dues || locked;
-    exit when cardinality(dues) = at_most;
-    aside := aside || array(select (locked[i]).id from generate_subscripts(locked, 1) as i);
-    tenants := array(
-      select t.id from unnest(tenants) with ordinality as t (id, place)
-      where t.id = any (array(
-        select (locked[i]).tenant_id from generate_subscripts(locked, 1) as i group by 1 having count(*) = share))
-      order by t.place);
-    share := at_most;
-  end loop;
-  return dues;
+  return automation.lock_shares(lane, tenants, at_most, automation.set_aside(lane));
 end;
 $$;
 

@@ -77,7 +77,9 @@ begin
 end;
 $$;
 
--- The steps of a portion that are still to be done; those that somebody holds are left to them.
+-- The steps of a portion that are still to be done; those that somebody holds are left to them. Read by their
+-- primary key: a session that plans while many are due, and statistics say that none are, would else read all that are
+-- due for each of them.
 create or replace function automation.lock_portion(portion automation.portions)
   returns ridgeline.scheduled_steps[]
   language plpgsql
@@ -87,19 +89,21 @@ create or replace function automation.lock_portion(portion automation.portions)
   set jit = off
   set enable_hashjoin = off
   set enable_mergejoin = off
+  set enable_bitmapscan = off
+  set enable_sort = off
   as $$
 begin
   return array(
     select s.due
-    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+    from unnest(portion.tenant_ids[portion.place:], portion.step_ids[portion.place:]) as i (tenant_id, id)
     cross join lateral (
       select q as due from ridgeline.scheduled_steps as q
-      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+      where q.tenant_id = i.tenant_id and q.id between i.id and i.id and q.lease_expires_at is null
         and q.run_at <= automation.now()
+      order by q.id
+      limit 1
       for update skip locked
-    ) as s
-    where i.place >= portion.place
-    order by i.place);
+    ) as s);
 end;
 $$;
 
@@ -169,6 +173,7 @@ begin
 end;
 $$;
 
+-- A portion that was left over sets its steps aside: where none are, nobody looks for one.
 create or replace function automation.write_portion(
   lane ridgeline.automation_lane, at_most integer, but uuid[])
   returns automation.portions
@@ -176,12 +181,23 @@ create or replace function automation.write_portion(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  dues constant ridgeline.scheduled_steps[] := automation.lock_due(lane, at_most, but);
+  tenants constant uuid[] := automation.next_tenants(lane, at_most, but);
+  aside uuid[];
+  dues ridgeline.scheduled_steps[];
   due ridgeline.scheduled_steps;
   tenant_ids uuid[] := '{}'::uuid[];
   step_ids uuid[] := '{}'::uuid[];
   portion automation.portions;
 begin
+  if tenants is null then
+    return null;
+  end if;
+  aside := automation.set_aside(lane);
+  if aside <> '{}' and automation.is_left_over() then
+    perform automation.sweep_portions();
+    aside := automation.set_aside(lane);
+  end if;
+  dues := automation.lock_shares(lane, tenants, at_most, aside);
   if dues = '{}' then
     return null;
   end if;
@@ -226,9 +242,6 @@ declare
   portion automation.portions;
   begun automation.portions[] := '{}'::automation.portions[];
 begin
-  if automation.is_left_over() then
-    perform automation.sweep_portions();
-  end if;
   for name in select jsonb_object_keys(wanted) loop
     room := wanted -> name;
     but := '{}'::uuid[];
@@ -370,7 +383,6 @@ declare
   size integer := 10;
   place integer := 1;
 begin
-  lease := automation.check_lease(lease);
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
   delete from automation.portions as p where p.id = portion_id returning p.* into portion;
   dues := automation.lock_portion(portion);
@@ -399,6 +411,7 @@ create or replace function automation.claim_portion(
   as $$
 begin
   perform set_config('automation.functions_address', functions, true);
+  perform automation.check_lease(lease);
   return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
 end;
 $$;
