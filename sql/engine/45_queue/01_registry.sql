@@ -159,7 +159,8 @@ begin
 end;
 $$;
 
--- The channel of a type of step: the registry says it, and nothing else does.
+-- The channel of a type of step: the registry says it, and nothing else does. Asked several times of each message:
+-- automation.generate_steps() makes it a list, which costs a tenth of a look.
 create or replace function automation.channel_of(step_type text) returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp

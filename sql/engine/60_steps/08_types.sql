@@ -118,6 +118,26 @@ $template$,
     from automation.step_types as t
   $$;
 
+create or replace function automation.channel_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.channel_of(step_type text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $channel$
+begin
+  return case step_type
+%s
+  end;
+end;
+$channel$
+$template$,
+      string_agg(format('    when %L then %L', t.name, t.lane), E'\n' order by t.name))
+    from automation.step_types as t
+  $$;
+
 create or replace function automation.generate_steps() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -129,13 +149,14 @@ begin
     execute automation.step_dispatcher(
       asked.name, asked.arguments, asked.passed, asked.result, asked.otherwise, asked.volatility);
   end loop;
+  execute automation.channel_function();
   perform automation.close_functions();
 end;
 $$;
 
 comment on function automation.generate_steps() is
   'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named '
-  '<question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
+  '<question>_<type>, and automation.channel_of(step_type). automation.register_step() calls it; call it after a function of a type was added or dropped.';
 
 create or replace function automation.register_step(
   name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb,
