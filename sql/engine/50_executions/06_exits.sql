@@ -403,7 +403,10 @@ begin
   elsif ending.id is not null then
     return row('cancelled', automation.ending_reason(ending))::automation.obstacle;
   end if;
-  gone := automation.gone_entity(work);
+  -- Mostly both were read a moment ago, and nobody has to be asked.
+  if known.record is null or known.contact is null or known.contact_id <> execution.contact_id then
+    gone := automation.gone_entity(work);
+  end if;
   if gone is not null then
     return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
   elsif lifecycle is null then

@@ -1,7 +1,7 @@
 -- HOW FAST A RECEIVER IS CALLED
 --
 -- An office's Zapier account or its own n8n takes so many calls a second. Where the office says how many, a webhook
--- without room gets its own place, as a text does. Whoever said nothing has no limit and pays for two looks. What came
+-- without room gets its own place, as a text does. Whoever said nothing has no limit and pays for one look. What came
 -- in numbers (an import, a bulk enrolment, a timer for everybody) has four fifths of the rate, so that the webhook of
 -- a lead who has just come in does not stand behind ten thousand.
 
@@ -155,6 +155,28 @@ begin
       on r.tenant_id = t.tenant_id and r.receiver = automation.receiver_of((q.prepared).input ->> 'url')
     where t.channel = 'webhook' and r.until > ask_rests.now
     order by t.place);
+end;
+$$;
+
+-- Mostly no office has said a rate, and no receiver asks to be left alone: then the two questions are not put. tenants:
+-- those of the tickets, as they were read for their plans; null: they were not.
+create or replace function automation.some_receiver_says(
+  tickets automation.ticket[], tenants automation.tenant[], now timestamptz)
+  returns boolean
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant automation.tenant;
+begin
+  foreach tenant in array coalesce(tenants, array[null::automation.tenant]) loop
+    if (tenant.settings ? 'webhooks') is not false then
+      return true;
+    end if;
+  end loop;
+  return exists (
+    select from automation.receiver_rests as r
+    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > some_receiver_says.now);
 end;
 $$;
 

@@ -451,7 +451,7 @@ begin
       tickets := automation.still_open(tickets, decided);
     end if;
   end if;
-  if some_webhook and not is_trial then
+  if some_webhook and not is_trial and automation.some_receiver_says(tickets, tenants, now) then
     for found in select r.* from automation.ask_receivers(questions, tickets, now) as r loop
       decided := decided || found.place;
       verdicts := verdicts || automation.verdict_on(
