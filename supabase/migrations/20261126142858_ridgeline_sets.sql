@@ -2865,8 +2865,26 @@ CREATE OR REPLACE FUNCTION automation.channel_of(step_type text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return (
-    select t.lane::text from automation.step_types as t where t.name = step_type);
+  return case step_type
+    when 'add_tag' then 'database'
+    when 'assign_user' then 'database'
+    when 'change_stage' then 'database'
+    when 'conditional' then 'database'
+    when 'create_project' then 'database'
+    when 'create_task' then 'database'
+    when 'find_or_create_contact' then 'database'
+    when 'notify_member' then 'sms'
+    when 'remove_tag' then 'database'
+    when 'send_email' then 'email'
+    when 'send_sms' then 'sms'
+    when 'split' then 'database'
+    when 'stop' then 'database'
+    when 'update_contact' then 'database'
+    when 'update_field' then 'database'
+    when 'update_project' then 'database'
+    when 'wait' then 'database'
+    when 'webhook' then 'webhook'
+  end;
 end;
 $function$;
 
@@ -2923,6 +2941,46 @@ begin
       for update skip locked
     ) as d
     limit at_most);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.next_tenants(lane ridgeline.automation_lane, at_most integer, but uuid[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenants constant uuid[] := automation.due_tenants(lane, at_most + cardinality(but));
+begin
+  if tenants is null or cardinality(but) = 0 then
+    return tenants;
+  end if;
+  return automation.without(tenants, but);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_shares(lane ridgeline.automation_lane, tenants uuid[], at_most integer, aside uuid[])
+ RETURNS ridgeline.scheduled_steps[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  share constant integer := greatest(1, at_most / cardinality(tenants));
+  dues constant ridgeline.scheduled_steps[] := automation.lock_due_of(lane, tenants, share, at_most, aside);
+  hungry uuid[];
+begin
+  if cardinality(dues) < share or cardinality(dues) = at_most then
+    return dues;
+  end if;
+  hungry := array(
+    select t.id from unnest(tenants) with ordinality as t (id, place)
+    where t.id = any (array(select d.tenant_id from unnest(dues) as d group by 1 having count(*) = share))
+    order by t.place);
+  if hungry = '{}' then
+    return dues;
+  end if;
+  return dues || automation.lock_due_of(lane, hungry, at_most, at_most - cardinality(dues),
+    aside || array(select d.id from unnest(dues) as d));
 end;
 $function$;
 
@@ -4292,7 +4350,10 @@ begin
   elsif ending.id is not null then
     return row('cancelled', automation.ending_reason(ending))::automation.obstacle;
   end if;
-  gone := automation.gone_entity(work);
+  -- Mostly both were read a moment ago, and nobody has to be asked.
+  if known.record is null or known.contact is null or known.contact_id <> execution.contact_id then
+    gone := automation.gone_entity(work);
+  end if;
   if gone is not null then
     return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
   elsif lifecycle is null then
@@ -5208,6 +5269,28 @@ $template$,
     from automation.step_types as t
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.channel_function()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.channel_of(step_type text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $channel$
+begin
+  return case step_type
+%s
+  end;
+end;
+$channel$
+$template$,
+      string_agg(format('    when %L then %L', t.name, t.lane), E'\n' order by t.name))
+    from automation.step_types as t
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.generate_steps()
  RETURNS void
  LANGUAGE plpgsql
@@ -5220,6 +5303,7 @@ begin
     execute automation.step_dispatcher(
       asked.name, asked.arguments, asked.passed, asked.result, asked.otherwise, asked.volatility);
   end loop;
+  execute automation.channel_function();
   perform automation.close_functions();
 end;
 $function$;
@@ -9992,6 +10076,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.some_receiver_says(tickets automation.ticket[], tenants automation.tenant[], now timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenant automation.tenant;
+begin
+  foreach tenant in array coalesce(tenants, array[null::automation.tenant]) loop
+    if (tenant.settings ? 'webhooks') is not false then
+      return true;
+    end if;
+  end loop;
+  return exists (
+    select from automation.receiver_rests as r
+    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > some_receiver_says.now);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.ask_receivers(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
  RETURNS TABLE(place integer, held jsonb, until timestamp with time zone, expires_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -10525,7 +10628,7 @@ begin
       tickets := automation.still_open(tickets, decided);
     end if;
   end if;
-  if some_webhook and not is_trial then
+  if some_webhook and not is_trial and automation.some_receiver_says(tickets, tenants, now) then
     for found in select r.* from automation.ask_receivers(questions, tickets, now) as r loop
       decided := decided || found.place;
       verdicts := verdicts || automation.verdict_on(
@@ -11714,6 +11817,7 @@ begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
     work.seq := nextval('automation.write_order');
+    work.began := (ledgers[i]).started_at;
     if (work.obstacle).status is not null then
       work.outcome := 'stopped';
     else
@@ -11862,6 +11966,10 @@ declare
   token text;
   step automation.claimed_step;
 begin
+  -- They are of one channel.
+  if (claimed[1]).channel = 'webhook' then
+    return claimed;
+  end if;
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
     if step.payload ? 'tracked_links' then
@@ -11900,6 +12008,34 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.open_again(works automation.work[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  update ridgeline.workflow_step_executions as s
+  set status = 'running', input = (w.prepared).input, warnings = (w.prepared).warnings,
+    recipient = (w.prepared).recipient, country = (w.prepared).country, error = null, finished_at = null,
+    rendition = s.rendition + s.render_again::integer, render_again = false
+  from (
+    select u.prepared, q.ctid as place
+    from unnest(works) as u
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_step_executions as x
+      where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
+    where u.began is not null
+  ) as w
+  where s.ctid = w.place;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lease_steps(works automation.work[], worker text, lease interval)
  RETURNS automation.claimed_step[]
  LANGUAGE plpgsql
@@ -11913,59 +12049,62 @@ CREATE OR REPLACE FUNCTION automation.lease_steps(works automation.work[], worke
 AS $function$
 declare
   at constant timestamptz := automation.now();
+  work automation.work;
+  some_again boolean := false;
   claimed automation.claimed_step[];
 begin
   if cardinality(works) = 0 then
     return '{}'::automation.claimed_step[];
   end if;
-  insert into ridgeline.workflow_step_executions as s (
-    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq,
-    country)
-  select (w.due).tenant_id, (w.due).id, (w.due).execution_id, (w.due).step_key, w.step ->> 'type', 'running',
-    (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq,
-    (w.prepared).country
-  from unnest(works) as w
-  on conflict on constraint workflow_step_executions_pkey do update
-    set status = 'running', input = excluded.input, warnings = excluded.warnings,
-      recipient = excluded.recipient, country = excluded.country, error = null, finished_at = null,
-      rendition = s.rendition + s.render_again::integer, render_again = false;
-  update ridgeline.workflow_executions as e
-  set changed_at = automation.now(),
-    status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
-  from (
-    select u.due, q.ctid as place
-    from unnest(works) as u
+  foreach work in array works loop
+    some_again := some_again or work.began is not null;
+  end loop;
+  if some_again then
+    perform automation.open_again(works);
+  end if;
+  with works as materialized (
+    select w.due, w.prepared, w.step ->> 'type' as step_type, w.seq, w.began, q.ctid as queued, e.ctid as run,
+      coalesce(l.rendition, 0) as rendition
+    from unnest(lease_steps.works) as w
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.tenant_id = (w.due).tenant_id and x.id between (w.due).id and (w.due).id order by x.id limit 1) as q
     cross join lateral (
       select x.ctid from ridgeline.workflow_executions as x
-      where x.tenant_id = (u.due).tenant_id and x.id between (u.due).execution_id and (u.due).execution_id
-      order by x.id limit 1) as q
-  ) as w
-  where e.ctid = w.place
-    and (e.status <> 'running' or e.current_step is distinct from (w.due).step_key);
-  with leased as (
+      where x.tenant_id = (w.due).tenant_id and x.id between (w.due).execution_id and (w.due).execution_id
+      order by x.id limit 1) as e
+    left join lateral (
+      select x.rendition from ridgeline.workflow_step_executions as x
+      where w.began is not null and x.tenant_id = (w.due).tenant_id and x.id between (w.due).id and (w.due).id
+      order by x.id limit 1) as l on true
+  ), opened as (
+    insert into ridgeline.workflow_step_executions (
+      tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq,
+      country)
+    select (w.due).tenant_id, (w.due).id, (w.due).execution_id, (w.due).step_key, w.step_type, 'running',
+      (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq, (w.prepared).country
+    from works as w
+    where w.began is null
+  ), running as (
+    update ridgeline.workflow_executions as e
+    set changed_at = at, status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
+    from works as w
+    where e.ctid = w.run and (e.status <> 'running' or e.current_step is distinct from (w.due).step_key)
+  ), leased as (
     update ridgeline.scheduled_steps as s
     set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
       leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
-    from (
-      select u.step, u.prepared, q.ctid as place
-      from unnest(works) as u
-      cross join lateral (
-        select x.ctid from ridgeline.scheduled_steps as x
-        where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
-    ) as w
-    where s.ctid = w.place
+    from works as w
+    where s.ctid = w.queued
     returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since, s.lane,
-      w.step ->> 'type' as step_type, (w.prepared).input as input, (w.prepared).recipient as recipient
+      w.step_type, (w.prepared).input as input, (w.prepared).recipient as recipient, w.rendition
   )
   select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
-    l.id || case when s.rendition > 0 then '-' || s.rendition else '' end, l.lease_expires_at, l.reconcile_since,
+    l.id || case when l.rendition > 0 then '-' || l.rendition else '' end, l.lease_expires_at, l.reconcile_since,
     case when l.reconcile_since is not null
       then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end, l.lane)::automation.claimed_step)
     into claimed
-  from leased as l
-  cross join lateral (
-    select x.rendition from ridgeline.workflow_step_executions as x
-    where x.tenant_id = l.tenant_id and x.id between l.id and l.id order by x.id limit 1) as s;
+  from leased as l;
   return automation.add_tokens(claimed);
 end;
 $function$;
@@ -12462,12 +12601,23 @@ CREATE OR REPLACE FUNCTION automation.write_portion(lane ridgeline.automation_la
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  dues constant ridgeline.scheduled_steps[] := automation.lock_due(lane, at_most, but);
+  tenants constant uuid[] := automation.next_tenants(lane, at_most, but);
+  aside uuid[];
+  dues ridgeline.scheduled_steps[];
   due ridgeline.scheduled_steps;
   tenant_ids uuid[] := '{}'::uuid[];
   step_ids uuid[] := '{}'::uuid[];
   portion automation.portions;
 begin
+  if tenants is null then
+    return null;
+  end if;
+  aside := automation.set_aside(lane);
+  if aside <> '{}' and automation.is_left_over() then
+    perform automation.sweep_portions();
+    aside := automation.set_aside(lane);
+  end if;
+  dues := automation.lock_shares(lane, tenants, at_most, aside);
   if dues = '{}' then
     return null;
   end if;
@@ -12494,9 +12644,6 @@ declare
   portion automation.portions;
   begun automation.portions[] := '{}'::automation.portions[];
 begin
-  if automation.is_left_over() then
-    perform automation.sweep_portions();
-  end if;
   for name in select jsonb_object_keys(wanted) loop
     room := wanted -> name;
     but := '{}'::uuid[];
@@ -12550,7 +12697,6 @@ declare
   size integer := 10;
   place integer := 1;
 begin
-  lease := automation.check_lease(lease);
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
   delete from automation.portions as p where p.id = portion_id returning p.* into portion;
   dues := automation.lock_portion(portion);
@@ -12578,6 +12724,7 @@ CREATE OR REPLACE FUNCTION automation.claim_portion(portion_id uuid, worker text
 AS $function$
 begin
   perform set_config('automation.functions_address', functions, true);
+  perform automation.check_lease(lease);
   return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
 end;
 $function$;
@@ -22017,6 +22164,31 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.merge_tenants(first uuid[], others uuid[], at_most integer)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(first) <= at_most and (others <@ first) is not false then
+    return first;
+  end if;
+  return (
+    select array_agg(m.tenant_id order by m.place)
+    from (
+      select t.tenant_id,
+        case when count(*) over () <= at_most then t.place else random() end as place
+      from (
+        select u.tenant_id, min(u.place)::double precision as place
+        from unnest(first || others) with ordinality as u (tenant_id, place)
+        group by u.tenant_id
+      ) as t
+      order by 2
+      limit at_most
+    ) as m);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.hop_tenants(lane ridgeline.automation_lane, at timestamp with time zone, start uuid, at_most integer, OUT tenants uuid[], OUT complete boolean)
  RETURNS record
  LANGUAGE plpgsql
@@ -22100,33 +22272,12 @@ CREATE OR REPLACE FUNCTION automation.lock_due(lane ridgeline.automation_lane, a
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  dues ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
-  tenants uuid[] := automation.due_tenants(lane, at_most + cardinality(but));
-  share integer;
-  aside uuid[];
-  locked ridgeline.scheduled_steps[];
+  tenants constant uuid[] := automation.next_tenants(lane, at_most, but);
 begin
   if tenants is null then
-    return dues;
-  elsif cardinality(but) > 0 then
-    tenants := automation.without(tenants, but);
+    return '{}'::ridgeline.scheduled_steps[];
   end if;
-  share := greatest(1, at_most / greatest(cardinality(tenants), 1));
-  aside := automation.set_aside(lane);
-  -- Equal shares first; what some leave of theirs goes to those who have more.
-  while cardinality(tenants) > 0 and cardinality(dues) < at_most loop
-    locked := automation.lock_due_of(lane, tenants, share, at_most - cardinality(dues), aside);
-    dues := dues || locked;
-    exit when cardinality(dues) = at_most;
-    aside := aside || array(select (locked[i]).id from generate_subscripts(locked, 1) as i);
-    tenants := array(
-      select t.id from unnest(tenants) with ordinality as t (id, place)
-      where t.id = any (array(
-        select (locked[i]).tenant_id from generate_subscripts(locked, 1) as i group by 1 having count(*) = share))
-      order by t.place);
-    share := at_most;
-  end loop;
-  return dues;
+  return automation.lock_shares(lane, tenants, at_most, automation.set_aside(lane));
 end;
 $function$;
 
@@ -24740,19 +24891,21 @@ CREATE OR REPLACE FUNCTION automation.lock_portion(portion automation.portions)
  SET jit TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
 AS $function$
 begin
   return array(
     select s.due
-    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+    from unnest(portion.tenant_ids[portion.place:], portion.step_ids[portion.place:]) as i (tenant_id, id)
     cross join lateral (
       select q as due from ridgeline.scheduled_steps as q
-      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+      where q.tenant_id = i.tenant_id and q.id between i.id and i.id and q.lease_expires_at is null
         and q.run_at <= automation.now()
+      order by q.id
+      limit 1
       for update skip locked
-    ) as s
-    where i.place >= portion.place
-    order by i.place);
+    ) as s);
 end;
 $function$;
 
@@ -29563,7 +29716,7 @@ comment on function automation.folded(jsonb) is 'A record with its texts in lowe
 
 comment on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) is 'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused or counted is not asked then, and nothing is written. tenants: those of the questions, where they are read already.';
 
-comment on function automation.generate_steps() is 'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
+comment on function automation.generate_steps() is 'Makes automation.channel_of(step_type), and automation.step_<question>(step_type, ...), from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
 
 comment on function automation.hears_inserts(text,jsonb) is 'Does a trigger_config make a change count that comes as an insert, where its type alone would not?';
 
@@ -30155,6 +30308,9 @@ grant execute on function automation.change_source() to service_role;
 
 revoke all on function automation.changed_fields(jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.changed_fields(jsonb,jsonb,text[]) to service_role;
+
+revoke all on function automation.channel_function() from public, anon, authenticated, service_role;
+grant execute on function automation.channel_function() to service_role;
 
 revoke all on function automation.channel_of(text) from public, anon, authenticated, service_role;
 grant execute on function automation.channel_of(text) to service_role;
@@ -31189,6 +31345,9 @@ grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to s
 revoke all on function automation.lock_runs_of(uuid,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
 
+revoke all on function automation.lock_shares(ridgeline.automation_lane,uuid[],integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_shares(ridgeline.automation_lane,uuid[],integer,uuid[]) to service_role;
+
 revoke all on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
 
@@ -31396,6 +31555,9 @@ grant execute on function automation.next_of(automation.work) to service_role;
 revoke all on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) to service_role;
 
+revoke all on function automation.next_tenants(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.next_tenants(ridgeline.automation_lane,integer,uuid[]) to service_role;
+
 revoke all on function automation.no_sender_id() from public, anon, authenticated, service_role;
 grant execute on function automation.no_sender_id() to service_role;
 
@@ -31458,6 +31620,9 @@ grant execute on function automation.old_steps(text,automation.old_run[]) to ser
 
 revoke all on function automation.old_texts(text,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to service_role;
+
+revoke all on function automation.open_again(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.open_again(automation.work[]) to service_role;
 
 revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
 grant execute on function automation.open_links(automation.claimed_step) to service_role;
@@ -31913,6 +32078,9 @@ grant execute on function automation.snapshot_of(automation.entities,uuid,jsonb)
 
 revoke all on function automation.snapshot_root(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.snapshot_root(text[]) to service_role;
+
+revoke all on function automation.some_receiver_says(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.some_receiver_says(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;
 
 revoke all on function automation.staged_block(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.staged_block(automation.entities) to service_role;

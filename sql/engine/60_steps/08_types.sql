@@ -155,8 +155,9 @@ end;
 $$;
 
 comment on function automation.generate_steps() is
-  'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named '
-  '<question>_<type>, and automation.channel_of(step_type). automation.register_step() calls it; call it after a function of a type was added or dropped.';
+  'Makes automation.channel_of(step_type), and automation.step_<question>(step_type, ...), from the registry and from '
+  'the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a '
+  'type was added or dropped.';
 
 create or replace function automation.register_step(
   name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb,

@@ -464,7 +464,7 @@ end;
 $$;
 
 -- Opens the ledger, and the leases. Run and queue are locked, and so is the ledger of those that were begun before
--- (lock_ledgers): what is changed is where it was found, and all of it is one statement, which takes the set apart once.
+-- (lock_ledgers): what is changed is where it was found. One statement takes the set apart once.
 create or replace function automation.lease_steps(works automation.work[], worker text, lease interval)
   returns automation.claimed_step[]
   language plpgsql
