@@ -429,6 +429,8 @@ create table automation.comparison_turns ();
 
 create table automation.engine_switches ();
 
+create sequence automation.listening as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+
 create sequence automation.statistic_order as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
 
 alter table automation.area_codes add column prefix text;
@@ -2888,13 +2890,28 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.forget_unheard()
+CREATE OR REPLACE FUNCTION automation.change_listening()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform pg_advisory_xact_lock_shared(hashtextextended('automation.listening', 0));
+  if pg_sequence_last_value('automation.listening') is null then
+    perform setval('automation.listening', (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+  else
+    perform nextval('automation.listening');
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_listening()
  RETURNS trigger
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  perform set_config('automation.unheard', '', true);
+  perform automation.change_listening();
   return null;
 end;
 $function$;
@@ -13904,6 +13921,69 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.nobody_publishes()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_free boolean := false;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    is_free := pg_try_advisory_xact_lock(hashtextextended('automation.listening', 0));
+  end if;
+  if is_free then
+    raise exception using errcode = 'AL000';
+  end if;
+  return false;
+exception when sqlstate 'AL000' then
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.listeners_in_short(want_any boolean, want_texts boolean, texts text[], timed boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  timers constant text := case when timed then 'timed' else 'none' end;
+begin
+  return case
+    when want_any and not timed then '*'
+    when want_any then array['any', timers]::text
+    when want_texts and octet_length(texts::text) <= 2000 then (array['of', timers] || texts)::text
+    else array['ask', timers]::text end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.learn_listeners(entity text, tenant_id uuid, events text[], texts text[], key text, keep_as text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  is_settled constant boolean := automation.nobody_publishes();
+  learnt text;
+begin
+  select case when count(*) = 0 then key else key || automation.listeners_in_short(
+      bool_or(t.match_column is null), bool_and(t.match_column = any (texts)), array_agg(distinct t.match_value),
+      exists (
+        select from automation.timer_listeners as l
+        where l.tenant_id = learn_listeners.tenant_id and l.entity = learn_listeners.entity)) end
+    into learnt
+  from automation.active_triggers as t
+  where t.tenant_id = learn_listeners.tenant_id and t.entity = learn_listeners.entity and t.event = any (events);
+  if is_settled then
+    perform set_config(keep_as, learnt, false);
+  end if;
+  return learnt;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.counts_once(listener automation.active_triggers, data jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -14053,22 +14133,76 @@ AS $function$
     ) as n
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.unheard_expression(attached automation.entities, op text)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select format('date_part(''epoch'', statement_timestamp()) || %L || %s',
-      format(' %s %s ', attached.name, op), automation.tenant_expression('new', attached.tenant_column, attached.sole))
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.is_drawn()
  RETURNS boolean
  LANGUAGE sql
 AS $function$
     select pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
       operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.text_columns(attached automation.entities)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(c.name order by c.place), '{}')
+    from unnest(attached.match_columns) with ordinality as c (name, place)
+    where automation.column_type(attached.relation::regclass, c.name) ~ '^(text|character varying)'
+      and c.name not in (select v.name from automation.virtual_columns(attached) as v)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.listening_block(attached automation.entities, op text, nobody text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($block$
+    key := pg_sequence_last_value('automation.listening') || ' ' || %2$s;
+    known := current_setting(%3$s, true);
+    if known = key then%4$s
+    elsif known is distinct from key || '*' then
+      if starts_with(known, key) is not true then
+        if automation.is_drawn() and key is not null then
+          known := automation.learn_listeners(%1$L, %2$s, %5$L, %6$L, key, %3$s);
+          if known = key then%4$s
+          end if;
+        elsif exists (
+          select from automation.active_triggers as t
+          where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%5$L::text[])
+        ) then
+          known := coalesce(key, '') || '{ask,ask}';
+        else%4$s
+        end if;
+      end if;
+      how := nullif(nullif(substr(known, coalesce(length(key), 0) + 1), ''), '*')::text[];
+      if how[1] = 'of' then
+        unfit := not (array[%7$s]::text[] collate "C" && how[3:]);%8$s
+      end if;
+      if how[2] = 'ask' then
+        timed := exists (
+          select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+      else
+        timed := how[2] = 'timed';
+      end if;
+    end if;$block$,
+      attached.name, t.tenant,
+      format('%L || right(%s::text, 1)', format('automation.heard_%s_%s_', attached.name, op), t.tenant),
+      nobody, automation.possible_events(attached, op) || 'time_elapsed'::text, automation.text_columns(attached),
+      (select string_agg(format('new.%I', c), ', ') from unnest(automation.text_columns(attached)) as c),
+      -- An update asks the listeners together with what has changed.
+      case when op = 'insert' then format($ask$
+      elsif how[1] = 'ask' then
+        unfit := not exists (
+          select from automation.active_triggers as t
+          where t.tenant_id = %s and t.entity = %L and t.event = any (%L::text[]) and %s);$ask$,
+        t.tenant, attached.name, automation.possible_events(attached, op) || 'time_elapsed'::text,
+        automation.fits_expression()) else '' end)
+    from (
+      select '(' || automation.tenant_expression('new', attached.tenant_column, attached.sole) || ')' as tenant
+    ) as t
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.capture_function(attached automation.entities, op text, block text)
@@ -14109,10 +14243,10 @@ $template$,
       attached.name, op, block,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
-      attached.is_log, case op when 'insert' then ''
-        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update'
-          then E'\n  changed text[];\n  moved automation.staged_write;' else '' end
-        end,
+      attached.is_log, E'\n  timed boolean;'
+        || case when op <> 'insert' then E'\n  heard boolean;' else '' end
+        || case when op <> 'delete' then E'\n  key text;\n  known text;\n  how text[];\n  unfit boolean;' else '' end
+        || case when op = 'update' then E'\n  changed text[];\n  moved automation.staged_write;' else '' end,
       case op when 'update' then format($moved$
   if moved.record_id is not null and moved.tenant_id is not null then
     perform automation.note_stage(%L, moved);
@@ -26228,6 +26362,8 @@ CREATE OR REPLACE FUNCTION automation.generate_capture(attached automation.entit
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
+  -- Sessions know who listens to a row as the table was.
+  perform automation.change_listening();
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
   execute automation.delete_function(attached);
@@ -26637,38 +26773,19 @@ CREATE OR REPLACE FUNCTION automation.insert_function(attached automation.entiti
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select automation.capture_function(attached, 'insert', format($block$%10$s
-    if current_setting('automation.unheard', true) <> '' then
-      if current_setting('automation.unheard', true) = %6$s then
-        return null;
-      end if;
-    end if;
-    if not exists (
-      select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s
-    ) then
-      if automation.is_drawn() then
-        if not exists (
-          select from automation.active_triggers as t
-          where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
-        ) then
-          perform set_config('automation.unheard', %6$s, true);
-        end if;
-      end if;
+    select automation.capture_function(attached, 'insert', format($block$%7$s%8$s
+    if unfit then
       return null;
     end if;
     write.tenant_id := %2$s;
-    write.record_id := automation.as_key(new.%5$I::text);
-    write.record := %7$s;
-    write.timed := exists (
-      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = write.tenant_id);
-    write.events := %8$s;
-    write.data := %9$s;
+    write.record_id := automation.as_key(new.%3$I::text);
+    write.record := %4$s;
+    write.timed := timed;
+    write.events := %5$s;
+    write.data := %6$s;
     write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);$block$,
       attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
-      automation.fits_expression(),
-      automation.possible_events(attached, 'insert') || 'time_elapsed'::text, attached.id_column,
-      automation.unheard_expression(attached, 'insert'), automation.written_expression(attached, 'new'),
+      attached.id_column, automation.written_expression(attached, 'new'),
       automation.insert_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
       -- What comes from another partition was there before.
@@ -26679,7 +26796,8 @@ AS $function$
     if write.record is null then$moved$,
         attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
       attached.id_column,
-        automation.written_expression(attached, 'new')) else '' end)
+        automation.written_expression(attached, 'new')) else '' end,
+      automation.listening_block(attached, 'insert', E'\n      return null;'))
       || case when automation.is_partitioned(attached) then E'\n    end if;' else '' end)
   $function$;
 
@@ -26689,41 +26807,28 @@ CREATE OR REPLACE FUNCTION automation.update_function(attached automation.entiti
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select automation.capture_function(attached, 'update', automation.staged_block(attached) || format($block$
-    if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
+    select automation.capture_function(attached, 'update', automation.staged_block(attached) || format($block$%10$s
+    if (%16$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
-        %1$L, %19$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
+        %1$L, %16$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
          (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
-    elsif current_setting('automation.unheard', true) <> '' then
-      if current_setting('automation.unheard', true) = %10$s and moved is null then
-        return null;
-      end if;
     end if;
-    if not exists (
-      select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
-    ) then
-      if automation.is_drawn() then
-        perform set_config('automation.unheard', %10$s, true);
-      end if;
-    else%16$s
-      changed := %12$s;
-      heard := cardinality(changed) > 0 and exists (
+    if heard is not false then%13$s
+      changed := %18$s;
+      heard := unfit is not true and cardinality(changed) > 0 and exists (
         select from automation.active_triggers as t
-        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%20$L::text[])
-          and (t.field is null or t.field = any (changed)) and %13$s);
-      timed := exists (
-        select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%17$L::text[])
+          and (t.field is null or t.field = any (changed)) and %19$s);
       if heard or timed then
         write.tenant_id := %2$s;
         write.record_id := automation.as_key(new.%3$I::text);
-        write.record := %14$s;
-        write.old := %15$s;
+        write.record := %11$s;
+        write.old := %12$s;
         write.timed := timed;
       end if;
       if heard then
-        write.events := %17$s;
-        write.data := %18$s || jsonb_build_object('old', write.old, 'changed', changed);
+        write.events := %14$s;
+        write.data := %15$s || jsonb_build_object('old', write.old, 'changed', changed);
         write.enrolments := automation.match_write(
           %1$L, write.tenant_id, write.events, changed, write.data);
       end if;
@@ -26736,12 +26841,7 @@ AS $function$
       case when attached.related ? 'contact' then format(
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end,
-      attached.is_log, automation.unheard_expression(attached, 'update'),
-      automation.possible_events(attached, 'update') || 'time_elapsed'::text,
-      case when computed.some then format(
-        'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
-        else automation.changed_expression(attached) end,
-      automation.fits_expression(),
+      attached.is_log, automation.listening_block(attached, 'update', E'\n      heard := false;\n      known := null;'),
       case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
       case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
       case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
@@ -26750,7 +26850,11 @@ AS $function$
       automation.update_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
       automation.tenant_expression('old', attached.tenant_column, attached.sole),
-      automation.possible_events(attached, 'update')))
+      automation.possible_events(attached, 'update'),
+      case when computed.some then format(
+        'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
+        else automation.changed_expression(attached) end,
+      automation.fits_expression()))
     from (select exists (select from automation.virtual_columns(attached)) as some) as computed
   $function$;
 
@@ -29301,7 +29405,7 @@ UNION ALL
 
 CREATE TRIGGER held_submissions_changed BEFORE UPDATE ON ridgeline.held_submissions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
-CREATE TRIGGER active_triggers_forget_unheard AFTER INSERT OR UPDATE ON automation.active_triggers FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
+CREATE TRIGGER active_triggers_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.active_triggers FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
 
 CREATE TRIGGER workflows_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
 
@@ -29327,7 +29431,7 @@ CREATE TRIGGER settings_release_unsent AFTER UPDATE OF value ON automation.setti
 
 CREATE TRIGGER workflow_schedules_changed BEFORE UPDATE ON ridgeline.workflow_schedules FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
-CREATE TRIGGER timer_listeners_forget_unheard AFTER INSERT OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.forget_unheard();
+CREATE TRIGGER timer_listeners_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
 
 CREATE TRIGGER bulk_enrollments_changed BEFORE UPDATE ON ridgeline.bulk_enrollments FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
@@ -29743,6 +29847,8 @@ comment on function automation.javascript_text(jsonb) is 'String(value) of JavaS
 comment on function automation.judge_row(regclass,jsonb,text[]) is 'Why a table would refuse a row with these columns written: "column: reason"; null: nothing that its catalog tells.';
 
 comment on function automation.keep_changed_at(regclass) is 'Keeps changed_at of a table that a screen asks again, and makes the index that it asks by.';
+
+comment on function automation.learn_listeners(text,uuid,text[],text[],text,text) is 'Who listens to writes of a tenant, kept in mind by the session as keep_as if that is certain to hold. texts: the columns of text that a row is looked through for.';
 
 comment on function automation.legacy_render(text,jsonb) is 'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
 
@@ -30303,6 +30409,9 @@ grant execute on function automation.cause_in(ridgeline.workflow_executions) to 
 revoke all on function automation.chain_of(uuid,uuid,uuid,ridgeline.execution_mode) from public, anon, authenticated, service_role;
 grant execute on function automation.chain_of(uuid,uuid,uuid,ridgeline.execution_mode) to service_role;
 
+revoke all on function automation.change_listening() from public, anon, authenticated, service_role;
+grant execute on function automation.change_listening() to service_role;
+
 revoke all on function automation.change_source() from public, anon, authenticated, service_role;
 grant execute on function automation.change_source() to service_role;
 
@@ -30849,9 +30958,6 @@ grant execute on function automation.foresee_contact(ridgeline.workflow_executio
 revoke all on function automation.forget_pair() from public, anon, authenticated, service_role;
 grant execute on function automation.forget_pair() to service_role;
 
-revoke all on function automation.forget_unheard() from public, anon, authenticated, service_role;
-grant execute on function automation.forget_unheard() to service_role;
-
 revoke all on function automation.functions_address() from public, anon, authenticated, service_role;
 grant execute on function automation.functions_address() to service_role;
 
@@ -31221,6 +31327,9 @@ grant execute on function automation.late_lanes(uuid,interval) to service_role;
 revoke all on function automation.later_run(ridgeline.workflow_executions,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.later_run(ridgeline.workflow_executions,jsonb,text) to service_role;
 
+revoke all on function automation.learn_listeners(text,uuid,text[],text[],text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.learn_listeners(text,uuid,text[],text[],text,text) to service_role;
+
 revoke all on function automation.lease_steps(automation.work[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.lease_steps(automation.work[],text,interval) to service_role;
 
@@ -31329,6 +31438,12 @@ grant execute on function automation.list_problem(jsonb,boolean) to service_role
 
 revoke all on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) from public, anon, authenticated, service_role;
 grant execute on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) to service_role;
+
+revoke all on function automation.listeners_in_short(boolean,boolean,text[],boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.listeners_in_short(boolean,boolean,text[],boolean) to service_role;
+
+revoke all on function automation.listening_block(automation.entities,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.listening_block(automation.entities,text,text) to service_role;
 
 revoke all on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) to service_role;
@@ -31561,6 +31676,9 @@ grant execute on function automation.next_tenants(ridgeline.automation_lane,inte
 revoke all on function automation.no_sender_id() from public, anon, authenticated, service_role;
 grant execute on function automation.no_sender_id() to service_role;
 
+revoke all on function automation.nobody_publishes() from public, anon, authenticated, service_role;
+grant execute on function automation.nobody_publishes() to service_role;
+
 revoke all on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,jsonb) to service_role;
 
@@ -31581,6 +31699,9 @@ grant execute on function automation.note_entry(ridgeline.workflow_executions,te
 
 revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.note_listening() from public, anon, authenticated, service_role;
+grant execute on function automation.note_listening() to service_role;
 
 revoke all on function automation.note_merge(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.note_merge(uuid,text,text) to service_role;
@@ -32251,6 +32372,9 @@ grant execute on function automation.tenants_of(automation.work[]) to service_ro
 revoke all on function automation.tenants_query(text,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.tenants_query(text,boolean) to service_role;
 
+revoke all on function automation.text_columns(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.text_columns(automation.entities) to service_role;
+
 revoke all on function automation.text_problems(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.text_problems(jsonb) to service_role;
 
@@ -32302,9 +32426,6 @@ grant execute on function automation.undo_history(uuid,uuid,integer) to service_
 
 revoke all on function automation.undo_import(uuid,text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.undo_import(uuid,text,text,integer) to service_role;
-
-revoke all on function automation.unheard_expression(automation.entities,text) from public, anon, authenticated, service_role;
-grant execute on function automation.unheard_expression(automation.entities,text) to service_role;
 
 revoke all on function automation.unicode_characters(text) from public, anon, authenticated, service_role;
 grant execute on function automation.unicode_characters(text) to service_role;

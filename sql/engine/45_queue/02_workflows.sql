@@ -229,19 +229,37 @@ comment on column automation.active_triggers.match_column is
 comment on column automation.active_triggers.field is
   'For changes: the column that must have changed; null: any.';
 
--- What capture remembers of whom nobody listens for (see 85_capture/04_generate).
-create or replace function automation.forget_unheard() returns trigger
+-- Whoever changes who listens takes a number, and holds a lock until that is committed: what a session keeps in mind of
+-- the listeners holds as long as the number stays, and was learnt while nobody held it (85_capture/01_enrol).
+create sequence automation.listening cache 1;
+
+-- The first one is of the clock, so that no number of an installation that was here before counts again.
+create or replace function automation.change_listening() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform set_config('automation.unheard', '', true);
+  perform pg_advisory_xact_lock_shared(hashtextextended('automation.listening', 0));
+  if pg_sequence_last_value('automation.listening') is null then
+    perform setval('automation.listening', (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+  else
+    perform nextval('automation.listening');
+  end if;
+end;
+$$;
+
+create or replace function automation.note_listening() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.change_listening();
   return null;
 end;
 $$;
 
-create trigger active_triggers_forget_unheard after insert or update on automation.active_triggers
-  for each statement execute function automation.forget_unheard();
+create trigger active_triggers_note_listening after insert or update or delete on automation.active_triggers
+  for each statement execute function automation.note_listening();
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);

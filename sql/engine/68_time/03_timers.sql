@@ -37,8 +37,8 @@ comment on column automation.timer_listeners.by_people is
 comment on column automation.timer_listeners.zone is
   'An IANA name, or contact: the zone of the record''s contact. Null: the tenant''s.';
 
-create trigger timer_listeners_forget_unheard after insert or update on automation.timer_listeners
-  for each statement execute function automation.forget_unheard();
+create trigger timer_listeners_note_listening after insert or update or delete on automation.timer_listeners
+  for each statement execute function automation.note_listening();
 
 create index timer_listeners_by_entity on automation.timer_listeners (entity, tenant_id);
 create index timer_listeners_by_version

@@ -13,6 +13,86 @@
 -- Lock order: capture locks no row that exists already, but the one of ridgeline.stage_changes that belongs to the
 -- writer's own CRM row; it only inserts, holding that row.
 
+-- WHO LISTENS
+--
+-- A session keeps in mind who listens to the writes of a tenant, so that most of them cost no query. It is kept with
+-- the number of that moment (45_queue/02_workflows) and holds until there is another one. Whoever publishes takes a
+-- number before it commits: so it is learnt only while nobody who has taken one is under way, and never from a snapshot
+-- that is older than that. Where it cannot be kept, the write asks as if it had not been tried.
+--
+-- '<number> <tenant>': nobody listens. With * after it: somebody does, to rows of every kind. With {how, timers, ...}:
+-- of: the row must have one of the texts that follow in a column of text; any: rows of every kind; ask: whoever
+-- listens. timed, or none: do timers follow the records? A setting of the session can be read by whoever writes SQL in
+-- it, and so can those texts.
+
+-- Taken in a block that is undone: so it is held for no longer, whatever comes in between.
+create or replace function automation.nobody_publishes() returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  is_free boolean := false;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    is_free := pg_try_advisory_xact_lock(hashtextextended('automation.listening', 0));
+  end if;
+  if is_free then
+    raise exception using errcode = 'AL000';
+  end if;
+  return false;
+exception when sqlstate 'AL000' then
+  return true;
+end;
+$$;
+
+create or replace function automation.listeners_in_short(
+  want_any boolean, want_texts boolean, texts text[], timed boolean)
+  returns text
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  timers constant text := case when timed then 'timed' else 'none' end;
+begin
+  return case
+    when want_any and not timed then '*'
+    when want_any then array['any', timers]::text
+    when want_texts and octet_length(texts::text) <= 2000 then (array['of', timers] || texts)::text
+    else array['ask', timers]::text end;
+end;
+$$;
+
+create or replace function automation.learn_listeners(
+  entity text, tenant_id uuid, events text[], texts text[], key text, keep_as text)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  is_settled constant boolean := automation.nobody_publishes();
+  learnt text;
+begin
+  select case when count(*) = 0 then key else key || automation.listeners_in_short(
+      bool_or(t.match_column is null), bool_and(t.match_column = any (texts)), array_agg(distinct t.match_value),
+      exists (
+        select from automation.timer_listeners as l
+        where l.tenant_id = learn_listeners.tenant_id and l.entity = learn_listeners.entity)) end
+    into learnt
+  from automation.active_triggers as t
+  where t.tenant_id = learn_listeners.tenant_id and t.entity = learn_listeners.entity and t.event = any (events);
+  if is_settled then
+    perform set_config(keep_as, learnt, false);
+  end if;
+  return learnt;
+end;
+$$;
+
+comment on function automation.learn_listeners(text, uuid, text[], text[], text, text) is
+  'Who listens to writes of a tenant, kept in mind by the session as keep_as if that is certain to hold. texts: the '
+  'columns of text that a row is looked through for.';
+
 -- Matching a write against the listeners, and enrolling it.
 
 -- The next functions run for every row that matches. They carry no search_path setting, because

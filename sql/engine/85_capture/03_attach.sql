@@ -36,6 +36,8 @@ create or replace function automation.generate_capture(attached automation.entit
   set search_path = pg_catalog, pg_temp
   as $$
 begin
+  -- Sessions know who listens to a row as the table was.
+  perform automation.change_listening();
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
   execute automation.delete_function(attached);

@@ -11,9 +11,8 @@
 --
 -- Each is one block that catches errors and writes nothing, so that it takes no transaction id of its own
 -- (65 single inserts in a transaction would overflow the cache of subtransactions), and then
--- automation.write_down(), which cannot raise. In the block, cheapest first: was nobody listening a moment
--- ago, in this very statement? Does anybody listen, by an index? To a row like this? Only then the row is
--- turned into JSON.
+-- automation.write_down(), which cannot raise. In the block, cheapest first: does this session know that nobody
+-- listens? Or does anybody, by an index? To a row like this? Only then the row is turned into JSON.
 --
 -- The code names columns, so that Postgres resolves types once; but no type of the table, and no column
 -- outside the block. What a change to the table breaks inside it is left to automation.capture_anew(), which
@@ -177,23 +176,76 @@ create or replace function automation.own_contact_expression(attached automation
       else 'null::text' end
   $$;
 
--- A tenant that nobody listens for is not asked about again in the same statement, until what is listened for
--- changes. Only one tenant is kept in mind: a large write is mostly of one.
-create or replace function automation.unheard_expression(attached automation.entities, op text) returns text
-  language sql immutable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format('date_part(''epoch'', statement_timestamp()) || %L || %s',
-      format(' %s %s ', attached.name, op), automation.tenant_expression('new', attached.tenant_column, attached.sole))
-  $$;
-
--- Where a statement writes one row, remembering costs more than it saves: so one in eight remembers. Inlined.
+-- To learn who listens costs more than to ask: where a session writes for many tenants, one write in eight does.
 create or replace function automation.is_drawn() returns boolean
   language sql
   -- No search_path: this is inlined.
   as $$
     select pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
       operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
+  $$;
+
+-- The columns of text that a listener may compare: the text of another type is not always that of its JSON.
+create or replace function automation.text_columns(attached automation.entities) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(c.name order by c.place), '{}')
+    from unnest(attached.match_columns) with ordinality as c (name, place)
+    where automation.column_type(attached.relation::regclass, c.name) ~ '^(text|character varying)'
+      and c.name not in (select v.name from automation.virtual_columns(attached) as v)
+  $$;
+
+-- Who listens, as far as the session knows it (01_enrol), and whether the row can be one of those they want: sets unfit
+-- and timed. What it knows is kept by the last digit of the tenant: sixteen at most for each kind of write.
+create or replace function automation.listening_block(attached automation.entities, op text, nobody text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($block$
+    key := pg_sequence_last_value('automation.listening') || ' ' || %2$s;
+    known := current_setting(%3$s, true);
+    if known = key then%4$s
+    elsif known is distinct from key || '*' then
+      if starts_with(known, key) is not true then
+        if automation.is_drawn() and key is not null then
+          known := automation.learn_listeners(%1$L, %2$s, %5$L, %6$L, key, %3$s);
+          if known = key then%4$s
+          end if;
+        elsif exists (
+          select from automation.active_triggers as t
+          where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%5$L::text[])
+        ) then
+          known := coalesce(key, '') || '{ask,ask}';
+        else%4$s
+        end if;
+      end if;
+      how := nullif(nullif(substr(known, coalesce(length(key), 0) + 1), ''), '*')::text[];
+      if how[1] = 'of' then
+        unfit := not (array[%7$s]::text[] collate "C" && how[3:]);%8$s
+      end if;
+      if how[2] = 'ask' then
+        timed := exists (
+          select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+      else
+        timed := how[2] = 'timed';
+      end if;
+    end if;$block$,
+      attached.name, t.tenant,
+      format('%L || right(%s::text, 1)', format('automation.heard_%s_%s_', attached.name, op), t.tenant),
+      nobody, automation.possible_events(attached, op) || 'time_elapsed'::text, automation.text_columns(attached),
+      (select string_agg(format('new.%I', c), ', ') from unnest(automation.text_columns(attached)) as c),
+      -- An update asks the listeners together with what has changed.
+      case when op = 'insert' then format($ask$
+      elsif how[1] = 'ask' then
+        unfit := not exists (
+          select from automation.active_triggers as t
+          where t.tenant_id = %s and t.entity = %L and t.event = any (%L::text[]) and %s);$ask$,
+        t.tenant, attached.name, automation.possible_events(attached, op) || 'time_elapsed'::text,
+        automation.fits_expression()) else '' end)
+    from (
+      select '(' || automation.tenant_expression('new', attached.tenant_column, attached.sole) || ')' as tenant
+    ) as t
   $$;
 
 -- What every one of these functions is, but for its block.
@@ -235,10 +287,10 @@ $template$,
       attached.name, op, block,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
-      attached.is_log, case op when 'insert' then ''
-        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update'
-          then E'\n  changed text[];\n  moved automation.staged_write;' else '' end
-        end,
+      attached.is_log, E'\n  timed boolean;'
+        || case when op <> 'insert' then E'\n  heard boolean;' else '' end
+        || case when op <> 'delete' then E'\n  key text;\n  known text;\n  how text[];\n  unfit boolean;' else '' end
+        || case when op = 'update' then E'\n  changed text[];\n  moved automation.staged_write;' else '' end,
       case op when 'update' then format($moved$
   if moved.record_id is not null and moved.tenant_id is not null then
     perform automation.note_stage(%L, moved);
@@ -256,38 +308,19 @@ create or replace function automation.insert_function(attached automation.entiti
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.capture_function(attached, 'insert', format($block$%10$s
-    if current_setting('automation.unheard', true) <> '' then
-      if current_setting('automation.unheard', true) = %6$s then
-        return null;
-      end if;
-    end if;
-    if not exists (
-      select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s
-    ) then
-      if automation.is_drawn() then
-        if not exists (
-          select from automation.active_triggers as t
-          where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
-        ) then
-          perform set_config('automation.unheard', %6$s, true);
-        end if;
-      end if;
+    select automation.capture_function(attached, 'insert', format($block$%7$s%8$s
+    if unfit then
       return null;
     end if;
     write.tenant_id := %2$s;
-    write.record_id := automation.as_key(new.%5$I::text);
-    write.record := %7$s;
-    write.timed := exists (
-      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = write.tenant_id);
-    write.events := %8$s;
-    write.data := %9$s;
+    write.record_id := automation.as_key(new.%3$I::text);
+    write.record := %4$s;
+    write.timed := timed;
+    write.events := %5$s;
+    write.data := %6$s;
     write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);$block$,
       attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
-      automation.fits_expression(),
-      automation.possible_events(attached, 'insert') || 'time_elapsed'::text, attached.id_column,
-      automation.unheard_expression(attached, 'insert'), automation.written_expression(attached, 'new'),
+      attached.id_column, automation.written_expression(attached, 'new'),
       automation.insert_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
       -- What comes from another partition was there before.
@@ -298,7 +331,8 @@ create or replace function automation.insert_function(attached automation.entiti
     if write.record is null then$moved$,
         attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
       attached.id_column,
-        automation.written_expression(attached, 'new')) else '' end)
+        automation.written_expression(attached, 'new')) else '' end,
+      automation.listening_block(attached, 'insert', E'\n      return null;'))
       || case when automation.is_partitioned(attached) then E'\n    end if;' else '' end)
   $$;
 
@@ -324,41 +358,28 @@ create or replace function automation.update_function(attached automation.entiti
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.capture_function(attached, 'update', automation.staged_block(attached) || format($block$
-    if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
+    select automation.capture_function(attached, 'update', automation.staged_block(attached) || format($block$%10$s
+    if (%16$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
-        %1$L, %19$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
+        %1$L, %16$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
          (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
-    elsif current_setting('automation.unheard', true) <> '' then
-      if current_setting('automation.unheard', true) = %10$s and moved is null then
-        return null;
-      end if;
     end if;
-    if not exists (
-      select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
-    ) then
-      if automation.is_drawn() then
-        perform set_config('automation.unheard', %10$s, true);
-      end if;
-    else%16$s
-      changed := %12$s;
-      heard := cardinality(changed) > 0 and exists (
+    if heard is not false then%13$s
+      changed := %18$s;
+      heard := unfit is not true and cardinality(changed) > 0 and exists (
         select from automation.active_triggers as t
-        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%20$L::text[])
-          and (t.field is null or t.field = any (changed)) and %13$s);
-      timed := exists (
-        select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%17$L::text[])
+          and (t.field is null or t.field = any (changed)) and %19$s);
       if heard or timed then
         write.tenant_id := %2$s;
         write.record_id := automation.as_key(new.%3$I::text);
-        write.record := %14$s;
-        write.old := %15$s;
+        write.record := %11$s;
+        write.old := %12$s;
         write.timed := timed;
       end if;
       if heard then
-        write.events := %17$s;
-        write.data := %18$s || jsonb_build_object('old', write.old, 'changed', changed);
+        write.events := %14$s;
+        write.data := %15$s || jsonb_build_object('old', write.old, 'changed', changed);
         write.enrolments := automation.match_write(
           %1$L, write.tenant_id, write.events, changed, write.data);
       end if;
@@ -371,12 +392,7 @@ create or replace function automation.update_function(attached automation.entiti
       case when attached.related ? 'contact' then format(
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end,
-      attached.is_log, automation.unheard_expression(attached, 'update'),
-      automation.possible_events(attached, 'update') || 'time_elapsed'::text,
-      case when computed.some then format(
-        'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
-        else automation.changed_expression(attached) end,
-      automation.fits_expression(),
+      attached.is_log, automation.listening_block(attached, 'update', E'\n      heard := false;\n      known := null;'),
       case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
       case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
       case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
@@ -385,7 +401,11 @@ create or replace function automation.update_function(attached automation.entiti
       automation.update_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
       automation.tenant_expression('old', attached.tenant_column, attached.sole),
-      automation.possible_events(attached, 'update')))
+      automation.possible_events(attached, 'update'),
+      case when computed.some then format(
+        'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
+        else automation.changed_expression(attached) end,
+      automation.fits_expression()))
     from (select exists (select from automation.virtual_columns(attached)) as some) as computed
   $$;
 

@@ -178,13 +178,15 @@ create function pg_temp.remembers(tenant uuid) returns boolean
   as $$
 begin
   perform pg_temp.one_by_one(tenant, 100);
-  return current_setting('automation.unheard', true) like '%contact insert ' || tenant;
+  return current_setting('automation.heard_contact_insert_' || right(tenant::text, 1), true)
+    = pg_sequence_last_value('automation.listening') || ' ' || tenant;
 end;
 $$;
 select pg_temp.tenant('Quiet Gutters') as quiet \gset
-select ok(pg_temp.remembers(:'quiet'), 'a tenant without workflows is remembered within a statement');
+select ok(pg_temp.remembers(:'quiet'), 'that nobody listens for a tenant is kept in mind');
 select pg_temp.workflow(:'quiet', 'contact_updated');
-select is(current_setting('automation.unheard', true), '', 'and forgotten when something is published');
+select isnt(current_setting('automation.heard_contact_insert_' || right(:'quiet', 1), true),
+  pg_sequence_last_value('automation.listening') || ' ' || :'quiet', 'until something is published');
 create function pg_temp.waits_now(tenant uuid) returns bigint
   language plpgsql
   as $$

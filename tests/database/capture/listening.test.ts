@@ -1,0 +1,139 @@
+// A session keeps in mind who listens. Whatever others publish meanwhile, no write is missed.
+import type { Sql } from "postgres";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  cloneDatabase,
+  connect,
+  createTemplate,
+  startScratchServer,
+} from "../../../scripts/lib/scratch.ts";
+
+const APEX = "00000000-0000-0000-0000-00000000000a";
+let stop: () => Promise<void>;
+let url: string;
+let made = 0;
+const opened: Sql[] = [];
+
+/** A database with one office, and the sessions of those who work in it. */
+async function office(sessions: number): Promise<[Sql, ...Sql[]]> {
+  const database = await cloneDatabase(url, `listening_${made++}`);
+  const all = Array.from({ length: sessions }, () => connect(database, { max: 1 }));
+  opened.push(...all);
+  await all[0]!`insert into public.tenants (id, name) values (${APEX}, 'Apex Roofing')`;
+  return all as [Sql, ...Sql[]];
+}
+
+async function draft(sql: Sql, config: Record<string, string> = {}): Promise<string> {
+  const [workflow] = await sql<[{ id: string }]>`
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config)
+    values (${APEX}, 'Call new leads', 'contact_created', ${sql.json(config)}) returning id`;
+  await sql`
+    insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
+    values (${APEX}, ${workflow.id}, 'create_task', '{"title": "Call"}')`;
+  return workflow.id;
+}
+
+const turn = (sql: Sql, id: string, on: boolean) =>
+  sql`update ridgeline.workflows set is_active = ${on} where id = ${id}`;
+
+/** So many leads, each written by a statement of its own inside the server. */
+const leads = (sql: Sql, times: number, source = "web") =>
+  sql.unsafe(`do $$ begin for n in 1..${times} loop
+    insert into public.contacts (tenant_id, first_name, source)
+    values ('${APEX}', 'Lead', '${source.replaceAll("'", "''")}'); end loop; end $$`);
+
+const runs = async (sql: Sql) =>
+  (await sql<[{ n: number }]>`select count(*)::integer as n from ridgeline.workflow_executions`)[0].n;
+
+const kept = async (sql: Sql) =>
+  (await sql<[{ kept: string | null }]>`
+    select current_setting('automation.heard_contact_insert_a', true) as kept`)[0].kept;
+
+beforeAll(async () => {
+  const started = await startScratchServer();
+  stop = started.stop;
+  url = started.server.url();
+  await createTemplate(url);
+}, 60_000);
+afterAll(async () => {
+  await Promise.all(opened.map((sql) => sql.end({ timeout: 1 })));
+  await stop();
+});
+
+describe("what a session knows of who listens", () => {
+  it("is that nobody does, until somebody publishes", async () => {
+    const [writer, author] = await office(2);
+    await leads(writer, 200);
+    expect(await kept(writer)).toMatch(new RegExp(`^\\d+ ${APEX}$`));
+    await turn(author!, await draft(author!), true);
+    await leads(writer, 1);
+    expect(await runs(writer)).toBe(1);
+  });
+
+  it("is not learnt while somebody who publishes has not committed", async () => {
+    const [writer, author, other] = await office(3);
+    const id = await draft(author!);
+    await author!.begin(async (sql) => {
+      await turn(sql as unknown as Sql, id, true);
+      await leads(writer, 200);
+      expect(await kept(writer)).toBeNull();
+      await leads(other!, 200);
+    });
+    await leads(writer, 3);
+    await leads(other!, 3);
+    expect(await runs(writer)).toBe(6);
+  });
+
+  it("is not learnt from an old snapshot", async () => {
+    const [writer, author] = await office(2);
+    const id = await draft(author!);
+    await writer.begin("isolation level repeatable read", async (sql) => {
+      await sql`select count(*) from public.contacts`;
+      await turn(author!, id, true);
+      await leads(sql as unknown as Sql, 200);
+    });
+    await leads(writer, 3);
+    expect(await runs(writer)).toBe(3);
+  });
+
+  it("is forgotten with a transaction that is rolled back", async () => {
+    const [writer] = await office(1);
+    const id = await draft(writer);
+    await turn(writer, id, true);
+    await leads(writer, 200);
+    await writer.begin(async (sql) => {
+      await sql.savepoint(async (inner) => {
+        await turn(inner as unknown as Sql, id, false);
+        await leads(inner as unknown as Sql, 200);
+        expect(await kept(inner as unknown as Sql)).toMatch(new RegExp(`${APEX}$`));
+        throw new Error("back");
+      }).catch(() => {});
+      await leads(sql as unknown as Sql, 2);
+    });
+    await leads(writer, 1);
+    expect(await runs(writer)).toBe(203);
+  });
+
+  it("tells rows by the texts that listeners ask for, whatever is in them", async () => {
+    const [writer] = await office(1);
+    const odd = `Joe's "roofs", {x} \\ NULL`;
+    for (const source of ["angi", odd]) await turn(writer, await draft(writer, { source }), true);
+    await leads(writer, 200);
+    expect(await kept(writer)).toContain("{of,none,");
+    expect(await runs(writer)).toBe(0);
+    await leads(writer, 2, "angi");
+    await leads(writer, 3, odd);
+    expect(await runs(writer)).toBe(5);
+  });
+
+  it("is of one tenant only", async () => {
+    const [writer] = await office(1);
+    const other = APEX.replace("00000000-", "00000001-");
+    await writer`insert into public.tenants (id, name) values (${other}, 'Summit Gutters')`;
+    await turn(writer, await draft(writer), true);
+    await writer.unsafe(`do $$ begin for n in 1..200 loop
+      insert into public.contacts (tenant_id) values ('${other}');
+      insert into public.contacts (tenant_id) values ('${APEX}'); end loop; end $$`);
+    expect(await runs(writer)).toBe(200);
+  });
+});
