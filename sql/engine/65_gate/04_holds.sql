@@ -27,6 +27,8 @@ create or replace function automation.pauses_of(tenant_ids uuid[], workflow_ids 
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
+  -- Else every call would be planned anew: a set of one looks dearer without its length.
+  set plan_cache_mode = force_generic_plan
   as $$
 begin
   return array(
