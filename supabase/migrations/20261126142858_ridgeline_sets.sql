@@ -8004,6 +8004,7 @@ CREATE OR REPLACE FUNCTION automation.pauses_of(tenant_ids uuid[], workflow_ids 
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 begin
   return array(
@@ -29406,6 +29407,7 @@ UNION ALL
 CREATE TRIGGER held_submissions_changed BEFORE UPDATE ON ridgeline.held_submissions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER active_triggers_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.active_triggers FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
+alter table automation.active_triggers enable always trigger active_triggers_note_listening;
 
 CREATE TRIGGER workflows_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
 
@@ -29432,6 +29434,7 @@ CREATE TRIGGER settings_release_unsent AFTER UPDATE OF value ON automation.setti
 CREATE TRIGGER workflow_schedules_changed BEFORE UPDATE ON ridgeline.workflow_schedules FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER timer_listeners_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
+alter table automation.timer_listeners enable always trigger timer_listeners_note_listening;
 
 CREATE TRIGGER bulk_enrollments_changed BEFORE UPDATE ON ridgeline.bulk_enrollments FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 

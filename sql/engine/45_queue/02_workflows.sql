@@ -260,6 +260,8 @@ $$;
 
 create trigger active_triggers_note_listening after insert or update or delete on automation.active_triggers
   for each statement execute function automation.note_listening();
+-- Also where what is loaded or replicated fires nothing else: a session that is not told would miss what is written.
+alter table automation.active_triggers enable always trigger active_triggers_note_listening;
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);

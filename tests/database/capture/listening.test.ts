@@ -114,6 +114,20 @@ describe("what a session knows of who listens", () => {
     expect(await runs(writer)).toBe(203);
   });
 
+  it("is forgotten when listeners are loaded by a session whose triggers do not fire", async () => {
+    const [writer, loader] = await office(2);
+    await turn(loader!, await draft(loader!), true);
+    await loader!.unsafe(`
+      set session_replication_role = replica;
+      create temporary table saved as table automation.active_triggers;
+      delete from automation.active_triggers`);
+    await leads(writer, 200);
+    expect(await kept(writer)).toMatch(new RegExp(`${APEX}$`));
+    await loader!.unsafe("insert into automation.active_triggers table saved");
+    await leads(writer, 1);
+    expect(await runs(writer)).toBe(1);
+  });
+
   it("tells rows by the texts that listeners ask for, whatever is in them", async () => {
     const [writer] = await office(1);
     const odd = `Joe's "roofs", {x} \\ NULL`;
