@@ -341,7 +341,8 @@ begin
     if (work.obstacle).status is null then
       input := automation.plain_input(work.step, work.execution, work.known);
       if input is not null then
-        work.prepared := row('run', input, null, null, null)::automation.prepared_step;
+        prepared := row('run', input, null, null, null);
+        work.prepared := prepared;
       else
         prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
         work.prepared := prepared;
