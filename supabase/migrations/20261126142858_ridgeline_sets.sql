@@ -12039,7 +12039,8 @@ CREATE OR REPLACE FUNCTION automation.open_again(works automation.work[])
 AS $function$
 begin
   update ridgeline.workflow_step_executions as s
-  set status = 'running', input = (w.prepared).input, warnings = (w.prepared).warnings,
+  set changed_at = automation.now(),
+    status = 'running', input = (w.prepared).input, warnings = (w.prepared).warnings,
     recipient = (w.prepared).recipient, country = (w.prepared).country, error = null, finished_at = null,
     rendition = s.rendition + s.render_again::integer, render_again = false
   from (
@@ -12068,16 +12069,18 @@ AS $function$
 declare
   at constant timestamptz := automation.now();
   work automation.work;
-  some_again boolean := false;
+  again integer := 0;
+  opened integer;
+  begun integer;
   claimed automation.claimed_step[];
 begin
   if cardinality(works) = 0 then
     return '{}'::automation.claimed_step[];
   end if;
   foreach work in array works loop
-    some_again := some_again or work.began is not null;
+    again := again + (work.began is not null)::integer;
   end loop;
-  if some_again then
+  if again > 0 then
     perform automation.open_again(works);
   end if;
   with works as materialized (
@@ -12103,11 +12106,13 @@ begin
       (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq, (w.prepared).country
     from works as w
     where w.began is null
+    returning id
   ), running as (
     update ridgeline.workflow_executions as e
     set changed_at = at, status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
     from works as w
     where e.ctid = w.run and (e.status <> 'running' or e.current_step is distinct from (w.due).step_key)
+    returning e.id
   ), leased as (
     update ridgeline.scheduled_steps as s
     set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
@@ -12120,9 +12125,13 @@ begin
   select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
     l.id || case when l.rendition > 0 then '-' || l.rendition else '' end, l.lease_expires_at, l.reconcile_since,
     case when l.reconcile_since is not null
-      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end, l.lane)::automation.claimed_step)
-    into claimed
+      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end, l.lane)::automation.claimed_step),
+    (select count(*) from opened), (select count(*) from running)
+    into claimed, opened, begun
   from leased as l;
+  if opened + again <> cardinality(claimed) or begun > cardinality(claimed) then
+    raise exception '% steps were leased, and % are in the ledger', cardinality(claimed), opened + again;
+  end if;
   return automation.add_tokens(claimed);
 end;
 $function$;
@@ -12474,6 +12483,9 @@ declare
   asked text;
   is_logged boolean := false;
   counting text;
+  ended integer;
+  gone integer;
+  news integer;
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
@@ -12508,6 +12520,7 @@ begin
   ), unscheduled as (
     -- Locked, so that none has moved.
     delete from ridgeline.scheduled_steps as q where q.ctid = any (queue_rows)
+    returning q.id
   ), counted as (
     insert into automation.statistic_changes (
       tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
@@ -12517,10 +12530,16 @@ begin
       (c.ledger).cost
     from closed as c
     where c.was is null
+    returning outcome
   )
-  select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
-  from closed as c
-  where c.place = any (places);
+  select array_agg(c.ledger order by c.place) filter (where c.place = any (places)),
+    array_agg(c.place order by c.place) filter (where c.place = any (places)),
+    count(*), (select count(*) from unscheduled), (select count(*) from counted)
+    into ledgers, places, ended, gone, news
+  from closed as c;
+  if gone <> cardinality(queue_rows) or news > ended then
+    raise exception '% steps have ended, and % of % left the queue', ended, gone, cardinality(queue_rows);
+  end if;
   counting := set_config('automation.counting', '', true);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop

@@ -448,7 +448,8 @@ create or replace function automation.open_again(works automation.work[]) return
   as $$
 begin
   update ridgeline.workflow_step_executions as s
-  set status = 'running', input = (w.prepared).input, warnings = (w.prepared).warnings,
+  set changed_at = automation.now(),
+    status = 'running', input = (w.prepared).input, warnings = (w.prepared).warnings,
     recipient = (w.prepared).recipient, country = (w.prepared).country, error = null, finished_at = null,
     rendition = s.rendition + s.render_again::integer, render_again = false
   from (
@@ -479,16 +480,18 @@ create or replace function automation.lease_steps(works automation.work[], worke
 declare
   at constant timestamptz := automation.now();
   work automation.work;
-  some_again boolean := false;
+  again integer := 0;
+  opened integer;
+  begun integer;
   claimed automation.claimed_step[];
 begin
   if cardinality(works) = 0 then
     return '{}'::automation.claimed_step[];
   end if;
   foreach work in array works loop
-    some_again := some_again or work.began is not null;
+    again := again + (work.began is not null)::integer;
   end loop;
-  if some_again then
+  if again > 0 then
     perform automation.open_again(works);
   end if;
   with works as materialized (
@@ -514,11 +517,13 @@ begin
       (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq, (w.prepared).country
     from works as w
     where w.began is null
+    returning id
   ), running as (
     update ridgeline.workflow_executions as e
     set changed_at = at, status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
     from works as w
     where e.ctid = w.run and (e.status <> 'running' or e.current_step is distinct from (w.due).step_key)
+    returning e.id
   ), leased as (
     update ridgeline.scheduled_steps as s
     set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
@@ -531,9 +536,13 @@ begin
   select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
     l.id || case when l.rendition > 0 then '-' || l.rendition else '' end, l.lease_expires_at, l.reconcile_since,
     case when l.reconcile_since is not null
-      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end, l.lane)::automation.claimed_step)
-    into claimed
+      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end, l.lane)::automation.claimed_step),
+    (select count(*) from opened), (select count(*) from running)
+    into claimed, opened, begun
   from leased as l;
+  if opened + again <> cardinality(claimed) or begun > cardinality(claimed) then
+    raise exception '% steps were leased, and % are in the ledger', cardinality(claimed), opened + again;
+  end if;
   return automation.add_tokens(claimed);
 end;
 $$;

@@ -410,6 +410,9 @@ declare
   asked text;
   is_logged boolean := false;
   counting text;
+  ended integer;
+  gone integer;
+  news integer;
 begin
   for i in 1 .. cardinality(works) loop
     entries := entries || automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at);
@@ -444,6 +447,7 @@ begin
   ), unscheduled as (
     -- Locked, so that none has moved.
     delete from ridgeline.scheduled_steps as q where q.ctid = any (queue_rows)
+    returning q.id
   ), counted as (
     insert into automation.statistic_changes (
       tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode, cost)
@@ -453,10 +457,16 @@ begin
       (c.ledger).cost
     from closed as c
     where c.was is null
+    returning outcome
   )
-  select array_agg(c.ledger order by c.place), array_agg(c.place order by c.place) into ledgers, places
-  from closed as c
-  where c.place = any (places);
+  select array_agg(c.ledger order by c.place) filter (where c.place = any (places)),
+    array_agg(c.place order by c.place) filter (where c.place = any (places)),
+    count(*), (select count(*) from unscheduled), (select count(*) from counted)
+    into ledgers, places, ended, gone, news
+  from closed as c;
+  if gone <> cardinality(queue_rows) or news > ended then
+    raise exception '% steps have ended, and % of % left the queue', ended, gone, cardinality(queue_rows);
+  end if;
   counting := set_config('automation.counting', '', true);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop
