@@ -305,6 +305,7 @@ const nobodys = `
   automation.inbox_waiting.kind
   automation.merges_due.contact_id automation.merges_due.into_contact_id ridgeline.messages.step_key
   automation.notices.kind automation.provider_events.event_id automation.provider_events.provider
+  automation.receiver_rests.receiver
   automation.run_events.event automation.run_events.step_key automation.signals.contact_id
   automation.signals.entity automation.signals.event automation.signals.listener automation.signals.record_id
   automation.signals.role automation.split_assignments.branch automation.split_assignments.step_key
