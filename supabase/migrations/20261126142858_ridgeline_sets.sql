@@ -3868,7 +3868,6 @@ declare
   at constant timestamptz := automation.now();
   transition automation.transition;
   any_goes_on boolean := false;
-  counting text;
 begin
   if cardinality(transitions) = 0 then
     return;
@@ -3883,7 +3882,7 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  counting := set_config('automation.counting', 'runs', true);
+  perform set_config('automation.counting', 'runs', true);
   with moved as (
     update ridgeline.workflow_executions as e
     set changed_at = at, status = coalesce(
@@ -3907,7 +3906,7 @@ begin
   select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
   from moved as m
   where m.finished_at is not null and m.was is null;
-  counting := set_config('automation.counting', '', true);
+  perform set_config('automation.counting', '', true);
 end;
 $function$;
 
@@ -10078,7 +10077,7 @@ begin
   if not exists (
     select from automation.receiver_rests as r
     where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > ask_rests.now) then
-    return '{}';
+    return '{}'::automation.late_text[];
   end if;
   return array(
     select row(t.place, jsonb_build_object('code', 'receiver_busy', 'why',
@@ -12482,7 +12481,6 @@ declare
   type text;
   asked text;
   is_logged boolean := false;
-  counting text;
   ended integer;
   gone integer;
   news integer;
@@ -12498,7 +12496,7 @@ begin
       places := places || i;
     end if;
   end loop;
-  counting := set_config('automation.counting', 'steps', true);
+  perform set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = at,
@@ -12540,7 +12538,7 @@ begin
   if gone <> cardinality(queue_rows) or news > ended then
     raise exception '% steps have ended, and % of % left the queue', ended, gone, cardinality(queue_rows);
   end if;
-  counting := set_config('automation.counting', '', true);
+  perform set_config('automation.counting', '', true);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop
       sent := sent || (works[places[i]]).execution;
@@ -13095,7 +13093,7 @@ begin
     if (work.obstacle).status is null then
       input := automation.plain_input(work.step, work.execution, work.known);
       if input is not null then
-        prepared := row('run', input, null, null, null);
+        prepared := row('run', input, null, null, null, null);
         work.prepared := prepared;
       else
         prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);

@@ -10,8 +10,8 @@ const FEW = 300;
 const MANY = 30_000;
 /** In a set. */
 const SET = 20;
-/** Levels of the indexes and the like that each element of a set may meet on tables a hundred times as large. */
-const MORE_PAGES_EACH = 10;
+/** Levels of indexes, and dead entries not cleared yet, that each element of a set may meet on tables a hundred times as large. */
+const MORE_PAGES_EACH = 20;
 
 /** Of an idle call the least of a few: what is done once a minute, and what autovacuum has not seen yet, is not of it. */
 async function idlePagesOf(sql: Sql, statement: string): Promise<number> {

@@ -180,7 +180,6 @@ declare
   at constant timestamptz := automation.now();
   transition automation.transition;
   any_goes_on boolean := false;
-  counting text;
 begin
   if cardinality(transitions) = 0 then
     return;
@@ -195,7 +194,7 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  counting := set_config('automation.counting', 'runs', true);
+  perform set_config('automation.counting', 'runs', true);
   with moved as (
     update ridgeline.workflow_executions as e
     set changed_at = at, status = coalesce(
@@ -219,7 +218,7 @@ begin
   select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
   from moved as m
   where m.finished_at is not null and m.was is null;
-  counting := set_config('automation.counting', '', true);
+  perform set_config('automation.counting', '', true);
 end;
 $$;
 

@@ -142,7 +142,7 @@ begin
   if not exists (
     select from automation.receiver_rests as r
     where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > ask_rests.now) then
-    return '{}';
+    return '{}'::automation.late_text[];
   end if;
   return array(
     select row(t.place, jsonb_build_object('code', 'receiver_busy', 'why',

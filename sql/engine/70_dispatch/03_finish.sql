@@ -409,7 +409,6 @@ declare
   type text;
   asked text;
   is_logged boolean := false;
-  counting text;
   ended integer;
   gone integer;
   news integer;
@@ -425,7 +424,7 @@ begin
       places := places || i;
     end if;
   end loop;
-  counting := set_config('automation.counting', 'steps', true);
+  perform set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = at,
@@ -467,7 +466,7 @@ begin
   if gone <> cardinality(queue_rows) or news > ended then
     raise exception '% steps have ended, and % of % left the queue', ended, gone, cardinality(queue_rows);
   end if;
-  counting := set_config('automation.counting', '', true);
+  perform set_config('automation.counting', '', true);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop
       sent := sent || (works[places[i]]).execution;

@@ -341,7 +341,7 @@ begin
     if (work.obstacle).status is null then
       input := automation.plain_input(work.step, work.execution, work.known);
       if input is not null then
-        prepared := row('run', input, null, null, null);
+        prepared := row('run', input, null, null, null, null);
         work.prepared := prepared;
       else
         prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);

@@ -43,7 +43,8 @@ const leads = (sql: Sql, times: number, source = "web") =>
     values ('${APEX}', 'Lead', '${source.replaceAll("'", "''")}'); end loop; end $$`);
 
 const runs = async (sql: Sql) =>
-  (await sql<[{ n: number }]>`select count(*)::integer as n from ridgeline.workflow_executions`)[0].n;
+  (await sql<[{ n: number }]>`select count(*)::integer as n from ridgeline.workflow_executions`)[0]
+    .n;
 
 const kept = async (sql: Sql) =>
   (await sql<[{ kept: string | null }]>`
