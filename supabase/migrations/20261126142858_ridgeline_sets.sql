@@ -10066,6 +10066,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.some_receiver_rests(tickets automation.ticket[], now timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return exists (
+    select from automation.receiver_rests as r
+    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > some_receiver_rests.now);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.ask_rests(questions automation.send_question[], tickets automation.ticket[], now timestamp with time zone)
  RETURNS automation.late_text[]
  LANGUAGE plpgsql
@@ -10074,9 +10086,7 @@ CREATE OR REPLACE FUNCTION automation.ask_rests(questions automation.send_questi
 AS $function$
 #variable_conflict use_column
 begin
-  if not exists (
-    select from automation.receiver_rests as r
-    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > ask_rests.now) then
+  if not automation.some_receiver_rests(tickets, now) then
     return '{}'::automation.late_text[];
   end if;
   return array(
@@ -10106,9 +10116,7 @@ begin
       return true;
     end if;
   end loop;
-  return exists (
-    select from automation.receiver_rests as r
-    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > some_receiver_says.now);
+  return automation.some_receiver_rests(tickets, now);
 end;
 $function$;
 
@@ -10369,6 +10377,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.verdict_on_rest(question automation.send_question, prepared automation.prepared_step)
+ RETURNS automation.send_verdict
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.verdict_on(question, case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.ask_persons(questions automation.send_question[], tickets automation.ticket[], decided integer[], now timestamp with time zone, is_trial boolean, tenants automation.tenant[], interests automation.gate_interests, some_marketing boolean)
  RETURNS automation.send_verdict[]
  LANGUAGE plpgsql
@@ -10396,8 +10415,7 @@ begin
   foreach revoked in array automation.revoked_of(tickets) loop
     prepared := automation.leave_out_revoked(questions[revoked.place], revoked.reason, revoked.addresses);
     questions[revoked.place].prepared := prepared;
-    verdict := automation.verdict_on(
-      questions[revoked.place], case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+    verdict := automation.verdict_on_rest(questions[revoked.place], prepared);
     verdicts := verdicts || verdict;
     if verdict.verdict = 'skip' then
       decided := decided || verdict.place;
@@ -10412,8 +10430,7 @@ begin
       from automation.refused_in_records(tickets) as r group by 1
     loop
       prepared := automation.leave_out_refused(questions[found.place], found.addresses, found.says);
-      verdict := automation.verdict_on(
-        questions[found.place], case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+      verdict := automation.verdict_on_rest(questions[found.place], prepared);
       verdicts := verdicts || verdict;
       if verdict.verdict = 'skip' then
         decided := decided || verdict.place;
@@ -32221,6 +32238,9 @@ grant execute on function automation.snapshot_of(automation.entities,uuid,jsonb)
 revoke all on function automation.snapshot_root(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.snapshot_root(text[]) to service_role;
 
+revoke all on function automation.some_receiver_rests(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.some_receiver_rests(automation.ticket[],timestamp with time zone) to service_role;
+
 revoke all on function automation.some_receiver_says(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.some_receiver_says(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;
 
@@ -32496,6 +32516,9 @@ grant execute on function automation.verdict_of_doubt(automation.send_question,t
 
 revoke all on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.verdict_on(automation.send_question,text,automation.prepared_step,jsonb,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.verdict_on_rest(automation.send_question,automation.prepared_step) from public, anon, authenticated, service_role;
+grant execute on function automation.verdict_on_rest(automation.send_question,automation.prepared_step) to service_role;
 
 revoke all on function automation.verdict_over_cap(automation.send_question,text,integer,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.verdict_over_cap(automation.send_question,text,integer,timestamp with time zone,timestamp with time zone) to service_role;

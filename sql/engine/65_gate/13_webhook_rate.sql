@@ -129,6 +129,18 @@ begin
 end;
 $$;
 
+create or replace function automation.some_receiver_rests(tickets automation.ticket[], now timestamptz)
+  returns boolean
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return exists (
+    select from automation.receiver_rests as r
+    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > some_receiver_rests.now);
+end;
+$$;
+
 -- They do not all come back at once: within as long again, a minute at most.
 create or replace function automation.ask_rests(
   questions automation.send_question[], tickets automation.ticket[], now timestamptz)
@@ -139,9 +151,7 @@ create or replace function automation.ask_rests(
   as $$
 #variable_conflict use_column
 begin
-  if not exists (
-    select from automation.receiver_rests as r
-    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > ask_rests.now) then
+  if not automation.some_receiver_rests(tickets, now) then
     return '{}'::automation.late_text[];
   end if;
   return array(
@@ -174,9 +184,7 @@ begin
       return true;
     end if;
   end loop;
-  return exists (
-    select from automation.receiver_rests as r
-    where r.tenant_id in (select t.tenant_id from unnest(tickets) as t) and r.until > some_receiver_says.now);
+  return automation.some_receiver_rests(tickets, now);
 end;
 $$;
 

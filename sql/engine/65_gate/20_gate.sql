@@ -164,6 +164,18 @@ $$;
 -- that claims. Each question is one statement for the whole batch, and what concerns none of it is not asked: mostly a
 -- batch is of one.
 
+-- Of one from which people were left out: it goes to the others, if there are any.
+create or replace function automation.verdict_on_rest(
+  question automation.send_question, prepared automation.prepared_step)
+  returns automation.send_verdict
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.verdict_on(question, case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+end;
+$$;
+
 -- May these people be written to at all: a stop that is in doubt, revoked, refused in the records of the CRM, consent.
 -- Verdicts on those that may not; "send" of one that goes to fewer than it was addressed to, with what is left of it.
 create or replace function automation.ask_persons(
@@ -195,8 +207,7 @@ begin
   foreach revoked in array automation.revoked_of(tickets) loop
     prepared := automation.leave_out_revoked(questions[revoked.place], revoked.reason, revoked.addresses);
     questions[revoked.place].prepared := prepared;
-    verdict := automation.verdict_on(
-      questions[revoked.place], case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+    verdict := automation.verdict_on_rest(questions[revoked.place], prepared);
     verdicts := verdicts || verdict;
     if verdict.verdict = 'skip' then
       decided := decided || verdict.place;
@@ -211,8 +222,7 @@ begin
       from automation.refused_in_records(tickets) as r group by 1
     loop
       prepared := automation.leave_out_refused(questions[found.place], found.addresses, found.says);
-      verdict := automation.verdict_on(
-        questions[found.place], case when prepared.verdict = 'run' then 'send' else 'skip' end, prepared);
+      verdict := automation.verdict_on_rest(questions[found.place], prepared);
       verdicts := verdicts || verdict;
       if verdict.verdict = 'skip' then
         decided := decided || verdict.place;
