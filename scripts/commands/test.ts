@@ -113,14 +113,19 @@ async function proveDebian(): Promise<Count> {
   if (suites.length === 0) return nothing;
   const { url } = await server("15");
   const { hostname, port } = new URL(url);
-  const { status, output } = await run("pg_prove", [
-    "--jobs",
-    "2",
-    "--psql-bin",
-    path.join(root, "scripts/lib/psql-in-clone"),
-    ...suites,
-  ], { PGHOST: hostname, PGPORT: port, PGUSER: "postgres" });
-  return countProve(output, status);
+  const clones = fs.mkdtempSync(path.join(os.tmpdir(), "ridgeline-clones-"));
+  try {
+    const { status, output } = await run("pg_prove", [
+      "--jobs",
+      "2",
+      "--psql-bin",
+      path.join(root, "scripts/lib/psql-in-clone"),
+      ...suites,
+    ], { PGHOST: hostname, PGPORT: port, PGUSER: "postgres", RIDGELINE_CLONES: clones });
+    return countProve(output, status);
+  } finally {
+    fs.rmSync(clones, { recursive: true, force: true });
+  }
 }
 
 /** "Files=3, Tests=40, ..." and, for each file that failed, "(Wstat: 0 Tests: 5 Failed: 2)". */

@@ -1,4 +1,5 @@
 // pgTAP without pg_prove and psql, so that a machine needs nothing but Node for it.
+import fs from "node:fs";
 import path from "node:path";
 import pg from "pg";
 import { runFile } from "./psql.ts";
@@ -35,8 +36,34 @@ export function readTap(lines: readonly string[], stopped?: string): TapReport {
 
 /** Runs a file in a database of its own, cloned from the template of this server. */
 export async function runPgtap(serverUrl: string, file: string): Promise<TapReport> {
+  const clone = await newClone(serverUrl);
+  try {
+    return await runIn(clone.url, file);
+  } finally {
+    await clone.drop();
+  }
+}
+
+interface Clone {
+  url: string;
+  drop: () => Promise<void>;
+}
+
+let counter = 0;
+
+async function newClone(serverUrl: string): Promise<Clone> {
   const name = `pgtap_${process.pid}_${counter++}`;
   const url = await cloneDatabase(serverUrl, name);
+  return { url, drop: () => dropDatabase(serverUrl, name) };
+}
+
+/** Whether a file leaves nothing to the next one but the sequences: it is one transaction, which it undoes. */
+export function leavesNothing(script: string): boolean {
+  const bounds = script.match(/^(begin|commit|rollback);/gim) ?? [];
+  return bounds.join("").toLowerCase() === "begin;rollback;";
+}
+
+async function runIn(url: string, file: string): Promise<TapReport> {
   const client = new pg.Client({ connectionString: url });
   // A server that is stopped under it ends the session with an error that its query reports as well.
   client.on("error", () => {});
@@ -55,11 +82,8 @@ export async function runPgtap(serverUrl: string, file: string): Promise<TapRepo
     return withWarnings(readTap(lines, stopped), warnings);
   } finally {
     await client.end().catch(() => {});
-    await dropDatabase(serverUrl, name);
   }
 }
-
-let counter = 0;
 
 const withWarnings = (report: TapReport, warnings: string[]): TapReport => ({
   ...report,
@@ -72,7 +96,10 @@ export interface SuiteReport {
   failures: string[];
 }
 
-/** Runs files, so many at once, and prints a line for each. */
+/**
+ * Runs files, so many at once, and prints a line for each. One that leaves nothing behind hands its database on to
+ * the next.
+ */
 export async function provePgtap(
   serverUrl: string,
   root: string,
@@ -83,14 +110,22 @@ export async function provePgtap(
   const total: SuiteReport = { passed: 0, failures: [] };
   const widest = Math.max(...files.map((file) => file.length));
   async function work(): Promise<void> {
+    let clone: Clone | undefined;
     for (let file = waiting.shift(); file; file = waiting.shift()) {
-      const { passed, failures, notes } = await runPgtap(serverUrl, path.join(root, file));
+      const script = path.join(root, file);
+      clone ??= await newClone(serverUrl);
+      const { passed, failures, notes } = await runIn(clone.url, script);
+      if (!leavesNothing(fs.readFileSync(script, "utf8"))) {
+        await clone.drop();
+        clone = undefined;
+      }
       total.passed += passed;
       total.failures.push(...failures.map((failure) => `${file} > ${failure}`));
       const verdict = failures.length ? `FAILED ${failures.length}` : "ok";
       console.log(`${file.padEnd(widest + 3, ".")} ${verdict} (${passed} passed)`);
       if (failures.length) console.log([...notes, ...failures].join("\n"));
     }
+    await clone?.drop();
   }
   await Promise.all(Array.from({ length: jobs }, work));
   return total;

@@ -88,8 +88,10 @@ export async function createTemplate(
   });
 }
 
+// Files are copied: through the buffers and the log, as is the default, it takes half as much again of a processor.
 export async function cloneDatabase(adminUrl: string, name: string): Promise<string> {
-  await using(adminUrl, (sql) => sql.unsafe(`create database ${name} template ${templateName}`));
+  const copied = `create database ${name} template ${templateName} strategy file_copy`;
+  await using(adminUrl, (sql) => sql.unsafe(copied));
   return inDatabase(adminUrl, name);
 }
 

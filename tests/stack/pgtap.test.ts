@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { readTap, runPgtap } from "../../scripts/lib/pgtap.ts";
+import { leavesNothing, provePgtap, readTap, runPgtap } from "../../scripts/lib/pgtap.ts";
 import { runFile } from "../../scripts/lib/psql.ts";
 
 let directory: string;
@@ -105,6 +105,31 @@ describe("TAP", () => {
     expect(await runPgtap(inject("adminUrl"), file)).toMatchObject({
       passed: 1,
       failures: [expect.stringMatching(/stopped\.test\.sql:3: column "nonsense" does not exist/)],
+    });
+  });
+
+  it("gives a file the database of the one before only if that left nothing there", async () => {
+    const bounds = (...lines: string[]) => leavesNothing(lines.join("\n"));
+    expect([
+      bounds("begin;", "select 1;", "rollback;"),
+      bounds("-- A story.", "BEGIN;", "do $$ begin", "perform 1;", "end; $$;", "ROLLBACK;"),
+      bounds("select 1;"),
+      bounds("begin;", "select 1;", "commit;"),
+      bounds("begin;", "rollback;", "begin;"),
+    ]).toEqual([true, true, false, false, false]);
+
+    const alone = "select '1..1';\n" +
+      "select case when to_regclass('public.left_behind') is null then '' else 'not ' end || 'ok 1 - alone';\n" +
+      "create table public.left_behind ();\n";
+    const files = [
+      write("undone.test.sql", `begin;\n${alone}rollback;\n`),
+      write("committed.test.sql", `begin;\n${alone}commit;\n`),
+      write("bare.test.sql", alone),
+      write("last.test.sql", alone),
+    ];
+    expect(await provePgtap(inject("adminUrl"), "/", files, 1)).toEqual({
+      passed: files.length,
+      failures: [],
     });
   });
 });
