@@ -3,9 +3,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { useDatabase } from "../support/database.ts";
 import { characters } from "./template-oracle.ts";
+import { propertyRuns } from "../support/runs.ts";
 
 const database = useDatabase();
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 600);
+const runs = propertyRuns(600);
 
 const character = fc.constantFrom(
   ..."a,Z, ,é,e\u0301,日,क्षि,👍,👍🏽,❤️,👩‍👩‍👧‍👦,🏳️‍🌈,🇺🇸,🇩🇪,1️⃣,🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f},ก็,กำ,שָׁ,각,👨🏾‍⚕️,\r\n"

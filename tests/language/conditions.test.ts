@@ -4,9 +4,10 @@ import { Conditions, isPattern } from "./reference/language.ts";
 import { useDatabase } from "../support/database.ts";
 import { anyDocument, at, context, document, encounter, pattern, zone } from "./arbitraries.ts";
 import { type Context, holds, leafHolds } from "./oracle.ts";
+import { propertyRuns } from "../support/runs.ts";
 
 const database = useDatabase();
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1500);
+const runs = propertyRuns(1500);
 
 interface Verdict {
   holds: boolean;

@@ -4,9 +4,10 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { useDatabase } from "../support/database.ts";
 import { anyDocument, at, encounter, field, zone } from "./arbitraries.ts";
+import { propertyRuns } from "../support/runs.ts";
 
 const database = useDatabase();
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 600);
+const runs = propertyRuns(600);
 
 const group = fc.record({
   members: fc.array(encounter, { minLength: 2, maxLength: 4 }),

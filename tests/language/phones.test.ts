@@ -12,9 +12,10 @@ import metadata from "libphonenumber-js/metadata.max.json";
 import { describe, expect, it } from "vitest";
 import { phonePlansFile, phonePlansSource } from "../../scripts/lib/phone-metadata.ts";
 import { useDatabase } from "../support/database.ts";
+import { propertyRuns } from "../support/runs.ts";
 
 const database = useDatabase();
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 300);
+const runs = propertyRuns(300);
 const countries = getCountries();
 
 interface Case {

@@ -18,9 +18,10 @@ import { settingSchemas, stepTypes } from "../../packages/client/step-schemas.ts
 import { templateProblem } from "./reference/template.ts";
 import { useDatabase } from "../support/database.ts";
 import { retry, settings, stepDocument } from "./step-arbitraries.ts";
+import { propertyRuns } from "../support/runs.ts";
 
 const database = useDatabase();
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1500);
+const runs = propertyRuns(1500);
 
 interface Found {
   path: string;
@@ -264,7 +265,7 @@ describe("a variable in HTML", () => {
           expect([source, said ?? null]).toEqual([source, rows[index]?.found[0]?.message ?? null]);
         });
       }),
-      { numRuns: Math.ceil(runs / 5) },
+      { numRuns: Math.ceil(runs / 2) },
     );
     for (const place of ["none", "script", "program", "page", "address", "unquoted"]) {
       expect(places.get(place) ?? 0, place).toBeGreaterThan(5);

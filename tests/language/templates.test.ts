@@ -12,9 +12,10 @@ import {
   print,
   render,
 } from "./template-oracle.ts";
+import { propertyRuns } from "../support/runs.ts";
 
 const database = useDatabase();
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 600);
+const runs = propertyRuns(600);
 
 /** Names of items, which are fields of nobody outside of an #each. */
 const itemField = fc.constantFrom(

@@ -3,9 +3,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { useDatabase } from "../support/database.ts";
 import { operators, type Value } from "./comparison.model.ts";
+import { propertyRuns } from "../support/runs.ts";
 
 const database = useDatabase();
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1500);
+const runs = propertyRuns(1500);
 
 const texts = fc.oneof(
   fc.constantFrom(

@@ -4,11 +4,12 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { useDatabase } from "../support/database.ts";
 import { transitions, zones } from "./zones.ts";
+import { propertyRuns } from "../support/runs.ts";
 
 const database = useDatabase();
 // The same cases on every run, one of which once found a mistake; new ones in the soak.
 const seed = process.env.RIDGELINE_SOAK ? {} : { seed: -2134994557 };
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1200);
+const runs = propertyRuns(1200);
 const batch = 50;
 
 const monthNames = [

@@ -4,10 +4,11 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { useDatabase } from "../support/database.ts";
 import { offset, transitions, zones } from "./zones.ts";
+import { propertyRuns } from "../support/runs.ts";
 
 const database = useDatabase();
 const seed = process.env.RIDGELINE_SOAK ? {} : { seed: 1_270_482_811 };
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1200);
+const runs = propertyRuns(1200);
 const batch = 50;
 const day = 86_400_000;
 

@@ -22,18 +22,25 @@ export const zones = [
   "America/Goose_Bay",
 ];
 
+const clock = (zone: string) =>
+  new Intl.DateTimeFormat("en-US", {
+    timeZone: zone,
+    hourCycle: "h23",
+    year: "numeric",
+    month: "numeric",
+    day: "numeric",
+    hour: "numeric",
+    minute: "numeric",
+  });
+// To make one takes ten times as long as to ask it.
+const clocks = new Map(zones.map((zone) => [zone, clock(zone)]));
+
 /** How far a zone is ahead of UTC at a moment, in milliseconds. */
 export function offset(zone: string, at: number): number {
   const parts = Object.fromEntries(
-    new Intl.DateTimeFormat("en-US", {
-      timeZone: zone,
-      hourCycle: "h23",
-      year: "numeric",
-      month: "numeric",
-      day: "numeric",
-      hour: "numeric",
-      minute: "numeric",
-    }).formatToParts(at).map(({ type, value }) => [type, Number(value)]),
+    (clocks.get(zone) ?? clock(zone)).formatToParts(at).map((
+      { type, value },
+    ) => [type, Number(value)]),
   );
   const { year = 0, month = 1, day = 1, hour = 0, minute = 0 } = parts;
   return Date.UTC(year, month - 1, day, hour, minute) - at;

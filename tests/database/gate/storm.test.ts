@@ -67,9 +67,11 @@ it("a storm goes at the carrier's rate, each text in its place, and a lead is an
   await sql`delete from ridgeline.scheduled_steps where execution_id in (
     select id from ridgeline.workflow_executions where contact_id = ${lead})`;
   await sql`select ridgeline.execute_workflow(${answer!.id}, ${sql.json({ contact_id: lead })})`;
-  const [answered] = await sql`
+  const answered = await sql<{ body: string }[]>`
     select payload ->> 'body' as body from automation.claim_steps('w', 1000)`;
-  expect(answered).toEqual({ body: "We call you back" });
+  expect(answered.filter(({ body }) => body === "We call you back")).toHaveLength(1);
+  // On a slow machine the time of others has come too.
+  sent += answered.length - 1;
 
   // Nobody looks at the others again until their time has come.
   const [untouched] = await sql<[{ touched: string }]>`
