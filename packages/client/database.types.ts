@@ -2666,6 +2666,12 @@ export type Database = {
         };
         Returns: undefined;
       };
+      tenant_of: {
+        Args: {
+          key: string;
+        };
+        Returns: string;
+      };
       test_definition: {
         Args: {
           definition: Json;

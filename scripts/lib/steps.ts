@@ -185,7 +185,7 @@ tables, columns and events only the database knows: \`ridgeline.validate_workflo
 | \`header\` | text with variables, or \`{"secret": "name", "prefix": "Bearer "}\`; a literal that looks like a secret is a warning |
 | \`amount\` | at least 0, at most six decimals: \`3\`, \`"1.5"\` or a template |
 | \`moment\` | a date, \`"2026-12-01"\`, \`"2026-12-01T09:30:00Z"\`, or a template |
-| \`id\` | a UUID or a template |
+| \`id\` | a member's id or a template |
 | \`length-of-time\` | \`"3 days"\`, \`"90 minutes"\`, \`{"days": 1, "hours": 12}\`: whole numbers, at most a century |
 | \`signed-length-of-time\` | the same, after a date, or with a minus sign before it: \`"-24 hours"\` |
 | \`time-of-day\` | \`"00:00"\` to \`"23:59"\` |

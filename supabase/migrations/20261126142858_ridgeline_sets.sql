@@ -77,6 +77,8 @@ drop function automation.compile_cases(jsonb,jsonb);
 
 drop function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone);
 
+drop function automation.as_id(jsonb,text);
+
 drop function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean);
 
 drop function automation.lock_due(ridgeline.automation_lane,integer,uuid[]);
@@ -201,6 +203,8 @@ drop function automation.add_tag(ridgeline.workflow_executions,text);
 
 drop function automation.tag_in_record(ridgeline.workflow_executions,text,boolean);
 
+drop function automation.fit_fields(automation.entities,jsonb);
+
 drop function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text);
 
 drop function automation.create_task(ridgeline.workflow_executions,jsonb);
@@ -262,6 +266,10 @@ drop function automation.next_tenant(ridgeline.automation_lane,uuid);
 drop function automation.compile_fits(jsonb,jsonb);
 
 drop function automation.meant_key(text,jsonb);
+
+drop function automation.target_value(text,text,jsonb);
+
+drop function automation.tenant_expression(text,text,uuid);
 
 alter type automation.claim_attempt drop attribute cut_off;
 
@@ -445,7 +453,13 @@ alter table automation.regions add column name text;
 
 alter table automation.regions add column zones text[];
 
+alter table automation.entities add column tenant_type text;
+
+alter table automation.entities add column times_zone text;
+
 alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
+
+alter table automation.targets add column times_zone text;
 
 alter table ridgeline.messages add column clicked_at timestamp with time zone;
 
@@ -1515,6 +1529,15 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.key_uuid(value text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    select coalesce(automation.as_uuid(value),
+      case when value operator(pg_catalog.<>) '' then pg_catalog.md5(value)::pg_catalog.uuid end)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.length_of_list(value jsonb)
  RETURNS integer
  LANGUAGE plpgsql
@@ -1762,6 +1785,138 @@ AS $function$
     ) as c
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.parts_of_name(given text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  at constant integer := strpos(given, ' ');
+  parts jsonb;
+begin
+  if at > 1 and given ~ '^[[:alpha:]''-]+ [[:alpha:]''-]+$'
+    and lower(left(given, at - 1)) not in ('mr', 'mrs', 'ms', 'miss', 'mx', 'dr', 'prof', 'rev', 'sra', 'srta', 'herr',
+      'frau', 'mme', 'mlle', 'sir', 'madam')
+    and lower(substr(given, at + 1)) not in ('jr', 'sr', 'jnr', 'snr', 'junior', 'senior', 'ii', 'iii', 'iv', 'esq',
+      'esquire', 'phd', 'md', 'dds', 'dmd', 'dvm', 'cpa', 'rn', 'pe', 'mba', 'pmp', 'edd', 'jd', 'llm', 'v', 'inc',
+      'llc', 'ltd', 'corp', 'gmbh', 'pllc', 'llp', 'plc', 'co') then
+    return jsonb_build_object('first_name', left(given, at - 1), 'last_name', substr(given, at + 1));
+  end if;
+  parts := automation.split_name(given);
+  return jsonb_build_object('first_name', parts -> 'first_name', 'last_name', parts -> 'last_name');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.find_relation(name text)
+ RETURNS regclass
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(to_regclass(name), to_regclass((
+    select string_agg(quote_ident(p.part), '.' order by p.place)
+    from unnest(string_to_array(name, '.')) with ordinality as p (part, place))));
+exception when invalid_name or syntax_error then
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.same_name(name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select lower(replace(name, '_', '')) $function$;
+
+CREATE OR REPLACE FUNCTION automation.named_column(relation regclass, VARIADIC names text[])
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select c.name
+    from unnest(names) with ordinality as n (name, place)
+    join automation.relation_columns(relation) as c on automation.same_name(c.name) = automation.same_name(n.name)
+    order by n.place, c.name = n.name desc, c.name limit 1
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.filled_columns(relation regclass, key text, told text[], zone text DEFAULT '''UTC'''::text)
+ RETURNS TABLE(name text, value text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select a.attname::text, case
+        when a.atttypid = 'pg_catalog.uuid'::regtype then 'gen_random_uuid()'
+        when a.attname = filled_columns.key then 'gen_random_uuid()::text'
+        when a.atttypid = 'pg_catalog.timestamptz'::regtype then 'automation.now()'
+        else format('(automation.now() at time zone %s)::%s', zone, format_type(a.atttypid, a.atttypmod)) end
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+      and not a.atthasdef and a.attidentity = '' and a.attgenerated = ''
+      and not a.attname = any (array_remove(told, null))
+      and (a.attname = filled_columns.key and (a.atttypid = 'pg_catalog.uuid'::regtype
+          or a.atttypid in ('pg_catalog.text'::regtype, 'pg_catalog.varchar'::regtype)
+            and (a.atttypmod = -1 or a.atttypmod >= 40))
+        or automation.same_name(a.attname) ~ '^(created|updated|inserted|modified)(at|on)?$'
+          and a.atttypid in ('pg_catalog.date'::regtype, 'pg_catalog.timestamp'::regtype,
+            'pg_catalog.timestamptz'::regtype))
+    order by a.attnum
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.warn_hidden(relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if row_security_active(relation) then
+    raise warning 'automation: row level security of % holds for % too, who attaches it: rows that it hides are not '
+      'there for workflows', relation, current_user
+      using hint = format('Let a role attach it that sees all rows (alter role %I bypassrls), or take back "force row '
+        'level security", or add a policy that lets %1$I see and write all rows.', current_user);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.deleted_column(relation regclass)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select c.name
+    from automation.relation_columns(relation) as c
+    join unnest('{deleted,isdeleted,deletedat,discardedat,deletedon}'::text[]) with ordinality as n (name, place)
+      on n.name = automation.same_name(c.name)
+    where automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'
+    order by n.place limit 1
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.name_column(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when not attached.mapped ?| '{first_name,last_name}' then attached.mapped ->> 'full_name' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.whole_name(attached automation.entities, fields jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when automation.name_column(attached) is null or not fields ?| '{first_name,last_name}' then fields
+      else jsonb_strip_nulls(jsonb_build_object('full_name',
+          nullif(concat_ws(' ', nullif(fields ->> 'first_name', ''), nullif(fields ->> 'last_name', '')), '')))
+        || (fields - '{first_name,last_name}'::text[]) end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.both_names(attached automation.entities, fields jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -1773,6 +1928,159 @@ AS $function$
       jsonb_object_agg(a.value, fields -> a.key) filter (where fields ? a.key and not fields ? a.value), '{}')
     from jsonb_each_text(automation.aliases(attached)) as a
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.zone_of_times(columns jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if columns ->> 'timestamps' is not null and automation.known_zone(columns ->> 'timestamps') is null then
+    raise exception 'columns.timestamps: "%" is not a time zone', left(columns ->> 'timestamps', 60)
+      using errcode = 'invalid_parameter_value', hint = 'Say in which zone times without one are written: "UTC", as '
+        'Prisma, Rails and Django do, or an IANA name such as America/Chicago.';
+  end if;
+  return automation.known_zone(columns ->> 'timestamps');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_times(relation regclass, zone text, columns text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  bare constant text := (
+    select string_agg(a.attname, ', ' order by a.attnum) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.atttypid = 'pg_catalog.timestamp'::regtype and not a.attisdropped
+      and a.attname = any (columns));
+begin
+  if zone is null and bare is not null then
+    raise notice 'automation: times of % without a zone (%) count as the tenant''s own', relation, bare
+      using hint = 'Where they are written in UTC, as Prisma, Rails and Django do: {"timestamps": "UTC"}.';
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.timed_columns(attached automation.entities)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
+    from pg_catalog.pg_attribute as a
+    where attached.times_zone is not null and a.attrelid = to_regclass(attached.relation)
+      and a.atttypid = 'pg_catalog.timestamp'::regtype and not a.attisdropped and a.attname = any (attached.columns)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.timed_record(attached automation.entities, written jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when attached.times_zone is null then written else written || coalesce((
+      select jsonb_object_agg(c, (written ->> c)::timestamp at time zone attached.times_zone)
+      from unnest(automation.timed_columns(attached)) as c where written ->> c is not null), '{}') end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.tenant_expression(written text, tenant_column text, sole uuid, type text DEFAULT 'uuid'::text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when sole is not null then format('%L::uuid', sole)
+      when coalesce(type, 'uuid') = 'uuid' then automation.mapped_expression(written, tenant_column)
+      else format('automation.key_uuid(%s::text)', automation.mapped_expression(written, tenant_column)) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.tenant_expression(attached automation.entities, written text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.tenant_expression(written, attached.tenant_column, attached.sole, attached.tenant_type)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.tenant_value(given text, type text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when coalesce(type, 'uuid') = 'uuid' then format('(%s)::uuid', given)
+      else format('automation.tenant_key((%s)::uuid)::%s', given, type) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_tenant_type(relation regclass, tenant_column text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  type constant text := automation.column_type(relation, tenant_column);
+  theirs constant text := (
+    select automation.column_type(to_regclass(y.relation), y.columns ->> 'id') from automation.tenancy as y);
+begin
+  if type is null or type = 'uuid' or type = theirs
+    or type ~ '^(text|character)' and theirs ~ '^(text|character)'
+    or type ~ '^(smallint|integer|bigint)$' and theirs ~ '^(smallint|integer|bigint)$' then
+    return;
+  end if;
+  raise exception 'columns: the tenant column "%" is %, and %', tenant_column, type,
+    coalesce('the key of the tenants is ' || theirs, 'which table it refers to is not known')
+    using errcode = 'invalid_parameter_value', hint = 'It must be uuid, or refer to the table of tenants: say first '
+      'where that is, automation.attach_tenants(''<table>''). With one office: {"tenant": null}.';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tenancy_type()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.column_type(to_regclass(y.relation), y.columns ->> 'id') from automation.tenancy as y $function$;
+
+CREATE OR REPLACE FUNCTION automation.tenant_key_function()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when m.sole is not null or coalesce(automation.tenancy_type(), 'uuid') = 'uuid' then $own$
+create or replace function automation.tenant_key(tenant_id uuid) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$ select tenant_id::text $reader$
+$own$
+      else format($template$
+create or replace function automation.tenant_key(tenant_id uuid) returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  return (select t.%2$I::text from %1$s as t where automation.key_uuid(t.%2$I::text) = tenant_key.tenant_id limit 1);
+end;
+$reader$
+$template$, m.relation, m.columns ->> 'id') end
+    from (select true) as one
+    left join (select y.relation::regclass as relation, y.columns, y.sole from automation.tenancy as y) as m on true
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.tenant_key(tenant_id uuid)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select tenant_id::text $function$;
 
 CREATE OR REPLACE FUNCTION automation.tenants_query(wanted text, with_record boolean)
  RETURNS text
@@ -1801,7 +2109,7 @@ AS $function$
     offset 0
   ) as k
 $template$,
-      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole),
+      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole, automation.tenancy_type()),
       automation.mapped_texts(m.columns, m.further, 'name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'timezone') || ', ',
       automation.mapped_texts(m.columns, m.further, 'country') || ', ',
@@ -1813,14 +2121,15 @@ $template$,
       automation.mapped_texts(m.columns, m.further, 'address') || ', ',
       coalesce('coalesce(to_jsonb(t.' || quote_ident(m.columns ->> 'settings') || '), ''{}'')', '''{}''::jsonb'),
       case when with_record then
-        'k.record || jsonb_strip_nulls(jsonb_build_object(''id'', k.id, ''name'', k.name, ''timezone'', k.timezone, '
+        'k.record || jsonb_strip_nulls(jsonb_build_object(''id'', k.key, ''name'', k.name, ''timezone'', k.timezone, '
           '''country'', k.country, ''phone'', k.phone, ''email'', k.email, ''website'', k.website, ''address'', '
           'k.address))'
         else 'null::jsonb' end,
       automation.further_joins(m.further, automation.tenant_expression('t', m.columns ->> 'id', m.sole)),
       coalesce(' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
       wanted,
-      case when with_record then format(', to_jsonb(t) - %L::text[] as record',
+      case when with_record then format(', (%s)::text as key, to_jsonb(t) - %L::text[] as record',
+        automation.tenant_expression('t', m.columns ->> 'id', m.sole),
         array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)))
         else '' end)
     from (select y.relation::regclass as relation, y.columns, y.sole, y.further, y.visible
@@ -1847,7 +2156,7 @@ exception when undefined_column or undefined_table or undefined_function or insu
 end;
 $reader$
 $template$,
-      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole),
+      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole, automation.tenancy_type()),
       coalesce(automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted'), 'false'))
     from (select y.relation::regclass as relation, y.columns, y.sole from automation.tenancy as y) as m
   $function$;
@@ -1873,6 +2182,17 @@ CREATE OR REPLACE FUNCTION automation.tenant_state(tenant_id uuid)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select null::text $function$;
 
+CREATE OR REPLACE FUNCTION automation.settled_further(further jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(f.value || jsonb_build_object('relation',
+      automation.relation_name(automation.find_relation(f.value ->> 'relation'))) order by f.place), '[]')
+    from jsonb_array_elements(further) with ordinality as f (value, place)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.read_offices(ids uuid[])
  RETURNS SETOF automation.tenant
  LANGUAGE plpgsql
@@ -1880,6 +2200,23 @@ CREATE OR REPLACE FUNCTION automation.read_offices(ids uuid[])
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET jit TO 'off'
 AS $function$ begin return query select * from automation.settled_tenants(ids); end; $function$;
+
+CREATE OR REPLACE FUNCTION automation.membership_type(name text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.column_type(to_regclass(y.relation), y.columns ->> name) from automation.membership as y $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_member_key(value text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.as_uuid(value) is not null
+      or coalesce(automation.membership_type('user') <> 'uuid' and value ~ '^[A-Za-z0-9_|@.:-]{1,100}$', false)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.members_query(wanted text)
  RETURNS text
@@ -1889,19 +2226,20 @@ CREATE OR REPLACE FUNCTION automation.members_query(wanted text)
 AS $function$
     select format($template$
   select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
+    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.key, 'role', k.role, 'full_name', k.full_name,
       'email', k.email, 'phone', k.phone))
   from (
     select %2$s as tenant_id, %3$s as user_id, coalesce(%4$L::jsonb ->> lower(btrim(%5$s::text)), 'viewer') as role,
       coalesce(%6$snull::text) as full_name, coalesce(%7$snull::text) as email, coalesce(%8$snull::text) as phone,
-      to_jsonb(t) - %9$L::text[] as record
+      to_jsonb(t) - %9$L::text[] as record, %13$s::text as key
     from %1$s as t%10$s
     where (%12$s)%11$s
     offset 0
   ) as k
 $template$,
-      m.relation, automation.tenant_expression('t', m.columns ->> 'tenant', m.sole),
-      format('t.%I', m.columns ->> 'user'), m.roles,
+      m.relation, automation.tenant_expression(
+        't', m.columns ->> 'tenant', m.sole, automation.membership_type('tenant')),
+      automation.tenant_expression('t', m.columns ->> 'user', null, automation.membership_type('user')), m.roles,
       coalesce('t.' || quote_ident(m.columns ->> 'role'), quote_literal('member')),
       automation.mapped_texts(m.columns, m.further, 'full_name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
@@ -1911,7 +2249,7 @@ $template$,
       coalesce(' and to_jsonb(t.' || quote_ident(m.columns ->> 'active') || format(') <@ %L::jsonb', m.active), '')
         || coalesce(
           ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
-      wanted)
+      wanted, format('t.%I', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $function$;
@@ -1925,6 +2263,64 @@ AS $function$
     select n.name from unnest(names) with ordinality as n (name, place)
     where automation.column_type(relation::regclass, n.name) is not null
     order by n.place limit 1
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.owned_by(written text, relation text, tenant_column text, "where" jsonb, zone text, OUT same text, OUT own text, OUT told text, OUT names text, OUT given text)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format('%s = $1', automation.tenant_expression(written, tenant_column, null, t.type)),
+      automation.tenant_value('$1', case when tenant_column is not null then t.type end),
+      coalesce(w.told, ''), coalesce(w.names, '') || coalesce(f.names, ''),
+      coalesce(w.given, '') || coalesce(f.given, '')
+    from (select automation.column_type(relation::regclass, tenant_column) as type) as t
+    cross join lateral (
+      select string_agg(format(' and %s.%I = %L::%s', written, v.key, v.value, v.type), '' order by v.key) as told,
+        string_agg(format('%I, ', v.key), '' order by v.key) as names,
+        string_agg(format('%L::%s, ', v.value, v.type), '' order by v.key) as given
+      from (
+        select e.key, e.value, automation.column_type(relation::regclass, e.key) as type
+        from jsonb_each_text(coalesce("where", '{}')) as e) as v
+    ) as w
+    cross join lateral (
+      select string_agg(format('%I, ', c.name), '' order by c.name) as names,
+        string_agg(c.value || ', ', '' order by c.name) as given
+      from automation.filled_columns(relation::regclass, 'id',
+        array[tenant_column] || array(select jsonb_object_keys(coalesce("where", '{}'))),
+        coalesce(quote_literal(zone), 'automation.tenant_zone($1)')) as c
+    ) as f
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.target_value(field text, type text, words jsonb, times_zone text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when type = 'date' or type like 'timestamp%without time zone'
+        then format('((given ->> %L)::timestamptz at time zone %s)::%s', field,
+          case when type = 'date' then '(given ->> ''zone'')'
+            else coalesce(quote_literal(times_zone), '(given ->> ''zone'')') end, type)
+      when field = 'tenant' then automation.tenant_value('given ->> ''tenant''', type)
+      when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
+        words -> field, field, type)
+      else format('(given ->> %L)::%s', field, type) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.filled_of_target(target automation.targets)
+ RETURNS TABLE(name text, value text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select f.name, f.value
+    from automation.filled_columns(to_regclass(target.relation), target.id_column,
+      array(select c.value from jsonb_each_text(target.columns) as c
+        union all select jsonb_object_keys(target.defaults)),
+      coalesce(quote_literal(target.times_zone), '(given ->> ''zone'')')) as f
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.takes_sets(target text)
@@ -1975,12 +2371,15 @@ CREATE OR REPLACE FUNCTION automation.visible_record(attached automation.entitie
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select coalesce((
-        select jsonb_object_agg(a.key, written -> a.value)
-        from jsonb_each_text(automation.aliases(attached)) as a where written ? a.value), '{}')
+        select jsonb_object_agg(a.key, r.row -> a.value)
+        from jsonb_each_text(automation.aliases(attached)) as a where r.row ? a.value), '{}')
       || case when attached.hides_columns then coalesce((
-          select jsonb_object_agg(r.key, r.value) from jsonb_each(written) as r
-          where r.key = any (attached.columns)), '{}')
-        else written end
+          select jsonb_object_agg(c.key, c.value) from jsonb_each(r.row) as c
+          where c.key = any (attached.columns)), '{}')
+        else r.row end
+      || case when automation.name_column(attached) is null then '{}'
+        else automation.parts_of_name(r.row ->> automation.name_column(attached)) end
+    from (select automation.timed_record(attached, written) as row) as r
     where written is not null
   $function$;
 
@@ -2013,7 +2412,7 @@ begin
       using errcode = 'undefined_table', hint = 'Call automation.attach() for it again, or detach() it.';
   end if;
   execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
-    automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+    automation.tenant_expression(attached, 'r'), attached.id_column,
     automation.column_type(relation, attached.id_column))
     into record using tenant_id, id;
   return case when not automation.is_marked_deleted(attached, record)
@@ -2149,11 +2548,13 @@ begin
     from automation.targets as t
     cross join lateral (
       select format('%L, %s', c.value, automation.target_value(
-        c.key, automation.column_type(to_regclass(t.relation), c.value), t.words)) as pair
+        c.key, automation.column_type(to_regclass(t.relation), c.value), t.words, t.times_zone)) as pair
       from jsonb_each_text(t.columns) as c
       union all
       select format('%L, %L::%s', d.key, d.value, automation.column_type(to_regclass(t.relation), d.key))
       from jsonb_each_text(t.defaults) as d
+      union all
+      select format('%L, %s', f.name, f.value) from automation.filled_of_target(t) as f
     ) as w
     where t.name = target)
     into made using given || jsonb_build_object('zone', zone);
@@ -2802,12 +3203,17 @@ declare
   created text;
 begin
   fields := fields || case when contacts.tenant_column is null then '{}'
-    else jsonb_build_object(contacts.tenant_column, tenant_id) end;
+    else jsonb_build_object(contacts.tenant_column, automation.tenant_key(tenant_id)) end;
   execute (
     select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
-      'returning %4$I::text', contacts.relation, string_agg(quote_ident(k), ', '),
-      string_agg(format('v.%I', k), ', '), contacts.id_column)
-    from jsonb_object_keys(fields) as k)
+      'returning %4$I::text', contacts.relation, string_agg(quote_ident(w.name), ', '),
+      string_agg(w.value, ', '), contacts.id_column)
+    from (
+      select k as name, format('v.%I', k) as value from jsonb_object_keys(fields) as k
+      union all
+      select f.name, f.value from automation.filled_columns(contacts.relation::regclass, contacts.id_column,
+        array(select jsonb_object_keys(fields)),
+        quote_literal(coalesce(contacts.times_zone, automation.tenant_zone(tenant_id), 'UTC'))) as f) as w)
     into created using fields;
   return created;
 end;
@@ -4873,7 +5279,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.task_values(execution ridgeline.workflow_executions, input jsonb, zone text, due timestamp with time zone, assignee uuid, records jsonb)
+CREATE OR REPLACE FUNCTION automation.task_values(execution ridgeline.workflow_executions, input jsonb, zone text, due timestamp with time zone, assignee text, records jsonb)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
@@ -4895,7 +5301,7 @@ CREATE OR REPLACE FUNCTION automation.task_row(execution ridgeline.workflow_exec
 AS $function$
 declare
   due timestamptz;
-  assignee uuid;
+  assignee text;
 begin
   -- Most tasks say one of these, if any.
   if input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then
@@ -4989,9 +5395,10 @@ begin
     raise exception 'target: there is no % "%"', entity, left(id, 60) using errcode = 'no_data_found';
   end if;
   if operator <> 'set' then
-    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+    fields := automation.combine_fields(automation.timed_record(attached, present), fields, operator,
+      automation.tenant_zone(execution.tenant_id));
   end if;
-  fields := automation.fit_fields(attached, fields);
+  fields := automation.fit_fields(attached, fields, execution.tenant_id);
   perform automation.check_assignee(execution.tenant_id, 'assigned_to',
     fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   execute automation.update_statement(attached, fields)
@@ -5002,6 +5409,65 @@ begin
   return jsonb_build_object('entity', entity, 'id', id, 'fields', fields);
 exception when data_exception then
   raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fit_time(type oid, value text, zone text, times_zone text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when type = 'pg_catalog.date'::regtype then automation.day_in(value, zone)::text
+      when type = 'pg_catalog.timestamp'::regtype and (times_zone is not null or substr(value, 17) ~ '[-Z+]')
+        then (automation.instant_in(value, zone) at time zone coalesce(times_zone, zone))::text
+      else value end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fit_fields(attached automation.entities, fields jsonb, tenant_id uuid)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  field record;
+begin
+  for field in
+    select f.key, f.value, jsonb_typeof(f.value) as type, automation.value_kind(a.atttypid) as kind, a.atttypid as of
+    from jsonb_each(fields) as f
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(attached.relation) and a.attname = f.key and not a.attisdropped
+  loop
+    if field.kind in ('text', 'enum') and field.type in ('array', 'object') then
+      if automation.plain_text(field.value) is null then
+        raise exception 'fields.%: a text is needed, and this is %', field.key,
+          automation.type_words(to_jsonb(field.type)) using errcode = 'datatype_mismatch';
+      end if;
+      fields := fields || jsonb_build_object(field.key, automation.plain_text(field.value));
+    elsif field.kind = 'list' and field.type in ('string', 'number', 'boolean') then
+      fields := fields || jsonb_build_object(field.key, jsonb_build_array(field.value));
+    elsif field.kind = 'date' and field.type = 'string' and field.of <> 'pg_catalog.timestamptz'::regtype
+      and tenant_id is not null and automation.is_date(field.value #>> '{}') then
+      fields := fields || jsonb_build_object(field.key, automation.fit_time(
+        field.of, field.value #>> '{}', coalesce(automation.tenant_zone(tenant_id), 'UTC'), attached.times_zone));
+    end if;
+  end loop;
+  return fields;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.member_key(tenant_id uuid, user_id uuid)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select m.record ->> 'id'
+    from automation.read_members(array[member_key.tenant_id], array[member_key.user_id]) as m limit 1);
 end;
 $function$;
 
@@ -5453,8 +5919,9 @@ declare
 begin
   if id is not null then
     execute format('select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s', attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column, attached.id_type)
+      automation.tenant_expression(attached, 'r'), attached.id_column, attached.id_type)
       into stored using execution.tenant_id, id;
+    stored := automation.timed_record(attached, stored);
   end if;
   if stored is null and jsonb_typeof(brought) is distinct from 'object' then
     raise exception '%: the execution has no % to work on', attached.name, attached.name
@@ -5525,7 +5992,7 @@ begin
         else coalesce(execution.trigger_data -> entity, '{}') end, fields, operator,
       automation.tenant_zone(execution.tenant_id));
   end if;
-  own := automation.fit_fields(attached, automation.own_names(attached, combined));
+  own := automation.fit_fields(attached, automation.own_names(attached, combined), execution.tenant_id);
   perform automation.check_assignee(execution.tenant_id, 'assigned_to',
     own ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   perform automation.refuse_misfit('fields.' || automation.judge_row(
@@ -5589,7 +6056,7 @@ begin
   elsif operator <> 'set' then
     fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
   end if;
-  fields := automation.fit_fields(attached, fields);
+  fields := automation.fit_fields(attached, fields, execution.tenant_id);
   perform automation.check_assignee(execution.tenant_id, 'assigned_to',
     fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', attached.relation) into whole using fields;
@@ -6265,7 +6732,7 @@ declare
   given constant text := case jsonb_typeof(config -> 'user_id') when 'string' then btrim(config ->> 'user_id') end;
 begin
   return case
-      when given like '%{{%' or lower(given) in ('owner', 'admin') or automation.as_uuid(given) is not null
+      when given like '%{{%' or lower(given) in ('owner', 'admin') or automation.is_member_key(given)
         or coalesce(given, '') = '' then '[]'
       else jsonb_build_array(automation.problem(path || '.user_id', 'invalid_id',
         format('user_id: "%s" is no member', left(given, 60)),
@@ -6336,7 +6803,8 @@ declare
   at constant text := automation.step_path(step) || '.step_config';
 begin
   return case
-      when automation.as_uuid(given) is not null and not automation.is_member(workflow.tenant_id, given)
+      when automation.is_member_key(given) and lower(given) not in ('owner', 'admin')
+          and not automation.is_member(workflow.tenant_id, given)
         then jsonb_build_array(automation.problem(at || '.user_id', 'not_a_member',
           format('user_id: "%s" is not a member of the office', given),
           'Name one who is, a variable such as "{{contact.assigned_to}}", or owner or admin.'))
@@ -6378,7 +6846,7 @@ begin
     limit 1;
   else
     select m.* into member
-    from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(given)]) as m
+    from automation.read_members(array[execution.tenant_id], array[automation.key_uuid(given)]) as m
     limit 1;
   end if;
   if member.user_id is null then
@@ -6976,17 +7444,17 @@ end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.likely_member(execution ridgeline.workflow_executions, input jsonb)
- RETURNS uuid
+ RETURNS text
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  found uuid := (
-    select m.user_id
+  found text := (
+    select m.record ->> 'id'
     from jsonb_array_elements_text(coalesce(input -> 'user_ids', jsonb_build_array(input -> 'user_id')))
       with ordinality as u (id, place)
-    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.as_uuid(u.id)
+    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.key_uuid(u.id)
     order by u.place limit 1);
 begin
   if found is null and input ? 'user_ids' then
@@ -7008,7 +7476,7 @@ AS $function$
 declare
   entity constant text := automation.assigned_entity(execution, input);
   user_column constant text := automation.mapped_column(entity, 'assigned_to');
-  user_id uuid;
+  user_id text;
   imagined automation.imagined;
 begin
   if user_column is null then
@@ -7382,6 +7850,9 @@ AS $function$
         and not a.atthasdef and a.attidentity = '' and a.attgenerated = ''
         and a.attname is distinct from contacts.tenant_column
         and not exists (
+          select from automation.filled_columns(a.attrelid::regclass, contacts.id_column, '{}') as f
+          where f.name = a.attname)
+        and not exists (
           select from pg_catalog.pg_trigger as g
           where g.tgrelid = a.attrelid and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 7 = 7)
       order by a.attnum)
@@ -7401,7 +7872,7 @@ AS $function$
     from (
       select array(
         select c.name from unnest(automation.needed_columns(contacts)) with ordinality as c (name, place)
-        where not automation.own_names(contacts, coalesce(config -> 'fields', '{}')
+        where not automation.own_names(contacts, automation.whole_name(contacts, coalesce(config -> 'fields', '{}'))
           || (config - '{fields}'::text[])) ? c.name
         order by c.place) as names
     ) as m
@@ -7437,7 +7908,8 @@ begin
     return jsonb_build_array(automation.problem(
       path, 'unknown_entity', 'there are no contacts here', 'Attach the table of your contacts: docs/attach.md.'));
   end if;
-  return automation.check_fields('contact', automation.names_in(fields), path || '.fields.') || (
+  return automation.check_fields(
+    'contact', automation.names_in(automation.whole_name(contacts, fields)), path || '.fields.') || (
     select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', path || '.' || (p.problem ->> 'path'))), '[]')
     from jsonb_array_elements(
       automation.missing_columns(contacts, config || jsonb_build_object('fields', fields))
@@ -7506,22 +7978,22 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.new_contact(contacts automation.entities, input jsonb)
+CREATE OR REPLACE FUNCTION automation.new_contact(contacts automation.entities, tenant_id uuid, input jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  fields constant jsonb := (
+  fields constant jsonb := automation.whole_name(contacts, (
     select coalesce(jsonb_object_agg(f.key, f.value), '{}')
-    from jsonb_each(coalesce(input -> 'fields', '{}')) as f where not automation.is_blank(f.value));
+    from jsonb_each(coalesce(input -> 'fields', '{}')) as f where not automation.is_blank(f.value)));
 begin
   if fields <> '{}' then
     perform automation.check_writable(contacts, fields);
   end if;
   return automation.fit_fields(contacts, automation.own_names(
-    contacts, automation.with_fields('{}', fields) || (input - '{fields}'::text[])));
+    contacts, automation.with_fields('{}', fields) || (input - '{fields}'::text[])), tenant_id);
 end;
 $function$;
 
@@ -7548,7 +8020,7 @@ declare
   refused text;
 begin
   select e.* into contacts from automation.entities as e where e.name = 'contact';
-  fields := automation.new_contact(contacts, input);
+  fields := automation.new_contact(contacts, execution.tenant_id, input);
   begin
     id := automation.insert_contact(contacts, execution.tenant_id, fields);
     created := true;
@@ -7632,7 +8104,7 @@ begin
     return result || jsonb_build_object('contact_id', found.id, 'created', false, 'found_by', found.found_by,
       'contact', automation.read_record('contact', execution.tenant_id, found.id));
   end if;
-  fields := automation.new_contact(contacts, input);
+  fields := automation.new_contact(contacts, execution.tenant_id, input);
   needed := automation.needed_columns(contacts);
   perform automation.check_new_assignee(execution.tenant_id, input);
   perform automation.refuse_misfit('fields.' || automation.judge_row(to_regclass(contacts.relation),
@@ -7886,15 +8358,15 @@ end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.told_member(tenant_id uuid)
- RETURNS uuid
+ RETURNS text
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select automation.as_uuid(n.who)
+    select automation.as_key(n.who)
     from (
       select automation.tenant_setting(told_member.tenant_id, 'notices', 'to') #>> '{}' as who) as n
-    where automation.as_uuid(n.who) is not null and automation.is_member(told_member.tenant_id, n.who)
+    where automation.is_member_key(n.who) and automation.is_member(told_member.tenant_id, n.who)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.drop_suppressed(prepared automation.prepared_step, key text, stopped text[])
@@ -8802,7 +9274,7 @@ CREATE OR REPLACE FUNCTION automation.person_at(tenant_id uuid, address text, OU
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  first_name constant text := automation.mapped_column('contact', 'first_name');
+  first_name constant text := coalesce(automation.mapped_column('contact', 'first_name'), 'first_name');
   email constant text := automation.mapped_column('contact', 'email');
   names text[];
   mailboxes text[];
@@ -13880,6 +14352,29 @@ AS $function$
       and plan #> array['steps', w.said, 'sending', 'track_links'] is distinct from 'true'
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.warn_zones(relation regclass, path text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  unknown record;
+begin
+  execute format(
+    'select count(*) as of, min(z.zone) as such from (select nullif(btrim(%s::text), '''') as zone from %s as t) as z '
+    'where z.zone is not null and automation.known_zone(z.zone) is null',
+    automation.mapped_expression('t', path), relation)
+    into unknown;
+  if unknown.of > 0 then
+    raise warning 'automation: % of % with a time zone that is none, such as "%": they count as America/New_York',
+      unknown.of, relation, left(unknown.such, 60)
+      using hint = 'An IANA name is needed, such as America/Denver: in this column, in another that is mapped as '
+        'timezone, or in ridgeline.tenant_settings.';
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.watch_members()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -13898,7 +14393,7 @@ begin
   if was = is_now then
     return null;
   end if;
-  tenant := coalesce(members.sole, automation.as_uuid(coalesce(is_now, was) ->> 'tenant'));
+  tenant := coalesce(members.sole, automation.key_uuid(coalesce(is_now, was) ->> 'tenant'));
   if tenant is not null and not exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
     perform automation.note_change(tenant, members.relation, coalesce(is_now, was) ->> 'user', null, lower(tg_op),
       was - 'tenant', is_now - 'tenant');
@@ -14103,6 +14598,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_relation(relation regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  kind constant "char" := (select c.relkind from pg_catalog.pg_class as c where c.oid = relation);
+begin
+  if kind not in ('r', 'p') then
+    raise exception 'relation: % is %, which fires nothing for each row', relation, case kind
+        when 'v' then 'a view' when 'm' then 'a materialized view' when 'f' then 'a foreign table' else 'no table' end
+      using errcode = 'wrong_object_type', hint = case kind
+        when 'v' then 'Attach the table behind it; where there are several, each as an entity of its own.'
+        else 'Attach a table that is written in this database.' end;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.unless_expression(type automation.trigger_types)
  RETURNS text
  LANGUAGE sql
@@ -14237,7 +14751,7 @@ AS $function$
         t.tenant, attached.name, automation.possible_events(attached, op) || 'time_elapsed'::text,
         automation.fits_expression()) else '' end)
     from (
-      select '(' || automation.tenant_expression('new', attached.tenant_column, attached.sole) || ')' as tenant
+      select '(' || automation.tenant_expression(attached, 'new') || ')' as tenant
     ) as t
   $function$;
 
@@ -14311,7 +14825,7 @@ AS $function$
         automation.current_user_id(), automation.causation_root());
     end if;$block$,
         c.name, attached.id_column, case when c.is_comparable then '' else '::text' end,
-        automation.tenant_expression('new', attached.tenant_column, attached.sole))
+        automation.tenant_expression(attached, 'new'))
       from automation.relation_columns(attached.relation::regclass) as c
       where c.name = coalesce(attached.mapped ->> 'stage', attached.mapped ->> 'status')
         and not attached.is_log and not c.is_generated), '')
@@ -14449,7 +14963,7 @@ CREATE OR REPLACE FUNCTION automation.tenant_of(attached automation.entities, re
  LANGUAGE sql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select coalesce(attached.sole, automation.as_uuid(record ->> attached.tenant_column)) $function$;
+AS $function$ select coalesce(attached.sole, automation.key_uuid(record ->> attached.tenant_column)) $function$;
 
 CREATE OR REPLACE FUNCTION automation.snapshot_of(attached automation.entities, tenant_id uuid, record jsonb)
  RETURNS jsonb
@@ -14682,7 +15196,7 @@ end;
 $capture$
 $template$,
       attached.name, attached.mapped ->> 'merged_into', attached.id_column,
-      automation.tenant_expression('new', attached.tenant_column, attached.sole))
+      automation.tenant_expression(attached, 'new'))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.watch_merges(attached automation.entities)
@@ -14705,7 +15219,9 @@ begin
   loop
     execute format('drop trigger %I on %s', old.name, old.relation);
   end loop;
-  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
+  if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then
+    execute format('drop function automation.capture_%s_merge()', attached.name);
+  end if;
 end;
 $function$;
 
@@ -14817,6 +15333,55 @@ begin
   return null;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_words(made automation.targets)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  relation constant regclass := made.relation::regclass;
+  wrong record;
+begin
+  for wrong in
+    select w.field, w.ours, automation.misfit_of(relation, c.name, to_jsonb(s.said)) as misfit,
+      automation.judge_row(relation, jsonb_build_object(c.name, s.said), array[c.name]) as refused
+    from automation.target_words(made.name) as w
+    cross join lateral (
+      select made.columns ->> w.field as name, coalesce(made.words #>> array[w.field, w.ours], w.ours) as said) as c
+    cross join lateral (select c.said) as s
+    where made.columns ? w.field
+    order by w.place
+  loop
+    if wrong.misfit is not null and wrong.ours in ('open', 'new', 'normal') then
+      raise exception 'words.%: % cannot hold "%" in %: %', wrong.field, relation, coalesce(
+          made.words #>> array[wrong.field, wrong.ours], wrong.ours), made.columns ->> wrong.field, wrong.misfit
+        using errcode = 'invalid_parameter_value', hint = format('Say what it is called there, {"%s": {"%s": "..."}}, '
+          'or that no column is meant: columns {"%1$s": null}.', wrong.field, wrong.ours);
+    elsif wrong.refused is not null then
+      raise warning 'automation: words.%: "%" cannot be written to %: %', wrong.field, wrong.ours, relation,
+        wrong.refused
+        using hint = format('Say what it is called there: {"%s": {"%s": "..."}}.', wrong.field, wrong.ours);
+    end if;
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.target_words(target text)
+ RETURNS TABLE(field text, ours text, place bigint)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select w.field, w.ours, row_number() over ()
+    from (values ('task', 'status', 'open'), ('task', 'priority', 'normal'), ('task', 'priority', 'low'),
+      ('task', 'priority', 'high'), ('task', 'priority', 'urgent'), ('project', 'status', 'open'),
+      ('project', 'stage', 'new'), ('timeline', 'type', 'sms'), ('timeline', 'type', 'email'),
+      ('timeline', 'type', 'call'), ('timeline', 'direction', 'inbound'), ('timeline', 'direction', 'outbound'))
+      as w (target, field, ours)
+    where w.target = target_words.target
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.is_doubtful_stop(body text)
  RETURNS boolean
@@ -15195,8 +15760,8 @@ CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, k
 AS $function$
 declare
   names constant jsonb := inbox.columns;
-  tenant constant text := coalesce(
-    written ->> (names ->> 'tenant'), (select t.sole::text from automation.tenancy as t));
+  tenant constant text := coalesce(automation.key_uuid(
+    written ->> (names ->> 'tenant')), (select t.sole from automation.tenancy as t))::text;
   source constant text := format('%s %s', inbox.relation, written ->> (names ->> 'id'));
   is_inbound constant boolean := not names ? 'direction'
     or automation.is_word(inbox.words, 'inbound', written ->> (names ->> 'direction'));
@@ -15530,6 +16095,13 @@ begin
   return coalesce(reason, 'clicked');
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.tenant_of(key text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.key_uuid(key) $function$;
 
 CREATE OR REPLACE FUNCTION automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text DEFAULT NULL::text)
  RETURNS ridgeline.workflow_versions
@@ -16225,9 +16797,9 @@ CREATE OR REPLACE FUNCTION automation.member_problem(tenant_id uuid, answer json
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select case when jsonb_typeof(answer) <> 'string' or automation.as_uuid(answer #>> '{}') is null or not exists (
+    select case when jsonb_typeof(answer) <> 'string' or not automation.is_member_key(answer #>> '{}') or not exists (
         select from automation.read_members(
-          array[member_problem.tenant_id], array[automation.as_uuid(answer #>> '{}')]))
+          array[member_problem.tenant_id], array[automation.key_uuid(answer #>> '{}')]))
       then 'must be the id of somebody who belongs to you' end
   $function$;
 
@@ -20132,7 +20704,7 @@ begin
     when setting ->> 'by' = 'email' and automation.normalize_email(coalesce(setting ->> 'to', '')) is null
       then '.to: the email address that is told'
     when coalesce(setting ->> 'by', 'task') = 'task' and setting ? 'to'
-      and automation.as_uuid(setting ->> 'to') is null then '.to: the id of the member who is told'
+      and not automation.is_member_key(setting ->> 'to') then '.to: the id of the member who is told'
   end;
 end;
 $function$;
@@ -21016,6 +21588,21 @@ AS $function$
     where t.oid = has_equality.type
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.named_columns(relation regclass, names text[], columns jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(n.name, n.path) filter (where n.path is not null), '{}')
+    from (
+      select n.name, case when columns ? n.name then columns ->> n.name
+        when n.name = 'deleted' then automation.deleted_column(relation)
+        else automation.named_column(relation, n.name) end as path
+      from unnest(names) as n (name)
+    ) as n
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.mapped_names()
  RETURNS text[]
  LANGUAGE sql
@@ -21024,7 +21611,7 @@ CREATE OR REPLACE FUNCTION automation.mapped_names()
 AS $function$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
-      'sms_opt_out', 'email_opt_out', 'merged_into']
+      'sms_opt_out', 'email_opt_out', 'merged_into', 'full_name']
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.mapped_column(entity text, VARIADIC names text[])
@@ -21064,13 +21651,23 @@ CREATE OR REPLACE FUNCTION automation.record_expression(attached automation.enti
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select coalesce('jsonb_build_object('
-        || string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key) || ') || ', '')
+        || string_agg(format('%L, %s.%I%s', a.key, written, a.value,
+          case when a.value = any (t.columns) then format(' at time zone %L', attached.times_zone) end),
+          ', ' order by a.key) filter (where a.key is not null) || ') || ', '')
       || case when attached.hides_columns
         then format('(select to_jsonb(seen.*) from (select %s) as seen)', (
           select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
           from unnest(attached.columns) with ordinality as c (name, place)))
         else format('to_jsonb(%s.*)', written) end
-    from jsonb_each_text(automation.aliases(attached)) as a
+      || coalesce((
+        select ' || jsonb_build_object(' || string_agg(
+          format('%L, %s.%I at time zone %L', c, written, c, attached.times_zone), ', ') || ')'
+        from unnest(t.columns) as c), '')
+      || case when automation.name_column(attached) is null then ''
+        else format(' || automation.parts_of_name(%s.%I::text)', written, automation.name_column(attached)) end
+    from (select automation.timed_columns(attached) as columns) as t
+    left join jsonb_each_text(automation.aliases(attached)) as a on true
+    group by t.columns
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.mapped_expression(written text, path text)
@@ -21079,7 +21676,8 @@ CREATE OR REPLACE FUNCTION automation.mapped_expression(written text, path text)
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select case when strpos(path, '.') = 0 then format('%s.%I', written, path)
+    select case when path is null then null
+      when strpos(path, '.') = 0 then format('%s.%I', written, path)
       else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $function$;
@@ -21128,9 +21726,31 @@ $template$,
       automation.tenants_query('true', true), automation.tenants_query(k.wanted, true),
       automation.tenants_query(k.wanted, false))
     from (
-      select automation.tenant_expression('t', y.columns ->> 'id', y.sole) || ' = any (ids)' as wanted
+      select automation.tenant_expression('t', y.columns ->> 'id', y.sole, automation.tenancy_type()) || ' = any (ids)'
+        as wanted
       from automation.tenancy as y) as k
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_further(further jsonb, names text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  one jsonb;
+begin
+  for one in select f from jsonb_array_elements(further) as f loop
+    if automation.find_relation(one ->> 'relation') is null then
+      raise exception 'further: there is no table "%"', one ->> 'relation' using errcode = 'undefined_table';
+    end if;
+    perform automation.check_columns(
+      'further.columns', automation.find_relation(one ->> 'relation'), one -> 'columns', names, '{}');
+    perform automation.check_columns('further.key', automation.find_relation(one ->> 'relation'),
+      jsonb_build_object('key', one ->> 'key'), '{key}', '{key}');
+  end loop;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.settled_function()
  RETURNS text
@@ -21221,10 +21841,51 @@ $template$,
       automation.members_query('true'), automation.members_query(m.of_users), automation.members_query(m.of_tenants),
       automation.members_query(m.of_tenants || ' and ' || m.of_users))
     from (
-      select automation.tenant_expression('t', y.columns ->> 'tenant', y.sole) || ' = any (tenants)' as of_tenants,
-        format('t.%I = any (users)', y.columns ->> 'user') as of_users
+      select automation.tenant_expression('t', y.columns ->> 'tenant', y.sole, automation.membership_type('tenant'))
+          || ' = any (tenants)' as of_tenants,
+        automation.tenant_expression('t', y.columns ->> 'user', null, automation.membership_type('user'))
+          || ' = any (users)' as of_users
       from automation.membership as y) as m
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.attach_members(relation regclass, columns jsonb DEFAULT '{}'::jsonb, roles jsonb DEFAULT '{}'::jsonb, active jsonb DEFAULT '["active", true]'::jsonb, further jsonb DEFAULT '[]'::jsonb, visible text[] DEFAULT NULL::text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  sole constant uuid := automation.constant_tenant(relation, columns, 'tenant');
+  named constant jsonb := automation.named_columns(relation, automation.member_names(),
+    '{"tenant": "tenant_id", "user": "user_id"}'::jsonb || columns
+      || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
+  wrong text;
+begin
+  perform automation.check_columns('columns', relation, named, automation.member_names(),
+    case when sole is null then '{tenant,user}' else '{user}' end::text[]);
+  perform automation.check_further(further, automation.member_names());
+  select r.value into wrong from jsonb_each_text(roles) as r
+  where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;
+  if wrong is not null then
+    raise exception 'roles: "%" is none of owner, admin, editor, viewer', wrong
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.check_tenant_type(relation, named ->> 'tenant');
+  perform automation.warn_hidden(relation);
+  perform automation.settle_sole_tenant(sole);
+  insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
+  values (automation.relation_name(attach_members.relation), named, sole,
+    automation.usual_roles() || (
+      select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
+    attach_members.active, automation.settled_further(attach_members.further),
+    coalesce(attach_members.visible, automation.visible_by_default(attach_members.relation)))
+  on conflict on constraint membership_pkey do update set
+    (relation, columns, sole, roles, active, further, visible) = row (
+      excluded.relation, excluded.columns, excluded.sole, excluded.roles, excluded.active,
+      excluded.further, excluded.visible);
+  execute automation.members_function();
+  perform automation.close_functions();
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.linked_tags_functions(attached automation.entities)
  RETURNS text
@@ -21286,10 +21947,12 @@ end;
 $tags$;
 $template$,
       k.links, k.tags, k.record, k.name, k.tag, automation.column_type(k.links::regclass, k.record),
-      coalesce(' and l.' || quote_ident(k.links_tenant) || ' = $1', ''),
-      coalesce(' and t.' || quote_ident(k.tags_tenant) || ' = $1', ''),
-      coalesce(quote_ident(k.tags_tenant) || ', ', ''), case when k.tags_tenant is null then '' else '$1, ' end,
-      coalesce(quote_ident(k.links_tenant) || ', ', ''), case when k.links_tenant is null then '' else '$1, ' end)
+      case when k.links_tenant is null then '' else ' and ' || l.same end || l.told,
+      case when k.tags_tenant is null then '' else ' and ' || t.same end,
+      coalesce(quote_ident(k.tags_tenant) || ', ', '') || t.names,
+      case when k.tags_tenant is null then '' else t.own || ', ' end || t.given,
+      coalesce(quote_ident(k.links_tenant) || ', ', '') || l.names,
+      case when k.links_tenant is null then '' else l.own || ', ' end || l.given)
     from (
       select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
         coalesce(attached.tags ->> 'record', 'contact_id') as record,
@@ -21298,20 +21961,61 @@ $template$,
         automation.first_column(attached.tags ->> 'links', attached.tenant_column, 'tenant_id') as links_tenant,
         automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
     ) as k
+    cross join lateral automation.owned_by(
+      'l', k.links, k.links_tenant, attached.tags -> 'where', attached.times_zone) as l
+    cross join lateral automation.owned_by('t', k.tags, k.tags_tenant, null, attached.times_zone) as t
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.target_value(field text, type text, words jsonb)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE
+CREATE OR REPLACE FUNCTION automation.check_tags(given jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select case
-      when type in ('date', 'timestamp without time zone')
-        then format('((given ->> %L)::timestamptz at time zone (given ->> ''zone''))::%s', field, type)
-      when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
-        words -> field, field, type)
-      else format('(given ->> %L)::%s', field, type) end
+declare
+  missing text;
+  links constant regclass := automation.find_relation(given ->> 'links');
+begin
+  select k into missing from unnest('{links,tags}'::text[]) as k
+  where automation.find_relation(given ->> k) is null limit 1;
+  if missing is not null then
+    raise exception 'columns.tags.%: there is no table "%"', missing, given ->> missing
+      using errcode = 'undefined_table';
+  end if;
+  select k into missing from jsonb_object_keys(given) as k
+  where not k = any ('{links,tags,record,tag,name,where}'::text[]) limit 1;
+  if missing is not null then
+    raise exception 'columns.tags: "%" is none of links, tags, record, tag, name, where', missing
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select k into missing from jsonb_object_keys(coalesce(given -> 'where', '{}')) as k
+  where automation.column_type(links, k) is null limit 1;
+  if missing is not null then
+    raise exception 'columns.tags.where: % has no column "%"', links, missing using errcode = 'undefined_column';
+  end if;
+  perform automation.check_columns('columns.tags', links, jsonb_build_object(
+    'record', coalesce(given ->> 'record', 'contact_id'), 'tag', coalesce(given ->> 'tag', 'tag_id')),
+    '{record,tag}', '{record,tag}');
+  perform automation.check_columns('columns.tags', automation.find_relation(given ->> 'tags'), jsonb_build_object(
+    'name', coalesce(given ->> 'name', 'name')), '{name}', '{name}');
+  return given || jsonb_build_object(
+    'links', automation.relation_name(links),
+    'tags', automation.relation_name(automation.find_relation(given ->> 'tags')));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.target_columns(target text, relation regclass, columns jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(f.key, f.path) filter (where f.path is not null), '{}')
+    from (
+      select n.key, case when columns ? n.key then columns ->> n.key else (
+        select automation.named_column(relation, variadic array(select jsonb_array_elements_text(n.value)))) end as path
+      from jsonb_each(automation.target_names(target)) as n
+    ) as f
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.target_function(target automation.targets)
@@ -21365,13 +22069,34 @@ $template$,
       string_agg(w.value, ', ' order by w.name), target.id_column)
     from (
       select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
-        c.key, automation.column_type(target.relation::regclass, c.value), target.words)) as value
+        c.key, automation.column_type(target.relation::regclass, c.value), target.words, target.times_zone)) as value
       from jsonb_each_text(target.columns) as c
       union all
       select d.key, format('%L::%s', d.value, automation.column_type(target.relation::regclass, d.key))
       from jsonb_each_text(target.defaults) as d
+      union all
+      select f.name, f.value from automation.filled_of_target(target) as f
     ) as w
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.has_target_row(target text, tenant_id uuid, id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found boolean;
+begin
+  execute (
+    select format('select exists (select from %s as t where t.%I::text = $1%s)', t.relation, t.id_column,
+      coalesce(' and ' || automation.tenant_expression('t', t.columns ->> 'tenant', null,
+        automation.column_type(to_regclass(t.relation), t.columns ->> 'tenant')) || ' = $2', ''))
+    from automation.targets as t where t.name = target)
+    into found using id, tenant_id;
+  return found;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.reader_function(attached automation.entities)
  RETURNS text
@@ -21420,7 +22145,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+      automation.tenant_expression(attached, 'r'), attached.id_column,
       attached.id_type, automation.record_expression(attached, 'r'),
       automation.deleted_expression(attached, 'r'))
   $function$;
@@ -21449,7 +22174,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+      automation.tenant_expression(attached, 'r'), attached.id_column,
       attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
   $function$;
 
@@ -21490,6 +22215,32 @@ $template$,
         order by e.name))
     from automation.entities as e
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.find_contacts(tenant_id uuid, name text, test text, wanted text, phone text, at_most integer)
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contacts automation.entities;
+begin
+  select e.* into contacts from automation.entities as e
+  where e.name = 'contact' and e.mapped ? find_contacts.name;
+  if not found or wanted is null then
+    return;
+  end if;
+  return query execute format(
+    'select r.%I::text from %s as r where %s = $1 and not (%s) and (%s) order by %s limit $4',
+    contacts.id_column, contacts.relation,
+    automation.tenant_expression(contacts, 'r'),
+    automation.deleted_expression(contacts, 'r'), (
+      select string_agg('(' || format(test, format('r.%I::text', m.column_name)) || ')', ' or ')
+      from automation.mapped_columns(contacts, name) as m),
+    automation.contact_order(contacts))
+    using tenant_id, wanted, phone, at_most;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.compile_pattern(pattern text, OUT compiled text, OUT problem text, OUT "position" integer)
  RETURNS record
@@ -21987,7 +22738,7 @@ begin
   return coalesce(case format
     when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
     when 'moment' then automation.is_date(value #>> '{}') or value #>> '{}' like '%{{%'
-    when 'id' then automation.as_uuid(value #>> '{}') is not null or value #>> '{}' like '%{{%'
+    when 'id' then automation.is_member_key(value #>> '{}') or value #>> '{}' like '%{{%'
     when 'length-of-time' then automation.duration_in(value) is not null
     when 'signed-length-of-time' then automation.signed_duration(value) is not null
     when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
@@ -21997,6 +22748,26 @@ begin
   end, false);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.format_words(format text, OUT words text, OUT hint text)
+ RETURNS record
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select f.words, f.hint
+    from (values
+      ('amount', 'a number of at least 0', 'For example 3, 1.5 or "{{ contact.custom_fields.days }}".'),
+      ('moment', 'a date', 'For example "2026-12-01", "2026-12-01T09:30:00Z" or "{{ job.scheduled_at }}".'),
+      ('id', 'an id', 'A member''s id, or a template such as "{{ contact.assigned_to }}".'),
+      ('length-of-time', 'a length of time', 'For example "3 days", "90 minutes" or {"days": 1, "hours": 12}.'),
+      ('signed-length-of-time', 'a length of time',
+        'For example "1 day" (after), "-24 hours" (before) or {"days": 3}.'),
+      ('time-of-day', 'a time of day', 'From "00:00" to "23:59".'),
+      ('zone', 'tenant, contact or a time zone', 'For example "contact" or "America/Chicago".')
+    ) as f (name, words, hint)
+    where f.name = format
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.check_html(html text, path text)
  RETURNS jsonb
@@ -22271,6 +23042,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.contact_columns(contacts automation.entities, given jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(f.key, f.value), '{}')
+    from jsonb_each(automation.own_names(contacts, automation.whole_name(contacts, given))) as f
+    where f.key = any (contacts.columns)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.create_contact(tenant_id uuid, given jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -22289,6 +23071,36 @@ exception
     or raise_exception then
     raise warning 'automation: no contact was created: %', sqlerrm;
     return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fill_contact(tenant_id uuid, id text, given jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  contacts automation.entities;
+  fields jsonb;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  fields := automation.contact_columns(contacts, given);
+  if fields = '{}' then
+    return;
+  end if;
+  execute (
+    select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
+      string_agg(format(
+        '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
+      automation.tenant_expression(contacts, 'r'),
+      contacts.id_column, contacts.id_type)
+    from jsonb_object_keys(fields) as k)
+    using tenant_id, id, fields;
+exception
+  when integrity_constraint_violation or data_exception or undefined_column or undefined_table
+    or raise_exception then
+    raise warning 'automation: a contact was not completed: %', sqlerrm;
 end;
 $function$;
 
@@ -22557,11 +23369,35 @@ begin
     'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
     'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
     attached.relation, attached.id_column,
-    automation.tenant_expression('r', attached.tenant_column, attached.sole))
+    automation.tenant_expression(attached, 'r'))
     using attached.related, id, automation.member_tenants()
   loop
     return next;
   end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.list_records(workflow_id uuid, entity text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e
+  where e.authors = 'admins' and e.name = coalesce(entity, workflow.trigger_config ->> 'entity',
+    (select t.entity from automation.trigger_types as t where t.name = workflow.trigger_type), 'contact');
+  if not found then
+    return null;
+  end if;
+  return format(
+    'select array(select r.%1$I::text from %2$s as r where %3$s = %4$L and ($1 is null or r.%1$I::text = any ($1)) '
+    'order by r.%1$I limit 100001)',
+    attached.id_column, attached.relation,
+    automation.tenant_expression(attached, 'r'), workflow.tenant_id);
 end;
 $function$;
 
@@ -22805,9 +23641,22 @@ CREATE OR REPLACE FUNCTION automation.is_member(tenant_id uuid, user_id text)
 AS $function$
 begin
   return exists (select from automation.read_members(
-    array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]));
+    array[is_member.tenant_id], array[automation.key_uuid(is_member.user_id)]));
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.read_user(tenant_id uuid, data jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select m.record
+    from automation.read_members(array[read_user.tenant_id], array[automation.key_uuid(coalesce(
+      data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}',
+      data ->> 'user_id'))]) as m
+    limit 1
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.has_own_tags()
  RETURNS boolean
@@ -23656,6 +24505,72 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.as_id(input jsonb, key text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if coalesce(input ->> key, '') <> '' and not automation.is_member_key(input ->> key) then
+    raise exception '%: "%" is not an id', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return nullif(automation.as_key(input ->> key), '');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_assignee(tenant_id uuid, field text, user_id text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if user_id <> '' and (automation.as_uuid(user_id) is not null or automation.membership_type('user') <> 'uuid')
+    and not automation.is_member(tenant_id, user_id) then
+    raise exception '%: "%" is not a member of the tenant', field, left(user_id, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_record_statement(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format(
+      'select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s for no key update nowait',
+      attached.relation, automation.tenant_expression(attached, 'r'),
+      attached.id_column, attached.id_type)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.update_statement(attached automation.entities, fields jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format(
+      'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'where %3$s = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
+      attached.relation,
+      string_agg(
+        case when c.keys is null then format('%1$I = v.%1$I', c.name)
+          else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
+      automation.tenant_expression(attached, 'r'),
+      attached.id_column, attached.id_type)
+    from (
+      select split_part(f.key, '.', 1) as name,
+        jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)
+          filter (where f.key like '%.%') as keys
+      from jsonb_each(fields) as f
+      group by 1
+    ) as c
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.update_one_field(execution ridgeline.workflow_executions, input jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -23691,7 +24606,7 @@ CREATE OR REPLACE FUNCTION automation.assign_user(execution ridgeline.workflow_e
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  user_id uuid;
+  user_id text;
   entity constant text := automation.assigned_entity(execution, input);
   user_column constant text := automation.mapped_column(entity, 'assigned_to');
 begin
@@ -23700,10 +24615,11 @@ begin
       using errcode = 'undefined_column',
         hint = 'automation.attach() maps it: {"assigned_to": "<column>"}.';
   elsif input ? 'user_ids' then
-    user_id := automation.next_in_turn(execution, step_key, input -> 'user_ids');
+    user_id := automation.member_key(
+      execution.tenant_id, automation.next_in_turn(execution, step_key, input -> 'user_ids'));
   else
-    select m.user_id into user_id
-    from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
+    select m.record ->> 'id' into user_id
+    from automation.read_members(array[execution.tenant_id], array[automation.key_uuid(input ->> 'user_id')]) as m;
     if not found then
       raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
         using errcode = 'invalid_parameter_value';
@@ -23711,6 +24627,37 @@ begin
   end if;
   return jsonb_build_object('user_id', user_id)
     || automation.update_fields(execution, entity, jsonb_build_object(user_column, user_id), input => input);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.next_in_turn(execution ridgeline.workflow_executions, step_key text, user_ids jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  present constant uuid[] := array(
+    select m.user_id
+    from jsonb_array_elements_text(user_ids) with ordinality as u (id, place)
+    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.key_uuid(u.id)
+    group by m.user_id order by min(u.place));
+  last constant uuid := (
+    select r.last_user_id from automation.rotations as r
+    where r.tenant_id = execution.tenant_id and r.workflow_id = execution.workflow_id
+      and r.step_key = next_in_turn.step_key
+    for update nowait);
+  chosen uuid;
+begin
+  if present = '{}' then
+    raise exception 'user_ids: none of them is a member of the tenant'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  chosen := present[coalesce(array_position(present, last), 0) % cardinality(present) + 1];
+  insert into automation.rotations (tenant_id, workflow_id, step_key, last_user_id)
+  values (execution.tenant_id, execution.workflow_id, next_in_turn.step_key, chosen)
+  on conflict on constraint rotations_pkey do update
+    set last_user_id = excluded.last_user_id, turns = automation.rotations.turns + 1;
+  return chosen;
 end;
 $function$;
 
@@ -23855,7 +24802,7 @@ begin
     return data;
   end if;
   fields := coalesce(
-    (select automation.both_names(e, automation.fit_fields(e, fields))
+    (select automation.both_names(e, automation.fit_fields(e, fields, null))
      from automation.entities as e where e.name = entity),
     fields);
   for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
@@ -24562,6 +25509,43 @@ begin
   end;
   perform automation.clear_cause();
   return fired;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.bulk_records(job ridgeline.bulk_enrollments, at_most integer)
+ RETURNS TABLE(id text, record jsonb)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  attached automation.entities;
+  id_type text;
+begin
+  if job.record_ids is not null then
+    return query
+      select listed.id, automation.read_record(job.entity, job.tenant_id, listed.id)
+      from unnest(job.record_ids[job.scanned + 1:job.scanned + at_most]) with ordinality
+        as listed (id, place)
+      order by listed.place;
+    return;
+  end if;
+  select e.* into attached from automation.entities as e where e.name = job.entity;
+  if not found then
+    raise exception 'entity: "%" is not attached', job.entity
+      using errcode = 'invalid_parameter_value', hint = 'Attach its table, or enrol records of another entity.';
+  end if;
+  select pg_catalog.format_type(a.atttypid, a.atttypmod) into id_type
+  from pg_catalog.pg_attribute as a
+  where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
+  return query execute format(
+    'select r.%1$I::text, %5$s from %2$s as r where %3$s = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
+    attached.id_column, attached.relation,
+    automation.tenant_expression(attached, 'r'),
+    case when job.last_record_id is not null
+      then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
+    automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
+    using job.tenant_id, job.last_record_id, at_most;
 end;
 $function$;
 
@@ -25680,14 +26664,18 @@ AS $function$
       from (
         select e.name, to_regclass(e.relation) as relation,
           case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end
-            || automation.mapped_kinds(e.name) as more
+            || automation.mapped_kinds(e.name)
+            || case when automation.name_column(e) is null then '{}'
+              else '{"first_name": "text", "last_name": "text"}'::jsonb end as more
         from automation.entities as e
         union all
-        select 'tenant', null, '{"id": "uuid", "settings": "json"}'::jsonb || automation.people_columns(
+        select 'tenant', null, jsonb_build_object('id', case when automation.tenancy_type() <> 'uuid' then 'text'
+            else 'uuid' end, 'settings', 'json') || automation.people_columns(
           '{name,timezone,country,phone,email,website,address}', t.relation, t.visible)
         from (values (1)) as always (here) left join automation.tenancy as t on true
         union all
-        select 'user', null, '{"id": "uuid"}'::jsonb || automation.people_columns(
+        select 'user', null, jsonb_build_object('id', case when automation.membership_type('user') <> 'uuid' then 'text'
+            else 'uuid' end) || automation.people_columns(
           '{role,full_name,email,phone}', m.relation, m.visible)
         from (values (1)) as always (here) left join automation.membership as m on true
       ) as k
@@ -26279,6 +27267,25 @@ AS $function$
     select automation.with_related(array_agg(s.name)) from seen as s where s.name is not null
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.note_tenant_gone()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  gone constant uuid := automation.key_uuid(to_jsonb(old) ->> tg_argv[0]);
+begin
+  insert into automation.gone_tenants (tenant_id) values (gone) on conflict do nothing;
+  delete from automation.active_triggers as t where t.tenant_id = gone;
+  delete from ridgeline.scheduled_steps as s where s.tenant_id = gone;
+  return null;
+exception when others then
+  raise warning 'automation: the rows of a tenant that was deleted stay: %', sqlerrm;
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.attach_tenants(relation regclass, columns jsonb DEFAULT '{}'::jsonb, further jsonb DEFAULT '[]'::jsonb, visible text[] DEFAULT NULL::text[])
  RETURNS void
  LANGUAGE plpgsql
@@ -26293,18 +27300,20 @@ begin
   perform automation.check_columns('columns', relation, named, automation.tenant_names(),
     case when sole is null then '{id}' else '{}' end::text[]);
   perform automation.check_further(further, automation.tenant_names());
-  if sole is null and automation.column_type(relation, named ->> 'id') is distinct from 'uuid' then
-    raise exception 'columns: the id of a tenant is uuid, and "%" is not', named ->> 'id'
-      using errcode = 'invalid_parameter_value';
+  perform automation.warn_hidden(relation);
+  if named ? 'timezone' then
+    perform automation.warn_zones(relation, named ->> 'timezone');
   end if;
   insert into automation.tenancy as y (relation, columns, sole, further, visible)
-  values (automation.relation_name(attach_tenants.relation), named, sole, attach_tenants.further,
+  values (automation.relation_name(attach_tenants.relation), named, sole,
+    automation.settled_further(attach_tenants.further),
     coalesce(attach_tenants.visible, automation.visible_by_default(attach_tenants.relation)))
   on conflict on constraint tenancy_pkey do update set
     (relation, columns, sole, further, visible) = row (
       excluded.relation, excluded.columns, excluded.sole, excluded.further, excluded.visible);
   execute automation.tenants_function();
   execute automation.tenant_state_function();
+  execute automation.tenant_key_function();
   perform automation.close_functions();
   if sole is null then
     perform automation.watch_tenants(relation, named ->> 'id');
@@ -26324,6 +27333,7 @@ begin
   delete from automation.tenancy;
   execute automation.settled_function();
   execute automation.untold_state_function();
+  execute automation.tenant_key_function();
 end;
 $function$;
 
@@ -26391,6 +27401,37 @@ AS $function$
       and t.event = any (events)
       and t.role = 'enrol' and t.mode is not null
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.attach(relation regclass, entity text, columns jsonb DEFAULT '{}'::jsonb, events jsonb DEFAULT '[]'::jsonb, visible text[] DEFAULT NULL::text[], writable text[] DEFAULT NULL::text[], authors text DEFAULT NULL::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  attached automation.entities;
+begin
+  attached := automation.describe_entity(relation, entity, columns, visible);
+  attached.writable_columns := automation.allowed_columns(relation, attached, writable);
+  attached.authors := coalesce(authors, automation.default_authors(relation));
+  perform automation.check_attachment(attached, events);
+  perform automation.warn_hidden(relation);
+  perform automation.tell_of_times(relation, attached.times_zone, attached.columns);
+  insert into automation.entities
+  select attached.*
+  on conflict on constraint entities_pkey do update set (
+    relation, tenant_column, sole, id_column, id_type, related, columns, match_columns, writable_columns,
+    ignored_columns, mapped, several, tags, is_log, hides_columns, authors, tenant_type, times_zone) = row (
+    excluded.relation, excluded.tenant_column, excluded.sole, excluded.id_column, excluded.id_type,
+    excluded.related, excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
+    excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors,
+    excluded.tenant_type, excluded.times_zone);
+  perform automation.settle_sole_tenant(attached.sole);
+  perform automation.forget_triggers(attached, events);
+  perform automation.register_triggers(attached, events);
+  perform automation.generate_capture(attached);
+  perform automation.listen_again(attached.name);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.generate_capture(attached automation.entities)
  RETURNS void
@@ -26471,18 +27512,21 @@ declare
   missing text;
   shown text[] := coalesce(visible, automation.visible_by_default(relation));
 begin
+  perform automation.check_relation(relation);
   described.name := entity;
   described.relation := automation.relation_name(describe_entity.relation);
   described.sole := automation.constant_tenant(relation, columns, 'tenant');
   described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
+  described.tenant_type := nullif(automation.column_type(relation, described.tenant_column), 'uuid');
   described.id_column := coalesce(columns ->> 'id', 'id');
   perform automation.check_key(relation, described.tenant_column, coalesce(columns -> 'id', '"id"'));
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
     from pg_catalog.pg_attribute as a
     where a.attrelid = describe_entity.relation and a.attname = described.id_column);
+  described.times_zone := automation.zone_of_times(columns);
   described.is_log := coalesce((columns -> 'log')::boolean, false);
-  described.related := columns - '{tenant,id,ignore,protect,related,log,tags}'::text[]
+  described.related := columns - '{tenant,id,ignore,protect,related,log,tags,timestamps}'::text[]
     - automation.mapped_names() || coalesce(columns -> 'related', '{}');
   described.mapped := automation.map_columns(relation, columns);
   described.several := automation.several_columns(columns);
@@ -26537,11 +27581,8 @@ AS $function$
         when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
         -- What moves runs to somebody else is said, never guessed from a name.
-        when n.name <> 'merged_into' then (
-        select c.name from automation.relation_columns(relation) as c
-        where c.name = n.name
-          and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
-        end as column_name
+        when n.name = 'deleted' then automation.deleted_column(relation)
+        when n.name <> 'merged_into' then automation.named_column(relation, n.name) end as column_name
       from unnest(automation.mapped_names()) as n (name)
     ) as m
     where m.column_name is not null
@@ -26556,6 +27597,7 @@ AS $function$
 declare
   problem text;
 begin
+  perform automation.check_tenant_type(to_regclass(attached.relation), attached.tenant_column);
   select p.message into problem
   from (
     select 1, format('entity: "%s" is no name: use lower-case letters, digits and _', attached.name)
@@ -26573,12 +27615,6 @@ begin
     select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
     from automation.entities as e
     where e.relation = attached.relation and e.name <> attached.name
-    union all
-    select 4, format('columns: the tenant column "%s" is %s; it must be uuid', a.attname,
-      format_type(a.atttypid, a.atttypmod))
-    from pg_catalog.pg_attribute as a
-    where a.attrelid = to_regclass(attached.relation) and a.attname = attached.tenant_column
-      and a.atttypid <> 'pg_catalog.uuid'::regtype
     union all
     select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
       format_type(a.atttypid, a.atttypmod))
@@ -26720,7 +27756,9 @@ begin
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
-  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
+  if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then
+    execute format('drop function automation.capture_%s_merge()', attached.name);
+  end if;
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
@@ -26820,7 +27858,7 @@ AS $function$
     write.events := %5$s;
     write.data := %6$s;
     write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);$block$,
-      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      attached.name, automation.tenant_expression(attached, 'new'),
       attached.id_column, automation.written_expression(attached, 'new'),
       automation.insert_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
@@ -26830,7 +27868,7 @@ AS $function$
       write := automation.capture_moved(%1$L, %2$s, automation.as_key(new.%3$I::text), %4$s);
     end if;
     if write.record is null then$moved$,
-        attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+        attached.name, automation.tenant_expression(attached, 'new'),
       attached.id_column,
         automation.written_expression(attached, 'new')) else '' end,
       automation.listening_block(attached, 'insert', E'\n      return null;'))
@@ -26869,7 +27907,7 @@ AS $function$
           %1$L, write.tenant_id, write.events, changed, write.data);
       end if;
     end if;$block$,
-      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
+      attached.name, automation.tenant_expression(attached, 'new'), attached.id_column,
       automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
       case when attached.related ? 'contact' then format(
         ' or new.%1$I is distinct from old.%1$I', attached.related ->> 'contact') else '' end,
@@ -26885,7 +27923,7 @@ AS $function$
         else '' end,
       automation.update_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
-      automation.tenant_expression('old', attached.tenant_column, attached.sole),
+      automation.tenant_expression(attached, 'old'),
       automation.possible_events(attached, 'update'),
       case when computed.some then format(
         'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
@@ -26920,7 +27958,7 @@ AS $function$
       write.left_tenant := %2$s;
       write.left_id := automation.as_key(old.%3$I::text);
     end if;$block$,
-      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
+      attached.name, automation.tenant_expression(attached, 'old'), attached.id_column,
       automation.own_contact_expression(attached, 'old'), attached.is_log,
       -- It may only have moved to another partition: then its insert comes next.
       case when automation.is_partitioned(attached) then format($moved$
@@ -26928,9 +27966,9 @@ AS $function$
       perform automation.note_moving(%4$L, %2$s, automation.as_key(old.%3$I::text), %5$s);
       return null;
     end if;$moved$,
-        attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+        attached.relation, automation.tenant_expression(attached, 'old'),
         attached.id_column, attached.name, automation.written_expression(attached, 'old'),
-        automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
+        automation.tenant_expression(attached, 'r')) else '' end))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.timeline_entry(channel text, said jsonb)
@@ -26972,6 +28010,64 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.attach_target(target text, relation regclass, columns jsonb DEFAULT '{}'::jsonb, words jsonb DEFAULT '{}'::jsonb, defaults jsonb DEFAULT '{}'::jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  made automation.targets;
+  known constant text[] := array(select jsonb_object_keys(automation.target_names(target)));
+  wrong text;
+begin
+  if known = '{}' then
+    raise exception 'target: "%" is none of task, project, timeline', target using errcode = 'invalid_parameter_value';
+  end if;
+  made.name := target;
+  made.relation := automation.relation_name(relation);
+  made.id_column := coalesce(columns ->> 'id', 'id');
+  made.columns := automation.target_columns(target, relation, columns);
+  made.times_zone := automation.zone_of_times(columns);
+  made.words := words;
+  made.defaults := defaults;
+  perform automation.check_columns('columns', relation,
+    jsonb_strip_nulls(columns) - 'timestamps' || jsonb_build_object('id', made.id_column),
+    known || '{id,timestamps}'::text[], '{}');
+  perform automation.check_columns('columns', relation, made.columns, known,
+    case target when 'task' then '{title}' when 'project' then '{name}' else '{contact,content}' end::text[]);
+  select k into wrong from jsonb_object_keys(words) as k where not k = any (known) limit 1;
+  if wrong is not null then
+    raise exception 'words: "%" is none of %', wrong, array_to_string(known, ', ')
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select k into wrong from jsonb_object_keys(defaults) as k
+  where automation.column_type(relation, k) is null limit 1;
+  if wrong is not null then
+    raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
+  end if;
+  perform automation.check_tenant_type(relation, made.columns ->> 'tenant');
+  perform automation.check_words(made);
+  perform automation.warn_hidden(relation);
+  perform automation.tell_of_times(relation, made.times_zone,
+    array(select c.value from jsonb_each_text(made.columns) as c));
+  wrong := automation.late_constraint(relation);
+  if target = 'timeline' and wrong is not null then
+    raise exception 'relation: % of % is deferred: a row that breaks it would fail the commit of whoever wrote',
+      wrong, relation using errcode = 'invalid_parameter_value', hint = 'Make it initially immediate.';
+  end if;
+  insert into automation.targets as t (name, relation, columns, words, defaults, id_column, times_zone)
+  values (made.name, made.relation, made.columns, made.words, made.defaults, made.id_column, made.times_zone)
+  on conflict on constraint targets_pkey do update set
+    (relation, columns, words, defaults, id_column, times_zone) = row (
+      excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column, excluded.times_zone);
+  execute automation.target_function(made);
+  perform automation.close_functions();
+  if target = 'timeline' then
+    perform automation.watch_timeline();
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.detach_target(target text)
  RETURNS void
  LANGUAGE plpgsql
@@ -27003,9 +28099,11 @@ begin
   if tenants.relation is null then
     execute automation.settled_function();
     execute automation.untold_state_function();
+    execute automation.tenant_key_function();
   elsif to_regclass(tenants.relation) is not null then
     execute automation.tenants_function();
     execute automation.tenant_state_function();
+    execute automation.tenant_key_function();
     if tenants.sole is null then
       perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
     end if;
@@ -29674,6 +30772,10 @@ comment on column automation.active_triggers.on_insert is 'Of a change that coun
 
 comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
 
+comment on column automation.entities.tenant_type is 'The type of the tenant column, where that is no uuid (automation.key_uuid); null: it is.';
+
+comment on column automation.entities.times_zone is 'In which zone its timestamps without one are; null: in the tenant''s.';
+
 comment on column automation.links.clicked_at is 'When a person first followed it; machines do not count.';
 
 comment on column automation.links.machine_reason is 'Why the last request of a machine was taken for one.';
@@ -29886,6 +30988,8 @@ comment on function automation.judge_row(regclass,jsonb,text[]) is 'Why a table 
 
 comment on function automation.keep_changed_at(regclass) is 'Keeps changed_at of a table that a screen asks again, and makes the index that it asks by.';
 
+comment on function automation.key_uuid(text) is 'The uuid by which a tenant or a member is known whose key in the CRM is this: a uuid is itself.';
+
 comment on function automation.learn_listeners(text,uuid,text[],text[],text,text) is 'Who listens to writes of a tenant, kept in mind by the session as keep_as if that is certain to hold. texts: the columns of text that a row is looked through for.';
 
 comment on function automation.legacy_render(text,jsonb) is 'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
@@ -29966,6 +31070,8 @@ comment on function automation.tell_operator(text,text,jsonb) is 'Tells whoever 
 
 comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures, of silence, of what stands still or waits for them and of what could not be started, and whoever looks after the installation of an engine that stands still; how many of them there are.';
 
+comment on function automation.tenant_key_function() is 'automation.tenant_key(): the key by which the CRM knows a tenant; null when it does not any more.';
+
 comment on function automation.track_links(text,text,text,text) is 'A rendered text with links that lead through base. written: what the step says, whose hosts alone are meant; site: the office''s own. links: [{code, url}]; left_out: links that stay as they were.';
 
 comment on function automation.transition_after(automation.work) is 'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the result chose is scheduled, or the run completes, as it does at a stop.';
@@ -30029,6 +31135,8 @@ comment on function ridgeline.save_workflow(jsonb,text,uuid) is 'Writes a whole 
 comment on function ridgeline.set_engine(text,uuid) is 'Says what this engine does for a tenant beside the one that it replaces: off, shadow or on. on: runs begin live, shadows end, and the runs in flight of the old engine go on here, each once, from the step they stood at (taken_over; where more is true, or a run was left because a step of it was running there, call it again). stop_calling lists the calls that the application must stop making for this tenant. off and shadow: nothing begins live any more; runs that were taken over and stand where they stood go back (given_back), the others end here (going_on_here).';
 
 comment on function ridgeline.set_workflow_mode(uuid,text,uuid) is 'Switches a workflow between live and shadow, active or not: {workflow_id, mode, in_force, cancelled_shadows}. Runs keep the mode that they began in; switching to live cancels the shadow runs that are open. in_force: what runs begin in, shadow or off where the engine of the tenant says so.';
+
+comment on function ridgeline.tenant_of(text) is 'The tenant_id by which a tenant is known here whose key in the CRM is this: a uuid is itself.';
 
 comment on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) is 'ridgeline.test_workflow() of a definition that is not saved. It leaves nothing behind.';
 
@@ -30526,6 +31634,9 @@ grant execute on function automation.check_question(jsonb,text) to service_role;
 revoke all on function automation.check_recipe(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_recipe(jsonb) to service_role;
 
+revoke all on function automation.check_relation(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.check_relation(regclass) to service_role;
+
 revoke all on function automation.check_remove_tag(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_remove_tag(jsonb,text) to service_role;
 
@@ -30541,6 +31652,9 @@ grant execute on function automation.check_reviews(jsonb,jsonb) to service_role;
 revoke all on function automation.check_target_of(jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_target_of(jsonb,text,text) to service_role;
 
+revoke all on function automation.check_tenant_type(regclass,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_tenant_type(regclass,text) to service_role;
+
 revoke all on function automation.check_update_contact(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_update_contact(jsonb,text) to service_role;
 
@@ -30552,6 +31666,9 @@ grant execute on function automation.check_update_project(jsonb,text) to service
 
 revoke all on function automation.check_webhook(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_webhook(jsonb,text) to service_role;
+
+revoke all on function automation.check_words(automation.targets) from public, anon, authenticated, service_role;
+grant execute on function automation.check_words(automation.targets) to service_role;
 
 revoke all on function automation.claim_batch(ridgeline.scheduled_steps[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.claim_batch(ridgeline.scheduled_steps[],text,interval) to service_role;
@@ -30717,6 +31834,9 @@ grant execute on function automation.definition_steps(jsonb) to service_role;
 
 revoke all on function automation.delete_rows(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.delete_rows(regclass,jsonb) to service_role;
+
+revoke all on function automation.deleted_column(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.deleted_column(regclass) to service_role;
 
 revoke all on function automation.detach_inbox(regclass) from public, anon, authenticated, service_role;
 
@@ -30885,6 +32005,12 @@ grant execute on function automation.fill_plain(jsonb,jsonb,text,jsonb,jsonb) to
 revoke all on function automation.fill_text(text,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.fill_text(text,jsonb,boolean) to service_role;
 
+revoke all on function automation.filled_columns(regclass,text,text[],text) from public, anon, authenticated, service_role;
+grant execute on function automation.filled_columns(regclass,text,text[],text) to service_role;
+
+revoke all on function automation.filled_of_target(automation.targets) from public, anon, authenticated, service_role;
+grant execute on function automation.filled_of_target(automation.targets) to service_role;
+
 revoke all on function automation.find_histories() from public, anon, authenticated, service_role;
 grant execute on function automation.find_histories() to service_role;
 
@@ -30900,6 +32026,9 @@ grant execute on function automation.find_obstacles(automation.work[],automation
 revoke all on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) to service_role;
 
+revoke all on function automation.find_relation(text) from public, anon, authenticated, service_role;
+grant execute on function automation.find_relation(text) to service_role;
+
 revoke all on function automation.finish_reported(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.finish_reported(jsonb) to service_role;
 
@@ -30914,6 +32043,12 @@ grant execute on function automation.first_id(timestamp with time zone) to servi
 
 revoke all on function automation.first_size() from public, anon, authenticated, service_role;
 grant execute on function automation.first_size() to service_role;
+
+revoke all on function automation.fit_fields(automation.entities,jsonb,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.fit_fields(automation.entities,jsonb,uuid) to service_role;
+
+revoke all on function automation.fit_time(oid,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.fit_time(oid,text,text,text) to service_role;
 
 revoke all on function automation.fits_expression() from public, anon, authenticated, service_role;
 grant execute on function automation.fits_expression() to service_role;
@@ -31252,6 +32387,9 @@ grant execute on function automation.is_logged(text) to service_role;
 revoke all on function automation.is_marked_deleted(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_marked_deleted(automation.entities,jsonb) to service_role;
 
+revoke all on function automation.is_member_key(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_member_key(text) to service_role;
+
 revoke all on function automation.is_notice_workflow(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_notice_workflow(jsonb) to service_role;
 
@@ -31346,6 +32484,10 @@ grant execute on function automation.key_columns(regclass) to service_role;
 
 revoke all on function automation.key_test(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.key_test(regclass,jsonb) to service_role;
+
+revoke all on function automation.key_uuid(text) from public, anon, authenticated, service_role;
+grant execute on function automation.key_uuid(text) to public;
+grant execute on function automation.key_uuid(text) to service_role;
 
 revoke all on function automation.kind_of_row(automation.inboxes,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.kind_of_row(automation.inboxes,jsonb) to service_role;
@@ -31566,6 +32708,9 @@ grant execute on function automation.may_erase(uuid) to service_role;
 revoke all on function automation.meant_key(text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.meant_key(text,text[]) to service_role;
 
+revoke all on function automation.member_key(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.member_key(uuid,uuid) to service_role;
+
 revoke all on function automation.member_problem(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.member_problem(uuid,jsonb) to service_role;
 
@@ -31580,6 +32725,9 @@ grant execute on function automation.membership_attached() to service_role;
 
 revoke all on function automation.membership_said(automation.membership,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.membership_said(automation.membership,jsonb) to service_role;
+
+revoke all on function automation.membership_type(text) from public, anon, authenticated, service_role;
+grant execute on function automation.membership_type(text) to service_role;
 
 revoke all on function automation.merge_contacts(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.merge_contacts(uuid,text,text) to authenticated;
@@ -31632,6 +32780,12 @@ grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,inte
 
 revoke all on function automation.move_traces(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.move_traces(uuid,text,text) to service_role;
+
+revoke all on function automation.name_column(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.name_column(automation.entities) to service_role;
+
+revoke all on function automation.named_column(regclass,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.named_column(regclass,text[]) to service_role;
 
 revoke all on function automation.named_person(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.named_person(uuid,text,text,text) to service_role;
@@ -31696,8 +32850,8 @@ grant execute on function automation.needs_update_project(ridgeline.workflows,js
 revoke all on function automation.needs_wait(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_wait(ridgeline.workflows,jsonb,jsonb) to service_role;
 
-revoke all on function automation.new_contact(automation.entities,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.new_contact(automation.entities,jsonb) to service_role;
+revoke all on function automation.new_contact(automation.entities,uuid,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.new_contact(automation.entities,uuid,jsonb) to service_role;
 
 revoke all on function automation.new_texts(text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.new_texts(text,jsonb,jsonb) to service_role;
@@ -31803,6 +32957,12 @@ grant execute on function automation.own_price(jsonb,text,text) to service_role;
 
 revoke all on function automation.own_texts(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.own_texts(uuid,jsonb) to service_role;
+
+revoke all on function automation.owned_by(text,text,text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.owned_by(text,text,text,jsonb,text) to service_role;
+
+revoke all on function automation.parts_of_name(text) from public, anon, authenticated, service_role;
+grant execute on function automation.parts_of_name(text) to service_role;
 
 revoke all on function automation.pause_of(uuid,uuid,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.pause_of(uuid,uuid,boolean) to service_role;
@@ -32166,6 +33326,9 @@ grant execute on function automation.run_retention(automation.retention_places) 
 revoke all on function automation.run_wave(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
 grant execute on function automation.run_wave(automation.work[],automation.running_plan[]) to service_role;
 
+revoke all on function automation.same_name(text) from public, anon, authenticated, service_role;
+grant execute on function automation.same_name(text) to service_role;
+
 revoke all on function automation.save_workflow(uuid,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.save_workflow(uuid,jsonb,text) to authenticated;
 grant execute on function automation.save_workflow(uuid,jsonb,text) to service_role;
@@ -32210,6 +33373,9 @@ grant execute on function automation.settle_doubts(integer) to service_role;
 
 revoke all on function automation.settle_entries(uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.settle_entries(uuid,uuid[]) to service_role;
+
+revoke all on function automation.settled_further(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.settled_further(jsonb) to service_role;
 
 revoke all on function automation.shadow_beside(uuid,uuid[],text,text,timestamp with time zone,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.shadow_beside(uuid,uuid[],text,text,timestamp with time zone,interval) to service_role;
@@ -32344,6 +33510,12 @@ grant execute on function automation.target_id(ridgeline.workflow_executions,tex
 revoke all on function automation.target_row(text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.target_row(text,jsonb,text) to service_role;
 
+revoke all on function automation.target_value(text,text,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.target_value(text,text,jsonb,text) to service_role;
+
+revoke all on function automation.target_words(text) from public, anon, authenticated, service_role;
+grant execute on function automation.target_words(text) to service_role;
+
 revoke all on function automation.task_records(ridgeline.workflow_executions,automation.known_records,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.task_records(ridgeline.workflow_executions,automation.known_records,jsonb) to service_role;
 
@@ -32353,8 +33525,8 @@ grant execute on function automation.task_row(ridgeline.workflow_executions,auto
 revoke all on function automation.task_rows(automation.work[],text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.task_rows(automation.work[],text[]) to service_role;
 
-revoke all on function automation.task_values(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,uuid,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.task_values(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,uuid,jsonb) to service_role;
+revoke all on function automation.task_values(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.task_values(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,text,jsonb) to service_role;
 
 revoke all on function automation.tell(uuid,text,text,interval,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.tell(uuid,text,text,interval,text,text) to service_role;
@@ -32371,6 +33543,9 @@ grant execute on function automation.tell_of_silence() to service_role;
 revoke all on function automation.tell_of_standstill() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_standstill() to service_role;
 
+revoke all on function automation.tell_of_times(regclass,text,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_times(regclass,text,text[]) to service_role;
+
 revoke all on function automation.tell_operator(text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_operator(text,text,jsonb) to service_role;
 
@@ -32386,8 +33561,23 @@ grant execute on function automation.tell_what_waits(automation.send_verdict[]) 
 revoke all on function automation.tell_when_due() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_when_due() to service_role;
 
+revoke all on function automation.tenancy_type() from public, anon, authenticated, service_role;
+grant execute on function automation.tenancy_type() to service_role;
+
 revoke all on function automation.tenant_among(automation.tenant[],uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_among(automation.tenant[],uuid) to service_role;
+
+revoke all on function automation.tenant_expression(automation.entities,text) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_expression(automation.entities,text) to service_role;
+
+revoke all on function automation.tenant_expression(text,text,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_expression(text,text,uuid,text) to service_role;
+
+revoke all on function automation.tenant_key(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_key(uuid) to service_role;
+
+revoke all on function automation.tenant_key_function() from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_key_function() to service_role;
 
 revoke all on function automation.tenant_of(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_of(automation.entities,jsonb) to service_role;
@@ -32400,6 +33590,9 @@ grant execute on function automation.tenant_state_function() to service_role;
 
 revoke all on function automation.tenant_tables() from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_tables() to service_role;
+
+revoke all on function automation.tenant_value(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_value(text,text) to service_role;
 
 revoke all on function automation.tenants_asked(automation.send_question[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tenants_asked(automation.send_question[]) to service_role;
@@ -32418,6 +33611,12 @@ grant execute on function automation.text_columns(automation.entities) to servic
 
 revoke all on function automation.text_problems(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.text_problems(jsonb) to service_role;
+
+revoke all on function automation.timed_columns(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.timed_columns(automation.entities) to service_role;
+
+revoke all on function automation.timed_record(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.timed_record(automation.entities,jsonb) to service_role;
 
 revoke all on function automation.told_member(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.told_member(uuid) to service_role;
@@ -32551,8 +33750,14 @@ grant execute on function automation.walk(automation.erasures_under_way,regclass
 revoke all on function automation.walked_tables() from public, anon, authenticated, service_role;
 grant execute on function automation.walked_tables() to service_role;
 
+revoke all on function automation.warn_hidden(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.warn_hidden(regclass) to service_role;
+
 revoke all on function automation.warn_slower(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_slower(text,text) to service_role;
+
+revoke all on function automation.warn_zones(regclass,text) from public, anon, authenticated, service_role;
+grant execute on function automation.warn_zones(regclass,text) to service_role;
 
 revoke all on function automation.was_told(uuid,text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.was_told(uuid,text,interval) to service_role;
@@ -32580,6 +33785,9 @@ grant execute on function automation.whereabouts(automation.ticket[],automation.
 
 revoke all on function automation.who_stays(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.who_stays(uuid,text,text) to service_role;
+
+revoke all on function automation.whole_name(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.whole_name(automation.entities,jsonb) to service_role;
 
 revoke all on function automation.why_kept(automation.legacy_imports) from public, anon, authenticated, service_role;
 grant execute on function automation.why_kept(automation.legacy_imports) to service_role;
@@ -32737,6 +33945,9 @@ grant execute on function automation.written_hosts(text) to service_role;
 revoke all on function automation.yield_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.yield_steps(ridgeline.scheduled_steps[]) to service_role;
 
+revoke all on function automation.zone_of_times(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.zone_of_times(jsonb) to service_role;
+
 revoke all on function ridgeline.answer_doubt(text,boolean,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.answer_doubt(text,boolean,uuid) to authenticated;
 grant execute on function ridgeline.answer_doubt(text,boolean,uuid) to service_role;
@@ -32832,6 +34043,10 @@ grant execute on function ridgeline.set_engine(text,uuid) to service_role;
 revoke all on function ridgeline.set_workflow_mode(uuid,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.set_workflow_mode(uuid,text,uuid) to authenticated;
 grant execute on function ridgeline.set_workflow_mode(uuid,text,uuid) to service_role;
+
+revoke all on function ridgeline.tenant_of(text) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.tenant_of(text) to authenticated;
+grant execute on function ridgeline.tenant_of(text) to service_role;
 
 revoke all on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) to authenticated;
@@ -32994,9 +34209,17 @@ grant select on table ridgeline.workflow_statistics to service_role;
 revoke all (mode) on table ridgeline.workflows from public, anon, authenticated, service_role;
 grant insert (mode), update (mode) on table ridgeline.workflows to authenticated;
 
+revoke all on function automation.as_uuid(text) from public, anon, authenticated, service_role;
+grant execute on function automation.as_uuid(text) to authenticated;
+grant execute on function automation.as_uuid(text) to public;
+grant execute on function automation.as_uuid(text) to service_role;
+
 revoke all on table ridgeline.suppressions from public, anon, authenticated, service_role;
 grant insert, select on table ridgeline.suppressions to service_role;
 grant select on table ridgeline.suppressions to authenticated;
+
+revoke all on function automation.as_id(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.as_id(jsonb,text) to service_role;
 
 revoke all on function automation.check_lease(interval) from public, anon, authenticated, service_role;
 grant execute on function automation.check_lease(interval) to service_role;

@@ -13,6 +13,19 @@ create or replace function automation.as_uuid(value text) returns uuid
 
 comment on function automation.as_uuid(text) is 'The text as a UUID; null when it is none.';
 
+-- Tenants and members are known by a uuid here. A CRM that counts them, or gives them texts, has them under one that
+-- their key makes: the same each time, and in every database.
+create or replace function automation.key_uuid(value text) returns uuid
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select coalesce(automation.as_uuid(value),
+      case when value operator(pg_catalog.<>) '' then pg_catalog.md5(value)::pg_catalog.uuid end)
+  $$;
+
+comment on function automation.key_uuid(text) is
+  'The uuid by which a tenant or a member is known whose key in the CRM is this: a uuid is itself.';
+
 -- Keys of indexes are not made of whatever a caller sends.
 create or replace function automation.as_key(value text) returns text
   language sql immutable parallel safe

@@ -23,6 +23,8 @@ create table automation.entities (
   hides_columns boolean not null default false,
   authors text not null default 'members'
     constraint entities_authors_known check (authors in ('members', 'admins')),
+  tenant_type text,
+  times_zone text,
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object'),
   constraint entities_tenant_is_column_or_constant check ((tenant_column is null) <> (sole is null))
 );
@@ -35,6 +37,10 @@ comment on column automation.entities.mapped is
   '{phone: column, email: column, stage: ...}: which column is what the engine knows by these names.';
 comment on column automation.entities.sole is
   'Whose all its rows are, where the CRM serves one office and has no column that says so.';
+comment on column automation.entities.tenant_type is
+  'The type of the tenant column, where that is no uuid (automation.key_uuid); null: it is.';
+comment on column automation.entities.times_zone is
+  'In which zone its timestamps without one are; null: in the tenant''s.';
 comment on column automation.entities.several is
   '{phone: [columns], email: [columns]} where there are several, the one to write to first; mapped has the first.';
 comment on column automation.entities.tags is

@@ -126,16 +126,102 @@ create or replace function automation.relation_name(relation regclass) returns t
     where c.oid = relation_name.relation
   $$;
 
+-- By its name, as SQL has it; or as it is called, where nobody wrote the quotes of "_ContactToTag".
+create or replace function automation.find_relation(name text) returns regclass
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(to_regclass(name), to_regclass((
+    select string_agg(quote_ident(p.part), '.' order by p.place)
+    from unnest(string_to_array(name, '.')) with ordinality as p (part, place))));
+exception when invalid_name or syntax_error then
+  return null;
+end;
+$$;
+
+-- firstName, first_name and FirstName are one name.
+create or replace function automation.same_name(name text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select lower(replace(name, '_', '')) $$;
+
+-- Which of its columns a table means by a name: the one that is called so, else one that is written otherwise.
+create or replace function automation.named_column(relation regclass, variadic names text[]) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.name
+    from unnest(names) with ordinality as n (name, place)
+    join automation.relation_columns(relation) as c on automation.same_name(c.name) = automation.same_name(n.name)
+    order by n.place, c.name = n.name desc, c.name limit 1
+  $$;
+
+-- What a new row has and no field says, where the table has no default for it because the program that the CRM is says
+-- it: the key, and when it was made and changed. zone: SQL for where times without a zone are.
+create or replace function automation.filled_columns(
+  relation regclass, key text, told text[], zone text default '''UTC''')
+  returns table (name text, value text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.attname::text, case
+        when a.atttypid = 'pg_catalog.uuid'::regtype then 'gen_random_uuid()'
+        when a.attname = filled_columns.key then 'gen_random_uuid()::text'
+        when a.atttypid = 'pg_catalog.timestamptz'::regtype then 'automation.now()'
+        else format('(automation.now() at time zone %s)::%s', zone, format_type(a.atttypid, a.atttypmod)) end
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+      and not a.atthasdef and a.attidentity = '' and a.attgenerated = ''
+      and not a.attname = any (array_remove(told, null))
+      and (a.attname = filled_columns.key and (a.atttypid = 'pg_catalog.uuid'::regtype
+          or a.atttypid in ('pg_catalog.text'::regtype, 'pg_catalog.varchar'::regtype)
+            and (a.atttypmod = -1 or a.atttypmod >= 40))
+        or automation.same_name(a.attname) ~ '^(created|updated|inserted|modified)(at|on)?$'
+          and a.atttypid in ('pg_catalog.date'::regtype, 'pg_catalog.timestamp'::regtype,
+            'pg_catalog.timestamptz'::regtype))
+    order by a.attnum
+  $$;
+
+-- Whoever attaches a table reads it from then on, through the functions that are generated as theirs.
+create or replace function automation.warn_hidden(relation regclass) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if row_security_active(relation) then
+    raise warning 'automation: row level security of % holds for % too, who attaches it: rows that it hides are not '
+      'there for workflows', relation, current_user
+      using hint = format('Let a role attach it that sees all rows (alter role %I bypassrls), or take back "force row '
+        'level security", or add a policy that lets %1$I see and write all rows.', current_user);
+  end if;
+end;
+$$;
+
 create or replace function automation.named_columns(relation regclass, names text[], columns jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(n.name, n.path) filter (where n.path is not null), '{}')
     from (
-      select n.name, case when columns ? n.name then columns ->> n.name else (
-        select c.name from automation.relation_columns(relation) as c where c.name = n.name) end as path
+      select n.name, case when columns ? n.name then columns ->> n.name
+        when n.name = 'deleted' then automation.deleted_column(relation)
+        else automation.named_column(relation, n.name) end as path
       from unnest(names) as n (name)
     ) as n
+  $$;
+
+-- Which column says that a row counts as deleted, as those are usually called.
+create or replace function automation.deleted_column(relation regclass) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.name
+    from automation.relation_columns(relation) as c
+    join unnest('{deleted,isdeleted,deletedat,discardedat,deletedon}'::text[]) with ordinality as n (name, place)
+      on n.name = automation.same_name(c.name)
+    where automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'
+    order by n.place limit 1
   $$;
 
 create or replace function automation.check_columns(
@@ -174,7 +260,7 @@ create or replace function automation.mapped_names() returns text[]
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
-      'sms_opt_out', 'email_opt_out', 'merged_into']
+      'sms_opt_out', 'email_opt_out', 'merged_into', 'full_name']
   $$;
 
 comment on function automation.mapped_names() is
@@ -252,6 +338,25 @@ create or replace function automation.own_names(attached automation.entities, fi
     cross join (select automation.aliases(attached) as names) as a
   $$;
 
+-- Where the whole name is in one column, that column; first_name and last_name are read from it.
+create or replace function automation.name_column(attached automation.entities) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when not attached.mapped ?| '{first_name,last_name}' then attached.mapped ->> 'full_name' end
+  $$;
+
+-- A new row's first and last name, as such a table has them.
+create or replace function automation.whole_name(attached automation.entities, fields jsonb) returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when automation.name_column(attached) is null or not fields ?| '{first_name,last_name}' then fields
+      else jsonb_strip_nulls(jsonb_build_object('full_name',
+          nullif(concat_ws(' ', nullif(fields ->> 'first_name', ''), nullif(fields ->> 'last_name', '')), '')))
+        || (fields - '{first_name,last_name}'::text[]) end
+  $$;
+
 -- The same value under the name that the engine knows the column by, and under the table's own.
 create or replace function automation.both_names(attached automation.entities, fields jsonb) returns jsonb
   language sql immutable
@@ -309,6 +414,60 @@ create or replace function automation.deleted_expression(attached automation.ent
     end
   $$;
 
+-- What attach() is told of timestamps without a zone: {"timestamps": "UTC"}.
+create or replace function automation.zone_of_times(columns jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if columns ->> 'timestamps' is not null and automation.known_zone(columns ->> 'timestamps') is null then
+    raise exception 'columns.timestamps: "%" is not a time zone', left(columns ->> 'timestamps', 60)
+      using errcode = 'invalid_parameter_value', hint = 'Say in which zone times without one are written: "UTC", as '
+        'Prisma, Rails and Django do, or an IANA name such as America/Chicago.';
+  end if;
+  return automation.known_zone(columns ->> 'timestamps');
+end;
+$$;
+
+-- Nobody notices what is five hours off.
+create or replace function automation.tell_of_times(relation regclass, zone text, columns text[]) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  bare constant text := (
+    select string_agg(a.attname, ', ' order by a.attnum) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.atttypid = 'pg_catalog.timestamp'::regtype and not a.attisdropped
+      and a.attname = any (columns));
+begin
+  if zone is null and bare is not null then
+    raise notice 'automation: times of % without a zone (%) count as the tenant''s own', relation, bare
+      using hint = 'Where they are written in UTC, as Prisma, Rails and Django do: {"timestamps": "UTC"}.';
+  end if;
+end;
+$$;
+
+-- Columns whose times are in a zone that was told.
+create or replace function automation.timed_columns(attached automation.entities) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
+    from pg_catalog.pg_attribute as a
+    where attached.times_zone is not null and a.attrelid = to_regclass(attached.relation)
+      and a.atttypid = 'pg_catalog.timestamp'::regtype and not a.attisdropped and a.attname = any (attached.columns)
+  $$;
+
+-- The same of a row that is JSON already.
+create or replace function automation.timed_record(attached automation.entities, written jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when attached.times_zone is null then written else written || coalesce((
+      select jsonb_object_agg(c, (written ->> c)::timestamp at time zone attached.times_zone)
+      from unnest(automation.timed_columns(attached)) as c where written ->> c is not null), '{}') end
+  $$;
+
 -- A row as JSON. Names of mapped that its table does not have come on top, so that {{contact.phone}}
 -- is the phone whatever the CRM calls it.
 create or replace function automation.record_expression(attached automation.entities, written text)
@@ -317,13 +476,23 @@ create or replace function automation.record_expression(attached automation.enti
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce('jsonb_build_object('
-        || string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key) || ') || ', '')
+        || string_agg(format('%L, %s.%I%s', a.key, written, a.value,
+          case when a.value = any (t.columns) then format(' at time zone %L', attached.times_zone) end),
+          ', ' order by a.key) filter (where a.key is not null) || ') || ', '')
       || case when attached.hides_columns
         then format('(select to_jsonb(seen.*) from (select %s) as seen)', (
           select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
           from unnest(attached.columns) with ordinality as c (name, place)))
         else format('to_jsonb(%s.*)', written) end
-    from jsonb_each_text(automation.aliases(attached)) as a
+      || coalesce((
+        select ' || jsonb_build_object(' || string_agg(
+          format('%L, %s.%I at time zone %L', c, written, c, attached.times_zone), ', ') || ')'
+        from unnest(t.columns) as c), '')
+      || case when automation.name_column(attached) is null then ''
+        else format(' || automation.parts_of_name(%s.%I::text)', written, automation.name_column(attached)) end
+    from (select automation.timed_columns(attached) as columns) as t
+    left join jsonb_each_text(automation.aliases(attached)) as a on true
+    group by t.columns
   $$;
 
 create or replace function automation.entity_names() returns text[]

@@ -180,21 +180,64 @@ create or replace function automation.settle_sole_tenant(sole uuid) returns void
     on conflict on constraint tenant_settings_pkey do nothing
   $$;
 
--- Whose a row is, as SQL.
-create or replace function automation.tenant_expression(written text, tenant_column text, sole uuid) returns text
+-- Whose a row is, as SQL. type: of the column, where it is no uuid.
+create or replace function automation.tenant_expression(
+  written text, tenant_column text, sole uuid, type text default 'uuid')
+  returns text
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when sole is null then automation.mapped_expression(written, tenant_column)
-      else format('%L::uuid', sole) end
+    select case when sole is not null then format('%L::uuid', sole)
+      when coalesce(type, 'uuid') = 'uuid' then automation.mapped_expression(written, tenant_column)
+      else format('automation.key_uuid(%s::text)', automation.mapped_expression(written, tenant_column)) end
   $$;
+
+create or replace function automation.tenant_expression(attached automation.entities, written text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.tenant_expression(written, attached.tenant_column, attached.sole, attached.tenant_type)
+  $$;
+
+-- A column of a table of the CRM that says whose a row is takes the CRM's own key: given, SQL for a uuid, as it is
+-- written there.
+create or replace function automation.tenant_value(given text, type text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when coalesce(type, 'uuid') = 'uuid' then format('(%s)::uuid', given)
+      else format('automation.tenant_key((%s)::uuid)::%s', given, type) end
+  $$;
+
+-- A table says whose its rows are by a key that the tenants must be found by.
+create or replace function automation.check_tenant_type(relation regclass, tenant_column text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  type constant text := automation.column_type(relation, tenant_column);
+  theirs constant text := (
+    select automation.column_type(to_regclass(y.relation), y.columns ->> 'id') from automation.tenancy as y);
+begin
+  if type is null or type = 'uuid' or type = theirs
+    or type ~ '^(text|character)' and theirs ~ '^(text|character)'
+    or type ~ '^(smallint|integer|bigint)$' and theirs ~ '^(smallint|integer|bigint)$' then
+    return;
+  end if;
+  raise exception 'columns: the tenant column "%" is %, and %', tenant_column, type,
+    coalesce('the key of the tenants is ' || theirs, 'which table it refers to is not known')
+    using errcode = 'invalid_parameter_value', hint = 'It must be uuid, or refer to the table of tenants: say first '
+      'where that is, automation.attach_tenants(''<table>''). With one office: {"tenant": null}.';
+end;
+$$;
 
 -- An expression that reads one thing of a tenant: a column, or a key inside a JSON column ("details.zone").
 create or replace function automation.mapped_expression(written text, path text) returns text
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when strpos(path, '.') = 0 then format('%s.%I', written, path)
+    select case when path is null then null
+      when strpos(path, '.') = 0 then format('%s.%I', written, path)
       else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $$;
@@ -224,6 +267,43 @@ create or replace function automation.further_joins(further jsonb, id text) retu
       (f.value ->> 'relation')::regclass, f.value ->> 'key', id, f.place), '' order by f.place), '')
     from jsonb_array_elements(further) with ordinality as f (value, place)
   $$;
+
+create or replace function automation.tenancy_type() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.column_type(to_regclass(y.relation), y.columns ->> 'id') from automation.tenancy as y $$;
+
+-- The way back from a uuid to the key that the CRM has.
+create or replace function automation.tenant_key_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when m.sole is not null or coalesce(automation.tenancy_type(), 'uuid') = 'uuid' then $own$
+create or replace function automation.tenant_key(tenant_id uuid) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$ select tenant_id::text $reader$
+$own$
+      else format($template$
+create or replace function automation.tenant_key(tenant_id uuid) returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  return (select t.%2$I::text from %1$s as t where automation.key_uuid(t.%2$I::text) = tenant_key.tenant_id limit 1);
+end;
+$reader$
+$template$, m.relation, m.columns ->> 'id') end
+    from (select true) as one
+    left join (select y.relation::regclass as relation, y.columns, y.sole from automation.tenancy as y) as m on true
+  $$;
+
+do $$ begin execute automation.tenant_key_function(); end $$;
+
+comment on function automation.tenant_key_function() is
+  'automation.tenant_key(): the key by which the CRM knows a tenant; null when it does not any more.';
 
 -- Two statements, so that each keeps its plan: a tenant by its key, or all there are. Nothing is planned anew for the
 -- number of keys: planning took three times as long as reading (540 us a call, now 150). read_offices() is for all who
@@ -270,7 +350,8 @@ $template$,
       automation.tenants_query('true', true), automation.tenants_query(k.wanted, true),
       automation.tenants_query(k.wanted, false))
     from (
-      select automation.tenant_expression('t', y.columns ->> 'id', y.sole) || ' = any (ids)' as wanted
+      select automation.tenant_expression('t', y.columns ->> 'id', y.sole, automation.tenancy_type()) || ' = any (ids)'
+        as wanted
       from automation.tenancy as y) as k
   $$;
 
@@ -299,7 +380,7 @@ create or replace function automation.tenants_query(wanted text, with_record boo
     offset 0
   ) as k
 $template$,
-      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole),
+      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole, automation.tenancy_type()),
       automation.mapped_texts(m.columns, m.further, 'name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'timezone') || ', ',
       automation.mapped_texts(m.columns, m.further, 'country') || ', ',
@@ -311,14 +392,15 @@ $template$,
       automation.mapped_texts(m.columns, m.further, 'address') || ', ',
       coalesce('coalesce(to_jsonb(t.' || quote_ident(m.columns ->> 'settings') || '), ''{}'')', '''{}''::jsonb'),
       case when with_record then
-        'k.record || jsonb_strip_nulls(jsonb_build_object(''id'', k.id, ''name'', k.name, ''timezone'', k.timezone, '
+        'k.record || jsonb_strip_nulls(jsonb_build_object(''id'', k.key, ''name'', k.name, ''timezone'', k.timezone, '
           '''country'', k.country, ''phone'', k.phone, ''email'', k.email, ''website'', k.website, ''address'', '
           'k.address))'
         else 'null::jsonb' end,
       automation.further_joins(m.further, automation.tenant_expression('t', m.columns ->> 'id', m.sole)),
       coalesce(' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
       wanted,
-      case when with_record then format(', to_jsonb(t) - %L::text[] as record',
+      case when with_record then format(', (%s)::text as key, to_jsonb(t) - %L::text[] as record',
+        automation.tenant_expression('t', m.columns ->> 'id', m.sole),
         array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)))
         else '' end)
     from (select y.relation::regclass as relation, y.columns, y.sole, y.further, y.visible
@@ -344,7 +426,7 @@ exception when undefined_column or undefined_table or undefined_function or insu
 end;
 $reader$
 $template$,
-      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole),
+      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole, automation.tenancy_type()),
       coalesce(automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted'), 'false'))
     from (select y.relation::regclass as relation, y.columns, y.sole from automation.tenancy as y) as m
   $$;
@@ -380,15 +462,26 @@ declare
   one jsonb;
 begin
   for one in select f from jsonb_array_elements(further) as f loop
-    if to_regclass(one ->> 'relation') is null then
+    if automation.find_relation(one ->> 'relation') is null then
       raise exception 'further: there is no table "%"', one ->> 'relation' using errcode = 'undefined_table';
     end if;
-    perform automation.check_columns('further.columns', to_regclass(one ->> 'relation'), one -> 'columns', names, '{}');
-    perform automation.check_columns('further.key', to_regclass(one ->> 'relation'),
+    perform automation.check_columns(
+      'further.columns', automation.find_relation(one ->> 'relation'), one -> 'columns', names, '{}');
+    perform automation.check_columns('further.key', automation.find_relation(one ->> 'relation'),
       jsonb_build_object('key', one ->> 'key'), '{key}', '{key}');
   end loop;
 end;
 $$;
+
+-- As it is kept: the tables under their full names.
+create or replace function automation.settled_further(further jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(f.value || jsonb_build_object('relation',
+      automation.relation_name(automation.find_relation(f.value ->> 'relation'))) order by f.place), '[]')
+    from jsonb_array_elements(further) with ordinality as f (value, place)
+  $$;
 
 create or replace function automation.settled_function() returns text
   language sql immutable

@@ -41,6 +41,21 @@ create or replace function automation.usual_roles() returns jsonb
       "readonly": "viewer", "guest": "viewer"}'::jsonb
   $$;
 
+-- name: tenant or user.
+create or replace function automation.membership_type(name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.column_type(to_regclass(y.relation), y.columns ->> name) from automation.membership as y $$;
+
+-- May a text be somebody's id here? Where members are no uuids, whatever could be a key.
+create or replace function automation.is_member_key(value text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.as_uuid(value) is not null
+      or coalesce(automation.membership_type('user') <> 'uuid' and value ~ '^[A-Za-z0-9_|@.:-]{1,100}$', false)
+  $$;
+
 -- A statement for each way of asking, so that each keeps its plan.
 create or replace function automation.members_function() returns text
   language sql stable
@@ -73,8 +88,10 @@ $template$,
       automation.members_query('true'), automation.members_query(m.of_users), automation.members_query(m.of_tenants),
       automation.members_query(m.of_tenants || ' and ' || m.of_users))
     from (
-      select automation.tenant_expression('t', y.columns ->> 'tenant', y.sole) || ' = any (tenants)' as of_tenants,
-        format('t.%I = any (users)', y.columns ->> 'user') as of_users
+      select automation.tenant_expression('t', y.columns ->> 'tenant', y.sole, automation.membership_type('tenant'))
+          || ' = any (tenants)' as of_tenants,
+        automation.tenant_expression('t', y.columns ->> 'user', null, automation.membership_type('user'))
+          || ' = any (users)' as of_users
       from automation.membership as y) as m
   $$;
 
@@ -84,19 +101,20 @@ create or replace function automation.members_query(wanted text) returns text
   as $$
     select format($template$
   select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
-    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
+    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.key, 'role', k.role, 'full_name', k.full_name,
       'email', k.email, 'phone', k.phone))
   from (
     select %2$s as tenant_id, %3$s as user_id, coalesce(%4$L::jsonb ->> lower(btrim(%5$s::text)), 'viewer') as role,
       coalesce(%6$snull::text) as full_name, coalesce(%7$snull::text) as email, coalesce(%8$snull::text) as phone,
-      to_jsonb(t) - %9$L::text[] as record
+      to_jsonb(t) - %9$L::text[] as record, %13$s::text as key
     from %1$s as t%10$s
     where (%12$s)%11$s
     offset 0
   ) as k
 $template$,
-      m.relation, automation.tenant_expression('t', m.columns ->> 'tenant', m.sole),
-      format('t.%I', m.columns ->> 'user'), m.roles,
+      m.relation, automation.tenant_expression(
+        't', m.columns ->> 'tenant', m.sole, automation.membership_type('tenant')),
+      automation.tenant_expression('t', m.columns ->> 'user', null, automation.membership_type('user')), m.roles,
       coalesce('t.' || quote_ident(m.columns ->> 'role'), quote_literal('member')),
       automation.mapped_texts(m.columns, m.further, 'full_name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
@@ -106,7 +124,7 @@ $template$,
       coalesce(' and to_jsonb(t.' || quote_ident(m.columns ->> 'active') || format(') <@ %L::jsonb', m.active), '')
         || coalesce(
           ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
-      wanted)
+      wanted, format('t.%I', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $$;
@@ -134,18 +152,14 @@ begin
     raise exception 'roles: "%" is none of owner, admin, editor, viewer', wrong
       using errcode = 'invalid_parameter_value';
   end if;
-  select format('columns: the %s of a member is uuid, and "%s" is not', n, named ->> n) into wrong
-  from unnest('{tenant,user}'::text[]) as n
-  where (n = 'user' or sole is null) and automation.column_type(relation, named ->> n) is distinct from 'uuid' limit 1;
-  if wrong is not null then
-    raise exception '%', wrong using errcode = 'invalid_parameter_value';
-  end if;
+  perform automation.check_tenant_type(relation, named ->> 'tenant');
+  perform automation.warn_hidden(relation);
   perform automation.settle_sole_tenant(sole);
   insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
   values (automation.relation_name(attach_members.relation), named, sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
-    attach_members.active, attach_members.further,
+    attach_members.active, automation.settled_further(attach_members.further),
     coalesce(attach_members.visible, automation.visible_by_default(attach_members.relation)))
   on conflict on constraint membership_pkey do update set
     (relation, columns, sole, roles, active, further, visible) = row (

@@ -69,10 +69,12 @@ end;
 $tags$;
 $template$,
       k.links, k.tags, k.record, k.name, k.tag, automation.column_type(k.links::regclass, k.record),
-      coalesce(' and l.' || quote_ident(k.links_tenant) || ' = $1', ''),
-      coalesce(' and t.' || quote_ident(k.tags_tenant) || ' = $1', ''),
-      coalesce(quote_ident(k.tags_tenant) || ', ', ''), case when k.tags_tenant is null then '' else '$1, ' end,
-      coalesce(quote_ident(k.links_tenant) || ', ', ''), case when k.links_tenant is null then '' else '$1, ' end)
+      case when k.links_tenant is null then '' else ' and ' || l.same end || l.told,
+      case when k.tags_tenant is null then '' else ' and ' || t.same end,
+      coalesce(quote_ident(k.tags_tenant) || ', ', '') || t.names,
+      case when k.tags_tenant is null then '' else t.own || ', ' end || t.given,
+      coalesce(quote_ident(k.links_tenant) || ', ', '') || l.names,
+      case when k.links_tenant is null then '' else l.own || ', ' end || l.given)
     from (
       select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
         coalesce(attached.tags ->> 'record', 'contact_id') as record,
@@ -81,6 +83,39 @@ $template$,
         automation.first_column(attached.tags ->> 'links', attached.tenant_column, 'tenant_id') as links_tenant,
         automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
     ) as k
+    cross join lateral automation.owned_by(
+      'l', k.links, k.links_tenant, attached.tags -> 'where', attached.times_zone) as l
+    cross join lateral automation.owned_by('t', k.tags, k.tags_tenant, null, attached.times_zone) as t
+  $$;
+
+-- Of a table of tags or links: how its rows are told to be the tenant's ($1), and what is true of all that are meant
+-- (where: {column: value}, such as which kind of record a link of many kinds is about), to read and to write.
+create or replace function automation.owned_by(
+  written text, relation text, tenant_column text, "where" jsonb, zone text,
+  out same text, out own text, out told text, out names text, out given text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('%s = $1', automation.tenant_expression(written, tenant_column, null, t.type)),
+      automation.tenant_value('$1', case when tenant_column is not null then t.type end),
+      coalesce(w.told, ''), coalesce(w.names, '') || coalesce(f.names, ''),
+      coalesce(w.given, '') || coalesce(f.given, '')
+    from (select automation.column_type(relation::regclass, tenant_column) as type) as t
+    cross join lateral (
+      select string_agg(format(' and %s.%I = %L::%s', written, v.key, v.value, v.type), '' order by v.key) as told,
+        string_agg(format('%I, ', v.key), '' order by v.key) as names,
+        string_agg(format('%L::%s, ', v.value, v.type), '' order by v.key) as given
+      from (
+        select e.key, e.value, automation.column_type(relation::regclass, e.key) as type
+        from jsonb_each_text(coalesce("where", '{}')) as e) as v
+    ) as w
+    cross join lateral (
+      select string_agg(format('%I, ', c.name), '' order by c.name) as names,
+        string_agg(c.value || ', ', '' order by c.name) as given
+      from automation.filled_columns(relation::regclass, 'id',
+        array[tenant_column] || array(select jsonb_object_keys(coalesce("where", '{}'))),
+        coalesce(quote_literal(zone), 'automation.tenant_zone($1)')) as c
+    ) as f
   $$;
 
 create or replace function automation.no_tags_functions() returns text
@@ -113,26 +148,39 @@ $template$
 
 do $$ begin execute automation.no_tags_functions(); end $$;
 
--- {"links": table, "tags": table, "record"?, "tag"?, "name"?}
+-- {"links": table, "tags": table, "record"?, "tag"?, "name"?, "where"?: {column of links: value}}
 create or replace function automation.check_tags(given jsonb) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   missing text;
+  links constant regclass := automation.find_relation(given ->> 'links');
 begin
-  select k into missing from unnest('{links,tags}'::text[]) as k where to_regclass(given ->> k) is null limit 1;
+  select k into missing from unnest('{links,tags}'::text[]) as k
+  where automation.find_relation(given ->> k) is null limit 1;
   if missing is not null then
     raise exception 'columns.tags.%: there is no table "%"', missing, given ->> missing
       using errcode = 'undefined_table';
   end if;
-  perform automation.check_columns('columns.tags', (given ->> 'links')::regclass, jsonb_build_object(
+  select k into missing from jsonb_object_keys(given) as k
+  where not k = any ('{links,tags,record,tag,name,where}'::text[]) limit 1;
+  if missing is not null then
+    raise exception 'columns.tags: "%" is none of links, tags, record, tag, name, where', missing
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select k into missing from jsonb_object_keys(coalesce(given -> 'where', '{}')) as k
+  where automation.column_type(links, k) is null limit 1;
+  if missing is not null then
+    raise exception 'columns.tags.where: % has no column "%"', links, missing using errcode = 'undefined_column';
+  end if;
+  perform automation.check_columns('columns.tags', links, jsonb_build_object(
     'record', coalesce(given ->> 'record', 'contact_id'), 'tag', coalesce(given ->> 'tag', 'tag_id')),
     '{record,tag}', '{record,tag}');
-  perform automation.check_columns('columns.tags', (given ->> 'tags')::regclass, jsonb_build_object(
+  perform automation.check_columns('columns.tags', automation.find_relation(given ->> 'tags'), jsonb_build_object(
     'name', coalesce(given ->> 'name', 'name')), '{name}', '{name}');
   return given || jsonb_build_object(
-    'links', automation.relation_name((given ->> 'links')::regclass),
-    'tags', automation.relation_name((given ->> 'tags')::regclass));
+    'links', automation.relation_name(links),
+    'tags', automation.relation_name(automation.find_relation(given ->> 'tags')));
 end;
 $$;

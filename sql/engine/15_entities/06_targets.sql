@@ -8,7 +8,8 @@ create table automation.targets (
   columns jsonb not null,
   words jsonb not null,
   defaults jsonb not null,
-  id_column text not null
+  id_column text not null,
+  times_zone text
 );
 
 comment on table automation.targets is 'Tables that steps insert into: {field: column}, {field: {our word: its word}}.';
@@ -38,9 +39,7 @@ create or replace function automation.target_columns(target text, relation regcl
     select coalesce(jsonb_object_agg(f.key, f.path) filter (where f.path is not null), '{}')
     from (
       select n.key, case when columns ? n.key then columns ->> n.key else (
-        select c.name from jsonb_array_elements_text(n.value) with ordinality as u (name, place)
-        join automation.relation_columns(relation) as c on c.name = u.name
-        order by u.place limit 1) end as path
+        select automation.named_column(relation, variadic array(select jsonb_array_elements_text(n.value)))) end as path
       from jsonb_each(automation.target_names(target)) as n
     ) as f
   $$;
@@ -58,13 +57,16 @@ create or replace function automation.or_default(relation regclass, column_name 
   $$;
 
 -- A value as its column takes it. A time is one of the tenant's days where the column is a date.
-create or replace function automation.target_value(field text, type text, words jsonb) returns text
+create or replace function automation.target_value(field text, type text, words jsonb, times_zone text) returns text
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
     select case
-      when type in ('date', 'timestamp without time zone')
-        then format('((given ->> %L)::timestamptz at time zone (given ->> ''zone''))::%s', field, type)
+      when type = 'date' or type like 'timestamp%without time zone'
+        then format('((given ->> %L)::timestamptz at time zone %s)::%s', field,
+          case when type = 'date' then '(given ->> ''zone'')'
+            else coalesce(quote_literal(times_zone), '(given ->> ''zone'')') end, type)
+      when field = 'tenant' then automation.tenant_value('given ->> ''tenant''', type)
       when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
         words -> field, field, type)
       else format('(given ->> %L)::%s', field, type) end
@@ -119,12 +121,26 @@ $template$,
       string_agg(w.value, ', ' order by w.name), target.id_column)
     from (
       select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
-        c.key, automation.column_type(target.relation::regclass, c.value), target.words)) as value
+        c.key, automation.column_type(target.relation::regclass, c.value), target.words, target.times_zone)) as value
       from jsonb_each_text(target.columns) as c
       union all
       select d.key, format('%L::%s', d.value, automation.column_type(target.relation::regclass, d.key))
       from jsonb_each_text(target.defaults) as d
+      union all
+      select f.name, f.value from automation.filled_of_target(target) as f
     ) as w
+  $$;
+
+create or replace function automation.filled_of_target(target automation.targets)
+  returns table (name text, value text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select f.name, f.value
+    from automation.filled_columns(to_regclass(target.relation), target.id_column,
+      array(select c.value from jsonb_each_text(target.columns) as c
+        union all select jsonb_object_keys(target.defaults)),
+      coalesce(quote_literal(target.times_zone), '(given ->> ''zone'')')) as f
   $$;
 
 comment on function automation.target_function(automation.targets) is
@@ -180,7 +196,8 @@ declare
 begin
   execute (
     select format('select exists (select from %s as t where t.%I::text = $1%s)', t.relation, t.id_column,
-      coalesce(' and t.' || quote_ident(t.columns ->> 'tenant') || ' = $2', ''))
+      coalesce(' and ' || automation.tenant_expression('t', t.columns ->> 'tenant', null,
+        automation.column_type(to_regclass(t.relation), t.columns ->> 'tenant')) || ' = $2', ''))
     from automation.targets as t where t.name = target)
     into found using id, tenant_id;
   return found;

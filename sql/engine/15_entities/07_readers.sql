@@ -43,7 +43,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+      automation.tenant_expression(attached, 'r'), attached.id_column,
       attached.id_type, automation.record_expression(attached, 'r'),
       automation.deleted_expression(attached, 'r'))
   $$;
@@ -84,12 +84,15 @@ create or replace function automation.visible_record(attached automation.entitie
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce((
-        select jsonb_object_agg(a.key, written -> a.value)
-        from jsonb_each_text(automation.aliases(attached)) as a where written ? a.value), '{}')
+        select jsonb_object_agg(a.key, r.row -> a.value)
+        from jsonb_each_text(automation.aliases(attached)) as a where r.row ? a.value), '{}')
       || case when attached.hides_columns then coalesce((
-          select jsonb_object_agg(r.key, r.value) from jsonb_each(written) as r
-          where r.key = any (attached.columns)), '{}')
-        else written end
+          select jsonb_object_agg(c.key, c.value) from jsonb_each(r.row) as c
+          where c.key = any (attached.columns)), '{}')
+        else r.row end
+      || case when automation.name_column(attached) is null then '{}'
+        else automation.parts_of_name(r.row ->> automation.name_column(attached)) end
+    from (select automation.timed_record(attached, written) as row) as r
     where written is not null
   $$;
 
@@ -121,7 +124,7 @@ begin
       using errcode = 'undefined_table', hint = 'Call automation.attach() for it again, or detach() it.';
   end if;
   execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
-    automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+    automation.tenant_expression(attached, 'r'), attached.id_column,
     automation.column_type(relation, attached.id_column))
     into record using tenant_id, id;
   return case when not automation.is_marked_deleted(attached, record)
@@ -154,7 +157,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+      automation.tenant_expression(attached, 'r'), attached.id_column,
       attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
   $$;
 

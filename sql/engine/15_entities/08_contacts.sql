@@ -43,7 +43,7 @@ begin
   return query execute format(
     'select r.%I::text from %s as r where %s = $1 and not (%s) and (%s) order by %s limit $4',
     contacts.id_column, contacts.relation,
-    automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
+    automation.tenant_expression(contacts, 'r'),
     automation.deleted_expression(contacts, 'r'), (
       select string_agg('(' || format(test, format('r.%I::text', m.column_name)) || ')', ' or ')
       from automation.mapped_columns(contacts, name) as m),

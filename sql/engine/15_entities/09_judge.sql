@@ -129,11 +129,13 @@ begin
     from automation.targets as t
     cross join lateral (
       select format('%L, %s', c.value, automation.target_value(
-        c.key, automation.column_type(to_regclass(t.relation), c.value), t.words)) as pair
+        c.key, automation.column_type(to_regclass(t.relation), c.value), t.words, t.times_zone)) as pair
       from jsonb_each_text(t.columns) as c
       union all
       select format('%L, %L::%s', d.key, d.value, automation.column_type(to_regclass(t.relation), d.key))
       from jsonb_each_text(t.defaults) as d
+      union all
+      select format('%L, %s', f.name, f.value) from automation.filled_of_target(t) as f
     ) as w
     where t.name = target)
     into made using given || jsonb_build_object('zone', zone);

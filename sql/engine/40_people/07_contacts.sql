@@ -73,7 +73,7 @@ create or replace function automation.contact_columns(contacts automation.entiti
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(f.key, f.value), '{}')
-    from jsonb_each(automation.own_names(contacts, given)) as f
+    from jsonb_each(automation.own_names(contacts, automation.whole_name(contacts, given))) as f
     where f.key = any (contacts.columns)
   $$;
 
@@ -88,12 +88,17 @@ declare
   created text;
 begin
   fields := fields || case when contacts.tenant_column is null then '{}'
-    else jsonb_build_object(contacts.tenant_column, tenant_id) end;
+    else jsonb_build_object(contacts.tenant_column, automation.tenant_key(tenant_id)) end;
   execute (
     select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
-      'returning %4$I::text', contacts.relation, string_agg(quote_ident(k), ', '),
-      string_agg(format('v.%I', k), ', '), contacts.id_column)
-    from jsonb_object_keys(fields) as k)
+      'returning %4$I::text', contacts.relation, string_agg(quote_ident(w.name), ', '),
+      string_agg(w.value, ', '), contacts.id_column)
+    from (
+      select k as name, format('v.%I', k) as value from jsonb_object_keys(fields) as k
+      union all
+      select f.name, f.value from automation.filled_columns(contacts.relation::regclass, contacts.id_column,
+        array(select jsonb_object_keys(fields)),
+        quote_literal(coalesce(contacts.times_zone, automation.tenant_zone(tenant_id), 'UTC'))) as f) as w)
     into created using fields;
   return created;
 end;
@@ -140,7 +145,7 @@ begin
       'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
       string_agg(format(
         '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
-      automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
+      automation.tenant_expression(contacts, 'r'),
       contacts.id_column, contacts.id_type)
     from jsonb_object_keys(fields) as k)
     using tenant_id, id, fields;

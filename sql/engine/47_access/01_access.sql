@@ -282,7 +282,7 @@ begin
     'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
     'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
     attached.relation, attached.id_column,
-    automation.tenant_expression('r', attached.tenant_column, attached.sole))
+    automation.tenant_expression(attached, 'r'))
     using attached.related, id, automation.member_tenants()
   loop
     return next;
@@ -385,7 +385,7 @@ begin
     'select array(select r.%1$I::text from %2$s as r where %3$s = %4$L and ($1 is null or r.%1$I::text = any ($1)) '
     'order by r.%1$I limit 100001)',
     attached.id_column, attached.relation,
-    automation.tenant_expression('r', attached.tenant_column, attached.sole), workflow.tenant_id);
+    automation.tenant_expression(attached, 'r'), workflow.tenant_id);
 end;
 $$;
 

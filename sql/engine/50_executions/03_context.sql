@@ -75,7 +75,7 @@ create or replace function automation.is_member(tenant_id uuid, user_id text) re
   as $$
 begin
   return exists (select from automation.read_members(
-    array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]));
+    array[is_member.tenant_id], array[automation.key_uuid(is_member.user_id)]));
 end;
 $$;
 
@@ -84,7 +84,7 @@ create or replace function automation.read_user(tenant_id uuid, data jsonb) retu
   set search_path = pg_catalog, pg_temp
   as $$
     select m.record
-    from automation.read_members(array[read_user.tenant_id], array[automation.as_uuid(coalesce(
+    from automation.read_members(array[read_user.tenant_id], array[automation.key_uuid(coalesce(
       data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}',
       data ->> 'user_id'))]) as m
     limit 1

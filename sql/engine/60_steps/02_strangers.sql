@@ -4,16 +4,6 @@
 -- posted. Conditions and steps inside the database see the contact, and so does a message that goes to
 -- the office itself.
 
--- Cut, on one line, without what cannot be seen.
-create or replace function automation.tidy_words(given text, at_most integer) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select nullif(btrim(left(btrim(regexp_replace(regexp_replace(given,
-      '[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFEFF]', '', 'g'),
-      '[\x01-\x20\x7F-\xA0\u2028\u2029]+', ' ', 'g')), at_most)), '')
-  $$;
-
 -- What a mail program or a telephone makes a link of.
 create or replace function automation.link_pattern() returns text
   language sql immutable parallel safe

@@ -176,16 +176,16 @@ begin
 end;
 $$;
 
-create or replace function automation.as_id(input jsonb, key text) returns uuid
-  language plpgsql immutable
+create or replace function automation.as_id(input jsonb, key text) returns text
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if coalesce(input ->> key, '') <> '' and automation.as_uuid(input ->> key) is null then
+  if coalesce(input ->> key, '') <> '' and not automation.is_member_key(input ->> key) then
     raise exception '%: "%" is not an id', key, left(input ->> key, 60)
       using errcode = 'invalid_parameter_value';
   end if;
-  return automation.as_uuid(input ->> key);
+  return nullif(automation.as_key(input ->> key), '');
 end;
 $$;
 
@@ -197,7 +197,8 @@ create or replace function automation.check_assignee(tenant_id uuid, field text,
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if automation.as_uuid(user_id) is not null and not automation.is_member(tenant_id, user_id) then
+  if user_id <> '' and (automation.as_uuid(user_id) is not null or automation.membership_type('user') <> 'uuid')
+    and not automation.is_member(tenant_id, user_id) then
     raise exception '%: "%" is not a member of the tenant', field, left(user_id, 60)
       using errcode = 'invalid_parameter_value';
   end if;
@@ -207,7 +208,7 @@ $$;
 -- A task as write_tasks() takes it, with the zone in which its day is meant and what caused it; records: what it is
 -- about.
 create or replace function automation.task_values(
-  execution ridgeline.workflow_executions, input jsonb, zone text, due timestamptz, assignee uuid, records jsonb)
+  execution ridgeline.workflow_executions, input jsonb, zone text, due timestamptz, assignee text, records jsonb)
   returns jsonb
   language sql stable
   -- No search_path: this is inlined.
@@ -229,7 +230,7 @@ create or replace function automation.task_row(
   as $$
 declare
   due timestamptz;
-  assignee uuid;
+  assignee text;
 begin
   -- Most tasks say one of these, if any.
   if input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then
@@ -329,9 +330,10 @@ begin
     raise exception 'target: there is no % "%"', entity, left(id, 60) using errcode = 'no_data_found';
   end if;
   if operator <> 'set' then
-    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+    fields := automation.combine_fields(automation.timed_record(attached, present), fields, operator,
+      automation.tenant_zone(execution.tenant_id));
   end if;
-  fields := automation.fit_fields(attached, fields);
+  fields := automation.fit_fields(attached, fields, execution.tenant_id);
   perform automation.check_assignee(execution.tenant_id, 'assigned_to',
     fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   execute automation.update_statement(attached, fields)
@@ -345,9 +347,23 @@ exception when data_exception then
 end;
 $$;
 
+-- What is written into a column that knows no zone is the day or the hour there is in the one that it counts in, not
+-- what was written before the offset.
+create or replace function automation.fit_time(type oid, value text, zone text, times_zone text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when type = 'pg_catalog.date'::regtype then automation.day_in(value, zone)::text
+      when type = 'pg_catalog.timestamp'::regtype and (times_zone is not null or substr(value, 17) ~ '[-Z+]')
+        then (automation.instant_in(value, zone) at time zone coalesce(times_zone, zone))::text
+      else value end
+  $$;
+
 -- A column decides what a value becomes, as a step's schema does: a list reads a, b, c in a text, one
 -- value is a list of one. Inside a JSON column a value stays what it is.
-create or replace function automation.fit_fields(attached automation.entities, fields jsonb) returns jsonb
+create or replace function automation.fit_fields(attached automation.entities, fields jsonb, tenant_id uuid)
+  returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -355,7 +371,7 @@ declare
   field record;
 begin
   for field in
-    select f.key, f.value, jsonb_typeof(f.value) as type, automation.value_kind(a.atttypid) as kind
+    select f.key, f.value, jsonb_typeof(f.value) as type, automation.value_kind(a.atttypid) as kind, a.atttypid as of
     from jsonb_each(fields) as f
     join pg_catalog.pg_attribute as a
       on a.attrelid = to_regclass(attached.relation) and a.attname = f.key and not a.attisdropped
@@ -368,6 +384,10 @@ begin
       fields := fields || jsonb_build_object(field.key, automation.plain_text(field.value));
     elsif field.kind = 'list' and field.type in ('string', 'number', 'boolean') then
       fields := fields || jsonb_build_object(field.key, jsonb_build_array(field.value));
+    elsif field.kind = 'date' and field.type = 'string' and field.of <> 'pg_catalog.timestamptz'::regtype
+      and tenant_id is not null and automation.is_date(field.value #>> '{}') then
+      fields := fields || jsonb_build_object(field.key, automation.fit_time(
+        field.of, field.value #>> '{}', coalesce(automation.tenant_zone(tenant_id), 'UTC'), attached.times_zone));
     end if;
   end loop;
   return fields;
@@ -476,7 +496,7 @@ create or replace function automation.lock_record_statement(attached automation.
   as $$
     select format(
       'select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s for no key update nowait',
-      attached.relation, automation.tenant_expression('r', attached.tenant_column, attached.sole),
+      attached.relation, automation.tenant_expression(attached, 'r'),
       attached.id_column, attached.id_type)
   $$;
 
@@ -493,7 +513,7 @@ create or replace function automation.update_statement(attached automation.entit
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
           else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
-      automation.tenant_expression('r', attached.tenant_column, attached.sole),
+      automation.tenant_expression(attached, 'r'),
       attached.id_column, attached.id_type)
     from (
       select split_part(f.key, '.', 1) as name,
@@ -557,6 +577,18 @@ create or replace function automation.assigned_entity(
       then execution.entity else 'contact' end)
   $$;
 
+-- A member's own id, as the CRM has it.
+create or replace function automation.member_key(tenant_id uuid, user_id uuid) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select m.record ->> 'id'
+    from automation.read_members(array[member_key.tenant_id], array[member_key.user_id]) as m limit 1);
+end;
+$$;
+
 create or replace function automation.assign_user(
   execution ridgeline.workflow_executions, step_key text, input jsonb)
   returns jsonb
@@ -564,7 +596,7 @@ create or replace function automation.assign_user(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  user_id uuid;
+  user_id text;
   entity constant text := automation.assigned_entity(execution, input);
   user_column constant text := automation.mapped_column(entity, 'assigned_to');
 begin
@@ -573,10 +605,11 @@ begin
       using errcode = 'undefined_column',
         hint = 'automation.attach() maps it: {"assigned_to": "<column>"}.';
   elsif input ? 'user_ids' then
-    user_id := automation.next_in_turn(execution, step_key, input -> 'user_ids');
+    user_id := automation.member_key(
+      execution.tenant_id, automation.next_in_turn(execution, step_key, input -> 'user_ids'));
   else
-    select m.user_id into user_id
-    from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
+    select m.record ->> 'id' into user_id
+    from automation.read_members(array[execution.tenant_id], array[automation.key_uuid(input ->> 'user_id')]) as m;
     if not found then
       raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
         using errcode = 'invalid_parameter_value';
@@ -613,7 +646,7 @@ declare
   present constant uuid[] := array(
     select m.user_id
     from jsonb_array_elements_text(user_ids) with ordinality as u (id, place)
-    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.as_uuid(u.id)
+    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.key_uuid(u.id)
     group by m.user_id order by min(u.place));
   last constant uuid := (
     select r.last_user_id from automation.rotations as r

@@ -17,8 +17,9 @@ declare
 begin
   if id is not null then
     execute format('select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s', attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column, attached.id_type)
+      automation.tenant_expression(attached, 'r'), attached.id_column, attached.id_type)
       into stored using execution.tenant_id, id;
+    stored := automation.timed_record(attached, stored);
   end if;
   if stored is null and jsonb_typeof(brought) is distinct from 'object' then
     raise exception '%: the execution has no % to work on', attached.name, attached.name
@@ -88,7 +89,7 @@ begin
         else coalesce(execution.trigger_data -> entity, '{}') end, fields, operator,
       automation.tenant_zone(execution.tenant_id));
   end if;
-  own := automation.fit_fields(attached, automation.own_names(attached, combined));
+  own := automation.fit_fields(attached, automation.own_names(attached, combined), execution.tenant_id);
   perform automation.check_assignee(execution.tenant_id, 'assigned_to',
     own ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   perform automation.refuse_misfit('fields.' || automation.judge_row(
@@ -129,7 +130,7 @@ begin
     return data;
   end if;
   fields := coalesce(
-    (select automation.both_names(e, automation.fit_fields(e, fields))
+    (select automation.both_names(e, automation.fit_fields(e, fields, null))
      from automation.entities as e where e.name = entity),
     fields);
   for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop

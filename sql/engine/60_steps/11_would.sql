@@ -27,7 +27,7 @@ begin
   elsif operator <> 'set' then
     fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
   end if;
-  fields := automation.fit_fields(attached, fields);
+  fields := automation.fit_fields(attached, fields, execution.tenant_id);
   perform automation.check_assignee(execution.tenant_id, 'assigned_to',
     fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', attached.relation) into whole using fields;

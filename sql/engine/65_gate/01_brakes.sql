@@ -245,14 +245,14 @@ create table automation.notices (
 comment on table automation.notices is 'What the office was told, and when last.';
 
 -- Who gets such tasks, where the tenant names a member: settings {"notices": {"to": "<user id>"}}.
-create or replace function automation.told_member(tenant_id uuid) returns uuid
+create or replace function automation.told_member(tenant_id uuid) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.as_uuid(n.who)
+    select automation.as_key(n.who)
     from (
       select automation.tenant_setting(told_member.tenant_id, 'notices', 'to') #>> '{}' as who) as n
-    where automation.as_uuid(n.who) is not null and automation.is_member(told_member.tenant_id, n.who)
+    where automation.is_member_key(n.who) and automation.is_member(told_member.tenant_id, n.who)
   $$;
 
 create or replace function automation.tell_office(

@@ -76,7 +76,7 @@ create or replace function automation.person_at(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  first_name constant text := automation.mapped_column('contact', 'first_name');
+  first_name constant text := coalesce(automation.mapped_column('contact', 'first_name'), 'first_name');
   email constant text := automation.mapped_column('contact', 'email');
   names text[];
   mailboxes text[];

@@ -84,7 +84,7 @@ begin
   return query execute format(
     'select r.%1$I::text, %5$s from %2$s as r where %3$s = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
     attached.id_column, attached.relation,
-    automation.tenant_expression('r', attached.tenant_column, attached.sole),
+    automation.tenant_expression(attached, 'r'),
     case when job.last_record_id is not null
       then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
     automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))

@@ -99,14 +99,18 @@ create or replace function automation.known_columns() returns jsonb
       from (
         select e.name, to_regclass(e.relation) as relation,
           case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end
-            || automation.mapped_kinds(e.name) as more
+            || automation.mapped_kinds(e.name)
+            || case when automation.name_column(e) is null then '{}'
+              else '{"first_name": "text", "last_name": "text"}'::jsonb end as more
         from automation.entities as e
         union all
-        select 'tenant', null, '{"id": "uuid", "settings": "json"}'::jsonb || automation.people_columns(
+        select 'tenant', null, jsonb_build_object('id', case when automation.tenancy_type() <> 'uuid' then 'text'
+            else 'uuid' end, 'settings', 'json') || automation.people_columns(
           '{name,timezone,country,phone,email,website,address}', t.relation, t.visible)
         from (values (1)) as always (here) left join automation.tenancy as t on true
         union all
-        select 'user', null, '{"id": "uuid"}'::jsonb || automation.people_columns(
+        select 'user', null, jsonb_build_object('id', case when automation.membership_type('user') <> 'uuid' then 'text'
+            else 'uuid' end) || automation.people_columns(
           '{role,full_name,email,phone}', m.relation, m.visible)
         from (values (1)) as always (here) left join automation.membership as m on true
       ) as k

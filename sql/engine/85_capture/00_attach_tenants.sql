@@ -4,7 +4,7 @@ create or replace function automation.note_tenant_gone() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  gone constant uuid := automation.as_uuid(to_jsonb(old) ->> tg_argv[0]);
+  gone constant uuid := automation.key_uuid(to_jsonb(old) ->> tg_argv[0]);
 begin
   insert into automation.gone_tenants (tenant_id) values (gone) on conflict do nothing;
   delete from automation.active_triggers as t where t.tenant_id = gone;
@@ -47,6 +47,28 @@ begin
 end;
 $$;
 
+-- A zone that is none counts as New York's, and texts go out at its hours: "Mountain Time (US & Canada)".
+create or replace function automation.warn_zones(relation regclass, path text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  unknown record;
+begin
+  execute format(
+    'select count(*) as of, min(z.zone) as such from (select nullif(btrim(%s::text), '''') as zone from %s as t) as z '
+    'where z.zone is not null and automation.known_zone(z.zone) is null',
+    automation.mapped_expression('t', path), relation)
+    into unknown;
+  if unknown.of > 0 then
+    raise warning 'automation: % of % with a time zone that is none, such as "%": they count as America/New_York',
+      unknown.of, relation, left(unknown.such, 60)
+      using hint = 'An IANA name is needed, such as America/Denver: in this column, in another that is mapped as '
+        'timezone, or in ridgeline.tenant_settings.';
+  end if;
+end;
+$$;
+
 create or replace function automation.attach_tenants(
   relation regclass, columns jsonb default '{}', further jsonb default '[]', visible text[] default null)
   returns void
@@ -62,18 +84,20 @@ begin
   perform automation.check_columns('columns', relation, named, automation.tenant_names(),
     case when sole is null then '{id}' else '{}' end::text[]);
   perform automation.check_further(further, automation.tenant_names());
-  if sole is null and automation.column_type(relation, named ->> 'id') is distinct from 'uuid' then
-    raise exception 'columns: the id of a tenant is uuid, and "%" is not', named ->> 'id'
-      using errcode = 'invalid_parameter_value';
+  perform automation.warn_hidden(relation);
+  if named ? 'timezone' then
+    perform automation.warn_zones(relation, named ->> 'timezone');
   end if;
   insert into automation.tenancy as y (relation, columns, sole, further, visible)
-  values (automation.relation_name(attach_tenants.relation), named, sole, attach_tenants.further,
+  values (automation.relation_name(attach_tenants.relation), named, sole,
+    automation.settled_further(attach_tenants.further),
     coalesce(attach_tenants.visible, automation.visible_by_default(attach_tenants.relation)))
   on conflict on constraint tenancy_pkey do update set
     (relation, columns, sole, further, visible) = row (
       excluded.relation, excluded.columns, excluded.sole, excluded.further, excluded.visible);
   execute automation.tenants_function();
   execute automation.tenant_state_function();
+  execute automation.tenant_key_function();
   perform automation.close_functions();
   if sole is null then
     perform automation.watch_tenants(relation, named ->> 'id');
@@ -100,6 +124,7 @@ begin
   delete from automation.tenancy;
   execute automation.settled_function();
   execute automation.untold_state_function();
+  execute automation.tenant_key_function();
 end;
 $$;
 
@@ -129,7 +154,7 @@ begin
   if was = is_now then
     return null;
   end if;
-  tenant := coalesce(members.sole, automation.as_uuid(coalesce(is_now, was) ->> 'tenant'));
+  tenant := coalesce(members.sole, automation.key_uuid(coalesce(is_now, was) ->> 'tenant'));
   if tenant is not null and not exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
     perform automation.note_change(tenant, members.relation, coalesce(is_now, was) ->> 'user', null, lower(tg_op),
       was - 'tenant', is_now - 'tenant');

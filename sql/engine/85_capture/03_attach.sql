@@ -14,14 +14,17 @@ begin
   attached.writable_columns := automation.allowed_columns(relation, attached, writable);
   attached.authors := coalesce(authors, automation.default_authors(relation));
   perform automation.check_attachment(attached, events);
+  perform automation.warn_hidden(relation);
+  perform automation.tell_of_times(relation, attached.times_zone, attached.columns);
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
     relation, tenant_column, sole, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns, mapped, several, tags, is_log, hides_columns, authors) = row (
+    ignored_columns, mapped, several, tags, is_log, hides_columns, authors, tenant_type, times_zone) = row (
     excluded.relation, excluded.tenant_column, excluded.sole, excluded.id_column, excluded.id_type,
     excluded.related, excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
-    excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors);
+    excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors,
+    excluded.tenant_type, excluded.times_zone);
   perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
@@ -200,6 +203,23 @@ begin
 end;
 $$;
 
+create or replace function automation.check_relation(relation regclass) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kind constant "char" := (select c.relkind from pg_catalog.pg_class as c where c.oid = relation);
+begin
+  if kind not in ('r', 'p') then
+    raise exception 'relation: % is %, which fires nothing for each row', relation, case kind
+        when 'v' then 'a view' when 'm' then 'a materialized view' when 'f' then 'a foreign table' else 'no table' end
+      using errcode = 'wrong_object_type', hint = case kind
+        when 'v' then 'Attach the table behind it; where there are several, each as an entity of its own.'
+        else 'Attach a table that is written in this database.' end;
+  end if;
+end;
+$$;
+
 create or replace function automation.describe_entity(
   relation regclass, entity text, columns jsonb, visible text[] default null)
   returns automation.entities
@@ -211,18 +231,21 @@ declare
   missing text;
   shown text[] := coalesce(visible, automation.visible_by_default(relation));
 begin
+  perform automation.check_relation(relation);
   described.name := entity;
   described.relation := automation.relation_name(describe_entity.relation);
   described.sole := automation.constant_tenant(relation, columns, 'tenant');
   described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
+  described.tenant_type := nullif(automation.column_type(relation, described.tenant_column), 'uuid');
   described.id_column := coalesce(columns ->> 'id', 'id');
   perform automation.check_key(relation, described.tenant_column, coalesce(columns -> 'id', '"id"'));
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
     from pg_catalog.pg_attribute as a
     where a.attrelid = describe_entity.relation and a.attname = described.id_column);
+  described.times_zone := automation.zone_of_times(columns);
   described.is_log := coalesce((columns -> 'log')::boolean, false);
-  described.related := columns - '{tenant,id,ignore,protect,related,log,tags}'::text[]
+  described.related := columns - '{tenant,id,ignore,protect,related,log,tags,timestamps}'::text[]
     - automation.mapped_names() || coalesce(columns -> 'related', '{}');
   described.mapped := automation.map_columns(relation, columns);
   described.several := automation.several_columns(columns);
@@ -275,11 +298,8 @@ create or replace function automation.map_columns(relation regclass, columns jso
         when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
         -- What moves runs to somebody else is said, never guessed from a name.
-        when n.name <> 'merged_into' then (
-        select c.name from automation.relation_columns(relation) as c
-        where c.name = n.name
-          and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
-        end as column_name
+        when n.name = 'deleted' then automation.deleted_column(relation)
+        when n.name <> 'merged_into' then automation.named_column(relation, n.name) end as column_name
       from unnest(automation.mapped_names()) as n (name)
     ) as m
     where m.column_name is not null
@@ -294,6 +314,7 @@ create or replace function automation.check_attachment(attached automation.entit
 declare
   problem text;
 begin
+  perform automation.check_tenant_type(to_regclass(attached.relation), attached.tenant_column);
   select p.message into problem
   from (
     select 1, format('entity: "%s" is no name: use lower-case letters, digits and _', attached.name)
@@ -311,12 +332,6 @@ begin
     select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
     from automation.entities as e
     where e.relation = attached.relation and e.name <> attached.name
-    union all
-    select 4, format('columns: the tenant column "%s" is %s; it must be uuid', a.attname,
-      format_type(a.atttypid, a.atttypmod))
-    from pg_catalog.pg_attribute as a
-    where a.attrelid = to_regclass(attached.relation) and a.attname = attached.tenant_column
-      and a.atttypid <> 'pg_catalog.uuid'::regtype
     union all
     select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
       format_type(a.atttypid, a.atttypmod))
@@ -498,7 +513,9 @@ begin
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
-  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
+  if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then
+    execute format('drop function automation.capture_%s_merge()', attached.name);
+  end if;
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);

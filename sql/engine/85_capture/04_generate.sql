@@ -244,7 +244,7 @@ create or replace function automation.listening_block(attached automation.entiti
         t.tenant, attached.name, automation.possible_events(attached, op) || 'time_elapsed'::text,
         automation.fits_expression()) else '' end)
     from (
-      select '(' || automation.tenant_expression('new', attached.tenant_column, attached.sole) || ')' as tenant
+      select '(' || automation.tenant_expression(attached, 'new') || ')' as tenant
     ) as t
   $$;
 
@@ -319,7 +319,7 @@ create or replace function automation.insert_function(attached automation.entiti
     write.events := %5$s;
     write.data := %6$s;
     write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);$block$,
-      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      attached.name, automation.tenant_expression(attached, 'new'),
       attached.id_column, automation.written_expression(attached, 'new'),
       automation.insert_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
@@ -329,7 +329,7 @@ create or replace function automation.insert_function(attached automation.entiti
       write := automation.capture_moved(%1$L, %2$s, automation.as_key(new.%3$I::text), %4$s);
     end if;
     if write.record is null then$moved$,
-        attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+        attached.name, automation.tenant_expression(attached, 'new'),
       attached.id_column,
         automation.written_expression(attached, 'new')) else '' end,
       automation.listening_block(attached, 'insert', E'\n      return null;'))
@@ -348,7 +348,7 @@ create or replace function automation.staged_block(attached automation.entities)
         automation.current_user_id(), automation.causation_root());
     end if;$block$,
         c.name, attached.id_column, case when c.is_comparable then '' else '::text' end,
-        automation.tenant_expression('new', attached.tenant_column, attached.sole))
+        automation.tenant_expression(attached, 'new'))
       from automation.relation_columns(attached.relation::regclass) as c
       where c.name = coalesce(attached.mapped ->> 'stage', attached.mapped ->> 'status')
         and not attached.is_log and not c.is_generated), '')
@@ -384,7 +384,7 @@ create or replace function automation.update_function(attached automation.entiti
           %1$L, write.tenant_id, write.events, changed, write.data);
       end if;
     end if;$block$,
-      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
+      attached.name, automation.tenant_expression(attached, 'new'), attached.id_column,
       automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
       case when attached.related ? 'contact' then format(
         ' or new.%1$I is distinct from old.%1$I', attached.related ->> 'contact') else '' end,
@@ -400,7 +400,7 @@ create or replace function automation.update_function(attached automation.entiti
         else '' end,
       automation.update_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
-      automation.tenant_expression('old', attached.tenant_column, attached.sole),
+      automation.tenant_expression(attached, 'old'),
       automation.possible_events(attached, 'update'),
       case when computed.some then format(
         'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
@@ -434,7 +434,7 @@ create or replace function automation.delete_function(attached automation.entiti
       write.left_tenant := %2$s;
       write.left_id := automation.as_key(old.%3$I::text);
     end if;$block$,
-      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
+      attached.name, automation.tenant_expression(attached, 'old'), attached.id_column,
       automation.own_contact_expression(attached, 'old'), attached.is_log,
       -- It may only have moved to another partition: then its insert comes next.
       case when automation.is_partitioned(attached) then format($moved$
@@ -442,9 +442,9 @@ create or replace function automation.delete_function(attached automation.entiti
       perform automation.note_moving(%4$L, %2$s, automation.as_key(old.%3$I::text), %5$s);
       return null;
     end if;$moved$,
-        attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+        attached.relation, automation.tenant_expression(attached, 'old'),
         attached.id_column, attached.name, automation.written_expression(attached, 'old'),
-        automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
+        automation.tenant_expression(attached, 'r')) else '' end))
   $$;
 
 create or replace function automation.truncate_function(attached automation.entities) returns text

@@ -140,7 +140,7 @@ comment on function automation.events_of(text, jsonb, jsonb, text[]) is
 create or replace function automation.tenant_of(attached automation.entities, record jsonb) returns uuid
   language sql immutable
   set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(attached.sole, automation.as_uuid(record ->> attached.tenant_column)) $$;
+  as $$ select coalesce(attached.sole, automation.key_uuid(record ->> attached.tenant_column)) $$;
 
 create or replace function automation.snapshot_of(attached automation.entities, tenant_id uuid, record jsonb)
   returns jsonb
@@ -398,7 +398,7 @@ end;
 $capture$
 $template$,
       attached.name, attached.mapped ->> 'merged_into', attached.id_column,
-      automation.tenant_expression('new', attached.tenant_column, attached.sole))
+      automation.tenant_expression(attached, 'new'))
   $$;
 
 create or replace function automation.watch_merges(attached automation.entities) returns void
@@ -420,6 +420,8 @@ begin
   loop
     execute format('drop trigger %I on %s', old.name, old.relation);
   end loop;
-  execute format('drop function if exists automation.capture_%s_merge()', attached.name);
+  if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then
+    execute format('drop function automation.capture_%s_merge()', attached.name);
+  end if;
 end;
 $$;

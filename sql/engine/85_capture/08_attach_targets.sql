@@ -1,5 +1,53 @@
 -- automation.attach_target(): where steps write, and where the CRM shows what was said.
 
+-- Words that the table cannot hold. What nearly every row of it says is refused, for nothing could be written; the
+-- others are named. What a check refuses, a trigger of the table's own may put right before.
+create or replace function automation.check_words(made automation.targets) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  relation constant regclass := made.relation::regclass;
+  wrong record;
+begin
+  for wrong in
+    select w.field, w.ours, automation.misfit_of(relation, c.name, to_jsonb(s.said)) as misfit,
+      automation.judge_row(relation, jsonb_build_object(c.name, s.said), array[c.name]) as refused
+    from automation.target_words(made.name) as w
+    cross join lateral (
+      select made.columns ->> w.field as name, coalesce(made.words #>> array[w.field, w.ours], w.ours) as said) as c
+    cross join lateral (select c.said) as s
+    where made.columns ? w.field
+    order by w.place
+  loop
+    if wrong.misfit is not null and wrong.ours in ('open', 'new', 'normal') then
+      raise exception 'words.%: % cannot hold "%" in %: %', wrong.field, relation, coalesce(
+          made.words #>> array[wrong.field, wrong.ours], wrong.ours), made.columns ->> wrong.field, wrong.misfit
+        using errcode = 'invalid_parameter_value', hint = format('Say what it is called there, {"%s": {"%s": "..."}}, '
+          'or that no column is meant: columns {"%1$s": null}.', wrong.field, wrong.ours);
+    elsif wrong.refused is not null then
+      raise warning 'automation: words.%: "%" cannot be written to %: %', wrong.field, wrong.ours, relation,
+        wrong.refused
+        using hint = format('Say what it is called there: {"%s": {"%s": "..."}}.', wrong.field, wrong.ours);
+    end if;
+  end loop;
+end;
+$$;
+
+-- The words that rows of a target may say.
+create or replace function automation.target_words(target text) returns table (field text, ours text, place bigint)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select w.field, w.ours, row_number() over ()
+    from (values ('task', 'status', 'open'), ('task', 'priority', 'normal'), ('task', 'priority', 'low'),
+      ('task', 'priority', 'high'), ('task', 'priority', 'urgent'), ('project', 'status', 'open'),
+      ('project', 'stage', 'new'), ('timeline', 'type', 'sms'), ('timeline', 'type', 'email'),
+      ('timeline', 'type', 'call'), ('timeline', 'direction', 'inbound'), ('timeline', 'direction', 'outbound'))
+      as w (target, field, ours)
+    where w.target = target_words.target
+  $$;
+
 create or replace function automation.attach_target(
   target text, relation regclass, columns jsonb default '{}', words jsonb default '{}', defaults jsonb default '{}')
   returns void
@@ -18,10 +66,12 @@ begin
   made.relation := automation.relation_name(relation);
   made.id_column := coalesce(columns ->> 'id', 'id');
   made.columns := automation.target_columns(target, relation, columns);
+  made.times_zone := automation.zone_of_times(columns);
   made.words := words;
   made.defaults := defaults;
   perform automation.check_columns('columns', relation,
-    jsonb_strip_nulls(columns) || jsonb_build_object('id', made.id_column), known || 'id'::text, '{}');
+    jsonb_strip_nulls(columns) - 'timestamps' || jsonb_build_object('id', made.id_column),
+    known || '{id,timestamps}'::text[], '{}');
   perform automation.check_columns('columns', relation, made.columns, known,
     case target when 'task' then '{title}' when 'project' then '{name}' else '{contact,content}' end::text[]);
   select k into wrong from jsonb_object_keys(words) as k where not k = any (known) limit 1;
@@ -34,16 +84,21 @@ begin
   if wrong is not null then
     raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
   end if;
+  perform automation.check_tenant_type(relation, made.columns ->> 'tenant');
+  perform automation.check_words(made);
+  perform automation.warn_hidden(relation);
+  perform automation.tell_of_times(relation, made.times_zone,
+    array(select c.value from jsonb_each_text(made.columns) as c));
   wrong := automation.late_constraint(relation);
   if target = 'timeline' and wrong is not null then
     raise exception 'relation: % of % is deferred: a row that breaks it would fail the commit of whoever wrote',
       wrong, relation using errcode = 'invalid_parameter_value', hint = 'Make it initially immediate.';
   end if;
-  insert into automation.targets as t (name, relation, columns, words, defaults, id_column)
-  values (made.name, made.relation, made.columns, made.words, made.defaults, made.id_column)
+  insert into automation.targets as t (name, relation, columns, words, defaults, id_column, times_zone)
+  values (made.name, made.relation, made.columns, made.words, made.defaults, made.id_column, made.times_zone)
   on conflict on constraint targets_pkey do update set
-    (relation, columns, words, defaults, id_column) = row (
-      excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column);
+    (relation, columns, words, defaults, id_column, times_zone) = row (
+      excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column, excluded.times_zone);
   execute automation.target_function(made);
   perform automation.close_functions();
   if target = 'timeline' then

@@ -14,9 +14,11 @@ begin
   if tenants.relation is null then
     execute automation.settled_function();
     execute automation.untold_state_function();
+    execute automation.tenant_key_function();
   elsif to_regclass(tenants.relation) is not null then
     execute automation.tenants_function();
     execute automation.tenant_state_function();
+    execute automation.tenant_key_function();
     if tenants.sole is null then
       perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
     end if;

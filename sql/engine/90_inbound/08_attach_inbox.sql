@@ -99,8 +99,8 @@ create or replace function automation.event_of_inbox(inbox automation.inboxes, k
   as $$
 declare
   names constant jsonb := inbox.columns;
-  tenant constant text := coalesce(
-    written ->> (names ->> 'tenant'), (select t.sole::text from automation.tenancy as t));
+  tenant constant text := coalesce(automation.key_uuid(
+    written ->> (names ->> 'tenant')), (select t.sole from automation.tenancy as t))::text;
   source constant text := format('%s %s', inbox.relation, written ->> (names ->> 'id'));
   is_inbound constant boolean := not names ? 'direction'
     or automation.is_word(inbox.words, 'inbound', written ->> (names ->> 'direction'));

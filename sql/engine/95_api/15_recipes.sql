@@ -182,9 +182,9 @@ create or replace function automation.member_problem(tenant_id uuid, answer json
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when jsonb_typeof(answer) <> 'string' or automation.as_uuid(answer #>> '{}') is null or not exists (
+    select case when jsonb_typeof(answer) <> 'string' or not automation.is_member_key(answer #>> '{}') or not exists (
         select from automation.read_members(
-          array[member_problem.tenant_id], array[automation.as_uuid(answer #>> '{}')]))
+          array[member_problem.tenant_id], array[automation.key_uuid(answer #>> '{}')]))
       then 'must be the id of somebody who belongs to you' end
   $$;
 

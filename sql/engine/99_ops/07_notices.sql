@@ -36,7 +36,7 @@ begin
     when setting ->> 'by' = 'email' and automation.normalize_email(coalesce(setting ->> 'to', '')) is null
       then '.to: the email address that is told'
     when coalesce(setting ->> 'by', 'task') = 'task' and setting ? 'to'
-      and automation.as_uuid(setting ->> 'to') is null then '.to: the id of the member who is told'
+      and not automation.is_member_key(setting ->> 'to') then '.to: the id of the member who is told'
   end;
 end;
 $$;

@@ -75,13 +75,13 @@ grant delete,
 grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
   to authenticated, service_role;
 
--- The indexes of contacts call these, as whoever writes a contact: a role that could not would have its
+-- The indexes of contacts and tenants call these, as whoever writes one: a role that could not would have its
 -- write refused. They read nothing but what they are given.
 grant execute on function
   automation.phone_key(text), automation.phone_digits(text), automation.email_key(text),
   automation.normalize_email(text), automation.visible_text(text), automation.half_width(text),
   automation.ascii_domain(text), automation.punycode(text),
-  automation.punycode_bias(integer, integer, boolean)
+  automation.punycode_bias(integer, integer, boolean), automation.key_uuid(text), automation.as_uuid(text)
   to public;
 
 -- What ridgeline.workflow_statistics adds up, for its own tenants.

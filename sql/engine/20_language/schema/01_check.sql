@@ -341,7 +341,7 @@ begin
   return coalesce(case format
     when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
     when 'moment' then automation.is_date(value #>> '{}') or value #>> '{}' like '%{{%'
-    when 'id' then automation.as_uuid(value #>> '{}') is not null or value #>> '{}' like '%{{%'
+    when 'id' then automation.is_member_key(value #>> '{}') or value #>> '{}' like '%{{%'
     when 'length-of-time' then automation.duration_in(value) is not null
     when 'signed-length-of-time' then automation.signed_duration(value) is not null
     when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
@@ -363,7 +363,7 @@ create or replace function automation.format_words(format text, out words text, 
     from (values
       ('amount', 'a number of at least 0', 'For example 3, 1.5 or "{{ contact.custom_fields.days }}".'),
       ('moment', 'a date', 'For example "2026-12-01", "2026-12-01T09:30:00Z" or "{{ job.scheduled_at }}".'),
-      ('id', 'an id', 'A UUID, or a template such as "{{ contact.assigned_to }}".'),
+      ('id', 'an id', 'A member''s id, or a template such as "{{ contact.assigned_to }}".'),
       ('length-of-time', 'a length of time', 'For example "3 days", "90 minutes" or {"days": 1, "hours": 12}.'),
       ('signed-length-of-time', 'a length of time',
         'For example "1 day" (after), "-24 hours" (before) or {"days": 3}.'),

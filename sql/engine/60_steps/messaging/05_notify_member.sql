@@ -20,7 +20,7 @@ declare
   given constant text := case jsonb_typeof(config -> 'user_id') when 'string' then btrim(config ->> 'user_id') end;
 begin
   return case
-      when given like '%{{%' or lower(given) in ('owner', 'admin') or automation.as_uuid(given) is not null
+      when given like '%{{%' or lower(given) in ('owner', 'admin') or automation.is_member_key(given)
         or coalesce(given, '') = '' then '[]'
       else jsonb_build_array(automation.problem(path || '.user_id', 'invalid_id',
         format('user_id: "%s" is no member', left(given, 60)),
@@ -89,7 +89,8 @@ declare
   at constant text := automation.step_path(step) || '.step_config';
 begin
   return case
-      when automation.as_uuid(given) is not null and not automation.is_member(workflow.tenant_id, given)
+      when automation.is_member_key(given) and lower(given) not in ('owner', 'admin')
+          and not automation.is_member(workflow.tenant_id, given)
         then jsonb_build_array(automation.problem(at || '.user_id', 'not_a_member',
           format('user_id: "%s" is not a member of the office', given),
           'Name one who is, a variable such as "{{contact.assigned_to}}", or owner or admin.'))
@@ -133,7 +134,7 @@ begin
     limit 1;
   else
     select m.* into member
-    from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(given)]) as m
+    from automation.read_members(array[execution.tenant_id], array[automation.key_uuid(given)]) as m
     limit 1;
   end if;
   if member.user_id is null then

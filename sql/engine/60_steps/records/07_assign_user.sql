@@ -57,16 +57,16 @@ end;
 $$;
 
 -- Of several the first that is there: whose turn it is, is known when the step runs.
-create or replace function automation.likely_member(execution ridgeline.workflow_executions, input jsonb) returns uuid
+create or replace function automation.likely_member(execution ridgeline.workflow_executions, input jsonb) returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  found uuid := (
-    select m.user_id
+  found text := (
+    select m.record ->> 'id'
     from jsonb_array_elements_text(coalesce(input -> 'user_ids', jsonb_build_array(input -> 'user_id')))
       with ordinality as u (id, place)
-    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.as_uuid(u.id)
+    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.key_uuid(u.id)
     order by u.place limit 1);
 begin
   if found is null and input ? 'user_ids' then
@@ -88,7 +88,7 @@ create or replace function automation.imagine_assign_user(
 declare
   entity constant text := automation.assigned_entity(execution, input);
   user_column constant text := automation.mapped_column(entity, 'assigned_to');
-  user_id uuid;
+  user_id text;
   imagined automation.imagined;
 begin
   if user_column is null then

@@ -21,6 +21,9 @@ create or replace function automation.needed_columns(contacts automation.entitie
         and not a.atthasdef and a.attidentity = '' and a.attgenerated = ''
         and a.attname is distinct from contacts.tenant_column
         and not exists (
+          select from automation.filled_columns(a.attrelid::regclass, contacts.id_column, '{}') as f
+          where f.name = a.attname)
+        and not exists (
           select from pg_catalog.pg_trigger as g
           where g.tgrelid = a.attrelid and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 7 = 7)
       order by a.attnum)
@@ -38,7 +41,7 @@ create or replace function automation.missing_columns(contacts automation.entiti
     from (
       select array(
         select c.name from unnest(automation.needed_columns(contacts)) with ordinality as c (name, place)
-        where not automation.own_names(contacts, coalesce(config -> 'fields', '{}')
+        where not automation.own_names(contacts, automation.whole_name(contacts, coalesce(config -> 'fields', '{}'))
           || (config - '{fields}'::text[])) ? c.name
         order by c.place) as names
     ) as m
@@ -72,7 +75,8 @@ begin
     return jsonb_build_array(automation.problem(
       path, 'unknown_entity', 'there are no contacts here', 'Attach the table of your contacts: docs/attach.md.'));
   end if;
-  return automation.check_fields('contact', automation.names_in(fields), path || '.fields.') || (
+  return automation.check_fields(
+    'contact', automation.names_in(automation.whole_name(contacts, fields)), path || '.fields.') || (
     select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', path || '.' || (p.problem ->> 'path'))), '[]')
     from jsonb_array_elements(
       automation.missing_columns(contacts, config || jsonb_build_object('fields', fields))
@@ -142,20 +146,21 @@ end;
 $$;
 
 -- The new row. What came out empty is left to the table.
-create or replace function automation.new_contact(contacts automation.entities, input jsonb) returns jsonb
+create or replace function automation.new_contact(contacts automation.entities, tenant_id uuid, input jsonb)
+  returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  fields constant jsonb := (
+  fields constant jsonb := automation.whole_name(contacts, (
     select coalesce(jsonb_object_agg(f.key, f.value), '{}')
-    from jsonb_each(coalesce(input -> 'fields', '{}')) as f where not automation.is_blank(f.value));
+    from jsonb_each(coalesce(input -> 'fields', '{}')) as f where not automation.is_blank(f.value)));
 begin
   if fields <> '{}' then
     perform automation.check_writable(contacts, fields);
   end if;
   return automation.fit_fields(contacts, automation.own_names(
-    contacts, automation.with_fields('{}', fields) || (input - '{fields}'::text[])));
+    contacts, automation.with_fields('{}', fields) || (input - '{fields}'::text[])), tenant_id);
 end;
 $$;
 
@@ -181,7 +186,7 @@ declare
   refused text;
 begin
   select e.* into contacts from automation.entities as e where e.name = 'contact';
-  fields := automation.new_contact(contacts, input);
+  fields := automation.new_contact(contacts, execution.tenant_id, input);
   begin
     id := automation.insert_contact(contacts, execution.tenant_id, fields);
     created := true;
@@ -272,7 +277,7 @@ begin
     return result || jsonb_build_object('contact_id', found.id, 'created', false, 'found_by', found.found_by,
       'contact', automation.read_record('contact', execution.tenant_id, found.id));
   end if;
-  fields := automation.new_contact(contacts, input);
+  fields := automation.new_contact(contacts, execution.tenant_id, input);
   needed := automation.needed_columns(contacts);
   perform automation.check_new_assignee(execution.tenant_id, input);
   perform automation.refuse_misfit('fields.' || automation.judge_row(to_regclass(contacts.relation),

@@ -1,0 +1,581 @@
+// CRMs as the usual frameworks make them: tenants and members with keys of their own kind, tables that leave it to the
+// program to say a key and a time, and names that nobody writes in SQL.
+import fs from "node:fs";
+import path from "node:path";
+import type { JSONValue, Sql } from "postgres";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { connect, using } from "../../scripts/lib/scratch.ts";
+import { asRole } from "../support/database.ts";
+import {
+  createProject,
+  type Host,
+  installEngine,
+  OWNER,
+  publish,
+  receive,
+  speakAs,
+  work,
+} from "../support/host.ts";
+
+const fixture = (file: string) =>
+  fs.readFileSync(path.join(import.meta.dirname, "../support", file), "utf8");
+
+/** The statements of docs/attach.md under a heading. */
+const documented = (heading: string): string[] => {
+  const docs = fs.readFileSync(path.join(import.meta.dirname, "../../docs/attach.md"), "utf8");
+  const section = docs.slice(docs.indexOf(`## ${heading}`)).split(/^## /m)[1]!;
+  return [...section.matchAll(/^```sql\n([^]*?)^```/gm)].map(([, text]) => text!);
+};
+
+const tenantOf = async (sql: Sql, key: string) =>
+  (await sql<{ id: string }[]>`select ridgeline.tenant_of(${key}) as id`)[0]!.id;
+
+const runs = (sql: Sql) =>
+  sql<{ trigger_type: string; status: string; error: JSONValue }[]>`
+    select trigger_type, status, error from ridgeline.workflow_executions order by created_at, id`;
+
+describe("a CRM of Prisma's", { timeout: 180_000 }, () => {
+  let host: Host;
+  let sql: Sql;
+  let apex: string;
+  const notices: string[] = [];
+  beforeAll(async () => {
+    host = await createProject();
+    sql = connect(host.url, { onnotice: (notice) => notices.push(notice.message ?? "") });
+    await sql.unsafe(fixture("prisma-crm.sql"));
+    await installEngine(sql);
+    await sql.unsafe(`
+      select automation.attach_tenants('public."Organization"');
+      select automation.attach_members('public."Membership"', '{"tenant": "organizationId", "user": "userId"}',
+        further => '[{"relation": "public.User", "key": "id", "columns": {"email": "email", "full_name": "name"}}]');
+      select automation.attach('public."Contact"', 'contact', '{"tenant": "organizationId", "phone": "phoneNumber",
+        "assigned_to": "ownerId", "timestamps": "UTC",
+        "tags": {"links": "public._ContactToTag", "tags": "public.Tag", "record": "A", "tag": "B"}}',
+        '[{"type": "stage_changed", "column": "stage"}]');
+      select automation.attach_target('task', 'public."Task"',
+        '{"tenant": "organizationId", "assigned_to": "assigneeId", "timestamps": "UTC"}',
+        words => '{"status": {"open": "TODO"}, "priority": {"normal": "MEDIUM", "high": "HIGH"}}')`);
+    apex = await tenantOf(sql, "cm3orgapex0000abcd");
+    await speakAs(sql, apex, "+15125550100");
+  });
+  afterAll(async () => {
+    await sql.end({ timeout: 1 });
+    await host.drop();
+  });
+
+  const add = (id: string, more: Record<string, JSONValue> = {}) =>
+    sql`insert into public."Contact" ${
+      sql({
+        id,
+        organizationId: "cm3orgapex0000abcd",
+        firstName: "Maria",
+        updatedAt: "2026-11-20T10:00:00",
+        ...more,
+      } as Record<string, string>)
+    }`;
+
+  it("has its tenants and members under the keys that it gave them", async () => {
+    expect(
+      await sql`select id, name, timezone, record ->> 'id' as key from automation.read_tenants(array[${apex}]::uuid[])`,
+    )
+      .toEqual([{
+        id: apex,
+        name: "Apex Roofing",
+        timezone: "America/Chicago",
+        key: "cm3orgapex0000abcd",
+      }]);
+    expect(
+      await sql`select tenant_id, role, full_name, email, record ->> 'id' as key
+        from automation.read_members(null, null) order by full_name`,
+    ).toEqual([
+      {
+        tenant_id: apex,
+        role: "owner",
+        full_name: "Olivia Owner",
+        email: "olivia@apex.example",
+        key: "cm3userolivia00001",
+      },
+      {
+        tenant_id: apex,
+        role: "editor",
+        full_name: "Sam Sales",
+        email: "sam@apex.example",
+        key: "cm3usersam00000001",
+      },
+    ]);
+  });
+
+  it("knows columns in camelCase for what they are", async () => {
+    const [mapped] =
+      await sql`select e.mapped from automation.entities as e where e.name = 'contact'`;
+    expect(mapped!.mapped).toMatchObject({
+      first_name: "firstName",
+      last_name: "lastName",
+      created_at: "createdAt",
+      updated_at: "updatedAt",
+      deleted: "deletedAt",
+    });
+  });
+
+  it("greets a new lead, tags, assigns and gives the office a task, all in its own tables", async () => {
+    await publish(sql, apex, "contact_created", [
+      ["send_sms", { body: "Hi {{contact.first_name}}, {{tenant.name}} here" }],
+      ["add_tag", { tag: "vip" }],
+      ["add_tag", { tag: "New lead" }],
+      ["assign_user", { user_ids: ["cm3usersam00000001", "cm3userolivia00001"] }],
+      ["create_task", {
+        title: "Call {{contact.firstName}} for {{user.full_name}}",
+        priority: "high",
+        due_at: "2026-12-01T15:00:00Z",
+        assigned_to: "{{contact.assigned_to}}",
+      }],
+    ], { trigger_config: { source: "web" } });
+    await add("cm3contactmaria001", { phoneNumber: "(512) 555-0142", source: "web" });
+    expect((await work(sql)).map(({ payload }) => payload.body)).toEqual([
+      expect.stringContaining("Hi Maria, Apex Roofing here"),
+    ]);
+    expect(await runs(sql)).toEqual([{
+      trigger_type: "contact_created",
+      status: "completed",
+      error: null,
+    }]);
+    expect(
+      await sql`select t."name", t."organizationId" from public."_ContactToTag" as l
+        join public."Tag" as t on t."id" = l."B" where l."A" = 'cm3contactmaria001' order by 1`,
+    ).toEqual([
+      { name: "New lead", organizationId: "cm3orgapex0000abcd" },
+      { name: "VIP", organizationId: "cm3orgapex0000abcd" },
+    ]);
+    expect(
+      await sql`select "title", "organizationId", "contactId", "status", "priority", "dueDate"::text as due, "assigneeId",
+        length("id") >= 25 as has_id, "updatedAt" = "createdAt" or "updatedAt" > now() at time zone 'UTC' - interval '1 hour' as fresh
+        from public."Task"`,
+    ).toEqual([{
+      title: "Call Maria for Sam Sales",
+      organizationId: "cm3orgapex0000abcd",
+      contactId: "cm3contactmaria001",
+      status: "TODO",
+      priority: "HIGH",
+      due: "2026-12-01 15:00:00",
+      assigneeId: "cm3usersam00000001",
+      has_id: true,
+      fresh: true,
+    }]);
+  });
+
+  it("moves a stage that is an enum of another schema, ends at a reply and at a soft delete", async () => {
+    await publish(sql, apex, "stage_changed", [
+      ["wait", { days: 1 }],
+      ["send_sms", { body: "Still there?" }],
+    ], { settings: { exit_events: ["sms_received"] } });
+    await publish(sql, apex, "contact_created", [["change_stage", { stage: "QUOTED" }]], {
+      trigger_config: { source: "referral" },
+    });
+    await add("cm3contactotto0001", { phoneNumber: "512-555-0143", source: "referral" });
+    await add("cm3contactida00001", { phoneNumber: "512-555-0144", source: "referral" });
+    await work(sql);
+    expect(await sql`select "stage" from public."Contact" where "source" = 'referral'`)
+      .toEqual([{ stage: "QUOTED" }, { stage: "QUOTED" }]);
+    await receive(sql, "+15125550143", "Yes");
+    await sql`update public."Contact" set "deletedAt" = now() where "id" = 'cm3contactida00001'`;
+    await work(sql);
+    expect(
+      (await runs(sql)).filter((run) => run.trigger_type === "stage_changed").map((run) =>
+        run.status
+      ),
+    )
+      .toEqual(["cancelled", "cancelled"]);
+  });
+
+  it("reads and writes its times, which are UTC and do not say so", async () => {
+    await publish(sql, apex, "contact_created", [
+      ["update_field", { field: "followUpAt", value: "2026-12-01T09:00:00-06:00" }],
+      ["create_task", { title: "At {{contact.followUpAt | formatDate: 'HH:mm'}}" }],
+    ], { trigger_config: { source: "times" } });
+    await add("cm3contactlena0001", { source: "times" });
+    await work(sql);
+    expect(
+      await sql`select "followUpAt"::text as at from public."Contact" where "id" = 'cm3contactlena0001'`,
+    )
+      .toEqual([{ at: "2026-12-01 15:00:00" }]);
+    expect(await sql`select "title" from public."Task" where "title" like 'At%'`).toEqual([{
+      title: "At 09:00",
+    }]);
+  });
+
+  it("makes a contact whom nobody has typed in, with a key and the times that the program would give it", async () => {
+    await publish(sql, apex, "sms_received", [["find_or_create_contact", {
+      phone: "{{message.from_number}}",
+      fields: { source: "text" },
+    }]]);
+    await receive(sql, "+15125550177", "Do you do gutters?");
+    await work(sql);
+    expect(
+      await sql`select "organizationId", "phoneNumber", length("id") > 20 as has_id, "updatedAt" is not null as timed
+        from public."Contact" where "source" = 'text'`,
+    ).toEqual([{
+      organizationId: "cm3orgapex0000abcd",
+      phoneNumber: "+15125550177",
+      has_id: true,
+      timed: true,
+    }]);
+  });
+
+  it("keeps another organization's records apart", async () => {
+    await sql`insert into public."Contact" ("id", "organizationId", "updatedAt", "source", "phoneNumber")
+      values ('cm3contactblue0001', 'cm3orgblue0000abcd', now(), 'web', '512-555-0150')`;
+    expect(await work(sql)).toEqual([]);
+    const blue = await tenantOf(sql, "cm3orgblue0000abcd");
+    expect(
+      await sql`select automation.read_record('contact', ${apex}, 'cm3contactblue0001') as record,
+      automation.read_record('contact', ${blue}, 'cm3contactblue0001') ->> 'source' as source`,
+    )
+      .toEqual([{ record: null, source: "web" }]);
+  });
+
+  it("lets a client ask by the key that it knows", async () => {
+    const [row] = await asRole(
+      sql,
+      "service_role",
+      (role) =>
+        role`select count(*)::int as n from ridgeline.workflows where tenant_id = ridgeline.tenant_of('cm3orgapex0000abcd')`,
+    );
+    expect(row!.n).toBeGreaterThan(0);
+  });
+
+  it("ends what an organization had that is deleted", async () => {
+    const blue = await tenantOf(sql, "cm3orgblue0000abcd");
+    await sql`delete from public."Organization" where "id" = 'cm3orgblue0000abcd'`;
+    expect(
+      await sql`select automation.tenant_state(${blue}) as state,
+      exists (select from automation.gone_tenants as g where g.tenant_id = ${blue}) as gone`,
+    )
+      .toEqual([{ state: "gone", gone: true }]);
+  });
+});
+
+describe("a CRM of Rails'", { timeout: 180_000 }, () => {
+  let host: Host;
+  let sql: Sql;
+  let apex: string;
+  beforeAll(async () => {
+    host = await createProject();
+    sql = connect(host.url);
+    await sql.unsafe(fixture("rails-crm.sql"));
+    await installEngine(sql);
+  });
+  afterAll(async () => {
+    await sql.end({ timeout: 1 });
+    await host.drop();
+  });
+
+  it("is told what to do first where tenants have numbers", async () => {
+    await expect(
+      sql`select automation.attach('public.contacts', 'contact', '{"tenant": "account_id"}')`,
+    )
+      .rejects.toMatchObject({
+        message: expect.stringMatching(
+          /^columns: the tenant column "account_id" is bigint, and which table it refers to is not known/,
+        ),
+        hint: expect.stringMatching(/automation\.attach_tenants/),
+      });
+  });
+
+  it("is attached with bigint keys, tags of many kinds of record and a partitioned timeline", async () => {
+    await sql.unsafe(`
+      select automation.attach_tenants('public.accounts');
+      select automation.attach_members('public.users', '{"tenant": "account_id", "user": "id", "full_name": "name"}',
+        roles => '{"0": "editor", "2": "owner"}');
+      select automation.attach('public.contacts', 'contact', '{"tenant": "account_id", "assigned_to": "owner_id",
+        "timestamps": "UTC", "tags": {"links": "public.taggings", "tags": "public.tags", "record": "taggable_id",
+          "where": {"taggable_type": "Contact", "context": "tags"}}}');
+      select automation.attach_target('task', 'public.tasks', '{"tenant": "account_id", "description": "body",
+        "due": "due_on", "assigned_to": "user_id", "timestamps": "UTC"}',
+        words => '{"status": {"open": "0"}, "priority": {"low": "0", "normal": "1", "high": "2", "urgent": "2"}}');
+      select automation.attach_target('timeline', 'public.activities', '{"tenant": "account_id", "type": "kind",
+        "content": "body", "at": "occurred_at", "timestamps": "UTC"}')`);
+    apex = await tenantOf(sql, "1");
+    expect(
+      await sql`select e.mapped ->> 'deleted' as deleted from automation.entities as e where e.name = 'contact'`,
+    )
+      .toEqual([{ deleted: "discarded_at" }]);
+    expect(await sql`select automation.tenant_zone(${apex}) as zone`).toEqual([{
+      zone: "America/Denver",
+    }]);
+  });
+
+  it("tags a contact and no other record that has its number", async () => {
+    await sql`insert into public.taggings (tag_id, taggable_type, taggable_id, context, created_at)
+      values (1, 'Deal', 1, 'tags', now())`;
+    await publish(sql, apex, "contact_created", [
+      ["add_tag", { tag: "hot" }],
+      ["assign_user", { user_id: "2" }],
+      ["create_task", {
+        title: "Tags {{contact.tags | join: ' '}}",
+        due_at: "2026-12-01T15:00:00Z",
+        assigned_to: "{{contact.owner_id}}",
+      }],
+    ]);
+    await sql`insert into public.contacts (account_id, type, first_name, created_at, updated_at)
+      values (1, 'Lead', 'Maria', now(), now())`;
+    await work(sql);
+    expect(await runs(sql)).toEqual([{
+      trigger_type: "contact_created",
+      status: "completed",
+      error: null,
+    }]);
+    expect(
+      await sql`select g.name, t.taggable_type, t.taggable_id::int as id, t.context, t.created_at is not null as timed
+      from public.taggings as t join public.tags as g on g.id = t.tag_id order by t.id`,
+    ).toEqual([
+      { name: "vip", taggable_type: "Deal", id: 1, context: "tags", timed: true },
+      { name: "hot", taggable_type: "Contact", id: 1, context: "tags", timed: true },
+    ]);
+    expect(
+      await sql`select title, account_id::int, contact_id::int, status, priority, due_on::text, user_id::int,
+      updated_at is not null as timed from public.tasks`,
+    ).toEqual([{
+      title: "Tags hot",
+      account_id: 1,
+      contact_id: 1,
+      status: 0,
+      priority: 1,
+      due_on: "2026-12-01",
+      user_id: 2,
+      timed: true,
+    }]);
+    expect(await sql`select owner_id::int from public.contacts`).toEqual([{ owner_id: 2 }]);
+  });
+
+  it("texts the number that stands in a table of its own, and knows who answers", async () => {
+    await sql.unsafe(documented("What is not one table")[0]!);
+    await sql.unsafe(`
+      select automation.attach('public.contacts', 'contact', '{"tenant": "account_id", "assigned_to": "owner_id",
+        "phone": "main_phone", "timestamps": "UTC", "ignore": ["updated_at", "main_phone"]}')`);
+    await speakAs(sql, apex, "+17205550100");
+    await publish(sql, apex, "contact_created", [["send_sms", {
+      body: "Hi {{contact.first_name}}",
+    }]], {
+      trigger_config: { type: "Prospect" },
+    });
+    await publish(sql, apex, "contact_updated", [["create_task", { title: "Updated" }]]);
+    await sql.begin((once) => [
+      once`insert into public.contacts (account_id, type, first_name, created_at, updated_at)
+        values (1, 'Prospect', 'Otto', now(), now())`,
+      once`insert into public.contact_phones (contact_id, number, "primary", created_at, updated_at)
+        select c.id, n.number, n.is_main, now(), now() from public.contacts as c,
+          (values ('720.555.0143 x12', false), ('(720) 555-0144', true)) as n (number, is_main)
+        where c.first_name = 'Otto'`,
+    ]);
+    expect((await work(sql)).map(({ payload }) => payload.to)).toEqual(["+17205550144"]);
+    await receive(sql, "+17205550144", "Who is this?", "+17205550100");
+    expect(await sql`select kind, body, account_id::int from public.activities order by id`)
+      .toEqual([
+        { kind: "sms", body: expect.stringContaining("Hi Otto"), account_id: 1 },
+        { kind: "sms", body: "Who is this?", account_id: 1 },
+      ]);
+    expect(await sql`select from public.tasks where title = 'Updated'`).toEqual([]);
+  });
+});
+
+describe("a CRM with two tables of people and whole names", { timeout: 180_000 }, () => {
+  const SUMMIT = "0a000000-0000-4000-8000-000000000001";
+  let host: Host;
+  let sql: Sql;
+  beforeAll(async () => {
+    host = await createProject();
+    sql = connect(host.url);
+    await sql.unsafe(`
+      create type public.postal as (street text, city text);
+      create domain public.phone_text as text check (length(value) < 40);
+      create domain public.money_amount as numeric(12, 2) check (value >= 0);
+      create table public.leads (
+        id uuid primary key default gen_random_uuid(), tenant_id uuid not null, full_name text not null, phone public.phone_text,
+        email text, stage text not null default 'new', estimate public.money_amount, interests text[] not null default '{}',
+        address public.postal);
+      create table public.customers (
+        id uuid primary key default gen_random_uuid(), tenant_id uuid not null, full_name text not null, phone public.phone_text,
+        email text, lifetime_value numeric(12, 2) default 0);
+      create table public.todos (
+        id bigint generated always as identity primary key, tenant_id uuid not null, person uuid, what text not null)`);
+    await installEngine(sql);
+    await sql.unsafe(documented("What is not one table")[1]!);
+    await sql.unsafe(`
+      insert into ridgeline.tenant_settings (tenant_id, name) values ('${SUMMIT}', 'Summit');
+      select automation.attach_target('task', 'public.todos', '{"title": "what", "contact": "person"}')`);
+    await speakAs(sql, SUMMIT, "+15125550100");
+  });
+  afterAll(async () => {
+    await sql.end({ timeout: 1 });
+    await host.drop();
+  });
+
+  it("greets a lead by the first name, and ends its run when it answers", async () => {
+    await publish(sql, SUMMIT, "lead_created", [
+      ["send_sms", { body: "Hi {{contact.first_name}}" }],
+      ["wait", { days: 1 }],
+      ["create_task", { title: "Call {{contact.last_name}}" }],
+    ], { settings: { exit_events: ["sms_received"] } });
+    await sql`insert into public.leads (tenant_id, full_name, phone, estimate, interests, address) values
+      (${SUMMIT}, 'Dr. Maria de la Cruz', '512.555.0142 x12', 1200.50, '{roof,gutters}', row ('1 Main St', 'Austin')),
+      (${SUMMIT}, 'Lee, Ann', '(512) 555-0143', null, '{}', null)`;
+    expect(
+      (await work(sql)).map(({ payload }) => [payload.to, payload.body?.split("\n")[0]]).toSorted(),
+    ).toEqual([
+      ["+15125550142", expect.stringContaining("Hi Maria")],
+      ["+15125550143", expect.stringContaining("Hi Ann")],
+    ]);
+    await receive(sql, "+15125550143", "Yes please");
+    await work(sql);
+    expect((await runs(sql)).map((run) => run.status).toSorted()).toEqual(["cancelled", "waiting"]);
+  });
+
+  it("ends the run of one that is moved to an archive", async () => {
+    await sql`create table public.leads_archive (like public.leads)`;
+    await sql`with gone as (delete from public.leads where full_name like 'Dr. Maria%' returning *)
+      insert into public.leads_archive select * from gone`;
+    await work(sql);
+    expect((await runs(sql)).map((run) => run.status)).toEqual(["cancelled", "cancelled"]);
+  });
+
+  it("gives a new contact the whole name", async () => {
+    await sql.unsafe(`
+      drop table public.people cascade;
+      drop function public.keep_person cascade;
+      select automation.detach('contact');
+      select automation.detach('customer');
+      drop trigger if exists a_person on public.customers;
+      select automation.attach('public.customers', 'contact')`);
+    await publish(sql, SUMMIT, "sms_received", [["find_or_create_contact", {
+      phone: "{{message.from_number}}",
+      fields: { first_name: "Unknown", last_name: "Caller" },
+    }]]);
+    await receive(sql, "+15125550188", "Hello?");
+    await work(sql);
+    expect(await sql`select full_name, phone from public.customers`).toEqual([
+      { full_name: "Unknown Caller", phone: "+15125550188" },
+    ]);
+  });
+});
+
+describe("tables that nothing can be put on, or that hide their rows", { timeout: 120_000 }, () => {
+  let host: Host;
+  let sql: Sql;
+  const warnings: string[] = [];
+  beforeAll(async () => {
+    host = await createProject();
+    sql = connect(host.url, {
+      onnotice: (notice) => warnings.push(`${notice.severity}: ${notice.message}`),
+    });
+    await installEngine(sql);
+    await sql.unsafe(`
+      create table public.leads (id uuid primary key default gen_random_uuid(), tenant_id uuid not null, seen timestamp);
+      create view public.people as select * from public.leads`);
+  });
+  afterAll(async () => {
+    await sql.end({ timeout: 1 });
+    await host.drop();
+  });
+
+  it("says of a view that the table behind it is meant", async () => {
+    await expect(sql`select automation.attach('public.people', 'contact')`).rejects.toMatchObject({
+      message: "relation: public.people is a view, which fires nothing for each row",
+      hint: expect.stringMatching(/Attach the table behind it/),
+    });
+  });
+
+  it("warns of row level security that holds for whoever attaches", async () => {
+    await using(host.adminUrl, async (admin) => {
+      await admin.unsafe(`
+        create role ${host.name}_plain;
+        alter table public.leads owner to ${host.name}_plain;
+        alter table public.leads enable row level security;
+        alter table public.leads force row level security;
+        grant usage on schema automation to ${host.name}_plain;
+        grant execute on function automation.warn_hidden(regclass) to ${host.name}_plain`);
+      const said: string[] = [];
+      const other = connect(host.adminUrl, {
+        max: 1,
+        onnotice: (notice) => said.push(notice.message ?? ""),
+      });
+      await other.unsafe(
+        `set role ${host.name}_plain; select automation.warn_hidden('public.leads')`,
+      );
+      await other.end({ timeout: 1 });
+      expect(said.join("\n")).toMatch(
+        /row level security of public.leads holds for \w+_plain too, who attaches it/,
+      );
+      await admin.unsafe(`
+        alter table public.leads no force row level security;
+        alter table public.leads owner to ${OWNER};
+        drop owned by ${host.name}_plain;
+        drop role ${host.name}_plain`);
+    });
+  });
+
+  it("says in which zone it reads times that have none, unless it was told", async () => {
+    await sql`select automation.attach('public.leads', 'contact')`;
+    expect(warnings.join("\n")).toMatch(
+      /NOTICE: automation: times of public.leads without a zone \(seen\) count as the tenant's/,
+    );
+    expect(warnings.join("\n")).not.toMatch(/row level security/);
+  });
+
+  it("refuses a table of tasks that could hold none of its words, and names the others", async () => {
+    await sql.unsafe(
+      `create table public.todos (id uuid primary key default gen_random_uuid(), tenant_id uuid, title text,
+      status boolean, priority text check (priority in ('low', 'mid')))`,
+    );
+    await expect(sql`select automation.attach_target('task', 'public.todos')`).rejects
+      .toMatchObject({
+        message:
+          'words.status: public.todos cannot hold "open" in status: invalid input syntax for type boolean: "open"',
+        hint: expect.stringMatching(/\{"status": \{"open": "\.\.\."\}\}/),
+      });
+    await sql`select automation.attach_target('task', 'public.todos',
+      words => '{"status": {"open": "false"}, "priority": {"normal": "mid", "high": "mid"}}')`;
+    const said = warnings.filter((warning) => /words\./.test(warning));
+    expect(said).toEqual([
+      expect.stringMatching(
+        /^WARNING: automation: words\.priority: "urgent" cannot be written to public\.todos/,
+      ),
+    ]);
+  });
+
+  it("warns of tenants whose zones are none", async () => {
+    await sql.unsafe(`create table public.offices (id uuid primary key, time_zone text);
+      insert into public.offices values (gen_random_uuid(), 'Mountain Time (US & Canada)'), (gen_random_uuid(), 'America/Denver');
+      select automation.attach_tenants('public.offices')`);
+    expect(warnings.join("\n")).toMatch(
+      /WARNING: automation: 1 of public\.offices with a time zone that is none, such as "Mountain Time \(US & Canada\)"/,
+    );
+  });
+
+  it("takes whole names apart, plain ones and others alike", async () => {
+    expect(
+      await sql`select n.given, automation.parts_of_name(n.given) - 'x' as parts from (values
+      ('Maria Lopez'), ('Dr. Maria de la Cruz'), ('Lee, Ann'), ('Mr Smith'), ('Sam Jr'), ('Apex Roofing LLC'), ('Cher'), ('')
+      ) as n (given)`,
+    ).toEqual([
+      { given: "Maria Lopez", parts: { first_name: "Maria", last_name: "Lopez" } },
+      { given: "Dr. Maria de la Cruz", parts: { first_name: "Maria", last_name: "de la Cruz" } },
+      { given: "Lee, Ann", parts: { first_name: "Ann", last_name: "Lee" } },
+      { given: "Mr Smith", parts: { first_name: null, last_name: "Smith" } },
+      { given: "Sam Jr", parts: { first_name: "Sam", last_name: null } },
+      { given: "Apex Roofing LLC", parts: { first_name: null, last_name: null } },
+      { given: "Cher", parts: { first_name: "Cher", last_name: null } },
+      { given: "", parts: { first_name: null, last_name: null } },
+    ]);
+  });
+
+  it("refuses a zone of its times that is none, and words for tags that are none", async () => {
+    await expect(
+      sql`select automation.attach('public.leads', 'contact', '{"timestamps": "utc time"}')`,
+    )
+      .rejects.toThrow(/columns\.timestamps: "utc time" is not a time zone/);
+    await expect(
+      sql`select automation.attach('public.leads', 'contact',
+        '{"tags": {"links": "public.leads", "tags": "public.leads", "were": {}}}')`,
+    ).rejects.toThrow(/columns\.tags: "were" is none of links/);
+  });
+});
