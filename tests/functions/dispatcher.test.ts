@@ -6,7 +6,9 @@ import {
 } from "../../functions/_shared/engine/dispatcher.ts";
 import type { Outcome } from "../../functions/_shared/engine/outcome.ts";
 import type { Sender } from "../../functions/_shared/channels/sender.ts";
+import { Slots } from "../../functions/_shared/engine/slots.ts";
 import { type ClaimedStep, lanesOf } from "../../functions/_shared/engine/queue.ts";
+import { waitFor } from "../../scripts/lib/process.ts";
 import { aStep, FakeQueue, recordingLog, sendersOf, sent } from "./fakes.ts";
 
 const BUDGET = { budgetMs: 20_000 };
@@ -119,6 +121,48 @@ test("a quick provider lets more be claimed at once", async () => {
   const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { concurrency: 10 });
   await dispatcher.dispatch(BUDGET);
   expect(Math.max(...queue.claimSizes)).toBeGreaterThan(50);
+});
+
+describe("a burst", () => {
+  test("has its results recorded in sets, since one that waits for a place is not kept from it", async () => {
+    const queue = new FakeQueue(steps(2_000));
+    const sizes: number[] = [];
+    queue.onFinish = (results) => sizes.push(results.length);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { concurrency: 10 });
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 2_000 });
+    expect(sizes.length).toBeLessThan(80);
+  });
+
+  test("keeps no result to itself for long, however long the other sends hang", async () => {
+    const door = gate();
+    const [first, ...others] = steps(20);
+    const queue = new FakeQueue([first!, ...others]);
+    const { dispatcher } = setUp(
+      queue,
+      (step) => step.step_id === first!.step_id ? Promise.resolve(sent) : door.send(),
+      { concurrency: 4 },
+    );
+    const run = dispatcher.dispatch(BUDGET);
+    await waitFor("the first result", () => Promise.resolve(queue.finished.length === 1));
+    expect(queue.leased.size).toBeGreaterThan(4);
+    door.open();
+    expect(await run).toMatchObject({ succeeded: 20 });
+  });
+
+  test("of one office costs no looks for it while enough of it waits", () => {
+    const slots = new Slots<string>(2, () => "an office");
+    const enough = slots.target;
+    for (let n = 0; n <= enough; n++) slots.wait("a text");
+    expect(slots.crowded).toEqual(["an office"]);
+    slots.noteDry(7, slots.crowded);
+    expect(slots.isDry(7)).toBe(true);
+    // Something has happened: others may have work.
+    expect(slots.isDry(8)).toBe(false);
+    slots.start(slots.next()!);
+    expect(slots.isDry(7)).toBe(true);
+    slots.start(slots.next()!);
+    expect(slots.isDry(7)).toBe(false);
+  });
 });
 
 describe("one trip", () => {

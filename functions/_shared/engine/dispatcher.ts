@@ -127,6 +127,7 @@ interface Held {
 interface Result {
   finished: FinishedStep;
   leaseEndsAt: number;
+  endedAt: number;
 }
 
 const MARGIN_MS = 2_000;
@@ -135,6 +136,9 @@ const REAP_BATCH = 500;
 const FINISH_BATCH = 500;
 /** So many results are recorded beside a claim, in a session of their own, and not before it. */
 const MANY_RESULTS = 40;
+/** While sends wait for a place, results gather: up to so many, or for so long. A set costs little more than one does. */
+const GATHERED = 100;
+const GATHER_MS = 50;
 /** Sessions that run database steps while there is a backlog. */
 const DATABASE_SESSIONS = 2;
 /** Between two looks for a step that has to be tried alone. */
@@ -275,7 +279,7 @@ class Run {
       this.#unstarted.length + this.#results.length + this.#returned.length === 0 &&
       !this.#recording;
     if (quiet && !this.#claiming && !this.#trying && this.#databaseCalls === 0) {
-      const dry = CHANNELS.every((channel) => this.#slots[channel].dryAt === this.#news[channel]) &&
+      const dry = CHANNELS.every((channel) => this.#slots[channel].isDry(this.#news[channel])) &&
         this.#databaseDry === this.#news.database;
       if (dry && !this.#standing) this.#stopped ??= "idle";
       if (this.#stopped) this.#done = true;
@@ -320,7 +324,7 @@ class Run {
       const slots = this.#slots[channel];
       const most = Math.min(slots.room, left);
       if (
-        most <= 0 || slots.dryAt === this.#news[channel] ||
+        most <= 0 || slots.isDry(this.#news[channel]) ||
         most * 2 < Math.min(slots.target, left)
       ) {
         continue;
@@ -342,7 +346,9 @@ class Run {
       return answer?.claimed ?? [];
     });
     this.#claiming = false;
-    for (const channel of dry) this.#slots[channel].dryAt = news[channel];
+    for (const channel of dry) {
+      this.#slots[channel].noteDry(news[channel], wanted[channel]?.but ?? []);
+    }
     this.#changed();
   }
 
@@ -464,12 +470,13 @@ class Run {
     slots.start(held);
     const startedAt = now();
     const outcome = await deliver(step, this.#settings.senders[channelOf(step)]);
-    // A tenant of whom enough was waiting may have more claimed now.
-    if (slots.end(held, now() - startedAt)) this.#announce([channelOf(step)]);
+    const endedAt = now();
+    slots.end(held, endedAt - startedAt);
     const { tenant_id, step_id, attempt_token } = step;
     this.#results.push({
       finished: { tenant_id, step_id, attempt_token, ...outcome },
       leaseEndsAt,
+      endedAt,
     });
     this.#report(step, outcome);
     this.#changed();
@@ -505,15 +512,25 @@ class Run {
       this.#recording = false;
       this.#changed();
       const more = this.#toRecord || this.#unstarted.length > 0;
-      if (!more && !this.#done) await this.#bell.wait();
+      if (!more && !this.#done) await this.#bell.wait(this.#gathersForMs);
     }
   }
 
   /** What a claim is about to take along is left to it. */
   get #toRecord(): Result[] | undefined {
     if (this.#returned.length > 0) return this.#returned;
-    if (this.#results.length >= MANY_RESULTS) return this.#results;
-    return this.#results.length > 0 && !this.#claimIsNext ? this.#results : undefined;
+    const [oldest] = this.#results;
+    if (!oldest || this.#gathersForMs !== undefined) return undefined;
+    const isLeft = this.#results.length < MANY_RESULTS && this.#claimIsNext;
+    return isLeft ? undefined : this.#results;
+  }
+
+  /** How long the results that are there wait for others. */
+  get #gathersForMs(): number | undefined {
+    const [oldest] = this.#results;
+    if (!oldest || this.#stopped || this.#results.length >= GATHERED) return undefined;
+    const left = oldest.endedAt + GATHER_MS - now();
+    return left > 0 && this.#allSlots.some((slots) => slots.someWait) ? left : undefined;
   }
 
   async #record(batch: Result[]): Promise<void> {

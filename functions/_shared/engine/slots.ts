@@ -16,8 +16,9 @@ export class Slots<Held> {
   readonly #underWay = new Map<string, number>();
   #total = 0;
   #sendMs = 100;
-  /** The count of events at which nothing more was due. */
-  dryAt = -1;
+  /** The count of events at which nothing more was due, but for tenants of whom enough was waiting. */
+  #dryAt = -1;
+  #but: readonly string[] = [];
 
   constructor(concurrency: number, tenantOf: (held: Held) => string) {
     this.#concurrency = concurrency;
@@ -28,6 +29,21 @@ export class Slots<Held> {
     return this.#total === 0 && this.#waiting.size === 0;
   }
 
+  get someWait(): boolean {
+    return this.#waiting.size > 0;
+  }
+
+  /** A look for what is due of all but these found no more. */
+  noteDry(news: number, but: readonly string[]): void {
+    this.#dryAt = news;
+    this.#but = but;
+  }
+
+  /** Nothing has happened since, and of each whom that look left out enough is waiting still. */
+  isDry(news: number): boolean {
+    return this.#dryAt === news && this.#but.every((tenant) => this.#isCrowded(tenant));
+  }
+
   /** How many steps may wait for a place: few when sends are slow, more when they are quick. */
   get target(): number {
     const rounds = Math.ceil(AHEAD_MS / this.#sendMs);
@@ -36,9 +52,7 @@ export class Slots<Held> {
 
   /** Tenants of whom enough is waiting: no more of theirs is claimed. */
   get crowded(): string[] {
-    const enough = this.target;
-    return [...this.#waiting].filter(([, waiting]) => waiting.length >= enough)
-      .map(([tenant]) => tenant);
+    return [...this.#waiting.keys()].filter((tenant) => this.#isCrowded(tenant));
   }
 
   /** What waits because its tenant has all the places it may have takes no room from others. */
@@ -79,16 +93,17 @@ export class Slots<Held> {
     this.#underWay.set(tenant, (this.#underWay.get(tenant) ?? 0) + 1);
   }
 
-  /** True when its tenant was crowded, so that more of its steps may be due. */
-  end(held: Held, milliseconds: number): boolean {
+  end(held: Held, milliseconds: number): void {
     const tenant = this.#tenantOf(held);
-    const wasCrowded = (this.#waiting.get(tenant)?.length ?? 0) >= this.target;
     this.#sendMs += (milliseconds - this.#sendMs) / 16;
     this.#total--;
     const left = (this.#underWay.get(tenant) ?? 1) - 1;
     if (left > 0) this.#underWay.set(tenant, left);
     else this.#underWay.delete(tenant);
-    return wasCrowded;
+  }
+
+  #isCrowded(tenant: string): boolean {
+    return (this.#waiting.get(tenant)?.length ?? 0) >= this.target;
   }
 
   #mayStart(tenant: string): boolean {
