@@ -2997,7 +2997,7 @@ declare
   text text;
   path text[];
 begin
-  if compiled -> 'slots' = '[]' or length(compiled::text) > 4000 or strpos(compiled::text, mark) > 0
+  if compiled is null or compiled -> 'slots' = '[]' or length(compiled::text) > 4000 or strpos(compiled::text, mark) > 0
     or compiled -> 'roots' ?| '{trigger.names,contact.tags}' or written ? 'target'
     or exists (
       select from jsonb_array_elements(compiled -> 'fits') as f
@@ -4820,7 +4820,8 @@ begin
       when (works[1]).ran = 0 and (plan.tenant).id is not null then 'here'
       when i > 1 and (plans[i - 1]).tenant_id = plan.tenant_id then states[i - 1]
       else automation.tenant_state(plan.tenant_id) end;
-    is_plain[i] := endings is null and states[i] = 'here' and not plan.lifecycle ?| '{unreadable,exit,reentry}';
+    is_plain[i] := endings is null and states[i] = 'here'
+      and not coalesce(plan.lifecycle ?| '{unreadable,exit,reentry}', false);
   end loop;
   for place in
     select i from generate_subscripts(works, 1) as i
@@ -5709,6 +5710,10 @@ AS $function$
       -- What a shadow leaves out, in words of its own: {...}. Raises what the step itself would raise.
       ('would', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
         'jsonb', $or$'{}'::jsonb$or$, 'stable'),
+      -- Its compiled configuration with all that completes it and is the same for every run, so that filled in
+      -- (20_language/variables/06_plain) it is what the step runs with; null: it is completed by what only a run knows.
+      ('plain', 'config jsonb', 'config', 'jsonb',
+        $or$case automation.channel_of(step_type) when 'database' then config end$or$, 'stable'),
       -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
       ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
         'boolean', 'false', 'volatile'),
@@ -8177,6 +8182,22 @@ begin
         'type', execution.trigger_type, 'timestamp', automation.now(),
         'execution_id', execution.id, 'data', execution.trigger_data))
     end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.plain_webhook(config jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not config -> 'base' ? 'body' or exists (
+    select from jsonb_array_elements(config -> 'slots') as s
+    where ((s ->> 'at')::text[])[1] in ('method', 'headers')) then
+    return null;
+  end if;
+  return config || jsonb_build_object('base', automation.webhook_input(null, config -> 'base'));
 end;
 $function$;
 
@@ -12182,6 +12203,24 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.plain_input(step jsonb, execution ridgeline.workflow_executions, known automation.known_records)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select case
+      when step operator(pg_catalog.?) 'plain' and not step operator(pg_catalog.?) 'left_out_by'
+        and execution.mode operator(pg_catalog.=) 'live' and execution.version operator(pg_catalog.>) 0
+      then automation.fill_plain(step operator(pg_catalog.->) 'plain', execution.trigger_data, execution.entity,
+        case
+          when execution.trigger_data operator(pg_catalog.->>) (execution.entity operator(pg_catalog.||) '_id')
+            operator(pg_catalog.=) execution.record_id then known.record end,
+        case
+          when execution.trigger_data operator(pg_catalog.?) 'contact_id' and known.contact_id is not null
+          then known.contact end)
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.known_provider_ids(tenant_id uuid, step_id uuid, recipient text)
  RETURNS text[]
  LANGUAGE sql
@@ -12425,6 +12464,7 @@ declare
   due constant ridgeline.scheduled_steps := work.due;
   execution constant ridgeline.workflow_executions := work.execution;
   prepared automation.prepared_step;
+  input jsonb;
 begin
   if due.expires_at <= automation.now() then
     return automation.skip_unaddressed(prepared, 'expired', format(
@@ -12433,6 +12473,11 @@ begin
     return automation.recheck_recipient(execution, work.step, automation.recheck_sender(
       due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient,
         ledger.country)));
+  end if;
+  input := automation.plain_input(work.step, execution, work.known);
+  if input is not null then
+    prepared := row('run', input, null, null, null, null);
+    return prepared;
   end if;
   return automation.prepare_step(execution, work.step, automation.now(), options, work.known);
 end;
@@ -13206,6 +13251,27 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.first_claim()
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(substring(current_setting('automation.claim_size', true) from '^[1-9]\d{0,2}$'), '10')::integer;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_claim(size integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('automation.claim_size', size::text, false);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.claim_of_portion(portion_id uuid, worker text, lease interval)
  RETURNS automation.portion_report
  LANGUAGE plpgsql
@@ -13218,7 +13284,9 @@ declare
   dues ridgeline.scheduled_steps[];
   report automation.claim_report;
   claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
-  size integer := 10;
+  known constant integer := automation.first_claim();
+  size integer := known;
+  count integer;
   place integer := 1;
 begin
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
@@ -13226,16 +13294,26 @@ begin
   dues := automation.lock_portion(portion);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
-    report := automation.claim_batch(dues[place:place + size - 1], worker, lease);
+    count := least(size, cardinality(dues) - place + 1);
+    report := automation.claim_batch(dues[place:place + count - 1], worker, lease);
     claimed := claimed || report.claimed;
-    exit when report.cut_off;
+    if report.cut_off then
+      size := 10;
+      exit;
+    end if;
     if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
       perform automation.clear_suspects(dues);
     end if;
-    place := place + size;
+    place := place + count;
+    -- A small set says nothing of a large one, unless it took long.
+    if count = size or count > 1 and clock_timestamp() > set_began + automation.portion_length() / 2 then
+      size := automation.grown(count, clock_timestamp() - set_began);
+    end if;
     exit when place > cardinality(dues) or automation.is_over(began);
-    size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
+  if size <> known then
+    perform automation.keep_claim(size);
+  end if;
   return row(claimed, place > cardinality(dues));
 end;
 $function$;
@@ -13547,24 +13625,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.plain_input(step jsonb, execution ridgeline.workflow_executions, known automation.known_records)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
-AS $function$
-    select case
-      when step operator(pg_catalog.?) 'plain' and not step operator(pg_catalog.?) 'left_out_by'
-        and execution.mode operator(pg_catalog.=) 'live' and execution.version operator(pg_catalog.>) 0
-      then automation.fill_plain(step operator(pg_catalog.->) 'plain', execution.trigger_data, execution.entity,
-        case
-          when execution.trigger_data operator(pg_catalog.->>) (execution.entity operator(pg_catalog.||) '_id')
-            operator(pg_catalog.=) execution.record_id then known.record end,
-        case
-          when execution.trigger_data operator(pg_catalog.?) 'contact_id' and known.contact_id is not null
-          then known.contact end)
-    end
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.prepare_works(works automation.work[], plans automation.running_plan[])
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -13750,13 +13810,26 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.finished_rows(results jsonb, left_as text[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select jsonb_agg(jsonb_build_object('step_id', r.value -> 'step_id', 'accepted', left_as[r.place] is not null,
+      'status', left_as[r.place]) order by r.place)
+    from jsonb_array_elements(results) with ordinality as r (value, place));
+end;
+$function$;
+
 CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN results jsonb, IN wanted jsonb, IN worker text, IN lease interval DEFAULT '00:01:00'::interval, IN functions text DEFAULT NULL::text)
  LANGUAGE plpgsql
 AS $procedure$
 declare
   until pg_catalog.timestamptz;
   left_as pg_catalog.text[];
-  finished pg_catalog.jsonb;
   begun automation.portions[];
   portion automation.portions;
   part pg_catalog.jsonb;
@@ -13769,12 +13842,7 @@ begin
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     left_as := automation.finish_reported(results);
-    finished := '[]'::pg_catalog.jsonb;
-    for i in 1 .. pg_catalog.cardinality(left_as) loop
-      finished := finished || pg_catalog.jsonb_build_object('step_id', results -> (i - 1) -> 'step_id',
-        'accepted', left_as[i] is not null, 'status', left_as[i]);
-    end loop;
-    answer := pg_catalog.jsonb_build_object('finished', finished);
+    answer := pg_catalog.jsonb_build_object('finished', automation.finished_rows(results, left_as));
     commit;
   end if;
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
@@ -13793,7 +13861,7 @@ begin
       part := automation.try_portion(portion.id, worker, lease, functions);
       commit;
       claimed := claimed || (part -> 'claimed');
-      parts := parts || part;
+      parts := parts || (part - 'claimed');
       if part ? 'error' then
         answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
       end if;
@@ -13921,7 +13989,7 @@ CREATE OR REPLACE FUNCTION automation.may_be_plain(step jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return step ->> 'lane' = 'database' and not step ?| '{member,sending}'
+  return not step ?| '{member,sending}'
     and jsonb_typeof(step -> 'conditions') is distinct from 'object' and not exists (
       select from pg_catalog.pg_proc as p
       where p.pronamespace = 'automation'::regnamespace and p.proname = 'ready_' || (step ->> 'type'));
@@ -25879,9 +25947,12 @@ CREATE OR REPLACE FUNCTION automation.claim_steps(worker text, max_steps integer
 AS $function$
 declare
   channel ridgeline.automation_lane;
+  channels ridgeline.automation_lane[];
   dues ridgeline.scheduled_steps[];
   report automation.claim_report;
   found_any boolean := false;
+  some_more boolean;
+  asked integer;
   taken integer := 0;
   closed integer;
   rounds integer := 0;
@@ -25894,12 +25965,17 @@ begin
   -- An equal share for each channel first. Steps that are closed unsent (an opt-out, a cancelled run) make
   -- room for others.
   loop
+    channels := array(
+      select c from unnest(automation.channels()) as c where automation.next_due_at(c) <= automation.now());
     closed := 0;
-    foreach channel in array automation.channels() loop
-      dues := automation.lock_due(channel, case rounds
-        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end);
+    some_more := false;
+    foreach channel in array channels loop
+      asked := case rounds
+        when 0 then least(greatest(max_steps / cardinality(channels), 1), max_steps - taken) else max_steps - taken end;
+      dues := automation.lock_due(channel, asked);
       continue when cardinality(dues) = 0;
       found_any := true;
+      some_more := some_more or cardinality(dues) = asked;
       report := automation.claim_batch(dues, worker, lease);
       taken := taken + cardinality(report.claimed);
       closed := closed + cardinality(dues) - cardinality(report.claimed);
@@ -25907,9 +25983,10 @@ begin
       if report.cut_off then
         return;
       end if;
+      exit when taken = max_steps;
     end loop;
     rounds := rounds + 1;
-    exit when taken = max_steps or rounds = 10 or rounds > 1 and closed = 0;
+    exit when taken = max_steps or rounds = 10 or not some_more and closed = 0;
   end loop;
   -- What cut others off is tried when there is nothing else.
   if not found_any then
@@ -26481,8 +26558,8 @@ begin
     || config.more || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
     || automation.compile_retry(step.retry);
   if automation.may_be_plain(compiled) then
-    compiled := compiled || jsonb_strip_nulls(
-      jsonb_build_object('plain', automation.compile_plain(compiled -> 'config')));
+    compiled := compiled || jsonb_strip_nulls(jsonb_build_object(
+      'plain', automation.compile_plain(automation.step_plain(step.step_type, compiled -> 'config'))));
   end if;
   problems := template.problems || config.problems || condition.problems
     || automation.check_step_config(step.step_type, config.checked, path || '.step_config')
@@ -32035,6 +32112,12 @@ grant execute on function automation.finish_reported(jsonb) to service_role;
 revoke all on function automation.finish_works(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.finish_works(jsonb) to service_role;
 
+revoke all on function automation.finished_rows(jsonb,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.finished_rows(jsonb,text[]) to service_role;
+
+revoke all on function automation.first_claim() from public, anon, authenticated, service_role;
+grant execute on function automation.first_claim() to service_role;
+
 revoke all on function automation.first_column(text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.first_column(text,text[]) to service_role;
 
@@ -32458,6 +32541,9 @@ grant execute on function automation.keep_call(uuid,text,jsonb) to service_role;
 
 revoke all on function automation.keep_changed_at(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_changed_at(regclass) to service_role;
+
+revoke all on function automation.keep_claim(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_claim(integer) to service_role;
 
 revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
@@ -33057,6 +33143,9 @@ grant execute on function automation.plain_input(jsonb,ridgeline.workflow_execut
 
 revoke all on function automation.plain_text_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.plain_text_problem(jsonb) to service_role;
+
+revoke all on function automation.plain_webhook(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.plain_webhook(jsonb) to service_role;
 
 revoke all on function automation.plan_numbers(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.plan_numbers(automation.work[]) to service_role;

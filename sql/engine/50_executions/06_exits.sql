@@ -454,7 +454,8 @@ begin
       when (works[1]).ran = 0 and (plan.tenant).id is not null then 'here'
       when i > 1 and (plans[i - 1]).tenant_id = plan.tenant_id then states[i - 1]
       else automation.tenant_state(plan.tenant_id) end;
-    is_plain[i] := endings is null and states[i] = 'here' and not plan.lifecycle ?| '{unreadable,exit,reentry}';
+    is_plain[i] := endings is null and states[i] = 'here'
+      and not coalesce(plan.lifecycle ?| '{unreadable,exit,reentry}', false);
   end loop;
   for place in
     select i from generate_subscripts(works, 1) as i

@@ -76,6 +76,10 @@ create or replace function automation.step_questions()
       -- What a shadow leaves out, in words of its own: {...}. Raises what the step itself would raise.
       ('would', 'execution ridgeline.workflow_executions, prepared automation.prepared_step', 'execution, prepared',
         'jsonb', $or$'{}'::jsonb$or$, 'stable'),
+      -- Its compiled configuration with all that completes it and is the same for every run, so that filled in
+      -- (20_language/variables/06_plain) it is what the step runs with; null: it is completed by what only a run knows.
+      ('plain', 'config jsonb', 'config', 'jsonb',
+        $or$case automation.channel_of(step_type) when 'database' then config end$or$, 'stable'),
       -- The row that shows, once it was sent, of a type that a channel carries; false: none does.
       ('log', 'execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions', 'execution, ledger',
         'boolean', 'false', 'volatile'),

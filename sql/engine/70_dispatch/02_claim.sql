@@ -55,9 +55,12 @@ create or replace function automation.claim_steps(
   as $$
 declare
   channel ridgeline.automation_lane;
+  channels ridgeline.automation_lane[];
   dues ridgeline.scheduled_steps[];
   report automation.claim_report;
   found_any boolean := false;
+  some_more boolean;
+  asked integer;
   taken integer := 0;
   closed integer;
   rounds integer := 0;
@@ -70,12 +73,17 @@ begin
   -- An equal share for each channel first. Steps that are closed unsent (an opt-out, a cancelled run) make
   -- room for others.
   loop
+    channels := array(
+      select c from unnest(automation.channels()) as c where automation.next_due_at(c) <= automation.now());
     closed := 0;
-    foreach channel in array automation.channels() loop
-      dues := automation.lock_due(channel, case rounds
-        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end);
+    some_more := false;
+    foreach channel in array channels loop
+      asked := case rounds
+        when 0 then least(greatest(max_steps / cardinality(channels), 1), max_steps - taken) else max_steps - taken end;
+      dues := automation.lock_due(channel, asked);
       continue when cardinality(dues) = 0;
       found_any := true;
+      some_more := some_more or cardinality(dues) = asked;
       report := automation.claim_batch(dues, worker, lease);
       taken := taken + cardinality(report.claimed);
       closed := closed + cardinality(dues) - cardinality(report.claimed);
@@ -83,9 +91,10 @@ begin
       if report.cut_off then
         return;
       end if;
+      exit when taken = max_steps;
     end loop;
     rounds := rounds + 1;
-    exit when taken = max_steps or rounds = 10 or rounds > 1 and closed = 0;
+    exit when taken = max_steps or rounds = 10 or not some_more and closed = 0;
   end loop;
   -- What cut others off is tried when there is nothing else.
   if not found_any then
@@ -345,6 +354,7 @@ declare
   due constant ridgeline.scheduled_steps := work.due;
   execution constant ridgeline.workflow_executions := work.execution;
   prepared automation.prepared_step;
+  input jsonb;
 begin
   if due.expires_at <= automation.now() then
     return automation.skip_unaddressed(prepared, 'expired', format(
@@ -353,6 +363,11 @@ begin
     return automation.recheck_recipient(execution, work.step, automation.recheck_sender(
       due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient,
         ledger.country)));
+  end if;
+  input := automation.plain_input(work.step, execution, work.known);
+  if input is not null then
+    prepared := row('run', input, null, null, null, null);
+    return prepared;
   end if;
   return automation.prepare_step(execution, work.step, automation.now(), options, work.known);
 end;

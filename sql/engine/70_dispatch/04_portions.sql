@@ -361,6 +361,26 @@ begin
 end;
 $$;
 
+-- How many steps a claim renders at once: ten, until the session has seen what they cost. One that was cut off begins
+-- with ten again.
+create or replace function automation.first_claim() returns integer
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(substring(current_setting('automation.claim_size', true) from '^[1-9]\d{0,2}$'), '10')::integer;
+end;
+$$;
+
+create or replace function automation.keep_claim(size integer) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.claim_size', size::text, false);
+end;
+$$;
+
 create type automation.portion_report as (
   claimed automation.claimed_step[],
   done boolean
@@ -380,7 +400,9 @@ declare
   dues ridgeline.scheduled_steps[];
   report automation.claim_report;
   claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
-  size integer := 10;
+  known constant integer := automation.first_claim();
+  size integer := known;
+  count integer;
   place integer := 1;
 begin
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
@@ -388,16 +410,26 @@ begin
   dues := automation.lock_portion(portion);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
-    report := automation.claim_batch(dues[place:place + size - 1], worker, lease);
+    count := least(size, cardinality(dues) - place + 1);
+    report := automation.claim_batch(dues[place:place + count - 1], worker, lease);
     claimed := claimed || report.claimed;
-    exit when report.cut_off;
+    if report.cut_off then
+      size := 10;
+      exit;
+    end if;
     if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
       perform automation.clear_suspects(dues);
     end if;
-    place := place + size;
+    place := place + count;
+    -- A small set says nothing of a large one, unless it took long.
+    if count = size or count > 1 and clock_timestamp() > set_began + automation.portion_length() / 2 then
+      size := automation.grown(count, clock_timestamp() - set_began);
+    end if;
     exit when place > cardinality(dues) or automation.is_over(began);
-    size := automation.grown(size, clock_timestamp() - set_began);
   end loop;
+  if size <> known then
+    perform automation.keep_claim(size);
+  end if;
   return row(claimed, place > cardinality(dues));
 end;
 $$;

@@ -304,26 +304,6 @@ begin
 end;
 $$;
 
--- What a plain step is given, without asking what it does not ask; null: prepare_step() has to.
-create or replace function automation.plain_input(
-  step jsonb, execution ridgeline.workflow_executions, known automation.known_records)
-  returns jsonb
-  language sql stable
-  -- No search_path: this is inlined.
-  as $$
-    select case
-      when step operator(pg_catalog.?) 'plain' and not step operator(pg_catalog.?) 'left_out_by'
-        and execution.mode operator(pg_catalog.=) 'live' and execution.version operator(pg_catalog.>) 0
-      then automation.fill_plain(step operator(pg_catalog.->) 'plain', execution.trigger_data, execution.entity,
-        case
-          when execution.trigger_data operator(pg_catalog.->>) (execution.entity operator(pg_catalog.||) '_id')
-            operator(pg_catalog.=) execution.record_id then known.record end,
-        case
-          when execution.trigger_data operator(pg_catalog.?) 'contact_id' and known.contact_id is not null
-          then known.contact end)
-    end
-  $$;
-
 create or replace function automation.prepare_works(works automation.work[], plans automation.running_plan[])
   returns automation.work[]
   language plpgsql

@@ -71,6 +71,19 @@ begin
 end;
 $$;
 
+-- What became of results, as finish_reported() says it. Made at once: a list that grows is copied for each of them.
+create or replace function automation.finished_rows(results jsonb, left_as text[]) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select jsonb_agg(jsonb_build_object('step_id', r.value -> 'step_id', 'accepted', left_as[r.place] is not null,
+      'status', left_as[r.place]) order by r.place)
+    from jsonb_array_elements(results) with ordinality as r (value, place));
+end;
+$$;
+
 create or replace procedure automation.exchange_steps(
   inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds',
   functions text default null)
@@ -80,7 +93,6 @@ create or replace procedure automation.exchange_steps(
 declare
   until pg_catalog.timestamptz;
   left_as pg_catalog.text[];
-  finished pg_catalog.jsonb;
   begun automation.portions[];
   portion automation.portions;
   part pg_catalog.jsonb;
@@ -93,12 +105,7 @@ begin
   answer := '{}'::pg_catalog.jsonb;
   if pg_catalog.jsonb_array_length(results) > 0 then
     left_as := automation.finish_reported(results);
-    finished := '[]'::pg_catalog.jsonb;
-    for i in 1 .. pg_catalog.cardinality(left_as) loop
-      finished := finished || pg_catalog.jsonb_build_object('step_id', results -> (i - 1) -> 'step_id',
-        'accepted', left_as[i] is not null, 'status', left_as[i]);
-    end loop;
-    answer := pg_catalog.jsonb_build_object('finished', finished);
+    answer := pg_catalog.jsonb_build_object('finished', automation.finished_rows(results, left_as));
     commit;
   end if;
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
@@ -117,7 +124,7 @@ begin
       part := automation.try_portion(portion.id, worker, lease, functions);
       commit;
       claimed := claimed || (part -> 'claimed');
-      parts := parts || part;
+      parts := parts || (part - 'claimed');
       if part ? 'error' then
         answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
       end if;

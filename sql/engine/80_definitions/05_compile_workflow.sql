@@ -47,8 +47,8 @@ begin
     || config.more || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
     || automation.compile_retry(step.retry);
   if automation.may_be_plain(compiled) then
-    compiled := compiled || jsonb_strip_nulls(
-      jsonb_build_object('plain', automation.compile_plain(compiled -> 'config')));
+    compiled := compiled || jsonb_strip_nulls(jsonb_build_object(
+      'plain', automation.compile_plain(automation.step_plain(step.step_type, compiled -> 'config'))));
   end if;
   problems := template.problems || config.problems || condition.problems
     || automation.check_step_config(step.step_type, config.checked, path || '.step_config')
@@ -64,7 +64,7 @@ create or replace function automation.may_be_plain(step jsonb) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return step ->> 'lane' = 'database' and not step ?| '{member,sending}'
+  return not step ?| '{member,sending}'
     and jsonb_typeof(step -> 'conditions') is distinct from 'object' and not exists (
       select from pg_catalog.pg_proc as p
       where p.pronamespace = 'automation'::regnamespace and p.proname = 'ready_' || (step ->> 'type'));

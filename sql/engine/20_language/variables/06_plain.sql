@@ -20,7 +20,7 @@ declare
   text text;
   path text[];
 begin
-  if compiled -> 'slots' = '[]' or length(compiled::text) > 4000 or strpos(compiled::text, mark) > 0
+  if compiled is null or compiled -> 'slots' = '[]' or length(compiled::text) > 4000 or strpos(compiled::text, mark) > 0
     or compiled -> 'roots' ?| '{trigger.names,contact.tags}' or written ? 'target'
     or exists (
       select from jsonb_array_elements(compiled -> 'fits') as f

@@ -84,6 +84,21 @@ begin
 end;
 $$;
 
+-- Headers that hold variables are told when these are known.
+create or replace function automation.plain_webhook(config jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not config -> 'base' ? 'body' or exists (
+    select from jsonb_array_elements(config -> 'slots') as s
+    where ((s ->> 'at')::text[])[1] in ('method', 'headers')) then
+    return null;
+  end if;
+  return config || jsonb_build_object('base', automation.webhook_input(null, config -> 'base'));
+end;
+$$;
+
 create or replace function automation.address_webhook(
   execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
   known automation.known_records)
