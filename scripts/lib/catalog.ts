@@ -80,9 +80,9 @@ select 'table', c.name, format('create table %s ()%s', c.name,
 from relations as c where c.relkind in ('r', 'p')
 union all
 select 'sequence', s.seqrelid::regclass::text, format(
-    'create sequence %s as %s start %s increment %s minvalue %s maxvalue %s cache %s%s', s.seqrelid::regclass,
-    s.seqtypid::regtype, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache,
-    case when s.seqcycle then ' cycle' else '' end),
+    'create %ssequence %s as %s start %s increment %s minvalue %s maxvalue %s cache %s%s',
+    case when c.relpersistence = 'u' then 'unlogged ' else '' end, s.seqrelid::regclass, s.seqtypid::regtype,
+    s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, case when s.seqcycle then ' cycle' else '' end),
   format('drop sequence %s', s.seqrelid::regclass), '', s.seqrelid::bigint
 from pg_sequence as s join relations as c on c.oid = s.seqrelid
 where not exists (

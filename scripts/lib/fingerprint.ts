@@ -65,9 +65,9 @@ export async function fingerprint(sql: Sql): Promise<string[]> {
         d.defaclacl::text)
       from pg_default_acl d left join ours n on n.oid = d.defaclnamespace
     union all
-    select concat_ws(' ', 'sequence', s.seqrelid::regclass, s.seqtypid::regtype, s.seqstart,
+    select concat_ws(' ', 'sequence', c.relpersistence, s.seqrelid::regclass, s.seqtypid::regtype, s.seqstart,
         s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle)
-      from pg_sequence s
+      from pg_sequence s join pg_class c on c.oid = s.seqrelid
     union all
     select concat_ws(' ', 'event trigger', e.evtname, e.evtevent, e.evtfoid::regproc)
       from pg_event_trigger e

@@ -91,6 +91,15 @@ comment on table automation.portions is
 comment on column automation.portions.place is
   'The steps before this one are done. Those that are left when the work is cut off are tried alone.';
 
+-- What a channel's claims are that were not written down as a portion (70_dispatch/04_portions): 1, all of them came to
+-- their end; else the one that began then (milliseconds since 1970) did not. No rollback takes that back, and a server
+-- that crashed has forgotten it, which counts as one that did not.
+create unlogged sequence automation.claiming_sms;
+create unlogged sequence automation.claiming_email;
+create unlogged sequence automation.claiming_webhook;
+select setval('automation.claiming_sms', 1), setval('automation.claiming_email', 1),
+  setval('automation.claiming_webhook', 1);
+
 create table automation.suspects (
   tenant_id uuid not null,
   kind text not null

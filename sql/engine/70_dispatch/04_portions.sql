@@ -173,34 +173,44 @@ begin
 end;
 $$;
 
--- A portion that was left over sets its steps aside: where none are, nobody looks for one.
-create or replace function automation.write_portion(
-  lane ridgeline.automation_lane, at_most integer, but uuid[])
-  returns automation.portions
+-- Due steps of a lane, fairly between tenants but for some. is_calm: none are set aside. A portion that was left over
+-- sets its steps aside: where none are, nobody looks for one.
+create or replace function automation.lock_next(
+  lane ridgeline.automation_lane, at_most integer, but uuid[], out dues ridgeline.scheduled_steps[],
+  out is_calm boolean)
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   tenants constant uuid[] := automation.next_tenants(lane, at_most, but);
   aside uuid[];
-  dues ridgeline.scheduled_steps[];
+begin
+  dues := '{}'::ridgeline.scheduled_steps[];
+  if tenants is null then
+    return;
+  end if;
+  aside := automation.set_aside(lane);
+  is_calm := aside = '{}';
+  if not is_calm and automation.is_left_over() then
+    perform automation.sweep_portions();
+    aside := automation.set_aside(lane);
+  end if;
+  dues := automation.lock_shares(lane, tenants, at_most, aside);
+end;
+$$;
+
+create or replace function automation.write_down(
+  lane ridgeline.automation_lane, dues ridgeline.scheduled_steps[])
+  returns automation.portions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
   due ridgeline.scheduled_steps;
   tenant_ids uuid[] := '{}'::uuid[];
   step_ids uuid[] := '{}'::uuid[];
   portion automation.portions;
 begin
-  if tenants is null then
-    return null;
-  end if;
-  aside := automation.set_aside(lane);
-  if aside <> '{}' and automation.is_left_over() then
-    perform automation.sweep_portions();
-    aside := automation.set_aside(lane);
-  end if;
-  dues := automation.lock_shares(lane, tenants, at_most, aside);
-  if dues = '{}' then
-    return null;
-  end if;
   foreach due in array dues loop
     tenant_ids := tenant_ids || due.tenant_id;
     step_ids := step_ids || due.id;
@@ -208,6 +218,22 @@ begin
   insert into automation.portions (lane, tenant_ids, step_ids) values (lane, tenant_ids, step_ids)
   returning * into portion;
   return portion;
+end;
+$$;
+
+create or replace function automation.write_portion(
+  lane ridgeline.automation_lane, at_most integer, but uuid[])
+  returns automation.portions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  next constant record := automation.lock_next(lane, at_most, but);
+begin
+  if next.dues = '{}' then
+    return null;
+  end if;
+  return automation.write_down(lane, next.dues);
 end;
 $$;
 
@@ -308,6 +334,9 @@ create or replace function automation.begin_trial(lane ridgeline.automation_lane
 declare
   portion automation.portions;
 begin
+  if not automation.is_left_over() then
+    return null;
+  end if;
   perform automation.sweep_portions();
   insert into automation.portions (lane, tenant_ids, step_ids)
   select begin_trial.lane, array[s.tenant_id], array[s.id] from automation.lock_suspect(lane) as s
@@ -317,14 +346,24 @@ end;
 $$;
 
 create or replace function automation.begin_trial() returns automation.portions
-  language sql
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select t.* from unnest(automation.channels()) as c, automation.begin_trial(c) as t
-    where t.id is not null
-    limit 1
-  $$;
+declare
+  channel ridgeline.automation_lane;
+  portion automation.portions;
+begin
+  if not automation.is_left_over() then
+    return null;
+  end if;
+  foreach channel in array automation.channels() loop
+    portion := automation.begin_trial(channel);
+    exit when portion.id is not null;
+  end loop;
+  return portion;
+end;
+$$;
 
 comment on function automation.begin_trial() is 'begin_trial() on any channel.';
 comment on function automation.begin_trial(ridgeline.automation_lane) is
@@ -388,7 +427,8 @@ create type automation.portion_report as (
 
 comment on type automation.portion_report is 'done: there was time for all of the portion, and nothing was cut off.';
 
-create or replace function automation.claim_of_portion(portion_id uuid, worker text, lease interval)
+-- Some due steps, in sets of a size that follows what the last one took, for as long as a portion may.
+create or replace function automation.claim_dues(dues ridgeline.scheduled_steps[], worker text, lease interval)
   returns automation.portion_report
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -396,8 +436,6 @@ create or replace function automation.claim_of_portion(portion_id uuid, worker t
 declare
   began constant timestamptz := clock_timestamp();
   set_began timestamptz;
-  portion automation.portions;
-  dues ridgeline.scheduled_steps[];
   report automation.claim_report;
   claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
   known constant integer := automation.first_claim();
@@ -405,9 +443,6 @@ declare
   count integer;
   place integer := 1;
 begin
-  -- Gone with what becomes of its steps, in one transaction; until then it is held.
-  delete from automation.portions as p where p.id = portion_id returning p.* into portion;
-  dues := automation.lock_portion(portion);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
     count := least(size, cardinality(dues) - place + 1);
@@ -416,9 +451,6 @@ begin
     if report.cut_off then
       size := 10;
       exit;
-    end if;
-    if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
-      perform automation.clear_suspects(dues);
     end if;
     place := place + count;
     -- A small set says nothing of a large one, unless it took long.
@@ -431,6 +463,30 @@ begin
     perform automation.keep_claim(size);
   end if;
   return row(claimed, place > cardinality(dues));
+end;
+$$;
+
+create or replace function automation.claim_of_portion(portion_id uuid, worker text, lease interval)
+  returns automation.portion_report
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  portion automation.portions;
+  dues ridgeline.scheduled_steps[];
+  report automation.portion_report;
+begin
+  -- Gone with what becomes of its steps, in one transaction; until then it is held.
+  delete from automation.portions as p where p.id = portion_id returning p.* into portion;
+  dues := automation.lock_portion(portion);
+  report := automation.claim_dues(dues, worker, lease);
+  if report.done and cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
+    perform automation.clear_suspects(dues);
+  end if;
+  if report.done and portion.lane = any (automation.channels()) then
+    perform automation.calm_down(automation.claim_mark(portion.lane));
+  end if;
+  return report;
 end;
 $$;
 
@@ -451,6 +507,58 @@ $$;
 comment on function automation.claim_portion(uuid, text, interval, text) is
   'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time '
   'is left for the next portion. functions: as exchange_steps() has it.';
+
+-- CLAIMS THAT ARE NOT WRITTEN DOWN
+--
+-- A claim mostly comes to its end, and then the portion it wrote down and committed first was of use to nobody. So as
+-- long as nothing went wrong a channel's claims leave a mark alone (automation.claiming_*), which costs no transaction
+-- and outlives one. It does not say whom they were working on: where a session ended in the middle, portions are
+-- written again, and the next time that happens says whom. What is caught (a statement that is cancelled, an error)
+-- says it at once.
+
+create or replace function automation.claim_mark(lane ridgeline.automation_lane) returns regclass
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return ('automation.claiming_' || lane)::regclass;
+end;
+$$;
+
+-- Where it may, it has begun: whoever asked sets the mark to 1 when it has come to its end, in the same transaction.
+-- One at a time: of two it could not be told which of them did. A mark that is null was lost when the server crashed.
+create or replace function automation.begin_unwritten(mark regclass) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  last bigint;
+  since bigint;
+begin
+  if not pg_try_advisory_xact_lock(hashoidextended(mark, 18)) then
+    return false;
+  end if;
+  last := pg_sequence_last_value(mark);
+  if last > 1 then
+    return false;
+  end if;
+  since := setval(mark, (extract(epoch from clock_timestamp()) * 1000)::bigint);
+  return last < since;
+end;
+$$;
+
+-- A portion has come to its end. Ten minutes after something went wrong no more are written.
+create or replace function automation.calm_down(mark regclass) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if pg_sequence_last_value(mark) between 2 and (extract(epoch from clock_timestamp()) * 1000)::bigint - 600000
+    and pg_try_advisory_xact_lock(hashoidextended(mark, 18)) then
+    perform setval(mark, 1);
+  end if;
+end;
+$$;
 
 -- Some steps of a portion, with the database steps after them that are due at once. Its commit does not wait
 -- for the disk: should the server lose it, effect and ledger are lost together, and the steps are run again

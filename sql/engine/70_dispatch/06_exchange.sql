@@ -1,5 +1,5 @@
--- The dispatcher's round trip: results in, due steps out. What is about to be claimed is committed before work on it
--- begins, as everywhere; the dispatcher does not have to come back for that.
+-- The dispatcher's round trip: results in, due steps out. Where something went wrong before, what is about to be
+-- claimed is committed before work on it begins; the dispatcher does not have to come back for that.
 
 create or replace function automation.due_lanes() returns jsonb
   language plpgsql
@@ -44,30 +44,54 @@ exception
 end;
 $$;
 
--- Channels of which less was begun than wanted, and all of that is done: nothing more of them is due.
-create or replace function automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
-  returns text[]
-  language plpgsql immutable
+-- What is due of a channel is claimed, or, where something went wrong before, written down as a portion to be claimed
+-- next: {steps, claimed, done, error?} or {steps, portion}; null: nothing is. room: {"most": 10, "but": [tenants]}.
+-- After until it is left.
+create or replace function automation.claim_next(
+  channel ridgeline.automation_lane, room jsonb, worker text, lease interval, functions text, until timestamptz)
+  returns jsonb
+  language plpgsql
+  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  but uuid[] := '{}'::uuid[];
+  mark regclass;
+  next record;
+  ended bigint;
   portion automation.portions;
-  channel ridgeline.automation_lane;
-  dry text[] := '{}'::text[];
+  report automation.portion_report;
+  answer jsonb;
 begin
-  for nth in 1 .. cardinality(begun) loop
-    portion := begun[nth];
-    if cardinality(portion.step_ids) >= least((wanted #>> array[portion.lane::text, 'most'])::integer, 1000)
-      or (parts -> (nth - 1) ->> 'done')::boolean is not true then
-      wanted := wanted - portion.lane::text;
-    end if;
+  for i in 0 .. coalesce(jsonb_array_length(room -> 'but'), 0) - 1 loop
+    but := but || (room -> 'but' ->> i)::uuid;
   end loop;
-  foreach channel in array automation.channels() loop
-    if wanted ? channel::text then
-      dry := dry || channel::text;
-    end if;
-  end loop;
-  return dry;
+  next := automation.lock_next(channel, least((room ->> 'most')::integer, 1000), but);
+  if next.dues = '{}' then
+    return null;
+  end if;
+  answer := jsonb_build_object('steps', cardinality(next.dues));
+  if clock_timestamp() >= until then
+    return answer || '{"claimed": [], "done": false}';
+  end if;
+  mark := automation.claim_mark(channel);
+  if not next.is_calm or automation.begin_unwritten(mark) is not true then
+    portion := automation.write_down(channel, next.dues);
+    return answer || jsonb_build_object('portion', portion.id);
+  end if;
+  begin
+    functions := set_config('automation.functions_address', functions, true);
+    report := automation.claim_dues(next.dues, worker, lease);
+    answer := answer || jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
+  exception
+    when query_canceled or others then
+      -- As if it had been written down.
+      perform automation.write_down(channel, next.dues);
+      answer := answer || jsonb_build_object('claimed', '[]'::jsonb, 'done', false,
+        'error', jsonb_build_object('code', sqlstate, 'message', sqlerrm));
+  end;
+  ended := setval(mark, 1);
+  return case ended when 1 then answer end;
 end;
 $$;
 
@@ -93,13 +117,11 @@ create or replace procedure automation.exchange_steps(
 declare
   until pg_catalog.timestamptz;
   left_as pg_catalog.text[];
-  begun automation.portions[];
-  portion automation.portions;
+  channel ridgeline.automation_lane;
+  room pg_catalog.jsonb;
   part pg_catalog.jsonb;
-  parts pg_catalog.jsonb;
   claimed pg_catalog.jsonb := '[]'::pg_catalog.jsonb;
   dry pg_catalog.text[] := '{}'::pg_catalog.text[];
-  gone pg_catalog.text[];
 begin
   lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
@@ -109,29 +131,30 @@ begin
     commit;
   end if;
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
-  while wanted <> '{}' loop
-    begun := automation.write_portions(wanted);
-    if begun <> '{}' then
-      commit;
-    end if;
-    parts := '[]'::pg_catalog.jsonb;
-    foreach portion in array begun loop
-      if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
-        perform automation.end_portion(portion.id);
+  while wanted ?| automation.channels()::pg_catalog.text[] loop
+    foreach channel in array automation.channels() loop
+      room := wanted -> channel::pg_catalog.text;
+      continue when room is null;
+      exit when answer ? 'error';
+      part := automation.claim_next(channel, room, worker, lease, functions, until);
+      if part is not null then
         commit;
-        continue;
+        if part ? 'portion' then
+          part := part || automation.try_portion((part ->> 'portion')::pg_catalog.uuid, worker, lease, functions);
+          commit;
+        end if;
+        claimed := claimed || (part -> 'claimed');
+        if part ? 'error' then
+          answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
+        end if;
       end if;
-      part := automation.try_portion(portion.id, worker, lease, functions);
-      commit;
-      claimed := claimed || (part -> 'claimed');
-      parts := parts || (part - 'claimed');
-      if part ? 'error' then
-        answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
+      -- Nothing more of it is due that nobody holds.
+      if part is null or (part ->> 'done')::pg_catalog.bool
+        and (part ->> 'steps')::pg_catalog.int4 < least((room ->> 'most')::pg_catalog.int4, 1000) then
+        dry := pg_catalog.array_append(dry, channel::pg_catalog.text);
+        wanted := wanted - channel::pg_catalog.text;
       end if;
     end loop;
-    gone := automation.dry_channels(wanted, begun, parts);
-    dry := pg_catalog.array_cat(dry, gone);
-    wanted := wanted - gone;
     -- Where all were closed unsent, there may be others behind them.
     exit when claimed <> '[]' or answer ? 'error' or pg_catalog.clock_timestamp() >= until;
   end loop;
