@@ -32,7 +32,7 @@ type Kind = keyof typeof kinds;
 const stub = `
   create or replace function automation.gate(
     questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false,
-    tenants automation.tenant[] default null)
+    tenants automation.tenant[] default null, may_send boolean default false)
     returns automation.send_verdict[]
     language sql volatile
     set search_path = pg_catalog, pg_temp

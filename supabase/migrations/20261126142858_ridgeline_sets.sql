@@ -67,6 +67,8 @@ drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,t
 
 drop function automation.lock_portion(automation.portions);
 
+drop function automation.check_report(jsonb);
+
 drop function automation.check_lease(interval);
 
 drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
@@ -438,6 +440,12 @@ create table automation.comparison_turns ();
 create table automation.engine_switches ();
 
 create sequence automation.listening as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+
+create unlogged sequence automation.claiming_sms as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+
+create unlogged sequence automation.claiming_email as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+
+create unlogged sequence automation.claiming_webhook as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
 
 create sequence automation.statistic_order as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
 
@@ -4260,7 +4268,7 @@ end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.go_on(transitions automation.transition[])
- RETURNS void
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
@@ -4274,9 +4282,10 @@ declare
   at constant timestamptz := automation.now();
   transition automation.transition;
   any_goes_on boolean := false;
+  counting text;
 begin
   if cardinality(transitions) = 0 then
-    return;
+    return 0;
   end if;
   foreach transition in array transitions loop
     any_goes_on := any_goes_on or transition.ended is null;
@@ -4288,7 +4297,7 @@ begin
     from unnest(transitions) as t
     where t.ended is null;
   end if;
-  perform set_config('automation.counting', 'runs', true);
+  counting := set_config('automation.counting', 'runs', true);
   with moved as (
     update ridgeline.workflow_executions as e
     set changed_at = at, status = coalesce(
@@ -4312,12 +4321,13 @@ begin
   select m.tenant_id, m.workflow_id, m.version, '', m.created_at, m.finished_at, m.status, m.mode
   from moved as m
   where m.finished_at is not null and m.was is null;
-  perform set_config('automation.counting', '', true);
+  counting := set_config('automation.counting', left(counting, 0), true);
+  return cardinality(transitions);
 end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.advance(done automation.work[])
- RETURNS void
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -4330,7 +4340,7 @@ begin
       transitions := transitions || automation.transition_after(work);
     end if;
   end loop;
-  perform automation.go_on(transitions);
+  return automation.go_on(transitions);
 end;
 $function$;
 
@@ -4809,7 +4819,6 @@ declare
   plan automation.running_plan;
   states text[] := '{}'::text[];
   is_plain boolean[] := '{}'::boolean[];
-  place integer;
 begin
   works := automation.read_known(works);
   endings := automation.unread_endings(works);
@@ -4823,16 +4832,16 @@ begin
     is_plain[i] := endings is null and states[i] = 'here'
       and not coalesce(plan.lifecycle ?| '{unreadable,exit,reentry}', false);
   end loop;
-  for place in
-    select i from generate_subscripts(works, 1) as i
-    where is_plain[(works[i]).plan] is not true
-      or (((works[i]).execution).record_id is not null and ((works[i]).known).record is null)
-      or (((works[i]).execution).contact_id is not null and (((works[i]).known).contact is null
-        or ((works[i]).known).contact_id is distinct from ((works[i]).execution).contact_id))
-  loop
-    work := works[place];
-    work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[place], states[work.plan]);
-    works[place] := work;
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    if is_plain[work.plan] is not true
+      or ((work.execution).record_id is not null and (work.known).record is null)
+      or ((work.execution).contact_id is not null and ((work.known).contact is null
+        or (work.known).contact_id is distinct from (work.execution).contact_id))
+    then
+      work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], states[work.plan]);
+      works[i] := work;
+    end if;
   end loop;
   return works;
 end;
@@ -11082,7 +11091,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false, tenants automation.tenant[] DEFAULT NULL::automation.tenant[])
+CREATE OR REPLACE FUNCTION automation.gate(questions automation.send_question[], now timestamp with time zone DEFAULT automation.now(), is_trial boolean DEFAULT false, tenants automation.tenant[] DEFAULT NULL::automation.tenant[], may_send boolean DEFAULT false)
  RETURNS automation.send_verdict[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -11136,7 +11145,7 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  if not is_trial then
+  if not is_trial and not may_send then
     -- Somebody has to let it go on: of each tenant and workflow it is asked once.
     foreach ticket in array tickets loop
       workflow := ticket.tenant_id || '/' || ticket.workflow_id;
@@ -11843,9 +11852,16 @@ CREATE OR REPLACE FUNCTION automation.tenants_of(works automation.work[])
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  work automation.work;
+  tenants uuid[] := '{}'::uuid[];
 begin
-  return array(
-    select distinct ((works[i]).execution).tenant_id from generate_subscripts(works, 1) as i);
+  foreach work in array works loop
+    if (work.execution).tenant_id <> all (tenants) then
+      tenants := tenants || (work.execution).tenant_id;
+    end if;
+  end loop;
+  return tenants;
 end;
 $function$;
 
@@ -11945,21 +11961,30 @@ CREATE OR REPLACE FUNCTION automation.paused_plans(works automation.work[])
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  plans integer[];
-  tenants uuid[];
-  workflows uuid[];
+  work automation.work;
+  plans integer[] := '{}'::integer[];
+  tenants uuid[] := '{}'::uuid[];
+  workflows uuid[] := '{}'::uuid[];
   pauses jsonb[];
+  paused integer[] := '{}'::integer[];
 begin
-  if cardinality(works) = 0 then
-    return '{}'::integer[];
+  foreach work in array works loop
+    if work.plan <> all (plans) then
+      plans := plans || work.plan;
+      tenants := tenants || (work.execution).tenant_id;
+      workflows := workflows || (work.execution).workflow_id;
+    end if;
+  end loop;
+  if plans = '{}' then
+    return paused;
   end if;
-  select array_agg(k.plan), array_agg(k.tenant_id), array_agg(k.workflow_id) into plans, tenants, workflows
-  from (
-    select distinct (works[i]).plan, ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id
-    from generate_subscripts(works, 1) as i
-  ) as k;
-  pauses := automation.pauses_of(tenants, workflows, ((works[1]).due).lane <> 'database');
-  return array(select plans[i] from generate_subscripts(plans, 1) as i where pauses[i] is not null);
+  pauses := automation.pauses_of(tenants, workflows, (work.due).lane <> 'database');
+  for i in 1 .. cardinality(plans) loop
+    if pauses[i] is not null then
+      paused := paused || plans[i];
+    end if;
+  end loop;
+  return paused;
 end;
 $function$;
 
@@ -12312,15 +12337,12 @@ CREATE OR REPLACE FUNCTION automation.tenants_in(plans automation.running_plan[]
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  plan automation.running_plan;
-  last uuid;
   tenants automation.tenant[];
 begin
   -- They are in the order of their tenants.
-  foreach plan in array plans loop
-    if (plan.tenant).id is distinct from last then
-      last := (plan.tenant).id;
-      tenants := tenants || plan.tenant;
+  for i in 1 .. cardinality(plans) loop
+    if ((plans[i]).tenant).id is not null and (i = 1 or (plans[i]).tenant_id <> (plans[i - 1]).tenant_id) then
+      tenants := tenants || (plans[i]).tenant;
     end if;
   end loop;
   return tenants;
@@ -12387,7 +12409,8 @@ begin
     works[i] := work;
   end loop;
   several := automation.doubled(recipients);
-  foreach verdict in array automation.gate(questions, automation.now(), false, automation.tenants_in(plans)) loop
+  foreach verdict in array automation.gate(
+    questions, automation.now(), false, automation.tenants_in(plans), true) loop
     work := works[places[verdict.place]];
     prepared := verdict.prepared;
     if verdict.verdict = 'hold' then
@@ -12677,15 +12700,14 @@ CREATE OR REPLACE FUNCTION automation.finish_reported(results jsonb)
 AS $function$
 declare
   work automation.work;
-  left_as text[];
+  left_as text[] := '{}'::text[];
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
   end if;
   for i in 0 .. jsonb_array_length(results) - 1 loop
-    perform automation.check_report(results -> i);
+    left_as := left_as || automation.check_report(results -> i);
   end loop;
-  left_as := array_fill(null::text, array[jsonb_array_length(results)]);
   foreach work in array automation.finish_works(results) loop
     left_as[work.plan] := work.outcome;
   end loop;
@@ -13001,7 +13023,7 @@ end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.close_steps(works automation.work[], reports automation.report[], queue_rows tid[])
- RETURNS void
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -13015,6 +13037,7 @@ declare
   type text;
   asked text;
   is_logged boolean := false;
+  counting text;
   ended integer;
   gone integer;
   news integer;
@@ -13030,7 +13053,7 @@ begin
       places := places || i;
     end if;
   end loop;
-  perform set_config('automation.counting', 'steps', true);
+  counting := set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = at,
@@ -13072,14 +13095,14 @@ begin
   if gone <> cardinality(queue_rows) or news > ended then
     raise exception '% steps have ended, and % of % left the queue', ended, gone, cardinality(queue_rows);
   end if;
-  perform set_config('automation.counting', '', true);
+  counting := set_config('automation.counting', left(counting, 0), true);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop
       sent := sent || (works[places[i]]).execution;
     end loop;
     perform automation.record_sent(sent, ledgers);
   end if;
-  perform automation.advance(works);
+  return automation.advance(works);
 end;
 $function$;
 
@@ -13164,32 +13187,40 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.write_portion(lane ridgeline.automation_lane, at_most integer, but uuid[])
- RETURNS automation.portions
+CREATE OR REPLACE FUNCTION automation.lock_next(lane ridgeline.automation_lane, at_most integer, but uuid[], OUT dues ridgeline.scheduled_steps[], OUT is_calm boolean)
+ RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   tenants constant uuid[] := automation.next_tenants(lane, at_most, but);
   aside uuid[];
-  dues ridgeline.scheduled_steps[];
+begin
+  dues := '{}'::ridgeline.scheduled_steps[];
+  if tenants is null then
+    return;
+  end if;
+  aside := automation.set_aside(lane);
+  is_calm := aside = '{}';
+  if not is_calm and automation.is_left_over() then
+    perform automation.sweep_portions();
+    aside := automation.set_aside(lane);
+  end if;
+  dues := automation.lock_shares(lane, tenants, at_most, aside);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.write_down(lane ridgeline.automation_lane, dues ridgeline.scheduled_steps[])
+ RETURNS automation.portions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
   due ridgeline.scheduled_steps;
   tenant_ids uuid[] := '{}'::uuid[];
   step_ids uuid[] := '{}'::uuid[];
   portion automation.portions;
 begin
-  if tenants is null then
-    return null;
-  end if;
-  aside := automation.set_aside(lane);
-  if aside <> '{}' and automation.is_left_over() then
-    perform automation.sweep_portions();
-    aside := automation.set_aside(lane);
-  end if;
-  dues := automation.lock_shares(lane, tenants, at_most, aside);
-  if dues = '{}' then
-    return null;
-  end if;
   foreach due in array dues loop
     tenant_ids := tenant_ids || due.tenant_id;
     step_ids := step_ids || due.id;
@@ -13197,6 +13228,21 @@ begin
   insert into automation.portions (lane, tenant_ids, step_ids) values (lane, tenant_ids, step_ids)
   returning * into portion;
   return portion;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.write_portion(lane ridgeline.automation_lane, at_most integer, but uuid[])
+ RETURNS automation.portions
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  next constant record := automation.lock_next(lane, at_most, but);
+begin
+  if next.dues = '{}' then
+    return null;
+  end if;
+  return automation.write_down(lane, next.dues);
 end;
 $function$;
 
@@ -13272,7 +13318,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.claim_of_portion(portion_id uuid, worker text, lease interval)
+CREATE OR REPLACE FUNCTION automation.claim_dues(dues ridgeline.scheduled_steps[], worker text, lease interval)
  RETURNS automation.portion_report
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -13280,8 +13326,6 @@ AS $function$
 declare
   began constant timestamptz := clock_timestamp();
   set_began timestamptz;
-  portion automation.portions;
-  dues ridgeline.scheduled_steps[];
   report automation.claim_report;
   claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
   known constant integer := automation.first_claim();
@@ -13289,9 +13333,6 @@ declare
   count integer;
   place integer := 1;
 begin
-  -- Gone with what becomes of its steps, in one transaction; until then it is held.
-  delete from automation.portions as p where p.id = portion_id returning p.* into portion;
-  dues := automation.lock_portion(portion);
   while place <= cardinality(dues) loop
     set_began := clock_timestamp();
     count := least(size, cardinality(dues) - place + 1);
@@ -13300,9 +13341,6 @@ begin
     if report.cut_off then
       size := 10;
       exit;
-    end if;
-    if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
-      perform automation.clear_suspects(dues);
     end if;
     place := place + count;
     -- A small set says nothing of a large one, unless it took long.
@@ -13318,6 +13356,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.claim_of_portion(portion_id uuid, worker text, lease interval)
+ RETURNS automation.portion_report
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  portion automation.portions;
+  dues ridgeline.scheduled_steps[];
+  report automation.portion_report;
+begin
+  -- Gone with what becomes of its steps, in one transaction; until then it is held.
+  delete from automation.portions as p where p.id = portion_id returning p.* into portion;
+  dues := automation.lock_portion(portion);
+  report := automation.claim_dues(dues, worker, lease);
+  if report.done and cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
+    perform automation.clear_suspects(dues);
+  end if;
+  if report.done and portion.lane = any (automation.channels()) then
+    perform automation.calm_down(automation.claim_mark(portion.lane));
+  end if;
+  return report;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.claim_portion(portion_id uuid, worker text, lease interval DEFAULT '00:01:00'::interval, functions text DEFAULT NULL::text)
  RETURNS SETOF automation.claimed_step
  LANGUAGE plpgsql
@@ -13328,6 +13390,51 @@ begin
   perform set_config('automation.functions_address', functions, true);
   perform automation.check_lease(lease);
   return query select * from unnest((automation.claim_of_portion(portion_id, worker, lease)).claimed);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.claim_mark(lane ridgeline.automation_lane)
+ RETURNS regclass
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return ('automation.claiming_' || lane)::regclass;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_unwritten(mark regclass)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  last bigint;
+  since bigint;
+begin
+  if not pg_try_advisory_xact_lock(hashoidextended(mark, 18)) then
+    return false;
+  end if;
+  last := pg_sequence_last_value(mark);
+  if last > 1 then
+    return false;
+  end if;
+  since := setval(mark, (extract(epoch from clock_timestamp()) * 1000)::bigint);
+  return last < since;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.calm_down(mark regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if pg_sequence_last_value(mark) between 2 and (extract(epoch from clock_timestamp()) * 1000)::bigint - 600000
+    and pg_try_advisory_xact_lock(hashoidextended(mark, 18)) then
+    perform setval(mark, 1);
+  end if;
 end;
 $function$;
 
@@ -13783,30 +13890,50 @@ exception
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.dry_channels(wanted jsonb, begun automation.portions[], parts jsonb)
- RETURNS text[]
+CREATE OR REPLACE FUNCTION automation.claim_next(channel ridgeline.automation_lane, room jsonb, worker text, lease interval, functions text, until timestamp with time zone)
+ RETURNS jsonb
  LANGUAGE plpgsql
- IMMUTABLE
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  but uuid[] := '{}'::uuid[];
+  mark regclass;
+  next record;
+  ended bigint;
   portion automation.portions;
-  channel ridgeline.automation_lane;
-  dry text[] := '{}'::text[];
+  report automation.portion_report;
+  answer jsonb;
 begin
-  for nth in 1 .. cardinality(begun) loop
-    portion := begun[nth];
-    if cardinality(portion.step_ids) >= least((wanted #>> array[portion.lane::text, 'most'])::integer, 1000)
-      or (parts -> (nth - 1) ->> 'done')::boolean is not true then
-      wanted := wanted - portion.lane::text;
-    end if;
+  for i in 0 .. coalesce(jsonb_array_length(room -> 'but'), 0) - 1 loop
+    but := but || (room -> 'but' ->> i)::uuid;
   end loop;
-  foreach channel in array automation.channels() loop
-    if wanted ? channel::text then
-      dry := dry || channel::text;
-    end if;
-  end loop;
-  return dry;
+  next := automation.lock_next(channel, least((room ->> 'most')::integer, 1000), but);
+  if next.dues = '{}' then
+    return null;
+  end if;
+  answer := jsonb_build_object('steps', cardinality(next.dues));
+  if clock_timestamp() >= until then
+    return answer || '{"claimed": [], "done": false}';
+  end if;
+  mark := automation.claim_mark(channel);
+  if not next.is_calm or automation.begin_unwritten(mark) is not true then
+    portion := automation.write_down(channel, next.dues);
+    return answer || jsonb_build_object('portion', portion.id);
+  end if;
+  begin
+    functions := set_config('automation.functions_address', functions, true);
+    report := automation.claim_dues(next.dues, worker, lease);
+    answer := answer || jsonb_build_object('claimed', to_jsonb(report.claimed), 'done', report.done);
+  exception
+    when query_canceled or others then
+      -- As if it had been written down.
+      perform automation.write_down(channel, next.dues);
+      answer := answer || jsonb_build_object('claimed', '[]'::jsonb, 'done', false,
+        'error', jsonb_build_object('code', sqlstate, 'message', sqlerrm));
+  end;
+  ended := setval(mark, 1);
+  return case ended when 1 then answer end;
 end;
 $function$;
 
@@ -13830,13 +13957,11 @@ AS $procedure$
 declare
   until pg_catalog.timestamptz;
   left_as pg_catalog.text[];
-  begun automation.portions[];
-  portion automation.portions;
+  channel ridgeline.automation_lane;
+  room pg_catalog.jsonb;
   part pg_catalog.jsonb;
-  parts pg_catalog.jsonb;
   claimed pg_catalog.jsonb := '[]'::pg_catalog.jsonb;
   dry pg_catalog.text[] := '{}'::pg_catalog.text[];
-  gone pg_catalog.text[];
 begin
   lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
@@ -13846,29 +13971,30 @@ begin
     commit;
   end if;
   until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
-  while wanted <> '{}' loop
-    begun := automation.write_portions(wanted);
-    if begun <> '{}' then
-      commit;
-    end if;
-    parts := '[]'::pg_catalog.jsonb;
-    foreach portion in array begun loop
-      if answer ? 'error' or pg_catalog.clock_timestamp() >= until then
-        perform automation.end_portion(portion.id);
+  while wanted ?| automation.channels()::pg_catalog.text[] loop
+    foreach channel in array automation.channels() loop
+      room := wanted -> channel::pg_catalog.text;
+      continue when room is null;
+      exit when answer ? 'error';
+      part := automation.claim_next(channel, room, worker, lease, functions, until);
+      if part is not null then
         commit;
-        continue;
+        if part ? 'portion' then
+          part := part || automation.try_portion((part ->> 'portion')::pg_catalog.uuid, worker, lease, functions);
+          commit;
+        end if;
+        claimed := claimed || (part -> 'claimed');
+        if part ? 'error' then
+          answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
+        end if;
       end if;
-      part := automation.try_portion(portion.id, worker, lease, functions);
-      commit;
-      claimed := claimed || (part -> 'claimed');
-      parts := parts || (part - 'claimed');
-      if part ? 'error' then
-        answer := answer || pg_catalog.jsonb_build_object('error', part -> 'error');
+      -- Nothing more of it is due that nobody holds.
+      if part is null or (part ->> 'done')::pg_catalog.bool
+        and (part ->> 'steps')::pg_catalog.int4 < least((room ->> 'most')::pg_catalog.int4, 1000) then
+        dry := pg_catalog.array_append(dry, channel::pg_catalog.text);
+        wanted := wanted - channel::pg_catalog.text;
       end if;
     end loop;
-    gone := automation.dry_channels(wanted, begun, parts);
-    dry := pg_catalog.array_cat(dry, gone);
-    wanted := wanted - gone;
     -- Where all were closed unsent, there may be others behind them.
     exit when claimed <> '[]' or answer ? 'error' or pg_catalog.clock_timestamp() >= until;
   end loop;
@@ -26024,6 +26150,33 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_report(report jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key text;
+begin
+  foreach key in array array['tenant_id', 'step_id', 'attempt_token'] loop
+    if automation.as_uuid(report ->> key) is null then
+      raise exception 'results[].%: a UUID is needed', key
+        using errcode = 'invalid_parameter_value';
+    end if;
+  end loop;
+  if coalesce(report ->> 'outcome', '') not in ('succeeded', 'failed', 'retry', 'ambiguous') then
+    raise exception 'results[].outcome: succeeded, failed, retry or ambiguous is needed'
+      using errcode = 'invalid_parameter_value';
+  elsif report ? 'retry_after_seconds'
+    and jsonb_typeof(report -> 'retry_after_seconds') not in ('number', 'null') then
+    raise exception 'results[].retry_after_seconds: a number is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.may_render_again(step jsonb, outcome text, reconcile_since timestamp with time zone)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -26245,6 +26398,47 @@ begin
     for update skip locked
   ) as due
   limit 1;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_trial(lane ridgeline.automation_lane)
+ RETURNS automation.portions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  portion automation.portions;
+begin
+  if not automation.is_left_over() then
+    return null;
+  end if;
+  perform automation.sweep_portions();
+  insert into automation.portions (lane, tenant_ids, step_ids)
+  select begin_trial.lane, array[s.tenant_id], array[s.id] from automation.lock_suspect(lane) as s
+  returning * into portion;
+  return portion;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_trial()
+ RETURNS automation.portions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  channel ridgeline.automation_lane;
+  portion automation.portions;
+begin
+  if not automation.is_left_over() then
+    return null;
+  end if;
+  foreach channel in array automation.channels() loop
+    portion := automation.begin_trial(channel);
+    exit when portion.id is not null;
+  end loop;
+  return portion;
 end;
 $function$;
 
@@ -31035,7 +31229,7 @@ comment on function automation.fold_statistics(integer) is 'Adds so many changes
 
 comment on function automation.folded(jsonb) is 'A record with its texts in lower case; null where it has keys that are not, or a Σ.';
 
-comment on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) is 'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused or counted is not asked then, and nothing is written. tenants: those of the questions, where they are read already.';
+comment on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[],boolean) is 'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused or counted is not asked then, and nothing is written. tenants: those of the questions, where they are read already.';
 
 comment on function automation.generate_steps() is 'Makes automation.channel_of(step_type), and automation.step_<question>(step_type, ...), from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
 
@@ -31527,6 +31721,9 @@ revoke all on function automation.begin_restore() from public, anon, authenticat
 revoke all on function automation.begin_retention() from public, anon, authenticated, service_role;
 grant execute on function automation.begin_retention() to service_role;
 
+revoke all on function automation.begin_unwritten(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.begin_unwritten(regclass) to service_role;
+
 revoke all on function automation.begins_anew(automation.signals,ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.begins_anew(automation.signals,ridgeline.workflow_executions) to service_role;
 
@@ -31580,6 +31777,9 @@ grant execute on function automation.call_words() to service_role;
 
 revoke all on function automation.calls_to_stop(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.calls_to_stop(uuid) to service_role;
+
+revoke all on function automation.calm_down(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.calm_down(regclass) to service_role;
 
 revoke all on function automation.came_by_import(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
 grant execute on function automation.came_by_import(ridgeline.workflow_executions) to service_role;
@@ -31749,6 +31949,15 @@ grant execute on function automation.check_words(automation.targets) to service_
 
 revoke all on function automation.claim_batch(ridgeline.scheduled_steps[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.claim_batch(ridgeline.scheduled_steps[],text,interval) to service_role;
+
+revoke all on function automation.claim_dues(ridgeline.scheduled_steps[],text,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.claim_dues(ridgeline.scheduled_steps[],text,interval) to service_role;
+
+revoke all on function automation.claim_mark(ridgeline.automation_lane) from public, anon, authenticated, service_role;
+grant execute on function automation.claim_mark(ridgeline.automation_lane) to service_role;
+
+revoke all on function automation.claim_next(ridgeline.automation_lane,jsonb,text,interval,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.claim_next(ridgeline.automation_lane,jsonb,text,interval,text,timestamp with time zone) to service_role;
 
 revoke all on function automation.claim_of_portion(uuid,text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.claim_of_portion(uuid,text,interval) to service_role;
@@ -31934,9 +32143,6 @@ grant execute on function automation.doubtful_moment(text) to service_role;
 
 revoke all on function automation.drop_suppressed(automation.prepared_step,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.drop_suppressed(automation.prepared_step,text,text[]) to service_role;
-
-revoke all on function automation.dry_channels(jsonb,automation.portions[],jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.dry_channels(jsonb,automation.portions[],jsonb) to service_role;
 
 revoke all on function automation.due_lanes() from public, anon, authenticated, service_role;
 grant execute on function automation.due_lanes() to service_role;
@@ -32220,8 +32426,8 @@ grant execute on function automation.functions_address() to service_role;
 revoke all on function automation.fuse_floor() from public, anon, authenticated, service_role;
 grant execute on function automation.fuse_floor() to service_role;
 
-revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) from public, anon, authenticated, service_role;
-grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[]) to service_role;
+revoke all on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[],boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.gate(automation.send_question[],timestamp with time zone,boolean,automation.tenant[],boolean) to service_role;
 
 revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) from public, anon, authenticated, service_role;
 grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) to service_role;
@@ -32719,6 +32925,9 @@ grant execute on function automation.lock_leased(jsonb) to service_role;
 
 revoke all on function automation.lock_ledgers(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_ledgers(automation.work[]) to service_role;
+
+revoke all on function automation.lock_next(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_next(ridgeline.automation_lane,integer,uuid[]) to service_role;
 
 revoke all on function automation.lock_runs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_runs(ridgeline.scheduled_steps[]) to service_role;
@@ -33965,6 +34174,9 @@ grant execute on function automation.would_write(ridgeline.workflow_executions,t
 revoke all on function automation.write_definition(uuid,uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.write_definition(uuid,uuid,jsonb) to service_role;
 
+revoke all on function automation.write_down(ridgeline.automation_lane,ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.write_down(ridgeline.automation_lane,ridgeline.scheduled_steps[]) to service_role;
+
 revoke all on function automation.write_down(text,automation.captured_write,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.write_down(text,automation.captured_write,boolean) to service_role;
 
@@ -34312,6 +34524,9 @@ grant execute on function automation.as_id(jsonb,text) to service_role;
 
 revoke all on function automation.check_lease(interval) from public, anon, authenticated, service_role;
 grant execute on function automation.check_lease(interval) to service_role;
+
+revoke all on function automation.check_report(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_report(jsonb) to service_role;
 
 revoke all on function automation.compile_cases(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;

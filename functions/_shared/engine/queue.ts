@@ -254,7 +254,7 @@ export function createQueue(
           `call automation.exchange_steps(
             null, ${literal(storableJson(results))}, ${literal(stringifyJson(wanted))}, ${
             literal(worker)
-          }, make_interval(secs => ${leaseSeconds}), ${
+          }, ${literal(`${leaseSeconds} seconds`)}, ${
             functions === undefined ? "null" : literal(functions)
           })`,
           [],

@@ -443,7 +443,6 @@ declare
   plan automation.running_plan;
   states text[] := '{}'::text[];
   is_plain boolean[] := '{}'::boolean[];
-  place integer;
 begin
   works := automation.read_known(works);
   endings := automation.unread_endings(works);
@@ -457,16 +456,16 @@ begin
     is_plain[i] := endings is null and states[i] = 'here'
       and not coalesce(plan.lifecycle ?| '{unreadable,exit,reentry}', false);
   end loop;
-  for place in
-    select i from generate_subscripts(works, 1) as i
-    where is_plain[(works[i]).plan] is not true
-      or (((works[i]).execution).record_id is not null and ((works[i]).known).record is null)
-      or (((works[i]).execution).contact_id is not null and (((works[i]).known).contact is null
-        or ((works[i]).known).contact_id is distinct from ((works[i]).execution).contact_id))
-  loop
-    work := works[place];
-    work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[place], states[work.plan]);
-    works[place] := work;
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    if is_plain[work.plan] is not true
+      or ((work.execution).record_id is not null and (work.known).record is null)
+      or ((work.execution).contact_id is not null and ((work.known).contact is null
+        or (work.known).contact_id is distinct from (work.execution).contact_id))
+    then
+      work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], states[work.plan]);
+      works[i] := work;
+    end if;
   end loop;
   return works;
 end;

@@ -386,9 +386,10 @@ begin
 end;
 $$;
 
+-- may_send: that nobody has paused or held them was asked in this transaction already (70_dispatch/00_work).
 create or replace function automation.gate(
   questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false,
-  tenants automation.tenant[] default null)
+  tenants automation.tenant[] default null, may_send boolean default false)
   returns automation.send_verdict[]
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -442,7 +443,7 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  if not is_trial then
+  if not is_trial and not may_send then
     -- Somebody has to let it go on: of each tenant and workflow it is asked once.
     foreach ticket in array tickets loop
       workflow := ticket.tenant_id || '/' || ticket.workflow_id;
@@ -481,7 +482,7 @@ begin
 end;
 $$;
 
-comment on function automation.gate(automation.send_question[], timestamptz, boolean, automation.tenant[]) is
+comment on function automation.gate(automation.send_question[], timestamptz, boolean, automation.tenant[], boolean) is
   'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: '
   'a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused '
   'or counted is not asked then, and nothing is written. tenants: those of the questions, where they are read already.';

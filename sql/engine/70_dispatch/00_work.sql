@@ -53,9 +53,16 @@ create or replace function automation.tenants_of(works automation.work[]) return
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  work automation.work;
+  tenants uuid[] := '{}'::uuid[];
 begin
-  return array(
-    select distinct ((works[i]).execution).tenant_id from generate_subscripts(works, 1) as i);
+  foreach work in array works loop
+    if (work.execution).tenant_id <> all (tenants) then
+      tenants := tenants || (work.execution).tenant_id;
+    end if;
+  end loop;
+  return tenants;
 end;
 $$;
 
@@ -156,21 +163,30 @@ create or replace function automation.paused_plans(works automation.work[]) retu
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  plans integer[];
-  tenants uuid[];
-  workflows uuid[];
+  work automation.work;
+  plans integer[] := '{}'::integer[];
+  tenants uuid[] := '{}'::uuid[];
+  workflows uuid[] := '{}'::uuid[];
   pauses jsonb[];
+  paused integer[] := '{}'::integer[];
 begin
-  if cardinality(works) = 0 then
-    return '{}'::integer[];
+  foreach work in array works loop
+    if work.plan <> all (plans) then
+      plans := plans || work.plan;
+      tenants := tenants || (work.execution).tenant_id;
+      workflows := workflows || (work.execution).workflow_id;
+    end if;
+  end loop;
+  if plans = '{}' then
+    return paused;
   end if;
-  select array_agg(k.plan), array_agg(k.tenant_id), array_agg(k.workflow_id) into plans, tenants, workflows
-  from (
-    select distinct (works[i]).plan, ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id
-    from generate_subscripts(works, 1) as i
-  ) as k;
-  pauses := automation.pauses_of(tenants, workflows, ((works[1]).due).lane <> 'database');
-  return array(select plans[i] from generate_subscripts(plans, 1) as i where pauses[i] is not null);
+  pauses := automation.pauses_of(tenants, workflows, (work.due).lane <> 'database');
+  for i in 1 .. cardinality(plans) loop
+    if pauses[i] is not null then
+      paused := paused || plans[i];
+    end if;
+  end loop;
+  return paused;
 end;
 $$;
 

@@ -198,15 +198,12 @@ create or replace function automation.tenants_in(plans automation.running_plan[]
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  plan automation.running_plan;
-  last uuid;
   tenants automation.tenant[];
 begin
   -- They are in the order of their tenants.
-  foreach plan in array plans loop
-    if (plan.tenant).id is distinct from last then
-      last := (plan.tenant).id;
-      tenants := tenants || plan.tenant;
+  for i in 1 .. cardinality(plans) loop
+    if ((plans[i]).tenant).id is not null and (i = 1 or (plans[i]).tenant_id <> (plans[i - 1]).tenant_id) then
+      tenants := tenants || (plans[i]).tenant;
     end if;
   end loop;
   return tenants;
@@ -274,7 +271,8 @@ begin
     works[i] := work;
   end loop;
   several := automation.doubled(recipients);
-  foreach verdict in array automation.gate(questions, automation.now(), false, automation.tenants_in(plans)) loop
+  foreach verdict in array automation.gate(
+    questions, automation.now(), false, automation.tenants_in(plans), true) loop
     work := works[places[verdict.place]];
     prepared := verdict.prepared;
     if verdict.verdict = 'hold' then

@@ -19,15 +19,14 @@ create or replace function automation.finish_reported(results jsonb) returns tex
   as $$
 declare
   work automation.work;
-  left_as text[];
+  left_as text[] := '{}'::text[];
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
   end if;
   for i in 0 .. jsonb_array_length(results) - 1 loop
-    perform automation.check_report(results -> i);
+    left_as := left_as || automation.check_report(results -> i);
   end loop;
-  left_as := array_fill(null::text, array[jsonb_array_length(results)]);
   foreach work in array automation.finish_works(results) loop
     left_as[work.plan] := work.outcome;
   end loop;
@@ -63,7 +62,8 @@ comment on function automation.finish_steps(jsonb) is
   'accepted is false when the token no longer holds the lease; nothing was changed then. '
   'due_now: work of any kind is due now and nobody''s.';
 
-create or replace function automation.check_report(report jsonb) returns void
+-- What became of it so far, which is nothing, if it is one.
+create or replace function automation.check_report(report jsonb) returns text
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -84,6 +84,7 @@ begin
     raise exception 'results[].retry_after_seconds: a number is needed'
       using errcode = 'invalid_parameter_value';
   end if;
+  return null;
 end;
 $$;
 
@@ -394,7 +395,7 @@ $$;
 
 create or replace function automation.close_steps(
   works automation.work[], reports automation.report[], queue_rows tid[])
-  returns void
+  returns integer
   language plpgsql
   -- The settings are those of finish_works(), which alone calls it.
   set search_path = pg_catalog, pg_temp
@@ -409,6 +410,7 @@ declare
   type text;
   asked text;
   is_logged boolean := false;
+  counting text;
   ended integer;
   gone integer;
   news integer;
@@ -424,7 +426,7 @@ begin
       places := places || i;
     end if;
   end loop;
-  perform set_config('automation.counting', 'steps', true);
+  counting := set_config('automation.counting', 'steps', true);
   with closed as (
     update ridgeline.workflow_step_executions as s
     set changed_at = at,
@@ -466,14 +468,14 @@ begin
   if gone <> cardinality(queue_rows) or news > ended then
     raise exception '% steps have ended, and % of % left the queue', ended, gone, cardinality(queue_rows);
   end if;
-  perform set_config('automation.counting', '', true);
+  counting := set_config('automation.counting', left(counting, 0), true);
   if cardinality(places) > 0 then
     for i in 1 .. cardinality(places) loop
       sent := sent || (works[places[i]]).execution;
     end loop;
     perform automation.record_sent(sent, ledgers);
   end if;
-  perform automation.advance(works);
+  return automation.advance(works);
 end;
 $$;
 
