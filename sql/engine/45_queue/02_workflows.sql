@@ -250,6 +250,7 @@ $$;
 
 create or replace function automation.note_listening() returns trigger
   language plpgsql
+  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 begin

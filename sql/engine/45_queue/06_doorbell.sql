@@ -4,51 +4,47 @@
 -- doorbell that spares the wait for it. The doorbell is never delivery: with every ring lost, the
 -- next tick finds the work.
 
--- What a transaction has rung for is a transaction-local setting: the lanes, or yes, for all of them.
-create or replace function automation.ring_once(lane text default '') returns void
+-- What a transaction has rung for is a transaction-local setting: the lanes, or yes, for all of them. bell: what the
+-- setting says, where that is known; returned for whoever rings again.
+create or replace function automation.ring_once(lane text default '', bell text default 'ask') returns text
   language plpgsql
+  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   rung text := coalesce(current_setting('automation.rung', true), '');
 begin
   if rung = 'yes' or lane <> '' and lane = any (string_to_array(rung, ' ')) then
-    return;
+    return bell;
   end if;
   -- An assignment is no statement of its own, which perform would be.
   rung := set_config('automation.rung', case lane when '' then 'yes' else btrim(rung || ' ' || lane) end, true);
-  perform automation.ring(lane);
-end;
-$$;
-
-comment on function automation.ring_once(text) is
-  'Rings for a lane (sms, email, webhook; database: its steps, and events that runs wait for or end at), or for all, '
-  'once a transaction.';
-
-create or replace function automation.ring(lane text) returns void
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  -- Not by a function in SQL, which 17 plans anew in every transaction that writes.
-  case (select s.value from automation.settings as s where s.name = 'doorbell')
-    when 'notify' then
-      perform pg_notify('ridgeline_doorbell', lane);
-    when 'pg_net' then
+  if bell is distinct from 'notify' then
+    bell := (select s.value from automation.settings as s where s.name = 'doorbell');
+  end if;
+  if bell = 'notify' then
+    rung := pg_notify('ridgeline_doorbell', lane);
+  elsif bell = 'pg_net' then
+    begin
       -- One that waits already is of whichever lane came first: so each is for all of them.
       perform automation.call_dispatch();
-    else null;
-  end case;
-exception when others then
-  -- A doorbell that is out of order costs latency, never the write that rang it.
-  null;
+    exception when others then
+      -- A doorbell that is out of order costs latency, never the write that rang it.
+      null;
+    end;
+  end if;
+  return bell;
 end;
 $$;
 
-comment on function automation.ring(text) is
-  'Tells the dispatcher that work of a lane (empty: of any) is due, in the way the setting doorbell says. Never '
-  'raises.';
+comment on function automation.ring_once(text, text) is
+  'Rings for a lane (sms, email, webhook; database: its steps, and events that runs wait for or end at), or for all, '
+  'once a transaction: tells the dispatcher that work is due, in the way the setting doorbell says. Never raises.';
+
+-- A session that knows who listens knows how to ring as well (85_capture/01_enrol): it is told of either alike.
+create trigger settings_note_listening after insert or update or delete on automation.settings
+  for each statement execute function automation.note_listening();
+alter table automation.settings enable always trigger settings_note_listening;
 
 -- Rings coalesce: pg_net has one worker for everybody, and one ring a commit would keep it busy. While one
 -- of ours waits in its queue it will be sent after this commit or just before; in the latter case this

@@ -69,8 +69,8 @@ end;
 $$;
 
 create or replace function automation.enrol_write(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
-  is_log boolean)
+  tenant_id uuid, entity text, record_id text, contact_id text, data jsonb, enrolments automation.enrolment[],
+  is_log boolean, bell text default 'ask')
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -82,68 +82,68 @@ declare
   -- One number for all that a write leads to: it does not end the run that it starts.
   seq constant bigint := nextval('automation.write_order');
   at constant timestamptz := automation.now();
-  contact_id text := record_id;
-  depth integer := 0;
+  depth integer;
   root uuid;
-  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
-  fused boolean := is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound';
+  fused boolean;
 begin
   -- Here and not in the insert: that is started anew for each row of a large write, with all that it may ask.
-  if entity is distinct from 'contact' then
-    contact_id := automation.as_key(data ->> 'contact_id');
-  end if;
-  if automation.has_cause() then
+  if is_log or automation.has_cause() then
     depth := automation.causation_depth();
     root := automation.causation_root();
+    -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+    fused := is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound'
+      or current_setting('automation.fused', true) is not distinct from 'true';
   end if;
   foreach enrolment in array enrolments loop
-    if enrolment.role <> 'enrol' then
-      perform automation.raise_signal(
-        tenant_id, entity, record_id, data, enrolment, seq,
-        is_log or not data ? 'old' and not automation.is_change(enrolment.trigger_type));
-      continue;
-    end if;
-    execution_id := automation.new_id();
-    insert into ridgeline.workflow_executions (
-      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode, created_at, changed_at)
-    values (
-      tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
-      -- Each a value of the type: a cast around the choice would read a word for each row.
-      case
-        when enrolment.failure is not null then 'failed'::ridgeline.automation_status
-        when enrolment.first_delay > interval '0' then 'waiting'::ridgeline.automation_status
-        else 'pending'::ridgeline.automation_status
-      end,
-      enrolment.trigger_type, data, entity, record_id, contact_id, depth, root,
-      -- A shadow has no effect that could come round, or that a machine could answer.
-      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true or fused
-        or current_setting('automation.fused', true) is not distinct from 'true'),
-      enrolment.first_step, enrolment.failure,
-      case when enrolment.failure is not null then at end, seq,
-      -- What nobody has given a mode must not act.
-      coalesce(enrolment.mode, 'shadow'), at, at);
-    if enrolment.failure is null then
-      if enrolment.listener like 'restart%' then
-        perform automation.raise_restart(tenant_id, entity, record_id, contact_id, enrolment, execution_id, seq);
-      end if;
-      insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-      values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
+    -- A shadow has no effect that could come round, or that a machine could answer.
+    if enrolment.role = 'enrol' and enrolment.failure is null then
+      execution_id := automation.new_id();
+      insert into ridgeline.workflow_executions (
+        tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+        contact_id, depth, root_id, fused, current_step, seq, mode, created_at, changed_at)
+      values (
+        tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+        -- Each a value of the type: a cast around the choice would read a word for each row.
+        case when enrolment.first_delay > interval '0' then 'waiting'::ridgeline.automation_status
+          else 'pending'::ridgeline.automation_status end,
+        enrolment.trigger_type, data, entity, record_id, contact_id, coalesce(depth, 0), root,
+        enrolment.mode is distinct from 'shadow' and (enrolment.fused is true or fused is true),
+        enrolment.first_step, seq,
+        -- What nobody has given a mode must not act.
+        coalesce(enrolment.mode, 'shadow'), at, at);
+      -- The first step has the id of its run: an id of its own costs as much as an entry of an index.
+      insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at)
+      values (tenant_id, execution_id, execution_id, enrolment.first_step, enrolment.first_lane,
         at + enrolment.first_delay);
-      -- Asked before the call, which costs more than the question.
-      if enrolment.first_delay <= interval '0'
-        and coalesce(current_setting('automation.rung', true), '') not in ('yes', enrolment.first_lane::text) then
-        perform automation.ring_once(enrolment.first_lane::text);
+      -- Mostly neither, which is asked at once.
+      if bell is distinct from 'none' or enrolment.listener like 'restart%' then
+        if enrolment.listener like 'restart%' then
+          perform automation.raise_restart(tenant_id, entity, record_id, contact_id, enrolment, execution_id, seq);
+        end if;
+        if enrolment.first_delay <= interval '0'
+          and coalesce(current_setting('automation.rung', true), '') not in ('yes', enrolment.first_lane::text) then
+          bell := automation.ring_once(enrolment.first_lane::text, bell);
+        end if;
       end if;
+    elsif enrolment.role = 'enrol' then
+      enrolment.fused := enrolment.mode is distinct from 'shadow' and (enrolment.fused is true or fused is true);
+      enrolment.mode := coalesce(enrolment.mode, 'shadow');
+      execution_id := automation.new_id();
+      perform automation.enter(array[row(tenant_id, execution_id, entity, record_id, data, enrolment, seq,
+        coalesce(depth, 0), root, null)::automation.entry]);
+    else
+      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq,
+        is_log or not data ? 'old' and not automation.is_change(enrolment.trigger_type));
     end if;
   end loop;
   return execution_id;
 end;
 $$;
 
-comment on function automation.enrol_write(uuid, text, text, jsonb, automation.enrolment[], boolean) is
+comment on function automation.enrol_write(uuid, text, text, text, jsonb, automation.enrolment[], boolean, text) is
   'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. '
-  'Returns the last execution. is_log: what strangers write counts against the fuse.';
+  'Returns the last execution. is_log: what strangers write counts against the fuse. bell: what the setting doorbell '
+  'says, where that is known.';
 
 -- What time, a list or a person enrols, many at once.
 
@@ -215,8 +215,8 @@ begin
     case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode, at, at
   from unnest(entries) as e
   where e.id is not null;
-  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
-  select e.tenant_id, e.id, (e.enrolment).first_step, (e.enrolment).first_lane, at + (e.enrolment).first_delay,
+  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
+  select e.tenant_id, e.id, e.id, (e.enrolment).first_step, (e.enrolment).first_lane, at + (e.enrolment).first_delay,
     case when at + (e.enrolment).first_delay < e.expires_at then e.expires_at end
   from unnest(entries) as e
   where e.id is not null and (e.enrolment).failure is null;

@@ -20,10 +20,14 @@
 -- number before it commits: so it is learnt only while nobody who has taken one is under way, and never from a snapshot
 -- that is older than that. Where it cannot be kept, the write asks as if it had not been tried.
 --
--- '<number> <tenant>': nobody listens. With * after it: somebody does, to rows of every kind. With {how, timers, ...}:
--- of: the row must have one of the texts that follow in a column of text; any: rows of every kind; ask: whoever
--- listens. timed, or none: do timers follow the records? A setting of the session can be read by whoever writes SQL in
--- it, and so can those texts.
+-- '<number> <tenant>': nobody listens. With {how, timers, bell, kind, path, ...} after it: how: of: the row must have
+-- one of the texts that follow in a column of text; any: rows of every kind; ask: whoever listens. timed, or none: do
+-- timers follow the records? bell: notify, none, or ask the setting. kind: plain: all that they ask is to contain
+-- something, and no timers follow; folded: their path is over automation.folded(data). path: where it says false, no
+-- condition of theirs holds.
+--
+-- A setting of the session can be read and written by whoever writes SQL in it. So nothing is enrolled because of what
+-- is kept there: it says only what need not be asked, and who writes it deprives nobody's writes but their own.
 
 -- Taken in a block that is undone: so it is held for no longer, whatever comes in between.
 create or replace function automation.nobody_publishes() returns boolean
@@ -45,22 +49,53 @@ exception when sqlstate 'AL000' then
 end;
 $$;
 
-create or replace function automation.listeners_in_short(
-  want_any boolean, want_texts boolean, texts text[], timed boolean)
-  returns text
-  language plpgsql immutable
+-- Asks nothing but to contain something.
+create or replace function automation.is_plain(listener automation.active_triggers) returns boolean
+  language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  timers constant text := case when timed then 'timed' else 'none' end;
-begin
-  return case
-    when want_any and not timed then '*'
-    when want_any then array['any', timers]::text
-    when want_texts and octet_length(texts::text) <= 2000 then (array['of', timers] || texts)::text
-    else array['ask', timers]::text end;
-end;
-$$;
+    select listener.role = 'enrol' and num_nulls(listener.conditions, listener.match_any, listener.field,
+      listener.from_values, listener.to_values, listener.on_insert, listener.reentry) = 7
+  $$;
+
+-- Their paths as one, which is false where each is. A path is read anew for each write, 270 instructions a letter: a
+-- long one costs more than the question.
+create or replace function automation.path_of_all(listeners automation.active_triggers[]) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when bool_and(l.quick is not null) and count(distinct l.quick_folds) = 1
+        and sum(octet_length(l.quick::text)) <= 250
+      then 'strict ' || string_agg('(' || substr(l.quick::text, 8) || ')', ' || ') end
+    from unnest(listeners) as l
+    where l.event <> 'time_elapsed'
+  $$;
+
+create or replace function automation.listeners_in_short(
+  listeners automation.active_triggers[], texts text[], is_timed boolean, bell text)
+  returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select (array[
+        s.how, case when is_timed then 'timed' else 'none' end,
+        case when bell in ('notify', 'none') then bell else 'ask' end,
+        case when s.plain and not is_timed then 'plain' when s.path is not null and s.folds then 'folded' end, s.path]
+      || case when s.how = 'of' then s.wanted end)::text
+    from (
+      select
+        case
+          when bool_or(l.match_column is null) then 'any'
+          when bool_and(l.match_column = any (texts)) and sum(octet_length(l.match_value)) <= 2000 then 'of'
+          else 'ask'
+        end as how,
+        bool_and(automation.is_plain(l)) filter (where l.event <> 'time_elapsed') as plain,
+        bool_or(l.quick_folds) as folds,
+        array_agg(distinct l.match_value) as wanted, automation.path_of_all(listeners) as path
+      from unnest(listeners) as l
+    ) as s
+  $$;
 
 create or replace function automation.learn_listeners(
   entity text, tenant_id uuid, events text[], texts text[], key text, keep_as text)
@@ -74,11 +109,11 @@ declare
   is_settled constant boolean := automation.nobody_publishes();
   learnt text;
 begin
-  select case when count(*) = 0 then key else key || automation.listeners_in_short(
-      bool_or(t.match_column is null), bool_and(t.match_column = any (texts)), array_agg(distinct t.match_value),
+  select case when count(*) = 0 then key else key || automation.listeners_in_short(array_agg(t), texts,
       exists (
         select from automation.timer_listeners as l
-        where l.tenant_id = learn_listeners.tenant_id and l.entity = learn_listeners.entity)) end
+        where l.tenant_id = learn_listeners.tenant_id and l.entity = learn_listeners.entity),
+      (select s.value from automation.settings as s where s.name = 'doorbell')) end
     into learnt
   from automation.active_triggers as t
   where t.tenant_id = learn_listeners.tenant_id and t.entity = learn_listeners.entity and t.event = any (events);
@@ -173,41 +208,41 @@ create or replace function automation.match_write(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  record constant jsonb := data -> entity;
   matched automation.enrolment[];
 begin
-  select array_agg(row(
-      m.workflow_id, m.version, coalesce(m.on_insert ->> 'as', m.event), m.first_step, m.first_lane, m.first_delay,
-      case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
-      case when m.role <> 'enrol' then automation.counterparty(
-        match_write.entity, match_write.tenant_id, record) end,
-      -- An import of old records is stopped by the fuse of the workflow.
-      m.role = 'enrol' and coalesce(m.on_insert ? 'as', false), m.mode
-      )::automation.enrolment)
-    into matched
-  from (
-    select t.*, case
-        when t.conditions is null then 'true'
-        else coalesce(
-          case when t.quick is not null and pg_column_size(data) <= 8000 then to_jsonb(
-            case when t.quick_folds then (select automation.folded(data)) else data end @@ t.quick) end,
-          automation.try_conditions(t.conditions, match_write.tenant_id, data))
-      end as verdict
-    from automation.active_triggers as t
-    where t.tenant_id = match_write.tenant_id
-      and t.entity = match_write.entity
-      and t.event = any (events)
-      and (t.role <> 'enrol' or t.mode is not null)
-      and record @> t.match
-      and (t.match_any is null and t.field is null and t.from_values is null and t.to_values is null
-        and t.on_insert is null and t.reentry is null
-        or automation.matches_closely(t, match_write.changed, match_write.data))
-    -- Or conditions would be evaluated once for every mention of the verdict.
-    offset 0
-  ) as m
-  where m.verdict <> 'false';
+  -- Not array_agg(), whose start costs a fifth of the rest.
+  matched := array(
+    select row(
+        m.workflow_id, m.version, coalesce(m.on_insert ->> 'as', m.event), m.first_step, m.first_lane, m.first_delay,
+        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
+        case when m.role <> 'enrol' then automation.counterparty(
+          match_write.entity, match_write.tenant_id, match_write.data -> match_write.entity) end,
+        -- An import of old records is stopped by the fuse of the workflow.
+        m.role = 'enrol' and coalesce(m.on_insert ? 'as', false), m.mode
+        )::automation.enrolment
+    from (
+      select t.*, case
+          when t.conditions is null then 'true'
+          else coalesce(
+            case when t.quick is not null and pg_column_size(data) <= 8000 then to_jsonb(
+              case when t.quick_folds then (select automation.folded(data)) else data end @@ t.quick) end,
+            automation.try_conditions(t.conditions, match_write.tenant_id, data))
+        end as verdict
+      from automation.active_triggers as t
+      where t.tenant_id = match_write.tenant_id
+        and t.entity = match_write.entity
+        and t.event = any (events)
+        and (t.role <> 'enrol' or t.mode is not null)
+        and match_write.data -> match_write.entity @> t.match
+        and (t.match_any is null and t.field is null and t.from_values is null and t.to_values is null
+          and t.on_insert is null and t.reentry is null
+          or automation.matches_closely(t, match_write.changed, match_write.data))
+      -- Or conditions would be evaluated once for every mention of the verdict.
+      offset 0
+    ) as m
+    where m.verdict <> 'false');
   -- A record is created once: only repeatable events and chains can loop.
-  if matched is not null and (data ? 'old' or automation.has_cause()) then
+  if data ? 'old' or automation.has_cause() then
     return automation.admit_all(tenant_id, data ->> (entity || '_id'), matched);
   end if;
   return matched;
@@ -216,7 +251,33 @@ $$;
 
 -- Of a small record nothing is so long that a condition would look at its beginning only.
 comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
-  'The listeners that a write matches; null when there is none. Writes nothing.';
+  'The listeners that a write matches; null or empty when there is none. Writes nothing.';
+
+-- The same of an insert where all that its listeners ask is to contain something. That they ask no more is asked too,
+-- in one question for what would be many.
+create or replace function automation.match_plainly(entity text, tenant_id uuid, event text, data jsonb)
+  returns automation.enrolment[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select row(
+      t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay, null, 'enrol', t.listener, null,
+      false, t.mode)::automation.enrolment
+    from automation.active_triggers as t
+    where t.tenant_id = match_plainly.tenant_id
+      and t.entity = match_plainly.entity
+      and t.event = match_plainly.event
+      and t.role = 'enrol' and t.mode is not null
+      and num_nulls(t.conditions, t.match_any, t.field, t.from_values, t.to_values, t.on_insert, t.reentry) = 7
+      and match_plainly.data -> match_plainly.entity @> t.match);
+end;
+$$;
+
+comment on function automation.match_plainly(text, uuid, text, jsonb) is
+  'The listeners that an insert which nothing has caused matches, of those that only ask to contain something; may be '
+  'empty. Writes nothing.';
 
 create or replace function automation.match_failed(
   entity text, tenant_id uuid, events text[], state text, message text)

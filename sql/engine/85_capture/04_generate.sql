@@ -146,6 +146,18 @@ create or replace function automation.written_expression(attached automation.ent
     ) as n
   $$;
 
+-- The id as the engine keeps it. A uuid is written in its usual notation: where the column has become something else
+-- since, either that one is written the same or the cast fails, and automation.capture_anew() asks the row.
+create or replace function automation.key_expression(attached automation.entities, written text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format(
+      case when automation.column_type(attached.relation::regclass, attached.id_column) = 'uuid'
+        then '%s.%I::uuid::text' else 'automation.as_key(%s.%I::text)' end,
+      written, attached.id_column)
+  $$;
+
 -- trigger_data of one row.
 create or replace function automation.snapshot_expression(
   attached automation.entities, tenant text, record text)
@@ -160,6 +172,26 @@ create or replace function automation.snapshot_expression(
         'automation.current_user_id())',
         attached.name, record, attached.name || '_id', attached.id_column),
       tenant, record, attached.related)
+  $$;
+
+-- Record and trigger_data of a row that is inserted. Where the record is the row as it is, it becomes JSON as part of
+-- the whole, and not twice; and is looked for there where nothing asks which events it stands for.
+create or replace function automation.snapshot_block(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when attached.related = '{}' and w.record = 'to_jsonb(new.*)'
+      then format($block$
+    write.data := jsonb_build_object(
+      'entity', %1$L, %1$L, new.*, %2$L, new.%3$I, 'user_id', automation.current_user_id());%4$s$block$,
+        attached.name, attached.name || '_id', attached.id_column,
+        case when automation.is_one_event(attached, 'insert') then ''
+          else format(E'\n    write.record := write.data -> %L;', attached.name) end)
+      else format($block$
+    write.record := %s;
+    write.data := %s;$block$, w.record, automation.snapshot_expression(
+        attached, automation.tenant_expression(attached, 'new'), 'write.record')) end
+    from (select automation.written_expression(attached, 'new') as record) as w
   $$;
 
 comment on function automation.snapshot_expression(automation.entities, text, text) is
@@ -196,8 +228,12 @@ create or replace function automation.text_columns(attached automation.entities)
       and c.name not in (select v.name from automation.virtual_columns(attached) as v)
   $$;
 
--- Who listens, as far as the session knows it (01_enrol), and whether the row can be one of those they want: sets unfit
--- and timed. What it knows is kept by the last digit of the tenant: sixteen at most for each kind of write.
+-- Who listens, as far as the session knows it (01_enrol), and whether the row can be one of those they want: a row
+-- that is inserted and cannot be ends here, of an update unfit is set. What it knows is kept by the last digit of the
+-- tenant: sixteen at most for each kind of write.
+--
+-- Every expression of plpgsql is prepared anew in each transaction and costs some 7,000 instructions, a comparison as
+-- much as a call: so what follows asks in as few as it can.
 create or replace function automation.listening_block(attached automation.entities, op text, nobody text) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -206,46 +242,92 @@ create or replace function automation.listening_block(attached automation.entiti
     key := pg_sequence_last_value('automation.listening') || ' ' || %2$s;
     known := current_setting(%3$s, true);
     if known = key then%4$s
-    elsif known is distinct from key || '*' then
-      if starts_with(known, key) is not true then
-        if automation.is_drawn() and key is not null then
-          known := automation.learn_listeners(%1$L, %2$s, %5$L, %6$L, key, %3$s);
-          if known = key then%4$s
+    else
+      how := case when starts_with(known, key) then right(known, -length(key))::text[] end;
+      if how[1] = 'of' then
+        if not (array[%7$s]::text[] collate "C" && how[6:]) then%9$s
+        end if;
+      elsif how[1] is distinct from 'any' then
+        if how is not null then
+          null;
+        elsif automation.is_drawn() and key is not null then
+          -- What it has learnt is for the next row.
+          if automation.learn_listeners(%1$L, %2$s, %5$L, %6$L, key, %3$s) = key then%4$s
           end if;
-        elsif exists (
+        elsif not exists (
           select from automation.active_triggers as t
           where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%5$L::text[])
-        ) then
-          known := coalesce(key, '') || '{ask,ask}';
-        else%4$s
+        ) then%4$s
         end if;
-      end if;
-      how := nullif(nullif(substr(known, coalesce(length(key), 0) + 1), ''), '*')::text[];
-      if how[1] = 'of' then
-        unfit := not (array[%7$s]::text[] collate "C" && how[3:]);%8$s
-      end if;
-      if how[2] = 'ask' then
-        timed := exists (
-          select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
-      else
-        timed := how[2] = 'timed';
+        how := coalesce(how, case when exists (
+            select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s)
+          then '{ask,timed,ask}' else '{ask,none,ask}' end::text[]);%8$s
       end if;
     end if;$block$,
       attached.name, t.tenant,
-      format('%L || right(%s::text, 1)', format('automation.heard_%s_%s_', attached.name, op), t.tenant),
+      format('%L || right(key, 1)', format('automation.heard_%s_%s_', attached.name, op)),
       nobody, automation.possible_events(attached, op) || 'time_elapsed'::text, automation.text_columns(attached),
       (select string_agg(format('new.%I', c), ', ') from unnest(automation.text_columns(attached)) as c),
       -- An update asks the listeners together with what has changed.
       case when op = 'insert' then format($ask$
-      elsif how[1] = 'ask' then
-        unfit := not exists (
+        if not exists (
           select from automation.active_triggers as t
-          where t.tenant_id = %s and t.entity = %L and t.event = any (%L::text[]) and %s);$ask$,
+          where t.tenant_id = %s and t.entity = %L and t.event = any (%L::text[]) and %s)
+        then
+          return null;
+        end if;$ask$,
         t.tenant, attached.name, automation.possible_events(attached, op) || 'time_elapsed'::text,
-        automation.fits_expression()) else '' end)
+        automation.fits_expression()) else '' end,
+      case op when 'insert' then E'\n          return null;' else E'\n          unfit := true;' end)
     from (
       select '(' || automation.tenant_expression(attached, 'new') || ')' as tenant
     ) as t
+  $$;
+
+-- An insert that stands for one event, whatever is in the row.
+create or replace function automation.is_one_event(attached automation.entities, op text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select op = 'insert' and cardinality(automation.possible_events(attached, op)) = 1 $$;
+
+-- Who of those that listen is it for? Where what the session knows answers that, nobody is asked. Without timers there
+-- is nothing else to do for an insert that is for nobody.
+create or replace function automation.matching_block(attached automation.entities, op text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format(
+      case
+        when op = 'update' then $update$
+        if (pg_column_size(write.data) <= 8000 and %3$s is false) is not true then
+          write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, changed, write.data);
+        end if;$update$
+        else $insert$
+    if %4$s then
+      write.tenant_id := %5$s;
+      write.record_id := %6$s;
+      write.enrolments := automation.match_plainly(%1$L, write.tenant_id, %2$L, write.data);
+    elsif how[2] <> 'timed' and pg_column_size(write.data) <= 8000 and %3$s is false then
+      return null;
+    else
+      write.tenant_id := %5$s;
+      write.record_id := %6$s;
+      write.enrolments := automation.match_write(%1$L, write.tenant_id, %7$s, null, write.data);
+    end if;$insert$ end,
+      attached.name, attached.name || '_created',
+      '((case how[4] when ''folded'' then automation.folded(write.data) else write.data end) @@ how[5]::jsonpath)',
+      case when automation.is_one_event(attached, op) then 'how[4] = ''plain'' and not automation.has_cause()'
+        else 'false' end,
+      automation.tenant_expression(attached, 'new'),
+      automation.key_expression(attached, 'new'),
+      case when automation.is_one_event(attached, op) then automation.insert_events(attached) else 'write.events' end)
+  $$;
+
+create or replace function automation.is_partitioned(attached automation.entities) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.relkind = 'p' from pg_catalog.pg_class as c where c.oid = to_regclass(attached.relation)
   $$;
 
 -- What every one of these functions is, but for its block.
@@ -271,14 +353,16 @@ begin
   exception when others then
     begin
       write := automation.capture_anew(%1$L, write, %4$s, sqlstate, sqlerrm);
-    exception when others then
+    exception when others then%10$s
       write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
     end;
   end;
-  if write.timed or write.gone_id is not null or write.left_id is not null or write.moved_to is not null then
+  if cardinality(write.enrolments) > 0 and (%8$s) is not true then
+    -- An assignment is no statement of its own, which perform would be.
+    written := automation.enrol_write(
+      write.tenant_id, %1$L, write.record_id, %9$s, write.data, write.enrolments, %5$L, how[3]);
+  elsif %8$s then%11$s
     perform automation.write_down(%1$L, write, %5$L);
-  elsif write.enrolments is not null then
-    perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
   end if;%7$s
   return null;
 end;
@@ -287,21 +371,31 @@ $template$,
       attached.name, op, block,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
-      attached.is_log, E'\n  timed boolean;'
-        || case when op <> 'insert' then E'\n  heard boolean;' else '' end
-        || case when op <> 'delete' then E'\n  key text;\n  known text;\n  how text[];\n  unfit boolean;' else '' end
-        || case when op = 'update' then E'\n  changed text[];\n  moved automation.staged_write;' else '' end,
+      attached.is_log, E'\n  how text[];\n  written uuid;'
+        || case when op <> 'insert' then E'\n  heard boolean;\n  timed boolean;' else '' end
+        || case when op <> 'delete' then E'\n  key text;\n  known text;' else '' end
+        || case when op = 'update' then E'\n  unfit boolean;\n  changed text[];\n  moved automation.staged_write;'
+          else '' end,
       case op when 'update' then format($moved$
   if moved.record_id is not null and moved.tenant_id is not null then
     perform automation.note_stage(%L, moved);
-  end if;$moved$, attached.name) else '' end)
-  $$;
-
-create or replace function automation.is_partitioned(attached automation.entities) returns boolean
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select c.relkind = 'p' from pg_catalog.pg_class as c where c.oid = to_regclass(attached.relation)
+  end if;$moved$, attached.name) else '' end,
+      -- What is inserted has no runs yet, unless it comes from another partition.
+      case op when 'insert' then 'coalesce(write.timed, how[2] = ''timed'')' else 'write.timed' end
+        || case when op = 'insert' and not automation.is_partitioned(attached) then ''
+        else ' or write.gone_id is not null or write.left_id is not null or write.moved_to is not null' end,
+      case attached.name when 'contact' then 'write.record_id'
+        else 'automation.as_key(write.data ->> ''contact_id'')' end,
+      -- Of an insert they are asked for where somebody wants it.
+      case op when 'insert' then format($ids$
+      begin
+        write.tenant_id := %s;
+        write.record_id := %s;
+      exception when others then
+        null;
+      end;$ids$, automation.tenant_expression(attached, 'new'),
+        automation.key_expression(attached, 'new')) else '' end,
+      case op when 'insert' then E'\n    write.timed := coalesce(write.timed, how[2] = ''timed'');' else '' end)
   $$;
 
 create or replace function automation.insert_function(attached automation.entities) returns text
@@ -309,20 +403,12 @@ create or replace function automation.insert_function(attached automation.entiti
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.capture_function(attached, 'insert', format($block$%7$s%8$s
-    if unfit then
-      return null;
-    end if;
-    write.tenant_id := %2$s;
-    write.record_id := automation.as_key(new.%3$I::text);
-    write.record := %4$s;
-    write.timed := timed;
-    write.events := %5$s;
-    write.data := %6$s;
-    write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);$block$,
+%4$s%5$s%6$s$block$,
       attached.name, automation.tenant_expression(attached, 'new'),
-      attached.id_column, automation.written_expression(attached, 'new'),
-      automation.insert_events(attached),
-      automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
+      automation.key_expression(attached, 'new'), automation.snapshot_block(attached),
+      case when automation.is_one_event(attached, 'insert') then ''
+        else format(E'\n    write.events := %s;', automation.insert_events(attached)) end,
+      automation.matching_block(attached, 'insert'),
       -- What comes from another partition was there before.
       case when automation.is_partitioned(attached) then format($moved$
     if current_setting('automation.moving', true) <> '' then
@@ -365,6 +451,7 @@ create or replace function automation.update_function(attached automation.entiti
          (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
     end if;
     if heard is not false then%13$s
+      timed := how[2] = 'timed';
       changed := %18$s;
       heard := unfit is not true and cardinality(changed) > 0 and exists (
         select from automation.active_triggers as t
@@ -372,16 +459,14 @@ create or replace function automation.update_function(attached automation.entiti
           and (t.field is null or t.field = any (changed)) and %19$s);
       if heard or timed then
         write.tenant_id := %2$s;
-        write.record_id := automation.as_key(new.%3$I::text);
+        write.record_id := %21$s;
         write.record := %11$s;
         write.old := %12$s;
         write.timed := timed;
       end if;
       if heard then
         write.events := %14$s;
-        write.data := %15$s || jsonb_build_object('old', write.old, 'changed', changed);
-        write.enrolments := automation.match_write(
-          %1$L, write.tenant_id, write.events, changed, write.data);
+        write.data := %15$s || jsonb_build_object('old', write.old, 'changed', changed);%20$s
       end if;
     end if;$block$,
       attached.name, automation.tenant_expression(attached, 'new'), attached.id_column,
@@ -392,7 +477,7 @@ create or replace function automation.update_function(attached automation.entiti
       case when attached.related ? 'contact' then format(
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end,
-      attached.is_log, automation.listening_block(attached, 'update', E'\n      heard := false;\n      known := null;'),
+      attached.is_log, automation.listening_block(attached, 'update', E'\n      heard := false;'),
       case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
       case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
       case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
@@ -405,7 +490,8 @@ create or replace function automation.update_function(attached automation.entiti
       case when computed.some then format(
         'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
         else automation.changed_expression(attached) end,
-      automation.fits_expression()))
+      automation.fits_expression(), automation.matching_block(attached, 'update'),
+      automation.key_expression(attached, 'new')))
     from (select exists (select from automation.virtual_columns(attached)) as some) as computed
   $$;
 

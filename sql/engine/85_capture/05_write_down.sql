@@ -39,15 +39,17 @@ begin
     insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
     values (write.tenant_id, 'moved', entity, write.record_id, write.moved_to);
   end if;
-  if write.enrolments is not null then
-    perform automation.enrol_write(
-      write.tenant_id, entity, write.record_id, write.data, write.enrolments, is_log);
+  if cardinality(write.enrolments) > 0 then
+    perform automation.enrol_write(write.tenant_id, entity, write.record_id,
+      case entity when 'contact' then write.record_id else automation.as_key(write.data ->> 'contact_id') end,
+      write.data, write.enrolments, is_log);
   end if;
   if write.left_id is not null then
     perform automation.drop_timers(entity, write.left_tenant, write.left_id);
   end if;
   if write.timed then
-    perform automation.follow_timers(entity, write.tenant_id, write.record_id, write.old, write.record);
+    perform automation.follow_timers(entity, write.tenant_id, write.record_id, write.old,
+      coalesce(write.record, write.data -> entity));
   end if;
 end;
 $$;

@@ -23,10 +23,21 @@ async function office(sessions: number): Promise<[Sql, ...Sql[]]> {
   return all as [Sql, ...Sql[]];
 }
 
-async function draft(sql: Sql, config: Record<string, string> = {}): Promise<string> {
+interface Condition {
+  field: string;
+  operator: string;
+  value: string;
+}
+
+async function draft(
+  sql: Sql,
+  config: Record<string, string> = {},
+  conditions: Condition[] = [],
+): Promise<string> {
   const [workflow] = await sql<[{ id: string }]>`
-    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config)
-    values (${APEX}, 'Call new leads', 'contact_created', ${sql.json(config)}) returning id`;
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config, conditions)
+    values (${APEX}, 'Call new leads', 'contact_created', ${sql.json(config)},
+      ${sql.json(conditions as unknown as Record<string, string>[])}) returning id`;
   await sql`
     insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
     values (${APEX}, ${workflow.id}, 'create_task', '{"title": "Call"}')`;
@@ -139,6 +150,95 @@ describe("what a session knows of who listens", () => {
     await leads(writer, 2, "angi");
     await leads(writer, 3, odd);
     expect(await runs(writer)).toBe(5);
+  });
+
+  it("tells rows by the conditions of listeners, whatever they compare with", async () => {
+    const [writer, author] = await office(2);
+    const odd = `Joe's "roofs", {x} \\ NULL\n|| (1 == 1) é`;
+    const is = (field: string, value: string): Condition[] => [
+      { field: `contact.${field}`, operator: "equals", value },
+    ];
+    const ids: string[] = [];
+    for (const conditions of [is("source", "Angi"), is("source", odd), is("city", "Waco")]) {
+      ids.push(await draft(author!, {}, conditions));
+      await turn(author!, ids.at(-1)!, true);
+    }
+    await leads(writer, 200);
+    expect(await kept(writer)).toContain("{any,none,none,folded,");
+    expect(await runs(writer)).toBe(0);
+    await leads(writer, 2, "angi");
+    await leads(writer, 3, odd.toUpperCase());
+    // Nobody can tell without looking: a final sigma, a key that is not in lower case, a record that is long.
+    await leads(writer, 1, "ΟΔΟΣ");
+    expect(await runs(writer)).toBe(5);
+    await writer`insert into public.contacts (tenant_id, source, company, city)
+      values (${APEX}, 'angi', ${"long ".repeat(2000)}, 'waco')`;
+    expect(await runs(writer)).toBe(7);
+    await writer`update ridgeline.workflows set conditions = ${
+      writer.json([{ field: "contact.source", operator: "equals", value: "web" }])
+    } where id = ${ids[0]!}`;
+    await author!`select ridgeline.publish_workflow(${ids[0]!})`;
+    await leads(writer, 1);
+    expect(await runs(writer)).toBe(8);
+  });
+
+  it("is what the doorbell rings for, until it is to ring otherwise", async () => {
+    const [writer, author] = await office(2);
+    await turn(author!, await draft(author!), true);
+    const rings: string[] = [];
+    await author!.listen("ridgeline_doorbell", (lane) => rings.push(lane));
+    const rung = async () => {
+      let end = () => {};
+      const ended = new Promise<void>((resolve) => end = resolve);
+      const { unlisten } = await author!.listen("the_end", () => end());
+      await writer`select pg_notify('the_end', '')`;
+      await ended;
+      await unlisten();
+      return rings.splice(0).length;
+    };
+    const setBell = (sql: Sql, value: string) =>
+      sql`update automation.settings set value = ${value} where name = 'doorbell'`;
+    await leads(writer, 200);
+    expect(await kept(writer)).toContain("{any,none,none,plain,");
+    expect(await rung()).toBe(0);
+    await setBell(author!, "notify");
+    await leads(writer, 1);
+    expect(await rung()).toBe(1);
+    await leads(writer, 200);
+    expect(await kept(writer)).toContain("{any,none,notify,plain,");
+    expect(await rung()).toBe(1);
+    await author!.begin(async (sql) => {
+      await setBell(sql as unknown as Sql, "none");
+      await leads(writer, 1);
+    });
+    expect(await rung()).toBe(1);
+    await leads(writer, 1);
+    expect(await rung()).toBe(0);
+  });
+
+  it("starts nothing that the tables do not say, whoever wrote it there", async () => {
+    const [writer] = await office(1);
+    await turn(
+      writer,
+      await draft(writer, {}, [{ field: "contact.source", operator: "equals", value: "angi" }]),
+      true,
+    );
+    const paused = await draft(writer);
+    await turn(writer, paused, true);
+    await turn(writer, paused, false);
+    await leads(writer, 200);
+    const [number] = (await kept(writer))!.split("{");
+    for (
+      const forged of ["any,none,none,plain,NULL", "of,none,none,plain,NULL,web", "any,none,x,y,broken (", "x"]
+    ) {
+      await writer`select set_config('automation.heard_contact_insert_a', ${`${number}{${forged}}`}, false)`;
+      await leads(writer, 1);
+      expect(await runs(writer), forged).toBe(0);
+    }
+    await writer`select set_config('automation.heard_contact_insert_a', ${`${number}{`}, false)`;
+    await leads(writer, 2, "angi");
+    expect(await runs(writer)).toBe(2);
+    expect((await writer`select from public.contacts`).length).toBe(206);
   });
 
   it("is of one tenant only", async () => {

@@ -21,8 +21,8 @@ select is(current_setting('automation.depth', true), '', 'nor does the caller be
 -- The doorbell.
 create table public.rings (at timestamptz default clock_timestamp());
 create function pg_temp.count_rings() returns bigint language sql as $$ select count(*) from public.rings $$;
-create or replace function automation.ring(lane text) returns void language sql security definer as $$ insert into public.rings default values $$;
-update automation.settings set value = 'notify' where name = 'doorbell';
+create or replace function automation.call_dispatch() returns bigint language sql security definer as $$ insert into public.rings default values returning 1::bigint $$;
+update automation.settings set value = 'pg_net' where name = 'doorbell';
 select set_config('automation.rung', '', true);
 delete from public.rings;
 insert into public.contacts (tenant_id) select :'apex' from generate_series(1, 100);
@@ -43,7 +43,7 @@ rollback to savepoint undone;
 update ridgeline.workflows set is_active = true;
 select pg_temp.contact(:'apex');
 select is(pg_temp.count_rings(), 1::bigint, 'a ring that was rolled back is rung again');
-select is((select value from automation.settings where name = 'doorbell'), 'notify', 'a setting is a row');
+select is((select value from automation.settings where name = 'doorbell'), 'pg_net', 'a setting is a row');
 
 -- pg_cron, where there is one.
 select is(automation.has_seconds(), false, 'this pg_cron, if any, knows no seconds');
