@@ -40,6 +40,9 @@ const BY_HAND: readonly Kind[] = ["type", "table", "sequence", "column"];
 const REBUILT: readonly Kind[] = ["view", "policy"];
 
 export interface Draft {
+  /** What nobody else can see yet: new tables, and functions. It is said while the CRM goes on writing. */
+  beside: string[];
+  /** What locks tables that are in use. */
   statements: string[];
   /** After what is generated has been generated again. */
   afterwards: string[];
@@ -94,6 +97,7 @@ export async function draftMigration(
   const again = new Set(dropped.map(idOf));
   const added = new Set(made.filter(({ kind }) => kind === "column").map(({ name }) => name));
   const newTables = new Set(made.filter(({ kind }) => kind === "table").map(({ name }) => name));
+  const isNew = isOfNew(made, new Set(dropped.map(idOf)));
   const creates = [...kinds].flatMap((kind) => {
     const all = [
       ...made.filter((one) =>
@@ -110,15 +114,82 @@ export async function draftMigration(
         isOfAny(one, dropped)
       ),
     ];
-    return sorted(kind, unique(all)).map((one) =>
-      kind === "column" && newTables.has(relationOf(one))
+    return sorted(kind, unique(all)).map((one) => ({
+      isBeside: isNew(one),
+      statement: kind === "column" && newTables.has(relationOf(one))
         // The default of a new table may call a function that comes after it.
         ? one.create.replace(/ default .*$/s, "").replace(/ not null$/, "")
-        : one.create
-    );
+        : kind === "index" && !isNew(one)
+        ? builtBefore(one)
+        : one.create,
+    }));
   });
-  for (const table of newTables) creates.push(...await rowsOfTable(to, table));
-  return { statements: [...drops, ...creates], afterwards: generatedBefore, byHand };
+  const saying = (isBeside: boolean) =>
+    creates.filter((one) => one.isBeside === isBeside).map(({ statement }) => statement);
+  const beside = saying(true);
+  for (const table of newTables) beside.push(...await rowsOfTable(to, table));
+  return {
+    beside,
+    statements: [...drops, ...saying(false)],
+    afterwards: generatedBefore,
+    byHand,
+  };
+}
+
+/** Of a table with much in it an index may have been built beforehand, concurrently, with _next after its name. */
+function builtBefore({ name, create }: CatalogObject): string {
+  return `do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('${name}_next') and i.indisvalid) then
+    alter index ${name}_next rename to ${name.split(".").at(-1)};
+  else
+    drop index if exists ${name}_next;
+    ${create};
+  end if;
+end;
+$$`;
+}
+
+/**
+ * Does making it lock nothing that anybody uses? A function is replaced without a lock; one that is dropped first may be
+ * held on to by a policy.
+ */
+function isOfNew(made: readonly CatalogObject[], dropped: ReadonlySet<string>) {
+  const fresh = new Set(
+    made.filter(({ kind }) => ["type", "table", "sequence"].includes(kind)).map(({ name }) => name),
+  );
+  const isRoutine = (name: string) => !dropped.has(`routine ${name}`);
+  return (one: CatalogObject): boolean => {
+    const { kind, name, create } = one;
+    switch (kind) {
+      case "routine":
+        return isRoutine(name);
+      case "type":
+      case "table":
+      case "sequence":
+        return fresh.has(name);
+      case "column":
+      case "default":
+      case "setting":
+        return fresh.has(kind === "setting" ? name : relationOf(one));
+      case "constraint":
+        // A key that refers to a table locks that one, too.
+        return fresh.has(relationOf(one)) && !one.shape.startsWith("z");
+      case "index":
+        return fresh.has(/ ON (?:ONLY )?(\S+) USING /.exec(create)?.[1] ?? "");
+      case "rows":
+        return fresh.has(name.split(" ")[0]!);
+      case "comment":
+      case "grants": {
+        const [, word, object] = /^(\w+) (\S+(?: .*)?)$/s.exec(name)!;
+        if (word === "function" || word === "procedure") return isRoutine(object!);
+        const relation = object!.replace(/ .*$/s, "").split(".").slice(0, 2).join(".");
+        return fresh.has(relation);
+      }
+      default:
+        return false;
+    }
+  };
 }
 
 interface Pair {
@@ -168,11 +239,76 @@ function sorted(kind: Kind, objects: CatalogObject[]): CatalogObject[] {
 }
 const rank = ({ shape }: CatalogObject) => "puxcz".indexOf(shape[0]!);
 
+/**
+ * Everything that is in use is locked at once, or given back at once: whoever writes to the CRM holds its table and then
+ * asks ours, the engine does the reverse, and a function that waited in between would go on with what is gone.
+ *
+ * The CRM's tables come first and soon, or they are given back before anybody's search for a deadlock begins (a
+ * second): so it is never a user's write that is ended. The engine's own workers may be: they try again.
+ */
+const alone = `-- From here on the tables of the engine are in use by nobody else, and those it is attached to are only read.
+do $$
+declare
+  most constant text := current_setting('lock_timeout');
+  begun constant timestamptz := clock_timestamp();
+  until timestamptz;
+  tables record;
+begin
+  loop
+    begin
+      until := clock_timestamp() + interval '0.8 seconds';
+      for tables in
+        select c.oid::regclass as name, n.nspname in ('automation', 'ridgeline') as is_ours,
+          lag(n.nspname in ('automation', 'ridgeline'), 1, false) over w as was_ours
+        from pg_catalog.pg_class as c
+        join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+        where c.relkind in ('r', 'p') and not c.relispartition and pg_has_role(c.relowner, 'usage') and (
+          n.nspname in ('automation', 'ridgeline') or c.oid in (
+            select to_regclass(e.relation) from automation.entities as e
+            union all select to_regclass(t.relation) from automation.tenancy as t
+            union all select to_regclass(m.relation) from automation.membership as m))
+        window w as (order by n.nspname in ('automation', 'ridgeline'), c.oid)
+        order by 2, c.oid
+      loop
+        if tables.is_ours and not tables.was_ours then
+          until := clock_timestamp() + interval '2 seconds';
+        end if;
+        loop
+          begin
+            perform set_config('lock_timeout', greatest(1, least(700,
+              ceil(extract(epoch from until - clock_timestamp()) * 1000)))::text, true);
+            -- Of the CRM: nobody writes, and whoever reads does not wait.
+            execute format('lock table %s in %s mode', tables.name,
+              case when tables.is_ours then 'access exclusive' else 'share row exclusive' end);
+            exit;
+          exception when lock_not_available then
+            if clock_timestamp() >= until then
+              raise;
+            end if;
+          end;
+        end loop;
+      end loop;
+      exit;
+    exception when lock_not_available or deadlock_detected then
+      if clock_timestamp() > begun + interval '75 seconds' then
+        raise exception '% has been in use for too long: nothing is changed', tables.name
+          using errcode = 'lock_not_available',
+            hint = 'End transactions that are open for long (pg_stat_activity), and push again.';
+      end if;
+    end;
+    perform pg_sleep(0.5 + random());
+  end loop;
+  perform set_config('lock_timeout', most, true);
+end;
+$$;`;
+
 /** The draft as a migration's text. */
-export function draftScript({ statements, afterwards, byHand }: Draft): string {
+export function draftScript({ beside, statements, afterwards, byHand }: Draft): string {
   return [
     "set check_function_bodies = off;",
     ...byHand.map((one) => `-- BY HAND: ${one.replaceAll("\n", "\n--   ")}`),
+    ...beside.map((one) => `${one.trimEnd()};`),
+    alone,
     ...statements.map((one) => `${one.trimEnd()};`),
     "select automation.regenerate_captures();",
     ...afterwards.map((one) => `${one};`),

@@ -23,262 +23,6 @@ on conflict on constraint settings_pkey do nothing;
 
 set check_function_bodies = off;
 
-drop policy bulk_enrollments_members_read on ridgeline.bulk_enrollments;
-
-drop policy email_addresses_members_read on ridgeline.email_addresses;
-
-drop policy suppressions_members_read on ridgeline.suppressions;
-
-drop policy held_submissions_members_delete on ridgeline.held_submissions;
-
-drop policy workflow_steps_members on ridgeline.workflow_steps;
-
-drop policy workflows_members on ridgeline.workflows;
-
-drop policy form_submissions_members on ridgeline.form_submissions;
-
-drop policy calls_members on ridgeline.calls;
-
-drop policy emails_members on ridgeline.emails;
-
-drop policy messages_members on ridgeline.messages;
-
-drop trigger emails_apply_early_events on ridgeline.emails;
-
-drop trigger messages_apply_early_events on ridgeline.messages;
-
-drop view ridgeline.automation_failures;
-
-drop view ridgeline.automation_skipped_sends;
-
-drop view ridgeline.automation_queue;
-
-drop index ridgeline.workflow_executions_by_record;
-
-drop index ridgeline.workflow_executions_by_workflow;
-
-alter table automation.signals drop constraint signals_listener_matches_role;
-
-alter table automation.signals drop constraint signals_role_known;
-
-alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
-
-drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
-
-drop function automation.lock_portion(automation.portions);
-
-drop function automation.check_report(jsonb);
-
-drop function automation.check_lease(interval);
-
-drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
-
-drop function automation.fire_timer(ridgeline.workflow_timers);
-
-drop function automation.compile_cases(jsonb,jsonb);
-
-drop function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone);
-
-drop function automation.as_id(jsonb,text);
-
-drop function automation.lock_due(ridgeline.automation_lane,integer,uuid[]);
-
-drop function automation.imagine_result(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb);
-
-drop function automation.imagine_split(ridgeline.workflow_executions,text,jsonb);
-
-drop function automation.imagine_wait(ridgeline.workflow_executions,text,jsonb,timestamp with time zone,jsonb);
-
-drop function automation.imagine_effect(ridgeline.workflow_executions,text,jsonb);
-
-drop function automation.imagine_field(ridgeline.workflow_executions,text,text,jsonb);
-
-drop function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone);
-
-drop function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone);
-
-drop function automation.check_history_filter(text,text);
-
-drop function ridgeline.publish_workflow(uuid,jsonb,uuid);
-
-drop function automation.publish_workflow(uuid,jsonb);
-
-drop function automation.remove_timer_trigger(automation.entities);
-
-drop function automation.install_timer_trigger(automation.entities);
-
-drop function automation.timer_function(automation.entities);
-
-drop function automation.row_function(automation.entities);
-
-drop function automation.listens_expression(automation.entities,text);
-
-drop function automation.unless_expression(automation.entities,automation.trigger_types,text);
-
-drop function automation.note_change(text,text,uuid,text,text);
-
-drop function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean);
-
-drop function automation.verdict(jsonb,uuid,jsonb,interval);
-
-drop function automation.add_version(ridgeline.workflows,automation.compiled_workflow,text);
-
-drop function automation.publish(uuid,uuid,text);
-
-drop function automation.recipient_problem(jsonb,jsonb);
-
-drop function automation.record_problem(jsonb,jsonb);
-
-drop function automation.step_writes(jsonb,text);
-
-drop function automation.slot_path(jsonb,jsonb);
-
-drop function automation.check_step_fields(text,jsonb,text);
-
-drop function automation.fold_names(text,jsonb);
-
-drop function automation.compile_recipients(text,jsonb,text,jsonb);
-
-drop function automation.run_database_step(ridgeline.workflow_executions,jsonb,jsonb,uuid);
-
-drop function automation.yield_step(ridgeline.scheduled_steps);
-
-drop function automation.run_due_step(ridgeline.scheduled_steps);
-
-drop function automation.try_suspect(ridgeline.scheduled_steps);
-
-drop function automation.run_portion_step(uuid,integer);
-
-drop function automation.claim_portion(uuid,text,interval);
-
-drop function automation.try_again(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,jsonb);
-
-drop function automation.close_step(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb);
-
-drop function automation.attempt_entry(ridgeline.scheduled_steps,jsonb);
-
-drop function automation.is_taken(ridgeline.scheduled_steps,text);
-
-drop function automation.finish_step(jsonb);
-
-drop function automation.known_provider_ids(ridgeline.workflow_step_executions,timestamp with time zone);
-
-drop function automation.lease_step(ridgeline.scheduled_steps,ridgeline.workflow_step_executions,text,interval);
-
-drop function automation.close_unsent(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,automation.prepared_step);
-
-drop function automation.open_ledger(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb);
-
-drop function automation.claim_step(ridgeline.scheduled_steps,text,interval);
-
-drop function automation.claim_or_close(ridgeline.scheduled_steps,text,interval);
-
-drop function automation.unschedule(ridgeline.scheduled_steps);
-
-drop function automation.record_step_end(ridgeline.workflow_executions,jsonb,uuid,ridgeline.automation_status,automation.prepared_step,jsonb,jsonb,timestamp with time zone,integer,bigint);
-
-drop function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone);
-
-drop function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.timer_listeners,text,jsonb);
-
-drop function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.timer_listeners,text,jsonb);
-
-drop function automation.expire_run(ridgeline.workflow_versions,text,timestamp with time zone);
-
-drop function automation.suppress(uuid,text,text,text,jsonb);
-
-drop function automation.ask_consent(ridgeline.workflow_executions,text,automation.prepared_step);
-
-drop function automation.ask_email_consent(uuid,automation.prepared_step);
-
-drop function automation.drop_suppressed(uuid,automation.prepared_step,text);
-
-drop function automation.hold_step(ridgeline.scheduled_steps);
-
-drop function automation.is_held(ridgeline.workflow_executions);
-
-drop function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone);
-
-drop function automation.remove_tag(ridgeline.workflow_executions,text);
-
-drop function automation.add_tag(ridgeline.workflow_executions,text);
-
-drop function automation.tag_in_record(ridgeline.workflow_executions,text,boolean);
-
-drop function automation.fit_fields(automation.entities,jsonb);
-
-drop function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text);
-
-drop function automation.create_task(ridgeline.workflow_executions,jsonb);
-
-drop function automation.target_id(ridgeline.workflow_executions,text);
-
-drop function automation.address_email(ridgeline.workflow_executions,automation.prepared_step);
-
-drop function automation.record_sent(ridgeline.workflow_executions,ridgeline.workflow_step_executions);
-
-drop function automation.address_webhook(ridgeline.workflow_executions,jsonb);
-
-drop function automation.address_sms(ridgeline.workflow_executions,automation.prepared_step);
-
-drop function automation.recipient_of(ridgeline.workflow_executions,jsonb,text);
-
-drop function automation.mapped_value(ridgeline.workflow_executions,text,text);
-
-drop function automation.address(ridgeline.workflow_executions,text,automation.prepared_step);
-
-drop function automation.refuse_sender(automation.prepared_step,text,text);
-
-drop function automation.written_path(text,text);
-
-drop function automation.find_obstacle(ridgeline.workflow_executions,jsonb);
-
-drop function automation.gone_entity(ridgeline.workflow_executions);
-
-drop function automation.follow_contact(ridgeline.workflow_executions);
-
-drop function automation.advance(ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb,jsonb);
-
-drop function automation.mark_running(ridgeline.workflow_executions,text);
-
-drop function automation.execution_context(ridgeline.workflow_executions,jsonb);
-
-drop function automation.read_root(ridgeline.workflow_executions,text);
-
-drop function automation.contact_key(ridgeline.workflow_executions);
-
-drop function automation.enrol(uuid,text,text,jsonb,automation.enrolment,bigint,boolean);
-
-drop function automation.admit(uuid,uuid,text,integer,uuid);
-
-drop function automation.chain_of(uuid,uuid,uuid);
-
-drop function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer);
-
-drop function automation.ring();
-
-drop function automation.ring_once();
-
-drop function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]);
-
-drop function automation.oldest_of(ridgeline.automation_lane,uuid);
-
-drop function automation.next_tenant(ridgeline.automation_lane,uuid);
-
-drop function automation.compile_fits(jsonb,jsonb);
-
-drop function automation.meant_key(text,jsonb);
-
-drop function automation.target_value(text,text,jsonb);
-
-drop function automation.tenant_expression(text,text,uuid);
-
-alter type automation.claim_attempt drop attribute cut_off;
-
-alter type automation.claim_attempt drop attribute claimed;
-
-drop type automation.claim_attempt;
-
 create type ridgeline.execution_mode as enum ('live', 'shadow', 'test', 'imported');
 
 create type automation.staged_write as ();
@@ -461,22 +205,6 @@ alter table automation.regions add column name text;
 
 alter table automation.regions add column zones text[];
 
-alter table automation.entities add column tenant_type text;
-
-alter table automation.entities add column times_zone text;
-
-alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
-
-alter table automation.targets add column times_zone text;
-
-alter table ridgeline.messages add column clicked_at timestamp with time zone;
-
-alter table ridgeline.messages add column step_key text;
-
-alter table ridgeline.forms add column consent jsonb;
-
-alter table ridgeline.held_submissions add column changed_at timestamp with time zone default automation.now() not null;
-
 alter table automation.prices add column name text;
 
 alter table automation.prices add column provider text;
@@ -518,48 +246,6 @@ alter table automation.links add column machine_requests integer;
 alter table automation.links add column machine_reason text;
 
 alter table automation.links add column clicked_at timestamp with time zone;
-
-alter table automation.step_types add column ends_run boolean default false not null;
-
-alter table automation.step_types add column has_effect boolean default true not null;
-
-alter table ridgeline.workflows add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
-
-alter table ridgeline.workflow_versions add column source jsonb;
-
-alter table ridgeline.workflow_versions add column author uuid;
-
-alter table ridgeline.workflow_versions add column note text;
-
-alter table automation.active_triggers add column quick jsonpath;
-
-alter table automation.active_triggers add column quick_folds boolean;
-
-alter table automation.active_triggers add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode;
-
-alter table automation.active_triggers add column on_insert jsonb;
-
-alter table ridgeline.workflow_executions add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
-
-alter table ridgeline.workflow_executions add column changed_at timestamp with time zone default automation.now() not null;
-
-alter table ridgeline.workflow_step_executions add column delivered_at timestamp with time zone;
-
-alter table ridgeline.workflow_step_executions add column opened_at timestamp with time zone;
-
-alter table ridgeline.workflow_step_executions add column clicked_at timestamp with time zone;
-
-alter table ridgeline.workflow_step_executions add column replied_at timestamp with time zone;
-
-alter table ridgeline.workflow_step_executions add column changed_at timestamp with time zone default automation.now() not null;
-
-alter table ridgeline.workflow_step_executions add column segments smallint;
-
-alter table ridgeline.workflow_step_executions add column cost numeric;
-
-alter table ridgeline.workflow_step_executions add column country text;
-
-alter table ridgeline.scheduled_steps add column held jsonb;
 
 alter table ridgeline.changes add column tenant_id uuid;
 
@@ -668,12 +354,6 @@ alter table automation.erased_addresses add column digest bytea;
 alter table automation.erased_addresses add column reason text;
 
 alter table automation.erased_addresses add column created_at timestamp with time zone;
-
-alter type automation.enrolment add attribute fused boolean;
-
-alter type automation.enrolment add attribute mode ridgeline.execution_mode;
-
-alter type automation.prepared_step add attribute country text;
 
 alter type automation.known_records add attribute record jsonb;
 
@@ -785,8 +465,6 @@ alter type automation.imagined add attribute data jsonb;
 
 alter type automation.imagined add attribute result jsonb;
 
-alter table ridgeline.workflow_holds add column changed_at timestamp with time zone default automation.now() not null;
-
 alter table automation.workflow_fuses add column tenant_id uuid;
 
 alter table automation.workflow_fuses add column workflow_id uuid;
@@ -794,10 +472,6 @@ alter table automation.workflow_fuses add column workflow_id uuid;
 alter table automation.workflow_fuses add column learned_on date;
 
 alter table automation.workflow_fuses add column per_day integer;
-
-alter table ridgeline.suppressions add column purpose text default 'all'::text not null;
-
-alter table ridgeline.suppressions add column changed_at timestamp with time zone default automation.now() not null;
 
 alter type automation.send_question add attribute place integer;
 
@@ -1111,15 +785,9 @@ alter type automation.gate_interests add attribute blocks boolean;
 
 alter type automation.gate_interests add attribute records boolean;
 
-alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
-
-alter table automation.timer_listeners add column by_people boolean default false not null;
-
 alter type automation.fired_timer add attribute fired integer;
 
 alter type automation.fired_timer add attribute entry automation.entry;
-
-alter table ridgeline.bulk_enrollments add column changed_at timestamp with time zone default automation.now() not null;
 
 alter type automation.taken_record add attribute became text;
 
@@ -1130,8 +798,6 @@ alter type automation.batch_report add attribute ran integer;
 alter type automation.batch_report add attribute cut_off boolean;
 
 alter type automation.batch_report add attribute alone uuid[];
-
-alter type automation.claimed_step add attribute channel text;
 
 alter type automation.claim_report add attribute claimed automation.claimed_step[];
 
@@ -2346,19 +2012,18 @@ end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.capture_triggers(entity text)
- RETURNS TABLE(name text, relation regclass, for_row boolean)
+ RETURNS TABLE(name text, relation regclass, for_row boolean, enabled text)
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select t.tgname::text, t.tgrelid::regclass, t.tgtype & 1 = 1
+    select t.tgname::text, t.tgrelid::regclass, t.tgtype & 1 = 1,
+      case t.tgenabled when 'A' then 'enable always' when 'R' then 'enable replica' when 'D' then 'disable'
+        else 'enable' end
     from pg_catalog.pg_trigger as t
-    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
-    where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
-      and p.proname in (
-        format('capture_%s_insert', entity), format('capture_%s_update', entity),
-        format('capture_%s_delete', entity), format('capture_%s_truncate', entity),
-        format('capture_%s_merge', entity))
+    where t.tgparentid = 0 and t.tgfoid = any (array(
+      select to_regproc(format('automation.capture_%s_%s', entity, op))::oid
+      from unnest('{insert,update,delete,truncate,merge}'::text[]) as op))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.relation_of(attached automation.entities)
@@ -3304,6 +2969,16 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.listen_by_clock()
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select setval('automation.listening', greatest(
+      coalesce(pg_sequence_last_value('automation.listening'), 0) + 1,
+      (extract(epoch from clock_timestamp()) * 1000000)::bigint))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.change_listening()
  RETURNS void
  LANGUAGE plpgsql
@@ -3311,8 +2986,9 @@ CREATE OR REPLACE FUNCTION automation.change_listening()
 AS $function$
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended('automation.listening', 0));
+  perform set_config('automation.changes_listening', 'yes', true);
   if pg_sequence_last_value('automation.listening') is null then
-    perform setval('automation.listening', (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+    perform automation.listen_by_clock();
   else
     perform nextval('automation.listening');
   end if;
@@ -14610,6 +14286,25 @@ AS $function$
       and plan #> array['steps', w.said, 'sending', 'track_links'] is distinct from 'true'
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.unwatch_tenants(but regclass DEFAULT NULL::regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  installed record;
+begin
+  for installed in
+    select t.tgname, t.tgrelid::regclass as relation
+    from pg_catalog.pg_trigger as t
+    where t.tgfoid = 'automation.note_tenant_gone()'::regprocedure and t.tgparentid = 0
+      and t.tgrelid is distinct from but
+  loop
+    execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.warn_zones(relation regclass, path text)
  RETURNS void
  LANGUAGE plpgsql
@@ -14687,11 +14382,12 @@ begin
     select t.tgname, t.tgrelid::regclass as relation
     from pg_catalog.pg_trigger as t
     where t.tgfoid = 'automation.watch_members()'::regprocedure and t.tgparentid = 0
+      and t.tgrelid is distinct from members
   loop
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
   end loop;
   if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = members) then
-    execute format('create trigger automation_members after insert or update or delete on %s for each row '
+    execute format('create or replace trigger automation_members after insert or update or delete on %s for each row '
       'execute function automation.watch_members()', members);
   end if;
 exception when insufficient_privilege then
@@ -14718,7 +14414,8 @@ AS $function$
 declare
   is_free boolean := false;
 begin
-  if current_setting('transaction_isolation') = 'read committed' then
+  if current_setting('transaction_isolation') = 'read committed'
+    and coalesce(current_setting('automation.changes_listening', true), '') = '' then
     is_free := pg_try_advisory_xact_lock(hashtextextended('automation.listening', 0));
   end if;
   if is_free then
@@ -15613,8 +15310,13 @@ declare
 begin
   if attached.mapped ? 'merged_into' then
     execute automation.merge_function(attached);
-    execute format('create or replace trigger automation_capture_merge after update on %s '
-      'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
+    if not exists (
+      select from automation.capture_triggers(attached.name) as t
+      where t.relation = attached.relation::regclass and t.name = 'automation_capture_merge'
+    ) then
+      execute format('create trigger automation_capture_merge after update on %s '
+        'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
+    end if;
     return;
   end if;
   for old in
@@ -15786,6 +15488,38 @@ AS $function$
       as w (target, field, ours)
     where w.target = target_words.target
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.still_relics()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  relic record;
+begin
+  for relic in
+    select p.oid::regprocedure as name, p.prorettype = 'trigger'::regtype as is_trigger
+    from pg_catalog.pg_proc as p
+    where p.pronamespace = 'automation'::regnamespace and p.proname ~ '^capture_.*_(row|timers)$'
+  loop
+    if relic.is_trigger then
+      execute format('create or replace function %s returns trigger language plpgsql '
+        'set search_path = pg_catalog, pg_temp as %L', relic.name, 'begin return null; end');
+    else
+      execute format('drop function %s', relic.name);
+    end if;
+  end loop;
+  for relic in
+    select t.tgname as name, t.tgrelid::regclass as relation
+    from pg_catalog.pg_trigger as t
+    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
+    where p.pronamespace = 'automation'::regnamespace and p.proname ~ '^capture_.*_timers$'
+      and t.tgparentid = 0 and t.tgenabled <> 'D'
+  loop
+    execute format('alter table %s disable trigger %I', relic.relation, relic.name);
+  end loop;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.is_doubtful_stop(body text)
  RETURNS boolean
@@ -21017,6 +20751,7 @@ begin
   -- Numbers of transactions are those of the server that was dumped.
   update automation.signals as s set kept_for = null where s.kept_for is not null;
   perform automation.refresh_time_zones();
+  perform automation.listen_by_clock();
   attached := automation.regenerate_captures();
   return jsonb_build_object(
     'workflows', (select count(*) from ridgeline.workflows),
@@ -23652,21 +23387,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.lock_due(lane ridgeline.automation_lane, at_most integer, but uuid[] DEFAULT '{}'::uuid[])
- RETURNS ridgeline.scheduled_steps[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tenants constant uuid[] := automation.next_tenants(lane, at_most, but);
-begin
-  if tenants is null then
-    return '{}'::ridgeline.scheduled_steps[];
-  end if;
-  return automation.lock_shares(lane, tenants, at_most, automation.set_aside(lane));
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.next_due_at(lane ridgeline.automation_lane)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
@@ -24838,21 +24558,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.as_id(input jsonb, key text)
- RETURNS text
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if coalesce(input ->> key, '') <> '' and not automation.is_member_key(input ->> key) then
-    raise exception '%: "%" is not an id', key, left(input ->> key, 60)
-      using errcode = 'invalid_parameter_value';
-  end if;
-  return nullif(automation.as_key(input ->> key), '');
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.check_assignee(tenant_id uuid, field text, user_id text)
  RETURNS void
  LANGUAGE plpgsql
@@ -25067,48 +24772,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.plan_wait(execution ridgeline.workflow_executions, input jsonb, now timestamp with time zone, OUT until timestamp with time zone, OUT outcome text, OUT expires_at timestamp with time zone, OUT late interval)
- RETURNS record
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  zone constant text := automation.wait_zone(execution, input);
-  length constant interval := automation.wait_length(input);
-  by_day constant boolean := input ? 'until' or extract(day from length) > 0 or extract(month from length) > 0;
-begin
-  outcome := 'waited';
-  until := case
-    when input ? 'until' then automation.add_length(
-      automation.as_time(execution, input, 'until'),
-      coalesce(automation.signed_duration(input -> 'offset'), interval '0'), zone)
-    else automation.add_length(now, coalesce(length, interval '0'), zone)
-  end;
-  if until is null then
-    outcome := 'missing';
-    return;
-  end if;
-  -- With days or a date, `at` is a time of that day; otherwise the next such time.
-  if input ? 'at' and by_day then
-    until := automation.instant_of((until at time zone zone)::date + (input ->> 'at')::time, zone);
-  elsif input ? 'at' then
-    until := automation.next_time_of_day(until, (input ->> 'at')::time, zone);
-  end if;
-  -- A reminder: what it is planned before.
-  expires_at := automation.as_time(execution, input, 'until');
-  expires_at := case when expires_at > until and expires_at > now then expires_at end;
-  if input ? 'until' and until < now then
-    outcome := 'past';
-    late := now - until;
-  end if;
-  until := greatest(until, now);
-  if input ? 'window' then
-    until := automation.next_open(until, input -> 'window', zone);
-  end if;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.wait(execution ridgeline.workflow_executions, step_key text, input jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -25245,33 +24908,6 @@ begin
     when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
     else config
   end;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.compile_cases(config jsonb, known jsonb, OUT cases jsonb, OUT roots text[], OUT problems jsonb)
- RETURNS record
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  asked jsonb;
-  compiled record;
-begin
-  cases := '[]';
-  roots := '{}';
-  problems := '[]';
-  for asked in
-    select jsonb_build_object('name', 'then', 'conditions', config -> 'conditions') where config ? 'conditions'
-    union all
-    select b from jsonb_array_elements(
-      case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end) as b
-  loop
-    compiled := automation.place_conditions(asked -> 'conditions', 'conditions', known);
-    cases := cases || jsonb_build_object('name', asked -> 'name', 'conditions', compiled.compiled);
-    roots := roots || automation.condition_roots(compiled.compiled);
-    problems := problems || compiled.problems;
-  end loop;
 end;
 $function$;
 
@@ -25683,57 +25319,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.fire_timer(waiting ridgeline.workflow_timers)
- RETURNS automation.fired_timer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  listener automation.timer_listeners;
-  version ridgeline.workflow_versions;
-  record jsonb;
-  zone text;
-  value text;
-  due timestamptz := waiting.due_at;
-  at constant timestamptz := automation.now();
-begin
-  select l.* into listener from automation.timer_listeners as l
-  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id
-    and l.generation = waiting.generation;
-  record := automation.read_record(listener.entity, waiting.tenant_id, waiting.record_id);
-  value := automation.field_text(record, listener.field);
-  if listener.follows = 'value' then
-    zone := automation.timer_zone(listener, record);
-    due := automation.timer_due(listener, value, zone);
-  end if;
-  if due > at then
-    update ridgeline.workflow_timers as t set due_at = due
-    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-      and t.record_id = waiting.record_id;
-    return row(0, null::automation.entry);
-  end if;
-  delete from ridgeline.workflow_timers as t
-  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-    and t.record_id = waiting.record_id;
-  if not found or record is null or due is null
-    or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
-    or (listener."offset" < interval '0' or listener.business_days < 0)
-      and automation.instant_in(value, zone) <= at then
-    return row(0, null::automation.entry);
-  end if;
-  select v.* into version from ridgeline.workflow_versions as v
-  where v.tenant_id = listener.tenant_id and v.workflow_id = listener.workflow_id
-    and v.version = listener.version;
-  perform set_config('automation.depth', case when waiting.depth > 0 then '1' else '' end, true);
-  return row(1, automation.entry_if_met(version, automation.enrolment_of(version, 'time_elapsed'), automation.snapshot(
-      listener.entity, waiting.tenant_id, record,
-      jsonb_build_object('timer', jsonb_build_object(
-        'field', listener.field, 'value', value, 'due_at', due))),
-    case when listener."offset" < interval '0' or listener.business_days < 0
-      then automation.instant_in(value, zone) end));
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.cut_off_timer(waiting ridgeline.workflow_timers)
  RETURNS void
  LANGUAGE plpgsql
@@ -26129,17 +25714,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.enrol_if_met(version ridgeline.workflow_versions, trigger_type text, data jsonb)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  perform automation.enter(array[
-    automation.entry_if_met(version, automation.enrolment_of(version, trigger_type), data)]);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.fail_step(due ridgeline.scheduled_steps, error jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -26186,21 +25760,6 @@ begin
       select case l.unit when 'characters' then length(s.said) else octet_length(s.said) end as size) as m
     where m.size > l.most
     limit 1);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_lease(lease interval)
- RETURNS interval
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if lease is null or lease < interval '1 second' or lease > interval '1 hour' then
-    raise exception 'lease: an interval from 1 second to 1 hour is needed'
-      using errcode = 'invalid_parameter_value';
-  end if;
-  return lease;
 end;
 $function$;
 
@@ -26286,33 +25845,6 @@ begin
     due_now := more;
     return next;
   end loop;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.check_report(report jsonb)
- RETURNS text
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  key text;
-begin
-  foreach key in array array['tenant_id', 'step_id', 'attempt_token'] loop
-    if automation.as_uuid(report ->> key) is null then
-      raise exception 'results[].%: a UUID is needed', key
-        using errcode = 'invalid_parameter_value';
-    end if;
-  end loop;
-  if coalesce(report ->> 'outcome', '') not in ('succeeded', 'failed', 'retry', 'ambiguous') then
-    raise exception 'results[].outcome: succeeded, failed, retry or ambiguous is needed'
-      using errcode = 'invalid_parameter_value';
-  elsif report ? 'retry_after_seconds'
-    and jsonb_typeof(report -> 'retry_after_seconds') not in ('number', 'null') then
-    raise exception 'results[].retry_after_seconds: a number is needed'
-      using errcode = 'invalid_parameter_value';
-  end if;
-  return null;
 end;
 $function$;
 
@@ -26402,33 +25934,6 @@ CREATE OR REPLACE FUNCTION automation.is_over(since timestamp with time zone)
 AS $function$
 begin
   return clock_timestamp() > since + automation.portion_length();
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.lock_portion(portion automation.portions)
- RETURNS ridgeline.scheduled_steps[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
- SET enable_seqscan TO 'off'
- SET jit TO 'off'
- SET enable_hashjoin TO 'off'
- SET enable_mergejoin TO 'off'
- SET enable_bitmapscan TO 'off'
- SET enable_sort TO 'off'
-AS $function$
-begin
-  return array(
-    select s.due
-    from unnest(portion.tenant_ids[portion.place:], portion.step_ids[portion.place:]) as i (tenant_id, id)
-    cross join lateral (
-      select q as due from ridgeline.scheduled_steps as q
-      where q.tenant_id = i.tenant_id and q.id between i.id and i.id and q.lease_expires_at is null
-        and q.run_at <= automation.now()
-      order by q.id
-      limit 1
-      for update skip locked
-    ) as s);
 end;
 $function$;
 
@@ -27696,6 +27201,21 @@ exception when others then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.watch_tenants(relation regclass, id_column text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.unwatch_tenants(but => relation);
+  if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = relation) then
+    execute format(
+      'create or replace trigger automation_tenant_gone after delete on %s for each row '
+      'execute function automation.note_tenant_gone(%L)', relation, id_column);
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.attach_tenants(relation regclass, columns jsonb DEFAULT '{}'::jsonb, further jsonb DEFAULT '[]'::jsonb, visible text[] DEFAULT NULL::text[])
  RETURNS void
  LANGUAGE plpgsql
@@ -27839,6 +27359,7 @@ begin
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   perform automation.generate_capture(attached);
+  perform automation.close_functions();
   perform automation.listen_again(attached.name);
 end;
 $function$;
@@ -27865,7 +27386,6 @@ begin
   end if;
   execute automation.read_record_function();
   execute automation.has_record_function();
-  perform automation.close_functions();
 end;
 $function$;
 
@@ -28089,7 +27609,9 @@ CREATE OR REPLACE FUNCTION automation.install_triggers(attached automation.entit
 AS $function$
 declare
   op text;
+  for_row boolean;
   elsewhere record;
+  present record;
 begin
   for elsewhere in
     select t.name, t.relation from automation.capture_triggers(attached.name) as t
@@ -28098,14 +27620,16 @@ begin
     execute format('drop trigger %I on %s', elsewhere.name, elsewhere.relation);
   end loop;
   foreach op in array '{insert,update,delete,truncate}'::text[] loop
-    if not exists (
-      select from automation.capture_triggers(attached.name) as t
-      where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
-        and t.for_row = (op <> 'truncate')
-    ) then
-      execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
-        'for each %3$s execute function automation.capture_%4$s_%1$s()',
-        op, attached.relation, case op when 'truncate' then 'statement' else 'row' end, attached.name);
+    for_row := op <> 'truncate';
+    select t.for_row, t.enabled into present
+    from automation.capture_triggers(attached.name) as t
+    where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op;
+    continue when present.for_row = for_row;
+    execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
+      'for each %3$s execute function automation.capture_%4$s_%1$s()',
+      op, attached.relation, case when for_row then 'row' else 'statement' end, attached.name);
+    if present.enabled <> 'enable' then
+      execute format('alter table %s %s trigger automation_capture_%s', attached.relation, present.enabled, op);
     end if;
   end loop;
 end;
@@ -28168,6 +27692,9 @@ begin
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
   if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then
     execute format('drop function automation.capture_%s_merge()', attached.name);
+  end if;
+  if to_regproc(format('automation.capture_%s_timers', attached.name)) is not null then
+    execute format('drop function automation.capture_%s_timers() cascade', attached.name);
   end if;
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
@@ -28536,6 +28063,7 @@ declare
   attached automation.entities;
   done text[] := array[]::text[];
 begin
+  perform automation.still_relics();
   perform automation.regenerate_readers();
   perform automation.attach_conversations();
   for attached in select e.* from automation.entities as e order by e.name loop
@@ -28543,12 +28071,14 @@ begin
       raise warning '% is attached as % and does not exist: attach it under its present name',
         attached.relation, attached.name;
     else
-      -- Another kind of trigger is not put in the place of the old one.
-      perform automation.remove_triggers(attached);
-      perform automation.generate_capture(attached);
+      -- Those of a conversation have just been attached.
+      if attached.name not in ('message', 'call', 'email', 'form_submission') then
+        perform automation.generate_capture(attached);
+      end if;
       done := done || attached.name;
     end if;
   end loop;
+  perform automation.close_functions();
   return done;
 end;
 $function$;
@@ -29292,59 +28822,6 @@ begin
         order by x.created_at desc
         limit 10
       ) as e));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.imagine_step(execution ridgeline.workflow_executions, step jsonb, zone text, at timestamp with time zone, events jsonb)
- RETURNS automation.imagined_step
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  prepared automation.prepared_step;
-  imagined automation.imagined;
-  gated automation.send_verdict;
-  result jsonb;
-  cost automation.message_cost;
-begin
-  begin
-    prepared := automation.prepare_step(execution, step, at);
-    -- Nobody to send as: it would wait for a sender, and the steps after it with it.
-    if prepared.verdict = 'hold' then
-      gated.verdict := 'hold';
-      gated.held := prepared.reason -> 'held';
-      gated.until := 'infinity';
-      prepared.reason := null;
-    end if;
-    if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
-      gated := automation.foresee(execution, step, prepared, at);
-      prepared := gated.prepared;
-    end if;
-    if prepared.verdict = 'run' then
-      cost := (automation.costs_of(array[execution.tenant_id], array[automation.channel_of(step ->> 'type')],
-        array[prepared.input], array[prepared.recipient], array[prepared.country]))[1];
-      imagined := automation.step_imagine(step ->> 'type', execution, step, prepared.input, at, events);
-      result := imagined.result;
-    end if;
-  exception when others then
-    prepared.verdict := 'fail';
-    prepared.reason := automation.engine_error('step_failed', sqlstate, sqlerrm);
-  end;
-  return row(jsonb_build_object(
-    'key', step -> 'key', 'type', coalesce(step -> 'as', step -> 'type'), 'at', at,
-    'verdict', case prepared.verdict when 'hold' then 'run' else prepared.verdict end, 'reason', prepared.reason,
-    'input', prepared.input,
-    'warnings', prepared.warnings,
-    'conditions', case when jsonb_typeof(step -> 'conditions') = 'object' then
-      automation.explain_conditions(
-        step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone, at)
-      end)
-    || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
-    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
-    || jsonb_strip_nulls(jsonb_build_object('segments', cost.segments, 'cost', cost.cost))
-    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
-    coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
 $function$;
 
@@ -30501,10 +29978,6 @@ alter table automation.prices add constraint prices_once UNIQUE (provider, kind,
 
 alter table automation.legacy_pairs add constraint legacy_pairs_old_once UNIQUE (tenant_id, source, legacy_id);
 
-alter table ridgeline.tenant_settings add constraint tenant_settings_engine_known CHECK ((unified_engine = ANY (ARRAY['off'::text, 'shadow'::text, 'on'::text])));
-
-alter table ridgeline.forms add constraint forms_consent_shape CHECK (((jsonb_typeof(consent) = 'object'::text) AND (jsonb_typeof((consent -> 'field'::text)) = 'string'::text) AND (btrim((consent ->> 'wording'::text)) <> ''::text) AND (octet_length((consent)::text) <= 16384) AND (jsonb_typeof(COALESCE((consent -> 'channels'::text), '[]'::jsonb)) = 'array'::text)));
-
 alter table automation.prices add constraint prices_kind_known CHECK ((kind = ANY (ARRAY['sms'::text, 'mms'::text, 'email'::text])));
 
 alter table automation.prices add constraint prices_amount_not_negative CHECK ((amount >= (0)::numeric));
@@ -30513,13 +29986,7 @@ alter table automation.prices add constraint prices_negotiated_not_negative CHEC
 
 alter table automation.links add constraint links_url_is_web CHECK ((url ~* '^https?://[^\s]+$'::text));
 
-alter table ridgeline.workflows add constraint workflows_mode_is_live_or_shadow CHECK ((mode = ANY (ARRAY['live'::ridgeline.execution_mode, 'shadow'::ridgeline.execution_mode])));
-
-alter table ridgeline.workflow_versions add constraint workflow_versions_note_at_most_4_kb CHECK ((octet_length(note) <= 4096));
-
 alter table automation.erased_addresses add constraint erased_addresses_channel_known CHECK ((channel = ANY (ARRAY['sms'::text, 'email'::text])));
-
-alter table ridgeline.suppressions add constraint suppressions_purpose_known CHECK ((purpose = ANY (ARRAY['marketing'::text, 'all'::text])));
 
 alter table ridgeline.sending_pauses add constraint sending_pauses_reason_length CHECK (((length(reason) >= 1) AND (length(reason) <= 1000)));
 
@@ -30569,26 +30036,6 @@ alter table automation.legacy_pairs add constraint legacy_pairs_has_a_side CHECK
 
 alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_kind_known CHECK ((kind = ANY (ARRAY['missing'::text, 'extra'::text, 'text'::text, 'recipient'::text, 'time'::text, 'order'::text])));
 
-alter table ridgeline.workflow_versions add constraint workflow_versions_via_known CHECK ((published_via = ANY (ARRAY['publish'::text, 'activation'::text, 'steps'::text, 'import'::text])));
-
-alter table automation.signals add constraint signals_role_known CHECK ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'deleted'::text, 'moved'::text, 'restart'::text])));
-
-alter table automation.signals add constraint signals_listener_matches_role CHECK ((((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (workflow_id IS NOT NULL)) AND ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (listener IS NOT NULL))));
-
-alter table automation.workflow_fuses add constraint workflow_fuses_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
-
-alter table automation.erasures_under_way add constraint erasures_under_way_erasure_fk FOREIGN KEY (tenant_id, erasure_id) REFERENCES ridgeline.erasures(tenant_id, id) ON DELETE CASCADE;
-
-alter table automation.legacy_imports add constraint legacy_imports_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
-
-alter table automation.legacy_pairs add constraint legacy_pairs_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
-
-alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_pair_fk FOREIGN KEY (tenant_id, pair_id) REFERENCES automation.legacy_pairs(tenant_id, id) ON DELETE CASCADE;
-
-CREATE INDEX tenant_settings_in_shadow ON ridgeline.tenant_settings USING btree (tenant_id) WHERE (unified_engine = 'shadow'::text);
-
-CREATE INDEX held_submissions_by_change ON ridgeline.held_submissions USING btree (changed_at, tenant_id);
-
 CREATE INDEX links_by_code ON automation.links USING btree (code);
 
 CREATE INDEX links_by_step ON automation.links USING btree (step_id, tenant_id);
@@ -30603,12 +30050,6 @@ CREATE INDEX changes_by_time ON ridgeline.changes USING btree (changed_at);
 
 CREATE INDEX merged_contacts_by_into ON automation.merged_contacts USING btree (into_contact_id, tenant_id);
 
-CREATE INDEX entries_by_execution ON automation.entries USING btree (execution_id, tenant_id);
-
-CREATE INDEX workflow_holds_by_change ON ridgeline.workflow_holds USING btree (changed_at, tenant_id);
-
-CREATE INDEX suppressions_by_change ON ridgeline.suppressions USING btree (changed_at, tenant_id);
-
 CREATE INDEX sending_pauses_by_change ON ridgeline.sending_pauses USING btree (changed_at, tenant_id);
 
 CREATE INDEX consents_by_address ON ridgeline.consents USING btree (address, tenant_id, channel, seq);
@@ -30618,10 +30059,6 @@ CREATE INDEX revoked_people_by_address ON automation.revoked_people USING btree 
 CREATE INDEX unsubscribe_tokens_by_digest ON automation.unsubscribe_tokens USING btree (digest);
 
 CREATE INDEX unsubscribe_tokens_by_age ON automation.unsubscribe_tokens USING btree (created_at);
-
-CREATE INDEX workflow_schedules_by_change ON ridgeline.workflow_schedules USING btree (changed_at, tenant_id);
-
-CREATE INDEX bulk_enrollments_by_change ON ridgeline.bulk_enrollments USING btree (changed_at, tenant_id);
 
 CREATE INDEX retention_places_next ON automation.retention_places USING btree (next_at);
 
@@ -30642,453 +30079,6 @@ CREATE INDEX legacy_pairs_by_execution ON automation.legacy_pairs USING btree (e
 CREATE INDEX legacy_pairs_by_workflow ON automation.legacy_pairs USING btree (workflow_id, tenant_id);
 
 CREATE INDEX legacy_discrepancies_by_pair ON ridgeline.legacy_discrepancies USING btree (pair_id, tenant_id);
-
-CREATE INDEX workflow_executions_by_workflow ON ridgeline.workflow_executions USING btree (workflow_id, tenant_id, version, created_at) WHERE (workflow_id IS NOT NULL);
-
-CREATE INDEX workflow_executions_by_record ON ridgeline.workflow_executions USING btree (record_id, tenant_id, workflow_id, created_at) WHERE (record_id IS NOT NULL);
-
-create view ridgeline.recipes with (security_invoker=true) as  SELECT name,
-    (document ->> 'name'::text) AS title,
-    (document ->> 'description'::text) AS description,
-    (document -> 'needs'::text) AS needs,
-    (document -> 'questions'::text) AS questions,
-    document AS recipe
-   FROM automation.recipes r
-  ORDER BY place, name;
-
-create view ridgeline.workflow_statistics with (security_invoker=true) as  SELECT tenant_id,
-    workflow_id,
-    version,
-    step_key,
-    day,
-    (sum(entered))::bigint AS entered,
-    (sum(completed))::bigint AS completed,
-    (sum(exited))::bigint AS exited,
-    (sum(failed))::bigint AS failed,
-    (sum(skipped))::bigint AS skipped,
-    (sum(sent))::bigint AS sent,
-    (sum(delivered))::bigint AS delivered,
-    (sum(opened))::bigint AS opened,
-    (sum(clicked))::bigint AS clicked,
-    (sum(replied))::bigint AS replied,
-    sum(waiting) AS waiting,
-    mode,
-    sum(cost) AS cost
-   FROM ( SELECT t.tenant_id,
-            t.workflow_id,
-            t.version,
-            t.step_key,
-            t.day,
-            t.entered,
-            t.completed,
-            t.exited,
-            t.failed,
-            t.skipped,
-            t.sent,
-            t.delivered,
-            t.opened,
-            t.clicked,
-            t.replied,
-            t.mode,
-            t.cost,
-            0 AS waiting
-           FROM automation.statistics t
-        UNION ALL
-         SELECT c.tenant_id,
-            c.workflow_id,
-            c.version,
-            c.step_key,
-            ((f.at AT TIME ZONE z.zone))::date AS timezone,
-                CASE f.fact
-                    WHEN 'entered'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-                CASE f.fact
-                    WHEN 'completed'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-                CASE f.fact
-                    WHEN 'exited'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-                CASE f.fact
-                    WHEN 'failed'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-                CASE f.fact
-                    WHEN 'skipped'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-                CASE f.fact
-                    WHEN 'sent'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-                CASE f.fact
-                    WHEN 'delivered'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-                CASE f.fact
-                    WHEN 'opened'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-                CASE f.fact
-                    WHEN 'clicked'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-                CASE f.fact
-                    WHEN 'replied'::text THEN (c.amount)::integer
-                    ELSE 0
-                END AS "case",
-            c.mode,
-                CASE f.fact
-                    WHEN 'sent'::text THEN COALESCE(((c.amount)::numeric * c.cost), (0)::numeric)
-                    ELSE (0)::numeric
-                END AS "case",
-            0
-           FROM ((automation.statistic_changes c
-             JOIN automation.visible_zones() z(tenant_id, zone) ON ((z.tenant_id = c.tenant_id)))
-             CROSS JOIN LATERAL automation.statistic_facts(c.entered_at, c.at, c.outcome) f(at, fact))
-        UNION ALL
-         SELECT e.tenant_id,
-            e.workflow_id,
-            e.version,
-            c.step_key,
-            ((c.at AT TIME ZONE z.zone))::date AS timezone,
-            c.entered,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            e.mode,
-            0,
-            c.waiting
-           FROM ((((ridgeline.scheduled_steps q
-             JOIN ridgeline.workflow_executions e ON (((e.tenant_id = q.tenant_id) AND (e.id = q.execution_id))))
-             JOIN automation.visible_zones() z(tenant_id, zone) ON ((z.tenant_id = q.tenant_id)))
-             LEFT JOIN ridgeline.workflow_step_executions s_1 ON (((s_1.execution_id = q.execution_id) AND (s_1.tenant_id = q.tenant_id) AND (s_1.step_key = q.step_key) AND (s_1.finished_at IS NULL))))
-             CROSS JOIN LATERAL ( SELECT ''::text AS "?column?",
-                    e.created_at,
-                    1 AS "?column?",
-                    1 AS "?column?"
-                  WHERE (e.finished_at IS NULL)
-                UNION ALL
-                 SELECT q.step_key,
-                    e.created_at,
-                    0,
-                    1
-                  WHERE (e.finished_at IS NULL)
-                UNION ALL
-                 SELECT q.step_key,
-                    s_1.started_at,
-                    1,
-                    0
-                  WHERE (s_1.id IS NOT NULL)) c(step_key, at, entered, waiting))) s
-  GROUP BY tenant_id, workflow_id, version, step_key, day, mode;
-
-create view ridgeline.legacy_discrepancies_by_kind with (security_invoker=true) as  SELECT d.tenant_id,
-    d.kind,
-    d.workflow_id,
-    w.name AS workflow_name,
-    d.step_key,
-    d.step_type,
-    count(*) AS discrepancies,
-    count(DISTINCT d.pair_id) AS runs,
-    min(d.at) AS first_at,
-    max(d.at) AS last_at,
-    (array_agg(jsonb_build_object('old', d.old, 'shadow', d.shadow) ORDER BY d.at DESC))[1] AS latest
-   FROM (ridgeline.legacy_discrepancies d
-     JOIN ridgeline.workflows w ON (((w.tenant_id = d.tenant_id) AND (w.id = d.workflow_id))))
-  GROUP BY d.tenant_id, d.kind, d.workflow_id, w.name, d.step_key, d.step_type;
-
-create view ridgeline.automation_queue with (security_invoker=true) as  SELECT tenant_id,
-    lane,
-        CASE
-            WHEN ((lease_expires_at IS NULL) AND (held ? 'code'::text) AND (run_at > automation.now())) THEN 'held'::text
-            WHEN ((lease_expires_at IS NULL) AND (run_at > automation.now())) THEN 'delayed'::text
-            WHEN (lease_expires_at IS NULL) THEN 'due'::text
-            WHEN (lease_expires_at > clock_timestamp()) THEN 'claimed'::text
-            ELSE 'expired'::text
-        END AS state,
-    count(*) AS steps,
-    min(run_at) AS oldest_run_at,
-    max(attempt) AS most_attempts,
-        CASE
-            WHEN ((lease_expires_at IS NULL) AND (run_at > automation.now())) THEN (held ->> 'code'::text)
-            ELSE NULL::text
-        END AS held_by,
-    min(((held ->> 'since'::text))::timestamp with time zone) AS held_since,
-    min((held ->> 'why'::text)) AS held_why
-   FROM ridgeline.scheduled_steps s
-  GROUP BY tenant_id, lane,
-        CASE
-            WHEN ((lease_expires_at IS NULL) AND (held ? 'code'::text) AND (run_at > automation.now())) THEN 'held'::text
-            WHEN ((lease_expires_at IS NULL) AND (run_at > automation.now())) THEN 'delayed'::text
-            WHEN (lease_expires_at IS NULL) THEN 'due'::text
-            WHEN (lease_expires_at > clock_timestamp()) THEN 'claimed'::text
-            ELSE 'expired'::text
-        END,
-        CASE
-            WHEN ((lease_expires_at IS NULL) AND (run_at > automation.now())) THEN (held ->> 'code'::text)
-            ELSE NULL::text
-        END;
-
-create view ridgeline.automation_skipped_sends with (security_invoker=true) as  SELECT s.tenant_id,
-    s.execution_id,
-    e.workflow_id,
-    w.name AS workflow_name,
-    e.version,
-    e.contact_id,
-    e.trigger_type,
-    s.step_key,
-    s.step_type,
-    COALESCE(s.recipient, (s.error ->> 'given'::text)) AS recipient,
-    (s.error ->> 'code'::text) AS code,
-    (s.error ->> 'message'::text) AS message,
-    (COALESCE(c.counts_as, 'failure'::text) = 'failure'::text) AS is_failure,
-    s.error,
-    s.finished_at,
-    e.mode
-   FROM ((((ridgeline.workflow_step_executions s
-     JOIN automation.step_types t ON (((t.name = s.step_type) AND (t.lane <> 'database'::ridgeline.automation_lane))))
-     JOIN ridgeline.workflow_executions e ON (((e.tenant_id = s.tenant_id) AND (e.id = s.execution_id))))
-     JOIN ridgeline.workflows w ON (((w.tenant_id = e.tenant_id) AND (w.id = e.workflow_id))))
-     LEFT JOIN automation.skip_codes c ON ((c.code = (s.error ->> 'code'::text))))
-  WHERE ((s.status = 'skipped'::ridgeline.automation_status) AND (c.counts_as IS DISTINCT FROM 'choice'::text));
-
-create view ridgeline.automation_failures with (security_invoker=true) as  SELECT e.tenant_id,
-    e.id AS execution_id,
-    w.name AS workflow_name,
-    e.version,
-    e.contact_id,
-    e.trigger_type,
-    (f.error ->> 'step'::text) AS step_key,
-    (f.error ->> 'code'::text) AS code,
-    (f.error ->> 'message'::text) AS message,
-    f.error,
-    f.finished_at,
-    e.status AS execution_status,
-    e.mode
-   FROM ((( SELECT e_1.tenant_id,
-            e_1.id,
-            e_1.error,
-            e_1.finished_at
-           FROM ridgeline.workflow_executions e_1
-          WHERE (e_1.status = 'failed'::ridgeline.automation_status)
-        UNION ALL
-         SELECT s.tenant_id,
-            s.execution_id,
-            (s.error || jsonb_build_object('step', s.step_key)),
-            s.finished_at
-           FROM ridgeline.automation_skipped_sends s
-          WHERE s.is_failure
-        UNION ALL
-         SELECT s.tenant_id,
-            s.execution_id,
-            (s.error || jsonb_build_object('step', s.step_key)),
-            s.finished_at
-           FROM ((ridgeline.workflow_step_executions s
-             JOIN automation.step_types t ON (((t.name = s.step_type) AND (t.lane = 'database'::ridgeline.automation_lane))))
-             LEFT JOIN automation.skip_codes c ON ((c.code = (s.error ->> 'code'::text))))
-          WHERE ((s.status = 'skipped'::ridgeline.automation_status) AND (COALESCE(c.counts_as, 'failure'::text) = 'failure'::text))
-        UNION ALL
-         SELECT s.tenant_id,
-            s.execution_id,
-            (s.error || jsonb_build_object('step', s.step_key)),
-            s.finished_at
-           FROM (ridgeline.workflow_step_executions s
-             JOIN ridgeline.workflow_executions e_1 ON (((e_1.tenant_id = s.tenant_id) AND (e_1.id = s.execution_id))))
-          WHERE ((s.status = 'failed'::ridgeline.automation_status) AND (NOT ((e_1.status = 'failed'::ridgeline.automation_status) AND ((e_1.error ->> 'step'::text) = s.step_key))))) f(tenant_id, execution_id, error, finished_at)
-     JOIN ridgeline.workflow_executions e ON (((e.tenant_id = f.tenant_id) AND (e.id = f.execution_id))))
-     JOIN ridgeline.workflows w ON (((w.tenant_id = e.tenant_id) AND (w.id = e.workflow_id))))
-UNION ALL
- SELECT h.tenant_id,
-    NULL::uuid AS execution_id,
-    w.name AS workflow_name,
-    w.published_version AS version,
-    NULL::text AS contact_id,
-    w.trigger_type,
-    NULL::text AS step_key,
-    (h.reason ->> 'code'::text) AS code,
-    (h.reason ->> 'message'::text) AS message,
-    h.reason AS error,
-    h.held_at AS finished_at,
-    NULL::ridgeline.automation_status AS execution_status,
-    NULL::ridgeline.execution_mode AS mode
-   FROM (ridgeline.workflow_holds h
-     JOIN ridgeline.workflows w ON (((w.tenant_id = h.tenant_id) AND (w.id = h.workflow_id))))
-  WHERE (h.released_at IS NULL)
-UNION ALL
- SELECT w.tenant_id,
-    NULL::uuid AS execution_id,
-    w.name AS workflow_name,
-    w.published_version AS version,
-    NULL::text AS contact_id,
-    w.trigger_type,
-    NULL::text AS step_key,
-    d.code,
-    d.message,
-    jsonb_build_object('code', d.code, 'message', d.message) AS error,
-    d.since AS finished_at,
-    NULL::ridgeline.automation_status AS execution_status,
-    NULL::ridgeline.execution_mode AS mode
-   FROM (automation.deaf_workflows() d(tenant_id, workflow_id, code, message, since)
-     JOIN ridgeline.workflows w ON (((w.tenant_id = d.tenant_id) AND (w.id = d.workflow_id))));
-
-CREATE TRIGGER held_submissions_changed BEFORE UPDATE ON ridgeline.held_submissions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
-
-CREATE TRIGGER active_triggers_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.active_triggers FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
-alter table automation.active_triggers enable always trigger active_triggers_note_listening;
-
-CREATE TRIGGER settings_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.settings FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
-alter table automation.settings enable always trigger settings_note_listening;
-
-CREATE TRIGGER workflows_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
-
-CREATE TRIGGER workflow_steps_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflow_steps FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
-
-CREATE TRIGGER senders_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.senders FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
-
-CREATE TRIGGER forms_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.forms FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
-
-CREATE TRIGGER tenant_settings_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('tenant_id');
-
-CREATE TRIGGER settings_changes AFTER DELETE OR UPDATE ON automation.settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('name');
-
-CREATE TRIGGER workflow_holds_changed BEFORE UPDATE ON ridgeline.workflow_holds FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
-
-CREATE TRIGGER suppressions_changed BEFORE UPDATE ON ridgeline.suppressions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
-
-CREATE TRIGGER sending_pauses_changed BEFORE UPDATE ON ridgeline.sending_pauses FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
-
-CREATE TRIGGER senders_release_unsent AFTER INSERT OR UPDATE OF is_active, verified_at, kind, channel ON ridgeline.senders FOR EACH ROW EXECUTE FUNCTION automation.release_unsent();
-
-CREATE TRIGGER settings_release_unsent AFTER UPDATE OF value ON automation.settings FOR EACH ROW WHEN (((new.name = 'environment_serves'::text) AND (new.value <> old.value))) EXECUTE FUNCTION automation.release_all_unsent();
-
-CREATE TRIGGER workflow_schedules_changed BEFORE UPDATE ON ridgeline.workflow_schedules FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
-
-CREATE TRIGGER timer_listeners_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
-alter table automation.timer_listeners enable always trigger timer_listeners_note_listening;
-
-CREATE TRIGGER bulk_enrollments_changed BEFORE UPDATE ON ridgeline.bulk_enrollments FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
-
-CREATE TRIGGER workflows_follow_mode AFTER UPDATE OF mode ON ridgeline.workflows FOR EACH ROW WHEN ((old.mode <> new.mode)) EXECUTE FUNCTION automation.follow_mode();
-
-CREATE TRIGGER tenant_settings_follow_engine AFTER UPDATE OF unified_engine ON ridgeline.tenant_settings FOR EACH ROW WHEN ((old.unified_engine <> new.unified_engine)) EXECUTE FUNCTION automation.follow_engine();
-
-CREATE TRIGGER tenant_settings_begin_with_engine AFTER INSERT ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.unified_engine <> 'on'::text)) EXECUTE FUNCTION automation.follow_engine();
-
-CREATE TRIGGER membership_attached AFTER INSERT OR DELETE OR UPDATE ON automation.membership FOR EACH STATEMENT EXECUTE FUNCTION automation.membership_attached();
-
-CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.check_retention();
-
-CREATE TRIGGER workflow_executions_count_ended AFTER INSERT ON ridgeline.workflow_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_run();
-
-CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (old.version <> new.version) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'runs'::text)))) EXECUTE FUNCTION automation.count_run();
-
-CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.count_steps();
-
-CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'steps'::text)))) EXECUTE FUNCTION automation.count_step();
-
-CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE OF delivered_at, opened_at, clicked_at, replied_at ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
-
-CREATE TRIGGER messages_note_click AFTER UPDATE OF clicked_at ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND (old.clicked_at IS DISTINCT FROM new.clicked_at))) EXECUTE FUNCTION automation.note_click();
-
-CREATE TRIGGER emails_note_engagement AFTER UPDATE OF opened_at, clicked_at ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND ((old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at)))) EXECUTE FUNCTION automation.note_engagement();
-
-CREATE TRIGGER messages_note_reply AFTER INSERT ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (new.from_number IS NOT NULL))) EXECUTE FUNCTION automation.note_reply();
-
-CREATE TRIGGER emails_note_reply AFTER INSERT ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (NOT new.is_automatic))) EXECUTE FUNCTION automation.note_reply();
-
-CREATE TRIGGER erasures_changed BEFORE UPDATE ON ridgeline.erasures FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
-
-CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((old.mode = 'shadow'::ridgeline.execution_mode)) EXECUTE FUNCTION automation.forget_pair();
-
-CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
-
-CREATE TRIGGER workflows_keep_mark BEFORE INSERT OR UPDATE OF metadata ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.keep_mark();
-
-CREATE TRIGGER messages_apply_early_events AFTER INSERT ON ridgeline.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
-
-CREATE TRIGGER emails_apply_early_events AFTER INSERT ON ridgeline.emails REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
-
-create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy messages_editors_insert on ridgeline.messages as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy messages_editors_update on ridgeline.messages as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy messages_editors_delete on ridgeline.messages as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy emails_members_read on ridgeline.emails as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy emails_editors_insert on ridgeline.emails as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy emails_editors_update on ridgeline.emails as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy emails_editors_delete on ridgeline.emails as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy calls_members_read on ridgeline.calls as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy calls_editors_insert on ridgeline.calls as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy calls_editors_update on ridgeline.calls as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy calls_editors_delete on ridgeline.calls as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy form_submissions_members_read on ridgeline.form_submissions as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy form_submissions_editors_insert on ridgeline.form_submissions as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy form_submissions_editors_update on ridgeline.form_submissions as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy form_submissions_editors_delete on ridgeline.form_submissions as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy workflows_members_read on ridgeline.workflows as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy workflows_editors_insert on ridgeline.workflows as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy workflows_editors_update on ridgeline.workflows as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy workflows_editors_delete on ridgeline.workflows as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy workflow_steps_members_read on ridgeline.workflow_steps as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy workflow_steps_editors_insert on ridgeline.workflow_steps as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy workflow_steps_editors_update on ridgeline.workflow_steps as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy workflow_steps_editors_delete on ridgeline.workflow_steps as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy held_submissions_editors_delete on ridgeline.held_submissions as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
-
-create policy statistics_members_read on automation.statistics as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy statistic_changes_members_read on automation.statistic_changes as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy erasures_admins_read on ridgeline.erasures as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.admin_tenants() AS admin_tenants)::uuid[])));
-
-create policy stage_changes_members_read on ridgeline.stage_changes as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy changes_admins_read on ridgeline.changes as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.admin_tenants() AS admin_tenants)::uuid[])));
-
-create policy sending_pauses_members_read on ridgeline.sending_pauses as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy consents_members_read on ridgeline.consents as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy recipes_read on automation.recipes as permissive for select to authenticated using (true);
-
-create policy suppressions_members_read on ridgeline.suppressions as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy email_addresses_members_read on ridgeline.email_addresses as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
-
-create policy bulk_enrollments_members_read on ridgeline.bulk_enrollments as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
 alter table automation.area_codes enable row level security;
 
@@ -31171,16 +30161,6 @@ alter table automation.comparison_turns enable row level security;
 
 alter table automation.engine_switches enable row level security;
 
-comment on column automation.active_triggers.mode is 'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
-
-comment on column automation.active_triggers.on_insert is 'Of a change that counts an insert too there are two rows. {as, becomes?, unless?}: the one for inserts, under the event that they are; as: what it is called then. {}: the one that hears updates.';
-
-comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
-
-comment on column automation.entities.tenant_type is 'The type of the tenant column, where that is no uuid (automation.key_uuid); null: it is.';
-
-comment on column automation.entities.times_zone is 'In which zone its timestamps without one are; null: in the tenant''s.';
-
 comment on column automation.links.clicked_at is 'When a person first followed it; machines do not count.';
 
 comment on column automation.links.machine_reason is 'Why the last request of a machine was taken for one.';
@@ -31198,14 +30178,6 @@ comment on column automation.statistic_changes.cost is 'Of a message that was se
 comment on column automation.statistic_changes.entered_at is 'When what ended had begun; null: this is about something that became of it later.';
 
 comment on column automation.statistic_changes.step_key is 'Empty: it is about the run.';
-
-comment on column automation.step_types.ends_run is 'No step comes after this one.';
-
-comment on column automation.step_types.has_effect is 'False: it only decides how its own run goes on, which a shadow may do as well.';
-
-comment on column automation.timer_listeners.by_people is 'Of a change: what an automation writes does not count as one.';
-
-comment on column ridgeline.bulk_enrollments.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
 comment on column ridgeline.changes.before is 'Of an update the columns that changed, as they were; of a delete all.';
 
@@ -31225,53 +30197,11 @@ comment on column ridgeline.erasures.digest is 'Keyed HMAC of what was asked for
 
 comment on column ridgeline.erasures.erased is '{table: rows deleted or blanked}.';
 
-comment on column ridgeline.forms.consent is '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending until the number answers START or YES.';
-
-comment on column ridgeline.held_submissions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
-
-comment on column ridgeline.messages.clicked_at is 'When a person first followed a link of a text whose step says track_links.';
-
-comment on column ridgeline.messages.step_key is 'Of a text that a workflow sent: by which of its steps.';
-
-comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
-
 comment on column ridgeline.sending_pauses.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
 
 comment on column ridgeline.stage_changes.root_id is 'The run that moved it, or the one with which the chain of runs began that did; null: no automation.';
 
 comment on column ridgeline.stage_changes.user_id is 'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
-
-comment on column ridgeline.suppressions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
-
-comment on column ridgeline.suppressions.purpose is 'marketing: only that is not sent to it; receipts and reminders are.';
-
-comment on column ridgeline.tenant_settings.unified_engine is 'What this engine does for the tenant while another one is at work: off, nothing begins; shadow, all runs are shadows; on, each workflow as its mode says. ridgeline.set_engine() changes it. See docs/legacy.md.';
-
-comment on column ridgeline.workflow_executions.changed_at is 'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
-
-comment on column ridgeline.workflow_executions.mode is 'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
-
-comment on column ridgeline.workflow_holds.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
-
-comment on column ridgeline.workflow_schedules.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
-
-comment on column ridgeline.workflow_step_executions.changed_at is 'When it was last written; see workflow_executions.';
-
-comment on column ridgeline.workflow_step_executions.cost is 'Of a message that was sent: what it cost by automation.prices or the tenant''s own; null: nobody said a price.';
-
-comment on column ridgeline.workflow_step_executions.country is 'Of a text: the country of its number as it was read when it was claimed, by which it is priced.';
-
-comment on column ridgeline.workflow_step_executions.delivered_at is 'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; replied_at: the first answer to it within thirty days, a stop apart.';
-
-comment on column ridgeline.workflow_step_executions.segments is 'Of a text that was sent: as how many segments.';
-
-comment on column ridgeline.workflow_versions.author is 'The signed-in user who published it; null: the service role, or SQL.';
-
-comment on column ridgeline.workflow_versions.note is 'What whoever published it said about it.';
-
-comment on column ridgeline.workflow_versions.source is 'The definition that was published, as ridgeline.save_workflow takes it: what restores or compares a version.';
-
-comment on column ridgeline.workflows.mode is 'live, or shadow: its runs wait, branch and render as if live, and have no effect. Switching it to live cancels the shadow runs that are open; runs keep the mode that they began in. See docs/shadow.md.';
 
 comment on function automation.activate_imports(uuid) is 'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. Runs in flight are another matter: automation.take_over_runs().';
 
@@ -31332,8 +30262,6 @@ comment on function automation.end_restore() is 'After the rows of a dump: bring
 comment on function automation.end_shadows(uuid,uuid[],jsonb) is 'Cancels the shadow runs of workflows and forgets who entered them; says how many were open.';
 
 comment on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) is 'Starts an execution, or records the failed one that explains why it could not start; null when a loop was refused and that is on record already, or the engine is off for the tenant.';
-
-comment on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) is 'Starts an execution of a version for one occurrence, if its conditions are met.';
 
 comment on function automation.enrol_write(uuid,text,text,text,jsonb,automation.enrolment[],boolean,text) is 'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. Returns the last execution. is_log: what strangers write counts against the fuse. bell: what the setting doorbell says, where that is known.';
 
@@ -31675,22 +30603,6 @@ comment on type automation.work is 'One due step on its way through a batch: the
 
 comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: history of another system, taken over.';
 
-comment on view ridgeline.legacy_discrepancies_by_kind is 'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
-
-comment on view ridgeline.recipes is 'What can be installed with ridgeline.install_recipe(): by name, or as a document that somebody changed.';
-
-comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. cost: of what was sent, as its steps have it. Outlives the runs.';
-
-comment on column automation.active_triggers.listener is 'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, where it ends the run before. Part of the key.';
-
-comment on column automation.entities.tags is 'Where its tags are, if they are rows of other tables: {links, tags, record, tag, name}; see 05_tags.';
-
-comment on column automation.signals.role is 'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: the run that listener names has begun in place of those before it.';
-
-comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
-
-comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
-
 comment on function automation.begin_portion(ridgeline.automation_lane,integer,uuid[]) is 'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. Call it in a transaction of its own, then claim_portion() or run_portion().';
 
 comment on function automation.choose_sender(uuid,text,automation.prepared_step) is 'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a failure that says so.';
@@ -31703,8 +30615,6 @@ comment on function automation.mapped_names() is 'The keys that columns of autom
 
 comment on function automation.match_write(text,uuid,text[],text[],jsonb) is 'The listeners that a write matches; null or empty when there is none. Writes nothing.';
 
-comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
-
 comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Never raises.';
 
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
@@ -31716,16 +30626,6 @@ comment on function ridgeline.retry_execution(uuid,uuid) is 'Runs a failed execu
 comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, conditions, result, until, held, segments, cost}], cost, ended: {status, at}}. It follows branches, and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an event; the others time out).';
 
 comment on procedure automation.work_database_steps(integer,integer,interval) is 'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
-
-comment on type automation.prepared_step is 'verdict: run, skip or fail; reason: {code, message} for the last two; country: of the number that a text goes to.';
-
-comment on view ridgeline.automation_failures is 'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps that their execution went on without, sends that found nobody to go to, tags that found no contact. execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. mode: shadow, where it is a shadow''s: nobody missed anything.';
-
-comment on view ridgeline.automation_queue is 'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped), or held though its turn had come: held_by says by what, held_why in words, held_since since when the first waits; oldest_run_at until when (infinity: until it is let go).';
-
-comment on view ridgeline.automation_skipped_sends is 'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). mode: shadow, where a shadow came to that.';
-
-comment on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) is 'Locks due rows of a lane, an equal share for each tenant that has any (but for some), then what is left to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
 
 revoke all on function automation.activate_imports(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.activate_imports(uuid) to service_role;
@@ -33056,6 +31956,9 @@ grant execute on function automation.link_code() to service_role;
 revoke all on function automation.list_problem(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.list_problem(jsonb,boolean) to service_role;
 
+revoke all on function automation.listen_by_clock() from public, anon, authenticated, service_role;
+grant execute on function automation.listen_by_clock() to service_role;
+
 revoke all on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) from public, anon, authenticated, service_role;
 grant execute on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) to service_role;
 
@@ -33896,6 +32799,9 @@ grant execute on function automation.steps_from(jsonb,text) to service_role;
 revoke all on function automation.still_open(automation.ticket[],integer[]) from public, anon, authenticated, service_role;
 grant execute on function automation.still_open(automation.ticket[],integer[]) to service_role;
 
+revoke all on function automation.still_relics() from public, anon, authenticated, service_role;
+grant execute on function automation.still_relics() to service_role;
+
 revoke all on function automation.stop_at_others(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.stop_at_others(uuid,text,text,text) to service_role;
 
@@ -34155,6 +33061,9 @@ revoke all on function automation.unsubscribe_token(uuid,text) from public, anon
 
 revoke all on function automation.untold_state_function() from public, anon, authenticated, service_role;
 grant execute on function automation.untold_state_function() to service_role;
+
+revoke all on function automation.unwatch_tenants(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.unwatch_tenants(regclass) to service_role;
 
 revoke all on function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text,jsonb) to service_role;
@@ -34637,20 +33546,9 @@ revoke all on table ridgeline.erasures from public, anon, authenticated, service
 grant select on table ridgeline.erasures to authenticated;
 grant select on table ridgeline.erasures to service_role;
 
-revoke all (consent) on table ridgeline.forms from public, anon, authenticated, service_role;
-grant insert (consent), update (consent) on table ridgeline.forms to authenticated;
-
 revoke all on table ridgeline.legacy_discrepancies from public, anon, authenticated, service_role;
 grant select on table ridgeline.legacy_discrepancies to authenticated;
 grant select on table ridgeline.legacy_discrepancies to service_role;
-
-revoke all on table ridgeline.legacy_discrepancies_by_kind from public, anon, authenticated, service_role;
-grant select on table ridgeline.legacy_discrepancies_by_kind to authenticated;
-grant select on table ridgeline.legacy_discrepancies_by_kind to service_role;
-
-revoke all on table ridgeline.recipes from public, anon, authenticated, service_role;
-grant select on table ridgeline.recipes to authenticated;
-grant select on table ridgeline.recipes to service_role;
 
 revoke all on table ridgeline.sending_pauses from public, anon, authenticated, service_role;
 grant select on table ridgeline.sending_pauses to authenticated;
@@ -34660,107 +33558,10 @@ revoke all on table ridgeline.stage_changes from public, anon, authenticated, se
 grant select on table ridgeline.stage_changes to authenticated;
 grant select on table ridgeline.stage_changes to service_role;
 
-revoke all on table ridgeline.workflow_statistics from public, anon, authenticated, service_role;
-grant select on table ridgeline.workflow_statistics to authenticated;
-grant select on table ridgeline.workflow_statistics to service_role;
-
-revoke all (mode) on table ridgeline.workflows from public, anon, authenticated, service_role;
-grant insert (mode), update (mode) on table ridgeline.workflows to authenticated;
-
 revoke all on function automation.as_uuid(text) from public, anon, authenticated, service_role;
 grant execute on function automation.as_uuid(text) to authenticated;
 grant execute on function automation.as_uuid(text) to public;
 grant execute on function automation.as_uuid(text) to service_role;
-
-revoke all on table ridgeline.suppressions from public, anon, authenticated, service_role;
-grant insert, select on table ridgeline.suppressions to service_role;
-grant select on table ridgeline.suppressions to authenticated;
-
-revoke all on function automation.as_id(jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.as_id(jsonb,text) to service_role;
-
-revoke all on function automation.check_lease(interval) from public, anon, authenticated, service_role;
-grant execute on function automation.check_lease(interval) to service_role;
-
-revoke all on function automation.check_report(jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.check_report(jsonb) to service_role;
-
-revoke all on function automation.compile_cases(jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;
-
-revoke all on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) to service_role;
-
-revoke all on function automation.fire_timer(ridgeline.workflow_timers) from public, anon, authenticated, service_role;
-grant execute on function automation.fire_timer(ridgeline.workflow_timers) to service_role;
-
-revoke all on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) to service_role;
-
-revoke all on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
-grant execute on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) to service_role;
-
-revoke all on function automation.lock_portion(automation.portions) from public, anon, authenticated, service_role;
-grant execute on function automation.lock_portion(automation.portions) to service_role;
-
-revoke all on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) to service_role;
-
-revoke all on table ridgeline.automation_failures from public, anon, authenticated, service_role;
-grant select on table ridgeline.automation_failures to authenticated;
-grant select on table ridgeline.automation_failures to service_role;
-
-revoke all on table ridgeline.automation_queue from public, anon, authenticated, service_role;
-grant select on table ridgeline.automation_queue to authenticated;
-grant select on table ridgeline.automation_queue to service_role;
-
-revoke all on table ridgeline.automation_skipped_sends from public, anon, authenticated, service_role;
-grant select on table ridgeline.automation_skipped_sends to authenticated;
-grant select on table ridgeline.automation_skipped_sends to service_role;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "consent_asked_since", "value": "-infinity", "description": "Tenants that had no workflow on then are asked what marketing needs, and it waits till they say; infinity: nobody is asked, and it goes to whoever has not opted out."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "editors_publish", "value": "false", "description": "Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "environment_per_second", "value": "1", "description": "How many segments a second the sender of the environment takes: 1, as a US number does; 0: as fast as they come."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_changes", "value": "24 months", "description": "How long it is known who changed a definition or a setting."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_inputs", "value": "90 days", "description": "The same of what their steps were told: rendered messages and fields."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_links", "value": "13 months", "description": "How long links in texts that are tracked lead where they led."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_runs", "value": "13 months", "description": "How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "link_url", "value": "", "description": "Where the outside finds functions/link, which the links of texts lead through: https://..., as short as can be."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "prune_time", "value": "250 milliseconds", "description": "How long a tick prunes history, at most."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_least", "value": "1000", "description": "How many of those runs a workflow may have in a day whatever it did before; new ones have no more."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_once", "value": "25", "description": "More records inserted at once whose values a workflow counts as a change (on_insert), or five times what it did on its busiest day, and it is held before the first of them has done anything."}') as r on conflict (name) do update set description = excluded.description;
-
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "find_or_create_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.", "config_schema": {"type": "object", "title": "find_or_create_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}, {"email": "{{contact.custom_fields.friend_email}}", "fields": {"first_name": "{{contact.custom_fields.friend_name}}"}}], "properties": {"email": {"type": "string", "format": "template", "description": "By which address."}, "phone": {"type": ["string", "number"], "format": "template", "description": "By which number, however it is written. This or email is needed."}, "fields": {"type": "object", "format": "template", "description": "What a new contact has besides. One that is found stays as it is.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
-
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "notify_member", "branches": null, "ends_run": false, "has_effect": true, "description": "Texts or emails a member of the office, whom {{user.*}} means in it.", "config_schema": {"type": "object", "title": "notify_member", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "{{contact.first_name}} has not been called yet: {{contact.phone}}", "channel": "sms", "user_id": "{{contact.assigned_to}}"}, {"body": "Hi {{user.full_name}}, nobody has called {{contact.first_name}}.", "channel": "email", "subject": "A lead is waiting", "user_id": "owner"}], "required": ["user_id", "channel", "body"], "properties": {"body": {"type": "string", "format": "template", "minLength": 1, "description": "The message; in an email one with tags in it is HTML."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders. Default: your default sender."}, "channel": {"enum": ["sms", "email"], "description": "How."}, "purpose": {"enum": ["internal"], "description": "It is nothing else: no consent, cap or footer, and hours of its own."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "Of an email, which needs one."}, "user_id": {"type": "string", "format": "template", "minLength": 1, "description": "Who: a member''s id, such as {{contact.assigned_to}}, or owner or admin."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
-
-insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_address", "counts_as": "failure", "description": "There is no phone number or address by which a contact could be found."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
-
-insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent", "counts_as": "refusal", "description": "Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
-
-insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent_rule", "counts_as": "failure", "description": "A type of step for whose channel no rule of consent is written."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
-
-insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_date", "counts_as": "choice", "description": "There was no date, and the wait before it leaves it out then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
-
-insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_member", "counts_as": "failure", "description": "Who was to be told is not, or no longer, a member of the office."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
-
-insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_target", "counts_as": "failure", "description": "What names another record to work on came out empty."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
-
-insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "over_cap", "counts_as": "refusal", "description": "One marketing message too many for a person today, and the step says to skip it then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
-
-insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "shadow", "counts_as": "choice", "description": "A shadow would have done it; {would} says what."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
-
-insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "too_late", "counts_as": "choice", "description": "Its time had passed when its turn came, and the wait before it leaves it out then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.area_codes select r.* from jsonb_populate_record(null::automation.area_codes, '{"zones": ["America/New_York"], "prefix": "1201", "region": "US-NJ"}') as r on conflict (prefix) do update set zones = excluded.zones, region = excluded.region;
 
@@ -41510,6 +40311,1457 @@ insert into automation.recipes select r.* from jsonb_populate_record(null::autom
 
 insert into automation.recipes select r.* from jsonb_populate_record(null::automation.recipes, '{"name": "won-welcome", "place": 4, "document": {"name": "Won welcome", "needs": {"senders": ["email"], "entities": ["project"]}, "recipe": "won-welcome", "version": 1, "questions": [{"ask": "Who runs the production of what is won?", "name": "manager", "type": "member"}, {"ask": "How are customers tagged?", "name": "tag", "type": "text", "default": "customer"}, {"ask": "In how many days is the deposit due?", "name": "deposit_days", "type": "number", "default": 3, "maximum": 90, "minimum": 0}], "workflows": [{"name": "Won welcome", "steps": [{"step_key": "production", "step_type": "create_project", "step_config": {"key": "production of {{project.id}}", "name": "Production: {{project.name}}"}}, {"step_key": "tag", "step_type": "add_tag", "step_config": {"tag": "[[tag]]"}}, {"step_key": "assign", "step_type": "assign_user", "step_config": {"entity": "contact", "user_id": "[[manager]]"}}, {"step_key": "welcome", "step_type": "send_email", "step_config": {"html": "<p>Hi {{contact.first_name | default: \"there\"}},</p><p>thank you for choosing us for {{project.name}}. {{user.full_name | default: \"We\"}} will be in touch about the dates.</p><p>{{tenant.name}}</p>", "purpose": "transactional", "subject": "Welcome to {{tenant.name}}"}}, {"step_key": "deposit", "step_type": "create_task", "step_config": {"title": "Ask {{contact.first_name}} {{contact.last_name}} for the deposit of {{project.name}}", "assigned_to": "{{user.id}}", "due_in_days": "[[deposit_days]]"}}], "settings": {"reentry": "never"}, "trigger_type": "project_won", "trigger_config": {"on_insert": true}}], "description": "A project is won: the project of its production is created, once, the customer is tagged and welcomed by email, somebody is made responsible and the deposit is asked for."}}') as r on conflict (name) do update set place = excluded.place, document = excluded.document;
 
+insert into automation.heartbeats (name, at) select name, at from jsonb_populate_recordset(null::automation.heartbeats, '[{"at": "-infinity", "name": "notices"}, {"at": "-infinity", "name": "tick"}]') as r on conflict do nothing;
+
+insert into automation.retention_places (tenant_id, kind, up_to, portion) select tenant_id, kind, up_to, portion from jsonb_populate_recordset(null::automation.retention_places, '[{"kind": "tenants", "up_to": "00000000-0000-0000-0000-000000000000", "portion": 200, "tenant_id": "00000000-0000-0000-0000-000000000000"}]') as r on conflict do nothing;
+
+-- From here on the tables of the engine are in use by nobody else, and those it is attached to are only read.
+do $$
+declare
+  most constant text := current_setting('lock_timeout');
+  begun constant timestamptz := clock_timestamp();
+  until timestamptz;
+  tables record;
+begin
+  loop
+    begin
+      until := clock_timestamp() + interval '0.8 seconds';
+      for tables in
+        select c.oid::regclass as name, n.nspname in ('automation', 'ridgeline') as is_ours,
+          lag(n.nspname in ('automation', 'ridgeline'), 1, false) over w as was_ours
+        from pg_catalog.pg_class as c
+        join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+        where c.relkind in ('r', 'p') and not c.relispartition and pg_has_role(c.relowner, 'usage') and (
+          n.nspname in ('automation', 'ridgeline') or c.oid in (
+            select to_regclass(e.relation) from automation.entities as e
+            union all select to_regclass(t.relation) from automation.tenancy as t
+            union all select to_regclass(m.relation) from automation.membership as m))
+        window w as (order by n.nspname in ('automation', 'ridgeline'), c.oid)
+        order by 2, c.oid
+      loop
+        if tables.is_ours and not tables.was_ours then
+          until := clock_timestamp() + interval '2 seconds';
+        end if;
+        loop
+          begin
+            perform set_config('lock_timeout', greatest(1, least(700,
+              ceil(extract(epoch from until - clock_timestamp()) * 1000)))::text, true);
+            -- Of the CRM: nobody writes, and whoever reads does not wait.
+            execute format('lock table %s in %s mode', tables.name,
+              case when tables.is_ours then 'access exclusive' else 'share row exclusive' end);
+            exit;
+          exception when lock_not_available then
+            if clock_timestamp() >= until then
+              raise;
+            end if;
+          end;
+        end loop;
+      end loop;
+      exit;
+    exception when lock_not_available or deadlock_detected then
+      if clock_timestamp() > begun + interval '75 seconds' then
+        raise exception '% has been in use for too long: nothing is changed', tables.name
+          using errcode = 'lock_not_available',
+            hint = 'End transactions that are open for long (pg_stat_activity), and push again.';
+      end if;
+    end;
+    perform pg_sleep(0.5 + random());
+  end loop;
+  perform set_config('lock_timeout', most, true);
+end;
+$$;
+
+drop policy bulk_enrollments_members_read on ridgeline.bulk_enrollments;
+
+drop policy email_addresses_members_read on ridgeline.email_addresses;
+
+drop policy suppressions_members_read on ridgeline.suppressions;
+
+drop policy held_submissions_members_delete on ridgeline.held_submissions;
+
+drop policy workflow_steps_members on ridgeline.workflow_steps;
+
+drop policy workflows_members on ridgeline.workflows;
+
+drop policy form_submissions_members on ridgeline.form_submissions;
+
+drop policy calls_members on ridgeline.calls;
+
+drop policy emails_members on ridgeline.emails;
+
+drop policy messages_members on ridgeline.messages;
+
+drop trigger emails_apply_early_events on ridgeline.emails;
+
+drop trigger messages_apply_early_events on ridgeline.messages;
+
+drop view ridgeline.automation_failures;
+
+drop view ridgeline.automation_skipped_sends;
+
+drop view ridgeline.automation_queue;
+
+drop index ridgeline.workflow_executions_by_record;
+
+drop index ridgeline.workflow_executions_by_workflow;
+
+alter table automation.signals drop constraint signals_listener_matches_role;
+
+alter table automation.signals drop constraint signals_role_known;
+
+alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
+
+drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
+
+drop function automation.lock_portion(automation.portions);
+
+drop function automation.check_report(jsonb);
+
+drop function automation.check_lease(interval);
+
+drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
+
+drop function automation.fire_timer(ridgeline.workflow_timers);
+
+drop function automation.compile_cases(jsonb,jsonb);
+
+drop function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone);
+
+drop function automation.as_id(jsonb,text);
+
+drop function automation.lock_due(ridgeline.automation_lane,integer,uuid[]);
+
+drop function automation.imagine_result(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb);
+
+drop function automation.imagine_split(ridgeline.workflow_executions,text,jsonb);
+
+drop function automation.imagine_wait(ridgeline.workflow_executions,text,jsonb,timestamp with time zone,jsonb);
+
+drop function automation.imagine_effect(ridgeline.workflow_executions,text,jsonb);
+
+drop function automation.imagine_field(ridgeline.workflow_executions,text,text,jsonb);
+
+drop function ridgeline.get_execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone);
+
+drop function automation.execution_history(uuid,text,uuid,text,uuid,integer,uuid,text,text,timestamp with time zone,timestamp with time zone);
+
+drop function automation.check_history_filter(text,text);
+
+drop function ridgeline.publish_workflow(uuid,jsonb,uuid);
+
+drop function automation.publish_workflow(uuid,jsonb);
+
+drop function automation.remove_timer_trigger(automation.entities);
+
+drop function automation.install_timer_trigger(automation.entities);
+
+drop function automation.timer_function(automation.entities);
+
+drop function automation.row_function(automation.entities);
+
+drop function automation.listens_expression(automation.entities,text);
+
+drop function automation.unless_expression(automation.entities,automation.trigger_types,text);
+
+drop function automation.note_change(text,text,uuid,text,text);
+
+drop function automation.enrol_write(uuid,text,text,jsonb,automation.enrolment[],boolean);
+
+drop function automation.verdict(jsonb,uuid,jsonb,interval);
+
+drop function automation.unwatch_tenants();
+
+drop function automation.add_version(ridgeline.workflows,automation.compiled_workflow,text);
+
+drop function automation.publish(uuid,uuid,text);
+
+drop function automation.recipient_problem(jsonb,jsonb);
+
+drop function automation.record_problem(jsonb,jsonb);
+
+drop function automation.step_writes(jsonb,text);
+
+drop function automation.slot_path(jsonb,jsonb);
+
+drop function automation.check_step_fields(text,jsonb,text);
+
+drop function automation.fold_names(text,jsonb);
+
+drop function automation.compile_recipients(text,jsonb,text,jsonb);
+
+drop function automation.run_database_step(ridgeline.workflow_executions,jsonb,jsonb,uuid);
+
+drop function automation.yield_step(ridgeline.scheduled_steps);
+
+drop function automation.run_due_step(ridgeline.scheduled_steps);
+
+drop function automation.try_suspect(ridgeline.scheduled_steps);
+
+drop function automation.run_portion_step(uuid,integer);
+
+drop function automation.claim_portion(uuid,text,interval);
+
+drop function automation.try_again(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,jsonb);
+
+drop function automation.close_step(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb);
+
+drop function automation.attempt_entry(ridgeline.scheduled_steps,jsonb);
+
+drop function automation.is_taken(ridgeline.scheduled_steps,text);
+
+drop function automation.finish_step(jsonb);
+
+drop function automation.known_provider_ids(ridgeline.workflow_step_executions,timestamp with time zone);
+
+drop function automation.lease_step(ridgeline.scheduled_steps,ridgeline.workflow_step_executions,text,interval);
+
+drop function automation.close_unsent(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,automation.prepared_step);
+
+drop function automation.open_ledger(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb);
+
+drop function automation.claim_step(ridgeline.scheduled_steps,text,interval);
+
+drop function automation.claim_or_close(ridgeline.scheduled_steps,text,interval);
+
+drop function automation.unschedule(ridgeline.scheduled_steps);
+
+drop function automation.record_step_end(ridgeline.workflow_executions,jsonb,uuid,ridgeline.automation_status,automation.prepared_step,jsonb,jsonb,timestamp with time zone,integer,bigint);
+
+drop function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone);
+
+drop function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.timer_listeners,text,jsonb);
+
+drop function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.timer_listeners,text,jsonb);
+
+drop function automation.expire_run(ridgeline.workflow_versions,text,timestamp with time zone);
+
+drop function automation.suppress(uuid,text,text,text,jsonb);
+
+drop function automation.ask_consent(ridgeline.workflow_executions,text,automation.prepared_step);
+
+drop function automation.ask_email_consent(uuid,automation.prepared_step);
+
+drop function automation.drop_suppressed(uuid,automation.prepared_step,text);
+
+drop function automation.hold_step(ridgeline.scheduled_steps);
+
+drop function automation.is_held(ridgeline.workflow_executions);
+
+drop function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone);
+
+drop function automation.remove_tag(ridgeline.workflow_executions,text);
+
+drop function automation.add_tag(ridgeline.workflow_executions,text);
+
+drop function automation.tag_in_record(ridgeline.workflow_executions,text,boolean);
+
+drop function automation.fit_fields(automation.entities,jsonb);
+
+drop function automation.update_fields(ridgeline.workflow_executions,text,jsonb,text);
+
+drop function automation.create_task(ridgeline.workflow_executions,jsonb);
+
+drop function automation.target_id(ridgeline.workflow_executions,text);
+
+drop function automation.address_email(ridgeline.workflow_executions,automation.prepared_step);
+
+drop function automation.record_sent(ridgeline.workflow_executions,ridgeline.workflow_step_executions);
+
+drop function automation.address_webhook(ridgeline.workflow_executions,jsonb);
+
+drop function automation.address_sms(ridgeline.workflow_executions,automation.prepared_step);
+
+drop function automation.recipient_of(ridgeline.workflow_executions,jsonb,text);
+
+drop function automation.mapped_value(ridgeline.workflow_executions,text,text);
+
+drop function automation.address(ridgeline.workflow_executions,text,automation.prepared_step);
+
+drop function automation.refuse_sender(automation.prepared_step,text,text);
+
+drop function automation.written_path(text,text);
+
+drop function automation.find_obstacle(ridgeline.workflow_executions,jsonb);
+
+drop function automation.gone_entity(ridgeline.workflow_executions);
+
+drop function automation.follow_contact(ridgeline.workflow_executions);
+
+drop function automation.advance(ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb,jsonb);
+
+drop function automation.mark_running(ridgeline.workflow_executions,text);
+
+drop function automation.execution_context(ridgeline.workflow_executions,jsonb);
+
+drop function automation.read_root(ridgeline.workflow_executions,text);
+
+drop function automation.contact_key(ridgeline.workflow_executions);
+
+drop function automation.enrol(uuid,text,text,jsonb,automation.enrolment,bigint,boolean);
+
+drop function automation.admit(uuid,uuid,text,integer,uuid);
+
+drop function automation.chain_of(uuid,uuid,uuid);
+
+drop function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer);
+
+drop function automation.ring();
+
+drop function automation.ring_once();
+
+drop function automation.lock_due_of(ridgeline.automation_lane,uuid,integer,uuid[]);
+
+drop function automation.oldest_of(ridgeline.automation_lane,uuid);
+
+drop function automation.next_tenant(ridgeline.automation_lane,uuid);
+
+drop function automation.compile_fits(jsonb,jsonb);
+
+drop function automation.meant_key(text,jsonb);
+
+drop function automation.target_value(text,text,jsonb);
+
+drop function automation.tenant_expression(text,text,uuid);
+
+alter type automation.claim_attempt drop attribute cut_off;
+
+alter type automation.claim_attempt drop attribute claimed;
+
+drop type automation.claim_attempt;
+
+alter table automation.entities add column tenant_type text;
+
+alter table automation.entities add column times_zone text;
+
+alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
+
+alter table automation.targets add column times_zone text;
+
+alter table ridgeline.messages add column clicked_at timestamp with time zone;
+
+alter table ridgeline.messages add column step_key text;
+
+alter table ridgeline.forms add column consent jsonb;
+
+alter table ridgeline.held_submissions add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table automation.step_types add column ends_run boolean default false not null;
+
+alter table automation.step_types add column has_effect boolean default true not null;
+
+alter table ridgeline.workflows add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
+
+alter table ridgeline.workflow_versions add column source jsonb;
+
+alter table ridgeline.workflow_versions add column author uuid;
+
+alter table ridgeline.workflow_versions add column note text;
+
+alter table automation.active_triggers add column quick jsonpath;
+
+alter table automation.active_triggers add column quick_folds boolean;
+
+alter table automation.active_triggers add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode;
+
+alter table automation.active_triggers add column on_insert jsonb;
+
+alter table ridgeline.workflow_executions add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
+
+alter table ridgeline.workflow_executions add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table ridgeline.workflow_step_executions add column delivered_at timestamp with time zone;
+
+alter table ridgeline.workflow_step_executions add column opened_at timestamp with time zone;
+
+alter table ridgeline.workflow_step_executions add column clicked_at timestamp with time zone;
+
+alter table ridgeline.workflow_step_executions add column replied_at timestamp with time zone;
+
+alter table ridgeline.workflow_step_executions add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table ridgeline.workflow_step_executions add column segments smallint;
+
+alter table ridgeline.workflow_step_executions add column cost numeric;
+
+alter table ridgeline.workflow_step_executions add column country text;
+
+alter table ridgeline.scheduled_steps add column held jsonb;
+
+alter type automation.enrolment add attribute fused boolean;
+
+alter type automation.enrolment add attribute mode ridgeline.execution_mode;
+
+alter type automation.prepared_step add attribute country text;
+
+alter table ridgeline.workflow_holds add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table ridgeline.suppressions add column purpose text default 'all'::text not null;
+
+alter table ridgeline.suppressions add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table ridgeline.workflow_schedules add column changed_at timestamp with time zone default automation.now() not null;
+
+alter table automation.timer_listeners add column by_people boolean default false not null;
+
+alter table ridgeline.bulk_enrollments add column changed_at timestamp with time zone default automation.now() not null;
+
+alter type automation.claimed_step add attribute channel text;
+
+CREATE OR REPLACE FUNCTION automation.lock_due(lane ridgeline.automation_lane, at_most integer, but uuid[] DEFAULT '{}'::uuid[])
+ RETURNS ridgeline.scheduled_steps[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tenants constant uuid[] := automation.next_tenants(lane, at_most, but);
+begin
+  if tenants is null then
+    return '{}'::ridgeline.scheduled_steps[];
+  end if;
+  return automation.lock_shares(lane, tenants, at_most, automation.set_aside(lane));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.as_id(input jsonb, key text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if coalesce(input ->> key, '') <> '' and not automation.is_member_key(input ->> key) then
+    raise exception '%: "%" is not an id', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return nullif(automation.as_key(input ->> key), '');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.plan_wait(execution ridgeline.workflow_executions, input jsonb, now timestamp with time zone, OUT until timestamp with time zone, OUT outcome text, OUT expires_at timestamp with time zone, OUT late interval)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  zone constant text := automation.wait_zone(execution, input);
+  length constant interval := automation.wait_length(input);
+  by_day constant boolean := input ? 'until' or extract(day from length) > 0 or extract(month from length) > 0;
+begin
+  outcome := 'waited';
+  until := case
+    when input ? 'until' then automation.add_length(
+      automation.as_time(execution, input, 'until'),
+      coalesce(automation.signed_duration(input -> 'offset'), interval '0'), zone)
+    else automation.add_length(now, coalesce(length, interval '0'), zone)
+  end;
+  if until is null then
+    outcome := 'missing';
+    return;
+  end if;
+  -- With days or a date, `at` is a time of that day; otherwise the next such time.
+  if input ? 'at' and by_day then
+    until := automation.instant_of((until at time zone zone)::date + (input ->> 'at')::time, zone);
+  elsif input ? 'at' then
+    until := automation.next_time_of_day(until, (input ->> 'at')::time, zone);
+  end if;
+  -- A reminder: what it is planned before.
+  expires_at := automation.as_time(execution, input, 'until');
+  expires_at := case when expires_at > until and expires_at > now then expires_at end;
+  if input ? 'until' and until < now then
+    outcome := 'past';
+    late := now - until;
+  end if;
+  until := greatest(until, now);
+  if input ? 'window' then
+    until := automation.next_open(until, input -> 'window', zone);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.compile_cases(config jsonb, known jsonb, OUT cases jsonb, OUT roots text[], OUT problems jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  asked jsonb;
+  compiled record;
+begin
+  cases := '[]';
+  roots := '{}';
+  problems := '[]';
+  for asked in
+    select jsonb_build_object('name', 'then', 'conditions', config -> 'conditions') where config ? 'conditions'
+    union all
+    select b from jsonb_array_elements(
+      case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end) as b
+  loop
+    compiled := automation.place_conditions(asked -> 'conditions', 'conditions', known);
+    cases := cases || jsonb_build_object('name', asked -> 'name', 'conditions', compiled.compiled);
+    roots := roots || automation.condition_roots(compiled.compiled);
+    problems := problems || compiled.problems;
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fire_timer(waiting ridgeline.workflow_timers)
+ RETURNS automation.fired_timer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  listener automation.timer_listeners;
+  version ridgeline.workflow_versions;
+  record jsonb;
+  zone text;
+  value text;
+  due timestamptz := waiting.due_at;
+  at constant timestamptz := automation.now();
+begin
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id
+    and l.generation = waiting.generation;
+  record := automation.read_record(listener.entity, waiting.tenant_id, waiting.record_id);
+  value := automation.field_text(record, listener.field);
+  if listener.follows = 'value' then
+    zone := automation.timer_zone(listener, record);
+    due := automation.timer_due(listener, value, zone);
+  end if;
+  if due > at then
+    update ridgeline.workflow_timers as t set due_at = due
+    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+      and t.record_id = waiting.record_id;
+    return row(0, null::automation.entry);
+  end if;
+  delete from ridgeline.workflow_timers as t
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+  if not found or record is null or due is null
+    or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
+    or (listener."offset" < interval '0' or listener.business_days < 0)
+      and automation.instant_in(value, zone) <= at then
+    return row(0, null::automation.entry);
+  end if;
+  select v.* into version from ridgeline.workflow_versions as v
+  where v.tenant_id = listener.tenant_id and v.workflow_id = listener.workflow_id
+    and v.version = listener.version;
+  perform set_config('automation.depth', case when waiting.depth > 0 then '1' else '' end, true);
+  return row(1, automation.entry_if_met(version, automation.enrolment_of(version, 'time_elapsed'), automation.snapshot(
+      listener.entity, waiting.tenant_id, record,
+      jsonb_build_object('timer', jsonb_build_object(
+        'field', listener.field, 'value', value, 'due_at', due))),
+    case when listener."offset" < interval '0' or listener.business_days < 0
+      then automation.instant_in(value, zone) end));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.enrol_if_met(version ridgeline.workflow_versions, trigger_type text, data jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.enter(array[
+    automation.entry_if_met(version, automation.enrolment_of(version, trigger_type), data)]);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_lease(lease interval)
+ RETURNS interval
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if lease is null or lease < interval '1 second' or lease > interval '1 hour' then
+    raise exception 'lease: an interval from 1 second to 1 hour is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return lease;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_report(report jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key text;
+begin
+  foreach key in array array['tenant_id', 'step_id', 'attempt_token'] loop
+    if automation.as_uuid(report ->> key) is null then
+      raise exception 'results[].%: a UUID is needed', key
+        using errcode = 'invalid_parameter_value';
+    end if;
+  end loop;
+  if coalesce(report ->> 'outcome', '') not in ('succeeded', 'failed', 'retry', 'ambiguous') then
+    raise exception 'results[].outcome: succeeded, failed, retry or ambiguous is needed'
+      using errcode = 'invalid_parameter_value';
+  elsif report ? 'retry_after_seconds'
+    and jsonb_typeof(report -> 'retry_after_seconds') not in ('number', 'null') then
+    raise exception 'results[].retry_after_seconds: a number is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_portion(portion automation.portions)
+ RETURNS ridgeline.scheduled_steps[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+  return array(
+    select s.due
+    from unnest(portion.tenant_ids[portion.place:], portion.step_ids[portion.place:]) as i (tenant_id, id)
+    cross join lateral (
+      select q as due from ridgeline.scheduled_steps as q
+      where q.tenant_id = i.tenant_id and q.id between i.id and i.id and q.lease_expires_at is null
+        and q.run_at <= automation.now()
+      order by q.id
+      limit 1
+      for update skip locked
+    ) as s);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.imagine_step(execution ridgeline.workflow_executions, step jsonb, zone text, at timestamp with time zone, events jsonb)
+ RETURNS automation.imagined_step
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  prepared automation.prepared_step;
+  imagined automation.imagined;
+  gated automation.send_verdict;
+  result jsonb;
+  cost automation.message_cost;
+begin
+  begin
+    prepared := automation.prepare_step(execution, step, at);
+    -- Nobody to send as: it would wait for a sender, and the steps after it with it.
+    if prepared.verdict = 'hold' then
+      gated.verdict := 'hold';
+      gated.held := prepared.reason -> 'held';
+      gated.until := 'infinity';
+      prepared.reason := null;
+    end if;
+    if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
+      gated := automation.foresee(execution, step, prepared, at);
+      prepared := gated.prepared;
+    end if;
+    if prepared.verdict = 'run' then
+      cost := (automation.costs_of(array[execution.tenant_id], array[automation.channel_of(step ->> 'type')],
+        array[prepared.input], array[prepared.recipient], array[prepared.country]))[1];
+      imagined := automation.step_imagine(step ->> 'type', execution, step, prepared.input, at, events);
+      result := imagined.result;
+    end if;
+  exception when others then
+    prepared.verdict := 'fail';
+    prepared.reason := automation.engine_error('step_failed', sqlstate, sqlerrm);
+  end;
+  return row(jsonb_build_object(
+    'key', step -> 'key', 'type', coalesce(step -> 'as', step -> 'type'), 'at', at,
+    'verdict', case prepared.verdict when 'hold' then 'run' else prepared.verdict end, 'reason', prepared.reason,
+    'input', prepared.input,
+    'warnings', prepared.warnings,
+    'conditions', case when jsonb_typeof(step -> 'conditions') = 'object' then
+      automation.explain_conditions(
+        step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone, at)
+      end)
+    || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
+    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || jsonb_strip_nulls(jsonb_build_object('segments', cost.segments, 'cost', cost.cost))
+    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
+    coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
+end;
+$function$;
+
+alter table ridgeline.tenant_settings add constraint tenant_settings_engine_known CHECK ((unified_engine = ANY (ARRAY['off'::text, 'shadow'::text, 'on'::text])));
+
+alter table ridgeline.forms add constraint forms_consent_shape CHECK (((jsonb_typeof(consent) = 'object'::text) AND (jsonb_typeof((consent -> 'field'::text)) = 'string'::text) AND (btrim((consent ->> 'wording'::text)) <> ''::text) AND (octet_length((consent)::text) <= 16384) AND (jsonb_typeof(COALESCE((consent -> 'channels'::text), '[]'::jsonb)) = 'array'::text)));
+
+alter table ridgeline.workflows add constraint workflows_mode_is_live_or_shadow CHECK ((mode = ANY (ARRAY['live'::ridgeline.execution_mode, 'shadow'::ridgeline.execution_mode])));
+
+alter table ridgeline.workflow_versions add constraint workflow_versions_note_at_most_4_kb CHECK ((octet_length(note) <= 4096));
+
+alter table ridgeline.suppressions add constraint suppressions_purpose_known CHECK ((purpose = ANY (ARRAY['marketing'::text, 'all'::text])));
+
+alter table ridgeline.workflow_versions add constraint workflow_versions_via_known CHECK ((published_via = ANY (ARRAY['publish'::text, 'activation'::text, 'steps'::text, 'import'::text])));
+
+alter table automation.signals add constraint signals_role_known CHECK ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'deleted'::text, 'moved'::text, 'restart'::text])));
+
+alter table automation.signals add constraint signals_listener_matches_role CHECK ((((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (workflow_id IS NOT NULL)) AND ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (listener IS NOT NULL))));
+
+alter table automation.workflow_fuses add constraint workflow_fuses_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
+
+alter table automation.erasures_under_way add constraint erasures_under_way_erasure_fk FOREIGN KEY (tenant_id, erasure_id) REFERENCES ridgeline.erasures(tenant_id, id) ON DELETE CASCADE;
+
+alter table automation.legacy_imports add constraint legacy_imports_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
+
+alter table automation.legacy_pairs add constraint legacy_pairs_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
+
+alter table ridgeline.legacy_discrepancies add constraint legacy_discrepancies_pair_fk FOREIGN KEY (tenant_id, pair_id) REFERENCES automation.legacy_pairs(tenant_id, id) ON DELETE CASCADE;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('ridgeline.tenant_settings_in_shadow_next') and i.indisvalid) then
+    alter index ridgeline.tenant_settings_in_shadow_next rename to tenant_settings_in_shadow;
+  else
+    drop index if exists ridgeline.tenant_settings_in_shadow_next;
+    CREATE INDEX tenant_settings_in_shadow ON ridgeline.tenant_settings USING btree (tenant_id) WHERE (unified_engine = 'shadow'::text);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('ridgeline.held_submissions_by_change_next') and i.indisvalid) then
+    alter index ridgeline.held_submissions_by_change_next rename to held_submissions_by_change;
+  else
+    drop index if exists ridgeline.held_submissions_by_change_next;
+    CREATE INDEX held_submissions_by_change ON ridgeline.held_submissions USING btree (changed_at, tenant_id);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('automation.entries_by_execution_next') and i.indisvalid) then
+    alter index automation.entries_by_execution_next rename to entries_by_execution;
+  else
+    drop index if exists automation.entries_by_execution_next;
+    CREATE INDEX entries_by_execution ON automation.entries USING btree (execution_id, tenant_id);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('ridgeline.workflow_holds_by_change_next') and i.indisvalid) then
+    alter index ridgeline.workflow_holds_by_change_next rename to workflow_holds_by_change;
+  else
+    drop index if exists ridgeline.workflow_holds_by_change_next;
+    CREATE INDEX workflow_holds_by_change ON ridgeline.workflow_holds USING btree (changed_at, tenant_id);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('ridgeline.suppressions_by_change_next') and i.indisvalid) then
+    alter index ridgeline.suppressions_by_change_next rename to suppressions_by_change;
+  else
+    drop index if exists ridgeline.suppressions_by_change_next;
+    CREATE INDEX suppressions_by_change ON ridgeline.suppressions USING btree (changed_at, tenant_id);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('ridgeline.workflow_schedules_by_change_next') and i.indisvalid) then
+    alter index ridgeline.workflow_schedules_by_change_next rename to workflow_schedules_by_change;
+  else
+    drop index if exists ridgeline.workflow_schedules_by_change_next;
+    CREATE INDEX workflow_schedules_by_change ON ridgeline.workflow_schedules USING btree (changed_at, tenant_id);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('ridgeline.bulk_enrollments_by_change_next') and i.indisvalid) then
+    alter index ridgeline.bulk_enrollments_by_change_next rename to bulk_enrollments_by_change;
+  else
+    drop index if exists ridgeline.bulk_enrollments_by_change_next;
+    CREATE INDEX bulk_enrollments_by_change ON ridgeline.bulk_enrollments USING btree (changed_at, tenant_id);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('ridgeline.workflow_executions_by_workflow_next') and i.indisvalid) then
+    alter index ridgeline.workflow_executions_by_workflow_next rename to workflow_executions_by_workflow;
+  else
+    drop index if exists ridgeline.workflow_executions_by_workflow_next;
+    CREATE INDEX workflow_executions_by_workflow ON ridgeline.workflow_executions USING btree (workflow_id, tenant_id, version, created_at) WHERE (workflow_id IS NOT NULL);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('ridgeline.workflow_executions_by_record_next') and i.indisvalid) then
+    alter index ridgeline.workflow_executions_by_record_next rename to workflow_executions_by_record;
+  else
+    drop index if exists ridgeline.workflow_executions_by_record_next;
+    CREATE INDEX workflow_executions_by_record ON ridgeline.workflow_executions USING btree (record_id, tenant_id, workflow_id, created_at) WHERE (record_id IS NOT NULL);
+  end if;
+end;
+$$;
+
+create view ridgeline.recipes with (security_invoker=true) as  SELECT name,
+    (document ->> 'name'::text) AS title,
+    (document ->> 'description'::text) AS description,
+    (document -> 'needs'::text) AS needs,
+    (document -> 'questions'::text) AS questions,
+    document AS recipe
+   FROM automation.recipes r
+  ORDER BY place, name;
+
+create view ridgeline.workflow_statistics with (security_invoker=true) as  SELECT tenant_id,
+    workflow_id,
+    version,
+    step_key,
+    day,
+    (sum(entered))::bigint AS entered,
+    (sum(completed))::bigint AS completed,
+    (sum(exited))::bigint AS exited,
+    (sum(failed))::bigint AS failed,
+    (sum(skipped))::bigint AS skipped,
+    (sum(sent))::bigint AS sent,
+    (sum(delivered))::bigint AS delivered,
+    (sum(opened))::bigint AS opened,
+    (sum(clicked))::bigint AS clicked,
+    (sum(replied))::bigint AS replied,
+    sum(waiting) AS waiting,
+    mode,
+    sum(cost) AS cost
+   FROM ( SELECT t.tenant_id,
+            t.workflow_id,
+            t.version,
+            t.step_key,
+            t.day,
+            t.entered,
+            t.completed,
+            t.exited,
+            t.failed,
+            t.skipped,
+            t.sent,
+            t.delivered,
+            t.opened,
+            t.clicked,
+            t.replied,
+            t.mode,
+            t.cost,
+            0 AS waiting
+           FROM automation.statistics t
+        UNION ALL
+         SELECT c.tenant_id,
+            c.workflow_id,
+            c.version,
+            c.step_key,
+            ((f.at AT TIME ZONE z.zone))::date AS timezone,
+                CASE f.fact
+                    WHEN 'entered'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+                CASE f.fact
+                    WHEN 'completed'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+                CASE f.fact
+                    WHEN 'exited'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+                CASE f.fact
+                    WHEN 'failed'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+                CASE f.fact
+                    WHEN 'skipped'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+                CASE f.fact
+                    WHEN 'sent'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+                CASE f.fact
+                    WHEN 'delivered'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+                CASE f.fact
+                    WHEN 'opened'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+                CASE f.fact
+                    WHEN 'clicked'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+                CASE f.fact
+                    WHEN 'replied'::text THEN (c.amount)::integer
+                    ELSE 0
+                END AS "case",
+            c.mode,
+                CASE f.fact
+                    WHEN 'sent'::text THEN COALESCE(((c.amount)::numeric * c.cost), (0)::numeric)
+                    ELSE (0)::numeric
+                END AS "case",
+            0
+           FROM ((automation.statistic_changes c
+             JOIN automation.visible_zones() z(tenant_id, zone) ON ((z.tenant_id = c.tenant_id)))
+             CROSS JOIN LATERAL automation.statistic_facts(c.entered_at, c.at, c.outcome) f(at, fact))
+        UNION ALL
+         SELECT e.tenant_id,
+            e.workflow_id,
+            e.version,
+            c.step_key,
+            ((c.at AT TIME ZONE z.zone))::date AS timezone,
+            c.entered,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            e.mode,
+            0,
+            c.waiting
+           FROM ((((ridgeline.scheduled_steps q
+             JOIN ridgeline.workflow_executions e ON (((e.tenant_id = q.tenant_id) AND (e.id = q.execution_id))))
+             JOIN automation.visible_zones() z(tenant_id, zone) ON ((z.tenant_id = q.tenant_id)))
+             LEFT JOIN ridgeline.workflow_step_executions s_1 ON (((s_1.execution_id = q.execution_id) AND (s_1.tenant_id = q.tenant_id) AND (s_1.step_key = q.step_key) AND (s_1.finished_at IS NULL))))
+             CROSS JOIN LATERAL ( SELECT ''::text AS "?column?",
+                    e.created_at,
+                    1 AS "?column?",
+                    1 AS "?column?"
+                  WHERE (e.finished_at IS NULL)
+                UNION ALL
+                 SELECT q.step_key,
+                    e.created_at,
+                    0,
+                    1
+                  WHERE (e.finished_at IS NULL)
+                UNION ALL
+                 SELECT q.step_key,
+                    s_1.started_at,
+                    1,
+                    0
+                  WHERE (s_1.id IS NOT NULL)) c(step_key, at, entered, waiting))) s
+  GROUP BY tenant_id, workflow_id, version, step_key, day, mode;
+
+create view ridgeline.legacy_discrepancies_by_kind with (security_invoker=true) as  SELECT d.tenant_id,
+    d.kind,
+    d.workflow_id,
+    w.name AS workflow_name,
+    d.step_key,
+    d.step_type,
+    count(*) AS discrepancies,
+    count(DISTINCT d.pair_id) AS runs,
+    min(d.at) AS first_at,
+    max(d.at) AS last_at,
+    (array_agg(jsonb_build_object('old', d.old, 'shadow', d.shadow) ORDER BY d.at DESC))[1] AS latest
+   FROM (ridgeline.legacy_discrepancies d
+     JOIN ridgeline.workflows w ON (((w.tenant_id = d.tenant_id) AND (w.id = d.workflow_id))))
+  GROUP BY d.tenant_id, d.kind, d.workflow_id, w.name, d.step_key, d.step_type;
+
+create view ridgeline.automation_queue with (security_invoker=true) as  SELECT tenant_id,
+    lane,
+        CASE
+            WHEN ((lease_expires_at IS NULL) AND (held ? 'code'::text) AND (run_at > automation.now())) THEN 'held'::text
+            WHEN ((lease_expires_at IS NULL) AND (run_at > automation.now())) THEN 'delayed'::text
+            WHEN (lease_expires_at IS NULL) THEN 'due'::text
+            WHEN (lease_expires_at > clock_timestamp()) THEN 'claimed'::text
+            ELSE 'expired'::text
+        END AS state,
+    count(*) AS steps,
+    min(run_at) AS oldest_run_at,
+    max(attempt) AS most_attempts,
+        CASE
+            WHEN ((lease_expires_at IS NULL) AND (run_at > automation.now())) THEN (held ->> 'code'::text)
+            ELSE NULL::text
+        END AS held_by,
+    min(((held ->> 'since'::text))::timestamp with time zone) AS held_since,
+    min((held ->> 'why'::text)) AS held_why
+   FROM ridgeline.scheduled_steps s
+  GROUP BY tenant_id, lane,
+        CASE
+            WHEN ((lease_expires_at IS NULL) AND (held ? 'code'::text) AND (run_at > automation.now())) THEN 'held'::text
+            WHEN ((lease_expires_at IS NULL) AND (run_at > automation.now())) THEN 'delayed'::text
+            WHEN (lease_expires_at IS NULL) THEN 'due'::text
+            WHEN (lease_expires_at > clock_timestamp()) THEN 'claimed'::text
+            ELSE 'expired'::text
+        END,
+        CASE
+            WHEN ((lease_expires_at IS NULL) AND (run_at > automation.now())) THEN (held ->> 'code'::text)
+            ELSE NULL::text
+        END;
+
+create view ridgeline.automation_skipped_sends with (security_invoker=true) as  SELECT s.tenant_id,
+    s.execution_id,
+    e.workflow_id,
+    w.name AS workflow_name,
+    e.version,
+    e.contact_id,
+    e.trigger_type,
+    s.step_key,
+    s.step_type,
+    COALESCE(s.recipient, (s.error ->> 'given'::text)) AS recipient,
+    (s.error ->> 'code'::text) AS code,
+    (s.error ->> 'message'::text) AS message,
+    (COALESCE(c.counts_as, 'failure'::text) = 'failure'::text) AS is_failure,
+    s.error,
+    s.finished_at,
+    e.mode
+   FROM ((((ridgeline.workflow_step_executions s
+     JOIN automation.step_types t ON (((t.name = s.step_type) AND (t.lane <> 'database'::ridgeline.automation_lane))))
+     JOIN ridgeline.workflow_executions e ON (((e.tenant_id = s.tenant_id) AND (e.id = s.execution_id))))
+     JOIN ridgeline.workflows w ON (((w.tenant_id = e.tenant_id) AND (w.id = e.workflow_id))))
+     LEFT JOIN automation.skip_codes c ON ((c.code = (s.error ->> 'code'::text))))
+  WHERE ((s.status = 'skipped'::ridgeline.automation_status) AND (c.counts_as IS DISTINCT FROM 'choice'::text));
+
+create view ridgeline.automation_failures with (security_invoker=true) as  SELECT e.tenant_id,
+    e.id AS execution_id,
+    w.name AS workflow_name,
+    e.version,
+    e.contact_id,
+    e.trigger_type,
+    (f.error ->> 'step'::text) AS step_key,
+    (f.error ->> 'code'::text) AS code,
+    (f.error ->> 'message'::text) AS message,
+    f.error,
+    f.finished_at,
+    e.status AS execution_status,
+    e.mode
+   FROM ((( SELECT e_1.tenant_id,
+            e_1.id,
+            e_1.error,
+            e_1.finished_at
+           FROM ridgeline.workflow_executions e_1
+          WHERE (e_1.status = 'failed'::ridgeline.automation_status)
+        UNION ALL
+         SELECT s.tenant_id,
+            s.execution_id,
+            (s.error || jsonb_build_object('step', s.step_key)),
+            s.finished_at
+           FROM ridgeline.automation_skipped_sends s
+          WHERE s.is_failure
+        UNION ALL
+         SELECT s.tenant_id,
+            s.execution_id,
+            (s.error || jsonb_build_object('step', s.step_key)),
+            s.finished_at
+           FROM ((ridgeline.workflow_step_executions s
+             JOIN automation.step_types t ON (((t.name = s.step_type) AND (t.lane = 'database'::ridgeline.automation_lane))))
+             LEFT JOIN automation.skip_codes c ON ((c.code = (s.error ->> 'code'::text))))
+          WHERE ((s.status = 'skipped'::ridgeline.automation_status) AND (COALESCE(c.counts_as, 'failure'::text) = 'failure'::text))
+        UNION ALL
+         SELECT s.tenant_id,
+            s.execution_id,
+            (s.error || jsonb_build_object('step', s.step_key)),
+            s.finished_at
+           FROM (ridgeline.workflow_step_executions s
+             JOIN ridgeline.workflow_executions e_1 ON (((e_1.tenant_id = s.tenant_id) AND (e_1.id = s.execution_id))))
+          WHERE ((s.status = 'failed'::ridgeline.automation_status) AND (NOT ((e_1.status = 'failed'::ridgeline.automation_status) AND ((e_1.error ->> 'step'::text) = s.step_key))))) f(tenant_id, execution_id, error, finished_at)
+     JOIN ridgeline.workflow_executions e ON (((e.tenant_id = f.tenant_id) AND (e.id = f.execution_id))))
+     JOIN ridgeline.workflows w ON (((w.tenant_id = e.tenant_id) AND (w.id = e.workflow_id))))
+UNION ALL
+ SELECT h.tenant_id,
+    NULL::uuid AS execution_id,
+    w.name AS workflow_name,
+    w.published_version AS version,
+    NULL::text AS contact_id,
+    w.trigger_type,
+    NULL::text AS step_key,
+    (h.reason ->> 'code'::text) AS code,
+    (h.reason ->> 'message'::text) AS message,
+    h.reason AS error,
+    h.held_at AS finished_at,
+    NULL::ridgeline.automation_status AS execution_status,
+    NULL::ridgeline.execution_mode AS mode
+   FROM (ridgeline.workflow_holds h
+     JOIN ridgeline.workflows w ON (((w.tenant_id = h.tenant_id) AND (w.id = h.workflow_id))))
+  WHERE (h.released_at IS NULL)
+UNION ALL
+ SELECT w.tenant_id,
+    NULL::uuid AS execution_id,
+    w.name AS workflow_name,
+    w.published_version AS version,
+    NULL::text AS contact_id,
+    w.trigger_type,
+    NULL::text AS step_key,
+    d.code,
+    d.message,
+    jsonb_build_object('code', d.code, 'message', d.message) AS error,
+    d.since AS finished_at,
+    NULL::ridgeline.automation_status AS execution_status,
+    NULL::ridgeline.execution_mode AS mode
+   FROM (automation.deaf_workflows() d(tenant_id, workflow_id, code, message, since)
+     JOIN ridgeline.workflows w ON (((w.tenant_id = d.tenant_id) AND (w.id = d.workflow_id))));
+
+CREATE TRIGGER held_submissions_changed BEFORE UPDATE ON ridgeline.held_submissions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER active_triggers_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.active_triggers FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
+alter table automation.active_triggers enable always trigger active_triggers_note_listening;
+
+CREATE TRIGGER active_triggers_replicated AFTER INSERT OR DELETE OR UPDATE ON automation.active_triggers FOR EACH ROW EXECUTE FUNCTION automation.note_listening();
+alter table automation.active_triggers enable replica trigger active_triggers_replicated;
+
+CREATE TRIGGER settings_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.settings FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
+alter table automation.settings enable always trigger settings_note_listening;
+
+CREATE TRIGGER workflows_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
+
+CREATE TRIGGER workflow_steps_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.workflow_steps FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
+
+CREATE TRIGGER senders_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.senders FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
+
+CREATE TRIGGER forms_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.forms FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('id');
+
+CREATE TRIGGER tenant_settings_changes AFTER INSERT OR DELETE OR UPDATE ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('tenant_id');
+
+CREATE TRIGGER settings_changes AFTER DELETE OR UPDATE ON automation.settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('name');
+
+CREATE TRIGGER workflow_holds_changed BEFORE UPDATE ON ridgeline.workflow_holds FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER suppressions_changed BEFORE UPDATE ON ridgeline.suppressions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER sending_pauses_changed BEFORE UPDATE ON ridgeline.sending_pauses FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER senders_release_unsent AFTER INSERT OR UPDATE OF is_active, verified_at, kind, channel ON ridgeline.senders FOR EACH ROW EXECUTE FUNCTION automation.release_unsent();
+
+CREATE TRIGGER settings_release_unsent AFTER UPDATE OF value ON automation.settings FOR EACH ROW WHEN (((new.name = 'environment_serves'::text) AND (new.value <> old.value))) EXECUTE FUNCTION automation.release_all_unsent();
+
+CREATE TRIGGER workflow_schedules_changed BEFORE UPDATE ON ridgeline.workflow_schedules FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER timer_listeners_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.timer_listeners FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
+alter table automation.timer_listeners enable always trigger timer_listeners_note_listening;
+
+CREATE TRIGGER timer_listeners_replicated AFTER INSERT OR DELETE OR UPDATE ON automation.timer_listeners FOR EACH ROW EXECUTE FUNCTION automation.note_listening();
+alter table automation.timer_listeners enable replica trigger timer_listeners_replicated;
+
+CREATE TRIGGER bulk_enrollments_changed BEFORE UPDATE ON ridgeline.bulk_enrollments FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER workflows_follow_mode AFTER UPDATE OF mode ON ridgeline.workflows FOR EACH ROW WHEN ((old.mode <> new.mode)) EXECUTE FUNCTION automation.follow_mode();
+
+CREATE TRIGGER tenant_settings_follow_engine AFTER UPDATE OF unified_engine ON ridgeline.tenant_settings FOR EACH ROW WHEN ((old.unified_engine <> new.unified_engine)) EXECUTE FUNCTION automation.follow_engine();
+
+CREATE TRIGGER tenant_settings_begin_with_engine AFTER INSERT ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.unified_engine <> 'on'::text)) EXECUTE FUNCTION automation.follow_engine();
+
+CREATE TRIGGER membership_attached AFTER INSERT OR DELETE OR UPDATE ON automation.membership FOR EACH STATEMENT EXECUTE FUNCTION automation.membership_attached();
+
+CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.check_retention();
+
+CREATE TRIGGER workflow_executions_count_ended AFTER INSERT ON ridgeline.workflow_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_run();
+
+CREATE TRIGGER workflow_executions_count AFTER UPDATE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR (old.version <> new.version) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (old.version <> new.version) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'runs'::text)))) EXECUTE FUNCTION automation.count_run();
+
+CREATE TRIGGER workflow_step_executions_count_ended AFTER INSERT ON ridgeline.workflow_step_executions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.count_steps();
+
+CREATE TRIGGER workflow_step_executions_count AFTER UPDATE ON ridgeline.workflow_step_executions FOR EACH ROW WHEN ((((old.finished_at IS DISTINCT FROM new.finished_at) OR ((old.status <> new.status) AND (new.finished_at IS NOT NULL))) AND ((old.finished_at IS NOT NULL) OR (current_setting('automation.counting'::text, true) IS DISTINCT FROM 'steps'::text)))) EXECUTE FUNCTION automation.count_step();
+
+CREATE TRIGGER workflow_step_executions_count_news AFTER UPDATE OF delivered_at, opened_at, clicked_at, replied_at ON ridgeline.workflow_step_executions FOR EACH ROW WHEN (((old.delivered_at IS DISTINCT FROM new.delivered_at) OR (old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at) OR (old.replied_at IS DISTINCT FROM new.replied_at))) EXECUTE FUNCTION automation.count_news();
+
+CREATE TRIGGER messages_note_click AFTER UPDATE OF clicked_at ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND (old.clicked_at IS DISTINCT FROM new.clicked_at))) EXECUTE FUNCTION automation.note_click();
+
+CREATE TRIGGER emails_note_engagement AFTER UPDATE OF opened_at, clicked_at ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'outbound'::text) AND (new.provider_id IS NOT NULL) AND ((old.opened_at IS DISTINCT FROM new.opened_at) OR (old.clicked_at IS DISTINCT FROM new.clicked_at)))) EXECUTE FUNCTION automation.note_engagement();
+
+CREATE TRIGGER messages_note_reply AFTER INSERT ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (new.from_number IS NOT NULL))) EXECUTE FUNCTION automation.note_reply();
+
+CREATE TRIGGER emails_note_reply AFTER INSERT ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (NOT new.is_automatic))) EXECUTE FUNCTION automation.note_reply();
+
+CREATE TRIGGER erasures_changed BEFORE UPDATE ON ridgeline.erasures FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
+
+CREATE TRIGGER workflow_executions_forget_pair AFTER DELETE ON ridgeline.workflow_executions FOR EACH ROW WHEN ((old.mode = 'shadow'::ridgeline.execution_mode)) EXECUTE FUNCTION automation.forget_pair();
+
+CREATE TRIGGER tenant_settings_check_notices BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW WHEN ((new.settings ? 'notices'::text)) EXECUTE FUNCTION automation.check_notices();
+
+CREATE TRIGGER workflows_keep_mark BEFORE INSERT OR UPDATE OF metadata ON ridgeline.workflows FOR EACH ROW EXECUTE FUNCTION automation.keep_mark();
+
+CREATE TRIGGER messages_apply_early_events AFTER INSERT ON ridgeline.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
+
+CREATE TRIGGER emails_apply_early_events AFTER INSERT ON ridgeline.emails REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION automation.apply_early_events();
+
+create policy messages_members_read on ridgeline.messages as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy messages_editors_insert on ridgeline.messages as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy messages_editors_update on ridgeline.messages as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy messages_editors_delete on ridgeline.messages as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy emails_members_read on ridgeline.emails as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy emails_editors_insert on ridgeline.emails as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy emails_editors_update on ridgeline.emails as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy emails_editors_delete on ridgeline.emails as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy calls_members_read on ridgeline.calls as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy calls_editors_insert on ridgeline.calls as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy calls_editors_update on ridgeline.calls as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy calls_editors_delete on ridgeline.calls as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy form_submissions_members_read on ridgeline.form_submissions as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy form_submissions_editors_insert on ridgeline.form_submissions as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy form_submissions_editors_update on ridgeline.form_submissions as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy form_submissions_editors_delete on ridgeline.form_submissions as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy workflows_members_read on ridgeline.workflows as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy workflows_editors_insert on ridgeline.workflows as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy workflows_editors_update on ridgeline.workflows as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy workflows_editors_delete on ridgeline.workflows as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy workflow_steps_members_read on ridgeline.workflow_steps as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy workflow_steps_editors_insert on ridgeline.workflow_steps as permissive for insert to authenticated with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy workflow_steps_editors_update on ridgeline.workflow_steps as permissive for update to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[]))) with check ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy workflow_steps_editors_delete on ridgeline.workflow_steps as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy held_submissions_editors_delete on ridgeline.held_submissions as permissive for delete to authenticated using ((tenant_id = ANY (( SELECT automation.editor_tenants() AS editor_tenants)::uuid[])));
+
+create policy statistics_members_read on automation.statistics as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy statistic_changes_members_read on automation.statistic_changes as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy erasures_admins_read on ridgeline.erasures as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.admin_tenants() AS admin_tenants)::uuid[])));
+
+create policy stage_changes_members_read on ridgeline.stage_changes as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy changes_admins_read on ridgeline.changes as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.admin_tenants() AS admin_tenants)::uuid[])));
+
+create policy sending_pauses_members_read on ridgeline.sending_pauses as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy consents_members_read on ridgeline.consents as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy recipes_read on automation.recipes as permissive for select to authenticated using (true);
+
+create policy suppressions_members_read on ridgeline.suppressions as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy email_addresses_members_read on ridgeline.email_addresses as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+create policy bulk_enrollments_members_read on ridgeline.bulk_enrollments as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
+
+comment on column automation.active_triggers.mode is 'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
+
+comment on column automation.active_triggers.on_insert is 'Of a change that counts an insert too there are two rows. {as, becomes?, unless?}: the one for inserts, under the event that they are; as: what it is called then. {}: the one that hears updates.';
+
+comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
+comment on column automation.entities.tenant_type is 'The type of the tenant column, where that is no uuid (automation.key_uuid); null: it is.';
+
+comment on column automation.entities.times_zone is 'In which zone its timestamps without one are; null: in the tenant''s.';
+
+comment on column automation.step_types.ends_run is 'No step comes after this one.';
+
+comment on column automation.step_types.has_effect is 'False: it only decides how its own run goes on, which a shadow may do as well.';
+
+comment on column automation.timer_listeners.by_people is 'Of a change: what an automation writes does not count as one.';
+
+comment on column ridgeline.bulk_enrollments.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.forms.consent is '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending until the number answers START or YES.';
+
+comment on column ridgeline.held_submissions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.messages.clicked_at is 'When a person first followed a link of a text whose step says track_links.';
+
+comment on column ridgeline.messages.step_key is 'Of a text that a workflow sent: by which of its steps.';
+
+comment on column ridgeline.scheduled_steps.held is '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
+
+comment on column ridgeline.suppressions.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.suppressions.purpose is 'marketing: only that is not sent to it; receipts and reminders are.';
+
+comment on column ridgeline.tenant_settings.unified_engine is 'What this engine does for the tenant while another one is at work: off, nothing begins; shadow, all runs are shadows; on, each workflow as its mode says. ridgeline.set_engine() changes it. See docs/legacy.md.';
+
+comment on column ridgeline.workflow_executions.changed_at is 'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
+
+comment on column ridgeline.workflow_executions.mode is 'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
+
+comment on column ridgeline.workflow_holds.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.workflow_schedules.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.workflow_step_executions.changed_at is 'When it was last written; see workflow_executions.';
+
+comment on column ridgeline.workflow_step_executions.cost is 'Of a message that was sent: what it cost by automation.prices or the tenant''s own; null: nobody said a price.';
+
+comment on column ridgeline.workflow_step_executions.country is 'Of a text: the country of its number as it was read when it was claimed, by which it is priced.';
+
+comment on column ridgeline.workflow_step_executions.delivered_at is 'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; replied_at: the first answer to it within thirty days, a stop apart.';
+
+comment on column ridgeline.workflow_step_executions.segments is 'Of a text that was sent: as how many segments.';
+
+comment on column ridgeline.workflow_versions.author is 'The signed-in user who published it; null: the service role, or SQL.';
+
+comment on column ridgeline.workflow_versions.note is 'What whoever published it said about it.';
+
+comment on column ridgeline.workflow_versions.source is 'The definition that was published, as ridgeline.save_workflow takes it: what restores or compares a version.';
+
+comment on column ridgeline.workflows.mode is 'live, or shadow: its runs wait, branch and render as if live, and have no effect. Switching it to live cancels the shadow runs that are open; runs keep the mode that they began in. See docs/shadow.md.';
+
+comment on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) is 'Starts an execution of a version for one occurrence, if its conditions are met.';
+
+comment on view ridgeline.legacy_discrepancies_by_kind is 'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
+
+comment on view ridgeline.recipes is 'What can be installed with ridgeline.install_recipe(): by name, or as a document that somebody changed.';
+
+comment on view ridgeline.workflow_statistics is 'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history of another system, stand apart from what is live. step_key empty: of its runs. entered counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step that they are at, by the day the run entered. cost: of what was sent, as its steps have it. Outlives the runs.';
+
+comment on column automation.active_triggers.listener is 'role wait: the key of the step that waits; exit: which of the exit events; enrol: restart, or restart by key, where it ends the run before. Part of the key.';
+
+comment on column automation.entities.tags is 'Where its tags are, if they are rows of other tables: {links, tags, record, tag, name}; see 05_tags.';
+
+comment on column automation.signals.role is 'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: the run that listener names has begun in place of those before it.';
+
+comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
+
+comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
+
+comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
+
+comment on type automation.prepared_step is 'verdict: run, skip or fail; reason: {code, message} for the last two; country: of the number that a text goes to.';
+
+comment on view ridgeline.automation_failures is 'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps that their execution went on without, sends that found nobody to go to, tags that found no contact. execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. mode: shadow, where it is a shadow''s: nobody missed anything.';
+
+comment on view ridgeline.automation_queue is 'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped), or held though its turn had come: held_by says by what, held_why in words, held_since since when the first waits; oldest_run_at until when (infinity: until it is let go).';
+
+comment on view ridgeline.automation_skipped_sends is 'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). mode: shadow, where a shadow came to that.';
+
+comment on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) is 'Locks due rows of a lane, an equal share for each tenant that has any (but for some), then what is left to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
+
+revoke all (consent) on table ridgeline.forms from public, anon, authenticated, service_role;
+grant insert (consent), update (consent) on table ridgeline.forms to authenticated;
+
+revoke all on table ridgeline.legacy_discrepancies_by_kind from public, anon, authenticated, service_role;
+grant select on table ridgeline.legacy_discrepancies_by_kind to authenticated;
+grant select on table ridgeline.legacy_discrepancies_by_kind to service_role;
+
+revoke all on table ridgeline.recipes from public, anon, authenticated, service_role;
+grant select on table ridgeline.recipes to authenticated;
+grant select on table ridgeline.recipes to service_role;
+
+revoke all on table ridgeline.workflow_statistics from public, anon, authenticated, service_role;
+grant select on table ridgeline.workflow_statistics to authenticated;
+grant select on table ridgeline.workflow_statistics to service_role;
+
+revoke all (mode) on table ridgeline.workflows from public, anon, authenticated, service_role;
+grant insert (mode), update (mode) on table ridgeline.workflows to authenticated;
+
+revoke all on table ridgeline.suppressions from public, anon, authenticated, service_role;
+grant insert, select on table ridgeline.suppressions to service_role;
+grant select on table ridgeline.suppressions to authenticated;
+
+revoke all on function automation.as_id(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.as_id(jsonb,text) to service_role;
+
+revoke all on function automation.check_lease(interval) from public, anon, authenticated, service_role;
+grant execute on function automation.check_lease(interval) to service_role;
+
+revoke all on function automation.check_report(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_report(jsonb) to service_role;
+
+revoke all on function automation.compile_cases(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;
+
+revoke all on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) to service_role;
+
+revoke all on function automation.fire_timer(ridgeline.workflow_timers) from public, anon, authenticated, service_role;
+grant execute on function automation.fire_timer(ridgeline.workflow_timers) to service_role;
+
+revoke all on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb) to service_role;
+
+revoke all on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) to service_role;
+
+revoke all on function automation.lock_portion(automation.portions) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_portion(automation.portions) to service_role;
+
+revoke all on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) to service_role;
+
+revoke all on table ridgeline.automation_failures from public, anon, authenticated, service_role;
+grant select on table ridgeline.automation_failures to authenticated;
+grant select on table ridgeline.automation_failures to service_role;
+
+revoke all on table ridgeline.automation_queue from public, anon, authenticated, service_role;
+grant select on table ridgeline.automation_queue to authenticated;
+grant select on table ridgeline.automation_queue to service_role;
+
+revoke all on table ridgeline.automation_skipped_sends from public, anon, authenticated, service_role;
+grant select on table ridgeline.automation_skipped_sends to authenticated;
+grant select on table ridgeline.automation_skipped_sends to service_role;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "consent_asked_since", "value": "-infinity", "description": "Tenants that had no workflow on then are asked what marketing needs, and it waits till they say; infinity: nobody is asked, and it goes to whoever has not opted out."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "editors_publish", "value": "false", "description": "Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "environment_per_second", "value": "1", "description": "How many segments a second the sender of the environment takes: 1, as a US number does; 0: as fast as they come."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_changes", "value": "24 months", "description": "How long it is known who changed a definition or a setting."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_inputs", "value": "90 days", "description": "The same of what their steps were told: rendered messages and fields."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_links", "value": "13 months", "description": "How long links in texts that are tracked lead where they led."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_runs", "value": "13 months", "description": "How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "link_url", "value": "", "description": "Where the outside finds functions/link, which the links of texts lead through: https://..., as short as can be."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "prune_time", "value": "250 milliseconds", "description": "How long a tick prunes history, at most."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_least", "value": "1000", "description": "How many of those runs a workflow may have in a day whatever it did before; new ones have no more."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "workflow_fuse_at_once", "value": "25", "description": "More records inserted at once whose values a workflow counts as a change (on_insert), or five times what it did on its busiest day, and it is held before the first of them has done anything."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "find_or_create_contact", "branches": null, "ends_run": false, "has_effect": true, "description": "Finds the contact with a phone number or an email address, or makes one; a run without a contact goes on with it.", "config_schema": {"type": "object", "title": "find_or_create_contact", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"phone": "{{call.from_number}}", "fields": {"source": "missed_call"}}, {"email": "{{contact.custom_fields.friend_email}}", "fields": {"first_name": "{{contact.custom_fields.friend_name}}"}}], "properties": {"email": {"type": "string", "format": "template", "description": "By which address."}, "phone": {"type": ["string", "number"], "format": "template", "description": "By which number, however it is written. This or email is needed."}, "fields": {"type": "object", "format": "template", "description": "What a new contact has besides. One that is found stays as it is.", "errorMessage": "fields must be an object of at least one field", "minProperties": 1, "additionalProperties": true}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "notify_member", "branches": null, "ends_run": false, "has_effect": true, "description": "Texts or emails a member of the office, whom {{user.*}} means in it.", "config_schema": {"type": "object", "title": "notify_member", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "{{contact.first_name}} has not been called yet: {{contact.phone}}", "channel": "sms", "user_id": "{{contact.assigned_to}}"}, {"body": "Hi {{user.full_name}}, nobody has called {{contact.first_name}}.", "channel": "email", "subject": "A lead is waiting", "user_id": "owner"}], "required": ["user_id", "channel", "body"], "properties": {"body": {"type": "string", "format": "template", "minLength": 1, "description": "The message; in an email one with tags in it is HTML."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders. Default: your default sender."}, "channel": {"enum": ["sms", "email"], "description": "How."}, "purpose": {"enum": ["internal"], "description": "It is nothing else: no consent, cap or footer, and hours of its own."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "Of an email, which needs one."}, "user_id": {"type": "string", "format": "template", "minLength": 1, "description": "Who: a member''s id, such as {{contact.assigned_to}}, or owner or admin."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_address", "counts_as": "failure", "description": "There is no phone number or address by which a contact could be found."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent", "counts_as": "refusal", "description": "Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_consent_rule", "counts_as": "failure", "description": "A type of step for whose channel no rule of consent is written."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_date", "counts_as": "choice", "description": "There was no date, and the wait before it leaves it out then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_member", "counts_as": "failure", "description": "Who was to be told is not, or no longer, a member of the office."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "no_target", "counts_as": "failure", "description": "What names another record to work on came out empty."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "over_cap", "counts_as": "refusal", "description": "One marketing message too many for a person today, and the step says to skip it then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "shadow", "counts_as": "choice", "description": "A shadow would have done it; {would} says what."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "too_late", "counts_as": "choice", "description": "Its time had passed when its turn came, and the wait before it leaves it out then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "add_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Tags the contact; a tag that is new is made.", "config_schema": {"type": "object", "title": "add_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "spring-campaign"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another contact."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "assign_user", "branches": null, "ends_run": false, "has_effect": true, "description": "Makes a user responsible for the contact, project or job.", "config_schema": {"type": "object", "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}], "title": "assign_user", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"user_id": "{{project.assigned_to}}"}, {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}], "properties": {"entity": {"type": "string", "format": "template", "description": "Of what. Default: contact, or as the variable in target says."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another record than the run''s."}, "user_id": {"type": "string", "format": "id", "description": "Who."}, "user_ids": {"type": "array", "items": {"type": "string", "format": "id"}, "maxItems": 100, "minItems": 1, "description": "Several, who take turns."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
@@ -41543,10 +41795,6 @@ insert into automation.step_types select r.* from jsonb_populate_record(null::au
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "webhook", "name": "webhook", "branches": null, "ends_run": false, "has_effect": true, "description": "Calls a URL, signed the Standard Webhooks way.", "config_schema": {"type": "object", "title": "webhook", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}, {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET", "headers": {"Authorization": {"prefix": "Bearer ", "secret": "crm_api_key"}}}], "required": ["url"], "properties": {"url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{", "examples": ["https://example.com/hooks/won"], "description": "Whom to call.", "errorMessage": "url must start with https:// or http://"}, "body": {"format": "template", "description": "What to send. Default: the event and its records; with GET and DELETE nothing."}, "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."}, "headers": {"type": "object", "description": "Further headers, by name: a text, or a secret by its name.", "additionalProperties": {"type": ["string", "object"], "title": "a header", "format": "header", "required": ["secret"], "properties": {"prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}, "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$", "description": "Its name in your secrets.", "errorMessage": "secret must be the name of a secret"}}}}, "secret_name": {"type": "string", "format": "template", "minLength": 1, "description": "Signs with this secret of yours. Default: your signing secret."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.setting_schemas select r.* from jsonb_populate_record(null::automation.setting_schemas, '{"name": "settings", "description": "workflows.settings: who may enter again, and what ends a run early.", "config_schema": {"type": "object", "title": "settings", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"reentry": {"once_in": "30 days"}, "exit_events": ["sms_received", {"type": "stage_changed", "config": {"to": ["won", "lost"]}}]}], "properties": {"reentry": {"anyOf": [{"enum": ["always", "never", "not_while_open", "restart"], "type": "string"}, {"type": "object", "title": "reentry", "required": ["once_in"], "properties": {"once_in": {"type": ["string", "object"], "format": "length-of-time", "description": "So long after it last entered."}}}], "description": "May a record enter again? restart: in its run''s place. Default: always; by a dedupe_key never."}, "dedupe_key": {"type": "string", "format": "template", "minLength": 1, "description": "What enters again, in place of the record: reentry is asked for each rendered key."}, "on_missing": {"enum": ["empty", "fail"], "description": "What a variable without a value does: renders as nothing, or fails its step. Default: empty."}, "exit_events": {"type": "array", "items": {"type": ["string", "object"], "title": "event", "required": ["type"], "properties": {"type": {"type": "string", "description": "A trigger type that a write fires."}, "config": {"type": "object", "description": "As in trigger_config.", "additionalProperties": true}}}, "maxItems": 20, "description": "A run ends before its next step when one of these happens."}, "exit_conditions": {"format": "conditions", "description": "A run ends before its next step as soon as these hold."}}}}') as r on conflict (name) do update set description = excluded.description, config_schema = excluded.config_schema;
-
-insert into automation.heartbeats (name, at) select name, at from jsonb_populate_recordset(null::automation.heartbeats, '[{"at": "-infinity", "name": "notices"}, {"at": "-infinity", "name": "tick"}]') as r on conflict do nothing;
-
-insert into automation.retention_places (tenant_id, kind, up_to, portion) select tenant_id, kind, up_to, portion from jsonb_populate_recordset(null::automation.retention_places, '[{"kind": "tenants", "up_to": "00000000-0000-0000-0000-000000000000", "portion": 200, "tenant_id": "00000000-0000-0000-0000-000000000000"}]') as r on conflict do nothing;
 
 select automation.regenerate_captures();
 

@@ -105,6 +105,62 @@ select automation.attach(
 
 set check_function_bodies = off;
 
+-- From here on the tables of the engine are in use by nobody else, and those it is attached to are only read.
+do $$
+declare
+  most constant text := current_setting('lock_timeout');
+  begun constant timestamptz := clock_timestamp();
+  until timestamptz;
+  tables record;
+begin
+  loop
+    begin
+      until := clock_timestamp() + interval '0.8 seconds';
+      for tables in
+        select c.oid::regclass as name, n.nspname in ('automation', 'ridgeline') as is_ours,
+          lag(n.nspname in ('automation', 'ridgeline'), 1, false) over w as was_ours
+        from pg_catalog.pg_class as c
+        join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+        where c.relkind in ('r', 'p') and not c.relispartition and pg_has_role(c.relowner, 'usage') and (
+          n.nspname in ('automation', 'ridgeline') or c.oid in (
+            select to_regclass(e.relation) from automation.entities as e
+            union all select to_regclass(t.relation) from automation.tenancy as t
+            union all select to_regclass(m.relation) from automation.membership as m))
+        window w as (order by n.nspname in ('automation', 'ridgeline'), c.oid)
+        order by 2, c.oid
+      loop
+        if tables.is_ours and not tables.was_ours then
+          until := clock_timestamp() + interval '2 seconds';
+        end if;
+        loop
+          begin
+            perform set_config('lock_timeout', greatest(1, least(700,
+              ceil(extract(epoch from until - clock_timestamp()) * 1000)))::text, true);
+            -- Of the CRM: nobody writes, and whoever reads does not wait.
+            execute format('lock table %s in %s mode', tables.name,
+              case when tables.is_ours then 'access exclusive' else 'share row exclusive' end);
+            exit;
+          exception when lock_not_available then
+            if clock_timestamp() >= until then
+              raise;
+            end if;
+          end;
+        end loop;
+      end loop;
+      exit;
+    exception when lock_not_available or deadlock_detected then
+      if clock_timestamp() > begun + interval '75 seconds' then
+        raise exception '% has been in use for too long: nothing is changed', tables.name
+          using errcode = 'lock_not_available',
+            hint = 'End transactions that are open for long (pg_stat_activity), and push again.';
+      end if;
+    end;
+    perform pg_sleep(0.5 + random());
+  end loop;
+  perform set_config('lock_timeout', most, true);
+end;
+$$;
+
 select automation.regenerate_captures();
 
 reset check_function_bodies;

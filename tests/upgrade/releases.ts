@@ -59,7 +59,8 @@ export async function nextMigration(): Promise<{ statements: string[]; script: s
     const written = writtenRoutines([...previousScripts, ...sourceScripts()].join("\n"));
     const engine = await draftMigration(before.sql, after.sql, ours, written);
     const crm = await draftMigration(before.sql, after.sql, theirs, written);
-    const { statements, afterwards, byHand: left } = {
+    const { beside, statements, afterwards, byHand: left } = {
+      beside: [...engine.beside, ...crm.beside],
       statements: [...engine.statements, ...crm.statements],
       afterwards: [...engine.afterwards, ...crm.afterwards],
       byHand: [...engine.byHand, ...crm.byHand],
@@ -69,7 +70,10 @@ export async function nextMigration(): Promise<{ statements: string[]; script: s
         `to be written by hand, at the head of the next migration:\n${left.join("\n")}`,
       );
     }
-    return { statements, script: byHand + draftScript({ statements, afterwards, byHand: [] }) };
+    return {
+      statements: [...beside, ...statements],
+      script: byHand + draftScript({ beside, statements, afterwards, byHand: [] }),
+    };
   } finally {
     await before.drop();
     await after.drop();

@@ -54,18 +54,17 @@ comment on function automation.reader_function(automation.entities) is
 
 -- Found by what they call: the table may have been renamed since.
 create or replace function automation.capture_triggers(entity text)
-  returns table (name text, relation regclass, for_row boolean)
+  returns table (name text, relation regclass, for_row boolean, enabled text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select t.tgname::text, t.tgrelid::regclass, t.tgtype & 1 = 1
+    select t.tgname::text, t.tgrelid::regclass, t.tgtype & 1 = 1,
+      case t.tgenabled when 'A' then 'enable always' when 'R' then 'enable replica' when 'D' then 'disable'
+        else 'enable' end
     from pg_catalog.pg_trigger as t
-    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
-    where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
-      and p.proname in (
-        format('capture_%s_insert', entity), format('capture_%s_update', entity),
-        format('capture_%s_delete', entity), format('capture_%s_truncate', entity),
-        format('capture_%s_merge', entity))
+    where t.tgparentid = 0 and t.tgfoid = any (array(
+      select to_regproc(format('automation.capture_%s_%s', entity, op))::oid
+      from unnest('{insert,update,delete,truncate,merge}'::text[]) as op))
   $$;
 
 create or replace function automation.relation_of(attached automation.entities) returns regclass

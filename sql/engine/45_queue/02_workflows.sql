@@ -233,15 +233,27 @@ comment on column automation.active_triggers.field is
 -- the listeners holds as long as the number stays, and was learnt while nobody held it (85_capture/01_enrol).
 create sequence automation.listening cache 1;
 
--- The first one is of the clock, so that no number of an installation that was here before counts again.
+-- A number of the clock is none that was here before: at first, and where a dump has set an older one.
+create or replace function automation.listen_by_clock() returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select setval('automation.listening', greatest(
+      coalesce(pg_sequence_last_value('automation.listening'), 0) + 1,
+      (extract(epoch from clock_timestamp()) * 1000000)::bigint))
+  $$;
+
+-- Who takes a number learns nothing itself before that is committed: a transaction that is prepared may still be
+-- undone by another session.
 create or replace function automation.change_listening() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended('automation.listening', 0));
+  perform set_config('automation.changes_listening', 'yes', true);
   if pg_sequence_last_value('automation.listening') is null then
-    perform setval('automation.listening', (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+    perform automation.listen_by_clock();
   else
     perform nextval('automation.listening');
   end if;
@@ -263,6 +275,10 @@ create trigger active_triggers_note_listening after insert or update or delete o
   for each statement execute function automation.note_listening();
 -- Also where what is loaded or replicated fires nothing else: a session that is not told would miss what is written.
 alter table automation.active_triggers enable always trigger active_triggers_note_listening;
+-- A subscription applies rows without statements.
+create trigger active_triggers_replicated after insert or update or delete on automation.active_triggers
+  for each row execute function automation.note_listening();
+alter table automation.active_triggers enable replica trigger active_triggers_replicated;
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);

@@ -40,6 +40,9 @@ comment on column automation.timer_listeners.zone is
 create trigger timer_listeners_note_listening after insert or update or delete on automation.timer_listeners
   for each statement execute function automation.note_listening();
 alter table automation.timer_listeners enable always trigger timer_listeners_note_listening;
+create trigger timer_listeners_replicated after insert or update or delete on automation.timer_listeners
+  for each row execute function automation.note_listening();
+alter table automation.timer_listeners enable replica trigger timer_listeners_replicated;
 
 create index timer_listeners_by_entity on automation.timer_listeners (entity, tenant_id);
 create index timer_listeners_by_version

@@ -21,16 +21,16 @@ create or replace function automation.watch_tenants(relation regclass, id_column
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform automation.unwatch_tenants();
+  perform automation.unwatch_tenants(but => relation);
   if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = relation) then
     execute format(
-      'create trigger automation_tenant_gone after delete on %s for each row '
+      'create or replace trigger automation_tenant_gone after delete on %s for each row '
       'execute function automation.note_tenant_gone(%L)', relation, id_column);
   end if;
 end;
 $$;
 
-create or replace function automation.unwatch_tenants() returns void
+create or replace function automation.unwatch_tenants(but regclass default null) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -41,6 +41,7 @@ begin
     select t.tgname, t.tgrelid::regclass as relation
     from pg_catalog.pg_trigger as t
     where t.tgfoid = 'automation.note_tenant_gone()'::regprocedure and t.tgparentid = 0
+      and t.tgrelid is distinct from but
   loop
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
   end loop;
@@ -188,11 +189,12 @@ begin
     select t.tgname, t.tgrelid::regclass as relation
     from pg_catalog.pg_trigger as t
     where t.tgfoid = 'automation.watch_members()'::regprocedure and t.tgparentid = 0
+      and t.tgrelid is distinct from members
   loop
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
   end loop;
   if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = members) then
-    execute format('create trigger automation_members after insert or update or delete on %s for each row '
+    execute format('create or replace trigger automation_members after insert or update or delete on %s for each row '
       'execute function automation.watch_members()', members);
   end if;
 exception when insufficient_privilege then

@@ -17,8 +17,8 @@
 --
 -- A session keeps in mind who listens to the writes of a tenant, so that most of them cost no query. It is kept with
 -- the number of that moment (45_queue/02_workflows) and holds until there is another one. Whoever publishes takes a
--- number before it commits: so it is learnt only while nobody who has taken one is under way, and never from a snapshot
--- that is older than that. Where it cannot be kept, the write asks as if it had not been tried.
+-- number before it commits: so it is learnt only while nobody who has taken one is under way, itself neither, and never
+-- from a snapshot that is older than that. Where it cannot be kept, the write asks as if it had not been tried.
 --
 -- '<number> <tenant>': nobody listens. With {how, timers, bell, kind, path, ...} after it: how: of: the row must have
 -- one of the texts that follow in a column of text; any: rows of every kind; ask: whoever listens. timed, or none: do
@@ -37,7 +37,8 @@ create or replace function automation.nobody_publishes() returns boolean
 declare
   is_free boolean := false;
 begin
-  if current_setting('transaction_isolation') = 'read committed' then
+  if current_setting('transaction_isolation') = 'read committed'
+    and coalesce(current_setting('automation.changes_listening', true), '') = '' then
     is_free := pg_try_advisory_xact_lock(hashtextextended('automation.listening', 0));
   end if;
   if is_free then

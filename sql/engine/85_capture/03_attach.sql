@@ -29,6 +29,7 @@ begin
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   perform automation.generate_capture(attached);
+  perform automation.close_functions();
   perform automation.listen_again(attached.name);
 end;
 $$;
@@ -55,7 +56,6 @@ begin
   end if;
   execute automation.read_record_function();
   execute automation.has_record_function();
-  perform automation.close_functions();
 end;
 $$;
 
@@ -431,14 +431,17 @@ create or replace function automation.register_triggers(attached automation.enti
         excluded.unless_column, excluded.description)
   $$;
 
--- What stands there already stays as it is: enable always is the owner's to say.
+-- What stands there already stays as it is: enable always is the owner's to say, also where a release has a trigger of
+-- another kind.
 create or replace function automation.install_triggers(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   op text;
+  for_row boolean;
   elsewhere record;
+  present record;
 begin
   for elsewhere in
     select t.name, t.relation from automation.capture_triggers(attached.name) as t
@@ -447,14 +450,16 @@ begin
     execute format('drop trigger %I on %s', elsewhere.name, elsewhere.relation);
   end loop;
   foreach op in array '{insert,update,delete,truncate}'::text[] loop
-    if not exists (
-      select from automation.capture_triggers(attached.name) as t
-      where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
-        and t.for_row = (op <> 'truncate')
-    ) then
-      execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
-        'for each %3$s execute function automation.capture_%4$s_%1$s()',
-        op, attached.relation, case op when 'truncate' then 'statement' else 'row' end, attached.name);
+    for_row := op <> 'truncate';
+    select t.for_row, t.enabled into present
+    from automation.capture_triggers(attached.name) as t
+    where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op;
+    continue when present.for_row = for_row;
+    execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
+      'for each %3$s execute function automation.capture_%4$s_%1$s()',
+      op, attached.relation, case when for_row then 'row' else 'statement' end, attached.name);
+    if present.enabled <> 'enable' then
+      execute format('alter table %s %s trigger automation_capture_%s', attached.relation, present.enabled, op);
     end if;
   end loop;
 end;
@@ -515,6 +520,9 @@ begin
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
   if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then
     execute format('drop function automation.capture_%s_merge()', attached.name);
+  end if;
+  if to_regproc(format('automation.capture_%s_timers', attached.name)) is not null then
+    execute format('drop function automation.capture_%s_timers() cascade', attached.name);
   end if;
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);

@@ -412,8 +412,13 @@ declare
 begin
   if attached.mapped ? 'merged_into' then
     execute automation.merge_function(attached);
-    execute format('create or replace trigger automation_capture_merge after update on %s '
-      'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
+    if not exists (
+      select from automation.capture_triggers(attached.name) as t
+      where t.relation = attached.relation::regclass and t.name = 'automation_capture_merge'
+    ) then
+      execute format('create trigger automation_capture_merge after update on %s '
+        'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
+    end if;
     return;
   end if;
   for old in

@@ -40,6 +40,39 @@ begin
 end;
 $$;
 
+-- What an older release generated under names that are gone. To drop a trigger would keep everybody from reading its
+-- table: it is left there, and does nothing even where somebody enables it again. detach() takes it away.
+create or replace function automation.still_relics() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  relic record;
+begin
+  for relic in
+    select p.oid::regprocedure as name, p.prorettype = 'trigger'::regtype as is_trigger
+    from pg_catalog.pg_proc as p
+    where p.pronamespace = 'automation'::regnamespace and p.proname ~ '^capture_.*_(row|timers)$'
+  loop
+    if relic.is_trigger then
+      execute format('create or replace function %s returns trigger language plpgsql '
+        'set search_path = pg_catalog, pg_temp as %L', relic.name, 'begin return null; end');
+    else
+      execute format('drop function %s', relic.name);
+    end if;
+  end loop;
+  for relic in
+    select t.tgname as name, t.tgrelid::regclass as relation
+    from pg_catalog.pg_trigger as t
+    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
+    where p.pronamespace = 'automation'::regnamespace and p.proname ~ '^capture_.*_timers$'
+      and t.tgparentid = 0 and t.tgenabled <> 'D'
+  loop
+    execute format('alter table %s disable trigger %I', relic.relation, relic.name);
+  end loop;
+end;
+$$;
+
 create or replace function automation.regenerate_captures() returns text[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -48,6 +81,7 @@ declare
   attached automation.entities;
   done text[] := array[]::text[];
 begin
+  perform automation.still_relics();
   perform automation.regenerate_readers();
   perform automation.attach_conversations();
   for attached in select e.* from automation.entities as e order by e.name loop
@@ -55,12 +89,14 @@ begin
       raise warning '% is attached as % and does not exist: attach it under its present name',
         attached.relation, attached.name;
     else
-      -- Another kind of trigger is not put in the place of the old one.
-      perform automation.remove_triggers(attached);
-      perform automation.generate_capture(attached);
+      -- Those of a conversation have just been attached.
+      if attached.name not in ('message', 'call', 'email', 'form_submission') then
+        perform automation.generate_capture(attached);
+      end if;
       done := done || attached.name;
     end if;
   end loop;
+  perform automation.close_functions();
   return done;
 end;
 $$;

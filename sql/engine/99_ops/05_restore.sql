@@ -86,6 +86,7 @@ begin
   -- Numbers of transactions are those of the server that was dumped.
   update automation.signals as s set kept_for = null where s.kept_for is not null;
   perform automation.refresh_time_zones();
+  perform automation.listen_by_clock();
   attached := automation.regenerate_captures();
   return jsonb_build_object(
     'workflows', (select count(*) from ridgeline.workflows),

@@ -62,7 +62,7 @@ const kept = async (sql: Sql) =>
     select current_setting('automation.heard_contact_insert_a', true) as kept`)[0].kept;
 
 beforeAll(async () => {
-  const started = await startScratchServer();
+  const started = await startScratchServer({ settings: { max_prepared_transactions: "5" } });
   stop = started.stop;
   url = started.server.url();
   await createTemplate(url);
@@ -117,13 +117,94 @@ describe("what a session knows of who listens", () => {
       await sql.savepoint(async (inner) => {
         await turn(inner as unknown as Sql, id, false);
         await leads(inner as unknown as Sql, 200);
-        expect(await kept(inner as unknown as Sql)).toMatch(new RegExp(`${APEX}$`));
         throw new Error("back");
       }).catch(() => {});
       await leads(sql as unknown as Sql, 2);
     });
     await leads(writer, 1);
     expect(await runs(writer)).toBe(203);
+  });
+
+  it("is not learnt from what a transaction has changed itself, which another session may undo", async () => {
+    const [writer, other] = await office(2);
+    const id = await draft(writer);
+    await turn(writer, id, true);
+    await leads(writer, 200);
+    await writer.unsafe("begin").simple();
+    await turn(writer, id, false);
+    await leads(writer, 200);
+    await writer.unsafe("prepare transaction 'off'");
+    await leads(writer, 2);
+    expect(await runs(writer)).toBe(202);
+    await other!.unsafe("rollback prepared 'off'");
+    await leads(writer, 3);
+    expect(await runs(writer)).toBe(205);
+  });
+
+  it("does not come back when a dump sets the number back", async () => {
+    const [writer, author] = await office(2);
+    const id = await draft(author!);
+    const [{ dumped }] = await author!<[{ dumped: string }]>`
+      select coalesce(last_value, 0)::text as dumped from pg_sequences
+      where schemaname = 'automation' and sequencename = 'listening'`;
+    // What is learnt now is of the numbers that follow, which the restored database has again.
+    for (let n = 0; n < 12; n++) {
+      await turn(author!, id, n % 2 === 0);
+    }
+    await leads(writer, 200);
+    expect(await kept(writer)).toMatch(new RegExp(`^\\d+ ${APEX}$`));
+    const saved = await author!`select * from automation.active_triggers`;
+    expect(saved.length).toBe(0);
+    await turn(author!, id, true);
+    await author!.begin(async (sql) => {
+      await sql.unsafe(`create temporary table saved_workflows on commit drop as table ridgeline.workflows;
+        create temporary table saved_steps on commit drop as table ridgeline.workflow_steps;
+        create temporary table saved_versions on commit drop as table ridgeline.workflow_versions;
+        create temporary table saved_listeners on commit drop as table automation.active_triggers;
+        create temporary table saved_entities on commit drop as table automation.entities;
+        create temporary table saved_tenancy on commit drop as table automation.tenancy;
+        create temporary table saved_membership on commit drop as table automation.membership;
+        create temporary table saved_settings on commit drop as table automation.settings;
+        create temporary table saved_targets on commit drop as table automation.targets;
+        truncate ridgeline.workflow_executions, ridgeline.scheduled_steps, ridgeline.messages, ridgeline.workflows cascade;
+        select automation.begin_restore();
+        insert into ridgeline.workflows table saved_workflows;
+        insert into ridgeline.workflow_steps table saved_steps;
+        insert into ridgeline.workflow_versions table saved_versions;
+        insert into automation.active_triggers table saved_listeners;
+        insert into automation.entities table saved_entities;
+        insert into automation.tenancy table saved_tenancy;
+        insert into automation.membership table saved_membership;
+        insert into automation.settings table saved_settings;
+        insert into automation.targets table saved_targets;
+        select setval('automation.listening', greatest(${dumped}, 1));
+        select automation.end_restore();`).simple();
+    });
+    // Whatever number the restore ended with, it is none that a session knows.
+    for (let n = 0; n < 20; n++) {
+      await leads(writer, 1);
+      await turn(author!, id, false);
+      await turn(author!, id, true);
+    }
+    expect(await runs(writer)).toBe(20);
+  });
+
+  it("is forgotten when listeners arrive a row at a time, by replication", async () => {
+    const [writer, author, subscriber] = await office(3);
+    await turn(author!, await draft(author!), true);
+    await author!.unsafe(`
+      set session_replication_role = replica;
+      create temporary table saved as table automation.active_triggers;
+      delete from automation.active_triggers`);
+    await leads(writer, 200);
+    expect(await kept(writer)).toMatch(new RegExp(`${APEX}$`));
+    // An apply worker fires what belongs to rows, and nothing that belongs to statements.
+    await subscriber!.unsafe(`
+      set session_replication_role = replica;
+      alter table automation.active_triggers disable trigger active_triggers_note_listening`);
+    await author!.unsafe("insert into automation.active_triggers table saved");
+    await leads(writer, 1);
+    expect(await runs(writer)).toBe(1);
   });
 
   it("is forgotten when listeners are loaded by a session whose triggers do not fire", async () => {
