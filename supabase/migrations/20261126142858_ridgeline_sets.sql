@@ -7275,7 +7275,7 @@ declare
   input constant jsonb := prepared.input;
   entity constant text := automation.assigned_entity(execution, input);
   user_column constant text := automation.mapped_column(entity, 'assigned_to');
-  user_id uuid;
+  user_id text;
 begin
   if user_column is null then
     raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
@@ -14312,16 +14312,17 @@ CREATE OR REPLACE FUNCTION automation.warn_zones(relation regclass, path text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  unknown record;
+  unknown bigint;
+  such text;
 begin
   execute format(
-    'select count(*) as of, min(z.zone) as such from (select nullif(btrim(%s::text), '''') as zone from %s as t) as z '
+    'select count(*), min(z.zone) from (select nullif(btrim(%s::text), '''') as zone from %s as t) as z '
     'where z.zone is not null and automation.known_zone(z.zone) is null',
     automation.mapped_expression('t', path), relation)
-    into unknown;
-  if unknown.of > 0 then
+    into unknown, such;
+  if unknown > 0 then
     raise warning 'automation: % of % with a time zone that is none, such as "%": they count as America/New_York',
-      unknown.of, relation, left(unknown.such, 60)
+      unknown, relation, left(such, 60)
       using hint = 'An IANA name is needed, such as America/Denver: in this column, in another that is mapped as '
         'timezone, or in ridgeline.tenant_settings.';
   end if;
@@ -15460,7 +15461,7 @@ begin
     where made.columns ? w.field
     order by w.place
   loop
-    if wrong.misfit is not null and wrong.ours in ('open', 'new', 'normal') then
+    if wrong.misfit is not null and wrong.ours in ('open', 'new') then
       raise exception 'words.%: % cannot hold "%" in %: %', wrong.field, relation, coalesce(
           made.words #>> array[wrong.field, wrong.ours], wrong.ours), made.columns ->> wrong.field, wrong.misfit
         using errcode = 'invalid_parameter_value', hint = format('Say what it is called there, {"%s": {"%s": "..."}}, '

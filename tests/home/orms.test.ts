@@ -24,7 +24,7 @@ const fixture = (file: string) =>
 const documented = (heading: string): string[] => {
   const docs = fs.readFileSync(path.join(import.meta.dirname, "../../docs/attach.md"), "utf8");
   const section = docs.slice(docs.indexOf(`## ${heading}`)).split(/^## /m)[1]!;
-  return [...section.matchAll(/^```sql\n([^]*?)^```/gm)].map(([, text]) => text!);
+  return [...section.matchAll(/^```text\n([^]*?)^```/gm)].map(([, text]) => text!);
 };
 
 const tenantOf = async (sql: Sql, key: string) =>
@@ -345,6 +345,27 @@ describe("a CRM of Rails'", { timeout: 180_000 }, () => {
       timed: true,
     }]);
     expect(await sql`select owner_id::int from public.contacts`).toEqual([{ owner_id: 2 }]);
+  });
+
+  it("says as a shadow, and in a dry run, whom it would make responsible", async () => {
+    const workflow = await publish(sql, apex, "manual", [["assign_user", { user_id: "1" }]]);
+    await sql`select ridgeline.set_workflow_mode(${workflow}, 'shadow', ${apex})`;
+    await sql`select ridgeline.execute_workflow(${workflow}, '{"contact_id": "1"}', ${apex})`;
+    await work(sql);
+    const shadow = await sql<{ status: string; output: string }[]>`
+      select s.status, to_jsonb(s)::text as output from ridgeline.workflow_step_executions as s
+      join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+      where e.mode = 'shadow'`;
+    expect(shadow).toEqual([{
+      status: "skipped",
+      output: expect.stringMatching(/"user_id": "1"/),
+    }]);
+    const [tried] = await sql<{ said: string }[]>`
+      select ridgeline.test_workflow(${workflow}, '{"contact_id": "1"}', tenant_id => ${apex})::text as said`;
+    expect(tried!.said).toMatch(/"user_id": "1"/);
+    expect(await sql`select owner_id::int from public.contacts where id = 1`).toEqual([{
+      owner_id: 2,
+    }]);
   });
 
   it("texts the number that stands in a table of its own, and knows who answers", async () => {

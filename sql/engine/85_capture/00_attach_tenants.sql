@@ -54,16 +54,17 @@ create or replace function automation.warn_zones(relation regclass, path text) r
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  unknown record;
+  unknown bigint;
+  such text;
 begin
   execute format(
-    'select count(*) as of, min(z.zone) as such from (select nullif(btrim(%s::text), '''') as zone from %s as t) as z '
+    'select count(*), min(z.zone) from (select nullif(btrim(%s::text), '''') as zone from %s as t) as z '
     'where z.zone is not null and automation.known_zone(z.zone) is null',
     automation.mapped_expression('t', path), relation)
-    into unknown;
-  if unknown.of > 0 then
+    into unknown, such;
+  if unknown > 0 then
     raise warning 'automation: % of % with a time zone that is none, such as "%": they count as America/New_York',
-      unknown.of, relation, left(unknown.such, 60)
+      unknown, relation, left(such, 60)
       using hint = 'An IANA name is needed, such as America/Denver: in this column, in another that is mapped as '
         'timezone, or in ridgeline.tenant_settings.';
   end if;

@@ -1,6 +1,6 @@
 -- automation.attach_target(): where steps write, and where the CRM shows what was said.
 
--- Words that the table cannot hold. What nearly every row of it says is refused, for nothing could be written; the
+-- Words that the table cannot hold. What every new row of it says is refused, for nothing could be written; the
 -- others are named. What a check refuses, a trigger of the table's own may put right before.
 create or replace function automation.check_words(made automation.targets) returns void
   language plpgsql stable
@@ -20,7 +20,7 @@ begin
     where made.columns ? w.field
     order by w.place
   loop
-    if wrong.misfit is not null and wrong.ours in ('open', 'new', 'normal') then
+    if wrong.misfit is not null and wrong.ours in ('open', 'new') then
       raise exception 'words.%: % cannot hold "%" in %: %', wrong.field, relation, coalesce(
           made.words #>> array[wrong.field, wrong.ours], wrong.ours), made.columns ->> wrong.field, wrong.misfit
         using errcode = 'invalid_parameter_value', hint = format('Say what it is called there, {"%s": {"%s": "..."}}, '

@@ -132,7 +132,7 @@ declare
   input constant jsonb := prepared.input;
   entity constant text := automation.assigned_entity(execution, input);
   user_column constant text := automation.mapped_column(entity, 'assigned_to');
-  user_id uuid;
+  user_id text;
 begin
   if user_column is null then
     raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
