@@ -310,7 +310,12 @@ describe("what a session knows of who listens", () => {
     await leads(writer, 200);
     const [number] = (await kept(writer))!.split("{");
     for (
-      const forged of ["any,none,none,plain,NULL", "of,none,none,plain,NULL,web", "any,none,x,y,broken (", "x"]
+      const forged of [
+        "any,none,none,plain,NULL",
+        "of,none,none,plain,NULL,web",
+        "any,none,x,y,broken (",
+        "x",
+      ]
     ) {
       await writer`select set_config('automation.heard_contact_insert_a', ${`${number}{${forged}}`}, false)`;
       await leads(writer, 1);
