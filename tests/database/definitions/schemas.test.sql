@@ -59,7 +59,7 @@ from (values
   ('assign_user', '{}', 'c.user_id: assign_user needs user_id or user_ids%'),
   ('assign_user', '{"user_id": "{{user.id}}", "user_ids": ["{{user.id}}"]}',
     'c.user_id: assign_user takes only one of user_id, user_ids'),
-  ('assign_user', '{"user_id": "Sam"}', 'c.user_id: user_id must be an id | A UUID, or a template such as %'),
+  ('assign_user', '{"user_id": "Sam"}', 'c.user_id: user_id must be an id | A member''s id, or a template such as %'),
   ('assign_user', '{"user_ids": []}', 'c.user_ids: user_ids must not be empty'),
   ('assign_user', '{"user_ids": ["{{user.id}}", "Sam"]}', 'c.user_ids[1]: user_ids[1] must be an id%'),
   ('assign_user', format('{"user_ids": [%s]}', array_to_string(array_fill('"{{user.id}}"'::text, '{101}'), ',')),
