@@ -1,17 +1,10 @@
--- What the release before generated for the attached tables under names that are gone; the last call below generates
--- what has taken their place.
-do $$
-declare
-  gone regprocedure;
-begin
-  for gone in
-    select p.oid::regprocedure from pg_catalog.pg_proc as p
-    where p.pronamespace = 'automation'::regnamespace and p.proname ~ '^capture_.*_(row|timers)$'
-  loop
-    execute format('drop function %s cascade', gone);
-  end loop;
-end;
-$$;
+-- The release before noted for no entity that a workflow hears of the dates of its records; this one asks there first
+-- whether anybody does.
+update automation.active_triggers as t
+set entity = coalesce(v.trigger_config ->> 'entity', 'contact')
+from ridgeline.workflow_versions as v
+where t.event = 'time_elapsed' and v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id
+  and v.version = t.version and t.entity <> coalesce(v.trigger_config ->> 'entity', 'contact');
 
 -- Offices that have workflows on go on as they did; those that begin after this are asked what marketing needs.
 insert into automation.settings (name, value, description)
