@@ -41792,4 +41792,24 @@ insert into automation.setting_schemas select r.* from jsonb_populate_record(nul
 
 select automation.regenerate_captures();
 
+drop function if exists automation.capture_message_row(ridgeline.messages,ridgeline.messages,text[],text[]) cascade;
+
+drop function if exists automation.capture_message_timers() cascade;
+
+drop function if exists automation.capture_call_row(ridgeline.calls,ridgeline.calls,text[],text[]) cascade;
+
+drop function if exists automation.capture_call_timers() cascade;
+
+drop function if exists automation.capture_email_row(ridgeline.emails,ridgeline.emails,text[],text[]) cascade;
+
+drop function if exists automation.capture_email_timers() cascade;
+
+drop function if exists automation.capture_form_submission_row(ridgeline.form_submissions,ridgeline.form_submissions,text[],text[]) cascade;
+
+drop function if exists automation.capture_form_submission_timers() cascade;
+
+drop function if exists automation.capture_email_event_row(ridgeline.email_events,ridgeline.email_events,text[],text[]) cascade;
+
+drop function if exists automation.capture_email_event_timers() cascade;
+
 reset check_function_bodies;
