@@ -111,25 +111,34 @@ it("nobody's write fails, and each has its run, once", { timeout: 240_000 }, asy
   undo.push(() => page.end({ timeout: 1 }));
 
   const writers = [
-    keepDoing((sql, n) => sql`
+    keepDoing((sql, n) =>
+      sql`
       insert into public.contacts (tenant_id, first_name, last_name, mobile_phone)
-      values (${SUMMIT}, ${`a${n}`}, 'A', '+15125550142')`),
+      values (${SUMMIT}, ${`a${n}`}, 'A', '+15125550142')`
+    ),
     keepDoing((sql, n) =>
       sql.begin(async (one) => {
         const [contact] = await one`
           insert into public.contacts (tenant_id, first_name, last_name, mobile_phone)
           values (${SUMMIT}, ${`b${n}`}, 'B', '+15125550143') returning id`;
         const [project] = await one`
-          insert into public.projects (tenant_id, contact_id, name) values (${SUMMIT}, ${contact!.id}, ${`b${n}`})
+          insert into public.projects (tenant_id, contact_id, name) values (${SUMMIT}, ${
+          contact!.id
+        }, ${`b${n}`})
           returning id`;
         await one`update public.projects set pipeline_stage = 'won' where id = ${project!.id}`;
-      })),
-    keepDoing((sql, n) => sql`
+      })
+    ),
+    keepDoing((sql, n) =>
+      sql`
       update public.contacts set stage = ${`s${n}`} where id = (
-        select id from public.contacts where tenant_id = ${SUMMIT} order by random() limit 1)`),
-    keepDoing((sql) => sql`
+        select id from public.contacts where tenant_id = ${SUMMIT} order by random() limit 1)`
+    ),
+    keepDoing((sql) =>
+      sql`
       insert into public.invoices (tenant_id, number, amount, balance, due_on)
-      values (${SUMMIT}, '1', 1, 1, current_date)`),
+      values (${SUMMIT}, '1', 1, 1, current_date)`
+    ),
   ];
   const readers = [keepDoing((sql) => sql`select count(*) from public.contacts`)];
   const workers = [
@@ -148,7 +157,11 @@ it("nobody's write fails, and each has its run, once", { timeout: 240_000 }, asy
   const wrote = await Promise.all(writers.map((writer) => writer.stop()));
   const read = await Promise.all(readers.map((reader) => reader.stop()));
   await Promise.all(workers.map((worker) => worker.stop()));
-  console.log([...wrote, ...read].map(({ writes, longest }) => `${writes}: ${Math.round(longest)} ms at most`));
+  console.log(
+    [...wrote, ...read].map(({ writes, longest }) =>
+      `${writes}: ${Math.round(longest)} ms at most`
+    ),
+  );
   for (let more = true; more;) {
     await owner`select automation.tick()`;
     await dispatchOnce(owner);

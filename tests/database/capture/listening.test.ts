@@ -157,7 +157,8 @@ describe("what a session knows of who listens", () => {
     expect(saved.length).toBe(0);
     await turn(author!, id, true);
     await author!.begin(async (sql) => {
-      await sql.unsafe(`create temporary table saved_workflows on commit drop as table ridgeline.workflows;
+      await sql.unsafe(
+        `create temporary table saved_workflows on commit drop as table ridgeline.workflows;
         create temporary table saved_steps on commit drop as table ridgeline.workflow_steps;
         create temporary table saved_versions on commit drop as table ridgeline.workflow_versions;
         create temporary table saved_listeners on commit drop as table automation.active_triggers;
@@ -178,7 +179,8 @@ describe("what a session knows of who listens", () => {
         insert into automation.settings table saved_settings;
         insert into automation.targets table saved_targets;
         select setval('automation.listening', greatest(${dumped}, 1));
-        select automation.end_restore();`).simple();
+        select automation.end_restore();`,
+      ).simple();
     });
     // Whatever number the restore ended with, it is none that a session knows.
     for (let n = 0; n < 20; n++) {
