@@ -246,7 +246,8 @@ const rank = ({ shape }: CatalogObject) => "puxcz".indexOf(shape[0]!);
  * The CRM's tables come first and soon, or they are given back before anybody's search for a deadlock begins (a
  * second): so it is never a user's write that is ended. The engine's own workers may be: they try again.
  */
-const alone = `-- From here on the tables of the engine are in use by nobody else, and those it is attached to are only read.
+const alone =
+  `-- From here on the tables of the engine are in use by nobody else, and those it is attached to are only read.
 do $$
 declare
   most constant text := current_setting('lock_timeout');

@@ -57,11 +57,16 @@ async function newClone(serverUrl: string): Promise<Clone> {
   return { url, drop: () => dropDatabase(serverUrl, name) };
 }
 
-/** Whether a file leaves nothing to the next one but the sequences: it is one transaction, which it undoes. */
+/**
+ * Whether a file leaves nothing to the next one but the sequences and dead rows: it is one transaction, which it undoes.
+ */
 export function leavesNothing(script: string): boolean {
   const bounds = script.match(/^(begin|commit|rollback);/gim) ?? [];
   return bounds.join("").toLowerCase() === "begin;rollback;";
 }
+
+/** Whether it needs tables that nobody has written: it takes statistics of them. */
+export const needsFreshTables = (script: string): boolean => /^analyze\b/im.test(script);
 
 async function runIn(url: string, file: string): Promise<TapReport> {
   const client = new pg.Client({ connectionString: url });
@@ -112,10 +117,14 @@ export async function provePgtap(
   async function work(): Promise<void> {
     let clone: Clone | undefined;
     for (let file = waiting.shift(); file; file = waiting.shift()) {
-      const script = path.join(root, file);
+      const script = fs.readFileSync(path.join(root, file), "utf8");
+      if (clone && needsFreshTables(script)) {
+        await clone.drop();
+        clone = undefined;
+      }
       clone ??= await newClone(serverUrl);
-      const { passed, failures, notes } = await runIn(clone.url, script);
-      if (!leavesNothing(fs.readFileSync(script, "utf8"))) {
+      const { passed, failures, notes } = await runIn(clone.url, path.join(root, file));
+      if (!leavesNothing(script)) {
         await clone.drop();
         clone = undefined;
       }

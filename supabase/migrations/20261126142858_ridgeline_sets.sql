@@ -4588,11 +4588,12 @@ AS $function$
     update ridgeline.scheduled_steps as s
     set run_at = least(s.run_at, automation.now())
     where s.tenant_id = execution.tenant_id
-      and s.id in (
+      and s.id = any (array(
         select q.id from ridgeline.scheduled_steps as q
-        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id and q.lane = 'database'
+        where q.execution_id = execution.id and q.tenant_id is not distinct from execution.tenant_id
+          and q.lane = 'database'
           and automation.plan_step(execution, q.step_key) ? 'follows'
-        for update skip locked)
+        for update skip locked))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.is_of_another_run(execution ridgeline.workflow_executions, signal automation.signals)
@@ -16657,7 +16658,7 @@ begin
       perform automation.retry_execution(failed.id);
       update ridgeline.scheduled_steps as s
       set run_at = automation.now() + retried * interval '1 minute' / per_minute
-      where s.tenant_id = tenant and s.execution_id = failed.id;
+      where s.execution_id = failed.id and s.tenant_id is not distinct from tenant;
       retried := retried + 1;
     exception when others then
       refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
@@ -23818,7 +23819,7 @@ declare
 begin
   perform automation.check_editor(execution.tenant_id, 'cancelling a run');
   delete from ridgeline.scheduled_steps as s
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+  where s.execution_id = execution.id and s.tenant_id is not distinct from execution.tenant_id
     and s.lease_expires_at is null;
   execution := automation.lock_execution(execution.tenant_id, execution.id);
   if automation.is_finished(execution) then
@@ -24039,11 +24040,11 @@ AS $function$
 begin
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = execution.tenant_id
-    and s.id in (
+    and s.id = any (array(
       select q.id from ridgeline.scheduled_steps as q
-      where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+      where q.execution_id = execution.id and q.tenant_id is not distinct from execution.tenant_id
         and q.lease_expires_at is null
-      for update skip locked);
+      for update skip locked));
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
@@ -24104,11 +24105,11 @@ AS $function$
     update ridgeline.scheduled_steps as s
     set run_at = least(s.run_at, automation.now())
     where s.tenant_id = execution.tenant_id
-      and s.id in (
+      and s.id = any (array(
         select q.id from ridgeline.scheduled_steps as q
-        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+        where q.execution_id = execution.id and q.tenant_id is not distinct from execution.tenant_id
           and q.step_key = signal.listener
-        for update skip locked);
+        for update skip locked));
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.act_on(signal automation.signals)
@@ -28684,7 +28685,7 @@ declare
   there jsonb;
 begin
   select s.* into due from ridgeline.scheduled_steps as s
-  where s.tenant_id = move_execution.tenant_id and s.execution_id = move_execution.execution_id
+  where s.execution_id = move_execution.execution_id and s.tenant_id is not distinct from move_execution.tenant_id
     and s.lease_expires_at is null
   for update skip locked;
   if not found then
@@ -40395,6 +40396,8 @@ drop view ridgeline.automation_skipped_sends;
 
 drop view ridgeline.automation_queue;
 
+drop index ridgeline.scheduled_steps_by_execution;
+
 drop index ridgeline.workflow_executions_by_record;
 
 drop index ridgeline.workflow_executions_by_workflow;
@@ -41105,6 +41108,17 @@ begin
   else
     drop index if exists ridgeline.workflow_executions_by_record_next;
     CREATE INDEX workflow_executions_by_record ON ridgeline.workflow_executions USING btree (record_id, tenant_id, workflow_id, created_at) WHERE (record_id IS NOT NULL);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('ridgeline.scheduled_steps_by_execution_next') and i.indisvalid) then
+    alter index ridgeline.scheduled_steps_by_execution_next rename to scheduled_steps_by_execution;
+  else
+    drop index if exists ridgeline.scheduled_steps_by_execution_next;
+    CREATE INDEX scheduled_steps_by_execution ON ridgeline.scheduled_steps USING btree (execution_id, tenant_id) WHERE (execution_id IS NOT NULL);
   end if;
 end;
 $$;

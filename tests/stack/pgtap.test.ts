@@ -4,7 +4,13 @@ import os from "node:os";
 import path from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
-import { leavesNothing, provePgtap, readTap, runPgtap } from "../../scripts/lib/pgtap.ts";
+import {
+  leavesNothing,
+  needsFreshTables,
+  provePgtap,
+  readTap,
+  runPgtap,
+} from "../../scripts/lib/pgtap.ts";
 import { runFile } from "../../scripts/lib/psql.ts";
 
 let directory: string;
@@ -117,6 +123,8 @@ describe("TAP", () => {
       bounds("begin;", "select 1;", "commit;"),
       bounds("begin;", "rollback;", "begin;"),
     ]).toEqual([true, true, false, false, false]);
+
+    expect(["analyze leads;", "select 'analyze';"].map(needsFreshTables)).toEqual([true, false]);
 
     const alone = "select '1..1';\n" +
       "select case when to_regclass('public.left_behind') is null then '' else 'not ' end || 'ok 1 - alone';\n" +

@@ -259,7 +259,7 @@ declare
 begin
   perform automation.check_editor(execution.tenant_id, 'cancelling a run');
   delete from ridgeline.scheduled_steps as s
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+  where s.execution_id = execution.id and s.tenant_id is not distinct from execution.tenant_id
     and s.lease_expires_at is null;
   execution := automation.lock_execution(execution.tenant_id, execution.id);
   if automation.is_finished(execution) then

@@ -482,11 +482,11 @@ create or replace function automation.stop_execution(
 begin
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = execution.tenant_id
-    and s.id in (
+    and s.id = any (array(
       select q.id from ridgeline.scheduled_steps as q
-      where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+      where q.execution_id = execution.id and q.tenant_id is not distinct from execution.tenant_id
         and q.lease_expires_at is null
-      for update skip locked);
+      for update skip locked));
   update ridgeline.workflow_step_executions as s
   set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
@@ -578,11 +578,11 @@ create or replace function automation.note_event(
     update ridgeline.scheduled_steps as s
     set run_at = least(s.run_at, automation.now())
     where s.tenant_id = execution.tenant_id
-      and s.id in (
+      and s.id = any (array(
         select q.id from ridgeline.scheduled_steps as q
-        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+        where q.execution_id = execution.id and q.tenant_id is not distinct from execution.tenant_id
           and q.step_key = signal.listener
-        for update skip locked);
+        for update skip locked));
   $$;
 
 -- A date that a wait follows has changed: it looks again. A run that is elsewhere reads it when it gets there.
@@ -595,11 +595,12 @@ create or replace function automation.wake_follower(
     update ridgeline.scheduled_steps as s
     set run_at = least(s.run_at, automation.now())
     where s.tenant_id = execution.tenant_id
-      and s.id in (
+      and s.id = any (array(
         select q.id from ridgeline.scheduled_steps as q
-        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id and q.lane = 'database'
+        where q.execution_id = execution.id and q.tenant_id is not distinct from execution.tenant_id
+          and q.lane = 'database'
           and automation.plan_step(execution, q.step_key) ? 'follows'
-        for update skip locked)
+        for update skip locked))
   $$;
 
 -- A wait that names the step whose text it means (config.step_key) means that of its own run, though it was sent again.

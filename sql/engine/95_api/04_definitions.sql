@@ -114,7 +114,7 @@ declare
   there jsonb;
 begin
   select s.* into due from ridgeline.scheduled_steps as s
-  where s.tenant_id = move_execution.tenant_id and s.execution_id = move_execution.execution_id
+  where s.execution_id = move_execution.execution_id and s.tenant_id is not distinct from move_execution.tenant_id
     and s.lease_expires_at is null
   for update skip locked;
   if not found then

@@ -56,7 +56,7 @@ begin
       perform automation.retry_execution(failed.id);
       update ridgeline.scheduled_steps as s
       set run_at = automation.now() + retried * interval '1 minute' / per_minute
-      where s.tenant_id = tenant and s.execution_id = failed.id;
+      where s.execution_id = failed.id and s.tenant_id is not distinct from tenant;
       retried := retried + 1;
     exception when others then
       refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
