@@ -238,7 +238,7 @@ const phases: Phase[] = [
   {
     name: "vitest-18",
     run: () =>
-      vitest(["tests/database", "tests/home/footprint.test.ts"], {
+      vitest([...(given.only ? ["tests/database"] : essentials), "tests/home/footprint.test.ts"], {
         RIDGELINE_POSTGRES_BINARIES: embeddedBinaries("18"),
       }),
   },

@@ -28,6 +28,13 @@ async function built(name: string, ...scripts: string[]) {
 
 const source = [schemaScript("engine"), schemaScript("crm")];
 
+/**
+ * To drop a trigger takes a table from its readers too. So those that followed the dates of the first release stay,
+ * switched off and empty, until the table is detached.
+ */
+const isLeftOver = (line: string) =>
+  /^(routine|trigger) .*automation[._](capture_\w+_)?timers\b/.test(line);
+
 /** A migration adds a column at the end of its table, wherever it stands in sql/. */
 const anywhere = (lines: string[]) =>
   migrations.every((one) => isGenerated(one))
@@ -39,7 +46,11 @@ describe("the migrations", () => {
     const fromSource = await built("from_source", ...source);
     const fromMigrations = await built("from_migrations", ...migrationFiles().values());
     expect(fromSource.fingerprint.length).toBeGreaterThan(500);
-    expect(anywhere(fromMigrations.fingerprint)).toEqual(anywhere(fromSource.fingerprint));
+    const leftOver = fromMigrations.fingerprint.filter(isLeftOver);
+    expect(leftOver.filter((line) => !/begin return null; end|^trigger /.test(line))).toEqual([]);
+    expect(fromSource.fingerprint.filter(isLeftOver)).toEqual([]);
+    expect(anywhere(fromMigrations.fingerprint.filter((line) => !isLeftOver(line))))
+      .toEqual(anywhere(fromSource.fingerprint));
     expect(fromMigrations.contents).toEqual(fromSource.contents);
   });
 
