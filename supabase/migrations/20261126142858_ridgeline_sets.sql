@@ -11794,6 +11794,7 @@ CREATE OR REPLACE FUNCTION automation.record_ends(works automation.work[], durat
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   at constant timestamptz := automation.now();
@@ -15386,6 +15387,7 @@ CREATE OR REPLACE FUNCTION automation.tell_timelines()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
  SET enable_sort TO 'off'
 AS $function$
 declare
@@ -15632,6 +15634,7 @@ CREATE OR REPLACE FUNCTION automation.send_again(tenant_id uuid, step_id uuid)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   at constant timestamptz := automation.now();
@@ -17752,6 +17755,7 @@ CREATE OR REPLACE FUNCTION automation.count_steps()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
  SET enable_sort TO 'off'
 AS $function$
 begin
@@ -19125,6 +19129,7 @@ CREATE OR REPLACE FUNCTION automation.legacy_page(relation regclass, after text,
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
  SET enable_bitmapscan TO 'off'
  SET enable_sort TO 'off'
 AS $function$
@@ -19271,6 +19276,7 @@ CREATE OR REPLACE FUNCTION automation.write_steps(steps automation.imported_step
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
     with written as (
       insert into ridgeline.workflow_step_executions (
@@ -19517,6 +19523,7 @@ CREATE OR REPLACE FUNCTION automation.take_over_run(source text, import automati
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   run constant jsonb := open.run;
@@ -23751,6 +23758,7 @@ CREATE OR REPLACE FUNCTION automation.schedule_step(execution ridgeline.workflow
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   scheduled_id uuid;
@@ -24093,6 +24101,7 @@ CREATE OR REPLACE FUNCTION automation.note_event(signal automation.signals, exec
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
     insert into automation.run_events as r (
       tenant_id, execution_id, step_key, event, record, at, seq, written_by)
@@ -25314,6 +25323,48 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.due_timers(at_most integer, aside text[])
+ RETURNS TABLE(tenant_id uuid, key text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+declare
+  half constant integer := greatest(1, at_most / 2);
+  at constant timestamptz := automation.now();
+  waiting record;
+  found_so_far integer;
+begin
+  return query
+    select t.tenant_id, automation.timer_key(t) from ridgeline.workflow_timers as t
+    where t.due_at <= at and concat_ws('/', t.tenant_id, automation.timer_key(t)) <> all (aside)
+    order by t.due_at, t.tenant_id
+    limit half;
+  get diagnostics found_so_far = row_count;
+  if found_so_far < half then
+    return;
+  end if;
+  for waiting in
+    select l.tenant_id, l.workflow_id
+    from (select t.tenant_id, t.workflow_id from automation.timer_listeners as t order by random()) as l
+    where exists (
+      select from ridgeline.workflow_timers as t
+      where t.workflow_id = l.workflow_id and t.tenant_id = l.tenant_id and t.due_at <= at)
+    limit 20
+  loop
+    return query
+      select t.tenant_id, automation.timer_key(t) from ridgeline.workflow_timers as t
+      where t.workflow_id = waiting.workflow_id and t.tenant_id = waiting.tenant_id
+        and t.due_at <= at and concat_ws('/', t.tenant_id, automation.timer_key(t)) <> all (aside)
+      order by t.due_at
+      limit greatest(1, half / 20);
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.cut_off_timer(waiting ridgeline.workflow_timers)
  RETURNS void
  LANGUAGE plpgsql
@@ -25938,6 +25989,7 @@ CREATE OR REPLACE FUNCTION automation.is_gone(tenant_id uuid, step_id uuid)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 begin
   return (
@@ -26217,6 +26269,7 @@ CREATE OR REPLACE FUNCTION automation.put_off(execution ridgeline.workflow_execu
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(
@@ -28452,6 +28505,7 @@ CREATE OR REPLACE FUNCTION automation.start_version(version ridgeline.workflow_v
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   mode constant ridgeline.execution_mode := automation.mode_of(version.tenant_id, version.workflow_id);
@@ -28587,6 +28641,7 @@ CREATE OR REPLACE FUNCTION automation.retry_execution(execution_id uuid)
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);

@@ -74,6 +74,7 @@ create or replace function automation.enrol_write(
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  -- Capture, which calls it, has set jit = off.
   set enable_seqscan = off
   as $$
 declare

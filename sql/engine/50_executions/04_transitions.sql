@@ -36,6 +36,7 @@ create or replace function automation.schedule_step(
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
 declare
   scheduled_id uuid;

@@ -566,6 +566,7 @@ create or replace function automation.note_event(
   language sql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
     insert into automation.run_events as r (
       tenant_id, execution_id, step_key, event, record, at, seq, written_by)

@@ -329,6 +329,7 @@ create or replace function automation.due_timers(at_most integer, aside text[])
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
   as $$
 declare

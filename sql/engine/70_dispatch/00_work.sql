@@ -266,6 +266,7 @@ create or replace function automation.record_ends(works automation.work[], durat
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
 declare
   at constant timestamptz := automation.now();

@@ -111,6 +111,7 @@ create or replace function automation.is_gone(tenant_id uuid, step_id uuid) retu
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
 begin
   return (

@@ -465,6 +465,7 @@ create or replace function automation.put_off(
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
 declare
   attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(

@@ -56,6 +56,7 @@ create or replace function automation.tell_timelines() returns trigger
   security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   set enable_sort = off
   as $$
 declare

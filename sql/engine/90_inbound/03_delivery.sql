@@ -80,6 +80,7 @@ create or replace function automation.send_again(tenant_id uuid, step_id uuid) r
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
 declare
   at constant timestamptz := automation.now();

@@ -111,6 +111,7 @@ create or replace function automation.start_version(
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
 declare
   mode constant ridgeline.execution_mode := automation.mode_of(version.tenant_id, version.workflow_id);

@@ -37,6 +37,7 @@ create or replace function automation.retry_execution(execution_id uuid)
   security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);

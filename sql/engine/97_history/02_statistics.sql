@@ -99,6 +99,7 @@ create or replace function automation.count_steps() returns trigger
   security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   set enable_sort = off
   as $$
 begin

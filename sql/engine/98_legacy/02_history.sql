@@ -60,6 +60,7 @@ create or replace function automation.legacy_page(relation regclass, after text,
   set search_path = pg_catalog, pg_temp
   -- Along the key: ids are in no order of the table, and reading and sorting all of it looks cheaper, once a page.
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
   set enable_sort = off
   as $$
@@ -233,6 +234,7 @@ create or replace function automation.write_steps(steps automation.imported_step
   language sql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
     with written as (
       insert into ridgeline.workflow_step_executions (

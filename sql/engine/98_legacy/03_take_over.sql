@@ -182,6 +182,7 @@ create or replace function automation.take_over_run(
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
+  set jit = off
   as $$
 declare
   run constant jsonb := open.run;
