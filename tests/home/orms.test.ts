@@ -54,7 +54,7 @@ describe("a CRM of Prisma's", { timeout: 180_000 }, () => {
         '[{"type": "stage_changed", "column": "stage"}]');
       select automation.attach_target('task', 'public."Task"',
         '{"tenant": "organizationId", "assigned_to": "assigneeId", "timestamps": "UTC"}',
-        words => '{"status": {"open": "TODO"}, "priority": {"normal": "MEDIUM", "high": "HIGH"}}')`);
+        words => '{"status": {"open": "BACKLOG"}, "priority": {"normal": "MEDIUM", "high": "HIGH"}}')`);
     apex = await tenantOf(sql, "cm3orgapex0000abcd");
     await speakAs(sql, apex, "+15125550100");
   });
@@ -154,7 +154,7 @@ describe("a CRM of Prisma's", { timeout: 180_000 }, () => {
       title: "Call Maria for Sam Sales",
       organizationId: "cm3orgapex0000abcd",
       contactId: "cm3contactmaria001",
-      status: "TODO",
+      status: "BACKLOG",
       priority: "HIGH",
       due: "2026-12-01 15:00:00",
       assigneeId: "cm3usersam00000001",

@@ -2,7 +2,7 @@
 -- makes (no default in the table), enums in a schema of their own, times without a zone that are UTC.
 create schema crm_enums;
 create type crm_enums."LeadStage" as enum ('NEW', 'CONTACTED', 'QUOTED', 'WON', 'LOST');
-create type crm_enums."TaskStatus" as enum ('TODO', 'IN_PROGRESS', 'DONE');
+create type crm_enums."TaskStatus" as enum ('BACKLOG', 'IN_PROGRESS', 'DONE');
 create type crm_enums."Priority" as enum ('LOW', 'MEDIUM', 'HIGH');
 create type crm_enums."Role" as enum ('OWNER', 'ADMIN', 'MEMBER');
 
@@ -58,7 +58,7 @@ create table public."Task" (
   "organizationId" text not null,
   "contactId" text references public."Contact" ("id") on delete set null on update cascade,
   "title" text not null,
-  "status" crm_enums."TaskStatus" not null default 'TODO',
+  "status" crm_enums."TaskStatus" not null default 'BACKLOG',
   "priority" crm_enums."Priority" not null default 'MEDIUM',
   "dueDate" timestamp(3),
   "assigneeId" text,

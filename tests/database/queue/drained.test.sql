@@ -2,28 +2,12 @@
 -- made now it is empty, however it is read.
 begin;
 \ir ../foundation/story.psql
+\ir backlog.psql
 select plan(7);
 -- These steps name a number, which is no contact's.
 alter table public.tenants alter column text_strangers set default true;
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 
-create function pg_temp.backlog(tenant uuid, step text, rows integer, due interval) returns void
-  language plpgsql
-  as $$
-declare
-  flow constant uuid := pg_temp.workflow(tenant, 'manual', '{}', jsonb_build_array(step::jsonb));
-begin
-  with execution as (
-    insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, status, trigger_type, trigger_data)
-    select tenant, flow, 1, 'waiting', 'manual', '{}' from generate_series(1, rows)
-    returning *
-  )
-  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-  select e.tenant_id, e.id, 'step_1', t.lane, automation.now() + due - random() * interval '1 second'
-  from execution as e, automation.step_types as t
-  where t.name = step::jsonb ->> 'type';
-end;
-$$;
 -- Rows that a statement reads of the queue, by any index, and sequential scans it makes.
 create function pg_temp.reads() returns bigint
   language sql volatile
@@ -41,9 +25,6 @@ begin
   return pg_temp.reads() - before;
 end;
 $$;
-\set sms '{"type": "send_sms", "config": {"to": "+15125550100", "body": "Hi"}}'
-\set task '{"type": "create_task", "config": {"title": "Call"}}'
-
 select pg_temp.backlog(:'apex', :'sms', 5000, '1 day');
 delete from ridgeline.scheduled_steps;
 analyze ridgeline.scheduled_steps;
