@@ -58,7 +58,7 @@ it("types four blocks, and Maria's text is there", async () => {
     typeof blocks[0],
     typeof blocks[0],
   ];
-  const environment = { ...process.env, REPOSITORY: root, DATABASE_URL: host.adminUrl };
+  const environment = { ...process.env, REPOSITORY: root, DATABASE_URL: host.url };
   const began = Date.now();
   const took: string[] = [];
   const lap = (what: string) => took.push(`${what} ${((Date.now() - began) / 1000).toFixed(1)} s`);
@@ -84,9 +84,9 @@ it("types four blocks, and Maria's text is there", async () => {
   expect(said).toContain("beside the tables that were there");
   lap("serving");
 
-  await using(host.adminUrl, async (admin) => {
-    await admin.unsafe(attach!.text).simple();
-    await admin.unsafe(first!.text).simple();
+  await using(host.url, async (owner) => {
+    await owner.unsafe(attach!.text).simple();
+    await owner.unsafe(first!.text).simple();
   });
   lap("written");
   const messages = () =>
