@@ -2885,6 +2885,22 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.blank_names(contacts automation.entities, fields jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(a.attname, ''), '{}')
+    from pg_attribute as a
+    join pg_type as t on t.oid = a.atttypid
+    where a.attrelid = contacts.relation::regclass and a.attnum > 0 and not a.attisdropped and a.attnotnull
+      and not a.atthasdef and t.typcategory = 'S' and fields ->> a.attname::text is null
+      and a.attname = any (array(
+        select jsonb_object_keys(
+          automation.own_names(contacts, '{"first_name": "", "last_name": "", "full_name": ""}'))))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.contact_with(tenant_id uuid, phone text, email text, OUT id text, OUT found_by text)
  RETURNS record
  LANGUAGE plpgsql
@@ -23201,12 +23217,14 @@ CREATE OR REPLACE FUNCTION automation.create_contact(tenant_id uuid, given jsonb
 AS $function$
 declare
   contacts automation.entities;
+  fields jsonb;
 begin
   select e.* into contacts from automation.entities as e where e.name = 'contact';
   if not found then
     return null;
   end if;
-  return automation.insert_contact(contacts, tenant_id, automation.contact_columns(contacts, given));
+  fields := automation.contact_columns(contacts, given);
+  return automation.insert_contact(contacts, tenant_id, fields || automation.blank_names(contacts, fields));
 exception
   when integrity_constraint_violation or data_exception or undefined_column or undefined_table
     or raise_exception then
@@ -30818,6 +30836,9 @@ grant execute on function automation.begun_there_since(uuid,timestamp with time 
 
 revoke all on function automation.blank_consent(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.blank_consent(jsonb) to service_role;
+
+revoke all on function automation.blank_names(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.blank_names(automation.entities,jsonb) to service_role;
 
 revoke all on function automation.blank_open_step(automation.erasures_under_way,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.blank_open_step(automation.erasures_under_way,jsonb) to service_role;

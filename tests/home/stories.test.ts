@@ -80,21 +80,28 @@ const reply = (from: string, body: string) =>
     stage().sql.json({ message_sid: `SM${from}${body}`, from, to: "+15125550100", body })
   })`;
 
-describe("the three examples", { timeout: 120_000 }, () => {
+describe("the three examples, as they were written", { timeout: 120_000 }, () => {
   it("a new lead gets a text at once, and the office a task a day later, in the CRM's words", async () => {
     await workflow("contact_created", [
-      ["send_sms", { body: "Thanks for your interest, {{trigger.contact.first_name}}!" }],
+      ["send_sms", {
+        to: "{{trigger.contact.phone}}",
+        body: "Thanks for your interest, {{trigger.contact.first_name}}!",
+      }],
       [
         "create_task",
-        { title: "Follow up with {{trigger.contact.first_name}}", due_in_days: 1 },
+        { title: "Follow up with {{trigger.contact.first_name}}", due_date_days: 1 },
         1440,
       ],
     ], { trigger_config: { type: "lead" } });
-    const maria = await lead({ first_name: "Ana" });
+    const maria = await lead({ first_name: "Ana", phone: "512.555.7010", mobile_phone: null });
+    maria.phone = "+15125557010";
+    const onlyMobile = await lead();
     const customer = await lead({ type: "customer" });
     await stage().pass(0);
     expect(stage().texts(maria.phone)).toEqual(["Thanks for your interest, Ana!"]);
     expect(stage().texts(customer.phone)).toEqual([]);
+    // The column of that name, which she has left empty: without "to" the text would find her.
+    expect(stage().texts(onlyMobile.phone)).toEqual([]);
     expect(await tasksOf(maria.id)).toEqual([]);
     await stage().pass(24, 12);
     expect(await tasksOf(maria.id)).toEqual([
@@ -119,28 +126,32 @@ describe("the three examples", { timeout: 120_000 }, () => {
   it("a project that is won congratulates its contact, once", async () => {
     await workflow("project_won", [
       ["send_email", {
-        subject: "Congratulations, {{contact.first_name}}",
-        html: "<p>{{project.name}} is approved</p>",
+        to: "{{trigger.contact.email}}",
+        subject: "Congratulations! Your project is approved",
+        html: "<p>We're excited to work with you...</p>",
       }],
     ]);
     await set("projects", LOPEZ_ROOF, { pipeline_stage: "won" });
     await set("projects", LOPEZ_ROOF, { description: "Tiles" });
     await stage().pass(0);
-    expect(stage().emails("maria@example.com")).toEqual(["Congratulations, Maria"]);
+    expect(stage().emails("maria@example.com")).toEqual([
+      "Congratulations! Your project is approved",
+    ]);
   });
 
   it("by hand, for whom the conditions hold", async () => {
     const id = await workflow("manual", [["send_sms", {
-      to: "{{contact.mobile_phone}}",
-      body: "Test message",
+      to: "{{contact.phone}}",
+      message: "Test message",
     }]], {
-      conditions: [{ field: "contact.stage", operator: "equals", value: "hot" }],
+      conditions: [{ field: "contact.stage", operator: "equals", value: "lead" }],
     });
-    const [hot, cold] = [
-      await lead({ stage: "hot", type: "prospect" }),
-      await lead({ type: "prospect" }),
+    const [warm, cold] = [
+      await lead({ stage: "lead", type: "prospect", phone: "+15125557011" }),
+      await lead({ stage: "cold", type: "prospect", phone: "+15125557012" }),
     ];
-    for (const { id: contact_id } of [hot, cold]) {
+    [warm.phone, cold.phone] = ["+15125557011", "+15125557012"];
+    for (const { id: contact_id } of [warm, cold]) {
       got(
         await seller.client.schema("ridgeline").rpc("execute_workflow", {
           workflow_id: id,
@@ -149,7 +160,7 @@ describe("the three examples", { timeout: 120_000 }, () => {
       );
     }
     await stage().pass(0);
-    expect([stage().texts(hot.phone), stage().texts(cold.phone)]).toEqual([["Test message"], []]);
+    expect([stage().texts(warm.phone), stage().texts(cold.phone)]).toEqual([["Test message"], []]);
   });
 });
 
@@ -159,7 +170,6 @@ describe("five recipes", { timeout: 240_000 }, () => {
     await sql`
       insert into ridgeline.tenant_settings (tenant_id, settings)
       values (${SUMMIT}, '{"inbound": {"create_contacts": true}}')`;
-    await sql`alter table public.contacts alter first_name drop not null, alter last_name drop not null`;
     await workflow("call_missed", [
       ["send_sms", { body: "Sorry we missed you. This is {{tenant.name}}, how can we help?" }],
       ["create_task", { title: "Call {{contact.phone}} back", priority: "urgent" }, 120],

@@ -104,6 +104,22 @@ begin
 end;
 $$;
 
+-- The names that the table wants and nobody has given: '', which templates and fill_contact() take for nothing, and
+-- not the number, which a text would greet its reader by.
+create or replace function automation.blank_names(contacts automation.entities, fields jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(a.attname, ''), '{}')
+    from pg_attribute as a
+    join pg_type as t on t.oid = a.atttypid
+    where a.attrelid = contacts.relation::regclass and a.attnum > 0 and not a.attisdropped and a.attnotnull
+      and not a.atthasdef and t.typcategory = 'S' and fields ->> a.attname::text is null
+      and a.attname = any (array(
+        select jsonb_object_keys(
+          automation.own_names(contacts, '{"first_name": "", "last_name": "", "full_name": ""}'))))
+  $$;
+
 -- Null when the table does not take such a row (a column of its own that must not be empty): the
 -- message is kept all the same.
 create or replace function automation.create_contact(tenant_id uuid, given jsonb) returns text
@@ -112,12 +128,14 @@ create or replace function automation.create_contact(tenant_id uuid, given jsonb
   as $$
 declare
   contacts automation.entities;
+  fields jsonb;
 begin
   select e.* into contacts from automation.entities as e where e.name = 'contact';
   if not found then
     return null;
   end if;
-  return automation.insert_contact(contacts, tenant_id, automation.contact_columns(contacts, given));
+  fields := automation.contact_columns(contacts, given);
+  return automation.insert_contact(contacts, tenant_id, fields || automation.blank_names(contacts, fields));
 exception
   when integrity_constraint_violation or data_exception or undefined_column or undefined_table
     or raise_exception then
