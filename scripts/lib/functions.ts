@@ -18,7 +18,7 @@ export const edgeRuntime = [
   "--no-prompt",
   "--cached-only",
   "--quiet",
-  "--v8-flags=--max-semi-space-size=4,--heap-growing-percent=50",
+  "--v8-flags=--max-semi-space-size=2,--heap-growing-percent=50",
   `--config=${path.join(root, "deno.json")}`,
   "--allow-net",
   "--allow-env",

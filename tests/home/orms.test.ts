@@ -459,6 +459,52 @@ describe("a CRM with two tables of people and whole names", { timeout: 180_000 }
     expect((await runs(sql)).map((run) => run.status)).toEqual(["cancelled", "cancelled"]);
   });
 
+  it("knows a deal's stage by another table, its person by a link, and an item's office by its deal", async () => {
+    const [, , items, links, stages] = documented("What is not one table");
+    await sql.unsafe(`
+      create table public.pipeline_stages (
+        id serial primary key, name text not null, is_won boolean not null default false, is_lost boolean not null default false);
+      create table public.deals (
+        id uuid primary key default gen_random_uuid(), tenant_id uuid not null, name text, stage_id int references public.pipeline_stages);
+      create table public.deal_people (deal_id uuid references public.deals, person_id uuid, is_primary boolean not null default false);
+      create table public.deal_items (id serial primary key, deal_id uuid references public.deals, name text);
+      insert into public.pipeline_stages (name, is_won) values ('New', false), ('Signed', true), ('Deposit paid', true)`);
+    await expect(sql`select automation.attach('public.deal_items', 'item', '{"deal": "deal_id"}')`)
+      .rejects.toMatchObject({
+        message: expect.stringMatching(/has no column "tenant_id"/),
+        hint: expect.stringMatching(/only a parent row says it/),
+      });
+    await sql.unsafe(links!);
+    await sql.unsafe(stages!);
+    await sql.unsafe(items!);
+    await expect(sql`
+      select automation.attach('public.deals', 'deal', '{"contact": "main_contact_id"}',
+        '[{"type": "deal_won", "column": "stage", "becomes": "won"}, {"type": "deal_won", "column": "stage", "becomes": "paid"}]')`)
+      .rejects.toMatchObject({ message: expect.stringMatching(/"deal_won" stands there twice/) });
+    await publish(sql, SUMMIT, "deal_won", [
+      ["send_sms", { body: "Congratulations, {{contact.first_name}}" }],
+      ["update_field", { entity: "deal", field: "stage_id", value: "1" }],
+    ]);
+    await publish(sql, SUMMIT, "item_created", [
+      ["create_task", { title: "Order {{item.name}} for {{deal.name}}" }],
+    ]);
+    const [{ deal }] = await sql<[{ deal: string }]>`
+      insert into public.deals (tenant_id, name, stage_id) values (${SUMMIT}, 'Roof', 1) returning id as deal`;
+    await sql`insert into public.deal_people select ${deal}, p.id, p.full_name = 'Lee, Ann' from public.people as p`;
+    await sql`insert into public.deal_items (deal_id, name) values (${deal}, 'Shingles')`;
+    await sql`update public.deals set stage_id = 3 where id = ${deal}`;
+    const sent = (await work(sql)).map(({ payload }) => [payload.to, payload.body?.split("\n")[0]]);
+    expect(sent).toEqual([["+15125550143", expect.stringContaining("Congratulations, Ann")]]);
+    await work(sql);
+    expect(await sql`select what from public.todos where what like 'Order%'`).toEqual([
+      { what: "Order Shingles for Roof" },
+    ]);
+    expect(await sql`select stage, stage_id from public.deals`).toEqual([{
+      stage: "new",
+      stage_id: 1,
+    }]);
+  });
+
   it("gives a new contact the whole name", async () => {
     await sql.unsafe(`
       drop table public.people cascade;

@@ -281,7 +281,10 @@ begin
   if missing is not null then
     raise exception 'columns: % has no column "%"', described.relation, missing
       using errcode = 'undefined_column',
-        hint = 'Name the column in the columns argument, such as {"tenant": "company_id"}.';
+        hint = case when missing = described.tenant_column
+          then 'Name the column that says whose row it is, such as {"tenant": "company_id"}. Where only a parent row '
+            'says it, keep it in a column by a trigger: docs/attach.md.'
+          else 'Name the column in the columns argument, such as {"contact": "customer_id"}.' end;
   end if;
   return described;
 end;
@@ -380,6 +383,12 @@ begin
     from jsonb_array_elements(events) as e
     join automation.trigger_types as t on t.name = e ->> 'type'
     where t.entity is distinct from attached.name
+    union all
+    select 7, format('events: "%s" stands there twice; a column that keeps one word for several makes them one event',
+      e ->> 'type')
+    from jsonb_array_elements(events) as e
+    group by e ->> 'type'
+    having count(*) > 1
   ) as p (rank, message)
   order by p.rank
   limit 1;
