@@ -7,10 +7,10 @@ import {
   type FetchContent,
   type RecordEmailEvent,
   withContent,
-} from "../_shared/channels/email/inbound.ts";
+} from "../_shared/channels/email/resend/receive.ts";
 import { parseBody } from "../_shared/runtime/json.ts";
 import type { Log } from "../_shared/runtime/log.ts";
-import { verifyResend } from "../_shared/channels/email/webhook.ts";
+import { verifyResend } from "../_shared/channels/email/resend/signature.ts";
 
 export interface Dependencies {
   secret: () => string;

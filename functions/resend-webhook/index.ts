@@ -1,13 +1,13 @@
 import { connect } from "../_shared/runtime/database.ts";
-import { readDatabaseUrl, readResend } from "../_shared/runtime/env.ts";
+import { readDatabaseUrl } from "../_shared/runtime/env.ts";
 import {
   createContentFetcher,
   createEmailRecorder,
   type FetchContent,
   type RecordEmailEvent,
-} from "../_shared/channels/email/inbound.ts";
+} from "../_shared/channels/email/resend/receive.ts";
+import { readResend, readResendSecret } from "../_shared/channels/email/resend/settings.ts";
 import { logToConsole } from "../_shared/runtime/log.ts";
-import { readResendSecret } from "../_shared/http/webhook-env.ts";
 import { createHandler } from "./handler.ts";
 
 let recorder: RecordEmailEvent | undefined;

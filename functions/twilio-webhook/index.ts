@@ -1,28 +1,5 @@
-import { connect } from "../_shared/runtime/database.ts";
-import { readDatabaseUrl } from "../_shared/runtime/env.ts";
-import {
-  createAccountFinder,
-  createReplier,
-  createTwilioRecorder,
-  type FindAccount,
-  type RecordTwilioEvent,
-  type ReplyToText,
-} from "../_shared/channels/sms/inbound.ts";
-import { logToConsole } from "../_shared/runtime/log.ts";
-import { readPublicAddress, readTwilioToken } from "../_shared/http/webhook-env.ts";
-import { createHandler } from "./handler.ts";
+// The address that the console of Twilio has had since before there was sms-webhook/twilio, and keeps.
+import { dependencies } from "../sms-webhook/dependencies.ts";
+import { createHandler } from "../sms-webhook/handler.ts";
 
-let database: ReturnType<typeof connect> | undefined;
-let recorder: RecordTwilioEvent | undefined;
-let finder: FindAccount | undefined;
-let replier: ReplyToText | undefined;
-const sql = () => database ??= connect(readDatabaseUrl());
-
-Deno.serve(createHandler({
-  authToken: readTwilioToken,
-  findAccount: () => finder ??= createAccountFinder(sql(), logToConsole),
-  address: readPublicAddress,
-  record: () => recorder ??= createTwilioRecorder(sql()),
-  reply: () => replier ??= createReplier(sql()),
-  log: logToConsole,
-}));
+Deno.serve(createHandler(dependencies("twilio-webhook", "twilio")));

@@ -586,7 +586,7 @@ export const stepTypes = [
     "name": "send_email",
     "lane": "email",
     "branches": null,
-    "description": "Sends an email through Resend.",
+    "description": "Sends an email.",
     "config_schema": {
       "type": "object",
       "anyOf": [
@@ -733,7 +733,7 @@ export const stepTypes = [
     "name": "send_sms",
     "lane": "sms",
     "branches": null,
-    "description": "Sends a text message through Twilio.",
+    "description": "Sends a text message.",
     "config_schema": {
       "type": "object",
       "title": "send_sms",

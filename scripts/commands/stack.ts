@@ -68,6 +68,7 @@ Ridgeline is ready (${seconds} s)
   Publishable key   ${stack.publishableKey}
   Secret key        ${stack.secretKey}
   Twilio            ${stack.twilioUrl}${stack.twilio ? " (stand-in)" : ""}
+  Telnyx            ${stack.telnyxUrl}${stack.telnyx ? " (stand-in)" : ""}
   Resend            ${stack.resendUrl}${stack.resend ? " (stand-in)" : ""}
 
 Ctrl-C stops it.`);

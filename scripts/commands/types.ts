@@ -1,11 +1,12 @@
-// Generates the rows of recipes/ in sql/, and what is written from sql/: the TypeScript types, the schemas of steps and
-// their document; with --check, fails when a file differs.
+// Generates the rows of recipes/ in sql/, the lists of the providers that there are, and what is written from sql/: the
+// TypeScript types, the schemas of steps and their document; with --check, fails when a file differs.
 import fs from "node:fs";
 import path from "node:path";
 import { applySource } from "../lib/schema.ts";
 import { createDatabase, startScratchServer, using } from "../lib/scratch.ts";
 import { publishedSchemas, schemasSource, stepsDocument } from "../lib/steps.ts";
 import { databaseTypes } from "../lib/types.ts";
+import { receiversSource, sendersSource } from "../lib/providers.ts";
 import { recipeRows, RECIPES_FILE } from "../lib/recipes.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -25,6 +26,8 @@ function keep(name: string, text: string): void {
 }
 
 keep(RECIPES_FILE, recipeRows());
+keep("functions/_shared/channels/providers.ts", sendersSource());
+keep("functions/_shared/channels/receivers.ts", receiversSource());
 
 const { server, stop } = await startScratchServer();
 let wanted: Record<string, string>;

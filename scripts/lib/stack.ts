@@ -5,6 +5,7 @@ import path from "node:path";
 import { z } from "zod";
 import type { ResendStandIn } from "../standins/resend.ts";
 import { startResend } from "../standins/resend.ts";
+import { startTelnyx, type TelnyxStandIn } from "../standins/telnyx.ts";
 import type { TwilioStandIn } from "../standins/twilio.ts";
 import { startTwilio } from "../standins/twilio.ts";
 import { EdgeFunction, endMarked, functionNames } from "./functions.ts";
@@ -68,6 +69,7 @@ export interface StackFile {
   publishableKey: string;
   secretKey: string;
   twilioUrl: string;
+  telnyxUrl: string;
   resendUrl: string;
 }
 
@@ -77,11 +79,13 @@ export class Stack implements StackFile {
   publishableKey = "";
   secretKey = "";
   twilioUrl = "";
+  telnyxUrl = "";
   resendUrl = "";
   /** The embedded server; null when an existing one is used. */
   postgres: PostgresServer | null = null;
   /** The stand-ins; null where the environment names another address. */
   twilio: TwilioStandIn | null = null;
+  telnyx: TelnyxStandIn | null = null;
   resend: ResendStandIn | null = null;
   readonly functions = new Map<string, EdgeFunction>();
   readonly #options: StackOptions;
@@ -238,11 +242,16 @@ export class Stack implements StackFile {
   }
 
   async #startStandIns(): Promise<void> {
-    const { TWILIO_BASE_URL, RESEND_BASE_URL } = process.env;
+    const { TWILIO_BASE_URL, TELNYX_BASE_URL, RESEND_BASE_URL } = process.env;
     if (!TWILIO_BASE_URL) {
       const twilio = await startTwilio();
       await this.#onStop(() => twilio.stop());
       this.twilio = twilio;
+    }
+    if (!TELNYX_BASE_URL) {
+      const telnyx = await startTelnyx();
+      await this.#onStop(() => telnyx.stop());
+      this.telnyx = telnyx;
     }
     if (!RESEND_BASE_URL) {
       const resend = await startResend();
@@ -250,6 +259,7 @@ export class Stack implements StackFile {
       this.resend = resend;
     }
     this.twilioUrl = TWILIO_BASE_URL || this.twilio!.url;
+    this.telnyxUrl = TELNYX_BASE_URL || this.telnyx!.url;
     this.resendUrl = RESEND_BASE_URL || this.resend!.url;
   }
 
@@ -286,17 +296,20 @@ export class Stack implements StackFile {
 
   #functionEnvironment(keys: z.infer<typeof Keys>): Record<string, string> {
     const given = Object.entries(process.env).filter(([name, value]) =>
-      value && /^(TWILIO|RESEND|WEBHOOK|DISPATCH|RECONCILE)_/.test(name)
+      value && /^(TWILIO|TELNYX|RESEND|WEBHOOK|DISPATCH|RECONCILE)_/.test(name)
     ) as [string, string][];
     return {
       TWILIO_ACCOUNT_SID: "AC00000000000000000000000000000000",
       TWILIO_AUTH_TOKEN: "stand-in",
       ...(process.env.TWILIO_MESSAGING_SERVICE_SID ? {} : { TWILIO_FROM: "+15005550006" }),
+      TELNYX_API_KEY: "KEY_standin",
+      ...(this.telnyx ? { TELNYX_PUBLIC_KEY: this.telnyx.keys.publicKey } : {}),
       RESEND_API_KEY: "re_standin",
       RESEND_FROM: "Ridgeline <hello@ridgeline.example>",
       WEBHOOK_ALLOW_PRIVATE: "true",
       ...Object.fromEntries(given),
       TWILIO_BASE_URL: this.twilioUrl,
+      TELNYX_BASE_URL: this.telnyxUrl,
       RESEND_BASE_URL: this.resendUrl,
       DATABASE_URL: this.databaseUrl,
       SUPABASE_DB_URL: this.databaseUrl,
@@ -335,8 +348,9 @@ export class Stack implements StackFile {
 
   /** What a client needs to reach the stack. */
   describe(): StackFile {
-    const { apiUrl, databaseUrl, publishableKey, secretKey, twilioUrl, resendUrl } = this;
-    return { apiUrl, databaseUrl, publishableKey, secretKey, twilioUrl, resendUrl };
+    const { apiUrl, databaseUrl, publishableKey, secretKey } = this;
+    const { twilioUrl, telnyxUrl, resendUrl } = this;
+    return { apiUrl, databaseUrl, publishableKey, secretKey, twilioUrl, telnyxUrl, resendUrl };
   }
 
   async #writeStackFile(): Promise<void> {

@@ -1,5 +1,6 @@
-// A stand-in for the part of Telnyx's API that Ridgeline uses: messages, and the list of what was sent.
-import { randomUUID } from "node:crypto";
+// A stand-in for the part of Telnyx's API that Ridgeline uses: messages, the list of what was sent, and the webhooks that
+// tell what came in and what became of it, signed as Telnyx signs them.
+import { generateKeyPairSync, type KeyObject, randomUUID, sign } from "node:crypto";
 import { z } from "zod";
 import { segmentsOf } from "./segments.ts";
 import { type Answer, type Incoming, parseJson, type StandIn, startStandIn } from "./standin.ts";
@@ -15,9 +16,88 @@ export interface TelnyxMessage {
   created_at: string;
 }
 
+/** What an account signs with, and the public half of it as the portal shows it. */
+export interface TelnyxKeys {
+  privateKey: KeyObject;
+  publicKey: string;
+}
+
+export function telnyxKeys(): TelnyxKeys {
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+  return {
+    privateKey,
+    publicKey: publicKey.export({ format: "der", type: "spki" }).subarray(-32).toString("base64"),
+  };
+}
+
+/** The request that Telnyx makes of an event. */
+export function signedByTelnyx(
+  { privateKey }: TelnyxKeys,
+  event: unknown,
+  { at = new Date(), body = JSON.stringify(event) }: { at?: Date; body?: string } = {},
+): RequestInit & { headers: Record<string, string>; body: string } {
+  const timestamp = String(Math.floor(at.getTime() / 1000));
+  const signature = sign(null, Buffer.from(`${timestamp}|${body}`), privateKey);
+  return {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      "telnyx-timestamp": timestamp,
+      "telnyx-signature-ed25519": signature.toString("base64"),
+    },
+    body,
+  };
+}
+
+const eventOf = <P extends { id: string }>(event_type: string, payload: P) => ({
+  data: {
+    record_type: "event",
+    id: randomUUID(),
+    event_type,
+    occurred_at: new Date().toISOString(),
+    payload: { record_type: "message", type: "SMS", ...payload },
+  },
+  meta: { attempt: 1 },
+});
+
+/** Somebody texts a number. */
+export const telnyxReceived = (
+  { from, to, text, ...more }: { from: string; to: string; text: string; [field: string]: unknown },
+) =>
+  eventOf("message.received", {
+    id: randomUUID() as string,
+    direction: "inbound",
+    from: { phone_number: from, carrier: "T-Mobile USA", line_type: "Wireless" },
+    to: [{ phone_number: to, status: "webhook_delivered" }],
+    text,
+    media: [],
+    errors: [],
+    autoresponse_type: null,
+    received_at: new Date().toISOString(),
+    ...more,
+  });
+
+/** What became of a text in the end. */
+export const telnyxFinalized = (
+  { id, from, to }: Pick<TelnyxMessage, "id" | "from" | "to">,
+  status: string,
+  code?: number,
+) =>
+  eventOf("message.finalized", {
+    id,
+    direction: "outbound",
+    from: { phone_number: from },
+    to: [{ phone_number: to, status }],
+    errors: code === undefined
+      ? []
+      : [{ code: String(code), title: titles[code] ?? "Error", detail: "" }],
+  });
+
 export interface TelnyxStandIn extends StandIn {
   /** What was accepted, oldest first. */
   messages: () => TelnyxMessage[];
+  /** What its webhooks are signed with. */
+  keys: TelnyxKeys;
 }
 
 const titles: Record<number, string> = {
@@ -70,7 +150,7 @@ const recipientOf = (body: string): string[] => {
 };
 
 export async function startTelnyx(
-  options: { port?: number; apiKeys?: readonly string[] } = {},
+  options: { port?: number; apiKeys?: readonly string[]; keys?: TelnyxKeys } = {},
 ): Promise<TelnyxStandIn> {
   let messages: TelnyxMessage[] = [];
 
@@ -142,5 +222,5 @@ export async function startTelnyx(
       return isRefusal(checked) ? checked : accept(checked);
     },
   }, options.port === undefined ? {} : { port: options.port });
-  return { ...standIn, messages: () => messages };
+  return { ...standIn, messages: () => messages, keys: options.keys ?? telnyxKeys() };
 }

@@ -2726,6 +2726,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.default_provider(channel text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case when current_user = 'authenticated' then 'manual' else automation.setting(channel || '_provider') end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.own_price(prices jsonb, kind text, country text)
  RETURNS numeric
  LANGUAGE sql
@@ -15601,6 +15612,51 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.teller(event jsonb, channel text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select coalesce(nullif(event ->> 'provider', ''), automation.setting(channel || '_provider')) $function$;
+
+CREATE OR REPLACE FUNCTION automation.tenant_of_number(number text, provider text DEFAULT NULL::text)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with owners as (
+      select s.tenant_id, s.provider
+      from ridgeline.senders as s
+      where s.address = automation.normalize_line(tenant_of_number.number) and s.channel = 'sms'
+        and s.kind = 'number' and s.verified_at is not null
+    )
+    select coalesce(
+      (select o.tenant_id from owners as o where o.provider = tenant_of_number.provider),
+      (select min(o.tenant_id::text)::uuid from owners as o having count(distinct o.tenant_id) = 1))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.accounts_of_senders(provider text, tenant_id uuid, address text, service text)
+ RETURNS TABLE(owner uuid, account text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select a.tenant_id, automation.read_secret(a.tenant_id, a.credentials)
+    from (
+      select s.tenant_id, s.credentials, min(s.kind) as kind
+      from ridgeline.senders as s
+      where s.channel = 'sms' and s.provider = accounts_of_senders.provider
+        and s.verified_at is not null and s.credentials is not null
+        and (s.kind = 'number' and s.address = automation.normalize_line(accounts_of_senders.address)
+          or s.kind = 'service' and s.address = btrim(accounts_of_senders.service)
+          or s.tenant_id = accounts_of_senders.tenant_id)
+      group by s.tenant_id, s.credentials
+    ) as a
+    order by a.kind, a.credentials
+    limit 5
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.call_direction(event jsonb)
  RETURNS text
  LANGUAGE sql
@@ -15642,6 +15698,34 @@ begin
     and (c.status <> next_status
       or (event ->> 'duration')::integer > coalesce(c.duration_seconds, -1));
   return case when found then 'updated' else 'duplicate' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_delivery_of_step(tenant_id uuid, provider_id text, status text, error_code text, error_class text, at timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  sent record;
+begin
+  select s.tenant_id, s.id into sent
+  from ridgeline.workflow_step_executions as s
+  where s.provider_id = record_delivery_of_step.provider_id
+    and s.tenant_id = record_delivery_of_step.tenant_id;
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(),
+    result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
+    || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
+      'status', record_delivery_of_step.status, 'at', at,
+      'error_code', record_delivery_of_step.error_code,
+      'error_class', record_delivery_of_step.error_class))),
+    delivered_at = case when record_delivery_of_step.status in ('delivered', 'read')
+      then coalesce(s.delivered_at, at) else s.delivered_at end
+  where s.tenant_id = sent.tenant_id and s.id = sent.id
+    and automation.delivery_rank(record_delivery_of_step.status)
+      > automation.delivery_rank(s.result_data #>> '{delivery,status}');
+  return sent.id is not null;
 end;
 $function$;
 
@@ -15711,6 +15795,41 @@ begin
   if sent.id is not null then
     perform automation.send_again(message.tenant_id, sent.id);
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.error_class(provider text, event jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(event ->> 'error_class',
+      automation.setting('error_classes')::jsonb #>> array[error_class.provider, event ->> 'error_code'])
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.record_delivery_of_sms(message ridgeline.messages, status text, error_code text, error_class text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if error_class = 'opted_out' and automation.normal_number(message.to_number) is not null then
+    perform automation.revoke_once(message.tenant_id, 'sms', message.to_number, 'provider',
+      jsonb_build_object('code', error_code, 'message_id', message.id),
+      jsonb_build_object('code', error_code, 'message_id', message.id));
+  elsif error_class = 'landline' and automation.normal_number(message.to_number) is not null then
+    perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'landline',
+      jsonb_build_object('code', error_code, 'message_id', message.id));
+  elsif error_class = 'daily_limit' then
+    perform automation.refused_for_the_day(message);
+  end if;
+  update ridgeline.messages as m
+  set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code
+  where m.tenant_id = message.tenant_id and m.id = message.id
+    and automation.delivery_rank(record_delivery_of_sms.status)
+      > automation.delivery_rank(m.status);
+  return case when found then 'updated' else 'duplicate' end;
 end;
 $function$;
 
@@ -15801,13 +15920,15 @@ CREATE OR REPLACE FUNCTION automation.reply_to_sms(event jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  carrier constant text := automation.teller(event, 'sms');
+  owner constant uuid := automation.tenant_of_number(event ->> 'to', carrier);
   message ridgeline.messages;
   kind text;
   reply text;
 begin
   select m.* into message from ridgeline.messages as m
-  where m.provider_id = event ->> 'message_sid' and m.tenant_id = automation.tenant_of_number(event ->> 'to')
-    and m.provider = 'twilio' and m.direction = 'inbound';
+  where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier
+    and m.direction = 'inbound';
   if not found or message.opt_out_type is not null or message.channel <> 'sms'
     or automation.is_provider_keyword(message.body) then
     return null;
@@ -20400,8 +20521,8 @@ AS $function$
         ('pipeline_stage_changed', 'PATCH /api/projects/:id'),
         ('project_won', 'PATCH /api/projects/:id'),
         ('job_completed', 'PATCH /api/jobs/:id'),
-        ('email_opened', 'the Resend webhook'),
-        ('email_clicked', 'the Resend webhook')) as t (name, place)
+        ('email_opened', 'the webhook of emails'),
+        ('email_clicked', 'the webhook of emails')) as t (name, place)
       where t.name in (select h.trigger_type from heard as h)
       union all
       select 2, format('POST /api/workflows/trigger {trigger_type: "%s"}', h.trigger_type), 'whoever sends it',
@@ -21359,6 +21480,8 @@ begin
     raise exception 'value: % cannot be negative', new.name;
   elsif new.name = 'consent_asked_since' and new.value::timestamptz is null then
     raise exception 'value: consent_asked_since must be a time';
+  elsif new.name = 'error_classes' and jsonb_typeof(new.value::jsonb) is distinct from 'object' then
+    raise exception 'value: error_classes must be {"provider": {"code": "class"}}';
   elsif new.name = 'environment_per_second' and new.value::numeric not between 0 and 9999 then
     raise exception 'value: environment_per_second must be from 0 to 9999';
   elsif new.name like 'keep\_%' then
@@ -28208,6 +28331,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.twilio_account(address text, service text, OUT tenant_id uuid, OUT account text)
+ RETURNS record
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select a.owner, a.account
+    from automation.accounts_of_senders(
+      automation.setting('sms_provider'), null, twilio_account.address, twilio_account.service) as a
+    limit 1
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.receive_sms(event jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -28215,7 +28350,8 @@ CREATE OR REPLACE FUNCTION automation.receive_sms(event jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  owner constant uuid := automation.tenant_of_number(event ->> 'to');
+  carrier constant text := automation.teller(event, 'sms');
+  owner constant uuid := automation.tenant_of_number(event ->> 'to', carrier);
   sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
@@ -28228,10 +28364,10 @@ begin
     end if;
     return 'unknown_number';
   end if;
-  perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
+  perform automation.lock_inbound(carrier || ' ' || (event ->> 'message_sid'));
   if exists (
     select from ridgeline.messages as m
-    where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = 'twilio'
+    where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier
   ) then
     return 'duplicate';
   end if;
@@ -28242,7 +28378,7 @@ begin
     automation.contact_of_caller(owner, sender, 'inbound_sms',
       opt_out is distinct from 'STOP' and not automation.is_stop_request(event ->> 'body')),
     'inbound', sender, automation.normalize_line(event ->> 'to'), event ->> 'body',
-    'received', 'twilio', event ->> 'message_sid',
+    'received', carrier, event ->> 'message_sid',
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
     (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
     coalesce(event ->> 'channel', 'sms'));
@@ -28258,15 +28394,16 @@ CREATE OR REPLACE FUNCTION automation.record_call(event jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  carrier constant text := automation.teller(event, 'sms');
   owner constant uuid := automation.tenant_of_number(automation.line_of(
-    event ->> case automation.call_direction(event) when 'inbound' then 'to' else 'from' end));
+    event ->> case automation.call_direction(event) when 'inbound' then 'to' else 'from' end), carrier);
 begin
   if automation.call_rank(event ->> 'status') = 0 then
     return 'unknown_status';
   elsif owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
-  return automation.keep_call(owner, 'twilio', event);
+  return automation.keep_call(owner, carrier, event);
 end;
 $function$;
 
@@ -28277,11 +28414,11 @@ CREATE OR REPLACE FUNCTION automation.sent_by(relation regclass, provider text, 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  channel constant text := case relation when 'ridgeline.messages'::regclass then 'sms' else 'email' end;
   senders uuid[] := array(
     select s.tenant_id from ridgeline.workflow_step_executions as s
-    where s.provider_id = sent_by.provider_id
-      and automation.channel_of(s.step_type) = case relation
-        when 'ridgeline.messages'::regclass then 'sms' else 'email' end
+    where s.provider_id = sent_by.provider_id and automation.channel_of(s.step_type) = channel
+      and coalesce(s.input #>> '{sender,provider}', automation.setting(channel || '_provider')) = sent_by.provider
     limit 2);
 begin
   if senders = '{}' then
@@ -28293,55 +28430,45 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.record_delivery_of_step(tenant_id uuid, provider_id text, status text, error_code text, at timestamp with time zone)
- RETURNS boolean
+CREATE OR REPLACE FUNCTION automation.record_message_status(event jsonb)
+ RETURNS text
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  sent record;
+  carrier constant text := automation.teller(event, 'sms');
+  class constant text := automation.error_class(carrier, event);
+  sid constant text := event ->> 'message_sid';
+  message ridgeline.messages;
+  sender uuid;
+  outcome text;
 begin
-  select s.tenant_id, s.id into sent
-  from ridgeline.workflow_step_executions as s
-  where s.provider_id = record_delivery_of_step.provider_id
-    and s.tenant_id = record_delivery_of_step.tenant_id;
-  update ridgeline.workflow_step_executions as s
-  set changed_at = automation.now(),
-    result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
-    || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
-      'status', record_delivery_of_step.status, 'at', at,
-      'error_code', record_delivery_of_step.error_code))),
-    delivered_at = case when record_delivery_of_step.status in ('delivered', 'read')
-      then coalesce(s.delivered_at, at) else s.delivered_at end
-  where s.tenant_id = sent.tenant_id and s.id = sent.id
-    and automation.delivery_rank(record_delivery_of_step.status)
-      > automation.delivery_rank(s.result_data #>> '{delivery,status}');
-  return sent.id is not null;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.record_delivery_of_sms(message ridgeline.messages, status text, error_code text)
- RETURNS text
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if error_code = '21610' and automation.normal_number(message.to_number) is not null then
-    perform automation.revoke_once(message.tenant_id, 'sms', message.to_number, 'provider',
-      jsonb_build_object('code', error_code, 'message_id', message.id),
-      jsonb_build_object('code', error_code, 'message_id', message.id));
-  elsif error_code in ('30006', '21614') and automation.normal_number(message.to_number) is not null then
-    perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'landline',
-      jsonb_build_object('code', error_code, 'message_id', message.id));
-  elsif error_code in ('30023', '30027') then
-    perform automation.refused_for_the_day(message);
+  if automation.delivery_rank(event ->> 'status') = 0 then
+    return 'unknown_status';
   end if;
-  update ridgeline.messages as m
-  set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code
-  where m.tenant_id = message.tenant_id and m.id = message.id
-    and automation.delivery_rank(record_delivery_of_sms.status)
-      > automation.delivery_rank(m.status);
-  return case when found then 'updated' else 'duplicate' end;
+  perform automation.lock_inbound(carrier || ' ' || sid);
+  sender := automation.sent_by('ridgeline.messages', carrier, sid);
+  if sender is not null and not automation.may_tell(event, sender) then
+    return 'unknown_message';
+  end if;
+  if automation.record_delivery_of_step(
+    sender, sid, event ->> 'status', event ->> 'error_code', class, automation.now()) then
+    outcome := 'duplicate';
+  end if;
+  for message in
+    select m.* from ridgeline.messages as m
+    where m.provider_id = sid and m.provider = carrier and m.direction = 'outbound'
+      and m.tenant_id = sender
+  loop
+    outcome := automation.record_delivery_of_sms(
+      message, event ->> 'status', event ->> 'error_code', class);
+  end loop;
+  if outcome is null then
+    perform automation.keep_early_event(carrier, sid, event);
+    return 'early';
+  end if;
+  return outcome;
 end;
 $function$;
 
@@ -28378,9 +28505,9 @@ begin
       delete from automation.early_events as e
       using added as a
       where e.provider_id = a.provider_id and e.provider = a.provider and a.direction = 'outbound'
-      returning e.id, e.event, a.tenant_id, a.execution_id
+      returning e.id, e.event, e.provider, a.tenant_id, a.execution_id
     )
-    select t.event, x as execution
+    select t.event || jsonb_build_object('provider', t.provider) as event, x as execution
     from taken as t
     left join ridgeline.workflow_executions as x on x.tenant_id = t.tenant_id and x.id = t.execution_id
     order by (t.event ->> 'occurred_at')::timestamptz, t.id
@@ -28445,12 +28572,44 @@ AS $function$
           or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean))
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.apply_email_event(event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_engagement constant boolean := event ->> 'type' in ('opened', 'clicked');
+  carrier constant text := automation.teller(event, 'email');
+  sender constant uuid := automation.sent_by('ridgeline.emails', carrier, event ->> 'email_id');
+  email ridgeline.emails;
+  outcome text := 'early';
+begin
+  if not is_engagement and automation.record_delivery_of_step(sender, event ->> 'email_id',
+    event ->> 'type', event ->> 'error_code', null, (event ->> 'occurred_at')::timestamptz) then
+    outcome := 'stored';
+  end if;
+  for email in
+    select m.* from ridgeline.emails as m
+    where m.provider_id = event ->> 'email_id' and m.provider = carrier
+      and m.direction = 'outbound' and m.tenant_id = sender
+  loop
+    if not is_engagement then
+      perform automation.record_delivery_of_email(email, event);
+    end if;
+    perform automation.record_engagement(email, automation.email_event_of(email, event));
+    outcome := 'stored';
+  end loop;
+  return outcome;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.receive_email(event jsonb)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  carrier constant text := automation.teller(event, 'email');
   addressed record;
   became text;
   outcome text := 'unknown_address';
@@ -28464,9 +28623,42 @@ begin
     cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
     where t.tenant_id is not null group by t.tenant_id
   loop
-    became := automation.keep_email(addressed.tenant_id, addressed.address, 'resend', event);
+    became := automation.keep_email(addressed.tenant_id, addressed.address, carrier, event);
     outcome := case when 'stored' in (became, outcome) then 'stored' else 'duplicate' end;
   end loop;
+  return outcome;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_email_event(event_id text, event jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  carrier constant text := automation.teller(event, 'email');
+  outcome text;
+begin
+  delete from automation.provider_events as e
+  where (e.provider, e.event_id) in (
+    select o.provider, o.event_id from automation.provider_events as o
+    where o.received_at < automation.now() - interval '30 days'
+    order by o.received_at limit 20 for update skip locked);
+  insert into automation.provider_events (provider, event_id, received_at)
+  values (carrier, record_email_event.event_id, automation.now())
+  on conflict on constraint provider_events_pkey do nothing;
+  if not found then
+    return 'duplicate';
+  end if;
+  perform automation.lock_inbound(carrier || ' ' || (event ->> 'email_id'));
+  if event ->> 'type' = 'received' then
+    return automation.receive_email(event);
+  end if;
+  outcome := automation.apply_email_event(event);
+  if outcome = 'early' then
+    perform automation.keep_early_event(carrier, event ->> 'email_id', event);
+  end if;
   return outcome;
 end;
 $function$;
@@ -30280,6 +30472,8 @@ comment on column ridgeline.stage_changes.root_id is 'The run that moved it, or 
 
 comment on column ridgeline.stage_changes.user_id is 'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
 
+comment on function automation.accounts_of_senders(text,uuid,text,text) is 'Whose number, messaging service or tenant that is, and the secrets of their own accounts at this provider; no row: the environment''s. account is null where the secret is missing.';
+
 comment on function automation.activate_imports(uuid) is 'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. Runs in flight are another matter: automation.take_over_runs().';
 
 comment on function automation.admit(uuid,uuid,text,integer,uuid,integer,ridgeline.execution_mode) is 'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this workflow before.';
@@ -30347,6 +30541,8 @@ comment on function automation.enter(automation.entry[]) is 'Writes down executi
 comment on function automation.entity_of_target(jsonb) is 'Of what the id in a target is, as far as its variable says so by its name: {{steps.new.contact_id}} -> contact.';
 
 comment on function automation.erase_tenants(integer) is 'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says how many. The tick calls it. Never raises.';
+
+comment on function automation.error_class(text,jsonb) is 'Why a text was not delivered. opted_out: the provider knows that the number wants none; landline: none reaches it; daily_limit: a carrier takes no more today. Others (unknown_number, unreachable, filtered, throttled, account) are kept with the step and change nothing. Null: unknown.';
 
 comment on function automation.events_of(text,jsonb,jsonb,text[]) is 'What a write is called: the events of an insert (old is null) or an update of a record.';
 
@@ -30481,6 +30677,8 @@ comment on function automation.tell_operator(text,text,jsonb) is 'Tells whoever 
 comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures, of silence, of what stands still or waits for them and of what could not be started, and whoever looks after the installation of an engine that stands still; how many of them there are.';
 
 comment on function automation.tenant_key_function() is 'automation.tenant_key(): the key by which the CRM knows a tenant; null when it does not any more.';
+
+comment on function automation.tenant_of_number(text,text) is 'Whose number it is: whose the provider that tells has it for, else whose all others have it for; null: nobody''s, or several tenants'' at once.';
 
 comment on function automation.track_links(text,text,text,text) is 'A rendered text with links that lead through base. written: what the step says, whose hosts alone are meant; site: the office''s own. links: [{code, url}]; left_out: links that stay as they were.';
 
@@ -30696,13 +30894,26 @@ comment on function automation.prune() is 'One portion of the engine''s own rows
 
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
+comment on function automation.receive_sms(jsonb) is 'Stores a text message once: {provider?, message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
+
+comment on function automation.record_call(jsonb) is 'Stores a call, or what became of it: {provider?, call_sid, from, to, direction, status, dial_status?, duration?, tenant_id?}; status: queued, initiated, ringing, in-progress, answered, completed, no-answer, busy, failed or canceled. An inbound call that nobody took is missed. Returns stored, updated, duplicate, unknown_number or unknown_status.';
+
+comment on function automation.record_email_event(text,jsonb) is 'What became of an email, once for each event_id: {provider?, email_id, type, occurred_at, to?, link?, user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, html? and headers?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, unknown_address or unknown_sender.';
+
+comment on function automation.record_message_status(jsonb) is 'What became of a text message: {provider?, message_sid, status, error_code?, error_class?, tenant_id?}; status: accepted, queued, sending, sent, failed, undelivered, canceled, delivered or read; error_class: error_class(). Returns updated, duplicate (nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another tenant''s than the account''s that says so, unknown_message.';
+
 comment on function automation.run_database_steps(integer) is 'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
+
+comment on function automation.twilio_account(text,text) is 'accounts_of_senders() for functions of API 1, which know one provider.';
 
 comment on function ridgeline.retry_execution(uuid,uuid) is 'Runs a failed execution again from the step that failed, with fresh attempts. PT409: it has not failed, or another one is in the workflow by now that re-entry (not_while_open, restart) allows only one of.';
 
 comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, conditions, result, until, held, segments, cost}], cost, ended: {status, at}}. It follows branches, and waits on a clock of its own; what a step would change is seen by the steps after it. options: version (the draft when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an event; the others time out).';
 
 comment on procedure automation.work_database_steps(integer,integer,interval) is 'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
+
+revoke all on function automation.accounts_of_senders(text,uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.accounts_of_senders(text,uuid,text,text) to service_role;
 
 revoke all on function automation.activate_imports(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.activate_imports(uuid) to service_role;
@@ -31231,6 +31442,10 @@ grant execute on function automation.decide_consent(uuid,text) to service_role;
 revoke all on function automation.decimal_number(text) from public, anon, authenticated, service_role;
 grant execute on function automation.decimal_number(text) to service_role;
 
+revoke all on function automation.default_provider(text) from public, anon, authenticated, service_role;
+grant execute on function automation.default_provider(text) to authenticated;
+grant execute on function automation.default_provider(text) to service_role;
+
 revoke all on function automation.definition_steps(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.definition_steps(jsonb) to service_role;
 
@@ -31362,6 +31577,9 @@ grant execute on function automation.erasure_of(uuid,text,text) to service_role;
 revoke all on function automation.erasures_of(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.erasures_of(uuid,text,text,text) to authenticated;
 grant execute on function automation.erasures_of(uuid,text,text,text) to service_role;
+
+revoke all on function automation.error_class(text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.error_class(text,jsonb) to service_role;
 
 revoke all on function automation.event_of_inbox(automation.inboxes,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.event_of_inbox(automation.inboxes,text,jsonb) to service_role;
@@ -32647,6 +32865,12 @@ grant execute on function automation.record_click(text,text,text) to service_rol
 revoke all on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.record_consent(uuid,text,text,text,text,text,jsonb,text,jsonb) to service_role;
 
+revoke all on function automation.record_delivery_of_sms(ridgeline.messages,text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.record_delivery_of_sms(ridgeline.messages,text,text,text) to service_role;
+
+revoke all on function automation.record_delivery_of_step(uuid,text,text,text,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.record_delivery_of_step(uuid,text,text,text,text,timestamp with time zone) to service_role;
+
 revoke all on function automation.record_ends(automation.work[],integer) from public, anon, authenticated, service_role;
 grant execute on function automation.record_ends(automation.work[],integer) to service_role;
 
@@ -33002,6 +33226,9 @@ grant execute on function automation.tell_what_waits(automation.send_verdict[]) 
 revoke all on function automation.tell_when_due() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_when_due() to service_role;
 
+revoke all on function automation.teller(jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.teller(jsonb,text) to service_role;
+
 revoke all on function automation.tenancy_type() from public, anon, authenticated, service_role;
 grant execute on function automation.tenancy_type() to service_role;
 
@@ -33022,6 +33249,9 @@ grant execute on function automation.tenant_key_function() to service_role;
 
 revoke all on function automation.tenant_of(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_of(automation.entities,jsonb) to service_role;
+
+revoke all on function automation.tenant_of_number(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_of_number(text,text) to service_role;
 
 revoke all on function automation.tenant_state(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_state(uuid) to service_role;
@@ -40533,6 +40763,12 @@ drop function ridgeline.publish_workflow(uuid,jsonb,uuid);
 
 drop function automation.publish_workflow(uuid,jsonb);
 
+drop function automation.record_delivery_of_sms(ridgeline.messages,text,text);
+
+drop function automation.record_delivery_of_step(uuid,text,text,text,timestamp with time zone);
+
+drop function automation.tenant_of_number(text);
+
 drop function automation.remove_timer_trigger(automation.entities);
 
 drop function automation.install_timer_trigger(automation.entities);
@@ -41071,6 +41307,15 @@ begin
     coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
 $function$;
+
+alter table ridgeline.messages alter column provider set default automation.default_provider('sms'::text);
+alter table ridgeline.messages alter column provider set not null;
+
+alter table ridgeline.emails alter column provider set default automation.default_provider('email'::text);
+alter table ridgeline.emails alter column provider set not null;
+
+alter table ridgeline.calls alter column provider set default automation.default_provider('sms'::text);
+alter table ridgeline.calls alter column provider set not null;
 
 alter table ridgeline.tenant_settings add constraint tenant_settings_engine_known CHECK ((unified_engine = ANY (ARRAY['off'::text, 'shadow'::text, 'on'::text])));
 
@@ -41733,6 +41978,8 @@ comment on column automation.signals.role is 'exit, wait: an event; deleted: the
 
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
 
+comment on column ridgeline.messages.opt_out_type is 'What the provider took the message for, where it reads them for that; null: it did not say.';
+
 comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
 
 comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
@@ -41817,6 +42064,8 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "environment_per_second", "value": "1", "description": "How many segments a second the sender of the environment takes: 1, as a US number does; 0: as fast as they come."}') as r on conflict (name) do update set description = excluded.description;
 
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "error_classes", "value": "{\"twilio\": {\"21610\": \"opted_out\", \"21614\": \"landline\", \"30006\": \"landline\", \"30023\": \"daily_limit\", \"30027\": \"daily_limit\"}}", "description": "What codes of providers mean (automation.error_class), where the Edge Functions do not say: those of API 1 did not."}') as r on conflict (name) do update set description = excluded.description;
+
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_changes", "value": "24 months", "description": "How long it is known who changed a definition or a setting."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_inputs", "value": "90 days", "description": "The same of what their steps were told: rendered messages and fields."}') as r on conflict (name) do update set description = excluded.description;
@@ -41869,9 +42118,9 @@ insert into automation.step_types select r.* from jsonb_populate_record(null::au
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "remove_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Takes a tag off the contact.", "config_schema": {"type": "object", "title": "remove_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "no-show"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another contact."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "email", "name": "send_email", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends an email through Resend.", "config_schema": {"type": "object", "anyOf": [{"required": ["html"]}, {"required": ["text"]}], "title": "send_email", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"html": "<p>Hi {{contact.first_name}}, here it is.</p>", "purpose": "transactional", "subject": "Your estimate"}], "required": ["subject"], "properties": {"cc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Copies."}, "to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Addresses, in a list or between commas; a variable is one. Default: the contact''s."}, "bcc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Blind copies."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your addresses, or any in a domain of yours. Default: your default sender."}, "html": {"type": "string", "format": "html", "minLength": 1, "description": "The message as HTML; what templates insert is escaped."}, "text": {"type": "string", "format": "template", "minLength": 1, "description": "The message as plain text; without html it goes out as that alone."}, "headers": {"type": "object", "description": "Further headers, by name; not those that say who it is from or goes to.", "additionalProperties": {"type": "string", "format": "template"}}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "reply_to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Where answers go."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "email", "name": "send_email", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends an email.", "config_schema": {"type": "object", "anyOf": [{"required": ["html"]}, {"required": ["text"]}], "title": "send_email", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"html": "<p>Hi {{contact.first_name}}, here it is.</p>", "purpose": "transactional", "subject": "Your estimate"}], "required": ["subject"], "properties": {"cc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Copies."}, "to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Addresses, in a list or between commas; a variable is one. Default: the contact''s."}, "bcc": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Blind copies."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your addresses, or any in a domain of yours. Default: your default sender."}, "html": {"type": "string", "format": "html", "minLength": 1, "description": "The message as HTML; what templates insert is escaped."}, "text": {"type": "string", "format": "template", "minLength": 1, "description": "The message as plain text; without html it goes out as that alone."}, "headers": {"type": "object", "description": "Further headers, by name; not those that say who it is from or goes to.", "additionalProperties": {"type": "string", "format": "template"}}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "reply_to": {"type": ["string", "array"], "items": {"type": "string", "format": "template"}, "format": "template", "minLength": 1, "description": "Where answers go."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
-insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends a text message through Twilio.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "track_links": {"type": "boolean", "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
+insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "sms", "name": "send_sms", "branches": null, "ends_run": false, "has_effect": true, "description": "Sends a text message.", "config_schema": {"type": "object", "title": "send_sms", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!", "purpose": "transactional"}], "required": ["body"], "properties": {"to": {"type": "string", "format": "template", "description": "A phone number. Default: the contact''s."}, "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."}, "from": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders'' numbers. Default: your default sender."}, "urgent": {"type": "boolean", "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}, "purpose": {"enum": ["marketing", "transactional", "internal"], "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."}, "over_cap": {"enum": ["hold", "skip"], "description": "What becomes of marketing that is one too many for a person. Default: hold."}, "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."}, "media_urls": {"type": ["array", "string"], "items": {"type": "string", "format": "template"}, "format": "template", "description": "Pictures to send along: URLs, or a template that gives a list of them."}, "track_links": {"type": "boolean", "description": "Links lead through a short one, whose first click of a person is the event sms_clicked."}, "expires_after": {"type": ["string", "object"], "format": "length-of-time", "description": "Not sent when it was held for longer. Default: three days for marketing."}, "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1, "description": "One of your senders that picks the number itself."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "split", "branches": [], "ends_run": false, "has_effect": false, "description": "Takes a branch by chance, in proportion to weights; a contact always takes the same one.", "config_schema": {"type": "object", "title": "split", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}], "required": ["branches"], "properties": {"branches": {"type": "array", "items": {"type": "object", "title": "a branch", "required": ["name", "weight"], "properties": {"name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$", "description": "What steps on this branch have in branch.", "errorMessage": "name must be a letter and at most 40 letters, digits or _"}, "weight": {"type": "number", "maximum": 1000000, "description": "Its share, as compared with the others''.", "exclusiveMinimum": 0}}}, "maxItems": 10, "minItems": 2, "description": "What it chooses from.", "uniqueItemProperties": ["name"]}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 

@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { connect, type Database } from "../../functions/_shared/runtime/database.ts";
 import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
-import { createResendSender } from "../../functions/_shared/channels/email/resend.ts";
+import { createSender as createResendSender } from "../../functions/_shared/channels/email/resend/send.ts";
 import type { Senders } from "../../functions/_shared/channels/sender.ts";
-import { createTwilioSender } from "../../functions/_shared/channels/sms/twilio.ts";
+import { createSender as createTwilioSender } from "../../functions/_shared/channels/sms/twilio/send.ts";
 import { createWebhookSender } from "../../functions/_shared/channels/webhook/send.ts";
 import { createQueue, type Queue } from "../../functions/_shared/engine/queue.ts";
 import { type ResendStandIn, startResend } from "../../scripts/standins/resend.ts";

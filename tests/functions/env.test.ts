@@ -2,12 +2,16 @@ import { describe, expect, test } from "vitest";
 import {
   readDatabaseUrl,
   readDispatch,
-  readResend,
   readRingKey,
   readSecretKeys,
-  readTwilio,
   readWebhook,
 } from "../../functions/_shared/runtime/env.ts";
+import { readResend } from "../../functions/_shared/channels/email/resend/settings.ts";
+import {
+  parseTelnyxAccount,
+  readTelnyxPublicKey,
+} from "../../functions/_shared/channels/sms/telnyx/settings.ts";
+import { readTwilio } from "../../functions/_shared/channels/sms/twilio/settings.ts";
 import { statedAddress } from "../../functions/_shared/http/webhook-env.ts";
 
 describe("the database address", () => {
@@ -73,6 +77,21 @@ test("Twilio and Resend need their credentials, and base addresses are http", ()
   expect(() => readResend({})).toThrow(/^RESEND_API_KEY: /);
   expect(() => readResend({ RESEND_API_KEY: "re_1", RESEND_BASE_URL: "file:///etc" }))
     .toThrow(/^RESEND_BASE_URL: /);
+});
+
+test("a Telnyx account is its API key, with or without what it signs with", () => {
+  const key = Buffer.alloc(32, 7).toString("base64");
+  expect(parseTelnyxAccount("KEY0123_apex")).toEqual({ apiKey: "KEY0123_apex" });
+  expect(parseTelnyxAccount(JSON.stringify({ api_key: "KEY1", public_key: key })))
+    .toEqual({ apiKey: "KEY1", publicKey: key });
+  for (const secret of ['{"api_key": "hush"', '{"public_key": "hush"}', "", "hush hush"]) {
+    expect(() => parseTelnyxAccount(secret)).toThrow(/^the secret of the sender: set it to/);
+    expect(() => parseTelnyxAccount(secret)).not.toThrow(/hush/);
+  }
+  expect(readTelnyxPublicKey({ TELNYX_PUBLIC_KEY: key })).toBe(key);
+  for (const wrong of [undefined, "no base64", Buffer.alloc(31).toString("base64")]) {
+    expect(() => readTelnyxPublicKey({ TELNYX_PUBLIC_KEY: wrong })).toThrow(/^TELNYX_PUBLIC_KEY: /);
+  }
 });
 
 test("a webhook secret is found by its name", () => {

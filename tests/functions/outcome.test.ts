@@ -4,13 +4,13 @@ import {
   type Answer,
   classifyException,
   classifyResend,
-  classifyTelnyx,
-  classifyTwilio,
   classifyWebhook,
   OPERATOR_DELAY_SECONDS,
   parseRetryAfter,
   secondsToMidnightPacific,
 } from "../../functions/_shared/engine/outcome.ts";
+import { classify as classifyTelnyx } from "../../functions/_shared/channels/sms/telnyx/codes.ts";
+import { classify as classifyTwilio } from "../../functions/_shared/channels/sms/twilio/codes.ts";
 
 type Row = [answer: Answer, outcome: string, extra?: object];
 

@@ -8,7 +8,10 @@ import { z } from "zod";
 import { createHandler as createDispatch } from "../../functions/dispatch/handler.ts";
 import { createHandler as createForms } from "../../functions/forms/handler.ts";
 import { createHandler as createResend } from "../../functions/resend-webhook/handler.ts";
-import { createHandler as createTwilio } from "../../functions/twilio-webhook/handler.ts";
+import { createHandler as createTexts } from "../../functions/sms-webhook/handler.ts";
+import { signedByTelnyx, telnyxKeys } from "../../scripts/standins/telnyx.ts";
+import { createReceiver as createTelnyx } from "../../functions/_shared/channels/sms/telnyx/receive.ts";
+import { createReceiver as createTwilio } from "../../functions/_shared/channels/sms/twilio/receive.ts";
 import { createHandler as createWorkflows } from "../../functions/workflows/handler.ts";
 import type { Outcome } from "../../functions/_shared/http/inbound-forms.ts";
 import { ConfigurationError } from "../../functions/_shared/runtime/errors.ts";
@@ -58,14 +61,26 @@ const workflows = (error: unknown): Handler =>
     database: fail(error),
     log: quiet,
   });
-const twilio = (error: unknown): Handler =>
-  createTwilio({
-    authToken: fail(error),
-    findAccount: fail(error),
-    address: () => ({}),
+const signed = signedByTelnyx(telnyxKeys(), {}).headers;
+const telnyx = (error: unknown): Handler =>
+  createTexts({
+    name: "sms-webhook",
+    receivers: { telnyx: createTelnyx({ publicKey: fail(error) }) },
+    findAccounts: fail(error),
+    address: () => ({ base: undefined, trustForwarded: false }),
     record: fail(error),
     log: quiet,
-  } as never);
+  });
+const twilio = (error: unknown): Handler =>
+  createTexts({
+    name: "twilio-webhook",
+    provider: "twilio",
+    receivers: { twilio: createTwilio({ authToken: fail(error) }) },
+    findAccounts: fail(error),
+    address: () => ({ base: undefined, trustForwarded: false }),
+    record: fail(error),
+    log: quiet,
+  });
 const resend = (error: unknown): Handler =>
   createResend({ secret: fail(error), fetchContent: fail(error), record: fail(error), log: quiet });
 const forms = (error: unknown, outcome?: Outcome): Handler =>
@@ -123,6 +138,22 @@ const cases: Record<string, Case[]> = {
     }, 500],
     ["a database that is away", workflows(lost), at("workflows/history"), { headers: keyed }, 503],
     ["a crash", workflows(crash), at("workflows/history"), { headers: keyed }, 500],
+  ],
+  "sms-webhook": [
+    ["another method", telnyx(crash), at("sms-webhook/telnyx"), { method: "GET" }, 405],
+    ["an unknown provider", telnyx(crash), at("sms-webhook/pigeon"), post("{}"), 404],
+    ["no provider", telnyx(crash), at("sms-webhook"), post("{}"), 404],
+    ["too much", telnyx(crash), at("sms-webhook/telnyx"), post(long), 413],
+    ["no signature", telnyx(crash), at("sms-webhook/telnyx"), post("{}"), 403],
+    [
+      "a variable that is not set",
+      telnyx(unset),
+      at("sms-webhook/telnyx"),
+      post("{}", signed),
+      500,
+    ],
+    ["a database that is away", telnyx(lost), at("sms-webhook/telnyx"), post("{}", signed), 503],
+    ["a crash", telnyx(crash), at("sms-webhook/telnyx"), post("{}", signed), 500],
   ],
   "twilio-webhook": [
     ["another method", twilio(crash), at("twilio-webhook"), { method: "GET" }, 405],

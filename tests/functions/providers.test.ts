@@ -1,5 +1,12 @@
-// Several providers of one channel: what may have been accepted is looked up as the one that sent it needs it.
+// Several providers of one channel: what may have been accepted is looked up as the one that sent it needs it, and the
+// database knows none of them.
+import fs from "node:fs";
+import path from "node:path";
 import { expect, test } from "vitest";
+import { classes as ofTelnyx } from "../../functions/_shared/channels/sms/telnyx/codes.ts";
+import { classes as ofTwilio } from "../../functions/_shared/channels/sms/twilio/codes.ts";
+import { providersOf, receiversSource, sendersSource } from "../../scripts/lib/providers.ts";
+import { schemaFiles } from "../../scripts/lib/schema.ts";
 import { deliver } from "../../functions/_shared/channels/deliver.ts";
 import { byProvider } from "../../functions/_shared/channels/mod.ts";
 import type { Sender } from "../../functions/_shared/channels/sender.ts";
@@ -64,4 +71,45 @@ test("one that nobody has is asked nothing", async () => {
     error: { code: "invalid_payload", message: expect.stringContaining("pigeon") },
   });
   expect(asked).toEqual([]);
+});
+
+const root = path.resolve(import.meta.dirname, "../..");
+
+/** What names a provider, and is data or what functions of the release before call. */
+const allowed: [file: string, line: RegExp][] = [
+  ["00_foundation/03_settings.sql", /^ {2}\('(sms|email)_provider', '\w+', |^ {3}'\{"twilio": \{/],
+  // Of error_classes, in its second line.
+  ["00_foundation/03_settings.sql", /^ {3}'"30027": "daily_limit"\}\}',$/],
+  [
+    "40_people/05_prices.sql",
+    /^ {2}\('\w+ (sms|mms|email) [A-Z*]{1,2}', |^ {3}'\w+''s list price /,
+  ],
+  [
+    "90_inbound/02_inbound.sql",
+    /\bautomation\.twilio_account\(|\btwilio_account\.(address|service)\b/,
+  ],
+];
+
+test("no SQL of the engine names a provider, or knows one's codes", () => {
+  const names = [...providersOf("sms", "send.ts"), ...providersOf("email", "send.ts"), "vonage"];
+  const codes = [...Object.keys(ofTwilio), ...Object.keys(ofTelnyx)];
+  const naming = new RegExp(`${names.join("|")}|["'](${codes.join("|")})["']`, "i");
+  expect(names).toEqual(expect.arrayContaining(["twilio", "telnyx", "resend"]));
+  const said = schemaFiles("engine").flatMap((file) =>
+    fs.readFileSync(path.join(root, file), "utf8").split("\n")
+      .filter((line) => naming.test(line))
+      .map((line) => ({ file, line }))
+  );
+  const others = said.filter(({ file, line }) =>
+    !allowed.some(([of, pattern]) => file.endsWith(of) && pattern.test(line))
+  );
+  expect(others).toEqual([]);
+  expect(said.length).toBeGreaterThan(10);
+});
+
+test("every folder of a provider is in the lists of those who send and who tell", () => {
+  const read = (name: string) =>
+    fs.readFileSync(path.join(root, "functions/_shared/channels", name), "utf8");
+  expect(read("providers.ts")).toBe(sendersSource());
+  expect(read("receivers.ts")).toBe(receiversSource());
 });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { ResendSettings } from "../../functions/_shared/runtime/env.ts";
+import type { ResendSettings } from "../../functions/_shared/channels/email/resend/settings.ts";
 import { deliver } from "../../functions/_shared/channels/deliver.ts";
-import { createResendSender } from "../../functions/_shared/channels/email/resend.ts";
+import { createSender as createResendSender } from "../../functions/_shared/channels/email/resend/send.ts";
 import { type ResendStandIn, startResend } from "../../scripts/standins/resend.ts";
 import { anEmail, aStep, impatientOnce } from "./fakes.ts";
 

@@ -2,8 +2,11 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { deliver } from "../../functions/_shared/channels/deliver.ts";
-import { comparableBody, createTwilioSender } from "../../functions/_shared/channels/sms/twilio.ts";
-import type { TwilioSettings } from "../../functions/_shared/runtime/env.ts";
+import {
+  comparableBody,
+  createSender as createTwilioSender,
+} from "../../functions/_shared/channels/sms/twilio/send.ts";
+import type { TwilioSettings } from "../../functions/_shared/channels/sms/twilio/settings.ts";
 import { startTwilio, type TwilioStandIn } from "../../scripts/standins/twilio.ts";
 import { aStep, impatientOnce } from "./fakes.ts";
 

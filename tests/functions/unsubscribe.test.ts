@@ -1,7 +1,7 @@
 // The way out of an email: what its headers and footer say, what a scanner may do with it, and what a person may.
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { deliver } from "../../functions/_shared/channels/deliver.ts";
-import { createResendSender } from "../../functions/_shared/channels/email/resend.ts";
+import { createSender as createResendSender } from "../../functions/_shared/channels/email/resend/send.ts";
 import { ConfigurationError } from "../../functions/_shared/runtime/errors.ts";
 import { createHandler } from "../../functions/unsubscribe/handler.ts";
 import { type ResendStandIn, startResend } from "../../scripts/standins/resend.ts";

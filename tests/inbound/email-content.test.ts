@@ -2,11 +2,11 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Sql } from "postgres";
-import { readResend } from "../../functions/_shared/runtime/env.ts";
+import { readResend } from "../../functions/_shared/channels/email/resend/settings.ts";
 import {
   createContentFetcher,
   createEmailRecorder,
-} from "../../functions/_shared/channels/email/inbound.ts";
+} from "../../functions/_shared/channels/email/resend/receive.ts";
 import { createHandler } from "../../functions/resend-webhook/handler.ts";
 import { connect } from "../../functions/_shared/runtime/database.ts";
 import { type ResendStandIn, startResend } from "../../scripts/standins/resend.ts";

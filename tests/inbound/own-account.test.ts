@@ -4,10 +4,15 @@ import type { Sql } from "postgres";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   createAccountFinder,
-  createTwilioRecorder,
-} from "../../functions/_shared/channels/sms/inbound.ts";
-import { readPublicAddress, readTwilioToken } from "../../functions/_shared/http/webhook-env.ts";
-import { createHandler } from "../../functions/twilio-webhook/handler.ts";
+  createSmsRecorder,
+} from "../../functions/_shared/channels/sms/record.ts";
+import { createReceiver } from "../../functions/_shared/channels/sms/twilio/receive.ts";
+import {
+  parseTwilioAccount,
+  readTwilioToken,
+} from "../../functions/_shared/channels/sms/twilio/settings.ts";
+import { readPublicAddress } from "../../functions/_shared/http/webhook-env.ts";
+import { createHandler } from "../../functions/sms-webhook/handler.ts";
 import { useDatabase } from "../support/database.ts";
 import {
   type Fields,
@@ -170,10 +175,12 @@ it("the environment's account speaks for everybody", async () => {
 
 it("an installation needs no account of its own", async () => {
   const handler = createHandler({
-    authToken: () => readTwilioToken({}),
-    findAccount: () => createAccountFinder(sql, () => {}),
+    name: "twilio-webhook",
+    provider: "twilio",
+    receivers: { twilio: createReceiver({ authToken: () => readTwilioToken({}) }) },
+    findAccounts: (provider) => createAccountFinder(sql, provider, () => {}),
     address: () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" }),
-    record: () => createTwilioRecorder(sql),
+    record: () => createSmsRecorder(sql),
     log: () => {},
   });
   expect((await handler(signedForm(textTo(apex), { token: APEX }))).status).toBe(200);
@@ -183,7 +190,7 @@ it("an installation needs no account of its own", async () => {
 it("the secret that is missing is logged with its office, and without its value", async () => {
   const logged: unknown[] = [];
   await sql`select ridgeline.set_secret('twilio', '{"auth_token": "hush"}', ${apex.tenantId})`;
-  const find = createAccountFinder(sql, (...line) => void logged.push(line));
-  expect(await find({ address: apex.number, service: "" })).toBeUndefined();
+  const find = createAccountFinder(sql, "twilio", (...line) => void logged.push(line));
+  expect(await find({ address: apex.number, service: "" }, parseTwilioAccount)).toEqual([]);
   expect(logged).toEqual([["error", "twilio_account_unusable", { tenant_id: apex.tenantId }]]);
 });

@@ -9,21 +9,26 @@ import { createForms } from "../../functions/_shared/http/inbound-forms.ts";
 import {
   createEmailRecorder,
   type FetchContent,
-} from "../../functions/_shared/channels/email/inbound.ts";
+} from "../../functions/_shared/channels/email/resend/receive.ts";
 import {
   createAccountFinder,
   createReplier,
-  createTwilioRecorder,
-} from "../../functions/_shared/channels/sms/inbound.ts";
+  createSmsRecorder,
+} from "../../functions/_shared/channels/sms/record.ts";
+import { createReceiver as createTelnyx } from "../../functions/_shared/channels/sms/telnyx/receive.ts";
+import { createReceiver as createTwilio } from "../../functions/_shared/channels/sms/twilio/receive.ts";
 import { readPublicAddress } from "../../functions/_shared/http/webhook-env.ts";
 import { createHandler as createForm } from "../../functions/forms/handler.ts";
 import { createHandler as createResend } from "../../functions/resend-webhook/handler.ts";
-import { createHandler as createTwilio } from "../../functions/twilio-webhook/handler.ts";
+import { createHandler as createTexts } from "../../functions/sms-webhook/handler.ts";
+import { telnyxKeys } from "../../scripts/standins/telnyx.ts";
 import type { TestDatabase } from "../support/database.ts";
 
 export const AUTH_TOKEN = "an auth token";
 export const PUBLIC_URL = "https://apex.supabase.example/functions/v1";
 export const TWILIO_URL = `${PUBLIC_URL}/twilio-webhook`;
+/** Of the environment's account with Telnyx. */
+export const TELNYX_KEYS = telnyxKeys();
 export const SECRET = `whsec_${randomBytes(32).toString("base64")}`;
 
 export const newSid = (prefix: "SM" | "CA" = "SM") => `${prefix}${randomBytes(16).toString("hex")}`;
@@ -145,22 +150,28 @@ export async function fired(sql: Sql, tenantId: string): Promise<string[]> {
 
 const silent = () => {};
 
-/** The three functions on the suite's database, through the connection that they use themselves. */
+/** The functions on the suite's database, through the connection that they use themselves. */
 export function functionsOn(
   database: TestDatabase,
   fetchContent: FetchContent = () => Promise.resolve(null),
 ) {
   const sql = connect(database.url, 4);
   const address = () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" });
+  const texts = {
+    receivers: {
+      twilio: createTwilio({ authToken: () => AUTH_TOKEN }),
+      telnyx: createTelnyx({ publicKey: () => TELNYX_KEYS.publicKey }),
+    },
+    address,
+    findAccounts: (provider: string) => createAccountFinder(sql, provider, silent),
+    record: () => createSmsRecorder(sql),
+    reply: () => createReplier(sql),
+    log: silent,
+  };
   return {
-    twilio: createTwilio({
-      authToken: () => AUTH_TOKEN,
-      address,
-      findAccount: () => createAccountFinder(sql, silent),
-      record: () => createTwilioRecorder(sql),
-      reply: () => createReplier(sql),
-      log: silent,
-    }),
+    /** Any provider's, who stands in the path. */
+    sms: createTexts({ ...texts, name: "sms-webhook" }),
+    twilio: createTexts({ ...texts, name: "twilio-webhook", provider: "twilio" }),
     resend: createResend({
       secret: () => SECRET,
       fetchContent: () => fetchContent,

@@ -1,7 +1,8 @@
 // Only what Twilio signed gets through, under whichever of its names Twilio knows the address.
 import { describe, expect, it } from "vitest";
 import { readPublicAddress } from "../../functions/_shared/http/webhook-env.ts";
-import { createHandler } from "../../functions/twilio-webhook/handler.ts";
+import { createReceiver } from "../../functions/_shared/channels/sms/twilio/receive.ts";
+import { createHandler } from "../../functions/sms-webhook/handler.ts";
 import {
   AUTH_TOKEN,
   type Fields,
@@ -24,10 +25,12 @@ const text = (changes: Fields = {}): Fields => ({
 function setUp(env: Record<string, string> = { PUBLIC_URL: "https://apex.supabase.example" }) {
   const recorded: unknown[] = [];
   const handler = createHandler({
-    authToken: () => AUTH_TOKEN,
-    findAccount: () => () => Promise.resolve(undefined),
+    name: "twilio-webhook",
+    provider: "twilio",
+    receivers: { twilio: createReceiver({ authToken: () => AUTH_TOKEN }) },
+    findAccounts: () => () => Promise.resolve([]),
     address: () => readPublicAddress(env),
-    record: () => (event) => {
+    record: () => (_provider, event) => {
       recorded.push(event);
       return Promise.resolve("stored");
     },
@@ -271,8 +274,10 @@ describe("other requests", () => {
 
   it("get 503 while the database is away", async () => {
     const handler = createHandler({
-      authToken: () => AUTH_TOKEN,
-      findAccount: () => () => Promise.resolve(undefined),
+      name: "twilio-webhook",
+      provider: "twilio",
+      receivers: { twilio: createReceiver({ authToken: () => AUTH_TOKEN }) },
+      findAccounts: () => () => Promise.resolve([]),
       address: () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" }),
       record: () => () => Promise.reject(Object.assign(new Error("no"), { code: "ECONNREFUSED" })),
       log: () => {},

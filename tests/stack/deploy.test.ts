@@ -139,6 +139,12 @@ const requests: Record<string, Example> = {
     status: 403,
     says: /bad_signature/,
   },
+  "sms-webhook": {
+    path: "/sms-webhook/telnyx",
+    init: { method: "POST", headers: json, body: "{}" },
+    status: 403,
+    says: /bad_signature/,
+  },
   unsubscribe: {
     path: "/unsubscribe?token=of_nobody",
     init: { method: "POST", body: new URLSearchParams({ "List-Unsubscribe": "One-Click" }) },

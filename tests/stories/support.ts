@@ -52,6 +52,7 @@ export interface Workflow {
   name?: string;
   trigger_type?: string;
   trigger_config?: { [key: string]: Json };
+  settings?: { [key: string]: Json };
   steps: Step[];
 }
 

@@ -1,5 +1,10 @@
 // A contractor's database is upgraded in the middle of its work: runs wait, are leased, have timers, schedules and
 // a bulk enrolment under way. Nothing is lost, nothing happens twice, and functions of either release go on.
+import {
+  createAccountFinder,
+  createSmsRecorder,
+} from "../../functions/_shared/channels/sms/record.ts";
+import type { SmsEvent } from "../../functions/_shared/channels/sms/receiver.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type {
   ClaimedStep,
@@ -127,4 +132,49 @@ it.each([
   expect(await office.tasks()).toEqual({ Call: 2, Sent: 2 });
   expect(office.sends.length).toBe(2);
   expect(await office.statuses()).toEqual({ completed: 2 });
+  await hearsTexts(office, isNewDatabase);
 });
+
+/** What comes in, as functions of API 1 told it, or as they do now. */
+async function hearsTexts({ sql, tenant }: Office, isOld: boolean): Promise<void> {
+  const [us, maria] = ["+15125550199", "+14155550142"];
+  const account = JSON.stringify({ account_sid: "AC1", auth_token: "the token of Apex" });
+  await sql`select ridgeline.set_secret('twilio', ${account}, ${tenant})`;
+  await sql`
+    insert into ridgeline.senders (tenant_id, channel, address, credentials)
+    values (${tenant}, 'sms', ${us}, 'twilio')`;
+  const [found] = isOld
+    ? (await sql`select tenant_id as "tenantId" from automation.twilio_account(${us}, '')`)
+    : await createAccountFinder(sql, "twilio", () => {})({ address: us, service: "" }, String);
+  expect(found?.tenantId).toBe(tenant);
+  const tell = async (event: SmsEvent): Promise<string> => {
+    if (!isOld) return await createSmsRecorder(sql)("twilio", event);
+    const called = event.kind === "sms" ? "receive_sms" : "record_message_status";
+    const [row] = await sql.unsafe(`select automation.${called}($1::jsonb) as result`, [
+      { ...event.event, error_class: undefined } as never,
+    ]);
+    return row!.result;
+  };
+  const [sent] = await sql`
+    select provider_id from ridgeline.messages where tenant_id = ${tenant} and direction = 'outbound' limit 1`;
+  expect(
+    await tell({
+      kind: "message_status",
+      event: {
+        message_sid: sent!.provider_id,
+        status: "undelivered",
+        error_code: "30006",
+        error_class: "landline",
+      },
+    }),
+  ).toBe("updated");
+  const suppressed = () =>
+    sql`select address, reason from ridgeline.suppressions where tenant_id = ${tenant}`;
+  expect(await suppressed()).toEqual([{ address: maria, reason: "landline" }]);
+  const stop: SmsEvent = {
+    kind: "sms",
+    event: { message_sid: "SM00000000", channel: "sms", from: maria, to: us, body: "STOP" },
+  };
+  expect([await tell(stop), await tell(stop)]).toEqual(["stored", "duplicate"]);
+  expect(await suppressed()).toEqual([{ address: maria, reason: "opt_out" }]);
+}

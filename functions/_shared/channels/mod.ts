@@ -1,24 +1,21 @@
+import process from "node:process";
 import type { ClaimedStep } from "../engine/queue.ts";
+import { ConfigurationError } from "../runtime/errors.ts";
 import { noSecrets, type Secrets } from "../runtime/secrets.ts";
-import { createResendSender } from "./email/resend.ts";
+import { providers } from "./providers.ts";
 import { InvalidPayloadError, type Sender, type Senders } from "./sender.ts";
-import { createTelnyxSender } from "./sms/telnyx.ts";
-import { createTwilioSender } from "./sms/twilio.ts";
 import { createWebhookSender } from "./webhook/send.ts";
 
 const providerOf = ({ payload }: ClaimedStep): unknown =>
   (payload as { sender?: { provider?: unknown } | null } | null)?.sender?.provider;
 
-/**
- * The provider that the tenant's sender names; without one, the first. Adding a provider is a module like its siblings
- * and a line below; a tenant that uses it, a row of senders.
- */
-export function byProvider(providers: Readonly<Record<string, Sender>>): Sender {
-  const [first] = Object.values(providers);
-  if (!first) throw new TypeError("A channel needs a provider");
+/** The provider that the tenant's sender names; without one, that of the environment. */
+export function byProvider(
+  providers: Readonly<Record<string, Sender>>,
+  ofEnvironment: () => string = () => Object.keys(providers)[0] ?? "",
+): Sender {
   const chosen = (step: ClaimedStep): Sender => {
-    const named = providerOf(step) ?? undefined;
-    if (named === undefined) return first;
+    const named = providerOf(step) ?? ofEnvironment();
     const provider = typeof named === "string" && Object.hasOwn(providers, named)
       ? providers[named]
       : undefined;
@@ -41,15 +38,24 @@ export function byProvider(providers: Readonly<Record<string, Sender>>): Sender 
   };
 }
 
+/** Who carries what the environment's own sender says: the settings sms_provider and email_provider say the same. */
+function ofEnvironment(variable: string, known: object, otherwise: string) {
+  return (): string => {
+    const named = process.env[variable]?.trim() || otherwise;
+    if (Object.hasOwn(known, named)) return named;
+    throw new ConfigurationError(variable, `set it to one of ${Object.keys(known).join(", ")}`);
+  };
+}
+
 /** With one timeout for all of them in place of each one's own, if given. */
 export function createSenders(timeoutMs?: number, secrets: Secrets = noSecrets): Senders {
   const options = { secrets, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+  const made = (creators: Readonly<Record<string, (given: typeof options) => Sender>>) =>
+    Object.fromEntries(Object.entries(creators).map(([name, create]) => [name, create(options)]));
+  const { sms, email } = providers;
   return {
-    sms: byProvider({
-      twilio: createTwilioSender(options),
-      telnyx: createTelnyxSender(options),
-    }),
-    email: byProvider({ resend: createResendSender(options) }),
+    sms: byProvider(made(sms), ofEnvironment("SMS_PROVIDER", sms, "twilio")),
+    email: byProvider(made(email), ofEnvironment("EMAIL_PROVIDER", email, "resend")),
     webhook: createWebhookSender(options),
   };
 }

@@ -1,4 +1,32 @@
+import { z } from "zod";
 import { codeOf, messageOf, TimeoutError } from "../runtime/errors.ts";
+
+/**
+ * Why a provider did not take a text, or did not deliver it: each says it in codes of its own, and its folder has what
+ * they mean. The database acts on the first three (automation.error_class).
+ */
+export const errorClass = z.enum([
+  /** It wants no texts, and the provider knows. */
+  "opted_out",
+  /** No text reaches it, today or later. */
+  "landline",
+  /** A carrier takes no more from this sender today. */
+  "daily_limit",
+  /** There is no such number. */
+  "unknown_number",
+  /** It is switched off, or its carrier is. */
+  "unreachable",
+  /** Taken for spam. */
+  "filtered",
+  /** Too fast. */
+  "throttled",
+  /** The account's key, its money, its rights: the operator's to mend. */
+  "account",
+]);
+export type ErrorClass = z.infer<typeof errorClass>;
+
+/** What the codes of a provider mean. */
+export type ErrorClasses = Readonly<Record<number, ErrorClass>>;
 
 export interface StepResult {
   provider_id?: string;
@@ -104,53 +132,16 @@ export function secondsToMidnightPacific(now = new Date()): number {
 const dailyLimit = (error: StepError): Outcome =>
   retry({ ...error, holds: "daily_limit" }, secondsToMidnightPacific());
 
-/** 30022: more a minute than a carrier takes of the campaign. */
-const TWILIO_RETRY = new Set([20429, 21611, 30001, 30003, 30022]);
-const TWILIO_OPERATOR = new Set([20003, 20005]);
-/** T-Mobile's daily limit of a brand, which ends at midnight Pacific. */
-const TWILIO_DAILY_LIMIT = new Set([30023, 30027]);
-const TWILIO_OPTED_OUT = 21610;
-const TWILIO_LANDLINE = new Set([21614, 30006]);
-
-export function classifyTwilio(answer: Answer): Outcome {
-  const error = errorOf("twilio", answer);
-  const code = Number(answer.code);
-  if (code === TWILIO_OPTED_OUT) return { outcome: "failed", error, suppress: true };
-  if (TWILIO_LANDLINE.has(code)) return { outcome: "failed", error, suppress: "landline" };
-  if (TWILIO_DAILY_LIMIT.has(code)) return dailyLimit(error);
-  if (answer.status === 429 || TWILIO_RETRY.has(code)) {
+/** What an answer means of which the provider's code has been given a meaning; without one its status decides. */
+export function classifyAnswer(provider: string, answer: Answer, meaning?: ErrorClass): Outcome {
+  const error = errorOf(provider, answer);
+  if (meaning === "opted_out") return { outcome: "failed", error, suppress: true };
+  if (meaning === "landline") return { outcome: "failed", error, suppress: "landline" };
+  if (meaning === "daily_limit") return dailyLimit(error);
+  if (answer.status === 429 || meaning === "throttled" || meaning === "unreachable") {
     return retry(error, answer.retryAfterSeconds);
   }
-  if (answer.status === 401 || TWILIO_OPERATOR.has(code)) {
-    return retry(error, OPERATOR_DELAY_SECONDS);
-  }
-  if (answer.status >= 500 || answer.status === 408) {
-    return ambiguous(error, answer.retryAfterSeconds);
-  }
-  return { outcome: "failed", error };
-}
-
-const TELNYX_OPTED_OUT = 40300;
-const TELNYX_LANDLINE = 40001;
-/** 40018: more a minute than AT&T takes of the campaign. */
-const TELNYX_RETRY = new Set([10011, 40011, 40018, 40318]);
-/** T-Mobile's daily limit of a brand. */
-const TELNYX_DAILY_LIMIT = 40016;
-const TELNYX_OPERATOR = new Set([10009, 10010, 20100]);
-
-/** Codes: developers.telnyx.com/docs/messaging/messages/error-codes. */
-export function classifyTelnyx(answer: Answer): Outcome {
-  const error = errorOf("telnyx", answer);
-  const code = Number(answer.code);
-  if (code === TELNYX_OPTED_OUT) return { outcome: "failed", error, suppress: true };
-  if (code === TELNYX_LANDLINE) return { outcome: "failed", error, suppress: "landline" };
-  if (code === TELNYX_DAILY_LIMIT) return dailyLimit(error);
-  if (answer.status === 429 || TELNYX_RETRY.has(code)) {
-    return retry(error, answer.retryAfterSeconds);
-  }
-  if (answer.status === 401 || answer.status === 403 || TELNYX_OPERATOR.has(code)) {
-    return retry(error, OPERATOR_DELAY_SECONDS);
-  }
+  if (answer.status === 401 || meaning === "account") return retry(error, OPERATOR_DELAY_SECONDS);
   if (answer.status >= 500 || answer.status === 408) {
     return ambiguous(error, answer.retryAfterSeconds);
   }

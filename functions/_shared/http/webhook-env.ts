@@ -1,12 +1,7 @@
 import process from "node:process";
 import { z } from "zod";
-import type { Environment } from "../runtime/env.ts";
+import { type Environment, read } from "../runtime/env.ts";
 import { ConfigurationError } from "../runtime/errors.ts";
-
-function read(env: Environment, name: string): string | undefined {
-  const value = env[name]?.trim();
-  return value === "" ? undefined : value;
-}
 
 const flag = (env: Environment, name: string): boolean => {
   const value = read(env, name) ?? "false";
@@ -15,25 +10,6 @@ const flag = (env: Environment, name: string): boolean => {
   }
   return value === "true";
 };
-
-/** Twilio signs with the auth token of the account; nothing else is needed to take its events. */
-export function readTwilioToken(env: Environment = process.env): string {
-  const token = read(env, "TWILIO_AUTH_TOKEN");
-  if (token) return token;
-  throw new ConfigurationError(
-    "TWILIO_AUTH_TOKEN",
-    "set it to the Auth Token of the Twilio console",
-  );
-}
-
-export function readResendSecret(env: Environment = process.env): string {
-  const secret = read(env, "RESEND_WEBHOOK_SECRET");
-  if (secret && /^whsec_[A-Za-z0-9+/]{16,}={0,2}$/.test(secret)) return secret;
-  throw new ConfigurationError(
-    "RESEND_WEBHOOK_SECRET",
-    "set it to the signing secret of the webhook in the Resend dashboard; it starts with whsec_",
-  );
-}
 
 export interface PublicAddress {
   /** Where the outside finds the functions, without a slash at the end. */

@@ -5,12 +5,17 @@ import { ConfigurationError } from "./errors.ts";
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Unset and empty mean the same: `.env` files and CI systems produce both. */
-function read(env: Environment, name: string): string | undefined {
+export function read(env: Environment, name: string): string | undefined {
   const value = env[name]?.trim();
   return value === "" ? undefined : value;
 }
 
-function parse<T>(name: string, value: string | undefined, schema: z.ZodType<T>, fix: string): T {
+export function parse<T>(
+  name: string,
+  value: string | undefined,
+  schema: z.ZodType<T>,
+  fix: string,
+): T {
   const parsed = schema.safeParse(value);
   if (!parsed.success) throw new ConfigurationError(name, fix);
   return parsed.data;
@@ -18,7 +23,7 @@ function parse<T>(name: string, value: string | undefined, schema: z.ZodType<T>,
 
 const httpUrl = z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, ""));
 
-function baseUrl(env: Environment, name: string, fallback: string): string {
+export function baseUrl(env: Environment, name: string, fallback: string): string {
   return parse(
     name,
     read(env, name) ?? fallback,
@@ -113,135 +118,12 @@ export function readLegacyEnvelope(env: Environment = process.env): "data" | "ba
   );
 }
 
-function parseJson(text: string): unknown {
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
     return undefined;
   }
-}
-
-export interface TwilioSettings {
-  accountSid: string;
-  authToken: string;
-  baseUrl: string;
-  from?: string;
-  messagingServiceSid?: string;
-  /** Where Twilio reports what became of a text. */
-  statusCallback?: string;
-}
-
-export type TwilioAccount = Pick<TwilioSettings, "accountSid" | "authToken">;
-
-function readTwilioAccount(env: Environment): TwilioAccount {
-  return {
-    accountSid: parse(
-      "TWILIO_ACCOUNT_SID",
-      read(env, "TWILIO_ACCOUNT_SID"),
-      z.string().regex(/^AC[0-9A-Za-z]+$/),
-      "set it to the Account SID of the Twilio console; it starts with AC",
-    ),
-    authToken: parse(
-      "TWILIO_AUTH_TOKEN",
-      read(env, "TWILIO_AUTH_TOKEN"),
-      z.string().min(1),
-      "set it to the Auth Token of the Twilio console",
-    ),
-  };
-}
-
-const twilioAccount = z.string().transform(parseJson).pipe(z.object({
-  account_sid: z.string().regex(/^AC[0-9A-Za-z]+$/),
-  auth_token: z.string().min(1),
-}));
-
-/** A tenant's own account, as its secret has it. */
-export function parseTwilioAccount(secret: string): TwilioAccount {
-  const { account_sid, auth_token } = parse(
-    "the secret of the sender",
-    secret,
-    twilioAccount,
-    'set it to {"account_sid": "AC...", "auth_token": "..."}',
-  );
-  return { accountSid: account_sid, authToken: auth_token };
-}
-
-/** The account of the environment, or the one given. */
-export function readTwilio(
-  env: Environment = process.env,
-  account: TwilioAccount = readTwilioAccount(env),
-): TwilioSettings {
-  const settings: TwilioSettings = {
-    ...account,
-    baseUrl: baseUrl(env, "TWILIO_BASE_URL", "https://api.twilio.com"),
-  };
-  const from = read(env, "TWILIO_FROM");
-  const service = read(env, "TWILIO_MESSAGING_SERVICE_SID");
-  if (from) settings.from = from;
-  if (service) settings.messagingServiceSid = service;
-  const callback = read(env, "TWILIO_STATUS_CALLBACK_URL");
-  if (callback) {
-    settings.statusCallback = parse(
-      "TWILIO_STATUS_CALLBACK_URL",
-      callback,
-      z.url({ protocol: /^https?$/ }),
-      "set it to the public address of the function twilio-webhook",
-    );
-  }
-  return settings;
-}
-
-export interface TelnyxSettings {
-  apiKey: string;
-  baseUrl: string;
-  from?: string;
-  messagingProfileId?: string;
-}
-
-/** With the key of the environment, or the one given. */
-export function readTelnyx(
-  env: Environment = process.env,
-  apiKey: string = parse(
-    "TELNYX_API_KEY",
-    read(env, "TELNYX_API_KEY"),
-    z.string().min(1),
-    "set it to an API key of the Telnyx portal; it starts with KEY",
-  ),
-): TelnyxSettings {
-  const settings: TelnyxSettings = {
-    apiKey,
-    baseUrl: baseUrl(env, "TELNYX_BASE_URL", "https://api.telnyx.com"),
-  };
-  const from = read(env, "TELNYX_FROM");
-  const profile = read(env, "TELNYX_MESSAGING_PROFILE_ID");
-  if (from) settings.from = from;
-  if (profile) settings.messagingProfileId = profile;
-  return settings;
-}
-
-export interface ResendSettings {
-  apiKey: string;
-  baseUrl: string;
-  from?: string;
-}
-
-/** With the key of the environment, or the one given. */
-export function readResend(
-  env: Environment = process.env,
-  apiKey: string = parse(
-    "RESEND_API_KEY",
-    read(env, "RESEND_API_KEY"),
-    z.string().min(1),
-    "set it to an API key of the Resend dashboard; it starts with re_",
-  ),
-): ResendSettings {
-  const settings: ResendSettings = {
-    apiKey,
-    baseUrl: baseUrl(env, "RESEND_BASE_URL", "https://api.resend.com"),
-  };
-  const from = read(env, "RESEND_FROM");
-  if (from) settings.from = from;
-  return settings;
 }
 
 export interface WebhookSettings {

@@ -35,6 +35,11 @@ insert into automation.settings (name, value, description) values
    'The least time between an attempt that may have been accepted and looking it up.'),
   ('sms_provider', 'twilio', 'Who carries text messages, where a sender does not say.'),
   ('email_provider', 'resend', 'Who carries email, where a sender does not say.'),
+  ('error_classes',
+   '{"twilio": {"21610": "opted_out", "21614": "landline", "30006": "landline", "30023": "daily_limit", '
+   '"30027": "daily_limit"}}',
+   'What codes of providers mean (automation.error_class), where the Edge Functions do not say: those of API 1 '
+   'did not.'),
   ('environment_serves', 'single_tenant',
    'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
    'once there is a second tenant) or every_tenant (development, and offices of one company).'),
@@ -96,6 +101,8 @@ begin
     raise exception 'value: % cannot be negative', new.name;
   elsif new.name = 'consent_asked_since' and new.value::timestamptz is null then
     raise exception 'value: consent_asked_since must be a time';
+  elsif new.name = 'error_classes' and jsonb_typeof(new.value::jsonb) is distinct from 'object' then
+    raise exception 'value: error_classes must be {"provider": {"code": "class"}}';
   elsif new.name = 'environment_per_second' and new.value::numeric not between 0 and 9999 then
     raise exception 'value: environment_per_second must be from 0 to 9999';
   elsif new.name like 'keep\_%' then

@@ -13,6 +13,16 @@ begin
 end;
 $$;
 
+-- Of a row that does not say it. A member's is marked as manual whatever stands here, and members read no settings.
+create or replace function automation.default_provider(channel text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case when current_user = 'authenticated' then 'manual' else automation.setting(channel || '_provider') end;
+end;
+$$;
+
 create table ridgeline.messages (
   tenant_id uuid not null,
   id uuid not null default automation.new_id(),
@@ -23,7 +33,7 @@ create table ridgeline.messages (
   to_number text,
   body text,
   status text not null default 'received',
-  provider text not null default 'twilio',
+  provider text not null default automation.default_provider('sms'),
   provider_id text,
   error_code text,
   execution_id uuid,
@@ -56,7 +66,7 @@ create table ridgeline.emails (
   html text,
   text text,
   status text not null default 'sent',
-  provider text not null default 'resend',
+  provider text not null default automation.default_provider('email'),
   provider_id text,
   execution_id uuid,
   opened_at timestamptz,
@@ -89,7 +99,7 @@ create table ridgeline.calls (
   to_number text,
   status text not null,
   duration_seconds integer,
-  provider text not null default 'twilio',
+  provider text not null default automation.default_provider('sms'),
   provider_id text,
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),

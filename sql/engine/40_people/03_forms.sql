@@ -118,7 +118,7 @@ comment on column ridgeline.messages.channel is
 comment on column ridgeline.messages.keyword is
   'The words of an incoming message in small letters, without punctuation: "Yes!" is yes.';
 comment on column ridgeline.messages.opt_out_type is
-  'What Twilio''s Advanced Opt-Out took the message for; null: it did not say.';
+  'What the provider took the message for, where it reads them for that; null: it did not say.';
 
 create table ridgeline.forms (
   tenant_id uuid not null,

@@ -182,7 +182,7 @@ create or replace function automation.is_pending(tenant_id uuid, phone text) ret
       limit 1), false)
   $$;
 
--- What Twilio answers by itself, to the letter.
+-- What providers answer by themselves, to the letter.
 create or replace function automation.is_provider_keyword(body text) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -217,7 +217,7 @@ begin
 end;
 $$;
 
--- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
+-- Where the provider says what the message was (in any language), that counts. What it
 -- took for nothing special may still be a stop in other words. Both are believed of what the provider
 -- reported alone: what a member types is a note of theirs, and says nothing for the customer. Who was
 -- told to stop on the telephone is suppressed by the office's own doing, not by a text nobody sent.

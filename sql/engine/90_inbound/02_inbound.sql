@@ -10,36 +10,77 @@
 -- Every event may come twice, late and in any order. Two reports about one message wait for each
 -- other on an advisory lock that is taken first; then the lock order of 45_queue/03_executions holds.
 
-create or replace function automation.tenant_of_number(number text) returns uuid
+-- Who tells it. An event without a word of that comes from functions that knew one provider a channel.
+create or replace function automation.teller(event jsonb, channel text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(nullif(event ->> 'provider', ''), automation.setting(channel || '_provider')) $$;
+
+-- Whichever provider has it: a number may move, or text with one provider and ring with another. Where two have it
+-- (which may be two tenants' word against each other) it is that provider's who tells, and of no other nobody's,
+-- unless all are one tenant's.
+create or replace function automation.tenant_of_number(number text, provider text default null) returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.tenant_id from ridgeline.senders as s
-    where s.address = automation.normalize_line(tenant_of_number.number) and s.channel = 'sms'
-      and s.kind = 'number' and s.verified_at is not null
-      and s.provider = automation.setting('sms_provider')
+    with owners as (
+      select s.tenant_id, s.provider
+      from ridgeline.senders as s
+      where s.address = automation.normalize_line(tenant_of_number.number) and s.channel = 'sms'
+        and s.kind = 'number' and s.verified_at is not null
+    )
+    select coalesce(
+      (select o.tenant_id from owners as o where o.provider = tenant_of_number.provider),
+      (select min(o.tenant_id::text)::uuid from owners as o having count(distinct o.tenant_id) = 1))
   $$;
 
--- An event of a tenant's own account is signed with that account's token. It is found by our number in it (or
--- by the messaging service), and is then believed of this tenant alone.
+comment on function automation.tenant_of_number(text, text) is
+  'Whose number it is: whose the provider that tells has it for, else whose all others have it for; null: nobody''s, '
+  'or several tenants'' at once.';
+
+-- An event of a tenant's own account is signed with that account's key. It is found by our number in it, by the
+-- messaging service, or by the tenant whose address at our side was called, and is then believed of this tenant alone.
+create or replace function automation.accounts_of_senders(
+  provider text, tenant_id uuid, address text, service text)
+  returns table (owner uuid, account text)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.tenant_id, automation.read_secret(a.tenant_id, a.credentials)
+    from (
+      select s.tenant_id, s.credentials, min(s.kind) as kind
+      from ridgeline.senders as s
+      where s.channel = 'sms' and s.provider = accounts_of_senders.provider
+        and s.verified_at is not null and s.credentials is not null
+        and (s.kind = 'number' and s.address = automation.normalize_line(accounts_of_senders.address)
+          or s.kind = 'service' and s.address = btrim(accounts_of_senders.service)
+          or s.tenant_id = accounts_of_senders.tenant_id)
+      group by s.tenant_id, s.credentials
+    ) as a
+    order by a.kind, a.credentials
+    limit 5
+  $$;
+
+comment on function automation.accounts_of_senders(text, uuid, text, text) is
+  'Whose number, messaging service or tenant that is, and the secrets of their own accounts at this provider; no row: '
+  'the environment''s. account is null where the secret is missing.';
+
+-- What the functions of the release before ask.
 create or replace function automation.twilio_account(
   address text, service text, out tenant_id uuid, out account text)
   language sql stable
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.tenant_id, automation.read_secret(s.tenant_id, s.credentials)
-    from ridgeline.senders as s
-    where s.channel = 'sms' and s.provider = automation.setting('sms_provider')
-      and s.verified_at is not null and s.credentials is not null
-      and (s.kind = 'number' and s.address = automation.normalize_line(twilio_account.address)
-        or s.kind = 'service' and s.address = btrim(twilio_account.service))
-    order by s.kind
+    select a.owner, a.account
+    from automation.accounts_of_senders(
+      automation.setting('sms_provider'), null, twilio_account.address, twilio_account.service) as a
     limit 1
   $$;
 
 comment on function automation.twilio_account(text, text) is
-  'Whose number or messaging service that is, and the secret of their own account; null: the environment''s.';
+  'accounts_of_senders() for functions of API 1, which know one provider.';
 
 -- No tenant_id: the installation's own account has said it, and may say it of everybody.
 create or replace function automation.may_tell(event jsonb, owner uuid) returns boolean
@@ -111,7 +152,8 @@ create or replace function automation.receive_sms(event jsonb) returns text
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  owner constant uuid := automation.tenant_of_number(event ->> 'to');
+  carrier constant text := automation.teller(event, 'sms');
+  owner constant uuid := automation.tenant_of_number(event ->> 'to', carrier);
   sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
@@ -124,10 +166,10 @@ begin
     end if;
     return 'unknown_number';
   end if;
-  perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
+  perform automation.lock_inbound(carrier || ' ' || (event ->> 'message_sid'));
   if exists (
     select from ridgeline.messages as m
-    where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = 'twilio'
+    where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier
   ) then
     return 'duplicate';
   end if;
@@ -138,7 +180,7 @@ begin
     automation.contact_of_caller(owner, sender, 'inbound_sms',
       opt_out is distinct from 'STOP' and not automation.is_stop_request(event ->> 'body')),
     'inbound', sender, automation.normalize_line(event ->> 'to'), event ->> 'body',
-    'received', 'twilio', event ->> 'message_sid',
+    'received', carrier, event ->> 'message_sid',
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
     (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
     coalesce(event ->> 'channel', 'sms'));
@@ -148,11 +190,11 @@ end;
 $$;
 
 comment on function automation.receive_sms(jsonb) is
-  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; '
-  'tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
+  'Stores a text message once: {provider?, message_sid, from, to, body, channel?, opt_out_type?, media_urls?, '
+  'tenant_id?}; tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
 
--- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the
--- status of the call itself, and, when the call was passed on with <Dial>, whether that was
+-- To an inbound call the office means one thing: was it answered? That is said in two ways: by the
+-- status of the call itself, and, when the call was passed on (dial_status), by whether that was
 -- answered. The second is the one that counts: the call itself ends as completed either way.
 create or replace function automation.call_status(
   direction text, status text, dial_status text, previous text)
@@ -195,15 +237,16 @@ create or replace function automation.record_call(event jsonb) returns text
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  carrier constant text := automation.teller(event, 'sms');
   owner constant uuid := automation.tenant_of_number(automation.line_of(
-    event ->> case automation.call_direction(event) when 'inbound' then 'to' else 'from' end));
+    event ->> case automation.call_direction(event) when 'inbound' then 'to' else 'from' end), carrier);
 begin
   if automation.call_rank(event ->> 'status') = 0 then
     return 'unknown_status';
   elsif owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
-  return automation.keep_call(owner, 'twilio', event);
+  return automation.keep_call(owner, carrier, event);
 end;
 $$;
 
@@ -245,6 +288,7 @@ end;
 $$;
 
 comment on function automation.record_call(jsonb) is
-  'Stores a call, or what became of it: {call_sid, from, to, direction, status, dial_status?, '
-  'duration?, tenant_id?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
-  'updated, duplicate, unknown_number or unknown_status.';
+  'Stores a call, or what became of it: {provider?, call_sid, from, to, direction, status, dial_status?, '
+  'duration?, tenant_id?}; status: queued, initiated, ringing, in-progress, answered, completed, no-answer, busy, '
+  'failed or canceled. An inbound call that nobody took is missed. Returns stored, updated, duplicate, '
+  'unknown_number or unknown_status.';

@@ -29,11 +29,11 @@ create or replace function automation.sent_by(relation regclass, provider text, 
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  channel constant text := case relation when 'ridgeline.messages'::regclass then 'sms' else 'email' end;
   senders uuid[] := array(
     select s.tenant_id from ridgeline.workflow_step_executions as s
-    where s.provider_id = sent_by.provider_id
-      and automation.channel_of(s.step_type) = case relation
-        when 'ridgeline.messages'::regclass then 'sms' else 'email' end
+    where s.provider_id = sent_by.provider_id and automation.channel_of(s.step_type) = channel
+      and coalesce(s.input #>> '{sender,provider}', automation.setting(channel || '_provider')) = sent_by.provider
     limit 2);
 begin
   if senders = '{}' then
@@ -46,7 +46,7 @@ end;
 $$;
 
 create or replace function automation.record_delivery_of_step(
-  tenant_id uuid, provider_id text, status text, error_code text, at timestamptz)
+  tenant_id uuid, provider_id text, status text, error_code text, error_class text, at timestamptz)
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -63,7 +63,8 @@ begin
     result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
       'status', record_delivery_of_step.status, 'at', at,
-      'error_code', record_delivery_of_step.error_code))),
+      'error_code', record_delivery_of_step.error_code,
+      'error_class', record_delivery_of_step.error_class))),
     delivered_at = case when record_delivery_of_step.status in ('delivered', 'read')
       then coalesce(s.delivered_at, at) else s.delivered_at end
   where s.tenant_id = sent.tenant_id and s.id = sent.id
@@ -146,23 +147,36 @@ begin
 end;
 $$;
 
--- 21610: the number has opted out at Twilio, which is the only place that knew. 30006 and 21614: no text
--- reaches it, for it is a landline. 30023 and 30027: a carrier takes no more today.
+-- What a provider's code means, in the words that all of them have here. The Edge Function says it; what it has no
+-- word for, and what one of the release before says, may stand in the setting error_classes.
+create or replace function automation.error_class(provider text, event jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(event ->> 'error_class',
+      automation.setting('error_classes')::jsonb #>> array[error_class.provider, event ->> 'error_code'])
+  $$;
+
+comment on function automation.error_class(text, jsonb) is
+  'Why a text was not delivered. opted_out: the provider knows that the number wants none; landline: none reaches it; '
+  'daily_limit: a carrier takes no more today. Others (unknown_number, unreachable, filtered, throttled, account) are '
+  'kept with the step and change nothing. Null: unknown.';
+
 create or replace function automation.record_delivery_of_sms(
-  message ridgeline.messages, status text, error_code text)
+  message ridgeline.messages, status text, error_code text, error_class text)
   returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if error_code = '21610' and automation.normal_number(message.to_number) is not null then
+  if error_class = 'opted_out' and automation.normal_number(message.to_number) is not null then
     perform automation.revoke_once(message.tenant_id, 'sms', message.to_number, 'provider',
       jsonb_build_object('code', error_code, 'message_id', message.id),
       jsonb_build_object('code', error_code, 'message_id', message.id));
-  elsif error_code in ('30006', '21614') and automation.normal_number(message.to_number) is not null then
+  elsif error_class = 'landline' and automation.normal_number(message.to_number) is not null then
     perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'landline',
       jsonb_build_object('code', error_code, 'message_id', message.id));
-  elsif error_code in ('30023', '30027') then
+  elsif error_class = 'daily_limit' then
     perform automation.refused_for_the_day(message);
   end if;
   update ridgeline.messages as m
@@ -196,6 +210,8 @@ create or replace function automation.record_message_status(event jsonb) returns
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  carrier constant text := automation.teller(event, 'sms');
+  class constant text := automation.error_class(carrier, event);
   sid constant text := event ->> 'message_sid';
   message ridgeline.messages;
   sender uuid;
@@ -204,25 +220,25 @@ begin
   if automation.delivery_rank(event ->> 'status') = 0 then
     return 'unknown_status';
   end if;
-  perform automation.lock_inbound('twilio ' || sid);
-  sender := automation.sent_by('ridgeline.messages', 'twilio', sid);
+  perform automation.lock_inbound(carrier || ' ' || sid);
+  sender := automation.sent_by('ridgeline.messages', carrier, sid);
   if sender is not null and not automation.may_tell(event, sender) then
     return 'unknown_message';
   end if;
   if automation.record_delivery_of_step(
-    sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
+    sender, sid, event ->> 'status', event ->> 'error_code', class, automation.now()) then
     outcome := 'duplicate';
   end if;
   for message in
     select m.* from ridgeline.messages as m
-    where m.provider_id = sid and m.provider = 'twilio' and m.direction = 'outbound'
+    where m.provider_id = sid and m.provider = carrier and m.direction = 'outbound'
       and m.tenant_id = sender
   loop
     outcome := automation.record_delivery_of_sms(
-      message, event ->> 'status', event ->> 'error_code');
+      message, event ->> 'status', event ->> 'error_code', class);
   end loop;
   if outcome is null then
-    perform automation.keep_early_event('twilio', sid, event);
+    perform automation.keep_early_event(carrier, sid, event);
     return 'early';
   end if;
   return outcome;
@@ -230,9 +246,10 @@ end;
 $$;
 
 comment on function automation.record_message_status(jsonb) is
-  'What became of a text message: {message_sid, status, error_code?, tenant_id?}. Returns updated, duplicate '
-  '(nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another '
-  'tenant''s than the account''s that says so, unknown_message.';
+  'What became of a text message: {provider?, message_sid, status, error_code?, error_class?, tenant_id?}; status: '
+  'accepted, queued, sending, sent, failed, undelivered, canceled, delivered or read; error_class: error_class(). '
+  'Returns updated, duplicate (nothing new, or older news), early (kept until the message is recorded), '
+  'unknown_status or, of another tenant''s than the account''s that says so, unknown_message.';
 
 -- The row of a message that was sent is written by the dispatcher's report, which may come after the first news of
 -- it. Asked once for all rows of a statement, which may have been written under the cause of one of them: what comes of
@@ -269,9 +286,9 @@ begin
       delete from automation.early_events as e
       using added as a
       where e.provider_id = a.provider_id and e.provider = a.provider and a.direction = 'outbound'
-      returning e.id, e.event, a.tenant_id, a.execution_id
+      returning e.id, e.event, e.provider, a.tenant_id, a.execution_id
     )
-    select t.event, x as execution
+    select t.event || jsonb_build_object('provider', t.provider) as event, x as execution
     from taken as t
     left join ridgeline.workflow_executions as x on x.tenant_id = t.tenant_id and x.id = t.execution_id
     order by (t.event ->> 'occurred_at')::timestamptz, t.id

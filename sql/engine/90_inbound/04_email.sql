@@ -177,7 +177,7 @@ begin
 end;
 $$;
 
--- What Resend itself suppresses is left alone here too.
+-- What the provider itself suppresses is left alone here too.
 -- A hard bounce of a mail to one address is that address's; of a mail to several nobody can say
 -- whose. A complaint stops all of them.
 create or replace function automation.suppress_email(email ridgeline.emails, event jsonb) returns void
@@ -244,17 +244,18 @@ create or replace function automation.apply_email_event(event jsonb) returns tex
   as $$
 declare
   is_engagement constant boolean := event ->> 'type' in ('opened', 'clicked');
-  sender constant uuid := automation.sent_by('ridgeline.emails', 'resend', event ->> 'email_id');
+  carrier constant text := automation.teller(event, 'email');
+  sender constant uuid := automation.sent_by('ridgeline.emails', carrier, event ->> 'email_id');
   email ridgeline.emails;
   outcome text := 'early';
 begin
   if not is_engagement and automation.record_delivery_of_step(sender, event ->> 'email_id',
-    event ->> 'type', event ->> 'error_code', (event ->> 'occurred_at')::timestamptz) then
+    event ->> 'type', event ->> 'error_code', null, (event ->> 'occurred_at')::timestamptz) then
     outcome := 'stored';
   end if;
   for email in
     select m.* from ridgeline.emails as m
-    where m.provider_id = event ->> 'email_id' and m.provider = 'resend'
+    where m.provider_id = event ->> 'email_id' and m.provider = carrier
       and m.direction = 'outbound' and m.tenant_id = sender
   loop
     if not is_engagement then
@@ -384,6 +385,7 @@ create or replace function automation.receive_email(event jsonb) returns text
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  carrier constant text := automation.teller(event, 'email');
   addressed record;
   became text;
   outcome text := 'unknown_address';
@@ -397,7 +399,7 @@ begin
     cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
     where t.tenant_id is not null group by t.tenant_id
   loop
-    became := automation.keep_email(addressed.tenant_id, addressed.address, 'resend', event);
+    became := automation.keep_email(addressed.tenant_id, addressed.address, carrier, event);
     outcome := case when 'stored' in (became, outcome) then 'stored' else 'duplicate' end;
   end loop;
   return outcome;
@@ -410,6 +412,7 @@ create or replace function automation.record_email_event(event_id text, event js
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  carrier constant text := automation.teller(event, 'email');
   outcome text;
 begin
   delete from automation.provider_events as e
@@ -418,25 +421,25 @@ begin
     where o.received_at < automation.now() - interval '30 days'
     order by o.received_at limit 20 for update skip locked);
   insert into automation.provider_events (provider, event_id, received_at)
-  values ('resend', record_email_event.event_id, automation.now())
+  values (carrier, record_email_event.event_id, automation.now())
   on conflict on constraint provider_events_pkey do nothing;
   if not found then
     return 'duplicate';
   end if;
-  perform automation.lock_inbound('resend ' || (event ->> 'email_id'));
+  perform automation.lock_inbound(carrier || ' ' || (event ->> 'email_id'));
   if event ->> 'type' = 'received' then
     return automation.receive_email(event);
   end if;
   outcome := automation.apply_email_event(event);
   if outcome = 'early' then
-    perform automation.keep_early_event('resend', event ->> 'email_id', event);
+    perform automation.keep_early_event(carrier, event ->> 'email_id', event);
   end if;
   return outcome;
 end;
 $$;
 
 comment on function automation.record_email_event(text, jsonb) is
-  'What became of an email, once for each event_id: {email_id, type, occurred_at, to?, link?, '
+  'What became of an email, once for each event_id: {provider?, email_id, type, occurred_at, to?, link?, '
   'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
   'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, '
   'html? and headers?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '

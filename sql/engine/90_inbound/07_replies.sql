@@ -24,13 +24,15 @@ create or replace function automation.reply_to_sms(event jsonb) returns text
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  carrier constant text := automation.teller(event, 'sms');
+  owner constant uuid := automation.tenant_of_number(event ->> 'to', carrier);
   message ridgeline.messages;
   kind text;
   reply text;
 begin
   select m.* into message from ridgeline.messages as m
-  where m.provider_id = event ->> 'message_sid' and m.tenant_id = automation.tenant_of_number(event ->> 'to')
-    and m.provider = 'twilio' and m.direction = 'inbound';
+  where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier
+    and m.direction = 'inbound';
   if not found or message.opt_out_type is not null or message.channel <> 'sms'
     or automation.is_provider_keyword(message.body) then
     return null;

@@ -48,8 +48,8 @@ create or replace function automation.calls_to_stop(tenant_id uuid) returns json
         ('pipeline_stage_changed', 'PATCH /api/projects/:id'),
         ('project_won', 'PATCH /api/projects/:id'),
         ('job_completed', 'PATCH /api/jobs/:id'),
-        ('email_opened', 'the Resend webhook'),
-        ('email_clicked', 'the Resend webhook')) as t (name, place)
+        ('email_opened', 'the webhook of emails'),
+        ('email_clicked', 'the webhook of emails')) as t (name, place)
       where t.name in (select h.trigger_type from heard as h)
       union all
       select 2, format('POST /api/workflows/trigger {trigger_type: "%s"}', h.trigger_type), 'whoever sends it',

@@ -41,7 +41,7 @@ $$;
 -- caller itself.
 grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.editor_tenants(),
-  automation.visible_tenants(uuid), automation.now(),
+  automation.visible_tenants(uuid), automation.now(), automation.default_provider(text),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
   automation.own_tenant(uuid), automation.request_scope(jsonb),
   automation.look_up(text), automation.check_seen(jsonb), automation.related_records(text, text),

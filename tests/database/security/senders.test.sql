@@ -1,7 +1,7 @@
 -- A tenant speaks as its own senders and keeps its own secrets.
 begin;
 \ir ../foundation/story.psql
-select plan(56);
+select plan(59);
 
 update automation.settings set value = 'single_tenant' where name = 'environment_serves';
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
@@ -114,6 +114,14 @@ select is((pg_temp.only_run(:'flow')).error ->> 'code', 'sender_not_yours', 'and
 select alike(pg_temp.outcome(format('insert into ridgeline.senders (tenant_id, channel, address) values (%L, ''sms'', ''512 555 0111'')', :'blue')), '23505 %', 'one number, one tenant');
 select is(pg_temp.outcome(format('insert into ridgeline.senders (tenant_id, channel, address, verified_at) values (%L, ''sms'', ''512 555 0111'', null)', :'blue')), '1 rows', 'a claim alone is nothing');
 select is(automation.tenant_of_number('+15125550111'), :'apex'::uuid, 'and takes nobody''s texts');
+savepoint providers;
+select is(automation.tenant_of_number('+15125550111', 'telnyx'), :'apex'::uuid, 'it is theirs whichever provider tells');
+insert into ridgeline.senders (tenant_id, channel, provider, address) values (:'apex', 'sms', 'telnyx', '512 555 0111');
+select is(automation.tenant_of_number('+15125550111', 'vonage'), :'apex'::uuid, 'also with two of them');
+update ridgeline.senders set tenant_id = :'blue' where provider = 'telnyx' and address = '+15125550111';
+select is((select array_agg(automation.tenant_of_number('+15125550111', p) order by p) from unnest('{telnyx,twilio,vonage}'::text[]) as p),
+  array[:'blue', :'apex', null]::uuid[], 'two tenants with two providers have what their own tells, and nobody what another does');
+rollback to providers;
 select pg_temp.sign_in(:'rival');
 select alike(pg_temp.outcome(statement), outcome, 'a rival: ' || statement)
 from (values

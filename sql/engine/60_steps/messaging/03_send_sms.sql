@@ -182,7 +182,7 @@ end;
 $$;
 
 select automation.register_step('send_sms', 'sms', null,
-  'Sends a text message through Twilio.', $schema${
+  'Sends a text message.', $schema${
   "required": ["body"],
   "properties": {
     "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},

@@ -150,7 +150,7 @@ end;
 $$;
 
 select automation.register_step('send_email', 'email', null,
-  'Sends an email through Resend.', $schema${
+  'Sends an email.', $schema${
   "required": ["subject"],
   "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
   "properties": {

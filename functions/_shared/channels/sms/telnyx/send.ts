@@ -1,19 +1,25 @@
 import process from "node:process";
 import { z } from "zod";
-import { readTelnyx, type TelnyxSettings } from "../../runtime/env.ts";
-import { ConfigurationError } from "../../runtime/errors.ts";
+import { ConfigurationError } from "../../../runtime/errors.ts";
 import {
   ambiguous,
   type Answer,
   classifyException,
-  classifyTelnyx,
   type Outcome,
   stepError,
-} from "../../engine/outcome.ts";
-import type { ClaimedStep } from "../../engine/queue.ts";
-import { noSecrets, type Secrets } from "../../runtime/secrets.ts";
-import { answerOf, readText, requestOnce } from "../once.ts";
-import { credentialsOf, parsePayload, type Sender, type SentMessage, SKEW_MS } from "../sender.ts";
+} from "../../../engine/outcome.ts";
+import type { ClaimedStep } from "../../../engine/queue.ts";
+import { noSecrets, type Secrets } from "../../../runtime/secrets.ts";
+import { answerOf, readText, requestOnce } from "../../once.ts";
+import {
+  credentialsOf,
+  parsePayload,
+  type Sender,
+  type SentMessage,
+  SKEW_MS,
+} from "../../sender.ts";
+import { classify } from "./codes.ts";
+import { parseTelnyxAccount, readTelnyx, type TelnyxSettings } from "./settings.ts";
 
 // No package: that of the provider is 37 MB unpacked for two requests, and a function may have 20.
 
@@ -95,7 +101,7 @@ function outcomeOf({ body, ...answer }: Reply): Outcome {
       : ambiguous(stepError("telnyx_no_id", "Telnyx's answer names no message", answer.status));
   }
   const said = refusal.safeParse(body).data?.errors[0];
-  return classifyTelnyx({
+  return classify({
     ...answer,
     ...(said ? { code: said.code, message: said.detail ?? said.title ?? "" } : {}),
   });
@@ -144,15 +150,19 @@ async function find(
 }
 
 export interface TelnyxOptions {
-  /** Of the environment, or with the key given. */
+  /** Of the environment, or of the account whose secret is given. */
   settings?: (credentials?: string) => TelnyxSettings;
   secrets?: Secrets;
   timeoutMs?: number;
 }
 
-export function createTelnyxSender(options: TelnyxOptions = {}): Sender {
-  const { secrets = noSecrets, timeoutMs = 10_000 } = options;
-  const settings = options.settings ?? ((key?: string) => readTelnyx(process.env, key));
+const readSettings = (credentials?: string): TelnyxSettings =>
+  credentials === undefined
+    ? readTelnyx()
+    : readTelnyx(process.env, parseTelnyxAccount(credentials).apiKey);
+
+export function createSender(options: TelnyxOptions = {}): Sender {
+  const { settings = readSettings, secrets = noSecrets, timeoutMs = 10_000 } = options;
   const settingsOf = async (step: ClaimedStep) =>
     settings(await credentialsOf(step, "telnyx", secrets));
 

@@ -1,9 +1,9 @@
 import { Resend } from "resend";
 import { z } from "zod";
-import type { ResendSettings } from "../../runtime/env.ts";
-import { RequestError } from "../../runtime/errors.ts";
-import { parsePast } from "../../runtime/moment.ts";
-import { callFunction, type Database, storableText } from "../../http/inbound.ts";
+import { RequestError } from "../../../runtime/errors.ts";
+import { parsePast } from "../../../runtime/moment.ts";
+import { callFunction, type Database, storableText } from "../../../http/inbound.ts";
+import type { ResendSettings } from "./settings.ts";
 
 const clean = z.string().transform(storableText);
 const strings = z.union([clean.transform((one) => [one]), z.array(clean)]);
@@ -205,6 +205,6 @@ export function createEmailRecorder(sql: Database): RecordEmailEvent {
       "record_email_event",
       z.string(),
       sql`select automation.record_email_event(
-            ${eventId}::text, ${sql.json({ ...event })}::jsonb) as result`,
+            ${eventId}::text, ${sql.json({ ...event, provider: "resend" })}::jsonb) as result`,
     );
 }

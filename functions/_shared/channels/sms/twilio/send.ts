@@ -8,20 +8,26 @@ import {
   MessageListInstance,
 } from "twilio/lib/rest/api/v2010/account/message.js";
 import { z } from "zod";
-import { parseTwilioAccount, readTwilio, type TwilioSettings } from "../../runtime/env.ts";
-import { ConfigurationError } from "../../runtime/errors.ts";
+import { ConfigurationError } from "../../../runtime/errors.ts";
 import {
   ambiguous,
   type Answer,
   classifyException,
-  classifyTwilio,
   type Outcome,
   stepError,
-} from "../../engine/outcome.ts";
-import type { ClaimedStep } from "../../engine/queue.ts";
-import { answerOf, readText, requestOnce } from "../once.ts";
-import { noSecrets, type Secrets } from "../../runtime/secrets.ts";
-import { credentialsOf, parsePayload, type Sender, type SentMessage, SKEW_MS } from "../sender.ts";
+} from "../../../engine/outcome.ts";
+import type { ClaimedStep } from "../../../engine/queue.ts";
+import { answerOf, readText, requestOnce } from "../../once.ts";
+import { noSecrets, type Secrets } from "../../../runtime/secrets.ts";
+import {
+  credentialsOf,
+  parsePayload,
+  type Sender,
+  type SentMessage,
+  SKEW_MS,
+} from "../../sender.ts";
+import { classify } from "./codes.ts";
+import { parseTwilioAccount, readTwilio, type TwilioSettings } from "./settings.ts";
 
 /**
  * Only the message resource of the package is loaded (eleven modules, no axios); its entry point
@@ -123,7 +129,7 @@ function outcomeOf(error: unknown, answer: Answer | undefined): Outcome {
   const rejection = restException.safeParse(error);
   if (!rejection.success || !answer) return classifyException("twilio", error);
   const { code, message } = rejection.data;
-  return classifyTwilio({
+  return classify({
     ...answer,
     ...(code === undefined ? {} : { code }),
     ...(message === undefined ? {} : { message }),
@@ -217,7 +223,7 @@ const readSettings = (credentials?: string): TwilioSettings =>
     ? readTwilio()
     : readTwilio(process.env, parseTwilioAccount(credentials));
 
-export function createTwilioSender(options: TwilioOptions = {}): Sender {
+export function createSender(options: TwilioOptions = {}): Sender {
   const { settings = readSettings, secrets = noSecrets, timeoutMs = 10_000 } = options;
   const settingsOf = async (step: ClaimedStep) =>
     settings(await credentialsOf(step, "twilio", secrets));

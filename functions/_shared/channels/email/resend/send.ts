@@ -1,8 +1,7 @@
 import process from "node:process";
 import { Resend } from "resend";
 import { z } from "zod";
-import { readResend, type ResendSettings } from "../../runtime/env.ts";
-import { ConfigurationError, TimeoutError } from "../../runtime/errors.ts";
+import { ConfigurationError, TimeoutError } from "../../../runtime/errors.ts";
 import {
   ambiguous,
   classifyException,
@@ -10,11 +9,18 @@ import {
   type Outcome,
   parseRetryAfter,
   stepError,
-} from "../../engine/outcome.ts";
-import type { ClaimedStep } from "../../engine/queue.ts";
-import { readPublicAddress } from "../../http/webhook-env.ts";
-import { noSecrets, type Secrets } from "../../runtime/secrets.ts";
-import { credentialsOf, parsePayload, type Sender, type SentMessage, SKEW_MS } from "../sender.ts";
+} from "../../../engine/outcome.ts";
+import type { ClaimedStep } from "../../../engine/queue.ts";
+import { readPublicAddress } from "../../../http/webhook-env.ts";
+import { noSecrets, type Secrets } from "../../../runtime/secrets.ts";
+import {
+  credentialsOf,
+  parsePayload,
+  type Sender,
+  type SentMessage,
+  SKEW_MS,
+} from "../../sender.ts";
+import { readResend, type ResendSettings } from "./settings.ts";
 
 const addresses = z.array(z.string().min(1));
 
@@ -193,7 +199,7 @@ export interface ResendOptions {
   functions?: () => string | undefined;
 }
 
-export function createResendSender(options: ResendOptions = {}): Sender {
+export function createSender(options: ResendOptions = {}): Sender {
   const { secrets = noSecrets, timeoutMs = 10_000, now = Date.now } = options;
   const functions = options.functions ?? (() => readPublicAddress().base);
   const settings = options.settings ?? ((key?: string) => readResend(process.env, key));

@@ -1,5 +1,5 @@
 import { Webhook } from "standardwebhooks";
-import { RequestError } from "../../runtime/errors.ts";
+import { RequestError } from "../../../runtime/errors.ts";
 
 /** Svix's names of the headers, and those that the specification gave them later. */
 const HEADERS = {

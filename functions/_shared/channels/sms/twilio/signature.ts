@@ -1,6 +1,6 @@
 import WebhooksModule from "twilio/lib/webhooks/webhooks.js";
-import { RequestError } from "../../runtime/errors.ts";
-import { LosslessNumber, parseBody } from "../../runtime/json.ts";
+import { RequestError } from "../../../runtime/errors.ts";
+import { LosslessNumber, parseBody } from "../../../runtime/json.ts";
 
 /**
  * The package's validator alone: one module on top of node:crypto. It tries each address with and
