@@ -2251,6 +2251,49 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.take_table(relation regclass, mode text DEFAULT 'share row exclusive'::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '200ms'
+AS $function$
+declare
+  until constant timestamptz := clock_timestamp()
+    + case when automation.holds_another_table(relation) then interval '1 second' else interval '10 seconds' end;
+begin
+  loop
+    begin
+      execute format('lock table %s in %s mode', automation.relation_name(relation), mode);
+      return;
+    exception when lock_not_available then
+      if clock_timestamp() > until then
+        raise exception 'relation: % is in use by a transaction that does not end; nothing was changed', relation
+          using errcode = 'lock_not_available', detail = (
+            select format('Process ids: %s.', string_agg(distinct l.pid::text, ', '))
+            from pg_catalog.pg_locks as l
+            where l.locktype = 'relation' and l.relation = take_table.relation and l.granted
+              and l.pid <> pg_backend_pid()),
+          hint = 'Call it again when that is over; pg_stat_activity says since when it lasts (xact_start).';
+      end if;
+    end;
+    perform pg_sleep(0.3);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.holds_another_table(but regclass)
+ RETURNS boolean
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select exists (
+      select from pg_catalog.pg_locks as l
+      join pg_catalog.pg_class as c on c.oid = l.relation
+      where l.locktype = 'relation' and l.pid = pg_backend_pid() and c.oid <> but and c.relkind in ('r', 'p')
+        and l.mode in ('ShareRowExclusiveLock', 'AccessExclusiveLock')
+        and c.relnamespace not in ('pg_catalog'::regnamespace, 'automation'::regnamespace, 'ridgeline'::regnamespace))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.compile_repetition(pattern text, start integer, OUT next integer, OUT written text, OUT times bigint, OUT problem text)
  RETURNS record
  LANGUAGE plpgsql
@@ -14322,6 +14365,7 @@ begin
     where t.tgfoid = 'automation.note_tenant_gone()'::regprocedure and t.tgparentid = 0
       and t.tgrelid is distinct from but
   loop
+    perform automation.take_table(installed.relation, 'access exclusive');
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
   end loop;
 end;
@@ -14407,9 +14451,11 @@ begin
     where t.tgfoid = 'automation.watch_members()'::regprocedure and t.tgparentid = 0
       and t.tgrelid is distinct from members
   loop
+    perform automation.take_table(installed.relation, 'access exclusive');
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
   end loop;
   if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = members) then
+    perform automation.take_table(members);
     execute format('create or replace trigger automation_members after insert or update or delete on %s for each row '
       'execute function automation.watch_members()', members);
   end if;
@@ -15337,6 +15383,7 @@ begin
       select from automation.capture_triggers(attached.name) as t
       where t.relation = attached.relation::regclass and t.name = 'automation_capture_merge'
     ) then
+      perform automation.take_table(attached.relation::regclass);
       execute format('create trigger automation_capture_merge after update on %s '
         'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
     end if;
@@ -15346,6 +15393,7 @@ begin
     select t.name, t.relation from automation.capture_triggers(attached.name) as t
     where t.name = 'automation_capture_merge'
   loop
+    perform automation.take_table(old.relation, 'access exclusive');
     execute format('drop trigger %I on %s', old.name, old.relation);
   end loop;
   if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then
@@ -16250,6 +16298,7 @@ begin
   values (called, mapped, attach_inbox.words, asked)
   on conflict on constraint inboxes_pkey do update set
     (columns, words, kind) = row (excluded.columns, excluded.words, excluded.kind);
+  perform automation.take_table(called::regclass, 'access exclusive');
   execute format('drop trigger if exists automation_inbox on %s', called);
   execute format('create trigger automation_inbox after insert %2$s on %1$s for each row '
     'execute function automation.take_inbox(%1$L)', called,
@@ -16267,6 +16316,7 @@ begin
   if not found then
     raise exception 'relation: % is no inbox', relation using errcode = 'undefined_object';
   end if;
+  perform automation.take_table(relation, 'access exclusive');
   execute format('drop trigger if exists automation_inbox on %s', relation);
 end;
 $function$;
@@ -27398,6 +27448,7 @@ AS $function$
 begin
   perform automation.unwatch_tenants(but => relation);
   if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = relation) then
+    perform automation.take_table(relation);
     execute format(
       'create or replace trigger automation_tenant_gone after delete on %s for each row '
       'execute function automation.note_tenant_gone(%L)', relation, id_column);
@@ -27815,6 +27866,7 @@ begin
     select t.name, t.relation from automation.capture_triggers(attached.name) as t
     where t.relation <> attached.relation::regclass
   loop
+    perform automation.take_table(elsewhere.relation, 'access exclusive');
     execute format('drop trigger %I on %s', elsewhere.name, elsewhere.relation);
   end loop;
   foreach op in array '{insert,update,delete,truncate}'::text[] loop
@@ -27823,6 +27875,7 @@ begin
     from automation.capture_triggers(attached.name) as t
     where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op;
     continue when present.for_row = for_row;
+    perform automation.take_table(attached.relation::regclass);
     execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
       'for each %3$s execute function automation.capture_%4$s_%1$s()',
       op, attached.relation, case when for_row then 'row' else 'statement' end, attached.name);
@@ -27842,6 +27895,7 @@ declare
   installed record;
 begin
   for installed in select t.name, t.relation from automation.capture_triggers(attached.name) as t loop
+    perform automation.take_table(installed.relation, 'access exclusive');
     execute format('drop trigger %I on %s', installed.name, installed.relation);
   end loop;
 end;
@@ -30670,6 +30724,8 @@ comment on function automation.suppress(uuid,text,text,text,jsonb,text) is 'Stop
 
 comment on function automation.take_over_runs(uuid,text,text,integer) is 'Lets the open runs of an old engine (server or campaigns) go on here, from the step that they stood at, each once: a page of them. {last: where the next page begins, outcomes: {taken, ended, <reason why it was left>: how many}}. Their old rows then say so: the step is skipped, the run cancelled.';
 
+comment on function automation.take_table(regclass,text) is 'Locks a table of the CRM for a change of its triggers, in tries of 0.2 s for 10 s: no write waits longer for it. Raises 55P03 with who is in the way.';
+
 comment on function automation.target_function(automation.targets) is 'automation.write_<target>() writes one row, automation.write_<target>s() several, each with its zone and its cause as keys; it returns their ids in the order given, and fewer where a trigger of the table left one out.';
 
 comment on function automation.tell_operator(text,text,jsonb) is 'Tells whoever looks after the installation, once an hour for a kind: POST {text, kind, status: engine_status()}.';
@@ -31854,6 +31910,9 @@ grant execute on function automation.holding(automation.work[]) to service_role;
 
 revoke all on function automation.holds_add_tag(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_add_tag(jsonb) to service_role;
+
+revoke all on function automation.holds_another_table(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_another_table(regclass) to service_role;
 
 revoke all on function automation.holds_assign_user(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_assign_user(jsonb) to service_role;
@@ -33150,6 +33209,9 @@ grant execute on function automation.take_place_of(ridgeline.workflow_executions
 
 revoke all on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.take_table(regclass,text) from public, anon, authenticated, service_role;
+grant execute on function automation.take_table(regclass,text) to service_role;
 
 revoke all on function automation.take_timer(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.take_timer(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;

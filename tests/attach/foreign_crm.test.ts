@@ -2,6 +2,7 @@
 import type { JSONValue, Sql } from "postgres";
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { useDatabase, withDatabase } from "../support/database.ts";
+import { waitFor } from "../support/standins.ts";
 
 const database = useDatabase();
 let company: string;
@@ -440,6 +441,45 @@ describe("detach", () => {
       await expect(sql`select automation.detach('work_order')`).rejects.toThrow(/not attached/);
       await attachOrders(sql);
     });
+  });
+
+  it("keeps nobody from writing while somebody's transaction is in the way", async () => {
+    const { sql, connect } = database();
+    await sql`create table crm.bills (id bigserial primary key, company_id uuid not null, note text)`;
+    const [slow, office, owner] = [connect({ max: 1 }), connect({ max: 1 }), connect({ max: 1 })];
+    await office`set statement_timeout = '1 s'`;
+    const write = (by: Sql) =>
+      by`insert into crm.bills (company_id, note) values (${company}, 'roof')`;
+    await slow`begin`;
+    await write(slow);
+    let isAttached = false;
+    const attached = attach(owner, "crm.bills", "bill", { tenant: "company_id" }, [])
+      .then(() => isAttached = true);
+    const isTrying = () =>
+      sql`
+      select from pg_locks where relation = 'crm.bills'::regclass and mode = 'ShareRowExclusiveLock' and not granted`;
+    // One write in each of five tries.
+    for (let n = 0; n < 5; n++) {
+      await waitFor("a try", async () => (await isTrying()).length > 0, { interval: 10 });
+      await write(office);
+    }
+    expect(isAttached).toBe(false);
+    await slow`commit`;
+    await attached;
+    await workflow("bill_created");
+    await write(office);
+    expect(await enrolled()).toEqual(["bill_created 7"]);
+
+    await slow`begin`;
+    await write(slow);
+    const detached = owner`select automation.detach('bill')`.execute();
+    await waitFor("a try", async () =>
+      (await sql`
+      select from pg_locks where relation = 'crm.bills'::regclass and mode = 'AccessExclusiveLock' and not granted`)
+        .length > 0, { interval: 10 });
+    await write(office);
+    await slow`commit`;
+    await detached;
   });
 
   it("works for a table that was dropped or renamed in the meantime", async () => {

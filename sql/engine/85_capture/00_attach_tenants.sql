@@ -23,6 +23,7 @@ create or replace function automation.watch_tenants(relation regclass, id_column
 begin
   perform automation.unwatch_tenants(but => relation);
   if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = relation) then
+    perform automation.take_table(relation);
     execute format(
       'create or replace trigger automation_tenant_gone after delete on %s for each row '
       'execute function automation.note_tenant_gone(%L)', relation, id_column);
@@ -43,6 +44,7 @@ begin
     where t.tgfoid = 'automation.note_tenant_gone()'::regprocedure and t.tgparentid = 0
       and t.tgrelid is distinct from but
   loop
+    perform automation.take_table(installed.relation, 'access exclusive');
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
   end loop;
 end;
@@ -192,9 +194,11 @@ begin
     where t.tgfoid = 'automation.watch_members()'::regprocedure and t.tgparentid = 0
       and t.tgrelid is distinct from members
   loop
+    perform automation.take_table(installed.relation, 'access exclusive');
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
   end loop;
   if (select c.relkind in ('r', 'p') from pg_catalog.pg_class as c where c.oid = members) then
+    perform automation.take_table(members);
     execute format('create or replace trigger automation_members after insert or update or delete on %s for each row '
       'execute function automation.watch_members()', members);
   end if;

@@ -456,6 +456,7 @@ begin
     select t.name, t.relation from automation.capture_triggers(attached.name) as t
     where t.relation <> attached.relation::regclass
   loop
+    perform automation.take_table(elsewhere.relation, 'access exclusive');
     execute format('drop trigger %I on %s', elsewhere.name, elsewhere.relation);
   end loop;
   foreach op in array '{insert,update,delete,truncate}'::text[] loop
@@ -464,6 +465,7 @@ begin
     from automation.capture_triggers(attached.name) as t
     where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op;
     continue when present.for_row = for_row;
+    perform automation.take_table(attached.relation::regclass);
     execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
       'for each %3$s execute function automation.capture_%4$s_%1$s()',
       op, attached.relation, case when for_row then 'row' else 'statement' end, attached.name);
@@ -482,6 +484,7 @@ declare
   installed record;
 begin
   for installed in select t.name, t.relation from automation.capture_triggers(attached.name) as t loop
+    perform automation.take_table(installed.relation, 'access exclusive');
     execute format('drop trigger %I on %s', installed.name, installed.relation);
   end loop;
 end;

@@ -416,6 +416,7 @@ begin
       select from automation.capture_triggers(attached.name) as t
       where t.relation = attached.relation::regclass and t.name = 'automation_capture_merge'
     ) then
+      perform automation.take_table(attached.relation::regclass);
       execute format('create trigger automation_capture_merge after update on %s '
         'for each row execute function automation.capture_%s_merge()', attached.relation, attached.name);
     end if;
@@ -425,6 +426,7 @@ begin
     select t.name, t.relation from automation.capture_triggers(attached.name) as t
     where t.name = 'automation_capture_merge'
   loop
+    perform automation.take_table(old.relation, 'access exclusive');
     execute format('drop trigger %I on %s', old.name, old.relation);
   end loop;
   if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then

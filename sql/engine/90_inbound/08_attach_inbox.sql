@@ -314,6 +314,7 @@ begin
   values (called, mapped, attach_inbox.words, asked)
   on conflict on constraint inboxes_pkey do update set
     (columns, words, kind) = row (excluded.columns, excluded.words, excluded.kind);
+  perform automation.take_table(called::regclass, 'access exclusive');
   execute format('drop trigger if exists automation_inbox on %s', called);
   execute format('create trigger automation_inbox after insert %2$s on %1$s for each row '
     'execute function automation.take_inbox(%1$L)', called,
@@ -338,6 +339,7 @@ begin
   if not found then
     raise exception 'relation: % is no inbox', relation using errcode = 'undefined_object';
   end if;
+  perform automation.take_table(relation, 'access exclusive');
   execute format('drop trigger if exists automation_inbox on %s', relation);
 end;
 $$;
