@@ -1,8 +1,10 @@
 // What a host may say of its tables: no tenants at all, several numbers, keys and words of its own.
-import type { Sql } from "postgres";
+import type { Sql, TransactionSql } from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect } from "../../scripts/lib/scratch.ts";
+import { asRole } from "../support/database.ts";
 import {
+  attachHost,
   createHost,
   createProject,
   type Host,
@@ -63,6 +65,115 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
       ]);
   });
 
+  it("is written as its people write it: triggers, checks and defaults find what they name by no schema", async () => {
+    await sql`update ridgeline.workflows set is_active = false`;
+    await work(sql);
+    await sql.unsafe(`
+      insert into public.refused_sources values ('spam');
+      alter table public.contacts alter first_name set default '', alter last_name set default '';
+      truncate public.activity_log`);
+    const meet = await publish(sql, SUMMIT, "manual", [
+      ["update_contact", { fields: { source: "fair" } }],
+      ["create_task", { title: "Meet {{contact.first_name}}" }],
+      ["send_sms", { body: "See you at the fair" }],
+      ["find_or_create_contact", { phone: "+15125550155", fields: { first_name: "Ann", last_name: "Gray" } }],
+      ["update_contact", { fields: { source: "spam" } }],
+    ]);
+    // Anybody can make a table that is there for the session only; it is not what a trigger means.
+    await sql.reserve().then(async (session) => {
+      await session`create temporary table activity_log (like public.activity_log including all)`;
+      await session`select ridgeline.execute_workflow(${meet}, ${
+        sql.json({ contact_id: MARIA })
+      }, ${SUMMIT})`;
+      await session`select automation.tick()`;
+      await send(session);
+      await session`select automation.tick()`;
+      expect(await session`select from pg_temp.activity_log`).toEqual([]);
+      await session`drop table pg_temp.activity_log`;
+      session.release();
+    });
+    expect((await sql`select done from public.activity_log order by id`).map(({ done }) => done))
+      .toEqual(["contacts update", "tasks insert", "activities insert", "contacts insert"]);
+    expect(await sql`select number ~ '^T-[0-9]+$' as numbered from public.tasks where title like 'Meet%'`)
+      .toEqual([{ numbered: true }]);
+    expect(await sql`select status, error ->> 'message' as said from ridgeline.workflow_executions
+      where workflow_id = ${meet}`).toEqual([
+      { status: "failed", said: expect.stringContaining("contacts_source_taken") },
+    ]);
+    expect(await sql`select ridgeline.test_workflow(${meet}, ${
+      sql.json({ contact_id: MARIA })
+    }, ${SUMMIT}) #>> '{steps,4,error,message}' as said`)
+      .toEqual([{ said: expect.stringContaining("contacts_source_taken") }]);
+
+    await sql`insert into ridgeline.tenant_settings (tenant_id, settings)
+      values (${SUMMIT}, '{"inbound": {"create_contacts": true}}')`;
+    await receive(sql, "+15125550166", "Who are you?");
+    expect(await sql`select c.phone from ridgeline.messages as m
+      join public.contacts as c on c.id::text = m.contact_id where m.from_number = '+15125550166'`)
+      .toEqual([{ phone: "+15125550166" }]);
+  });
+
+  it("and by its people as ever: their own search_path is what its triggers see", async () => {
+    await sql.unsafe(`
+      create table public.paths (path text);
+      create function public.note_path() returns trigger language plpgsql as $$
+        begin insert into public.paths values (current_setting('search_path')); return null; end $$;
+      create trigger z_path after update on public.contacts for each row execute function public.note_path()`);
+    await publish(sql, SUMMIT, "field_changed", [["update_contact", { fields: { priority: "high" } }]], {
+      trigger_config: { entity: "contact", field: "company" },
+    });
+    await sql.begin(async (sql) => {
+      await sql`set local search_path = "$user", extensions, public, "Odd One"`;
+      await sql`update public.contacts set company = 'Lopez & Co' where id = ${MARIA}`;
+      expect(await sql`show search_path`).toMatchObject([
+        { search_path: '"$user", extensions, public, "Odd One"' },
+      ]);
+    });
+    await sql`select automation.tick()`;
+    expect(await sql`select path from public.paths`).toEqual([
+      { path: '"$user", extensions, public, "Odd One"' },
+      { path: "public, extensions, pg_temp" },
+    ]);
+    await sql`drop trigger z_path on public.contacts`;
+  });
+
+  it("under the path that whoever attached it has, and never under one that callers can add to", async () => {
+    const set = (sql: Sql | TransactionSql, path: string) =>
+      sql`update automation.settings set value = ${path} where name = 'host_search_path'`;
+    const kept = async () =>
+      (await sql<{ value: string }[]>`select value from automation.settings where name = 'host_search_path'`)[0]
+        ?.value;
+    expect(await kept()).toBe("public, extensions");
+    await sql`create schema open`;
+    await sql`grant create on schema open to authenticated`;
+    await expect(set(sql, "public, nowhere")).rejects.toThrow(/there is no schema "nowhere"/);
+    await expect(set(sql, "open, public")).rejects.toThrow(/may create in schema "open"/);
+    await expect(asRole(sql, "service_role", (sql) => set(sql, "public"))).rejects.toThrow(
+      /permission denied|must be owner/,
+    );
+
+    await sql`create schema "Odd One"`;
+    await sql`create table "Odd One".activity_log (like public.activity_log including all)`;
+    await sql.unsafe(
+      `alter database ${host.name} set search_path = "$user", open, pg_catalog, "Odd One", public, missing`,
+    );
+    await set(sql, "");
+    const said: string[] = [];
+    const another = connect(host.url, { onnotice: (notice) => said.push(notice.message ?? "") });
+    await another`set search_path = extensions`;
+    await attachHost(another);
+    await another.end();
+    expect(said.filter((one) => /search_path/.test(one))).toEqual([
+      expect.stringContaining("do not find what is in open by itself"),
+    ]);
+    expect(await kept()).toBe('"Odd One", public');
+    await sql`update public.contacts set company = 'Lopez & Sons' where id = ${MARIA}`;
+    await sql`select automation.tick()`;
+    expect(await sql`select done from "Odd One".activity_log`).toEqual([{ done: "contacts update" }]);
+    await sql.unsafe(`alter database ${host.name} reset search_path`);
+    await set(sql, '"$user", public, extensions');
+  });
+
   it("is tagged in whatever column its list of tags is", async () => {
     await sql`alter table public.contacts rename column tags to labels`;
     await sql`select automation.attach('public.contacts', 'contact',
@@ -87,6 +198,8 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
       alter table public.contacts rename column tenant_id to company_id;
       create table public.labels (id serial primary key, company_id uuid not null, word text not null);
       create table public.labelled (company_id uuid not null, person uuid not null, label int not null references public.labels);
+      create trigger labelled_log before insert or delete on public.labelled for each row execute function public.log_activity();
+      truncate public.activity_log;
       select automation.attach('public.contacts', 'contact', '{"tenant": "company_id", "phone": ["mobile_phone", "phone"],
         "tags": {"links": "public.labelled", "tags": "public.labels", "record": "person", "tag": "label", "name": "word"}}',
         authors => 'members')`);
@@ -101,6 +214,7 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
       await sql`select k.company_id, l.word from public.labelled as k join public.labels as l on l.id = k.label`,
     )
       .toEqual([{ company_id: SUMMIT, word: "vip" }]);
+    expect((await sql`select done from public.activity_log`).map(({ done }) => done)).toEqual(["labelled insert"]);
     await expect(sql`select automation.attach('public.contacts', 'contact',
       '{"tenant": "company_id", "tags": {"links": "public.labelled", "tags": "public.words"}}')`)
       .rejects.toThrow(/columns\.tags\.tags: there is no table "public\.words"/);

@@ -381,6 +381,45 @@ $$;
 create trigger projects_note_stage before update on public.projects
   for each row execute function public.note_stage();
 
+-- As in most CRMs they find their tables by the search_path of whoever writes: what has been done, which number a task
+-- gets, and which sources nobody takes.
+create table public.activity_log (
+  id bigint generated always as identity primary key,
+  done text not null,
+  record text,
+  at timestamptz not null default now()
+);
+
+create function public.log_activity() returns trigger language plpgsql as $$
+begin
+  insert into activity_log (done, record) values (lower(tg_table_name || ' ' || tg_op), to_jsonb(new) ->> 'id');
+  return new;
+end;
+$$;
+
+create trigger contacts_log after insert or update on public.contacts
+  for each row execute function public.log_activity();
+create trigger tasks_log before insert on public.tasks
+  for each row execute function public.log_activity();
+create trigger activities_log before insert on public.activities
+  for each row execute function public.log_activity();
+
+create sequence public.task_numbers;
+create function public.task_number() returns text language plpgsql as $$
+begin
+  return 'T-' || nextval('task_numbers');
+end;
+$$;
+alter table public.tasks add column number text default public.task_number();
+
+create table public.refused_sources (source text primary key);
+create function public.takes_source(source text) returns boolean language plpgsql stable as $$
+begin
+  return not exists (select from refused_sources as r where r.source = takes_source.source);
+end;
+$$;
+alter table public.contacts add constraint contacts_source_taken check (public.takes_source(source));
+
 create function public.my_tenants() returns setof uuid
   language sql stable security definer set search_path = ''
   as $$

@@ -28,7 +28,7 @@ begin
     where p.pronamespace = 'automation'::regnamespace and p.prokind = 'f'
       and (p.proacl is null or exists (
         select from aclexplode(p.proacl) as a where a.grantee = 0))
-      and p.proname ~ ('^(capture|read|has|write|link|linked|unlink'
+      and p.proname ~ ('^(capture|read|has|write|in_host|link|linked|unlink'
         '|step|fold|check|compile|branches|place|needs|writes|address|imagine|perform)_')
   loop
     execute format('revoke all on function %s from public, anon, authenticated', open);

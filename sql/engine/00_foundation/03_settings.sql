@@ -70,7 +70,10 @@ insert into automation.settings (name, value, description) values
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
-   'How long such a step is left alone the first time; four times as long each time after that.')
+   'How long such a step is left alone the first time; four times as long each time after that.'),
+  ('host_search_path', '',
+   'The search_path under which steps write the CRM''s tables, for its triggers that name no schema; empty: that of '
+   'the role that attaches a table next, without what anybody else may create in.')
 on conflict on constraint settings_pkey do update set description = excluded.description;
 
 -- Null: for good. Less than a week is refused: what counts texts and runs of a day looks at history.
@@ -119,6 +122,8 @@ begin
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
     raise exception 'value: editors_publish must be true or false';
+  elsif new.name = 'host_search_path' then
+    perform automation.check_path(new.value);
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;
@@ -145,3 +150,134 @@ $$;
 
 comment on function automation.setting(text) is
   'The value of an engine setting, as text; null when there is no such setting.';
+
+-- THE SEARCH PATH OF THE CRM
+--
+-- What the engine says itself names every schema. A trigger of the CRM's own often does not, nor what its CHECKs and
+-- defaults call: they find their tables by the path of whoever writes. So steps write under the path that the CRM's
+-- people have, never under one with a schema in which a caller of the API could put something in the way: the
+-- engine writes with the rights of its owner.
+
+create or replace function automation.is_schema(name text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select to_regnamespace(quote_ident(name)) is not null $$;
+
+-- The schemas that a path names, but for those of the system, which are always there. Where a dump or a dashboard wrote
+-- it, "$user" may have become "\$user".
+create or replace function automation.path_schemas(path text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(p.name order by p.place), '{}')
+    from (
+      select n.name, min(n.place) as place
+      from (
+        select case
+            when s.said not in ('$user', '\$user') then s.said
+            when automation.is_schema(current_user::text) then current_user::text end as name, s.place
+        from (
+          select coalesce(replace(m.part[1], '""', '"'), lower(m.part[2])) as said, m.place
+          from regexp_matches(path, '"((?:[^"]|"")*)"|([^",\s]+)', 'g') with ordinality as m (part, place)) as s
+      ) as n
+      where n.name not in ('pg_catalog', 'pg_temp')
+      group by n.name
+    ) as p
+  $$;
+
+-- Of schemas, those in which somebody who comes through the API may create.
+create or replace function automation.open_schemas(schemas text[]) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select s.name from unnest(schemas) with ordinality as s (name, place)
+      where exists (
+        select from pg_catalog.pg_roles as r
+        where r.rolname in ('anon', 'authenticated', 'service_role')
+          and has_schema_privilege(r.oid, to_regnamespace(quote_ident(s.name))::oid, 'create'))
+      order by s.place)
+  $$;
+
+create or replace function automation.check_path(path text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  schemas constant text[] := automation.path_schemas(path);
+  wrong text;
+begin
+  select s into wrong from unnest(schemas) as s where not automation.is_schema(s) limit 1;
+  if wrong is not null then
+    raise exception 'there is no schema "%"', wrong;
+  end if;
+  select s into wrong from unnest(automation.open_schemas(schemas)) as s limit 1;
+  if wrong is not null then
+    raise exception 'who calls the API may create in schema "%"', wrong;
+  end if;
+end;
+$$;
+
+-- As a function that writes tables of the CRM is given it. Last what is temporary, which anybody can make.
+create or replace function automation.host_path() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(string_agg(quote_ident(s.name), ', ' order by s.place), 'pg_catalog') || ', pg_temp'
+    from unnest(automation.path_schemas(automation.setting('host_search_path'))) with ordinality as s (name, place)
+  $$;
+
+-- What the session has from its database and role, whatever was set since.
+create or replace function automation.remember_host_path() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  schemas constant text[] := array(
+    select s.name
+    from pg_catalog.pg_settings as c
+    cross join lateral unnest(automation.path_schemas(c.reset_val)) with ordinality as s (name, place)
+    where c.name = 'search_path' and automation.is_schema(s.name)
+    order by s.place);
+  open constant text[] := automation.open_schemas(schemas);
+begin
+  if automation.setting('host_search_path') <> '' then
+    return;
+  elsif open <> '{}' then
+    raise warning 'automation: triggers of the CRM do not find what is in % by itself when a step writes: who calls '
+      'the API may create there', array_to_string(open, ', ')
+      using hint = format(
+        'revoke create on schema %s from public, anon, authenticated, service_role; and attach again.',
+        (select string_agg(quote_ident(s), ', ') from unnest(open) as s));
+  end if;
+  update automation.settings as s
+  set value = p.path
+  from (
+    select string_agg(quote_ident(n.name), ', ' order by n.place) as path
+    from unnest(schemas) with ordinality as n (name, place) where not n.name = any (open)) as p
+  where s.name = 'host_search_path' and p.path <> '';
+end;
+$$;
+
+-- automation.in_host_path(): one statement about a table of the CRM, of which $1 is a tenant, $2 an id and $3 what is
+-- given, under that path. Generated, for a function is entered under one that is written down in it.
+create or replace function automation.host_path_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.in_host_path(statement text, tenant_id uuid, id text, given jsonb) returns jsonb
+  language plpgsql
+  set search_path = %s
+  as $writer$
+declare
+  said jsonb;
+begin
+  execute statement into said using tenant_id, id, given;
+  return said;
+end;
+$writer$
+$template$, automation.host_path())
+  $$;
+
+do $$ begin execute automation.host_path_function(); end $$;

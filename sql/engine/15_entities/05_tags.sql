@@ -32,7 +32,7 @@ $tags$;
 
 create or replace function automation.link_tag(tenant_id uuid, contact_id text, tag text) returns boolean
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = %13$s
   as $tags$
 declare
   named %2$s.id%%type;
@@ -58,7 +58,7 @@ $tags$;
 
 create or replace function automation.unlink_tag(tenant_id uuid, contact_id text, tag text) returns boolean
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = %13$s
   as $tags$
 begin
   delete from %1$s as l using %2$s as t
@@ -74,7 +74,7 @@ $template$,
       coalesce(quote_ident(k.tags_tenant) || ', ', '') || t.names,
       case when k.tags_tenant is null then '' else t.own || ', ' end || t.given,
       coalesce(quote_ident(k.links_tenant) || ', ', '') || l.names,
-      case when k.links_tenant is null then '' else l.own || ', ' end || l.given)
+      case when k.links_tenant is null then '' else l.own || ', ' end || l.given, automation.host_path())
     from (
       select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
         coalesce(attached.tags ->> 'record', 'contact_id') as record,

@@ -79,7 +79,7 @@ create or replace function automation.target_function(target automation.targets)
     select format($template$
 create or replace function automation.write_%1$s(given jsonb, zone text) returns text
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = %6$s
   as $writer$
 declare
   made text;
@@ -94,7 +94,7 @@ $writer$;
 
 create or replace function automation.write_%1$ss(rows jsonb[]) returns text[]
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = %6$s
   set plan_cache_mode = force_generic_plan
   set jit = off
   as $writer$
@@ -118,7 +118,7 @@ end;
 $writer$
 $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
-      string_agg(w.value, ', ' order by w.name), target.id_column)
+      string_agg(w.value, ', ' order by w.name), target.id_column, automation.host_path())
     from (
       select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
         c.key, automation.column_type(target.relation::regclass, c.value), target.words, target.times_zone)) as value

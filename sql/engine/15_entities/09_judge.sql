@@ -7,8 +7,9 @@ create or replace function automation.misfit_of(relation regclass, column_name t
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  execute format('select (jsonb_populate_record(null::%s, $1)).%I', relation, column_name)
-    using jsonb_build_object(column_name, value);
+  perform automation.in_host_path(
+    format('select to_jsonb((jsonb_populate_record(null::%s, $3)).%I)', relation, column_name),
+    null, null, jsonb_build_object(column_name, value));
   return null;
 exception when data_exception or integrity_constraint_violation then
   return sqlerrm;
@@ -23,12 +24,10 @@ create or replace function automation.holds_check(relation regclass, expression 
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  holds boolean;
 begin
-  execute format('select (%s) is not false from jsonb_populate_record(null::%s, $1)', expression, relation)
-    into holds using record;
-  return holds;
+  return automation.in_host_path(
+    format('select to_jsonb((%s) is not false) from jsonb_populate_record(null::%s, $3)', expression, relation),
+    null, null, record)::boolean;
 exception when others then
   -- An expression that cannot be asked of a part of a row says nothing about it.
   return true;
@@ -121,11 +120,9 @@ create or replace function automation.target_row(target text, given jsonb, zone 
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  made jsonb;
 begin
-  execute (
-    select format('select jsonb_build_object(%s) from (select $1 as given) as g', string_agg(w.pair, ', '))
+  return automation.in_host_path((
+    select format('select jsonb_build_object(%s) from (select $3 as given) as g', string_agg(w.pair, ', '))
     from automation.targets as t
     cross join lateral (
       select format('%L, %s', c.value, automation.target_value(
@@ -137,9 +134,7 @@ begin
       union all
       select format('%L, %s', f.name, f.value) from automation.filled_of_target(t) as f
     ) as w
-    where t.name = target)
-    into made using given || jsonb_build_object('zone', zone);
-  return made;
+    where t.name = target), null, null, given || jsonb_build_object('zone', zone));
 end;
 $$;
 

@@ -84,23 +84,20 @@ create or replace function automation.insert_contact(
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  created text;
 begin
   fields := fields || case when contacts.tenant_column is null then '{}'
     else jsonb_build_object(contacts.tenant_column, automation.tenant_key(tenant_id)) end;
-  execute (
-    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
-      'returning %4$I::text', contacts.relation, string_agg(quote_ident(w.name), ', '),
+  return automation.in_host_path((
+    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'returning to_jsonb(%4$I::text)', contacts.relation, string_agg(quote_ident(w.name), ', '),
       string_agg(w.value, ', '), contacts.id_column)
     from (
       select k as name, format('v.%I', k) as value from jsonb_object_keys(fields) as k
       union all
       select f.name, f.value from automation.filled_columns(contacts.relation::regclass, contacts.id_column,
         array(select jsonb_object_keys(fields)),
-        quote_literal(coalesce(contacts.times_zone, automation.tenant_zone(tenant_id), 'UTC'))) as f) as w)
-    into created using fields;
-  return created;
+        quote_literal(coalesce(contacts.times_zone, automation.tenant_zone(tenant_id), 'UTC'))) as f) as w),
+    tenant_id, null, fields) #>> '{}';
 end;
 $$;
 
@@ -158,15 +155,14 @@ begin
   if fields = '{}' then
     return;
   end if;
-  execute (
+  perform automation.in_host_path((
     select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
+      'where %3$s = $1 and r.%4$I = $2::%5$s returning null::jsonb', contacts.relation,
       string_agg(format(
         '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
       automation.tenant_expression(contacts, 'r'),
       contacts.id_column, contacts.id_type)
-    from jsonb_object_keys(fields) as k)
-    using tenant_id, id, fields;
+    from jsonb_object_keys(fields) as k), tenant_id, id, fields);
 exception
   when integrity_constraint_violation or data_exception or undefined_column or undefined_table
     or raise_exception then

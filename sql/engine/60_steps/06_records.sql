@@ -336,8 +336,8 @@ begin
   fields := automation.fit_fields(attached, fields, execution.tenant_id);
   perform automation.check_assignee(execution.tenant_id, 'assigned_to',
     fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
-  execute automation.update_statement(attached, fields)
-    into written using execution.tenant_id, id, fields;
+  written := automation.in_host_path(
+    automation.update_statement(attached, fields), execution.tenant_id, id, fields);
   if written is null then
     raise exception '%: it was deleted', entity using errcode = 'no_data_found';
   end if;

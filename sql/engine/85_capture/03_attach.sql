@@ -14,6 +14,9 @@ begin
   attached.writable_columns := automation.allowed_columns(relation, attached, writable);
   attached.authors := coalesce(authors, automation.default_authors(relation));
   perform automation.check_attachment(attached, events);
+  if attached.relation !~ '^(automation|ridgeline)\.' then
+    perform automation.remember_host_path();
+  end if;
   perform automation.warn_hidden(relation);
   perform automation.tell_of_times(relation, attached.times_zone, attached.columns);
   insert into automation.entities

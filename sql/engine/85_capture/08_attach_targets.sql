@@ -85,6 +85,7 @@ begin
     raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
   end if;
   perform automation.check_tenant_type(relation, made.columns ->> 'tenant');
+  perform automation.remember_host_path();
   perform automation.check_words(made);
   perform automation.warn_hidden(relation);
   perform automation.tell_of_times(relation, made.times_zone,

@@ -2,13 +2,51 @@
 -- generator generates again what is attached: its migration ends with this call. Workflows stay switched on, and
 -- runs go on.
 
+-- What writes tables of the CRM, each with the path that it is entered under written down in it.
+create or replace function automation.regenerate_writers() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  target automation.targets;
+  contacts automation.entities;
+begin
+  execute automation.host_path_function();
+  for target in
+    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
+  loop
+    execute automation.target_function(target);
+  end loop;
+  select e.* into contacts from automation.entities as e where e.name = 'contact' and e.tags is not null;
+  if to_regclass(contacts.tags ->> 'links') is not null and to_regclass(contacts.tags ->> 'tags') is not null then
+    execute automation.linked_tags_functions(contacts);
+  end if;
+  perform automation.close_functions();
+end;
+$$;
+
+-- Only who owns these functions can: for others the change of the setting fails.
+create or replace function automation.host_path_changed() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.regenerate_writers();
+  return null;
+end;
+$$;
+
+create trigger settings_host_path
+  after update of value on automation.settings
+  for each row when (new.name = 'host_search_path' and new.value is distinct from old.value)
+  execute function automation.host_path_changed();
+
 create or replace function automation.regenerate_readers() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   tenants automation.tenancy;
-  target automation.targets;
 begin
   select t.* into tenants from automation.tenancy as t;
   if tenants.relation is null then
@@ -27,14 +65,14 @@ begin
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
   perform automation.follow_membership();
-  for target in
-    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
-  loop
-    execute automation.target_function(target);
-    if target.name = 'timeline' then
-      perform automation.watch_timeline();
-    end if;
-  end loop;
+  if exists (select from automation.targets)
+    or exists (select from automation.entities as e where e.relation !~ '^(automation|ridgeline)\.') then
+    perform automation.remember_host_path();
+  end if;
+  perform automation.regenerate_writers();
+  if exists (select from automation.targets as t where t.name = 'timeline' and to_regclass(t.relation) is not null) then
+    perform automation.watch_timeline();
+  end if;
   perform automation.generate_steps();
   perform automation.close_functions();
 end;

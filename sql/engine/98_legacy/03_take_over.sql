@@ -114,17 +114,18 @@ declare
     case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   handed text;
 begin
-  execute format(
-    'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
-    'where s.id = $1::%s and s.status = ''pending'' returning s.id::text',
-    steps, automation.legacy_type(steps, 'id'))
-    into handed using step ->> 'id';
+  handed := automation.in_host_path(format(
+      'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
+      'where s.id = $2::%s and s.status = ''pending'' returning to_jsonb(s.id::text)',
+      steps, automation.legacy_type(steps, 'id')),
+    null, step ->> 'id', null) #>> '{}';
   if handed is not null then
-    execute format('update %s as e set %s where e.id = $1::%s', runs, case source
-        when 'campaigns' then 'status = ''exited'', exit_reason = ''error'''
-        else 'status = ''cancelled'', completed_at = now(), error_message = ''Goes on in Ridgeline''' end,
-      automation.legacy_type(runs, 'id'))
-      using run ->> 'id';
+    perform automation.in_host_path(format(
+        'update %s as e set %s where e.id = $2::%s returning null::jsonb', runs, case source
+          when 'campaigns' then 'status = ''exited'', exit_reason = ''error'''
+          else 'status = ''cancelled'', completed_at = now(), error_message = ''Goes on in Ridgeline''' end,
+        automation.legacy_type(runs, 'id')),
+      null, run ->> 'id', null);
   end if;
   return handed;
 end;
@@ -330,14 +331,15 @@ begin
   if waiting.id is null then
     return false;
   end if;
-  execute format(
-    'update %s as s set status = ''pending'', error_message = null where s.id = $1::%s and s.status = ''skipped''',
-    steps, automation.legacy_type(steps, 'id'))
-    using link.handed ->> 'step_row';
-  execute format('update %s as e set status = $2, %s where e.id = $1::%s', runs, case link.source
-      when 'campaigns' then 'exit_reason = null' else 'error_message = null, completed_at = null' end,
-    automation.legacy_type(runs, 'id'))
-    using link.legacy_id, link.handed ->> 'status';
+  perform automation.in_host_path(format(
+      'update %s as s set status = ''pending'', error_message = null where s.id = $2::%s and s.status = ''skipped'' '
+      'returning null::jsonb', steps, automation.legacy_type(steps, 'id')),
+    null, link.handed ->> 'step_row', null);
+  perform automation.in_host_path(format(
+      'update %s as e set status = $3 ->> ''status'', %s where e.id = $2::%s returning null::jsonb', runs,
+      case link.source when 'campaigns' then 'exit_reason = null' else 'error_message = null, completed_at = null' end,
+      automation.legacy_type(runs, 'id')),
+    null, link.legacy_id, link.handed);
   delete from ridgeline.workflow_executions as e where e.tenant_id = link.tenant_id and e.id = link.execution_id;
   delete from automation.legacy_links as l
   where l.tenant_id = link.tenant_id and l.source = link.source and l.legacy_id = link.legacy_id;

@@ -1,7 +1,7 @@
 -- Who may see and do what. First what the catalogs promise, then what a client really gets.
 begin;
 \ir ../foundation/story.psql
-select plan(88);
+select plan(89);
 
 create temp view ours as
   select c.oid, c.relname, c.relkind, c.relrowsecurity, c.relacl, n.nspname,
@@ -81,8 +81,12 @@ select is(count(*), 0::bigint, 'SECURITY DEFINER outside automation: ' || coales
 from routines where prosecdef and nspname not in ('automation', 'ridgeline_crm');
 select is(count(*), 0::bigint, 'SECURITY DEFINER without a search_path of the system: ' || coalesce(string_agg(name, ', '), ''))
 from routines where prosecdef and not coalesce(proconfig, '{}') @> array['search_path=pg_catalog, pg_temp'];
+-- What writes tables of the CRM does so with the caller's rights, under the path that the setting says.
 select is(count(*), 0::bigint, 'a search_path that names more or less than the system and, last, pg_temp: ' || coalesce(string_agg(name, ', '), ''))
-from routines where exists (select from unnest(proconfig) as c where c like 'search_path=%' and c <> 'search_path=pg_catalog, pg_temp');
+from routines where exists (select from unnest(proconfig) as c where c like 'search_path=%' and c <> 'search_path=pg_catalog, pg_temp'
+  and not (c = 'search_path=' || automation.host_path() and nspname = 'automation' and not prosecdef
+    and proname in ('in_host_path', 'link_tag', 'unlink_tag', 'write_task', 'write_tasks', 'write_project', 'write_projects', 'write_timeline', 'write_timelines')));
+select is(automation.open_schemas(automation.path_schemas(automation.host_path())), '{}', 'and on that path is no schema that callers may create in');
 select is(count(*), 0::bigint, 'a view that runs with its owner''s rights: ' || coalesce(string_agg(name, ', '), ''))
 from ours join pg_class as c using (oid) where ours.relkind = 'v' and not coalesce(c.reloptions, '{}') @> '{security_invoker=true}';
 select is(count(*), 0::bigint, 'a materialised view or a foreign table in the API: ' || coalesce(string_agg(name, ', '), ''))
