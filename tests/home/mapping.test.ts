@@ -360,3 +360,110 @@ describe(
     });
   },
 );
+
+describe("a CRM whose records know their customer by other names, and through others", { timeout: 120_000 }, () => {
+  let host: Host;
+  let sql: Sql;
+  beforeAll(async () => {
+    host = await createProject();
+    sql = connect(host.url);
+    await sql.unsafe(`
+      create table public.clients (id serial primary key, first_name text, phone text, timezone text);
+      create table public.deals (id serial primary key, "clientId" int references public.clients, title text);
+      create table public.projects (id serial primary key, customer_id int references public.clients, name text);
+      create table public.jobs (id serial primary key, project int references public.projects, done boolean);
+      create table public.invoices (
+        id serial primary key, job int references public.jobs, payer int references public.clients, due_on date);
+      create table public.permits (id serial primary key, deal int references public.deals, state text);
+      create table public.todos (id serial primary key, contact_id int, title text);
+      insert into public.clients (first_name, phone) values ('Rosa', '5125550142'), ('Theo', '5125550143');
+      insert into public.deals ("clientId", title) values (1, 'Roof'), (2, 'Siding');
+      insert into public.projects (customer_id, name) values (1, 'Roof'), (2, 'Siding');
+      insert into public.jobs (project) values (1), (2)`);
+    await installEngine(sql);
+    // What they belong to is attached after them.
+    await sql.unsafe(`
+      insert into ridgeline.tenant_settings (tenant_id, timezone) values ('${SOLE}', 'America/Chicago');
+      select automation.attach('public.invoices', 'invoice', '{"tenant": null, "job": "job", "contact": "payer"}');
+      select automation.attach('public.permits', 'permit', '{"tenant": null, "deal": "deal", "status": "state"}');
+      select automation.attach('public.jobs', 'job', '{"tenant": null, "project": "project"}');
+      select automation.attach('public.deals', 'deal', '{"tenant": null, "contact": "clientId"}');
+      select automation.attach('public.projects', 'project', '{"tenant": null, "contact": "customer_id"}');
+      select automation.attach('public.clients', 'contact', '{"tenant": null}');
+      select automation.attach_target('task', 'public.todos', '{"tenant": null}')`);
+    await speakAs(sql, SOLE, "+15125550100");
+  });
+  afterAll(async () => {
+    await sql.end({ timeout: 1 });
+    await host.drop();
+  });
+
+  const todos = async () => {
+    await work(sql);
+    return await sql`with gone as (delete from public.todos returning *) select contact_id, title from gone order by id`;
+  };
+  const say = (what: string): [string, object][] => [
+    ["create_task", { title: `${what} {{contact.first_name}}` }],
+  ];
+
+  it("has it in a run that a write starts, one or a whole statement", async () => {
+    await publish(sql, SOLE, "invoice_created", [["send_sms", { body: "Your invoice, {{contact.first_name}}" }]]);
+    await publish(sql, SOLE, "permit_created", say("Permit of"));
+    await publish(sql, SOLE, "job_updated", say("Job of"));
+    await sql`insert into public.invoices (job) values (1)`;
+    expect((await work(sql)).map(({ payload }) => [payload.to, payload.body])).toEqual([
+      ["+15125550142", "Your invoice, Rosa"],
+    ]);
+    await sql`insert into public.permits (deal) values (1), (2)`;
+    await sql`update public.jobs set done = true`;
+    expect(await todos()).toEqual([
+      { contact_id: 1, title: "Permit of Rosa" },
+      { contact_id: 2, title: "Permit of Theo" },
+      { contact_id: 1, title: "Job of Rosa" },
+      { contact_id: 2, title: "Job of Theo" },
+    ]);
+  });
+
+  it("in one that a day starts, or a person: alone, in a list, or on paper", async () => {
+    await sql`select automation.set_clock('2026-06-01 15:00+00')`;
+    await publish(sql, SOLE, "time_elapsed", say("Due by"), {
+      trigger_config: { entity: "invoice", field: "due_on", at: "09:00", zone: "contact" },
+    });
+    await sql`update public.clients set timezone = 'America/Denver' where id = 2`;
+    await sql`insert into public.invoices (job, due_on) values (2, '2026-06-02')`;
+    await work(sql);
+    await sql`select automation.set_clock('2026-06-02 14:30+00')`;
+    expect(await todos()).toEqual([]);
+    await sql`select automation.set_clock('2026-06-02 15:00+00')`;
+    expect(await todos()).toEqual([{ contact_id: 2, title: "Due by Theo" }]);
+    await sql`select automation.reset_clock()`;
+
+    const call = await publish(sql, SOLE, "manual", say("Call"));
+    for (const data of [{ invoice_id: 2 }, { job_id: 1 }, { permit_id: 2 }, { project_id: 1 }, { deal_id: 2 }]) {
+      await sql`select ridgeline.execute_workflow(${call}, ${sql.json(data)}, ${SOLE})`;
+    }
+    expect((await todos()).map(({ title }) => title)).toEqual(
+      ["Call Theo", "Call Rosa", "Call Theo", "Call Rosa", "Call Theo"],
+    );
+    const bill = await publish(sql, SOLE, "invoice_updated", say("Bill"));
+    await sql`select ridgeline.enroll_records(${bill}, array['1', '2'])`;
+    expect((await todos()).map(({ title }) => title)).toEqual(["Bill Rosa", "Bill Theo"]);
+    expect(
+      await sql`select ridgeline.test_workflow(${bill}, '{"invoice_id": 2}', ${SOLE}) #>> '{steps,0,input,title}' as title`,
+    ).toEqual([{ title: "Bill Theo" }]);
+  });
+
+  it("is another's as soon as the record itself names one, and nobody's where nothing leads to one", async () => {
+    await publish(sql, SOLE, "invoice_created", [["create_task", { title: "Later {{contact.first_name}}" }, 60]]);
+    const [{ id }] = await sql<[{ id: number }]>`insert into public.invoices (job) values (1) returning id`;
+    await sql`update public.invoices set payer = 2 where id = ${id}`;
+    await work(sql);
+    await sql`update ridgeline.scheduled_steps set run_at = now()`;
+    expect(await todos()).toEqual([
+      { contact_id: 2, title: "Bill Theo" },
+      { contact_id: 2, title: "Later Theo" },
+    ]);
+    await sql`select automation.detach('deal')`;
+    await expect(publish(sql, SOLE, "permit_updated", say("Permit of"))).rejects.toThrow(/contact/);
+  });
+});

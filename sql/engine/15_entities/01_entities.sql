@@ -25,6 +25,8 @@ create table automation.entities (
     constraint entities_authors_known check (authors in ('members', 'admins')),
   tenant_type text,
   times_zone text,
+  contact_way text[],
+  contact_ways jsonb,
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object'),
   constraint entities_tenant_is_column_or_constant check ((tenant_column is null) <> (sole is null))
 );
@@ -33,6 +35,11 @@ comment on table automation.entities is
   'Attached tables: which records can start a workflow, and how to read their columns.';
 comment on column automation.entities.related is
   '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
+comment on column automation.entities.contact_way is
+  'How it leads to a contact that it does not name itself: {entity, column}, a record it belongs to and which of that '
+  'one''s columns names the contact; the nearest where there are several. See automation.ways_to_contact().';
+comment on column automation.entities.contact_ways is
+  'The other ways, and longer ones, [[entity, column, entity, column, ...], ...], as they are tried.';
 comment on column automation.entities.mapped is
   '{phone: column, email: column, stage: ...}: which column is what the engine knows by these names.';
 comment on column automation.entities.sole is

@@ -225,10 +225,107 @@ comment on function automation.has_record_function() is
   'automation.has_record(): is a record of an attached table there still? A table that is not attached is '
   'not judged.';
 
--- The records that the written one belongs to, as they are now. A job knows its customer through its
--- project.
+-- WHOSE CONTACT A RECORD IS ABOUT
+--
+-- A job knows its customer through its project, an invoice through its job and that one's project: whatever they are
+-- called, by what attach() was told each belongs to. The ways are worked out when a table is attached.
+
+create or replace function automation.ways_to_contact(entity text) returns table (way text[], place bigint)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with recursive walk (way, last, been) as (
+      select array[r.key], r.key, array[e.name, r.key]
+      from automation.entities as e
+      cross join lateral jsonb_each_text(e.related) as r
+      where e.name = ways_to_contact.entity and e.name <> 'contact' and r.key not in ('contact', e.name)
+        and r.value is not null
+      union all
+      select w.way || array[r.value, r.key], r.key, w.been || r.key
+      from walk as w
+      join automation.entities as e on e.name = w.last and w.last <> 'contact'
+      cross join lateral jsonb_each_text(e.related) as r
+      where r.value is not null and not r.key = any (w.been) and cardinality(w.been) < 5
+    )
+    select f.way, row_number() over (order by cardinality(f.way), f.way[1] <> 'project', f.way)
+    from (select trim_array(w.way, 1) as way from walk as w where w.last = 'contact') as f
+  $$;
+
+comment on function automation.ways_to_contact(text) is
+  'How a record leads to a contact through others, the nearest first: {project, customer_id}, or {job, deal_id, deal, '
+  'customer_id}; four steps far at most, and through no entity twice.';
+
+-- The entities whose ways are others than before: their captures are generated anew.
+create or replace function automation.settle_ways() returns text[]
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with settled as (
+      update automation.entities as e
+      set contact_way = w.near, contact_ways = w.far
+      from (
+        select n.name, min(w.way) filter (where is_near) as near,
+          jsonb_agg(to_jsonb(w.way) order by w.place) filter (where not is_near) as far
+        from automation.entities as n
+        left join lateral automation.ways_to_contact(n.name) as w on true
+        cross join lateral (select w.place = 1 and cardinality(w.way) = 2 as is_near) as k
+        group by n.name
+      ) as w
+      where w.name = e.name and (e.contact_way, e.contact_ways) is distinct from (w.near, w.far)
+      returning e.name
+    )
+    select coalesce(array_agg(s.name), '{}') from settled as s
+  $$;
+
+create or replace function automation.leads_to_contact(attached automation.entities) returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select attached.related ? 'contact' or attached.contact_way is not null or attached.contact_ways is not null
+  $$;
+
+create or replace function automation.contact_by_ways(tenant_id uuid, data jsonb, ways jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  way jsonb;
+  record jsonb;
+  id text;
+begin
+  for way in select w from jsonb_array_elements(ways) as w loop
+    record := data -> (way ->> 0);
+    for i in 1 .. jsonb_array_length(way) - 1 by 2 loop
+      id := record ->> (way ->> i);
+      record := case when i + 1 < jsonb_array_length(way)
+        then automation.read_record(way ->> (i + 1), tenant_id, id) end;
+    end loop;
+    if id is not null then
+      return id;
+    end if;
+  end loop;
+  return null;
+end;
+$$;
+
+-- data: the records that the one in question belongs to. What is not there is read.
+create or replace function automation.contact_through(
+  tenant_id uuid, data jsonb, contact_way text[], contact_ways jsonb)
+  returns text
+  language sql stable
+  -- No search_path: this is inlined.
+  as $$
+    select coalesce(data operator(pg_catalog.#>>) contact_way, case when contact_ways is not null
+      then automation.contact_by_ways(tenant_id, data, contact_ways) end)
+  $$;
+
+comment on function automation.contact_through(uuid, jsonb, text[], jsonb) is
+  'The id of the contact of a record that names none itself, by the ways of its entity.';
+
+-- The records that the written one belongs to, as they are now, and its contact.
 create or replace function automation.add_related(
-  data jsonb, tenant_id uuid, record jsonb, related jsonb)
+  data jsonb, tenant_id uuid, record jsonb, related jsonb, contact_way text[], contact_ways jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -241,8 +338,9 @@ begin
     data := data || jsonb_build_object(
       entity || '_id', id, entity, automation.read_record(entity, tenant_id, id));
   end loop;
-  id := data #>> '{project,contact_id}';
-  if data ->> 'contact_id' is null and id is not null then
+  id := case when data ->> 'contact_id' is null
+    then automation.contact_through(tenant_id, data, contact_way, contact_ways) end;
+  if id is not null then
     data := data || jsonb_build_object(
       'contact_id', id, 'contact', automation.read_record('contact', tenant_id, id));
   end if;

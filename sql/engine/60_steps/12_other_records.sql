@@ -92,7 +92,8 @@ begin
   record := automation.read_record(entity, execution.tenant_id, id);
   data := (
     select automation.add_related(
-      jsonb_build_object(entity || '_id', id, entity, record), execution.tenant_id, record, e.related)
+      jsonb_build_object(entity || '_id', id, entity, record), execution.tenant_id, record, e.related, e.contact_way,
+      e.contact_ways)
     from automation.entities as e where e.name = entity);
   return jsonb_build_object(
     'contact', data ->> 'contact_id', 'project', data ->> 'project_id', 'job', data ->> 'job_id');

@@ -80,7 +80,8 @@ create or replace function automation.contact_zone(entity text, tenant_id uuid, 
     cross join lateral (
       select case e.name
         when 'contact' then record
-        else automation.add_related('{}', contact_zone.tenant_id, record, e.related) -> 'contact'
+        else automation.add_related(
+          '{}', contact_zone.tenant_id, record, e.related, e.contact_way, e.contact_ways) -> 'contact'
       end as contact
     ) as c
     where e.name = contact_zone.entity
@@ -113,7 +114,7 @@ create or replace function automation.zone_moved(
       select from automation.entities as e
       cross join lateral unnest(case e.name
         when 'contact' then array[e.mapped ->> 'timezone']
-        else array[e.related ->> 'contact', e.related ->> 'project'] end) as c (name)
+        else array(select r.value from jsonb_each_text(e.related) as r) end) as c (name)
       where e.name = listener.entity and old ->> c.name is distinct from new ->> c.name)
   $$;
 

@@ -116,7 +116,7 @@ create or replace function automation.check_contact_zone(entity text, config jso
       'Name a zone, or leave it out for the tenant''s.')), '[]')
     from automation.entities as e
     where config ->> 'zone' = 'contact' and e.name = check_contact_zone.entity and e.name <> 'contact'
-      and not e.related ?| '{contact,project}'
+      and not automation.leads_to_contact(e)
   $$;
 
 -- What becomes of the records that are there: true, false, or {overdue, per_minute, at_most} for those whose time has
@@ -302,7 +302,7 @@ begin
   return (
     select case
       when e.related = '{}' then d.data
-      else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
+      else automation.add_related(d.data, snapshot.tenant_id, record, e.related, e.contact_way, e.contact_ways)
     end
     from automation.entities as e
     cross join lateral (

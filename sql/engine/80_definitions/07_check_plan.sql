@@ -140,8 +140,8 @@ create or replace function automation.fired_entity(
 comment on function automation.fired_entity(ridgeline.workflows, automation.compiled_trigger) is
   'Whose record a workflow runs for; null: none, or any.';
 
--- A run has the record that fired and those it belongs to; a job knows its contact through its
--- project (automation.add_related).
+-- A run has the record that fired and those it belongs to, and its contact, also where only those know it
+-- (automation.add_related).
 create or replace function automation.check_scope(
   workflow ridgeline.workflows, listener automation.compiled_trigger)
   returns jsonb
@@ -155,7 +155,7 @@ create or replace function automation.check_scope(
       'records', to_jsonb(case
         when e.name is null then '{}'
         else array[e.name] || array(select jsonb_object_keys(e.related))
-          || case when e.related ? 'project' then '{contact}'::text[] else '{}' end
+          || case when automation.leads_to_contact(e) then '{contact}'::text[] else '{}' end
       end),
       'zone', automation.tenant_zone(workflow.tenant_id),
       'columns', automation.known_columns())

@@ -9,6 +9,7 @@ create or replace function automation.attach(
   as $$
 declare
   attached automation.entities;
+  settled text[];
 begin
   attached := automation.describe_entity(relation, entity, columns, visible);
   attached.writable_columns := automation.allowed_columns(relation, attached, writable);
@@ -31,7 +32,8 @@ begin
   perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
-  perform automation.generate_capture(attached);
+  settled := automation.settle_ways();
+  perform automation.generate_captures(settled || attached.name);
   perform automation.close_functions();
   perform automation.listen_again(attached.name);
 end;
@@ -59,6 +61,22 @@ begin
   end if;
   execute automation.read_record_function();
   execute automation.has_record_function();
+end;
+$$;
+
+create or replace function automation.generate_captures(names text[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+begin
+  for attached in
+    select e.* from automation.entities as e
+    where e.name = any (names) and to_regclass(e.relation) is not null order by e.name
+  loop
+    perform automation.generate_capture(attached);
+  end loop;
 end;
 $$;
 
@@ -545,6 +563,8 @@ begin
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();
   execute automation.has_record_function();
+  perform automation.generate_captures(automation.settle_ways());
+  perform automation.close_functions();
 end;
 $$;
 

@@ -166,12 +166,13 @@ create or replace function automation.snapshot_expression(
   set search_path = pg_catalog, pg_temp
   as $$
     select format(
-      case when attached.related = '{}' then '%1$s' else 'automation.add_related(%1$s, %2$s, %3$s, %4$L)' end,
+      case when attached.related = '{}' then '%1$s'
+        else 'automation.add_related(%1$s, %2$s, %3$s, %4$L, %5$L, %6$L)' end,
       format(
         'jsonb_build_object(''entity'', %1$L, %1$L, %2$s, %3$L, %2$s -> %4$L, ''user_id'', '
         'automation.current_user_id())',
         attached.name, record, attached.name || '_id', attached.id_column),
-      tenant, record, attached.related)
+      tenant, record, attached.related, attached.contact_way, attached.contact_ways)
   $$;
 
 -- Record and trigger_data of a row that is inserted. Where the record is the row as it is, it becomes JSON as part of

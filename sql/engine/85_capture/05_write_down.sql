@@ -152,7 +152,7 @@ create or replace function automation.snapshot_of(attached automation.entities, 
     select automation.add_related(
       jsonb_build_object('entity', attached.name, attached.name, record,
         attached.name || '_id', record -> attached.id_column, 'user_id', automation.current_user_id()),
-      snapshot_of.tenant_id, record, attached.related)
+      snapshot_of.tenant_id, record, attached.related, attached.contact_way, attached.contact_ways)
   $$;
 
 create or replace function automation.capture_record(

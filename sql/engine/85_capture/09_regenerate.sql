@@ -122,6 +122,7 @@ begin
   perform automation.still_relics();
   perform automation.regenerate_readers();
   perform automation.attach_conversations();
+  perform automation.settle_ways();
   for attached in select e.* from automation.entities as e order by e.name loop
     if to_regclass(attached.relation) is null then
       raise warning '% is attached as % and does not exist: attach it under its present name',

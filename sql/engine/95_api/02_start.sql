@@ -4,32 +4,60 @@
 
 -- Starting workflows by hand or from another program.
 
--- A record of another attached table, {"entity": "invoice", "invoice_id": "12"}, and what it belongs to.
-create or replace function automation.complete_attached(tenant_id uuid, data jsonb) returns jsonb
+-- Which record a call means: {"entity": "invoice", "invoice_id": "12"}, or by its id alone where it names no contact,
+-- project or job; of those three the one that the others come with.
+create or replace function automation.record_meant(data jsonb) returns automation.entities
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  attached automation.entities;
-  live jsonb;
+  meant automation.entities;
 begin
-  select e.* into attached from automation.entities as e
-  where e.name not in ('contact', 'project', 'job') and data ? (e.name || '_id')
-    and (data ->> 'entity' = e.name
+  select e.* into meant
+  from automation.entities as e
+  cross join lateral (select array_position('{job,project,contact}', e.name) as number) as place
+  where (data ? (e.name || '_id') or place.number is not null and jsonb_typeof(data -> e.name) = 'object')
+    and (place.number is not null or data ->> 'entity' = e.name
       or not data ?| '{entity,contact,contact_id,project,project_id,job,job_id}')
-  order by e.name
+  order by data ->> 'entity' is not distinct from e.name desc, place.number, e.name
   limit 1;
-  live := automation.read_record(attached.name, tenant_id, data ->> (attached.name || '_id'));
-  if live is null then
-    return data;
-  end if;
+  return meant;
+end;
+$$;
+
+-- The one that it means, those that it belongs to, and the three that a call may name besides; the contact last, whom
+-- the others may lead to.
+create or replace function automation.records_to_complete(meant automation.entities) returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select n.name
+    from unnest(
+      meant.name || array(select jsonb_object_keys(meant.related - 'contact')) || '{job,project,contact}'::text[])
+      with ordinality as n (name, place)
+    where n.name is not null
+    group by n.name
+    order by min(n.place));
+end;
+$$;
+
+-- The id of a record, as another one in the data has it in the column that it is mapped to.
+create or replace function automation.id_in_others(data jsonb, entity text, meant text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
   return (
-    select jsonb_object_agg(f.key, f.value)
-    from jsonb_each(
-      automation.add_related('{}', tenant_id, live, attached.related) || data || jsonb_build_object(
-        'entity', attached.name, attached.name || '_id', live -> attached.id_column,
-        attached.name, live || coalesce(nullif(data -> attached.name, 'null'), '{}'))) as f
-    where f.value <> 'null');
+    select data -> n.name ->> c.column_name
+    from unnest(array[meant, 'job', 'project']) with ordinality as n (name, place)
+    left join automation.entities as e on e.name = n.name
+    cross join lateral (
+      select case when e.name is null then entity || '_id' else e.related ->> entity end as column_name) as c
+    where n.name <> entity and jsonb_typeof(data -> n.name) = 'object' and data -> n.name ->> c.column_name is not null
+    order by n.place
+    limit 1);
 end;
 $$;
 
@@ -47,37 +75,46 @@ begin
 end;
 $$;
 
--- The records named in the data, read live, unless the data brings them along.
+-- The records named in the data, and what they belong to, read live, unless the data brings them along.
 create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  complete jsonb := data - 'tenant_id';
+  meant constant automation.entities := automation.record_meant(complete);
   entity text;
+  is_usual boolean;
   id text;
   live jsonb;
-  complete jsonb := automation.complete_attached(tenant_id, data - 'tenant_id');
 begin
   perform automation.check_user(tenant_id, data);
-  foreach entity in array array['job', 'project', 'contact'] loop
-    if jsonb_typeof(complete -> entity) <> 'object' then
+  foreach entity in array automation.records_to_complete(meant) loop
+    is_usual := entity in ('job', 'project', 'contact');
+    if jsonb_typeof(complete -> entity) <> 'object' and (is_usual or complete -> entity <> 'null') then
+      continue when not is_usual;
       raise exception '%: an object is needed', entity using errcode = 'invalid_parameter_value';
     end if;
     id := coalesce(
       complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
-      complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
+      automation.id_in_others(complete, entity, meant.name),
+      case entity when 'contact' then automation.contact_through(
+        tenant_id, complete, meant.contact_way, meant.contact_ways) end);
     continue when id is null;
     live := automation.read_record(entity, tenant_id, id);
-    if live is null then
+    if live is not null then
+      complete := complete || jsonb_build_object(
+        entity || '_id', case when is_usual or entity <> meant.name then to_jsonb(id) else live -> meant.id_column end,
+        entity, live || coalesce(nullif(complete -> entity, 'null'), '{}'));
+    elsif is_usual then
       raise exception '%_id: % was not found', entity, left(id, 60)
         using errcode = 'PT404', hint = 'It must be a record of the same tenant.';
     end if;
-    complete := complete || jsonb_build_object(
-      entity || '_id', id, entity, live || coalesce(complete -> entity, '{}'));
   end loop;
-  complete := jsonb_build_object('entity', (
-    select e from unnest('{job,project,contact}'::text[]) as e where complete ? e limit 1)) || complete;
+  complete := jsonb_build_object('entity', case
+    when meant.name not in ('job', 'project', 'contact') then meant.name
+    else (select e from unnest('{job,project,contact}'::text[]) as e where complete ? e limit 1) end) || complete;
   return complete || jsonb_build_object(
     'user_id', coalesce(complete ->> 'user_id', automation.current_user_id()::text));
 end;

@@ -12,7 +12,8 @@ create or replace function automation.enrol_again(execution ridgeline.workflow_e
 declare
   data constant jsonb := automation.complete_trigger_data(
     execution.tenant_id,
-    execution.trigger_data - array['contact', 'project', 'job', 'user_id', execution.entity])
+    execution.trigger_data - (array['contact', 'project', 'job', 'user_id', execution.entity] || array(
+      select jsonb_object_keys(e.related) from automation.entities as e where e.name = execution.entity)))
     || jsonb_build_object('user_id', execution.trigger_data -> 'user_id');
   version ridgeline.workflow_versions;
 begin

@@ -62,6 +62,7 @@ declare
 begin
   foreach entity in array '{job,project,contact}'::text[] loop
     id := coalesce(complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
+      automation.id_in_others(complete, entity, null),
       complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
     live := case when id is not null then automation.read_record(entity, tenant_id, id) end;
     if live is not null then

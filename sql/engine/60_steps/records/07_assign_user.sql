@@ -8,7 +8,7 @@ create or replace function automation.assignable(fired text) returns text
     select case
       when automation.mapped_column(fired, 'assigned_to') is not null and not exists (
         select from automation.entities as e
-        where e.name = assignable.fired and (e.name = 'contact' or e.related ?| '{contact,project}'))
+        where e.name = assignable.fired and (e.name = 'contact' or automation.leads_to_contact(e)))
       then fired else 'contact' end
   $$;
 
