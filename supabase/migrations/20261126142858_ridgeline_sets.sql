@@ -1169,6 +1169,147 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_schema(name text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select to_regnamespace(quote_ident(name)) is not null $function$;
+
+CREATE OR REPLACE FUNCTION automation.path_schemas(path text)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(p.name order by p.place), '{}')
+    from (
+      select n.name, min(n.place) as place
+      from (
+        select case
+            when s.said not in ('$user', '\$user') then s.said
+            when automation.is_schema(current_user::text) then current_user::text end as name, s.place
+        from (
+          select coalesce(replace(m.part[1], '""', '"'), lower(m.part[2])) as said, m.place
+          from regexp_matches(path, '"((?:[^"]|"")*)"|([^",\s]+)', 'g') with ordinality as m (part, place)) as s
+      ) as n
+      where n.name not in ('pg_catalog', 'pg_temp')
+      group by n.name
+    ) as p
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.open_schemas(schemas text[])
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select array(
+      select s.name from unnest(schemas) with ordinality as s (name, place)
+      where exists (
+        select from pg_catalog.pg_roles as r
+        where r.rolname in ('anon', 'authenticated', 'service_role')
+          and has_schema_privilege(r.oid, to_regnamespace(quote_ident(s.name))::oid, 'create'))
+      order by s.place)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_path(path text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  schemas constant text[] := automation.path_schemas(path);
+  wrong text;
+begin
+  select s into wrong from unnest(schemas) as s where not automation.is_schema(s) limit 1;
+  if wrong is not null then
+    raise exception 'there is no schema "%"', wrong;
+  end if;
+  select s into wrong from unnest(automation.open_schemas(schemas)) as s limit 1;
+  if wrong is not null then
+    raise exception 'who calls the API may create in schema "%"', wrong;
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.host_path()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(string_agg(quote_ident(s.name), ', ' order by s.place), 'pg_catalog') || ', pg_temp'
+    from unnest(automation.path_schemas(automation.setting('host_search_path'))) with ordinality as s (name, place)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.remember_host_path()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  schemas constant text[] := array(
+    select s.name
+    from pg_catalog.pg_settings as c
+    cross join lateral unnest(automation.path_schemas(c.reset_val)) with ordinality as s (name, place)
+    where c.name = 'search_path' and automation.is_schema(s.name)
+    order by s.place);
+  open constant text[] := automation.open_schemas(schemas);
+begin
+  if automation.setting('host_search_path') <> '' then
+    return;
+  elsif open <> '{}' then
+    raise warning 'automation: triggers of the CRM do not find what is in % by itself when a step writes: who calls '
+      'the API may create there', array_to_string(open, ', ')
+      using hint = format(
+        'revoke create on schema %s from public, anon, authenticated, service_role; and attach again.',
+        (select string_agg(quote_ident(s), ', ') from unnest(open) as s));
+  end if;
+  update automation.settings as s
+  set value = p.path
+  from (
+    select string_agg(quote_ident(n.name), ', ' order by n.place) as path
+    from unnest(schemas) with ordinality as n (name, place) where not n.name = any (open)) as p
+  where s.name = 'host_search_path' and p.path <> '';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.host_path_function()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.in_host_path(statement text, tenant_id uuid, id text, given jsonb) returns jsonb
+  language plpgsql
+  set search_path = %s
+  as $writer$
+declare
+  said jsonb;
+begin
+  execute statement into said using tenant_id, id, given;
+  return said;
+end;
+$writer$
+$template$, automation.host_path())
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.in_host_path(statement text, tenant_id uuid, id text, given jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said jsonb;
+begin
+  execute statement into said using tenant_id, id, given;
+  return said;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.touch_changed_at()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1584,6 +1725,19 @@ AS $function$
         || (fields - '{first_name,last_name}'::text[]) end
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.holds_json(attached automation.entities, column_name text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select exists (
+      select from pg_catalog.pg_attribute as a
+      join pg_catalog.pg_type as t on t.oid = a.atttypid
+      where a.attrelid = to_regclass(attached.relation) and a.attname = holds_json.column_name and not a.attisdropped
+        and coalesce(nullif(t.typbasetype, 0), t.oid) in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.both_names(attached automation.entities, fields jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -1707,6 +1861,37 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.mapped_json(written text, path text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when path is null then null
+      when strpos(path, '.') = 0 then format('to_jsonb(%s.%I)', written, path)
+      else format('(to_jsonb(%s.%I) #> %L)', written, split_part(path, '.', 1),
+        string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_no_paths(columns jsonb, names text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  wrong record;
+begin
+  select c.key, c.value into wrong from jsonb_each_text(columns) as c
+  where c.key = any (names) and strpos(c.value, '.') > 0 order by c.key limit 1;
+  if found then
+    raise exception 'columns.%: "%" is inside a JSON column; it must be a column', wrong.key, wrong.value
+      using errcode = 'invalid_parameter_value', hint = format('Add one, such as a generated column, and name it: '
+        '{"%s": "<column>"}.', wrong.key);
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.tenancy_type()
  RETURNS text
  LANGUAGE sql
@@ -1786,7 +1971,7 @@ $template$,
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
       automation.mapped_texts(m.columns, m.further, 'website') || ', ',
       automation.mapped_texts(m.columns, m.further, 'address') || ', ',
-      coalesce('coalesce(to_jsonb(t.' || quote_ident(m.columns ->> 'settings') || '), ''{}'')', '''{}''::jsonb'),
+      coalesce('coalesce(' || automation.mapped_json('t', m.columns ->> 'settings') || ', ''{}'')', '''{}''::jsonb'),
       case when with_record then
         'k.record || jsonb_strip_nulls(jsonb_build_object(''id'', k.key, ''name'', k.name, ''timezone'', k.timezone, '
           '''country'', k.country, ''phone'', k.phone, ''email'', k.email, ''website'', k.website, ''address'', '
@@ -1873,7 +2058,11 @@ CREATE OR REPLACE FUNCTION automation.membership_type(name text)
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.column_type(to_regclass(y.relation), y.columns ->> name) from automation.membership as y $function$;
+AS $function$
+    select case when strpos(y.columns ->> name, '.') > 0 then 'text'
+      else automation.column_type(to_regclass(y.relation), y.columns ->> name) end
+    from automation.membership as y
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.is_member_key(value text)
  RETURNS boolean
@@ -1907,16 +2096,16 @@ $template$,
       m.relation, automation.tenant_expression(
         't', m.columns ->> 'tenant', m.sole, automation.membership_type('tenant')),
       automation.tenant_expression('t', m.columns ->> 'user', null, automation.membership_type('user')), m.roles,
-      coalesce('t.' || quote_ident(m.columns ->> 'role'), quote_literal('member')),
+      coalesce(automation.mapped_expression('t', m.columns ->> 'role'), quote_literal('member')),
       automation.mapped_texts(m.columns, m.further, 'full_name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
       automation.mapped_texts(m.columns, m.further, 'phone') || ', ',
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
-      automation.further_joins(m.further, format('t.%I', m.columns ->> 'user')),
-      coalesce(' and to_jsonb(t.' || quote_ident(m.columns ->> 'active') || format(') <@ %L::jsonb', m.active), '')
+      automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'user')),
+      coalesce(' and ' || automation.mapped_json('t', m.columns ->> 'active') || format(' <@ %L::jsonb', m.active), '')
         || coalesce(
           ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
-      wanted, format('t.%I', m.columns ->> 'user'))
+      wanted, automation.mapped_expression('t', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $function$;
@@ -2088,6 +2277,120 @@ exception when data_exception then
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.ways_to_contact(entity text)
+ RETURNS TABLE(way text[], place bigint)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with recursive walk (way, last, been) as (
+      select array[r.key], r.key, array[e.name, r.key]
+      from automation.entities as e
+      cross join lateral jsonb_each_text(e.related) as r
+      where e.name = ways_to_contact.entity and e.name <> 'contact' and r.key not in ('contact', e.name)
+        and r.value is not null
+      union all
+      select w.way || array[r.value, r.key], r.key, w.been || r.key
+      from walk as w
+      join automation.entities as e on e.name = w.last and w.last <> 'contact'
+      cross join lateral jsonb_each_text(e.related) as r
+      where r.value is not null and not r.key = any (w.been) and cardinality(w.been) < 5
+    )
+    select f.way, row_number() over (order by cardinality(f.way), f.way[1] <> 'project', f.way)
+    from (select trim_array(w.way, 1) as way from walk as w where w.last = 'contact') as f
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.settle_ways()
+ RETURNS text[]
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    with settled as (
+      update automation.entities as e
+      set contact_way = w.near, contact_ways = w.far
+      from (
+        select n.name, min(w.way) filter (where is_near) as near,
+          jsonb_agg(to_jsonb(w.way) order by w.place) filter (where not is_near) as far
+        from automation.entities as n
+        left join lateral automation.ways_to_contact(n.name) as w on true
+        cross join lateral (select w.place = 1 and cardinality(w.way) = 2 as is_near) as k
+        group by n.name
+      ) as w
+      where w.name = e.name and (e.contact_way, e.contact_ways) is distinct from (w.near, w.far)
+      returning e.name
+    )
+    select coalesce(array_agg(s.name), '{}') from settled as s
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.leads_to_contact(attached automation.entities)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select attached.related ? 'contact' or attached.contact_way is not null or attached.contact_ways is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.contact_by_ways(tenant_id uuid, data jsonb, ways jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  way jsonb;
+  record jsonb;
+  id text;
+begin
+  for way in select w from jsonb_array_elements(ways) as w loop
+    record := data -> (way ->> 0);
+    for i in 1 .. jsonb_array_length(way) - 1 by 2 loop
+      id := record ->> (way ->> i);
+      record := case when i + 1 < jsonb_array_length(way)
+        then automation.read_record(way ->> (i + 1), tenant_id, id) end;
+    end loop;
+    if id is not null then
+      return id;
+    end if;
+  end loop;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.contact_through(tenant_id uuid, data jsonb, contact_way text[], contact_ways jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select coalesce(data operator(pg_catalog.#>>) contact_way, case when contact_ways is not null
+      then automation.contact_by_ways(tenant_id, data, contact_ways) end)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.add_related(data jsonb, tenant_id uuid, record jsonb, related jsonb, contact_way text[], contact_ways jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  entity text;
+  id text;
+begin
+  for entity, id in select r.key, record ->> r.value from jsonb_each_text(related) as r loop
+    data := data || jsonb_build_object(
+      entity || '_id', id, entity, automation.read_record(entity, tenant_id, id));
+  end loop;
+  id := case when data ->> 'contact_id' is null
+    then automation.contact_through(tenant_id, data, contact_way, contact_ways) end;
+  if id is not null then
+    data := data || jsonb_build_object(
+      'contact_id', id, 'contact', automation.read_record('contact', tenant_id, id));
+  end if;
+  return data;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.misfit_of(relation regclass, column_name text, value jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -2095,8 +2398,9 @@ CREATE OR REPLACE FUNCTION automation.misfit_of(relation regclass, column_name t
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  execute format('select (jsonb_populate_record(null::%s, $1)).%I', relation, column_name)
-    using jsonb_build_object(column_name, value);
+  perform automation.in_host_path(
+    format('select to_jsonb((jsonb_populate_record(null::%s, $3)).%I)', relation, column_name),
+    null, null, jsonb_build_object(column_name, value));
   return null;
 exception when data_exception or integrity_constraint_violation then
   return sqlerrm;
@@ -2109,12 +2413,10 @@ CREATE OR REPLACE FUNCTION automation.holds_check(relation regclass, expression 
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  holds boolean;
 begin
-  execute format('select (%s) is not false from jsonb_populate_record(null::%s, $1)', expression, relation)
-    into holds using record;
-  return holds;
+  return automation.in_host_path(
+    format('select to_jsonb((%s) is not false) from jsonb_populate_record(null::%s, $3)', expression, relation),
+    null, null, record)::boolean;
 exception when others then
   -- An expression that cannot be asked of a part of a row says nothing about it.
   return true;
@@ -2206,11 +2508,9 @@ CREATE OR REPLACE FUNCTION automation.target_row(target text, given jsonb, zone 
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  made jsonb;
 begin
-  execute (
-    select format('select jsonb_build_object(%s) from (select $1 as given) as g', string_agg(w.pair, ', '))
+  return automation.in_host_path((
+    select format('select jsonb_build_object(%s) from (select $3 as given) as g', string_agg(w.pair, ', '))
     from automation.targets as t
     cross join lateral (
       select format('%L, %s', c.value, automation.target_value(
@@ -2222,9 +2522,7 @@ begin
       union all
       select format('%L, %s', f.name, f.value) from automation.filled_of_target(t) as f
     ) as w
-    where t.name = target)
-    into made using given || jsonb_build_object('zone', zone);
-  return made;
+    where t.name = target), null, null, given || jsonb_build_object('zone', zone));
 end;
 $function$;
 
@@ -2919,23 +3217,20 @@ CREATE OR REPLACE FUNCTION automation.insert_contact(contacts automation.entitie
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  created text;
 begin
   fields := fields || case when contacts.tenant_column is null then '{}'
     else jsonb_build_object(contacts.tenant_column, automation.tenant_key(tenant_id)) end;
-  execute (
-    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
-      'returning %4$I::text', contacts.relation, string_agg(quote_ident(w.name), ', '),
+  return automation.in_host_path((
+    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'returning to_jsonb(%4$I::text)', contacts.relation, string_agg(quote_ident(w.name), ', '),
       string_agg(w.value, ', '), contacts.id_column)
     from (
       select k as name, format('v.%I', k) as value from jsonb_object_keys(fields) as k
       union all
       select f.name, f.value from automation.filled_columns(contacts.relation::regclass, contacts.id_column,
         array(select jsonb_object_keys(fields)),
-        quote_literal(coalesce(contacts.times_zone, automation.tenant_zone(tenant_id), 'UTC'))) as f) as w)
-    into created using fields;
-  return created;
+        quote_literal(coalesce(contacts.times_zone, automation.tenant_zone(tenant_id), 'UTC'))) as f) as w),
+    tenant_id, null, fields) #>> '{}';
 end;
 $function$;
 
@@ -3324,6 +3619,18 @@ AS $function$
       else status::pg_catalog.text
     end
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.named_key(named text)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(automation.as_uuid(named),
+    case when named is not null and automation.tenancy_type() <> 'uuid' then automation.key_uuid(named) end);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.may_author_any(tenant_id uuid)
  RETURNS boolean
@@ -3875,8 +4182,8 @@ begin
   end if;
   select e.* into attached from automation.entities as e
   where e.name = execution.entity and e.related ? 'contact';
-  was := coalesce(
-    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}');
+  was := coalesce(snapshot ->> (attached.related ->> 'contact'), automation.contact_through(
+    execution.tenant_id, execution.trigger_data, attached.contact_way, attached.contact_ways));
   if attached.name is null or given is distinct from was
     and (given is null or given is distinct from automation.merged_into(execution.tenant_id, was)) then
     return given;
@@ -3886,8 +4193,8 @@ begin
   if live is null then
     return given;
   end if;
-  belongs_to := coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
-    'project', execution.tenant_id, live ->> (attached.related ->> 'project')) ->> 'contact_id');
+  belongs_to := coalesce(live ->> (attached.related ->> 'contact'), automation.add_related('{}', execution.tenant_id,
+    live, attached.related - 'contact', attached.contact_way, attached.contact_ways) ->> 'contact_id');
   if belongs_to is distinct from execution.contact_id then
     return coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
   end if;
@@ -5215,8 +5522,8 @@ begin
   fields := automation.fit_fields(attached, fields, execution.tenant_id);
   perform automation.check_assignee(execution.tenant_id, 'assigned_to',
     fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
-  execute automation.update_statement(attached, fields)
-    into written using execution.tenant_id, id, fields;
+  written := automation.in_host_path(
+    automation.update_statement(attached, fields), execution.tenant_id, id, fields);
   if written is null then
     raise exception '%: it was deleted', entity using errcode = 'no_data_found';
   end if;
@@ -5980,7 +6287,8 @@ begin
   record := automation.read_record(entity, execution.tenant_id, id);
   data := (
     select automation.add_related(
-      jsonb_build_object(entity || '_id', id, entity, record), execution.tenant_id, record, e.related)
+      jsonb_build_object(entity || '_id', id, entity, record), execution.tenant_id, record, e.related, e.contact_way,
+      e.contact_ways)
     from automation.entities as e where e.name = entity);
   return jsonb_build_object(
     'contact', data ->> 'contact_id', 'project', data ->> 'project_id', 'job', data ->> 'job_id');
@@ -6694,7 +7002,8 @@ begin
     from unnest(fields) as f (name)
     join automation.entities as e on e.name = check_fields.entity
     where not (f.name = any (e.writable_columns)
-      or split_part(f.name, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns)));
+      or strpos(f.name, '.') > 1 and split_part(f.name, '.', 1) = any (e.writable_columns)
+        and automation.holds_json(e, automation.own_name(e, split_part(f.name, '.', 1)))));
 end;
 $function$;
 
@@ -14431,7 +14740,7 @@ CREATE OR REPLACE FUNCTION automation.membership_said(members automation.members
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select jsonb_object_agg(k, written -> (members.columns ->> k))
+    select jsonb_object_agg(k, written #> string_to_array(members.columns ->> k, '.'))
     from unnest('{tenant,user,role,active,deleted}'::text[]) as k
     where members.columns ? k
   $function$;
@@ -14636,6 +14945,23 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.generate_captures(names text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  attached automation.entities;
+begin
+  for attached in
+    select e.* from automation.entities as e
+    where e.name = any (names) and to_regclass(e.relation) is not null order by e.name
+  loop
+    perform automation.generate_capture(attached);
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_key(relation regclass, tenant_column text, id jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -14693,6 +15019,19 @@ begin
   end if;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.taken_words()
+ RETURNS TABLE(name text, meant text)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select w.name, w.meant
+    from (values ('user', 'the member who is responsible'), ('tenant', 'the office'), ('custom', 'the custom fields'),
+      ('steps', 'the results of earlier steps'), ('trigger', 'what fired'), ('record', 'the record that fired'),
+      ('entity', 'the kind of the record that fired'), ('old', 'the record as it was'),
+      ('changed', 'the list of what changed')) as w (name, meant)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.unless_expression(type automation.trigger_types)
  RETURNS text
@@ -15144,7 +15483,7 @@ AS $function$
     select automation.add_related(
       jsonb_build_object('entity', attached.name, attached.name, record,
         attached.name || '_id', record -> attached.id_column, 'user_id', automation.current_user_id()),
-      snapshot_of.tenant_id, record, attached.related)
+      snapshot_of.tenant_id, record, attached.related, attached.contact_way, attached.contact_ways)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.capture_record(attached automation.entities, tenant_id uuid, record_id text, record jsonb, old jsonb, changed text[])
@@ -15560,6 +15899,40 @@ AS $function$
       as w (target, field, ours)
     where w.target = target_words.target
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.regenerate_writers()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  target automation.targets;
+  contacts automation.entities;
+begin
+  execute automation.host_path_function();
+  for target in
+    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
+  loop
+    execute automation.target_function(target);
+  end loop;
+  select e.* into contacts from automation.entities as e where e.name = 'contact' and e.tags is not null;
+  if to_regclass(contacts.tags ->> 'links') is not null and to_regclass(contacts.tags ->> 'tags') is not null then
+    execute automation.linked_tags_functions(contacts);
+  end if;
+  perform automation.close_functions();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.host_path_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.regenerate_writers();
+  return null;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.still_relics()
  RETURNS void
@@ -16425,6 +16798,64 @@ CREATE OR REPLACE FUNCTION ridgeline.tenant_of(key text)
  IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select automation.key_uuid(key) $function$;
+
+CREATE OR REPLACE FUNCTION automation.record_meant(data jsonb)
+ RETURNS automation.entities
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  meant automation.entities;
+begin
+  select e.* into meant
+  from automation.entities as e
+  cross join lateral (select array_position('{job,project,contact}', e.name) as number) as place
+  where (data ? (e.name || '_id') or place.number is not null and jsonb_typeof(data -> e.name) = 'object')
+    and (place.number is not null or data ->> 'entity' = e.name
+      or not data ?| '{entity,contact,contact_id,project,project_id,job,job_id}')
+  order by data ->> 'entity' is not distinct from e.name desc, place.number, e.name
+  limit 1;
+  return meant;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.records_to_complete(meant automation.entities)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select n.name
+    from unnest(
+      meant.name || array(select jsonb_object_keys(meant.related - 'contact')) || '{job,project,contact}'::text[])
+      with ordinality as n (name, place)
+    where n.name is not null
+    group by n.name
+    order by min(n.place));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.id_in_others(data jsonb, entity text, meant text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select data -> n.name ->> c.column_name
+    from unnest(array[meant, 'job', 'project']) with ordinality as n (name, place)
+    left join automation.entities as e on e.name = n.name
+    cross join lateral (
+      select case when e.name is null then entity || '_id' else e.related ->> entity end as column_name) as c
+    where n.name <> entity and jsonb_typeof(data -> n.name) = 'object' and data -> n.name ->> c.column_name is not null
+    order by n.place
+    limit 1);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text DEFAULT NULL::text)
  RETURNS ridgeline.workflow_versions
@@ -19597,6 +20028,7 @@ declare
 begin
   foreach entity in array '{job,project,contact}'::text[] loop
     id := coalesce(complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
+      automation.id_in_others(complete, entity, null),
       complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
     live := case when id is not null then automation.read_record(entity, tenant_id, id) end;
     if live is not null then
@@ -19648,17 +20080,18 @@ declare
     case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
   handed text;
 begin
-  execute format(
-    'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
-    'where s.id = $1::%s and s.status = ''pending'' returning s.id::text',
-    steps, automation.legacy_type(steps, 'id'))
-    into handed using step ->> 'id';
+  handed := automation.in_host_path(format(
+      'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
+      'where s.id = $2::%s and s.status = ''pending'' returning to_jsonb(s.id::text)',
+      steps, automation.legacy_type(steps, 'id')),
+    null, step ->> 'id', null) #>> '{}';
   if handed is not null then
-    execute format('update %s as e set %s where e.id = $1::%s', runs, case source
-        when 'campaigns' then 'status = ''exited'', exit_reason = ''error'''
-        else 'status = ''cancelled'', completed_at = now(), error_message = ''Goes on in Ridgeline''' end,
-      automation.legacy_type(runs, 'id'))
-      using run ->> 'id';
+    perform automation.in_host_path(format(
+        'update %s as e set %s where e.id = $2::%s returning null::jsonb', runs, case source
+          when 'campaigns' then 'status = ''exited'', exit_reason = ''error'''
+          else 'status = ''cancelled'', completed_at = now(), error_message = ''Goes on in Ridgeline''' end,
+        automation.legacy_type(runs, 'id')),
+      null, run ->> 'id', null);
   end if;
   return handed;
 end;
@@ -19852,14 +20285,15 @@ begin
   if waiting.id is null then
     return false;
   end if;
-  execute format(
-    'update %s as s set status = ''pending'', error_message = null where s.id = $1::%s and s.status = ''skipped''',
-    steps, automation.legacy_type(steps, 'id'))
-    using link.handed ->> 'step_row';
-  execute format('update %s as e set status = $2, %s where e.id = $1::%s', runs, case link.source
-      when 'campaigns' then 'exit_reason = null' else 'error_message = null, completed_at = null' end,
-    automation.legacy_type(runs, 'id'))
-    using link.legacy_id, link.handed ->> 'status';
+  perform automation.in_host_path(format(
+      'update %s as s set status = ''pending'', error_message = null where s.id = $2::%s and s.status = ''skipped'' '
+      'returning null::jsonb', steps, automation.legacy_type(steps, 'id')),
+    null, link.handed ->> 'step_row', null);
+  perform automation.in_host_path(format(
+      'update %s as e set status = $3 ->> ''status'', %s where e.id = $2::%s returning null::jsonb', runs,
+      case link.source when 'campaigns' then 'exit_reason = null' else 'error_message = null, completed_at = null' end,
+      automation.legacy_type(runs, 'id')),
+    null, link.legacy_id, link.handed);
   delete from ridgeline.workflow_executions as e where e.tenant_id = link.tenant_id and e.id = link.execution_id;
   delete from automation.legacy_links as l
   where l.tenant_id = link.tenant_id and l.source = link.source and l.legacy_id = link.legacy_id;
@@ -21509,7 +21943,7 @@ begin
     where p.pronamespace = 'automation'::regnamespace and p.prokind = 'f'
       and (p.proacl is null or exists (
         select from aclexplode(p.proacl) as a where a.grantee = 0))
-      and p.proname ~ ('^(capture|read|has|write|link|linked|unlink'
+      and p.proname ~ ('^(capture|read|has|write|in_host|link|linked|unlink'
         '|step|fold|check|compile|branches|place|needs|writes|address|imagine|perform)_')
   loop
     execute format('revoke all on function %s from public, anon, authenticated', open);
@@ -21548,6 +21982,8 @@ begin
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
     raise exception 'value: editors_publish must be true or false';
+  elsif new.name = 'host_search_path' then
+    perform automation.check_path(new.value);
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;
@@ -21941,7 +22377,30 @@ CREATE OR REPLACE FUNCTION automation.mapped_names()
 AS $function$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
-      'sms_opt_out', 'email_opt_out', 'merged_into', 'full_name']
+      'sms_opt_out', 'email_opt_out', 'merged_into', 'full_name', 'custom_fields']
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.own_name(attached automation.entities, name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(a.names ->> name, (a.names ->> split_part(name, '.', 1)) || substr(name, strpos(name, '.')), name)
+    from (select automation.aliases(attached) as names) as a
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.own_names(attached automation.entities, fields jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(coalesce(
+      a.names ->> f.key, (a.names ->> split_part(f.key, '.', 1)) || substr(f.key, strpos(f.key, '.')), f.key), f.value),
+      '{}')
+    from jsonb_each(fields) as f
+    cross join (select automation.aliases(attached) as names) as a
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.mapped_column(entity text, VARIADIC names text[])
@@ -21960,6 +22419,21 @@ begin
     limit 1);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_deleted_expression(relation regclass, written text, column_name text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when column_name is null then null
+      when strpos(column_name, '.') > 0 then format(
+        'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') <> ''false''', written, split_part(column_name, '.', 1),
+        string_to_array(substr(column_name, strpos(column_name, '.') + 1), '.'))
+      when automation.column_type(relation, column_name) = 'boolean' then format('%s.%I is true', written, column_name)
+      else format('%s.%I is not null', written, column_name) end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.deleted_expression(attached automation.entities, written text)
  RETURNS text
@@ -22240,7 +22714,7 @@ $tags$;
 
 create or replace function automation.link_tag(tenant_id uuid, contact_id text, tag text) returns boolean
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = %13$s
   as $tags$
 declare
   named %2$s.id%%type;
@@ -22266,7 +22740,7 @@ $tags$;
 
 create or replace function automation.unlink_tag(tenant_id uuid, contact_id text, tag text) returns boolean
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = %13$s
   as $tags$
 begin
   delete from %1$s as l using %2$s as t
@@ -22282,7 +22756,7 @@ $template$,
       coalesce(quote_ident(k.tags_tenant) || ', ', '') || t.names,
       case when k.tags_tenant is null then '' else t.own || ', ' end || t.given,
       coalesce(quote_ident(k.links_tenant) || ', ', '') || l.names,
-      case when k.links_tenant is null then '' else l.own || ', ' end || l.given)
+      case when k.links_tenant is null then '' else l.own || ', ' end || l.given, automation.host_path())
     from (
       select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
         coalesce(attached.tags ->> 'record', 'contact_id') as record,
@@ -22357,7 +22831,7 @@ AS $function$
     select format($template$
 create or replace function automation.write_%1$s(given jsonb, zone text) returns text
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = %6$s
   as $writer$
 declare
   made text;
@@ -22372,7 +22846,7 @@ $writer$;
 
 create or replace function automation.write_%1$ss(rows jsonb[]) returns text[]
   language plpgsql
-  set search_path = pg_catalog, pg_temp
+  set search_path = %6$s
   set plan_cache_mode = force_generic_plan
   set jit = off
   as $writer$
@@ -22396,7 +22870,7 @@ end;
 $writer$
 $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
-      string_agg(w.value, ', ' order by w.name), target.id_column)
+      string_agg(w.value, ', ' order by w.name), target.id_column, automation.host_path())
     from (
       select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
         c.key, automation.column_type(target.relation::regclass, c.value), target.words, target.times_zone)) as value
@@ -23420,15 +23894,14 @@ begin
   if fields = '{}' then
     return;
   end if;
-  execute (
+  perform automation.in_host_path((
     select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
+      'where %3$s = $1 and r.%4$I = $2::%5$s returning null::jsonb', contacts.relation,
       string_agg(format(
         '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
       automation.tenant_expression(contacts, 'r'),
       contacts.id_column, contacts.id_type)
-    from jsonb_object_keys(fields) as k)
-    using tenant_id, id, fields;
+    from jsonb_object_keys(fields) as k), tenant_id, id, fields);
 exception
   when integrity_constraint_violation or data_exception or undefined_column or undefined_table
     or raise_exception then
@@ -23642,6 +24115,58 @@ begin
     clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
       + nullif(current_setting('statement_timeout')::interval, interval '0'),
     false);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.named_tenant()
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  claims constant jsonb := automation.request_setting('request.jwt.claims');
+  named constant text := coalesce(
+    nullif(current_setting('ridgeline.tenant', true), ''),
+    nullif(automation.request_setting('request.headers') ->> 'x-tenant-id', ''),
+    nullif(claims #>> '{app_metadata,tenant_id}', ''));
+begin
+  if automation.named_key(named) is null and named is not null then
+    raise exception 'tenant_id: "%" is not an id', left(named, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.named_key(named);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.resolve_tenant(tenant_id uuid, data jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  named constant uuid := coalesce(
+    tenant_id, automation.named_key(data ->> 'tenant_id'), automation.named_tenant());
+  mine constant uuid[] := automation.member_tenants();
+  owner uuid;
+begin
+  if named is not null then
+    if not automation.tenant_exists(named)
+      or not automation.may_use(named) then
+      perform automation.raise_not_found('tenant_id', named);
+    end if;
+    return named;
+  elsif not automation.is_service() and cardinality(mine) = 1 then
+    return mine[1];
+  end if;
+  owner := automation.tenant_of_records(data);
+  if owner is null then
+    raise exception 'tenant_id: which tenant is meant?'
+      using errcode = 'invalid_parameter_value',
+        hint = 'Pass tenant_id, or a contact_id, project_id or job_id in trigger_data.';
+  end if;
+  return owner;
 end;
 $function$;
 
@@ -24792,7 +25317,8 @@ AS $function$
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
-          else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
+          else format('%1$I = coalesce(nullif(to_jsonb(r.%1$I), ''null''), ''{}'') || %2$L::jsonb', c.name, c.keys) end,
+        ', '),
       automation.tenant_expression(attached, 'r'),
       attached.id_column, attached.id_type)
     from (
@@ -25216,6 +25742,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.assignable(fired text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when automation.mapped_column(fired, 'assigned_to') is not null and not exists (
+        select from automation.entities as e
+        where e.name = assignable.fired and (e.name = 'contact' or automation.leads_to_contact(e)))
+      then fired else 'contact' end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.fold_webhook(config jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -25417,6 +25956,24 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.contact_zone(entity text, tenant_id uuid, record jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.known_zone(c.contact ->> automation.mapped_column('contact', 'timezone'))
+    from automation.entities as e
+    cross join lateral (
+      select case e.name
+        when 'contact' then record
+        else automation.add_related(
+          '{}', contact_zone.tenant_id, record, e.related, e.contact_way, e.contact_ways) -> 'contact'
+      end as contact
+    ) as c
+    where e.name = contact_zone.entity
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.timer_zone(listener automation.timer_listeners, record jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -25432,6 +25989,20 @@ begin
     automation.tenant_zone(listener.tenant_id), 'UTC');
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.zone_moved(listener automation.timer_listeners, old jsonb, new jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select listener.zone = 'contact' and listener.follows = 'value' and exists (
+      select from automation.entities as e
+      cross join lateral unnest(case e.name
+        when 'contact' then array[e.mapped ->> 'timezone']
+        else array(select r.value from jsonb_each_text(e.related) as r) end) as c (name)
+      where e.name = listener.entity and old ->> c.name is distinct from new ->> c.name)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.field_text(record jsonb, field text)
  RETURNS text
@@ -25862,6 +26433,20 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_contact_zone(entity text, config jsonb, path text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(automation.problem(
+      path || '.zone', 'no_contact', format('%s belongs to no contact whose zone it could be', entity),
+      'Name a zone, or leave it out for the tenant''s.')), '[]')
+    from automation.entities as e
+    where config ->> 'zone' = 'contact' and e.name = check_contact_zone.entity and e.name <> 'contact'
+      and not automation.leads_to_contact(e)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.compile_timer(config jsonb, path text, OUT compiled jsonb, OUT problems jsonb)
  RETURNS record
  LANGUAGE plpgsql
@@ -25939,7 +26524,7 @@ begin
   return (
     select case
       when e.related = '{}' then d.data
-      else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
+      else automation.add_related(d.data, snapshot.tenant_id, record, e.related, e.contact_way, e.contact_ways)
     end
     from automation.entities as e
     cross join lateral (
@@ -26840,6 +27425,29 @@ AS $function$
     ) as r
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_scope(workflow ridgeline.workflows, listener automation.compiled_trigger)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object(
+      'kind', t.kind,
+      'entity', e.name,
+      'lenient', t.kind = 'manual' or f.entity is not null and e.name is null,
+      'records', to_jsonb(case
+        when e.name is null then '{}'
+        else array[e.name] || array(select jsonb_object_keys(e.related))
+          || case when automation.leads_to_contact(e) then '{contact}'::text[] else '{}' end
+      end),
+      'zone', automation.tenant_zone(workflow.tenant_id),
+      'columns', automation.known_columns())
+    from automation.trigger_types as t
+    cross join lateral (select automation.fired_entity(workflow, listener) as entity) as f
+    left join automation.entities as e on e.name = f.entity
+    where t.name = workflow.trigger_type
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.read_references(documents jsonb, plan jsonb)
  RETURNS SETOF automation.read_reference
  LANGUAGE sql
@@ -27469,6 +28077,7 @@ begin
   perform automation.check_columns('columns', relation, jsonb_strip_nulls(given), automation.tenant_names(), '{}');
   perform automation.check_columns('columns', relation, named, automation.tenant_names(),
     case when sole is null then '{id}' else '{}' end::text[]);
+  perform automation.check_no_paths(named, '{id,text_countries,text_strangers}');
   perform automation.check_further(further, automation.tenant_names());
   perform automation.warn_hidden(relation);
   if named ? 'timezone' then
@@ -27579,11 +28188,15 @@ CREATE OR REPLACE FUNCTION automation.attach(relation regclass, entity text, col
 AS $function$
 declare
   attached automation.entities;
+  settled text[];
 begin
   attached := automation.describe_entity(relation, entity, columns, visible);
   attached.writable_columns := automation.allowed_columns(relation, attached, writable);
   attached.authors := coalesce(authors, automation.default_authors(relation));
   perform automation.check_attachment(attached, events);
+  if attached.relation !~ '^(automation|ridgeline)\.' then
+    perform automation.remember_host_path();
+  end if;
   perform automation.warn_hidden(relation);
   perform automation.tell_of_times(relation, attached.times_zone, attached.columns);
   insert into automation.entities
@@ -27598,7 +28211,8 @@ begin
   perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
-  perform automation.generate_capture(attached);
+  settled := automation.settle_ways();
+  perform automation.generate_captures(settled || attached.name);
   perform automation.close_functions();
   perform automation.listen_again(attached.name);
 end;
@@ -27718,6 +28332,7 @@ begin
     into described.columns, described.match_columns, described.writable_columns
   from automation.relation_columns(relation) as c
   where c.name = any (shown);
+  described.match_columns := coalesce(described.match_columns, '{}');
   described.writable_columns := coalesce(described.writable_columns, '{}') || array(
     select a.key from jsonb_each_text(automation.aliases(described)) as a
     where a.value = any (described.writable_columns));
@@ -27755,6 +28370,8 @@ AS $function$
         when columns ? n.name then columns ->> n.name
         -- What moves runs to somebody else is said, never guessed from a name.
         when n.name = 'deleted' then automation.deleted_column(relation)
+        -- A record answers to the names of its columns anyway.
+        when n.name = 'custom_fields' then nullif(automation.named_column(relation, n.name), n.name)
         when n.name <> 'merged_into' then automation.named_column(relation, n.name) end as column_name
       from unnest(automation.mapped_names()) as n (name)
     ) as m
@@ -27775,6 +28392,17 @@ begin
   from (
     select 1, format('entity: "%s" is no name: use lower-case letters, digits and _', attached.name)
     where attached.name !~ '^[a-z][a-z0-9_]{0,40}$'
+    union all
+    select 1, format('entity: "%s" is %s wherever a workflow says so; give it another name, such as "crm_%1$s"',
+      w.name, w.meant)
+    from automation.taken_words() as w
+    where w.name = attached.name
+    union all
+    select 1, format('entity: "%s" is a record of Ridgeline''s own (%s); give it another name, such as "crm_%1$s"',
+      e.name, e.relation)
+    from automation.entities as e
+    where e.name = attached.name and e.relation ~ '^(automation|ridgeline)\.'
+      and attached.relation !~ '^(automation|ridgeline)\.'
     union all
     select 2, format('entity: "%s" is %s already; detach that first', e.name, e.relation)
     from automation.entities as e
@@ -27954,6 +28582,8 @@ begin
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();
   execute automation.has_record_function();
+  perform automation.generate_captures(automation.settle_ways());
+  perform automation.close_functions();
 end;
 $function$;
 
@@ -28017,6 +28647,22 @@ AS $function$
     from automation.trigger_types as t
     where t.entity = attached.name and t.on_insert
       and coalesce(t.column_name = any (attached.columns), true)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.snapshot_expression(attached automation.entities, tenant text, record text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format(
+      case when attached.related = '{}' then '%1$s'
+        else 'automation.add_related(%1$s, %2$s, %3$s, %4$L, %5$L, %6$L)' end,
+      format(
+        'jsonb_build_object(''entity'', %1$L, %1$L, %2$s, %3$L, %2$s -> %4$L, ''user_id'', '
+        'automation.current_user_id())',
+        attached.name, record, attached.name || '_id', attached.id_column),
+      tenant, record, attached.related, attached.contact_way, attached.contact_ways)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.own_contact_expression(attached automation.entities, written text)
@@ -28227,6 +28873,7 @@ begin
     raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
   end if;
   perform automation.check_tenant_type(relation, made.columns ->> 'tenant');
+  perform automation.remember_host_path();
   perform automation.check_words(made);
   perform automation.warn_hidden(relation);
   perform automation.tell_of_times(relation, made.times_zone,
@@ -28274,7 +28921,6 @@ CREATE OR REPLACE FUNCTION automation.regenerate_readers()
 AS $function$
 declare
   tenants automation.tenancy;
-  target automation.targets;
 begin
   select t.* into tenants from automation.tenancy as t;
   if tenants.relation is null then
@@ -28293,14 +28939,14 @@ begin
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
   perform automation.follow_membership();
-  for target in
-    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
-  loop
-    execute automation.target_function(target);
-    if target.name = 'timeline' then
-      perform automation.watch_timeline();
-    end if;
-  end loop;
+  if exists (select from automation.targets)
+    or exists (select from automation.entities as e where e.relation !~ '^(automation|ridgeline)\.') then
+    perform automation.remember_host_path();
+  end if;
+  perform automation.regenerate_writers();
+  if exists (select from automation.targets as t where t.name = 'timeline' and to_regclass(t.relation) is not null) then
+    perform automation.watch_timeline();
+  end if;
   perform automation.generate_steps();
   perform automation.close_functions();
 end;
@@ -28318,6 +28964,7 @@ begin
   perform automation.still_relics();
   perform automation.regenerate_readers();
   perform automation.attach_conversations();
+  perform automation.settle_ways();
   for attached in select e.* from automation.entities as e order by e.name loop
     if to_regclass(attached.relation) is null then
       raise warning '% is attached as % and does not exist: attach it under its present name',
@@ -28773,6 +29420,51 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.complete_trigger_data(tenant_id uuid, data jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  complete jsonb := data - 'tenant_id';
+  meant constant automation.entities := automation.record_meant(complete);
+  entity text;
+  is_usual boolean;
+  id text;
+  live jsonb;
+begin
+  perform automation.check_user(tenant_id, data);
+  foreach entity in array automation.records_to_complete(meant) loop
+    is_usual := entity in ('job', 'project', 'contact');
+    if jsonb_typeof(complete -> entity) <> 'object' and (is_usual or complete -> entity <> 'null') then
+      continue when not is_usual;
+      raise exception '%: an object is needed', entity using errcode = 'invalid_parameter_value';
+    end if;
+    id := coalesce(
+      complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
+      automation.id_in_others(complete, entity, meant.name),
+      case entity when 'contact' then automation.contact_through(
+        tenant_id, complete, meant.contact_way, meant.contact_ways) end);
+    continue when id is null;
+    live := automation.read_record(entity, tenant_id, id);
+    if live is not null then
+      complete := complete || jsonb_build_object(
+        entity || '_id', case when is_usual or entity <> meant.name then to_jsonb(id) else live -> meant.id_column end,
+        entity, live || coalesce(nullif(complete -> entity, 'null'), '{}'));
+    elsif is_usual then
+      raise exception '%_id: % was not found', entity, left(id, 60)
+        using errcode = 'PT404', hint = 'It must be a record of the same tenant.';
+    end if;
+  end loop;
+  complete := jsonb_build_object('entity', case
+    when meant.name not in ('job', 'project', 'contact') then meant.name
+    else (select e from unnest('{job,project,contact}'::text[]) as e where complete ? e limit 1) end) || complete;
+  return complete || jsonb_build_object(
+    'user_id', coalesce(complete ->> 'user_id', automation.current_user_id()::text));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.start_version(version ridgeline.workflow_versions, trigger_type text, data jsonb)
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
@@ -28889,7 +29581,8 @@ AS $function$
 declare
   data constant jsonb := automation.complete_trigger_data(
     execution.tenant_id,
-    execution.trigger_data - array['contact', 'project', 'job', 'user_id', execution.entity])
+    execution.trigger_data - (array['contact', 'project', 'job', 'user_id', execution.entity] || array(
+      select jsonb_object_keys(e.related) from automation.entities as e where e.name = execution.entity)))
     || jsonb_build_object('user_id', execution.trigger_data -> 'user_id');
   version ridgeline.workflow_versions;
 begin
@@ -30570,6 +31263,8 @@ comment on function automation.consent_policy(uuid,jsonb) is 'What marketing of 
 
 comment on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) is 'The id of the contact that a run is about, now; null when its record belongs to none.';
 
+comment on function automation.contact_through(uuid,jsonb,text[],jsonb) is 'The id of the contact of a record that names none itself, by the ways of its entity.';
+
 comment on function automation.contact_with(uuid,text,text) is 'The contact that has a number (E.164) or an email address, both in their normal form; found_by: phone or email.';
 
 comment on function automation.costs_of(uuid[],text[],jsonb[],text[],text[]) is 'How many segments texts are, and what messages cost; null where nobody said a price.';
@@ -30745,6 +31440,8 @@ comment on function automation.undo_import(uuid,text,text,integer) is 'Takes out
 comment on function automation.unicode_characters(text) is 'The characters that are not in GSM-7, for which a text is sent as 70 characters a segment instead of 160.';
 
 comment on function automation.unsubscribe(text,text) is 'What a posted unsubscribe link does: no more marketing (marketing), or nothing more at all (all). Of a token that nobody made it does nothing, and says nothing either.';
+
+comment on function automation.ways_to_contact(text) is 'How a record leads to a contact through others, the nearest first: {project, customer_id}, or {job, deal_id, deal, customer_id}; four steps far at most, and through no entity twice.';
 
 comment on function automation.workflow_source(ridgeline.workflows) is 'The whole definition as it is now: {id, name, description, trigger_type, trigger_config, conditions, settings, metadata, steps: [{step_key, step_type, step_config, ..., branches: {name: [steps]}}]}.';
 
@@ -30934,6 +31631,8 @@ comment on type automation.work is 'One due step on its way through a batch: the
 
 comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: history of another system, taken over.';
 
+comment on function automation.attach_members(regclass,jsonb,jsonb,jsonb,jsonb,text[]) is 'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of a JSON column; tenant: null where there is one office and no column. roles: {"the CRM''s word": "owner", "admin", "editor" or "viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. An editor drafts and tries workflows, an admin publishes them, a viewer looks.';
+
 comment on function automation.begin_portion(ridgeline.automation_lane,integer,uuid[]) is 'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. Call it in a transaction of its own, then claim_portion() or run_portion().';
 
 comment on function automation.choose_sender(uuid,text,automation.prepared_step) is 'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the environment''s where that serves the tenant. Nobody at all: it is held until there is one. Anything else is a failure that says so.';
@@ -30942,9 +31641,11 @@ comment on function automation.finish_steps(jsonb) is 'Reports outcomes: [{tenan
 
 comment on function automation.hop_tenants(ridgeline.automation_lane,timestamp with time zone,uuid,integer) is 'Tenants with due work, at_most of them, found by hopping along the index from start. complete: it has been round.';
 
-comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). merged_into, of a contact: into which it was merged; only where it is named.';
+comment on function automation.mapped_names() is 'The keys that columns of automation.attach() may map to a column; one that is left out means the column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). merged_into, of a contact: into which it was merged; only where it is named. custom_fields: what {{custom.*}} reads.';
 
 comment on function automation.match_write(text,uuid,text[],text[],jsonb) is 'The listeners that a write matches; null or empty when there is none. Writes nothing.';
+
+comment on function automation.own_name(automation.entities,text) is 'What the table itself calls a column: mobile_no for phone, and details.roof for custom_fields.roof. Its own names stay as they are.';
 
 comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Never raises.';
 
@@ -30979,6 +31680,9 @@ grant execute on function automation.add_footers(automation.send_question[],auto
 
 revoke all on function automation.add_history_version(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.add_history_version(ridgeline.workflows,jsonb) to service_role;
+
+revoke all on function automation.add_related(jsonb,uuid,jsonb,jsonb,text[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.add_related(jsonb,uuid,jsonb,jsonb,text[],jsonb) to service_role;
 
 revoke all on function automation.add_snapshot_names(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.add_snapshot_names(jsonb,jsonb) to service_role;
@@ -31276,6 +31980,9 @@ grant execute on function automation.check_key(regclass,text,jsonb) to service_r
 revoke all on function automation.check_new_assignee(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_new_assignee(uuid,jsonb) to service_role;
 
+revoke all on function automation.check_no_paths(jsonb,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.check_no_paths(jsonb,text[]) to service_role;
+
 revoke all on function automation.check_notices() from public, anon, authenticated, service_role;
 grant execute on function automation.check_notices() to service_role;
 
@@ -31284,6 +31991,9 @@ grant execute on function automation.check_notify_member(jsonb,text) to service_
 
 revoke all on function automation.check_on_insert(automation.trigger_types,jsonb,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_on_insert(automation.trigger_types,jsonb,jsonb,text) to service_role;
+
+revoke all on function automation.check_path(text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_path(text) to service_role;
 
 revoke all on function automation.check_publisher(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_publisher(uuid,text) to service_role;
@@ -31436,6 +32146,9 @@ grant execute on function automation.consent_policy(uuid,jsonb) to service_role;
 revoke all on function automation.consent_problem(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.consent_problem(ridgeline.workflows,jsonb) to service_role;
 
+revoke all on function automation.contact_by_ways(uuid,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_by_ways(uuid,jsonb,jsonb) to service_role;
+
 revoke all on function automation.contact_is_there(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_is_there(uuid,text) to authenticated;
 grant execute on function automation.contact_is_there(uuid,text) to service_role;
@@ -31445,6 +32158,9 @@ grant execute on function automation.contact_key(ridgeline.workflow_executions,a
 
 revoke all on function automation.contact_places(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_places(automation.ticket[]) to service_role;
+
+revoke all on function automation.contact_through(uuid,jsonb,text[],jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.contact_through(uuid,jsonb,text[],jsonb) to service_role;
 
 revoke all on function automation.contact_with(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.contact_with(uuid,text,text) to service_role;
@@ -31825,6 +32541,9 @@ grant execute on function automation.gate(automation.send_question[],timestamp w
 revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) from public, anon, authenticated, service_role;
 grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) to service_role;
 
+revoke all on function automation.generate_captures(text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.generate_captures(text[]) to service_role;
+
 revoke all on function automation.generate_steps() from public, anon, authenticated, service_role;
 grant execute on function automation.generate_steps() to service_role;
 
@@ -31923,6 +32642,9 @@ grant execute on function automation.holds_change_stage(jsonb) to service_role;
 revoke all on function automation.holds_check(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_check(regclass,text,jsonb) to service_role;
 
+revoke all on function automation.holds_json(automation.entities,text) from public, anon, authenticated, service_role;
+grant execute on function automation.holds_json(automation.entities,text) to service_role;
+
 revoke all on function automation.holds_moments(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_moments(regclass) to service_role;
 
@@ -31944,8 +32666,20 @@ grant execute on function automation.holds_update_field(jsonb) to service_role;
 revoke all on function automation.holds_update_project(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_update_project(jsonb) to service_role;
 
+revoke all on function automation.host_path() from public, anon, authenticated, service_role;
+grant execute on function automation.host_path() to service_role;
+
+revoke all on function automation.host_path_changed() from public, anon, authenticated, service_role;
+grant execute on function automation.host_path_changed() to service_role;
+
+revoke all on function automation.host_path_function() from public, anon, authenticated, service_role;
+grant execute on function automation.host_path_function() to service_role;
+
 revoke all on function automation.hours_of(text,text[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hours_of(text,text[],jsonb) to service_role;
+
+revoke all on function automation.id_in_others(jsonb,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.id_in_others(jsonb,text,text) to service_role;
 
 revoke all on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.imagine_add_tag(ridgeline.workflow_executions,jsonb,jsonb,timestamp with time zone,jsonb) to service_role;
@@ -32016,6 +32750,9 @@ grant execute on function automation.import_workflow(uuid,jsonb,jsonb) to servic
 
 revoke all on function automation.imported_id(text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.imported_id(text,text,integer) to service_role;
+
+revoke all on function automation.in_host_path(text,uuid,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.in_host_path(text,uuid,text,jsonb) to service_role;
 
 revoke all on function automation.inbound_key(text) from public, anon, authenticated, service_role;
 grant execute on function automation.inbound_key(text) to service_role;
@@ -32111,6 +32848,9 @@ grant execute on function automation.is_rating_name(text) to service_role;
 revoke all on function automation.is_role_address(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_role_address(text) to service_role;
 
+revoke all on function automation.is_schema(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_schema(text) to service_role;
+
 revoke all on function automation.is_switched_off(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.is_switched_off(uuid,uuid) to service_role;
 
@@ -32203,6 +32943,9 @@ grant execute on function automation.late_lanes(uuid,interval) to service_role;
 
 revoke all on function automation.later_run(ridgeline.workflow_executions,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.later_run(ridgeline.workflow_executions,jsonb,text) to service_role;
+
+revoke all on function automation.leads_to_contact(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.leads_to_contact(automation.entities) to service_role;
 
 revoke all on function automation.learn_listeners(text,uuid,text[],text[],text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.learn_listeners(text,uuid,text[],text[],text,text) to service_role;
@@ -32387,6 +33130,9 @@ grant execute on function automation.mapped_consent(uuid,text,text) to service_r
 revoke all on function automation.mapped_field(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.mapped_field(jsonb,text) to service_role;
 
+revoke all on function automation.mapped_json(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.mapped_json(text,text) to service_role;
+
 revoke all on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) to service_role;
 
@@ -32495,6 +33241,9 @@ grant execute on function automation.name_column(automation.entities) to service
 
 revoke all on function automation.named_column(regclass,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.named_column(regclass,text[]) to service_role;
+
+revoke all on function automation.named_key(text) from public, anon, authenticated, service_role;
+grant execute on function automation.named_key(text) to service_role;
 
 revoke all on function automation.named_person(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.named_person(uuid,text,text,text) to service_role;
@@ -32649,6 +33398,9 @@ grant execute on function automation.open_again(automation.work[]) to service_ro
 revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
 grant execute on function automation.open_links(automation.claimed_step) to service_role;
 
+revoke all on function automation.open_schemas(text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.open_schemas(text[]) to service_role;
+
 revoke all on function automation.open_until(text[],automation.hours_rule[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.open_until(text[],automation.hours_rule[],timestamp with time zone) to service_role;
 
@@ -32675,6 +33427,9 @@ grant execute on function automation.parts_of_name(text) to service_role;
 
 revoke all on function automation.path_of_all(automation.active_triggers[]) from public, anon, authenticated, service_role;
 grant execute on function automation.path_of_all(automation.active_triggers[]) to service_role;
+
+revoke all on function automation.path_schemas(text) from public, anon, authenticated, service_role;
+grant execute on function automation.path_schemas(text) to service_role;
 
 revoke all on function automation.pause_of(uuid,uuid,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.pause_of(uuid,uuid,boolean) to service_role;
@@ -32933,12 +33688,18 @@ grant execute on function automation.record_delivery_of_step(uuid,text,text,text
 revoke all on function automation.record_ends(automation.work[],integer) from public, anon, authenticated, service_role;
 grant execute on function automation.record_ends(automation.work[],integer) to service_role;
 
+revoke all on function automation.record_meant(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.record_meant(jsonb) to service_role;
+
 revoke all on function automation.record_revocation(uuid,text,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to authenticated;
 grant execute on function automation.record_revocation(uuid,text,text,text,text) to service_role;
 
 revoke all on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.records_to_complete(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.records_to_complete(automation.entities) to service_role;
 
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
@@ -32948,6 +33709,9 @@ grant execute on function automation.refused_for_the_day(ridgeline.messages) to 
 
 revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
+
+revoke all on function automation.regenerate_writers() from public, anon, authenticated, service_role;
+grant execute on function automation.regenerate_writers() to service_role;
 
 revoke all on function automation.region_of(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.region_of(text,text) to service_role;
@@ -32981,6 +33745,9 @@ grant execute on function automation.release_spread(bigint,bigint) to service_ro
 
 revoke all on function automation.release_unsent() from public, anon, authenticated, service_role;
 grant execute on function automation.release_unsent() to service_role;
+
+revoke all on function automation.remember_host_path() from public, anon, authenticated, service_role;
+grant execute on function automation.remember_host_path() to service_role;
 
 revoke all on function automation.remove_tag(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.remove_tag(ridgeline.workflow_executions,jsonb) to service_role;
@@ -33091,6 +33858,9 @@ grant execute on function automation.settle_doubts(integer) to service_role;
 
 revoke all on function automation.settle_entries(uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.settle_entries(uuid,uuid[]) to service_role;
+
+revoke all on function automation.settle_ways() from public, anon, authenticated, service_role;
+grant execute on function automation.settle_ways() to service_role;
 
 revoke all on function automation.settled_further(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.settled_further(jsonb) to service_role;
@@ -33227,6 +33997,9 @@ grant execute on function automation.taken_data(uuid,text,jsonb) to service_role
 
 revoke all on function automation.taken_ids(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
 grant execute on function automation.taken_ids(automation.work[],automation.report[]) to service_role;
+
+revoke all on function automation.taken_words() from public, anon, authenticated, service_role;
+grant execute on function automation.taken_words() to service_role;
 
 revoke all on function automation.takes_sets(text) from public, anon, authenticated, service_role;
 grant execute on function automation.takes_sets(text) to service_role;
@@ -33509,6 +34282,9 @@ grant execute on function automation.watch_merges(automation.entities) to servic
 
 revoke all on function automation.watched_columns(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.watched_columns(automation.entities) to service_role;
+
+revoke all on function automation.ways_to_contact(text) from public, anon, authenticated, service_role;
+grant execute on function automation.ways_to_contact(text) to service_role;
 
 revoke all on function automation.webhook_input(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.webhook_input(ridgeline.workflow_executions,jsonb) to service_role;
@@ -40825,6 +41601,8 @@ drop function ridgeline.publish_workflow(uuid,jsonb,uuid);
 
 drop function automation.publish_workflow(uuid,jsonb);
 
+drop function automation.complete_attached(uuid,jsonb);
+
 drop function automation.record_delivery_of_sms(ridgeline.messages,text,text);
 
 drop function automation.record_delivery_of_step(uuid,text,text,text,timestamp with time zone);
@@ -40999,6 +41777,8 @@ drop function automation.compile_fits(jsonb,jsonb);
 
 drop function automation.meant_key(text,jsonb);
 
+drop function automation.add_related(jsonb,uuid,jsonb,jsonb);
+
 drop function automation.target_value(text,text,jsonb);
 
 drop function automation.tenant_expression(text,text,uuid);
@@ -41012,6 +41792,10 @@ drop type automation.claim_attempt;
 alter table automation.entities add column tenant_type text;
 
 alter table automation.entities add column times_zone text;
+
+alter table automation.entities add column contact_way text[];
+
+alter table automation.entities add column contact_ways jsonb;
 
 alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
 
@@ -41858,6 +42642,8 @@ CREATE TRIGGER tenant_settings_begin_with_engine AFTER INSERT ON ridgeline.tenan
 
 CREATE TRIGGER membership_attached AFTER INSERT OR DELETE OR UPDATE ON automation.membership FOR EACH STATEMENT EXECUTE FUNCTION automation.membership_attached();
 
+CREATE TRIGGER settings_host_path AFTER UPDATE OF value ON automation.settings FOR EACH ROW WHEN (((new.name = 'host_search_path'::text) AND (new.value IS DISTINCT FROM old.value))) EXECUTE FUNCTION automation.host_path_changed();
+
 CREATE TRIGGER tenant_settings_check_retention BEFORE INSERT OR UPDATE OF settings ON ridgeline.tenant_settings FOR EACH ROW EXECUTE FUNCTION automation.check_retention();
 
 CREATE TRIGGER workflow_executions_count_ended AFTER INSERT ON ridgeline.workflow_executions FOR EACH ROW WHEN ((new.finished_at IS NOT NULL)) EXECUTE FUNCTION automation.count_run();
@@ -41969,6 +42755,10 @@ comment on column automation.active_triggers.mode is 'role enrol: the mode of th
 comment on column automation.active_triggers.on_insert is 'Of a change that counts an insert too there are two rows. {as, becomes?, unless?}: the one for inserts, under the event that they are; as: what it is called then. {}: the one that hears updates.';
 
 comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
+comment on column automation.entities.contact_way is 'How it leads to a contact that it does not name itself: {entity, column}, a record it belongs to and which of that one''s columns names the contact; the nearest where there are several. See automation.ways_to_contact().';
+
+comment on column automation.entities.contact_ways is 'The other ways, and longer ones, [[entity, column, entity, column, ...], ...], as they are tried.';
 
 comment on column automation.entities.tenant_type is 'The type of the tenant column, where that is no uuid (automation.key_uuid); null: it is.';
 
@@ -42127,6 +42917,8 @@ insert into automation.settings select r.* from jsonb_populate_record(null::auto
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "environment_per_second", "value": "1", "description": "How many segments a second the sender of the environment takes: 1, as a US number does; 0: as fast as they come."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "error_classes", "value": "{\"twilio\": {\"21610\": \"opted_out\", \"21614\": \"landline\", \"30006\": \"landline\", \"30023\": \"daily_limit\", \"30027\": \"daily_limit\"}}", "description": "What codes of providers mean (automation.error_class), where the Edge Functions do not say: those of API 1 did not."}') as r on conflict (name) do update set description = excluded.description;
+
+insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "host_search_path", "value": "", "description": "The search_path under which steps write the CRM''s tables, for its triggers that name no schema; empty: that of the role that attaches a table next, without what anybody else may create in."}') as r on conflict (name) do update set description = excluded.description;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "keep_changes", "value": "24 months", "description": "How long it is known who changed a definition or a setting."}') as r on conflict (name) do update set description = excluded.description;
 

@@ -46,6 +46,24 @@ test.each<[string, object]>([
   await host.sql`select automation.detach(${table.split(".")[1] ?? ""})`;
 });
 
+test.each<[string, RegExp]>([
+  [
+    "user",
+    /"user" is the member who is responsible wherever a workflow says so; .* such as "crm_user"/,
+  ],
+  ["tenant", /"tenant" is the office/],
+  ["old", /"old" is the record as it was/],
+  ["call", /"call" is a record of Ridgeline's own \(ridgeline\.calls\); .* such as "crm_call"/],
+  ["form_submission", /ridgeline\.form_submissions/],
+])("a table that is to be called %s is told that the name is taken", async (name, says) => {
+  await expect(host.sql`select automation.attach('public.numbered', ${name})`).rejects.toThrow(
+    says,
+  );
+  expect(
+    await host.sql`select relation from automation.entities where relation = 'public.numbered'`,
+  ).toEqual([]);
+});
+
 test("a restore by a role that may not switch triggers off says what to grant; with it, it goes", async () => {
   const project = await createProject();
   const sql = connect(project.url);

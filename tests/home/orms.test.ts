@@ -13,6 +13,7 @@ import {
   OWNER,
   publish,
   receive,
+  SAM,
   speakAs,
   work,
 } from "../support/host.ts";
@@ -241,6 +242,35 @@ describe("a CRM of Prisma's", { timeout: 180_000 }, () => {
         role`select count(*)::int as n from ridgeline.workflows where tenant_id = ridgeline.tenant_of('cm3orgapex0000abcd')`,
     );
     expect(row!.n).toBeGreaterThan(0);
+  });
+
+  it("knows which organization a member means by the CRM's own key: in the token, the header, or the data", async () => {
+    await sql.unsafe(`
+      insert into public."User" ("id", "email", "name") values ('${SAM}', 'sam@apex.example', 'Sam');
+      insert into public."Membership" values
+        ('cm3mem3', '${SAM}', 'cm3orgapex0000abcd', 'OWNER'), ('cm3mem4', '${SAM}', 'cm3orgblue0000abcd', 'OWNER')`);
+    const start = (claims: object, headers: object, data: Record<string, JSONValue> = {}) =>
+      asRole(sql, { user: SAM }, async (member) => {
+        await member`select set_config('request.jwt.claims', ${
+          JSON.stringify({ role: "authenticated", sub: SAM, ...claims })
+        }, true), set_config('request.headers', ${JSON.stringify(headers)}, true)`;
+        return await member`select e.tenant_id = ${apex} as here
+          from ridgeline.trigger_workflows('contact_created', ${
+          sql.json({ contact: { source: "times" }, ...data })
+        }) as e limit 1`;
+      });
+    for (
+      const said of [
+        start({ app_metadata: { tenant_id: "cm3orgapex0000abcd" } }, {}),
+        start({}, { "x-tenant-id": "cm3orgapex0000abcd" }),
+        start({}, { "x-tenant-id": apex }),
+        start({}, {}, { tenant_id: "cm3orgapex0000abcd" }),
+      ]
+    ) expect(await said).toEqual([{ here: true }]);
+    await expect(start({}, {})).rejects.toThrow(/which tenant is meant/);
+    await expect(start({}, { "x-tenant-id": "cm3orgcrow" })).rejects.toThrow(
+      /tenant_id: .* was not found/,
+    );
   });
 
   it("ends what an organization had that is deleted", async () => {

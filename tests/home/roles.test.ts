@@ -222,3 +222,52 @@ it("who was suspended is nobody, and who is promoted is it in the same moment", 
   await expect(publish(SAM, id)).rejects.toThrow(/was not found/);
   expect(await as(SAM, (sql) => sql`select from ridgeline.workflows`)).toHaveLength(0);
 });
+
+it("roles may stand inside a JSON column, as in Supabase's auth.users, and so may the tenant and who is active", async () => {
+  await sql.unsafe(`
+    create table public.accounts (id uuid primary key, raw_app_meta_data jsonb not null);
+    insert into public.accounts values
+      ('${OLIVIA}', '{"role": "Boss", "office": {"id": "${SUMMIT}"}, "state": "on"}'),
+      ('${SAM}', '{"role": "sales", "office": {"id": "${SUMMIT}"}, "state": "on"}'),
+      ('${CORY}', '{"role": "sales", "office": {"id": "${SUMMIT}"}, "state": "off"}'),
+      ('${LENA}', '{"role": "sales", "office": {"id": "${SUMMIT}"}, "state": "on", "left_at": "2026-01-01"}')`);
+  await sql`select automation.attach_members('public.accounts', '{"user": "id", "tenant": "raw_app_meta_data.office.id",
+    "role": "raw_app_meta_data.role", "active": "raw_app_meta_data.state", "deleted": "raw_app_meta_data.left_at"}',
+    roles => '{"boss": "owner", "sales": "editor"}', active => '["on"]')`;
+  expect(
+    await sql`select user_id, role from automation.read_members(array[${SUMMIT}]::uuid[], null) order by role desc`,
+  )
+    .toEqual([{ user_id: OLIVIA, role: "owner" }, { user_id: SAM, role: "editor" }]);
+  const id = await draft(SAM);
+  await expect(publish(SAM, id)).rejects.toThrow(forAdmins);
+  await publish(OLIVIA, id);
+  await sql`
+    update public.accounts set raw_app_meta_data = raw_app_meta_data || '{"role": "boss"}' where id = ${SAM}`;
+  await switchTo(SAM, id, false);
+  expect(
+    await sql`select before ->> 'role' as was, after ->> 'role' as is_now from ridgeline.changes
+      where relation = 'public.accounts' and tenant_id = ${SUMMIT}`,
+  ).toEqual([{ was: "sales", is_now: "boss" }]);
+  // Known by a key inside it, too.
+  await sql`update public.accounts set raw_app_meta_data = raw_app_meta_data || jsonb_build_object('uid', id)`;
+  await sql`select automation.attach_members('public.accounts', '{"user": "raw_app_meta_data.uid",
+    "tenant": "raw_app_meta_data.office.id", "role": "raw_app_meta_data.role"}')`;
+  expect(await as(CORY, (sql) => sql`select from ridgeline.workflows limit 1`)).toHaveLength(1);
+});
+
+it("and a tenant's settings; but not its key", async () => {
+  await sql`alter table public.tenants add details jsonb`;
+  await sql`update public.tenants set details = '{"ridgeline": {"locale": "es-US"}, "gone": true}' where id = ${SUMMIT}`;
+  await expect(sql`select automation.attach_tenants('public.tenants', '{"id": "details.id"}')`)
+    .rejects.toThrow(/columns\.id: "details\.id" is inside a JSON column/);
+  await sql`select automation.attach_tenants('public.tenants', '{"settings": "details.ridgeline", "deleted": null}')`;
+  expect(
+    await sql`select settings ->> 'locale' as locale from automation.read_offices(array[${SUMMIT}]::uuid[])`,
+  )
+    .toEqual([{ locale: "es-US" }]);
+  await sql`select automation.attach_tenants('public.tenants', '{"deleted": "details.gone"}')`;
+  expect(await sql`select name from automation.read_tenants(null)`).toEqual([{ name: "lakeside" }]);
+  expect(await sql`select automation.tenant_state(${SUMMIT}) as state`).toEqual([{
+    state: "deleted",
+  }]);
+});

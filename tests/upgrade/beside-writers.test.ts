@@ -32,6 +32,13 @@ beforeAll(async () => {
   owner = connect(host.url);
   undo.push(() => owner.end({ timeout: 1 }));
   await fillHost(owner);
+  // The release before wrote under a path of its own, where these found nothing.
+  await owner.unsafe(`
+    drop trigger contacts_log on public.contacts;
+    drop trigger tasks_log on public.tasks;
+    drop trigger activities_log on public.activities;
+    alter table public.contacts drop constraint contacts_source_taken;
+    alter table public.tasks alter number drop default`);
   await runScript(owner, previousScripts[0]!);
   await attachHost(owner);
   await speakAs(owner, SUMMIT, "+15125550100");
@@ -193,6 +200,11 @@ it("nobody's write fails, and each has its run, once", { timeout: 240_000 }, asy
     invoices,
     timers: invoices,
   });
+  // From now on they would.
+  expect(
+    await owner`select s.value, p.proconfig[1] as path from automation.settings as s, pg_proc as p
+      where s.name = 'host_search_path' and p.proname = 'write_tasks'`,
+  ).toEqual([{ value: "public", path: "search_path=public, pg_temp" }]);
   const triggers = await owner<{ name: string; enabled: string }[]>`
     select tgname as name, tgenabled as enabled from pg_trigger
     where tgrelid = 'public.jobs'::regclass and tgname ~ '^automation' order by 1`;

@@ -260,14 +260,15 @@ create or replace function automation.mapped_names() returns text[]
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
-      'sms_opt_out', 'email_opt_out', 'merged_into', 'full_name']
+      'sms_opt_out', 'email_opt_out', 'merged_into', 'full_name', 'custom_fields']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
   'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
   'record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent). '
-  'merged_into, of a contact: into which it was merged; only where it is named.';
+  'merged_into, of a contact: into which it was merged; only where it is named. custom_fields: what {{custom.*}} '
+  'reads.';
 
 -- Of a contact that has several numbers the first that is filled is written to; whoever calls is found by any.
 create or replace function automation.several_columns(columns jsonb) returns jsonb
@@ -323,17 +324,23 @@ create or replace function automation.aliases(attached automation.entities) retu
 create or replace function automation.own_name(attached automation.entities, name text) returns text
   language sql immutable
   set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(automation.aliases(attached) ->> name, name) $$;
+  as $$
+    select coalesce(a.names ->> name, (a.names ->> split_part(name, '.', 1)) || substr(name, strpos(name, '.')), name)
+    from (select automation.aliases(attached) as names) as a
+  $$;
 
 comment on function automation.own_name(automation.entities, text) is
-  'What the table itself calls a column: mobile_no for phone. Its own names stay as they are.';
+  'What the table itself calls a column: mobile_no for phone, and details.roof for custom_fields.roof. Its own names '
+  'stay as they are.';
 
 create or replace function automation.own_names(attached automation.entities, fields jsonb)
   returns jsonb
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_object_agg(coalesce(a.names ->> f.key, f.key), f.value), '{}')
+    select coalesce(jsonb_object_agg(coalesce(
+      a.names ->> f.key, (a.names ->> split_part(f.key, '.', 1)) || substr(f.key, strpos(f.key, '.')), f.key), f.value),
+      '{}')
     from jsonb_each(fields) as f
     cross join (select automation.aliases(attached) as names) as a
   $$;
@@ -355,6 +362,18 @@ create or replace function automation.whole_name(attached automation.entities, f
       else jsonb_strip_nulls(jsonb_build_object('full_name',
           nullif(concat_ws(' ', nullif(fields ->> 'first_name', ''), nullif(fields ->> 'last_name', '')), '')))
         || (fields - '{first_name,last_name}'::text[]) end
+  $$;
+
+-- Does a column hold JSON, in which single keys can be set?
+create or replace function automation.holds_json(attached automation.entities, column_name text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from pg_catalog.pg_attribute as a
+      join pg_catalog.pg_type as t on t.oid = a.atttypid
+      where a.attrelid = to_regclass(attached.relation) and a.attname = holds_json.column_name and not a.attisdropped
+        and coalesce(nullif(t.typbasetype, 0), t.oid) in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype))
   $$;
 
 -- The same value under the name that the engine knows the column by, and under the table's own.
@@ -389,7 +408,7 @@ create or replace function automation.stage_column(entity text) returns text
   set search_path = pg_catalog, pg_temp
   as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
 
--- Does a row count as deleted, by a column that says so: a boolean, or since when?
+-- Does a row count as deleted, by what says so: a boolean, or since when?
 create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
   returns text
   language sql stable
@@ -397,6 +416,9 @@ create or replace function automation.is_deleted_expression(relation regclass, w
   as $$
     select case
       when column_name is null then null
+      when strpos(column_name, '.') > 0 then format(
+        'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') <> ''false''', written, split_part(column_name, '.', 1),
+        string_to_array(substr(column_name, strpos(column_name, '.') + 1), '.'))
       when automation.column_type(relation, column_name) = 'boolean' then format('%s.%I is true', written, column_name)
       else format('%s.%I is not null', written, column_name) end
   $$;

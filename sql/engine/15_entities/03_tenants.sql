@@ -242,6 +242,35 @@ create or replace function automation.mapped_expression(written text, path text)
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $$;
 
+-- The same as JSON, of whatever type it is.
+create or replace function automation.mapped_json(written text, path text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when path is null then null
+      when strpos(path, '.') = 0 then format('to_jsonb(%s.%I)', written, path)
+      else format('(to_jsonb(%s.%I) #> %L)', written, split_part(path, '.', 1),
+        string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
+  $$;
+
+-- What can only be a column of its own.
+create or replace function automation.check_no_paths(columns jsonb, names text[]) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong record;
+begin
+  select c.key, c.value into wrong from jsonb_each_text(columns) as c
+  where c.key = any (names) and strpos(c.value, '.') > 0 order by c.key limit 1;
+  if found then
+    raise exception 'columns.%: "%" is inside a JSON column; it must be a column', wrong.key, wrong.value
+      using errcode = 'invalid_parameter_value', hint = format('Add one, such as a generated column, and name it: '
+        '{"%s": "<column>"}.', wrong.key);
+  end if;
+end;
+$$;
+
 -- Where a name is mapped more than once the first that says something counts.
 create or replace function automation.mapped_texts(columns jsonb, further jsonb, name text) returns text
   language sql immutable
@@ -390,7 +419,7 @@ $template$,
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
       automation.mapped_texts(m.columns, m.further, 'website') || ', ',
       automation.mapped_texts(m.columns, m.further, 'address') || ', ',
-      coalesce('coalesce(to_jsonb(t.' || quote_ident(m.columns ->> 'settings') || '), ''{}'')', '''{}''::jsonb'),
+      coalesce('coalesce(' || automation.mapped_json('t', m.columns ->> 'settings') || ', ''{}'')', '''{}''::jsonb'),
       case when with_record then
         'k.record || jsonb_strip_nulls(jsonb_build_object(''id'', k.key, ''name'', k.name, ''timezone'', k.timezone, '
           '''country'', k.country, ''phone'', k.phone, ''email'', k.email, ''website'', k.website, ''address'', '

@@ -41,11 +41,15 @@ create or replace function automation.usual_roles() returns jsonb
       "readonly": "viewer", "guest": "viewer"}'::jsonb
   $$;
 
--- name: tenant or user.
+-- name: tenant or user. What is read out of JSON is a text.
 create or replace function automation.membership_type(name text) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.column_type(to_regclass(y.relation), y.columns ->> name) from automation.membership as y $$;
+  as $$
+    select case when strpos(y.columns ->> name, '.') > 0 then 'text'
+      else automation.column_type(to_regclass(y.relation), y.columns ->> name) end
+    from automation.membership as y
+  $$;
 
 -- May a text be somebody's id here? Where members are no uuids, whatever could be a key.
 create or replace function automation.is_member_key(value text) returns boolean
@@ -115,16 +119,16 @@ $template$,
       m.relation, automation.tenant_expression(
         't', m.columns ->> 'tenant', m.sole, automation.membership_type('tenant')),
       automation.tenant_expression('t', m.columns ->> 'user', null, automation.membership_type('user')), m.roles,
-      coalesce('t.' || quote_ident(m.columns ->> 'role'), quote_literal('member')),
+      coalesce(automation.mapped_expression('t', m.columns ->> 'role'), quote_literal('member')),
       automation.mapped_texts(m.columns, m.further, 'full_name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
       automation.mapped_texts(m.columns, m.further, 'phone') || ', ',
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
-      automation.further_joins(m.further, format('t.%I', m.columns ->> 'user')),
-      coalesce(' and to_jsonb(t.' || quote_ident(m.columns ->> 'active') || format(') <@ %L::jsonb', m.active), '')
+      automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'user')),
+      coalesce(' and ' || automation.mapped_json('t', m.columns ->> 'active') || format(' <@ %L::jsonb', m.active), '')
         || coalesce(
           ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
-      wanted, format('t.%I', m.columns ->> 'user'))
+      wanted, automation.mapped_expression('t', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $$;
@@ -172,7 +176,8 @@ $$;
 
 comment on function automation.attach_members(regclass, jsonb, jsonb, jsonb, jsonb, text[]) is
   'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they '
-  'differ from tenant_id, user_id and columns of that name; tenant: null where there is one office and no column. '
+  'differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of a JSON column; '
+  'tenant: null where there is one office and no column. '
   'roles: {"the CRM''s word": "owner", "admin", "editor" or '
   '"viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which '
   'somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. '

@@ -53,6 +53,17 @@ create or replace function automation.in_tenant(tenant_id uuid) returns boolean
 comment on function automation.in_tenant(uuid) is
   'The calls that follow mean this tenant; null: the one that header or token name.';
 
+-- A caller may know the tenant by the uuid that it has here, or by the key that it has in the CRM.
+create or replace function automation.named_key(named text) returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(automation.as_uuid(named),
+    case when named is not null and automation.tenancy_type() <> 'uuid' then automation.key_uuid(named) end);
+end;
+$$;
+
 create or replace function automation.named_tenant() returns uuid
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -64,11 +75,11 @@ declare
     nullif(automation.request_setting('request.headers') ->> 'x-tenant-id', ''),
     nullif(claims #>> '{app_metadata,tenant_id}', ''));
 begin
-  if named is not null and automation.as_uuid(named) is null then
+  if automation.named_key(named) is null and named is not null then
     raise exception 'tenant_id: "%" is not an id', left(named, 60)
       using errcode = 'invalid_parameter_value';
   end if;
-  return automation.as_uuid(named);
+  return automation.named_key(named);
 end;
 $$;
 
@@ -191,7 +202,7 @@ create or replace function automation.resolve_tenant(tenant_id uuid, data jsonb)
   as $$
 declare
   named constant uuid := coalesce(
-    tenant_id, automation.as_uuid(data ->> 'tenant_id'), automation.named_tenant());
+    tenant_id, automation.named_key(data ->> 'tenant_id'), automation.named_tenant());
   mine constant uuid[] := automation.member_tenants();
   owner uuid;
 begin

@@ -512,7 +512,8 @@ create or replace function automation.update_statement(attached automation.entit
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
-          else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
+          else format('%1$I = coalesce(nullif(to_jsonb(r.%1$I), ''null''), ''{}'') || %2$L::jsonb', c.name, c.keys) end,
+        ', '),
       automation.tenant_expression(attached, 'r'),
       attached.id_column, attached.id_type)
     from (

@@ -87,6 +87,7 @@ begin
   perform automation.check_columns('columns', relation, jsonb_strip_nulls(given), automation.tenant_names(), '{}');
   perform automation.check_columns('columns', relation, named, automation.tenant_names(),
     case when sole is null then '{id}' else '{}' end::text[]);
+  perform automation.check_no_paths(named, '{id,text_countries,text_strangers}');
   perform automation.check_further(further, automation.tenant_names());
   perform automation.warn_hidden(relation);
   if named ? 'timezone' then
@@ -174,7 +175,7 @@ create or replace function automation.membership_said(members automation.members
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_object_agg(k, written -> (members.columns ->> k))
+    select jsonb_object_agg(k, written #> string_to_array(members.columns ->> k, '.'))
     from unnest('{tenant,user,role,active,deleted}'::text[]) as k
     where members.columns ? k
   $$;

@@ -288,6 +288,7 @@ begin
     into described.columns, described.match_columns, described.writable_columns
   from automation.relation_columns(relation) as c
   where c.name = any (shown);
+  described.match_columns := coalesce(described.match_columns, '{}');
   described.writable_columns := coalesce(described.writable_columns, '{}') || array(
     select a.key from jsonb_each_text(automation.aliases(described)) as a
     where a.value = any (described.writable_columns));
@@ -323,10 +324,24 @@ create or replace function automation.map_columns(relation regclass, columns jso
         when columns ? n.name then columns ->> n.name
         -- What moves runs to somebody else is said, never guessed from a name.
         when n.name = 'deleted' then automation.deleted_column(relation)
+        -- A record answers to the names of its columns anyway.
+        when n.name = 'custom_fields' then nullif(automation.named_column(relation, n.name), n.name)
         when n.name <> 'merged_into' then automation.named_column(relation, n.name) end as column_name
       from unnest(automation.mapped_names()) as n (name)
     ) as m
     where m.column_name is not null
+  $$;
+
+-- What a snapshot, a variable or a condition means by a name can be no record's.
+create or replace function automation.taken_words() returns table (name text, meant text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select w.name, w.meant
+    from (values ('user', 'the member who is responsible'), ('tenant', 'the office'), ('custom', 'the custom fields'),
+      ('steps', 'the results of earlier steps'), ('trigger', 'what fired'), ('record', 'the record that fired'),
+      ('entity', 'the kind of the record that fired'), ('old', 'the record as it was'),
+      ('changed', 'the list of what changed')) as w (name, meant)
   $$;
 
 -- What would make the generated code wrong is refused before there is any.
@@ -343,6 +358,17 @@ begin
   from (
     select 1, format('entity: "%s" is no name: use lower-case letters, digits and _', attached.name)
     where attached.name !~ '^[a-z][a-z0-9_]{0,40}$'
+    union all
+    select 1, format('entity: "%s" is %s wherever a workflow says so; give it another name, such as "crm_%1$s"',
+      w.name, w.meant)
+    from automation.taken_words() as w
+    where w.name = attached.name
+    union all
+    select 1, format('entity: "%s" is a record of Ridgeline''s own (%s); give it another name, such as "crm_%1$s"',
+      e.name, e.relation)
+    from automation.entities as e
+    where e.name = attached.name and e.relation ~ '^(automation|ridgeline)\.'
+      and attached.relation !~ '^(automation|ridgeline)\.'
     union all
     select 2, format('entity: "%s" is %s already; detach that first', e.name, e.relation)
     from automation.entities as e

@@ -15,7 +15,8 @@ begin
 end;
 $$;
 
--- The fields that a step writes are checked against the live table.
+-- The fields that a step writes are checked against the live table. "custom_fields.roof_type" is a key of a JSON
+-- column, whatever that is called.
 create or replace function automation.check_fields(entity text, fields text[], path text)
   returns jsonb
   language plpgsql stable
@@ -30,7 +31,8 @@ begin
     from unnest(fields) as f (name)
     join automation.entities as e on e.name = check_fields.entity
     where not (f.name = any (e.writable_columns)
-      or split_part(f.name, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns)));
+      or strpos(f.name, '.') > 1 and split_part(f.name, '.', 1) = any (e.writable_columns)
+        and automation.holds_json(e, automation.own_name(e, split_part(f.name, '.', 1)))));
 end;
 $$;
 
