@@ -3074,7 +3074,10 @@ CREATE OR REPLACE FUNCTION automation.default_provider(channel text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return case when current_user = 'authenticated' then 'manual' else automation.setting(channel || '_provider') end;
+  if current_user = 'authenticated' then
+    return 'manual';
+  end if;
+  return automation.setting(channel || '_provider');
 end;
 $function$;
 

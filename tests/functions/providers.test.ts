@@ -2,13 +2,13 @@
 // database knows none of them.
 import fs from "node:fs";
 import path from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { classes as ofTelnyx } from "../../functions/_shared/channels/sms/telnyx/codes.ts";
 import { classes as ofTwilio } from "../../functions/_shared/channels/sms/twilio/codes.ts";
 import { providersOf, receiversSource, sendersSource } from "../../scripts/lib/providers.ts";
 import { schemaFiles } from "../../scripts/lib/schema.ts";
 import { deliver } from "../../functions/_shared/channels/deliver.ts";
-import { byProvider } from "../../functions/_shared/channels/mod.ts";
+import { byProvider, createSenders } from "../../functions/_shared/channels/mod.ts";
 import type { Sender } from "../../functions/_shared/channels/sender.ts";
 import { anEmail, aStep, sent } from "./fakes.ts";
 
@@ -72,6 +72,27 @@ test("one that nobody has is asked nothing", async () => {
   });
   expect(asked).toEqual([]);
 });
+
+test.each([
+  [undefined, /^TWILIO_ACCOUNT_SID: /],
+  ["telnyx", /^TELNYX_API_KEY: /],
+  ["pigeon", /^SMS_PROVIDER: set it to one of telnyx, twilio$/],
+])(
+  "without a sender of the office, the environment's says who carries it: %s",
+  async (named, says) => {
+    const step = aStep({ step_type: "send_sms", payload: { to: "+15125550142", body: "Hi" } });
+    vi.stubEnv("SMS_PROVIDER", named);
+    for (const one of ["TWILIO_ACCOUNT_SID", "TELNYX_API_KEY"]) vi.stubEnv(one, undefined);
+    try {
+      expect(await deliver(step, createSenders().sms)).toMatchObject({
+        outcome: "retry",
+        error: { code: "not_configured", message: expect.stringMatching(says) },
+      });
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  },
+);
 
 const root = path.resolve(import.meta.dirname, "../..");
 

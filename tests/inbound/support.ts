@@ -15,20 +15,17 @@ import {
   createReplier,
   createSmsRecorder,
 } from "../../functions/_shared/channels/sms/record.ts";
-import { createReceiver as createTelnyx } from "../../functions/_shared/channels/sms/telnyx/receive.ts";
+import type { Receiver } from "../../functions/_shared/channels/sms/receiver.ts";
 import { createReceiver as createTwilio } from "../../functions/_shared/channels/sms/twilio/receive.ts";
 import { readPublicAddress } from "../../functions/_shared/http/webhook-env.ts";
 import { createHandler as createForm } from "../../functions/forms/handler.ts";
 import { createHandler as createResend } from "../../functions/resend-webhook/handler.ts";
 import { createHandler as createTexts } from "../../functions/sms-webhook/handler.ts";
-import { telnyxKeys } from "../../scripts/standins/telnyx.ts";
 import type { TestDatabase } from "../support/database.ts";
 
 export const AUTH_TOKEN = "an auth token";
 export const PUBLIC_URL = "https://apex.supabase.example/functions/v1";
 export const TWILIO_URL = `${PUBLIC_URL}/twilio-webhook`;
-/** Of the environment's account with Telnyx. */
-export const TELNYX_KEYS = telnyxKeys();
 export const SECRET = `whsec_${randomBytes(32).toString("base64")}`;
 
 export const newSid = (prefix: "SM" | "CA" = "SM") => `${prefix}${randomBytes(16).toString("hex")}`;
@@ -154,14 +151,12 @@ const silent = () => {};
 export function functionsOn(
   database: TestDatabase,
   fetchContent: FetchContent = () => Promise.resolve(null),
+  receivers: Readonly<Record<string, Receiver>> = {},
 ) {
   const sql = connect(database.url, 4);
   const address = () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" });
   const texts = {
-    receivers: {
-      twilio: createTwilio({ authToken: () => AUTH_TOKEN }),
-      telnyx: createTelnyx({ publicKey: () => TELNYX_KEYS.publicKey }),
-    },
+    receivers: { twilio: createTwilio({ authToken: () => AUTH_TOKEN }), ...receivers },
     address,
     findAccounts: (provider: string) => createAccountFinder(sql, provider, silent),
     record: () => createSmsRecorder(sql),

@@ -1,6 +1,8 @@
 // Text messages as Twilio reports them: coming in, and on their way out.
 import type { Sql, TransactionSql } from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Receiver, SmsEvent } from "../../functions/_shared/channels/sms/receiver.ts";
+import { RequestError } from "../../functions/_shared/runtime/errors.ts";
 import { asRole, useDatabase } from "../support/database.ts";
 import { waitFor } from "../support/standins.ts";
 import {
@@ -465,5 +467,106 @@ describe("the way of a text that was sent", () => {
       where provider_id = ${sid}`;
     await status(newSid(), "delivered");
     expect(await sql`select from automation.early_events where provider_id = ${sid}`).toEqual([]);
+  });
+});
+
+describe("a provider that the database has never heard of", () => {
+  /** It signs with a word, and says what it has to say as it is stored. */
+  const pigeon: Receiver = {
+    takesReply: true,
+    read({ headers, body }) {
+      if (headers.get("x-pigeon") !== "coo") throw new RequestError(403, "bad_signature", "no");
+      return Promise.resolve({ event: JSON.parse(body) });
+    },
+    answer: (outcome, reply) => Response.json({ outcome, reply }),
+  };
+  let loft: Functions;
+  beforeAll(() => {
+    loft = functionsOn(database(), undefined, { pigeon });
+  });
+  afterAll(() => loft.close());
+  const tell = (kind: SmsEvent["kind"], event: object, word = "coo") =>
+    loft.sms(
+      new Request("http://edge.internal/sms-webhook/pigeon", {
+        method: "POST",
+        headers: { "x-pigeon": word },
+        body: JSON.stringify({ kind, event }),
+      }),
+    );
+  const told = async (kind: SmsEvent["kind"], event: object) => (await tell(kind, event)).json();
+  const letter = (office: Office, body: string, from = newNumber()) => ({
+    message_sid: newSid(),
+    channel: "sms",
+    from,
+    to: office.number,
+    body,
+  });
+
+  it("needs a row of senders: texts come in, a stop counts and is confirmed", async () => {
+    const office = await openOffice(database().sql);
+    await database().sql`
+      update ridgeline.senders set provider = 'pigeon' where tenant_id = ${office.tenantId}`;
+    const hello = letter(office, "Hello?");
+    expect(await told("sms", hello)).toEqual({ outcome: "stored" });
+    expect(await told("sms", hello)).toEqual({ outcome: "duplicate" });
+    const stop = letter(office, "pls stop texting me");
+    expect(await told("sms", stop)).toEqual({
+      outcome: "stored",
+      reply: expect.stringContaining("You get no more texts from us"),
+    });
+    expect(await suppressionsOf(office)).toEqual([{ address: stop.from, reason: "opt_out" }]);
+    expect((await messagesOf(office)).map(({ provider }) => provider))
+      .toEqual(["pigeon", "pigeon", "pigeon"]);
+    expect((await tell("sms", letter(office, "STOP"), "moo")).status).toBe(403);
+    const call = {
+      call_sid: newSid("CA"),
+      from: stop.from,
+      to: office.number,
+      direction: "inbound",
+      status: "no-answer",
+    };
+    expect(await told("call", call)).toEqual({ outcome: "stored" });
+    expect(
+      await database().sql`
+        select provider, status from ridgeline.calls where tenant_id = ${office.tenantId}`,
+    ).toEqual([{ provider: "pigeon", status: "missed" }]);
+  });
+
+  it("is understood by what its codes mean, which a setting may say as well", async () => {
+    const { sql } = database();
+    const office = await openOffice(sql);
+    const flown = async (fields: object) => {
+      const [message_sid, to] = [newSid(), newNumber()];
+      await sql`
+        insert into ridgeline.messages (tenant_id, direction, to_number, body, status, provider, provider_id)
+        values (${office.tenantId}, 'outbound', ${to}, 'Hi', 'sent', 'pigeon', ${message_sid})`;
+      const { outcome } = await told("message_status", {
+        message_sid,
+        status: "failed",
+        error_code: "7",
+        ...fields,
+      });
+      return [
+        outcome,
+        (await suppressionsOf(office)).filter(({ address }) => address === to)
+          .map(({ reason }) => reason),
+      ];
+    };
+    expect(await flown({})).toEqual(["updated", []]);
+    expect(await flown({ error_class: "opted_out" })).toEqual(["updated", ["provider"]]);
+    expect(await flown({ error_class: "filtered" })).toEqual(["updated", []]);
+    const [{ value }] = await sql<[{ value: string }]>`
+      select value from automation.settings where name = 'error_classes'`;
+    const say = (classes: string) =>
+      sql`update automation.settings set value = ${classes} where name = 'error_classes'`;
+    await expect(say("landline")).rejects.toThrow("no value for error_classes");
+    await say(JSON.stringify({ ...JSON.parse(value), pigeon: { 7: "landline" } }));
+    try {
+      expect(await flown({})).toEqual(["updated", ["landline"]]);
+      expect(await flown({ error_class: "filtered" })).toEqual(["updated", []]);
+      expect(await flown({ error_code: "8" })).toEqual(["updated", []]);
+    } finally {
+      await say(value);
+    }
   });
 });

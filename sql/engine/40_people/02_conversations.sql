@@ -13,13 +13,17 @@ begin
 end;
 $$;
 
--- Of a row that does not say it. A member's is marked as manual whatever stands here, and members read no settings.
+-- Of a row that does not say it. A member's is marked as manual whatever stands here, and members may not read
+-- settings: a CASE would ask them for the right to, whichever way it goes.
 create or replace function automation.default_provider(channel text) returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return case when current_user = 'authenticated' then 'manual' else automation.setting(channel || '_provider') end;
+  if current_user = 'authenticated' then
+    return 'manual';
+  end if;
+  return automation.setting(channel || '_provider');
 end;
 $$;
 
