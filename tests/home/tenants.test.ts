@@ -7,6 +7,8 @@ import {
   LAKESIDE,
   LENA,
   MARIA,
+  OLIVIA,
+  OWNER,
   publish,
   receive,
   send,
@@ -29,6 +31,7 @@ async function rowsOf(tenant: string): Promise<Record<string, number>> {
     select c.oid::regclass::text as name from pg_class as c
     where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind = 'r'
       and exists (select from pg_attribute as a where a.attrelid = c.oid and a.attname = 'tenant_id')
+      and c.relname <> 'tenant_erasures'
     order by 1`;
   const counts: Record<string, number> = {};
   for (const { name } of tables) {
@@ -40,6 +43,18 @@ async function rowsOf(tenant: string): Promise<Record<string, number>> {
   }
   return counts;
 }
+
+interface Entry {
+  id: string;
+  tenant_id: string;
+  cause: string;
+  status: string;
+  requested_as: string | null;
+  erased: Record<string, number>;
+}
+const entries = () => sql<Entry[]>`select * from ridgeline.tenant_erasures order by requested_at`;
+const total = (erased: Record<string, number>) =>
+  Object.values(erased).reduce((sum, rows) => sum + rows, 0);
 
 /** A tenant that has used everything. */
 async function fill(tenant: string, number: string, user: string): Promise<void> {
@@ -105,7 +120,87 @@ it("every row of it, in portions, and none of anybody else's", async () => {
   await sql`select automation.advance_clock('2 hours')`;
   await sql`select automation.tick()`;
   expect(await rowsOf(SUMMIT)).toEqual({});
+  // What remains says so, and nothing else.
+  const [entry] = await entries();
+  expect(entry).toMatchObject({
+    tenant_id: SUMMIT,
+    cause: "deleted",
+    status: "completed",
+    requested_as: OWNER,
+  });
+  expect(Object.keys(entry!.erased).length).toBeGreaterThan(18);
+  expect(total(entry!.erased)).toBe(portions.reduce((sum, portion) => sum + portion));
 }, 120_000);
+
+it("where the CRM has no tenants it is asked for, by nobody but who runs the installation", async () => {
+  await sql`select automation.detach_tenants()`;
+  await fill(SUMMIT, "+15125550100", "0b000000-0000-4000-8000-000000000003");
+  await fill(LAKESIDE, "+13125550100", LENA);
+  const before = await rowsOf(SUMMIT);
+  const ask = (role: string, tenant: string, sub?: string) =>
+    sql.begin(async (transaction) => {
+      await transaction`
+        select set_config('request.jwt.claims', ${JSON.stringify({ role, sub })}, true),
+          set_config('role', ${role}, true)`;
+      return await transaction`select * from ridgeline.erase_tenant(${tenant})`;
+    });
+  await expect(ask("authenticated", SUMMIT, OLIVIA)).rejects.toThrow("permission denied");
+  await expect(ask("anon", SUMMIT)).rejects.toThrow("permission denied");
+  await expect(ask("service_role", "0a000000-0000-4000-8000-00000000000f")).rejects.toThrow(
+    "was not found",
+  );
+  await expect(ask("service_role", "00000000-0000-0000-0000-000000000000")).rejects.toThrow(
+    "was not found",
+  );
+  expect(await rowsOf(SUMMIT)).toEqual(before);
+
+  const [asked] = await ask("service_role", SUMMIT);
+  expect(asked).toMatchObject({ status: "running", requested_as: "service_role" });
+  expect(await rowsOf(SUMMIT)).not.toHaveProperty("ridgeline.scheduled_steps");
+  // Asked again: the same one.
+  expect((await ask("service_role", SUMMIT))[0]).toEqual(asked);
+  await sql`
+    insert into public.contacts (tenant_id, first_name, last_name, phone) values (${SUMMIT}, 'A', 'B', '2125550142')`;
+  expect((await work(sql)).filter(({ tenant_id }) => tenant_id === SUMMIT)).toEqual([]);
+  const others = await rowsOf(LAKESIDE);
+  const portions: number[] = [];
+  for (let erased = 1; erased > 0;) {
+    [{ erased }] = await sql<[{ erased: number }]>`select automation.erase_tenants(30) as erased`;
+    portions.push(erased);
+  }
+  expect(Math.max(...portions)).toBeLessThanOrEqual(30);
+  expect(await rowsOf(SUMMIT)).toEqual({ "automation.gone_tenants": 1 });
+  expect(await rowsOf(LAKESIDE)).toEqual(others);
+  expect([await secrets(SUMMIT), await secrets(LAKESIDE)]).toEqual([0, 1]);
+
+  await sql`select automation.advance_clock('2 hours')`;
+  await sql`select automation.tick()`;
+  expect(await rowsOf(SUMMIT)).toEqual({});
+  const [entry] = await entries();
+  expect(entry).toMatchObject({ id: asked!.id, cause: "asked", status: "completed" });
+  expect(total(entry!.erased)).toBeGreaterThan(100);
+  // The entry is nobody's but theirs: whose engine it was is none of the others' business.
+  await expect(sql.begin(async (transaction) => {
+    await transaction`select set_config('role', 'authenticated', true)`;
+    return await transaction`select from ridgeline.tenant_erasures`;
+  })).rejects.toThrow("permission denied");
+}, 120_000);
+
+it("one that the CRM still has is not forgotten, and one that it marks as deleted is", async () => {
+  await speakAs(sql, SUMMIT, "+15125550100");
+  await publish(sql, SUMMIT, "contact_updated", [["send_sms", { body: "Hi" }]]);
+  await expect(sql`select ridgeline.erase_tenant(${SUMMIT})`).rejects.toThrow("the CRM still has");
+  await sql`update public.tenants set is_deleted = true where id = ${SUMMIT}`;
+  await sql`select ridgeline.erase_tenant(${SUMMIT})`;
+  await sql`select automation.tick()`;
+  expect(await rowsOf(SUMMIT)).toEqual({ "automation.gone_tenants": 1 });
+
+  // Somebody takes it back, too late for what it had.
+  await sql`update public.tenants set is_deleted = false where id = ${SUMMIT}`;
+  await sql`select automation.tick()`;
+  expect(await rowsOf(SUMMIT)).toEqual({});
+  expect(await entries()).toMatchObject([{ cause: "asked", status: "withdrawn" }]);
+});
 
 it("what comes in late for it is nobody's", async () => {
   await fill(SUMMIT, "+15125550100", "0b000000-0000-4000-8000-000000000003");

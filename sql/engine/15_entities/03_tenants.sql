@@ -579,10 +579,15 @@ comment on function automation.tenant_setting(uuid, text[]) is
 -- the tick (automation.erase_tenants).
 create table automation.gone_tenants (
   tenant_id uuid not null constraint gone_tenants_pkey primary key,
-  gone_at timestamptz not null default automation.now()
+  gone_at timestamptz not null default automation.now(),
+  is_asked boolean not null default false,
+  gone_by uuid,
+  gone_as text
 );
 
 comment on table automation.gone_tenants is
-  'Tenants that were deleted in the CRM and whose rows are being erased here.';
+  'Tenants that were deleted in the CRM, or are to be forgotten, and whose rows are being erased here.';
+comment on column automation.gone_tenants.is_asked is
+  'ridgeline.erase_tenant() was called: the CRM may have the tenant still.';
 
 do $$ begin execute automation.settled_function(); end $$;

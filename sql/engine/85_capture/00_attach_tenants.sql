@@ -1,3 +1,12 @@
+-- Nothing of it starts any more, and nothing goes out.
+create or replace function automation.silence_tenant(gone uuid) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    delete from automation.active_triggers as t where t.tenant_id = gone;
+    delete from ridgeline.scheduled_steps as s where s.tenant_id = gone;
+  $$;
+
 create or replace function automation.note_tenant_gone() returns trigger
   language plpgsql
   security definer
@@ -6,9 +15,10 @@ create or replace function automation.note_tenant_gone() returns trigger
 declare
   gone constant uuid := automation.key_uuid(to_jsonb(old) ->> tg_argv[0]);
 begin
-  insert into automation.gone_tenants (tenant_id) values (gone) on conflict do nothing;
-  delete from automation.active_triggers as t where t.tenant_id = gone;
-  delete from ridgeline.scheduled_steps as s where s.tenant_id = gone;
+  insert into automation.gone_tenants (tenant_id, gone_by, gone_as)
+  values (gone, automation.current_user_id(), automation.change_source() ->> 'role')
+  on conflict do nothing;
+  perform automation.silence_tenant(gone);
   return null;
 exception when others then
   raise warning 'automation: the rows of a tenant that was deleted stay: %', sqlerrm;

@@ -1,4 +1,34 @@
--- A tenant that was deleted in the CRM goes with all it has here, a portion a tick.
+-- A tenant that was deleted in the CRM, or that somebody asks to have forgotten, goes with all it has here, a portion a
+-- tick. What stays is an entry that says so.
+
+create table ridgeline.tenant_erasures (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  cause text not null
+    constraint tenant_erasures_cause_known check (cause in ('asked', 'deleted')),
+  status text not null default 'running'
+    constraint tenant_erasures_status_known check (status in ('running', 'completed', 'withdrawn')),
+  requested_by uuid,
+  requested_as text,
+  requested_at timestamptz not null default automation.now(),
+  finished_at timestamptz,
+  erased jsonb not null default '{}',
+  changed_at timestamptz not null default automation.now(),
+  constraint tenant_erasures_pkey primary key (tenant_id, id),
+  constraint tenant_erasures_finished_matches_status check ((finished_at is null) = (status = 'running'))
+);
+
+select automation.keep_changed_at('ridgeline.tenant_erasures');
+
+comment on table ridgeline.tenant_erasures is
+  'That a tenant was erased: why, who asked for it, when, and how many rows that took. Outlives the tenant.';
+comment on column ridgeline.tenant_erasures.cause is
+  'asked: ridgeline.erase_tenant() was called; deleted: the CRM deleted it.';
+comment on column ridgeline.tenant_erasures.status is
+  'withdrawn: the CRM had the tenant again before all was erased; what was erased by then is gone.';
+comment on column ridgeline.tenant_erasures.requested_by is
+  'The signed-in user; null: the service role, or SQL. requested_as: the role.';
+comment on column ridgeline.tenant_erasures.erased is '{table: rows deleted}.';
 
 -- The tables that hold a tenant's rows, each before those that it refers to, so that no key cascades over more than
 -- a portion. Versions go with their workflow: each refers to the other.
@@ -14,7 +44,8 @@ create or replace function automation.tenant_tables() returns table (relation re
         on a.attrelid = c.oid and a.attname = 'tenant_id' and a.atttypid = 'pg_catalog.uuid'::regtype
         and not a.attisdropped
       where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
-        and not c.relispartition and c.oid <> 'automation.gone_tenants'::regclass
+        and not c.relispartition
+        and c.oid not in ('automation.gone_tenants'::regclass, 'ridgeline.tenant_erasures'::regclass)
     ), below (relation, depth) as (
       select o.relation, 0 from owned as o
       union
@@ -52,18 +83,62 @@ create or replace function automation.erase_tenant(gone uuid, at_most integer) r
   as $$
 declare
   erased integer := 0;
+  here integer;
+  counts jsonb := '{}';
   relation regclass;
 begin
   for relation in select t.relation from automation.tenant_tables() as t loop
-    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
+    here := automation.erase_rows(relation, gone, at_most - erased);
+    if here > 0 then
+      counts := counts || jsonb_build_object(relation::text, here);
+    end if;
+    erased := erased + here;
     exit when erased >= at_most;
   end loop;
   if erased < at_most then
     perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
   end if;
+  if erased > 0 then
+    update ridgeline.tenant_erasures as e
+    set erased = e.erased || (
+      select jsonb_object_agg(c.key, c.value::bigint + coalesce((e.erased ->> c.key)::bigint, 0))
+      from jsonb_each_text(counts) as c)
+    where e.tenant_id = gone and e.status = 'running';
+  end if;
   return erased;
 end;
 $$;
+
+-- Called with the row of gone_tenants locked, so that there is one.
+create or replace function automation.begin_tenant_erasure(gone automation.gone_tenants)
+  returns ridgeline.tenant_erasures
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  erasure ridgeline.tenant_erasures;
+begin
+  select e.* into erasure from ridgeline.tenant_erasures as e
+  where e.tenant_id = gone.tenant_id and e.status = 'running';
+  if not found then
+    insert into ridgeline.tenant_erasures (tenant_id, cause, requested_by, requested_as, requested_at)
+    values (gone.tenant_id, case when gone.is_asked then 'asked' else 'deleted' end, gone.gone_by, gone.gone_as,
+      gone.gone_at)
+    returning * into erasure;
+  end if;
+  return erasure;
+end;
+$$;
+
+create or replace function automation.end_tenant_erasure(gone uuid, status text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update ridgeline.tenant_erasures as e
+    set status = end_tenant_erasure.status, finished_at = automation.now()
+    where e.tenant_id = gone and e.status = 'running';
+    delete from automation.gone_tenants as g where g.tenant_id = gone;
+  $$;
 
 -- Is there anything left of it? What is held right now counts too.
 create or replace function automation.has_rows(gone uuid) returns boolean
@@ -84,13 +159,31 @@ begin
 end;
 $$;
 
+-- Does the CRM work with it? One that is only marked as deleted there may be forgotten here; of one that is all there
+-- is, the CRM can say neither.
+create or replace function automation.is_in_use(tenant_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(automation.tenant_state(tenant_id) = 'here', false)
+      and not exists (select from automation.tenancy as y where y.sole is not null)
+  $$;
+
+create or replace function automation.is_back(gone automation.gone_tenants) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when gone.is_asked then automation.is_in_use(gone.tenant_id)
+      else coalesce(automation.tenant_state(gone.tenant_id) in ('here', 'deleted'), false) end
+  $$;
+
 -- A restored backup may bring a tenant back. What has not been erased by then is its own again.
 create or replace function automation.welcome_back(tenant_id uuid) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
+  perform automation.end_tenant_erasure(tenant_id, 'withdrawn');
   perform automation.listen_again(e.name) from automation.entities as e;
   raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
     tenant_id;
@@ -111,14 +204,15 @@ begin
   loop
     -- One that cannot be erased keeps none of the others.
     begin
-      if automation.tenant_state(gone.tenant_id) in ('here', 'deleted') then
+      perform automation.begin_tenant_erasure(gone);
+      if automation.is_back(gone) then
         perform automation.welcome_back(gone.tenant_id);
       else
         erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
         -- Late reports about its messages may still come in for a while.
         if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
           and not automation.has_rows(gone.tenant_id) then
-          delete from automation.gone_tenants as g where g.tenant_id = gone.tenant_id;
+          perform automation.end_tenant_erasure(gone.tenant_id, 'completed');
         end if;
       end if;
     exception when others then
@@ -131,5 +225,46 @@ end;
 $$;
 
 comment on function automation.erase_tenants(integer) is
-  'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says '
-  'how many. The tick calls it. Never raises.';
+  'Deletes the next rows of tenants that are to be erased (automation.gone_tenants), at most so many, and says how '
+  'many. The tick calls it. Never raises.';
+
+create or replace function automation.forget_tenant(tenant_id uuid) returns ridgeline.tenant_erasures
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  gone automation.gone_tenants;
+begin
+  if automation.is_in_use(tenant_id) then
+    raise exception 'tenant_id: the CRM still has tenant %', tenant_id using errcode = 'PT409',
+      hint = 'Delete it there first, or mark it as deleted: it is the CRM''s.';
+  end if;
+  insert into automation.gone_tenants (tenant_id, is_asked, gone_by, gone_as)
+  select forget_tenant.tenant_id, true, automation.current_user_id(), automation.change_source() ->> 'role'
+  -- What is nobody's is the installation's own.
+  where forget_tenant.tenant_id <> '00000000-0000-0000-0000-000000000000'
+    and automation.has_rows(forget_tenant.tenant_id)
+  on conflict do nothing;
+  -- Marked as deleted and erased before: asked for now.
+  update automation.gone_tenants as g set is_asked = true
+  where g.tenant_id = forget_tenant.tenant_id
+  returning g.* into gone;
+  if not found then
+    perform automation.raise_not_found('tenant_id', tenant_id);
+  end if;
+  perform automation.silence_tenant(tenant_id);
+  return automation.begin_tenant_erasure(gone);
+end;
+$$;
+
+create or replace function ridgeline.erase_tenant(tenant_id uuid) returns ridgeline.tenant_erasures
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.forget_tenant(tenant_id) $$;
+
+comment on function ridgeline.erase_tenant(uuid) is
+  'Forgets a tenant: nothing of it starts or is sent from the moment this commits, and the tick deletes all that the '
+  'engine has of it, a portion a time. Delete it in the CRM first, or mark it as deleted there; where the CRM has no '
+  'table of tenants, this is the way. ridgeline.tenant_of(): by its key in the CRM. The owner of the database and the '
+  'service role.';

@@ -143,6 +143,7 @@ create policy statistic_changes_members_read on automation.statistic_changes for
 
 -- That somebody was erased is for those who may erase; who it is, for nobody.
 alter table ridgeline.erasures enable row level security;
+alter table ridgeline.tenant_erasures enable row level security;
 alter table automation.erasures_under_way enable row level security;
 alter table automation.erased_addresses enable row level security;
 create policy erasures_admins_read on ridgeline.erasures for select to authenticated

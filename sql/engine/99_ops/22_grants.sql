@@ -91,6 +91,8 @@ grant execute on function automation.visible_zones(), automation.statistic_facts
   to authenticated, service_role;
 
 grant select on ridgeline.erasures to authenticated;
+-- That a tenant was erased is for whoever runs the installation.
+grant execute on function ridgeline.erase_tenant(uuid) to service_role;
 revoke all on automation.erasures_under_way, automation.erased_addresses from service_role;
 revoke execute on function
   automation.erasure_key(), automation.make_erasure_key(), automation.erased_digest(uuid, text, text),
