@@ -14,7 +14,8 @@ create table automation.marketing_sent (
 
 comment on table automation.marketing_sent is
   'What marketing a person got lately, claimed, sent or unclear: a row for their contact and for each of their '
-  'addresses. The row that a claim writes is the count.';
+  'addresses. The row that a claim writes is the count. What a shadow would have sent stands under "shadow ", and '
+  'counts for shadows.';
 
 create table automation.daily_caps (
   name text not null constraint daily_caps_pkey primary key,
@@ -151,7 +152,7 @@ begin
   ) as m
   left join ridgeline.workflow_step_executions as s on s.tenant_id = marketing_of.tenant_id and s.id = m.step_id
   where s.status is null or s.status not in ('failed', 'skipped', 'cancelled')
-    or s.error @> '{"may_have_been_sent": true}';
+    or s.error @> '{"may_have_been_sent": true}' or s.error @> '{"code": "shadow"}';
 end;
 $$;
 
@@ -449,6 +450,35 @@ begin
 end;
 $$;
 
+create or replace function automation.late_today(sender automation.text_sender, room bigint, now timestamptz)
+  returns automation.late_text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
+        'so many segments went today as may (%s); the day ends at midnight Pacific',
+        least(sender.per_day, sender.tenant_per_day))),
+      (automation.carrier_day(now)).ends_at + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
+      t.expires_at)::automation.late_text
+    from unnest(sender.texts) as t where t.upto > room);
+end;
+$$;
+
+create or replace function automation.late_by_a_second(sender automation.text_sender, now timestamptz)
+  returns automation.late_text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select row(t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
+      now + interval '1 second', t.expires_at)::automation.late_text
+    from unnest(sender.texts) as t);
+end;
+$$;
+
 -- Those for which there is no room today; the others are counted.
 create or replace function automation.ask_day(sender automation.text_sender, now timestamptz)
   returns automation.late_text[]
@@ -461,13 +491,7 @@ declare
 begin
   perform automation.count_today(sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day,
     (select max(t.upto) from unnest(sender.texts) as t where t.upto <= room), now);
-  return array(
-    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
-        'so many segments went today as may (%s); the day ends at midnight Pacific',
-        least(sender.per_day, sender.tenant_per_day))),
-      (automation.carrier_day(now)).ends_at + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
-      t.expires_at)::automation.late_text
-    from unnest(sender.texts) as t where t.upto > room);
+  return automation.late_today(sender, room, now);
 end;
 $$;
 
@@ -486,10 +510,7 @@ begin
     if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14))
       or sender.tenant_per_day is not null and not pg_try_advisory_xact_lock(
         hashtextextended(concat_ws('/', sender.tenant_id, automation.no_sender_id()), 14)) then
-      late := late || array(
-        select row(t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
-          now + interval '1 second', t.expires_at)::automation.late_text
-        from unnest(sender.texts) as t);
+      late := late || automation.late_by_a_second(sender, now);
       continue;
     end if;
     if coalesce(sender.per_day, sender.tenant_per_day) is not null then

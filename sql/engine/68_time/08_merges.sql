@@ -175,10 +175,12 @@ create or replace function automation.move_traces(tenant_id uuid, from_id text, 
     update ridgeline.form_submissions as m set contact_id = into_id
     where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
     insert into automation.marketing_sent (tenant_id, person, step_id, at)
-    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
-    where m.tenant_id = move_traces.tenant_id and m.person = from_id
+    select m.tenant_id, p.prefix || into_id, m.step_id, m.at
+    from (values (''), ('shadow ')) as p (prefix)
+    join automation.marketing_sent as m on m.tenant_id = move_traces.tenant_id and m.person = p.prefix || from_id
     on conflict on constraint marketing_sent_pkey do nothing;
-    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
+    delete from automation.marketing_sent as m
+    where m.tenant_id = move_traces.tenant_id and m.person in (from_id, 'shadow ' || from_id);
     insert into automation.created_projects (tenant_id, contact_id, key, project_id)
     select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
     where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id

@@ -238,6 +238,8 @@ declare
   places integer[] := '{}'::integer[];
   verdict automation.send_verdict;
   held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  shadows automation.send_question[] := '{}'::automation.send_question[];
+  shadow_places integer[] := '{}'::integer[];
   recipients text[] := '{}'::text[];
   several text[];
   answered text[] := '{}'::text[];
@@ -259,17 +261,37 @@ begin
         questions := questions || question;
         recipients := recipients || prepared.recipient;
       elsif prepared.verdict = 'hold' then
-        -- A shadow, of which nothing goes to the gate.
+        -- A shadow, which asked what it may ask as it was prepared.
         work.outcome := 'hold';
         held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
           prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
           (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
       else
         work := automation.unsent(work, prepared);
+        if (work.execution).mode = 'shadow' and prepared.reason ->> 'code' = 'shadow'
+          and (work.due).lane in ('sms', 'email') then
+          shadow_places := shadow_places || i;
+          question := row(cardinality(shadow_places), work.due, work.execution, work.step, prepared,
+            ledgers[i].started_at, null);
+          shadows := shadows || question;
+        end if;
       end if;
     end if;
     works[i] := work;
   end loop;
+  if cardinality(shadows) > 0 then
+    foreach verdict in array automation.ask_room_of_shadows(
+      shadows, automation.now(), automation.tenants_in(plans)) loop
+      work := works[shadow_places[verdict.place]];
+      if verdict.verdict = 'hold' then
+        work.outcome := 'hold';
+        held := held || verdict;
+      else
+        work := automation.unsent(work, verdict.prepared);
+      end if;
+      works[shadow_places[verdict.place]] := work;
+    end loop;
+  end if;
   several := automation.doubled(recipients);
   foreach verdict in array automation.gate(
     questions, automation.now(), false, automation.tenants_in(plans), true) loop

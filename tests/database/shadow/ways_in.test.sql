@@ -1,7 +1,7 @@
 -- However a run begins, it begins in the mode of its workflow; and what is counted and listed tells the modes apart.
 begin;
 \ir ../foundation/story.psql
-select plan(44);
+select plan(58);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Blue Ridge') as blue \gset
@@ -163,6 +163,88 @@ select pg_temp.contact(:'apex', 'Joy', '+15125550125') as joy \gset
 select pg_temp.settle();
 select is((select string_agg(e.mode::text, ',') from ridgeline.workflow_executions as e where e.record_id = :'joy' and e.workflow_id in (:'greet', :'meanwhile')), 'live,live', 'on: as each workflow says');
 select is((select e.mode::text from ridgeline.workflow_executions as e where e.record_id = :'joy' and e.workflow_id = :'existing'), 'shadow', 'a shadow stays one');
+
+-- THE CAP AND A SENDER'S PLACES: as many as live ones would send go, and neither uses up what is the other's
+create function pg_temp.text_of(run uuid) returns text
+  language sql
+  as $$ select coalesce((select concat_ws(' ', s.status, s.error ->> 'code') from ridgeline.workflow_step_executions as s where s.execution_id = run),
+    (select concat_ws(' ', q.held ->> 'code', extract(epoch from q.run_at - automation.now())::integer) from ridgeline.scheduled_steps as q where q.execution_id = run)) $$;
+create function pg_temp.texts(workflow uuid) returns text
+  language sql
+  as $$ select string_agg(pg_temp.text_of(e.id), ', ' order by e.id) from ridgeline.workflow_executions as e where e.workflow_id = workflow $$;
+create function pg_temp.start(workflow uuid, contact uuid, times integer) returns void
+  language sql
+  as $$ select ridgeline.execute_workflow(workflow, jsonb_build_object('contact_id', contact)) from generate_series(1, times) $$;
+update public.tenants set settings = settings || '{"marketing_cap": {"per_day": 2}}' where id = :'apex';
+select pg_temp.contact(:'apex', 'Bob', '+15125550102') as bob \gset
+select automation.claim_steps('w', 100) \g /dev/null
+select pg_temp.shadow('manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "An offer", "purpose": "marketing", "expires_after": "30 days"}}]') as offer \gset
+select pg_temp.shadow('manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "Or else", "purpose": "marketing", "over_cap": "skip"}}]') as lesser \gset
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "For good", "purpose": "marketing", "expires_after": "30 days"}}]') as real \gset
+select pg_temp.start(:'offer', :'bob', 2);
+select pg_temp.start(:'offer', :'bob', 1);
+select is((select count(*) from automation.claim_steps('w', 100)), 0::bigint, 'three offers of a shadow: nothing goes out');
+select is(pg_temp.texts(:'offer'), 'skipped shadow, skipped shadow, cap 86400', 'and the third waits as it would live');
+select pg_temp.start(:'lesser', :'bob', 1);
+select count(*) from automation.claim_steps('w', 100);
+select is(pg_temp.texts(:'lesser'), 'skipped over_cap', 'one that rather does not come too late says so');
+select pg_temp.start(:'real', :'bob', 3);
+select is((select count(*) from automation.claim_steps('w', 100)), 2::bigint, 'a live workflow has its two, whatever shadows did');
+select pg_temp.start(:'offer', :'bob', 1);
+update ridgeline.scheduled_steps as q set run_at = automation.now() where q.held ->> 'code' = 'cap';
+select count(*) from automation.claim_steps('w', 100);
+select automation.advance_clock('25 hours');
+select count(*) from automation.claim_steps('w', 100);
+select is(pg_temp.texts(:'offer'), 'skipped shadow, skipped shadow, skipped shadow, skipped shadow', 'and the shadow another two the next day, whatever live ones sent');
+
+update public.tenants set settings = settings - 'marketing_cap' where id = :'apex';
+delete from ridgeline.scheduled_steps;
+update ridgeline.senders set limits = '{"per_second": 0.1}' where tenant_id = :'apex';
+select pg_temp.shadow('manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "We are coming", "purpose": "transactional"}}]') as coming \gset
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "We are there", "purpose": "transactional"}}]') as there \gset
+select pg_temp.start(:'coming', :'bob', 3);
+select count(*) from automation.claim_steps('w', 100);
+select is(pg_temp.texts(:'coming'), 'skipped shadow, rate 10, rate 20', 'a number that takes one in ten seconds: each shadow has its place');
+select pg_temp.start(:'there', :'bob', 1);
+select is((select count(*) from automation.claim_steps('w', 100)), 1::bigint, 'none of which is taken from a live one');
+select automation.advance_clock('20 seconds');
+select count(*) from automation.claim_steps('w', 100);
+select is(pg_temp.texts(:'coming'), 'skipped shadow, skipped shadow, skipped shadow', 'and keeps it');
+update ridgeline.senders set limits = '{"per_second": 0, "per_day": 2}' where tenant_id = :'apex';
+select pg_temp.shadow('manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "We were there", "purpose": "transactional"}}]') as was \gset
+select pg_temp.start(:'was', :'bob', 3);
+select pg_temp.start(:'there', :'bob', 2);
+select is((select count(*) from automation.claim_steps('w', 100)), 2::bigint, 'two a day: of live ones two go');
+select matches(pg_temp.texts(:'was'), '^skipped shadow, skipped shadow, daily_limit \d+$', 'and of shadows two would');
+update ridgeline.senders set limits = '{"per_second": 0}' where tenant_id = :'apex';
+update ridgeline.tenant_settings set settings = settings || '{"segments_per_day": 1}' where tenant_id = :'apex';
+select pg_temp.shadow('manual', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "Once more", "purpose": "transactional"}}]') as once_more \gset
+select pg_temp.start(:'once_more', :'bob', 2);
+select pg_temp.start(:'there', :'bob', 1);
+select is((select count(*) from automation.claim_steps('w', 100)), 1::bigint, 'one a day with all numbers together: a live one goes');
+select matches(pg_temp.texts(:'once_more'), '^skipped shadow, daily_limit \d+$', 'and one shadow would');
+update ridgeline.tenant_settings set settings = settings - 'segments_per_day' where tenant_id = :'apex';
+
+-- EXITS: a shadow ends where the live run would
+select pg_temp.shadow('manual', '{}', '[{"key": "pause", "type": "wait", "config": {"days": 3}}, {"key": "task", "type": "create_task", "config": {"title": "Call"}}]',
+  '{"exit_events": [{"type": "sms_received"}], "exit_conditions": [{"field": "contact.stage", "operator": "equals", "value": "won"}]}') as leaving \gset
+create function pg_temp.ended() returns text
+  language sql
+  as $$ select string_agg(concat_ws(' ', c.first_name, e.mode, e.status, e.error ->> 'code'), ', ' order by c.first_name)
+    from ridgeline.workflow_executions as e join public.contacts as c on c.id::text = e.record_id
+    where e.trigger_type = 'manual' and exists (select from ridgeline.workflow_versions as v where v.workflow_id = e.workflow_id and v.plan #> '{lifecycle}' ? 'exit' ) $$;
+select pg_temp.contact(:'apex', 'Abe', '+15125550171') as abe \gset
+select pg_temp.contact(:'apex', 'Bea', '+15125550172') as bea \gset
+select pg_temp.contact(:'apex', 'Cal', '+15125550173') as cal \gset
+select pg_temp.start(:'leaving', c::uuid, 1) from unnest(array[:'abe', :'bea', :'cal']) as c;
+select pg_temp.settle();
+select automation.receive_sms('{"message_sid": "SM00000000000000000000000000000002", "from": "+15125550171", "to": "+15125550900", "body": "Not any more"}');
+select automation.run_signals();
+update public.contacts set stage = 'won' where id = :'bea';
+select is(pg_temp.ended(), 'Abe shadow cancelled exit_event, Bea shadow waiting, Cal shadow waiting', 'an event ends it at once');
+select automation.advance_clock('4 days');
+select pg_temp.settle();
+select is(pg_temp.ended(), 'Abe shadow cancelled exit_event, Bea shadow cancelled exit_conditions, Cal shadow completed', 'its conditions are asked before the next step, and who stays gets to the end');
 
 -- WHOSE WORD
 create function pg_temp.as_user(id uuid) returns void language sql as $$
