@@ -92,17 +92,26 @@ begin
 end;
 $$;
 
--- When the step after this one is due: its own delay, after whatever this one waited for.
-create or replace function automation.next_run_at(next_step jsonb, result jsonb)
+-- How a run ends with a step that has ended; null: it goes on with the next one. A failure ends it unless the step says
+-- continue_on_error, a stop as it says, and so does the end of the way. The dry run asks this as well.
+create or replace function automation.ends_as(
+  status ridgeline.automation_status, step jsonb, result jsonb, next_step jsonb)
+  returns ridgeline.automation_status
+  language sql stable
+  -- Bound when created: no search_path to set, and it is inlined.
+  return case
+    when status = 'failed' and not coalesce((step ->> 'continue_on_error')::boolean, false)
+      then 'failed'::ridgeline.automation_status
+    when result ? 'stop' then (result ->> 'outcome')::ridgeline.automation_status
+    when next_step is null then 'completed'::ridgeline.automation_status end;
+
+-- When the step after one that ended at a time is due: its own delay, after whatever that one waited for.
+create or replace function automation.due_after(next_step jsonb, result jsonb, ended_at timestamptz)
   returns timestamptz
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return coalesce((result ->> 'wait_until')::timestamptz, automation.now())
+  language sql stable
+  -- Bound when created: no search_path to set, and it is inlined.
+  return coalesce((result ->> 'wait_until')::timestamptz, ended_at)
     + make_interval(secs => (next_step ->> 'delay_seconds')::double precision);
-end;
-$$;
 
 -- After steps have ended: the next one of each run, or its end.
 
@@ -138,34 +147,31 @@ create or replace function automation.transition_after(done automation.work) ret
   as $$
 declare
   execution constant ridgeline.workflow_executions := done.execution;
-  ended ridgeline.automation_status;
+  ended ridgeline.automation_status := automation.ends_as(done.status, done.step, done.result, done.next_step);
   why jsonb;
 begin
-  if done.status = 'failed' and not coalesce((done.step ->> 'continue_on_error')::boolean, false) then
-    ended := 'failed';
-    why := done.error || jsonb_build_object('step', done.step ->> 'key');
-  elsif done.result ? 'stop' then
-    ended := (done.result ->> 'outcome')::ridgeline.automation_status;
-    if ended = 'cancelled' then
-      why := jsonb_build_object(
-        'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
-        'step', done.step -> 'key');
-    end if;
   -- What is only sent again has been followed by what comes next.
-  elsif done.next_step is null or execution.trigger_data ? 'sent_again_for' then
+  if ended is null and execution.trigger_data ? 'sent_again_for' then
     ended := 'completed';
-  else
+  end if;
+  if ended is null then
     return automation.transition_to(execution, done.next_step,
-      automation.next_run_at(done.next_step, done.result),
+      automation.due_after(done.next_step, done.result, automation.now()),
       coalesce((done.result ->> 'expires_at')::timestamptz, execution.expires_at));
+  elsif ended = 'failed' then
+    why := done.error || jsonb_build_object('step', done.step ->> 'key');
+  elsif ended = 'cancelled' then
+    why := jsonb_build_object(
+      'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
+      'step', done.step -> 'key');
   end if;
   return row(execution.tenant_id, execution.id, null, ended, why, null, null, null, null)::automation.transition;
 end;
 $$;
 
 comment on function automation.transition_after(automation.work) is
-  'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the '
-  'result chose is scheduled, or the run completes, as it does at a stop.';
+  'The end of the run that ends_as() says, or else the next step on the branch that the result chose, when due_after() '
+  'says.';
 
 -- Asked within what it does for: an expression costs a tenth of a statement that is performed. So it says how many.
 create or replace function automation.go_on(transitions automation.transition[]) returns integer

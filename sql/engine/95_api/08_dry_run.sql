@@ -283,7 +283,8 @@ create or replace function automation.imagine_exit(
     where (e.why ->> 'verdict')::boolean
   $$;
 
--- The way a run would take, on a clock of its own: {path, cost, ended}.
+-- The way a run would take, on a clock of its own: {path, cost, ended}. Where it leads, when, and how it ends is asked
+-- of what moves a run (50_executions/04_transitions).
 create or replace function automation.imagine_path(
   execution ridgeline.workflow_executions, plan jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
@@ -292,33 +293,37 @@ create or replace function automation.imagine_path(
   as $$
 declare
   step jsonb := plan -> 'steps' -> (plan ->> 'first');
+  next_step jsonb;
   imagined automation.imagined_step;
   taken jsonb;
+  status ridgeline.automation_status;
+  ends_as ridgeline.automation_status;
   path jsonb := '[]'::jsonb;
   ended jsonb;
 begin
+  at := automation.due_after(step, null, at);
   while step is not null and ended is null loop
-    at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
     ended := automation.imagine_exit(execution, plan -> 'lifecycle', zone, at);
     exit when ended is not null;
     imagined := automation.imagine_step(execution, step, zone, at, events);
     taken := imagined.shown;
     path := path || taken;
+    status := case taken ->> 'verdict' when 'run' then 'completed' when 'skip' then 'skipped' else 'failed' end;
     execution.trigger_data := imagined.data || jsonb_build_object(
       'steps', coalesce(execution.trigger_data -> 'steps', '{}') || jsonb_build_object(
-        step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object(
-          'status', case taken ->> 'verdict'
-            when 'run' then 'completed' when 'skip' then 'skipped' else 'failed' end)));
+        step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object('status', status)));
     at := greatest(at, (taken ->> 'until')::timestamptz);
-    ended := case
-      when taken ->> 'verdict' = 'fail' and not coalesce((step ->> 'continue_on_error')::boolean, false)
-        then jsonb_build_object('status', 'failed', 'at', at, 'step', step -> 'key')
-      when taken -> 'result' ? 'stop'
-        then jsonb_build_object('status', taken #> '{result,outcome}', 'at', at, 'step', step -> 'key')
-      when at = 'infinity'
-        then jsonb_build_object('status', 'waiting', 'at', taken -> 'at', 'step', step -> 'key')
-    end;
-    step := plan -> 'steps' -> automation.next_key(step, taken -> 'result');
+    next_step := plan -> 'steps' -> automation.next_key(step, taken -> 'result');
+    ends_as := automation.ends_as(status, step, taken -> 'result', next_step);
+    if at = 'infinity' then
+      -- It stays where it is.
+      ended := jsonb_build_object('status', 'waiting', 'at', taken -> 'at', 'step', step -> 'key');
+    elsif ends_as is not null then
+      ended := jsonb_build_object('status', ends_as, 'at', at, 'step', step -> 'key');
+    else
+      at := greatest(at, automation.due_after(next_step, taken -> 'result', at));
+    end if;
+    step := next_step;
   end loop;
   return jsonb_build_object('path', path,
     'cost', (select coalesce(sum((p ->> 'cost')::numeric), 0) from jsonb_array_elements(path) as p),
