@@ -64,8 +64,8 @@ create or replace function automation.started_by(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select distinct on (l.workflow_id) l.workflow_id, w.name, automation.step_path(s.value), v.plan,
-      l.entity
+    select distinct on (l.workflow_id) l.workflow_id, w.name, automation.step_path(s.value),
+      automation.readable_plan(v.plan), l.entity
     from jsonb_each(started_by.plan -> 'steps') as s
     cross join lateral unnest(automation.step_writes(s.value ->> 'type', s.value, fired)) as write
     join lateral (

@@ -145,7 +145,8 @@ begin
   perform automation.raise_problems(
     jsonb_path_query_array(listener.problems, '$[*] ? (@.code != "unknown_key")'),
     format('workflow "%s" cannot be switched on', workflow.name));
-  perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
+  perform automation.check_author(
+    workflow.tenant_id, automation.entities_of(listener, automation.readable_plan(version.plan)));
   perform automation.listen(version, listener);
   perform automation.check_listeners(version);
   if automation.has_changes(workflow) then

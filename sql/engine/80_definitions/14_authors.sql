@@ -9,7 +9,7 @@ begin
     return;
   end if;
   perform automation.check_author(version.tenant_id, automation.entities_of(
-    automation.compile_trigger(version.trigger_type, version.trigger_config), version.plan)
+    automation.compile_trigger(version.trigger_type, version.trigger_config), automation.readable_plan(version.plan))
     || array(select left(k, -3) from jsonb_object_keys(data) as k where k like '%\_id'));
 end;
 $$;

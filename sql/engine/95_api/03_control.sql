@@ -67,7 +67,7 @@ begin
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.step_key = execution.error ->> 'step';
   step := automation.plan_step(execution, coalesce(failed.step_key, (
-    select v.plan ->> 'first' from ridgeline.workflow_versions as v
+    select automation.readable_plan(v.plan) ->> 'first' from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
   if step is null then

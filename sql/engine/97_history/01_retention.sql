@@ -126,10 +126,11 @@ begin
     x.tenant_id, x.workflow_id, automation.record_key(x.entity, x.record_id), x.id, x.created_at
   from x
   join lateral (
-    select v.plan #> '{lifecycle,reentry}' is not null and not v.plan -> 'lifecycle' ? 'key' as goes_by_record
+    select p.plan #> '{lifecycle,reentry}' is not null and not p.plan -> 'lifecycle' ? 'key' as goes_by_record
     from ridgeline.workflows as w
     join ridgeline.workflow_versions as v
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    cross join lateral (select automation.readable_plan(v.plan) as plan) as p
     where w.tenant_id = settle_entries.tenant_id and w.id = x.workflow_id
     limit 1) as r on r.goes_by_record
   order by x.workflow_id, x.entity, x.record_id, x.created_at desc
