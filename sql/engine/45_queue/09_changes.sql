@@ -17,8 +17,8 @@ create table ridgeline.changes (
 );
 
 comment on table ridgeline.changes is
-  'What was changed of workflows, steps, senders, forms, members and settings, by whom and from where. Settings of '
-  'the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
+  'What was changed of workflows, steps, senders, forms, members and settings, and of how the CRM is attached, by whom '
+  'and from where. What is about the whole installation has the tenant 00000000-0000-0000-0000-000000000000.';
 comment on column ridgeline.changes.operation is 'insert, update, delete, or save: a whole definition at once.';
 comment on column ridgeline.changes.user_id is 'The signed-in user; null: the service role, or SQL.';
 comment on column ridgeline.changes.source is
@@ -97,14 +97,16 @@ begin
   for watched in
     select * from (values
       ('ridgeline.workflows', 'id'), ('ridgeline.workflow_steps', 'id'), ('ridgeline.senders', 'id'),
-      ('ridgeline.forms', 'id'), ('ridgeline.tenant_settings', 'tenant_id'), ('automation.settings', 'name'))
+      ('ridgeline.forms', 'id'), ('ridgeline.tenant_settings', 'tenant_id'), ('automation.settings', 'name'),
+      ('automation.entities', 'name'), ('automation.targets', 'name'), ('automation.tenancy', 'relation'),
+      ('automation.membership', 'relation'))
       as w (relation, id)
   loop
-    -- A setting comes with a release.
+    -- A setting comes with a release, and what is attached for the first time changes nothing that was there.
     execute format(
       'create trigger %I after %s update or delete on %s for each row execute function automation.watch_changes(%L)',
       split_part(watched.relation, '.', 2) || '_changes',
-      case watched.relation when 'automation.settings' then '' else 'insert or' end, watched.relation, watched.id);
+      case when watched.relation like 'automation.%' then '' else 'insert or' end, watched.relation, watched.id);
   end loop;
 end;
 $$;

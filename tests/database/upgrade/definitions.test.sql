@@ -1,7 +1,7 @@
 -- A definition as one document: saved whole or not at all, tried before it is there, and who changed it is known.
 begin;
 \ir ../foundation/story.psql
-select plan(45);
+select plan(58);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Bolt') as bolt \gset
@@ -103,6 +103,33 @@ delete from public.tenant_members where user_id = :'vic';
 select is((select string_agg(c.operation, ' ' order by c.id) from ridgeline.changes as c where c.relation = 'public.tenant_members' and c.record_id = :'vic'),
   'insert update delete', 'and who is one no more: nothing else of them');
 
+-- Who the office speaks as, its forms, its settings.
+insert into ridgeline.senders (tenant_id, channel, address) values (:'bolt', 'sms', '+15125550901');
+update ridgeline.senders set label = 'Front desk' where tenant_id = :'bolt';
+insert into ridgeline.forms (tenant_id, name) values (:'bolt', 'Estimate');
+update ridgeline.forms set is_active = false where tenant_id = :'bolt';
+delete from ridgeline.forms where tenant_id = :'bolt';
+insert into ridgeline.tenant_settings (tenant_id, website) values (:'bolt', 'https://bolt.example');
+update ridgeline.tenant_settings set website = 'https://bolt.example/roofs' where tenant_id = :'bolt';
+select is((select string_agg(concat_ws(' ', split_part(c.relation, '.', 2), c.operation, c.after ->> 'label', c.after ->> 'is_active', c.before ->> 'website'), ', ' order by c.id)
+  from ridgeline.changes as c where c.tenant_id = :'bolt' and c.relation in ('ridgeline.senders', 'ridgeline.forms', 'ridgeline.tenant_settings')),
+  'senders insert true, senders update Front desk, forms insert true, forms update false, forms delete, tenant_settings insert, tenant_settings update https://bolt.example',
+  'what is changed of senders, forms and settings');
+
+-- How the CRM is mapped.
+create function pg_temp.mappings() returns text
+  language sql
+  as $$ select string_agg(concat_ws(' ', c.relation, c.record_id, c.operation, c.before -> 'related', c.after -> 'related'), ', ' order by c.id)
+    from ridgeline.changes as c where c.relation ~ '^automation\.(entities|targets|tenancy)$' $$;
+select automation.attach('public.jobs', 'job', '{"contact": "contact_id", "project": "project_id"}',
+  '[{"type": "job_completed", "column": "status", "becomes": "completed"}]', authors => 'members');
+select is(pg_temp.mappings(), null, 'attaching a table again as it is changes nothing');
+select automation.attach('public.jobs', 'job', '{"contact": "contact_id", "project": null}',
+  '[{"type": "job_completed", "column": "status", "becomes": "completed"}]', authors => 'members');
+select is(pg_temp.mappings(), 'automation.entities job update {"contact": "contact_id", "project": "project_id"} {"contact": "contact_id", "project": null}', 'another mapping is, with what it was');
+select automation.detach('invoice');
+select matches(pg_temp.mappings(), ', automation.entities invoice delete ', 'and so is taking a table away');
+
 -- A change that cannot be written down does not fail the write.
 update automation.settings set value = '4' where name = 'max_attempts';
 select is((select after from ridgeline.changes where record_id = 'max_attempts'), '{"value": "4"}', 'settings are watched');
@@ -118,8 +145,29 @@ select is((select count(*) from ridgeline.changes), :kept::bigint, 'what is olde
 
 -- Alive?
 select is(ridgeline.engine_status() -> 'is_alive', 'false', 'before the first tick the engine is not alive');
+select is(ridgeline.engine_status() -> 'last_tick', 'null', 'and there was none');
+select clock_timestamp() as before_tick \gset
 select automation.tick();
 select is(ridgeline.engine_status() -> 'is_alive', 'true', 'after it it is');
+select ok((ridgeline.engine_status() ->> 'last_tick')::timestamptz between :'before_tick' and clock_timestamp(), 'and says when that was, by the real clock');
+select automation.advance_clock('2 hours');
+select ok((ridgeline.engine_status() ->> 'ahead_by')::interval - (automation.now() - now()) = interval '0'
+  and (ridgeline.engine_status() ->> 'ahead_by')::interval > interval '1 hour', 'a clock that was put on is seen');
+select is(ridgeline.engine_status() -> 'oldest_due', 'null', 'nothing is due');
+select pg_temp.workflow(:'bolt', 'manual') as slow \gset
+select pg_temp.contact(:'bolt', 'Una') as una \gset
+select automation.now() as called \gset
+select ridgeline.execute_workflow(:'slow', jsonb_build_object('contact_id', :'una'));
+select automation.advance_clock('4 minutes');
+select is((ridgeline.engine_status() ->> 'oldest_due')::timestamptz, :'called'::timestamptz, 'then something is, since it was called');
+select is(ridgeline.engine_status() -> 'due', '1', 'one step');
+select is(ridgeline.engine_status() -> 'is_alive', 'true', 'for four minutes');
+select automation.advance_clock('2 minutes');
+select is(ridgeline.engine_status() -> 'is_alive', 'false', 'after more than five nobody seems to work');
+select pg_temp.sign_in(:'ann');
+select is(ridgeline.engine_status() -> 'due', '0', 'another office sees none of it');
+select pg_temp.sign_out();
+select pg_temp.settle();
 select is(ridgeline.engine_status() ->> 'version', automation.version(), 'and says which it is');
 
 -- Many again, a few a minute.
