@@ -1555,6 +1555,45 @@ export type Database = {
         };
         Relationships: [];
       };
+      tenant_erasures: {
+        Row: {
+          cause: string;
+          changed_at: string;
+          erased: Json;
+          finished_at: string | null;
+          id: string;
+          requested_as: string | null;
+          requested_at: string;
+          requested_by: string | null;
+          status: string;
+          tenant_id: string;
+        };
+        Insert: {
+          cause: string;
+          changed_at?: string;
+          erased?: Json;
+          finished_at?: string | null;
+          id?: string;
+          requested_as?: string | null;
+          requested_at?: string;
+          requested_by?: string | null;
+          status?: string;
+          tenant_id: string;
+        };
+        Update: {
+          cause?: string;
+          changed_at?: string;
+          erased?: Json;
+          finished_at?: string | null;
+          id?: string;
+          requested_as?: string | null;
+          requested_at?: string;
+          requested_by?: string | null;
+          status?: string;
+          tenant_id?: string;
+        };
+        Relationships: [];
+      };
       tenant_settings: {
         Row: {
           address: string | null;
@@ -2344,6 +2383,18 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "erasures";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      erase_tenant: {
+        Args: {
+          tenant_id: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["tenant_erasures"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "tenant_erasures";
           isOneToOne: true;
           isSetofReturn: false;
         };

@@ -47,7 +47,7 @@ Prints one table; each row is a ratio taken side by side in one run on one serve
   --quick          small sizes: shows that every row works, its figures mean nothing
   --huge           claim cost with ten million delayed rows as well
   --durable        every commit waits for the disk (synchronous_commit = on)
-  --debian         Debian's Postgres 15 in place of the embedded 18
+  --debian         Debian's Postgres 15 in place of the embedded 17
   --set name=n     another size: ${Object.keys(full).join(", ")}
 `;
 

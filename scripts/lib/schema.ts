@@ -98,9 +98,9 @@ export function migrationScript(migration: Migration): string {
 }
 
 /** The files of a part of sql/ in the order in which they apply: chapters and files by name. */
-export function schemaFiles(part?: Part): string[] {
-  if (!part) return first.flatMap((one) => schemaFiles(one.part));
-  const directory = path.join(root, "sql", part);
+export function schemaFiles(part?: Part, from: string = root): string[] {
+  if (!part) return first.flatMap((one) => schemaFiles(one.part, from));
+  const directory = path.join(from, "sql", part);
   return fs.readdirSync(directory, { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".sql"))
     .sort()

@@ -196,43 +196,47 @@ describe.each([["http", false], ["https", true]])("from Deno over %s", (_scheme,
 
 // Resend's own library asks Deno's fetch, which may send a request once more by itself. What makes that one email is the
 // key of the step, which both bear.
-it("an email whose connection is lost without an answer is one email", { timeout: 30_000 }, async () => {
-  const emails = new Map<string, string[]>();
-  let lost = 0;
-  const server = net.createServer((socket) => {
-    let asked = 0;
-    let text = "";
-    socket.on("error", () => {});
-    socket.on("data", (data) => {
-      text += data.toString("latin1");
-      const [head = "", body] = text.split("\r\n\r\n");
-      const length = Number(/^content-length: (\d+)$/im.exec(head)?.[1]);
-      if (body === undefined || body.length < length) return;
-      text = "";
-      const key = /^idempotency-key: (.+)$/im.exec(head)?.[1]?.trim() ?? "none";
-      emails.set(key, [...emails.get(key) ?? [], body]);
-      // Accepted, and nobody is told.
-      if (asked++ > 0) {
-        lost++;
-        return socket.destroy();
-      }
-      const answer = JSON.stringify({ id: key });
-      socket.write(
-        `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${answer.length}\r\n\r\n${answer}`,
-      );
+it(
+  "an email whose connection is lost without an answer is one email",
+  { timeout: 30_000 },
+  async () => {
+    const emails = new Map<string, string[]>();
+    let lost = 0;
+    const server = net.createServer((socket) => {
+      let asked = 0;
+      let text = "";
+      socket.on("error", () => {});
+      socket.on("data", (data) => {
+        text += data.toString("latin1");
+        const [head = "", body] = text.split("\r\n\r\n");
+        const length = Number(/^content-length: (\d+)$/im.exec(head)?.[1]);
+        if (body === undefined || body.length < length) return;
+        text = "";
+        const key = /^idempotency-key: (.+)$/im.exec(head)?.[1]?.trim() ?? "none";
+        emails.set(key, [...emails.get(key) ?? [], body]);
+        // Accepted, and nobody is told.
+        if (asked++ > 0) {
+          lost++;
+          return socket.destroy();
+        }
+        const answer = JSON.stringify({ id: key });
+        socket.write(
+          `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${answer.length}\r\n\r\n${answer}`,
+        );
+      });
     });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "localhost", resolve));
-  undo.push(() => server.close());
-  const outcomes = await runInDeno(
-    "resend-client.ts",
-    `http://localhost:${(server.address() as AddressInfo).port}`,
-    String(TIMES),
-  );
-  expect(lost).toBeGreaterThan(TIMES / 4);
-  expect(outcomes.map((said) => said.split(", ").at(-1))).toEqual(Array(TIMES).fill("succeeded"));
-  // Twenty emails under twenty keys, and what came twice under one says the same.
-  expect([...emails.keys()]).toEqual(outcomes.map((_, n) => `step ${n + 1}`));
-  for (const bodies of emails.values()) expect(new Set(bodies).size).toBe(1);
-  expect([...emails.values()].flat().length).toBeGreaterThan(TIMES);
-});
+    await new Promise<void>((resolve) => server.listen(0, "localhost", resolve));
+    undo.push(() => server.close());
+    const outcomes = await runInDeno(
+      "resend-client.ts",
+      `http://localhost:${(server.address() as AddressInfo).port}`,
+      String(TIMES),
+    );
+    expect(lost).toBeGreaterThan(TIMES / 4);
+    expect(outcomes.map((said) => said.split(", ").at(-1))).toEqual(Array(TIMES).fill("succeeded"));
+    // Twenty emails under twenty keys, and what came twice under one says the same.
+    expect([...emails.keys()]).toEqual(outcomes.map((_, n) => `step ${n + 1}`));
+    for (const bodies of emails.values()) expect(new Set(bodies).size).toBe(1);
+    expect([...emails.values()].flat().length).toBeGreaterThan(TIMES);
+  },
+);

@@ -132,59 +132,63 @@ it("every row of it, in portions, and none of anybody else's", async () => {
   expect(total(entry!.erased)).toBe(portions.reduce((sum, portion) => sum + portion));
 }, 120_000);
 
-it("where the CRM has no tenants it is asked for, by nobody but who runs the installation", async () => {
-  await sql`select automation.detach_tenants()`;
-  await fill(SUMMIT, "+15125550100", "0b000000-0000-4000-8000-000000000003");
-  await fill(LAKESIDE, "+13125550100", LENA);
-  const before = await rowsOf(SUMMIT);
-  const ask = (role: string, tenant: string, sub?: string) =>
-    sql.begin(async (transaction) => {
-      await transaction`
+it(
+  "where the CRM has no tenants it is asked for, by nobody but who runs the installation",
+  async () => {
+    await sql`select automation.detach_tenants()`;
+    await fill(SUMMIT, "+15125550100", "0b000000-0000-4000-8000-000000000003");
+    await fill(LAKESIDE, "+13125550100", LENA);
+    const before = await rowsOf(SUMMIT);
+    const ask = (role: string, tenant: string, sub?: string) =>
+      sql.begin(async (transaction) => {
+        await transaction`
         select set_config('request.jwt.claims', ${JSON.stringify({ role, sub })}, true),
           set_config('role', ${role}, true)`;
-      return await transaction`select * from ridgeline.erase_tenant(${tenant})`;
-    });
-  await expect(ask("authenticated", SUMMIT, OLIVIA)).rejects.toThrow("permission denied");
-  await expect(ask("anon", SUMMIT)).rejects.toThrow("permission denied");
-  await expect(ask("service_role", "0a000000-0000-4000-8000-00000000000f")).rejects.toThrow(
-    "was not found",
-  );
-  await expect(ask("service_role", "00000000-0000-0000-0000-000000000000")).rejects.toThrow(
-    "was not found",
-  );
-  expect(await rowsOf(SUMMIT)).toEqual(before);
+        return await transaction`select * from ridgeline.erase_tenant(${tenant})`;
+      });
+    await expect(ask("authenticated", SUMMIT, OLIVIA)).rejects.toThrow("permission denied");
+    await expect(ask("anon", SUMMIT)).rejects.toThrow("permission denied");
+    await expect(ask("service_role", "0a000000-0000-4000-8000-00000000000f")).rejects.toThrow(
+      "was not found",
+    );
+    await expect(ask("service_role", "00000000-0000-0000-0000-000000000000")).rejects.toThrow(
+      "was not found",
+    );
+    expect(await rowsOf(SUMMIT)).toEqual(before);
 
-  const [asked] = await ask("service_role", SUMMIT);
-  expect(asked).toMatchObject({ status: "running", requested_as: "service_role" });
-  expect(await rowsOf(SUMMIT)).not.toHaveProperty("ridgeline.scheduled_steps");
-  // Asked again: the same one.
-  expect((await ask("service_role", SUMMIT))[0]).toEqual(asked);
-  await sql`
+    const [asked] = await ask("service_role", SUMMIT);
+    expect(asked).toMatchObject({ status: "running", requested_as: "service_role" });
+    expect(await rowsOf(SUMMIT)).not.toHaveProperty("ridgeline.scheduled_steps");
+    // Asked again: the same one.
+    expect((await ask("service_role", SUMMIT))[0]).toEqual(asked);
+    await sql`
     insert into public.contacts (tenant_id, first_name, last_name, phone) values (${SUMMIT}, 'A', 'B', '2125550142')`;
-  expect((await work(sql)).filter(({ tenant_id }) => tenant_id === SUMMIT)).toEqual([]);
-  const others = await rowsOf(LAKESIDE);
-  const portions: number[] = [];
-  for (let erased = 1; erased > 0;) {
-    [{ erased }] = await sql<[{ erased: number }]>`select automation.erase_tenants(30) as erased`;
-    portions.push(erased);
-  }
-  expect(Math.max(...portions)).toBeLessThanOrEqual(30);
-  expect(await rowsOf(SUMMIT)).toEqual({ "automation.gone_tenants": 1 });
-  expect(await rowsOf(LAKESIDE)).toEqual(others);
-  expect([await secrets(SUMMIT), await secrets(LAKESIDE)]).toEqual([0, 1]);
+    expect((await work(sql)).filter(({ tenant_id }) => tenant_id === SUMMIT)).toEqual([]);
+    const others = await rowsOf(LAKESIDE);
+    const portions: number[] = [];
+    for (let erased = 1; erased > 0;) {
+      [{ erased }] = await sql<[{ erased: number }]>`select automation.erase_tenants(30) as erased`;
+      portions.push(erased);
+    }
+    expect(Math.max(...portions)).toBeLessThanOrEqual(30);
+    expect(await rowsOf(SUMMIT)).toEqual({ "automation.gone_tenants": 1 });
+    expect(await rowsOf(LAKESIDE)).toEqual(others);
+    expect([await secrets(SUMMIT), await secrets(LAKESIDE)]).toEqual([0, 1]);
 
-  await sql`select automation.advance_clock('2 hours')`;
-  await sql`select automation.tick()`;
-  expect(await rowsOf(SUMMIT)).toEqual({});
-  const [entry] = await entries();
-  expect(entry).toMatchObject({ id: asked!.id, cause: "asked", status: "completed" });
-  expect(total(entry!.erased)).toBeGreaterThan(100);
-  // The entry is nobody's but theirs: whose engine it was is none of the others' business.
-  await expect(sql.begin(async (transaction) => {
-    await transaction`select set_config('role', 'authenticated', true)`;
-    return await transaction`select from ridgeline.tenant_erasures`;
-  })).rejects.toThrow("permission denied");
-}, 120_000);
+    await sql`select automation.advance_clock('2 hours')`;
+    await sql`select automation.tick()`;
+    expect(await rowsOf(SUMMIT)).toEqual({});
+    const [entry] = await entries();
+    expect(entry).toMatchObject({ id: asked!.id, cause: "asked", status: "completed" });
+    expect(total(entry!.erased)).toBeGreaterThan(100);
+    // The entry is nobody's but theirs: whose engine it was is none of the others' business.
+    await expect(sql.begin(async (transaction) => {
+      await transaction`select set_config('role', 'authenticated', true)`;
+      return await transaction`select from ridgeline.tenant_erasures`;
+    })).rejects.toThrow("permission denied");
+  },
+  120_000,
+);
 
 it("one that the CRM still has is not forgotten, and one that it marks as deleted is", async () => {
   await speakAs(sql, SUMMIT, "+15125550100");

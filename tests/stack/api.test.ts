@@ -46,6 +46,29 @@ describe("the embedded platform", () => {
     expect(anonymous.error?.code).toBe("42501");
   });
 
+  it("shows the engine's private inside to nobody, whatever their key", async () => {
+    const { stack } = running;
+    for (const apikey of [stack.publishableKey, stack.secretKey]) {
+      const headers = { apikey, "content-type": "application/json" };
+      const answers = await Promise.all([
+        fetch(`${stack.apiUrl}/rest/v1/settings`, {
+          headers: { ...headers, "accept-profile": "automation" },
+        }),
+        fetch(`${stack.apiUrl}/rest/v1/rpc/tick`, {
+          method: "POST",
+          headers: { ...headers, "content-profile": "automation" },
+          body: "{}",
+        }),
+      ]);
+      for (const answer of answers) {
+        expect(answer.status).toBe(406);
+        const refused = await answer.json() as { code: string; message: string };
+        expect(refused.code).toBe("PGRST106");
+        expect(refused.message).toContain("automation");
+      }
+    }
+  });
+
   it("hands JSON to functions and columns as what it is", async () => {
     const values = [{ a: 1 }, [{ a: 1 }], "text", 5, true];
     const kinds = await Promise.all(values.map(async (value) => {

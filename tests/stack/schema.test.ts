@@ -1,3 +1,7 @@
+import { spawnSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { describe, expect, inject, it } from "vitest";
 import {
   checksum,
@@ -118,5 +122,50 @@ describe("the schema", () => {
             and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey
         )`;
     expect(without.map(({ conname }) => conname)).toEqual([]);
+  });
+});
+
+describe("the lint", () => {
+  it("names an arrow that runs up, and two files of one number", () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "lint-"));
+    const write = (name: string, body: string) => {
+      const file = path.join(folder, "sql", name);
+      fs.mkdirSync(path.dirname(file), { recursive: true });
+      fs.writeFileSync(
+        file,
+        `create or replace function automation.${body}() returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select ${body === "later" ? "1" : "automation.later()"} $$;
+`,
+      );
+    };
+    const lint = () => {
+      const { stdout, stderr, status } = spawnSync(process.execPath, [
+        "--import",
+        "tsx",
+        path.resolve(import.meta.dirname, "../../scripts/lint-sql.ts"),
+        folder,
+      ], { encoding: "utf8" });
+      return { status, said: stderr.trim().split("\n").filter(Boolean), stdout };
+    };
+    try {
+      write("engine/20_gate/01_later.sql", "later");
+      write("engine/30_dispatch/01_asks.sql", "asks");
+      write("crm/01_crm.sql", "crm");
+      expect(lint()).toMatchObject({ status: 0, said: [] });
+      write("engine/10_values/01_early.sql", "early");
+      write("engine/30_dispatch/01_too.sql", "too");
+      expect(lint()).toMatchObject({
+        status: 1,
+        said: [
+          "sql/engine/10_values/01_early.sql:1: automation.early names automation.later, which comes later " +
+          "(sql/engine/20_gate/01_later.sql)",
+          "sql/engine/30_dispatch/01_too.sql:1: has the number of sql/engine/30_dispatch/01_asks.sql",
+        ],
+      });
+    } finally {
+      fs.rmSync(folder, { recursive: true });
+    }
   });
 });

@@ -1,7 +1,7 @@
 -- What an office keeps of its history, and how it goes: a portion at a time, and nothing that is still needed.
 begin;
 \ir ../foundation/story.psql
-select plan(32);
+select plan(38);
 alter table public.tenants alter column text_strangers set default true;
 
 create function pg_temp.passes(length interval) returns void
@@ -110,6 +110,32 @@ select id as failed from ridgeline.workflow_executions where status = 'failed' \
 select pg_temp.passes('500 days');
 select pg_temp.prune();
 select throws_ok(format('select ridgeline.retry_execution(%L)', :'failed'), 'PT404');
+
+-- What outlives a run: the key of the project that it made, what was agreed to, and the way out of its emails.
+select pg_temp.tenant('Cedar Fence') as cedar \gset
+update public.tenants set address = '1 Main St, Austin TX 78701' where id = :'cedar';
+insert into ridgeline.senders (tenant_id, channel, address, is_default) values (:'cedar', 'email', 'office@cedar.example', true);
+select pg_temp.workflow(:'cedar', 'manual', '{}', '[{"type": "create_project", "config": {"name": "Fence", "key": "fence"}}, {"type": "send_email", "config": {"subject": "An offer", "text": "Now", "purpose": "marketing"}}]') as fence \gset
+select pg_temp.contact(:'cedar', 'Ned', '+15125550103') as ned \gset
+update public.contacts set email = 'ned@example.com' where id = :'ned';
+select ridgeline.grant_consent('email', 'ned@example.com', 'He asked for offers', tenant_id => :'cedar');
+select (ridgeline.execute_workflow(:'fence', jsonb_build_object('contact_id', :'ned'))).id as made \gset
+select automation.tick();
+select automation.claim_steps('w', 1) as claimed \gset
+select (:'claimed'::automation.claimed_step).payload #>> '{unsubscribe,token}' as token \gset
+select automation.finish_steps(jsonb_build_array(jsonb_build_object('tenant_id', :'cedar', 'step_id', (:'claimed'::automation.claimed_step).step_id,
+  'attempt_token', (:'claimed'::automation.claimed_step).attempt_token, 'outcome', 'succeeded', 'result', '{"provider_id": "em_1"}'::jsonb)));
+select is((select status::text from ridgeline.workflow_executions where id = :'made'), 'completed', 'a project and an email');
+select pg_temp.passes('500 days');
+select pg_temp.prune();
+select is((select count(*) from ridgeline.workflow_executions where id = :'made'), 0::bigint, 'are history, and the run is gone');
+select is((select count(*) from automation.created_projects where tenant_id = :'cedar'), 1::bigint, 'the key of its project is not');
+select is((select string_agg(status, ',') from ridgeline.consents where tenant_id = :'cedar'), 'granted', 'nor what he agreed to');
+select ridgeline.execute_workflow(:'fence', jsonb_build_object('contact_id', :'ned'));
+select automation.tick();
+select is((select count(*) from public.projects where tenant_id = :'cedar'), 1::bigint, 'so the project is not made a second time');
+select automation.unsubscribe(:'token', 'marketing');
+select ok(exists (select from ridgeline.consents where tenant_id = :'cedar' and address = 'ned@example.com' and status = 'revoked'), 'and the link of his email still leads out');
 
 -- What a tenant keeps.
 update ridgeline.tenant_settings set settings = '{"retention": {"runs": "forever", "inputs": "10 days"}}' where tenant_id = :'blue';
