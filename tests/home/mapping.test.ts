@@ -50,6 +50,66 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
     expect((await claim(sql)).map(({ payload }) => payload.to)).toEqual(["+15125550199"]);
   });
 
+  it("that was altered after it was attached tells whoever writes, and what to do", async () => {
+    const told: string[] = [];
+    const owner = connect(host.url, {
+      max: 1,
+      onnotice: ({ severity, message, hint }) => told.push(`${severity} ${message} ${hint ?? ""}`),
+    });
+    const after = async (...statements: string[]) => {
+      told.length = 0;
+      await owner.begin(async (transaction) => {
+        for (const statement of statements) await transaction.unsafe(statement);
+        throw new Error("undone");
+      }).catch((error: Error) => {
+        if (error.message !== "undone") throw error;
+      });
+      return told.join("\n");
+    };
+    const attach = `
+      select automation.attach('public.contacts', 'contact', '{"phone": ["mobile_phone", "phone"]}', authors => 'members')`;
+    const write =
+      "insert into public.contacts (tenant_id, first_name, last_name) select id, 'A', 'B' from public.tenants";
+    const watched = await publish(sql, SUMMIT, "field_changed", [["create_task", {
+      title: "Read",
+    }]], {
+      trigger_config: { entity: "contact", field: "notes" },
+    });
+    expect(await after(write)).toBe("");
+    // Once a transaction, however many rows.
+    const change = "update public.contacts set first_name = first_name || '!'";
+    const slower = (await after(
+      "alter table public.contacts drop column phone cascade",
+      change,
+      change,
+    )).split("\n").filter((line) => line.startsWith("WARNING"));
+    expect(slower).toEqual([
+      expect.stringMatching(
+        /^WARNING automation: contact was altered after it was attached \(.*phone.*\); its writes are captured, but slowly Call automation\.attach\(\) again\.$/,
+      ),
+    ]);
+    expect(await after("alter table public.contacts rename column id to contact_key", change))
+      .toMatch(
+        /^WARNING automation: a write to contact fires nothing: .*\bid\b.* The table was altered after it was attached: call automation\.attach\(\) again\.$/m,
+      );
+    const again = await after(
+      "select automation.detach('contact')",
+      "alter table public.contacts rename column notes to remarks",
+      attach,
+    );
+    expect(again).toContain(
+      `WARNING workflow "field_changed" of tenant ${SUMMIT} hears nothing until contact is attached again`,
+    );
+    expect(again).toMatch(
+      new RegExp(
+        `^WARNING workflow ${watched} of tenant ${SUMMIT} does not fit contact any more: .*notes`,
+        "m",
+      ),
+    );
+    await sql`update ridgeline.workflows set is_active = false where id = ${watched}`;
+    await owner.end({ timeout: 1 });
+  });
+
   it("is known by any of them when a text comes in", async () => {
     await publish(sql, SUMMIT, "sms_received", [["create_task", {
       title: "Answer {{contact.first_name}}",

@@ -16,8 +16,8 @@ comment on type ridgeline.automation_lane is
 create type ridgeline.execution_mode as enum ('live', 'shadow', 'test', 'imported');
 
 comment on type ridgeline.execution_mode is
-  'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: '
-  'history of another system, taken over.';
+  'live: a run like any other. shadow: beside another system that does the work. test: kept for runs that somebody '
+  'tries; none is written, since a dry run leaves no row. imported: history of another system, taken over.';
 
 create or replace function automation.channels() returns ridgeline.automation_lane[]
   language sql immutable parallel safe

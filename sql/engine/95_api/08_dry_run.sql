@@ -308,7 +308,8 @@ begin
     imagined := automation.imagine_step(execution, step, zone, at, events);
     taken := imagined.shown;
     path := path || taken;
-    status := case taken ->> 'verdict' when 'run' then 'completed' when 'skip' then 'skipped' else 'failed' end;
+    status := case taken ->> 'verdict'
+      when 'run' then 'completed' when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
     execution.trigger_data := imagined.data || jsonb_build_object(
       'steps', coalesce(execution.trigger_data -> 'steps', '{}') || jsonb_build_object(
         step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object('status', status)));

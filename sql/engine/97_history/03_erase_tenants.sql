@@ -84,7 +84,7 @@ create or replace function automation.erase_tenant(gone uuid, at_most integer) r
 declare
   erased integer := 0;
   here integer;
-  counts jsonb := '{}';
+  counts jsonb := '{}'::jsonb;
   relation regclass;
 begin
   for relation in select t.relation from automation.tenant_tables() as t loop

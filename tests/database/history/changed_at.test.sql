@@ -54,6 +54,7 @@ select is(string_agg(c.relname, ', ' order by c.relname), null, 'and is found by
 from pg_class as c
 join pg_attribute as a on a.attrelid = c.oid and a.attname = 'changed_at'
 where c.relnamespace = 'ridgeline'::regnamespace and c.relkind = 'r'
+  -- Runs and steps are written again and again, past every index; stages are read with their record (docs/http-api.md).
   and c.relname not in ('workflow_executions', 'workflow_step_executions', 'stage_changes')
   and not exists (select from pg_index as i where i.indrelid = c.oid and i.indkey[0] = a.attnum);
 
