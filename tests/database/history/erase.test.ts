@@ -288,7 +288,7 @@ async function erased(tenant: string): Promise<Record<string, number>> {
 
 /** The engine's own and the office's own words: not walked. */
 const notWalked =
-  /^(automation\.(activations|active_triggers|area_codes|comparison_turns|daily_caps|engine_switches|entities|heartbeats|inboxes|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|prices|pruned|recipes|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|troubles|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
+  /^(automation\.(activations|active_triggers|area_codes|comparison_turns|daily_caps|engine_switches|entities|gone_tenants|heartbeats|inboxes|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|prices|pruned|recipes|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|troubles|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_erasures|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
 
 /** Of the tables that hold people: words of the engine, ids, and digests that nobody can guess. */
 const nobodys = `
