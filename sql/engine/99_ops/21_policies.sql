@@ -148,3 +148,5 @@ alter table automation.erasures_under_way enable row level security;
 alter table automation.erased_addresses enable row level security;
 create policy erasures_admins_read on ridgeline.erasures for select to authenticated
   using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy tenant_erasures_admins_read on ridgeline.tenant_erasures for select to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));

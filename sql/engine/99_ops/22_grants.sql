@@ -90,8 +90,8 @@ grant select on ridgeline.workflow_statistics to authenticated, service_role;
 grant execute on function automation.visible_zones(), automation.statistic_facts(timestamptz, timestamptz, text)
   to authenticated, service_role;
 
-grant select on ridgeline.erasures to authenticated;
--- That a tenant was erased is for whoever runs the installation.
+grant select on ridgeline.erasures, ridgeline.tenant_erasures to authenticated;
+-- To erase a tenant is for whoever runs the installation.
 grant execute on function ridgeline.erase_tenant(uuid) to service_role;
 revoke all on automation.erasures_under_way, automation.erased_addresses from service_role;
 revoke execute on function
