@@ -160,6 +160,8 @@ create table automation.statistics ();
 
 create table automation.troubles ();
 
+create table ridgeline.tenant_erasures ();
+
 create table ridgeline.erasures ();
 
 create table automation.erasures_under_way ();
@@ -923,6 +925,26 @@ alter table automation.troubles add column workflow_id uuid;
 alter table automation.troubles add column failed bigint;
 
 alter table automation.troubles add column since timestamp with time zone;
+
+alter table ridgeline.tenant_erasures add column tenant_id uuid;
+
+alter table ridgeline.tenant_erasures add column id uuid;
+
+alter table ridgeline.tenant_erasures add column cause text;
+
+alter table ridgeline.tenant_erasures add column status text;
+
+alter table ridgeline.tenant_erasures add column requested_by uuid;
+
+alter table ridgeline.tenant_erasures add column requested_as text;
+
+alter table ridgeline.tenant_erasures add column requested_at timestamp with time zone;
+
+alter table ridgeline.tenant_erasures add column finished_at timestamp with time zone;
+
+alter table ridgeline.tenant_erasures add column erased jsonb;
+
+alter table ridgeline.tenant_erasures add column changed_at timestamp with time zone;
 
 alter table ridgeline.erasures add column tenant_id uuid;
 
@@ -3528,13 +3550,14 @@ CREATE OR REPLACE FUNCTION automation.watch_changes()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  moved constant text[] := '{updated_at,published_version,contact_way,contact_ways}'::text[];
   was jsonb;
   is_now jsonb;
   record jsonb;
   tenant uuid;
 begin
-  was := case when tg_op <> 'INSERT' then to_jsonb(old) - array['updated_at', 'published_version'] end;
-  is_now := case when tg_op <> 'DELETE' then to_jsonb(new) - array['updated_at', 'published_version'] end;
+  was := case when tg_op <> 'INSERT' then to_jsonb(old) - moved end;
+  is_now := case when tg_op <> 'DELETE' then to_jsonb(new) - moved end;
   record := coalesce(is_now, was);
   tenant := coalesce((record ->> 'tenant_id')::uuid, '00000000-0000-0000-0000-000000000000'::uuid);
   if was = is_now
@@ -4337,6 +4360,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.ends_as(status ridgeline.automation_status, step jsonb, result jsonb, next_step jsonb)
+ RETURNS ridgeline.automation_status
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN ((status = 'failed'::ridgeline.automation_status) AND (NOT COALESCE(((step ->> 'continue_on_error'::text))::boolean, false))) THEN 'failed'::ridgeline.automation_status WHEN (result ? 'stop'::text) THEN ((result ->> 'outcome'::text))::ridgeline.automation_status WHEN (next_step IS NULL) THEN 'completed'::ridgeline.automation_status ELSE NULL::ridgeline.automation_status END;
+
+CREATE OR REPLACE FUNCTION automation.due_after(next_step jsonb, result jsonb, ended_at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+RETURN (COALESCE(((result ->> 'wait_until'::text))::timestamp with time zone, ended_at) + make_interval(secs => ((next_step ->> 'delay_seconds'::text))::double precision));
+
 CREATE OR REPLACE FUNCTION automation.transition_to(execution ridgeline.workflow_executions, step jsonb, run_at timestamp with time zone, expires_at timestamp with time zone)
  RETURNS automation.transition
  LANGUAGE plpgsql
@@ -4355,26 +4390,23 @@ CREATE OR REPLACE FUNCTION automation.transition_after(done automation.work)
 AS $function$
 declare
   execution constant ridgeline.workflow_executions := done.execution;
-  ended ridgeline.automation_status;
+  ended ridgeline.automation_status := automation.ends_as(done.status, done.step, done.result, done.next_step);
   why jsonb;
 begin
-  if done.status = 'failed' and not coalesce((done.step ->> 'continue_on_error')::boolean, false) then
-    ended := 'failed';
-    why := done.error || jsonb_build_object('step', done.step ->> 'key');
-  elsif done.result ? 'stop' then
-    ended := (done.result ->> 'outcome')::ridgeline.automation_status;
-    if ended = 'cancelled' then
-      why := jsonb_build_object(
-        'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
-        'step', done.step -> 'key');
-    end if;
   -- What is only sent again has been followed by what comes next.
-  elsif done.next_step is null or execution.trigger_data ? 'sent_again_for' then
+  if ended is null and execution.trigger_data ? 'sent_again_for' then
     ended := 'completed';
-  else
+  end if;
+  if ended is null then
     return automation.transition_to(execution, done.next_step,
-      automation.next_run_at(done.next_step, done.result),
+      automation.due_after(done.next_step, done.result, automation.now()),
       coalesce((done.result ->> 'expires_at')::timestamptz, execution.expires_at));
+  elsif ended = 'failed' then
+    why := done.error || jsonb_build_object('step', done.step ->> 'key');
+  elsif ended = 'cancelled' then
+    why := jsonb_build_object(
+      'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
+      'step', done.step -> 'key');
   end if;
   return row(execution.tenant_id, execution.id, null, ended, why, null, null, null, null)::automation.transition;
 end;
@@ -10198,7 +10230,7 @@ begin
   ) as m
   left join ridgeline.workflow_step_executions as s on s.tenant_id = marketing_of.tenant_id and s.id = m.step_id
   where s.status is null or s.status not in ('failed', 'skipped', 'cancelled')
-    or s.error @> '{"may_have_been_sent": true}';
+    or s.error @> '{"may_have_been_sent": true}' or s.error @> '{"code": "shadow"}';
 end;
 $function$;
 
@@ -10457,6 +10489,37 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.late_today(sender automation.text_sender, room bigint, now timestamp with time zone)
+ RETURNS automation.late_text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
+        'so many segments went today as may (%s); the day ends at midnight Pacific',
+        least(sender.per_day, sender.tenant_per_day))),
+      (automation.carrier_day(now)).ends_at + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
+      t.expires_at)::automation.late_text
+    from unnest(sender.texts) as t where t.upto > room);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.late_by_a_second(sender automation.text_sender, now timestamp with time zone)
+ RETURNS automation.late_text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select row(t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
+      now + interval '1 second', t.expires_at)::automation.late_text
+    from unnest(sender.texts) as t);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.ask_day(sender automation.text_sender, now timestamp with time zone)
  RETURNS automation.late_text[]
  LANGUAGE plpgsql
@@ -10468,13 +10531,7 @@ declare
 begin
   perform automation.count_today(sender.tenant_id, sender.id, sender.per_day, sender.tenant_per_day,
     (select max(t.upto) from unnest(sender.texts) as t where t.upto <= room), now);
-  return array(
-    select row(t.place, jsonb_build_object('code', 'daily_limit', 'why', format(
-        'so many segments went today as may (%s); the day ends at midnight Pacific',
-        least(sender.per_day, sender.tenant_per_day))),
-      (automation.carrier_day(now)).ends_at + abs(hashtext(t.place::text)::bigint) % 600 * interval '1 second',
-      t.expires_at)::automation.late_text
-    from unnest(sender.texts) as t where t.upto > room);
+  return automation.late_today(sender, room, now);
 end;
 $function$;
 
@@ -10492,10 +10549,7 @@ begin
     if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, sender.id), 14))
       or sender.tenant_per_day is not null and not pg_try_advisory_xact_lock(
         hashtextextended(concat_ws('/', sender.tenant_id, automation.no_sender_id()), 14)) then
-      late := late || array(
-        select row(t.place, '{"code": "busy", "why": "its sender is being counted by another claim"}'::jsonb,
-          now + interval '1 second', t.expires_at)::automation.late_text
-        from unnest(sender.texts) as t);
+      late := late || automation.late_by_a_second(sender, now);
       continue;
     end if;
     if coalesce(sender.per_day, sender.tenant_per_day) is not null then
@@ -11365,6 +11419,112 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.shadow_of(sender_id uuid)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select md5('shadow ' || sender_id)::uuid $function$;
+
+CREATE OR REPLACE FUNCTION automation.shadow_tickets(tickets automation.ticket[])
+ RETURNS automation.ticket[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  for i in 1 .. cardinality(tickets) loop
+    tickets[i].contact_id := 'shadow ' || (tickets[i]).contact_id;
+    tickets[i].recipients := array(select 'shadow ' || r from unnest((tickets[i]).recipients) as r);
+  end loop;
+  return tickets;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_rate_of_shadows(tickets automation.ticket[], now timestamp with time zone)
+ RETURNS automation.late_text[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  all_of_them constant uuid := automation.shadow_of(automation.no_sender_id());
+  sender automation.text_sender;
+  id uuid;
+  room bigint;
+  fitting bigint;
+  full_day automation.late_text[];
+  late automation.late_text[] := '{}'::automation.late_text[];
+begin
+  foreach sender in array automation.senders_of(tickets) loop
+    id := automation.shadow_of(sender.id);
+    if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', sender.tenant_id, id), 14))
+      or sender.tenant_per_day is not null and not pg_try_advisory_xact_lock(
+        hashtextextended(concat_ws('/', sender.tenant_id, all_of_them), 14)) then
+      late := late || automation.late_by_a_second(sender, now);
+      continue;
+    end if;
+    if coalesce(sender.per_day, sender.tenant_per_day) is not null then
+      room := least(
+        automation.room_today(sender.tenant_id, id, sender.per_day, null, sender.is_marketing, now),
+        automation.room_today(sender.tenant_id, all_of_them, sender.tenant_per_day, null, sender.is_marketing, now));
+      fitting := (select max(t.upto) from unnest(sender.texts) as t where t.upto <= room);
+      perform automation.count_today(sender.tenant_id, id, sender.per_day, null, fitting, now);
+      perform automation.count_today(sender.tenant_id, all_of_them, sender.tenant_per_day, null, fitting, now);
+      full_day := automation.late_today(sender, room, now);
+      late := late || full_day;
+      sender.texts := sender.texts[:cardinality(sender.texts) - cardinality(full_day)];
+    end if;
+    if sender.per_second is not null and cardinality(sender.texts) > 0 then
+      late := late || automation.give_places(
+        sender.tenant_id, id, sender.per_second, sender.is_marketing, sender.texts, now,
+        'its sender has as much to send as it may');
+    end if;
+  end loop;
+  return late;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_room_of_shadows(questions automation.send_question[], now timestamp with time zone, tenants automation.tenant[])
+ RETURNS automation.send_verdict[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  asked constant automation.tenant[] := coalesce(tenants, automation.tenants_asked(questions));
+  tickets automation.ticket[] := automation.make_tickets(questions);
+  hours automation.text_hours;
+  regions automation.place_regions[] := '{}'::automation.place_regions[];
+  found record;
+  late automation.late_text;
+  decided integer[] := '{}'::integer[];
+  verdicts automation.send_verdict[] := '{}'::automation.send_verdict[];
+begin
+  -- The law where they are, for the cap.
+  foreach hours in array automation.ask_hours(tickets, asked, now) loop
+    if cardinality(hours.regions) > 0 then
+      regions := regions || row(hours.place, hours.regions)::automation.place_regions;
+    end if;
+  end loop;
+  for found in select c.* from automation.ask_cap(automation.shadow_tickets(tickets), asked, now, regions) as c loop
+    decided := decided || found.place;
+    verdicts := verdicts || automation.verdict_over_cap(
+      questions[found.place], found.over_cap, found.cap, found.until, found.expires_at);
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  foreach late in array automation.ask_blocks(tickets, now) loop
+    decided := decided || late.place;
+    verdicts := verdicts || automation.verdict_on(
+      questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  foreach late in array automation.ask_rate_of_shadows(tickets, now) loop
+    verdicts := verdicts || automation.verdict_on(
+      questions[late.place], 'hold', null, late.held, late.until, late.expires_at);
+  end loop;
+  return verdicts;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.counted_from(listener automation.timer_listeners, record_id text, record jsonb)
  RETURNS text
  LANGUAGE sql
@@ -11711,10 +11871,12 @@ AS $function$
     update ridgeline.form_submissions as m set contact_id = into_id
     where m.contact_id = from_id and m.tenant_id = move_traces.tenant_id;
     insert into automation.marketing_sent (tenant_id, person, step_id, at)
-    select m.tenant_id, into_id, m.step_id, m.at from automation.marketing_sent as m
-    where m.tenant_id = move_traces.tenant_id and m.person = from_id
+    select m.tenant_id, p.prefix || into_id, m.step_id, m.at
+    from (values (''), ('shadow ')) as p (prefix)
+    join automation.marketing_sent as m on m.tenant_id = move_traces.tenant_id and m.person = p.prefix || from_id
     on conflict on constraint marketing_sent_pkey do nothing;
-    delete from automation.marketing_sent as m where m.tenant_id = move_traces.tenant_id and m.person = from_id;
+    delete from automation.marketing_sent as m
+    where m.tenant_id = move_traces.tenant_id and m.person in (from_id, 'shadow ' || from_id);
     insert into automation.created_projects (tenant_id, contact_id, key, project_id)
     select p.tenant_id, into_id, p.key, p.project_id from automation.created_projects as p
     where p.tenant_id = move_traces.tenant_id and p.contact_id = from_id
@@ -12493,6 +12655,8 @@ declare
   places integer[] := '{}'::integer[];
   verdict automation.send_verdict;
   held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  shadows automation.send_question[] := '{}'::automation.send_question[];
+  shadow_places integer[] := '{}'::integer[];
   recipients text[] := '{}'::text[];
   several text[];
   answered text[] := '{}'::text[];
@@ -12514,17 +12678,37 @@ begin
         questions := questions || question;
         recipients := recipients || prepared.recipient;
       elsif prepared.verdict = 'hold' then
-        -- A shadow, of which nothing goes to the gate.
+        -- A shadow, which asked what it may ask as it was prepared.
         work.outcome := 'hold';
         held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
           prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
           (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
       else
         work := automation.unsent(work, prepared);
+        if (work.execution).mode = 'shadow' and prepared.reason ->> 'code' = 'shadow'
+          and (work.due).lane in ('sms', 'email') then
+          shadow_places := shadow_places || i;
+          question := row(cardinality(shadow_places), work.due, work.execution, work.step, prepared,
+            ledgers[i].started_at, null);
+          shadows := shadows || question;
+        end if;
       end if;
     end if;
     works[i] := work;
   end loop;
+  if cardinality(shadows) > 0 then
+    foreach verdict in array automation.ask_room_of_shadows(
+      shadows, automation.now(), automation.tenants_in(plans)) loop
+      work := works[shadow_places[verdict.place]];
+      if verdict.verdict = 'hold' then
+        work.outcome := 'hold';
+        held := held || verdict;
+      else
+        work := automation.unsent(work, verdict.prepared);
+      end if;
+      works[shadow_places[verdict.place]] := work;
+    end loop;
+  end if;
   several := automation.doubled(recipients);
   foreach verdict in array automation.gate(
     questions, automation.now(), false, automation.tenants_in(plans), true) loop
@@ -14661,6 +14845,15 @@ AS $function$
       select s.value #>> '{config,base,event,config,step_key}' as said) as w
     where s.value ->> 'type' = 'wait' and s.value #>> '{config,base,event,type}' = 'sms_clicked' and w.said is not null
       and plan #> array['steps', w.said, 'sending', 'track_links'] is distinct from 'true'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.silence_tenant(gone uuid)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from automation.active_triggers as t where t.tenant_id = gone;
+    delete from ridgeline.scheduled_steps as s where s.tenant_id = gone;
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.unwatch_tenants(but regclass DEFAULT NULL::regclass)
@@ -18104,10 +18297,11 @@ begin
     x.tenant_id, x.workflow_id, automation.record_key(x.entity, x.record_id), x.id, x.created_at
   from x
   join lateral (
-    select v.plan #> '{lifecycle,reentry}' is not null and not v.plan -> 'lifecycle' ? 'key' as goes_by_record
+    select p.plan #> '{lifecycle,reentry}' is not null and not p.plan -> 'lifecycle' ? 'key' as goes_by_record
     from ridgeline.workflows as w
     join ridgeline.workflow_versions as v
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    cross join lateral (select automation.readable_plan(v.plan) as plan) as p
     where w.tenant_id = settle_entries.tenant_id and w.id = x.workflow_id
     limit 1) as r on r.goes_by_record
   order by x.workflow_id, x.entity, x.record_id, x.created_at desc
@@ -18591,7 +18785,8 @@ AS $function$
         on a.attrelid = c.oid and a.attname = 'tenant_id' and a.atttypid = 'pg_catalog.uuid'::regtype
         and not a.attisdropped
       where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
-        and not c.relispartition and c.oid <> 'automation.gone_tenants'::regclass
+        and not c.relispartition
+        and c.oid not in ('automation.gone_tenants'::regclass, 'ridgeline.tenant_erasures'::regclass)
     ), below (relation, depth) as (
       select o.relation, 0 from owned as o
       union
@@ -18630,18 +18825,62 @@ CREATE OR REPLACE FUNCTION automation.erase_tenant(gone uuid, at_most integer)
 AS $function$
 declare
   erased integer := 0;
+  here integer;
+  counts jsonb := '{}'::jsonb;
   relation regclass;
 begin
   for relation in select t.relation from automation.tenant_tables() as t loop
-    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
+    here := automation.erase_rows(relation, gone, at_most - erased);
+    if here > 0 then
+      counts := counts || jsonb_build_object(relation::text, here);
+    end if;
+    erased := erased + here;
     exit when erased >= at_most;
   end loop;
   if erased < at_most then
     perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
   end if;
+  if erased > 0 then
+    update ridgeline.tenant_erasures as e
+    set erased = e.erased || (
+      select jsonb_object_agg(c.key, c.value::bigint + coalesce((e.erased ->> c.key)::bigint, 0))
+      from jsonb_each_text(counts) as c)
+    where e.tenant_id = gone and e.status = 'running';
+  end if;
   return erased;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_tenant_erasure(gone automation.gone_tenants)
+ RETURNS ridgeline.tenant_erasures
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  erasure ridgeline.tenant_erasures;
+begin
+  select e.* into erasure from ridgeline.tenant_erasures as e
+  where e.tenant_id = gone.tenant_id and e.status = 'running';
+  if not found then
+    insert into ridgeline.tenant_erasures (tenant_id, cause, requested_by, requested_as, requested_at)
+    values (gone.tenant_id, case when gone.is_asked then 'asked' else 'deleted' end, gone.gone_by, gone.gone_as,
+      gone.gone_at)
+    returning * into erasure;
+  end if;
+  return erasure;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.end_tenant_erasure(gone uuid, status text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update ridgeline.tenant_erasures as e
+    set status = end_tenant_erasure.status, finished_at = automation.now()
+    where e.tenant_id = gone and e.status = 'running';
+    delete from automation.gone_tenants as g where g.tenant_id = gone;
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.has_rows(gone uuid)
  RETURNS boolean
@@ -18662,13 +18901,33 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_in_use(tenant_id uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(automation.tenant_state(tenant_id) = 'here', false)
+      and not exists (select from automation.tenancy as y where y.sole is not null)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.is_back(gone automation.gone_tenants)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when gone.is_asked then automation.is_in_use(gone.tenant_id)
+      else coalesce(automation.tenant_state(gone.tenant_id) in ('here', 'deleted'), false) end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.welcome_back(tenant_id uuid)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
+  perform automation.end_tenant_erasure(tenant_id, 'withdrawn');
   perform automation.listen_again(e.name) from automation.entities as e;
   raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
     tenant_id;
@@ -18690,14 +18949,15 @@ begin
   loop
     -- One that cannot be erased keeps none of the others.
     begin
-      if automation.tenant_state(gone.tenant_id) in ('here', 'deleted') then
+      perform automation.begin_tenant_erasure(gone);
+      if automation.is_back(gone) then
         perform automation.welcome_back(gone.tenant_id);
       else
         erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
         -- Late reports about its messages may still come in for a while.
         if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
           and not automation.has_rows(gone.tenant_id) then
-          delete from automation.gone_tenants as g where g.tenant_id = gone.tenant_id;
+          perform automation.end_tenant_erasure(gone.tenant_id, 'completed');
         end if;
       end if;
     exception when others then
@@ -18708,6 +18968,43 @@ begin
   return erased;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.forget_tenant(tenant_id uuid)
+ RETURNS ridgeline.tenant_erasures
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  gone automation.gone_tenants;
+begin
+  if automation.is_in_use(tenant_id) then
+    raise exception 'tenant_id: the CRM still has tenant %', tenant_id using errcode = 'PT409',
+      hint = 'Delete it there first, or mark it as deleted: it is the CRM''s.';
+  end if;
+  insert into automation.gone_tenants (tenant_id, is_asked, gone_by, gone_as)
+  select forget_tenant.tenant_id, true, automation.current_user_id(), automation.change_source() ->> 'role'
+  -- What is nobody's is the installation's own.
+  where forget_tenant.tenant_id <> '00000000-0000-0000-0000-000000000000'
+    and automation.has_rows(forget_tenant.tenant_id)
+  on conflict do nothing;
+  -- Marked as deleted and erased before: asked for now.
+  update automation.gone_tenants as g set is_asked = true
+  where g.tenant_id = forget_tenant.tenant_id
+  returning g.* into gone;
+  if not found then
+    perform automation.raise_not_found('tenant_id', tenant_id);
+  end if;
+  perform automation.silence_tenant(tenant_id);
+  return automation.begin_tenant_erasure(gone);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.erase_tenant(tenant_id uuid)
+ RETURNS ridgeline.tenant_erasures
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.forget_tenant(tenant_id) $function$;
 
 CREATE OR REPLACE FUNCTION automation.phone_pattern(phones text[])
  RETURNS text
@@ -24523,18 +24820,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.next_run_at(next_step jsonb, result jsonb)
- RETURNS timestamp with time zone
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return coalesce((result ->> 'wait_until')::timestamptz, automation.now())
-    + make_interval(secs => (next_step ->> 'delay_seconds')::double precision);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.cancel_execution(execution_id uuid)
  RETURNS ridgeline.workflow_executions
  LANGUAGE plpgsql
@@ -27817,8 +28102,8 @@ CREATE OR REPLACE FUNCTION automation.started_by(workflow ridgeline.workflows, p
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select distinct on (l.workflow_id) l.workflow_id, w.name, automation.step_path(s.value), v.plan,
-      l.entity
+    select distinct on (l.workflow_id) l.workflow_id, w.name, automation.step_path(s.value),
+      automation.readable_plan(v.plan), l.entity
     from jsonb_each(started_by.plan -> 'steps') as s
     cross join lateral unnest(automation.step_writes(s.value ->> 'type', s.value, fired)) as write
     join lateral (
@@ -27874,7 +28159,8 @@ begin
   perform automation.raise_problems(
     jsonb_path_query_array(listener.problems, '$[*] ? (@.code != "unknown_key")'),
     format('workflow "%s" cannot be switched on', workflow.name));
-  perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
+  perform automation.check_author(
+    workflow.tenant_id, automation.entities_of(listener, automation.readable_plan(version.plan)));
   perform automation.listen(version, listener);
   perform automation.check_listeners(version);
   if automation.has_changes(workflow) then
@@ -28008,7 +28294,7 @@ begin
     return;
   end if;
   perform automation.check_author(version.tenant_id, automation.entities_of(
-    automation.compile_trigger(version.trigger_type, version.trigger_config), version.plan)
+    automation.compile_trigger(version.trigger_type, version.trigger_config), automation.readable_plan(version.plan))
     || array(select left(k, -3) from jsonb_object_keys(data) as k where k like '%\_id'));
 end;
 $function$;
@@ -28041,9 +28327,10 @@ AS $function$
 declare
   gone constant uuid := automation.key_uuid(to_jsonb(old) ->> tg_argv[0]);
 begin
-  insert into automation.gone_tenants (tenant_id) values (gone) on conflict do nothing;
-  delete from automation.active_triggers as t where t.tenant_id = gone;
-  delete from ridgeline.scheduled_steps as s where s.tenant_id = gone;
+  insert into automation.gone_tenants (tenant_id, gone_by, gone_as)
+  values (gone, automation.current_user_id(), automation.change_source() ->> 'role')
+  on conflict do nothing;
+  perform automation.silence_tenant(gone);
   return null;
 exception when others then
   raise warning 'automation: the rows of a tenant that was deleted stay: %', sqlerrm;
@@ -29639,7 +29926,7 @@ begin
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.step_key = execution.error ->> 'step';
   step := automation.plan_step(execution, coalesce(failed.step_key, (
-    select v.plan ->> 'first' from ridgeline.workflow_versions as v
+    select automation.readable_plan(v.plan) ->> 'first' from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
   if step is null then
@@ -29852,33 +30139,38 @@ CREATE OR REPLACE FUNCTION automation.imagine_path(execution ridgeline.workflow_
 AS $function$
 declare
   step jsonb := plan -> 'steps' -> (plan ->> 'first');
+  next_step jsonb;
   imagined automation.imagined_step;
   taken jsonb;
+  status ridgeline.automation_status;
+  ends_as ridgeline.automation_status;
   path jsonb := '[]'::jsonb;
   ended jsonb;
 begin
+  at := automation.due_after(step, null, at);
   while step is not null and ended is null loop
-    at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
     ended := automation.imagine_exit(execution, plan -> 'lifecycle', zone, at);
     exit when ended is not null;
     imagined := automation.imagine_step(execution, step, zone, at, events);
     taken := imagined.shown;
     path := path || taken;
+    status := case taken ->> 'verdict'
+      when 'run' then 'completed' when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
     execution.trigger_data := imagined.data || jsonb_build_object(
       'steps', coalesce(execution.trigger_data -> 'steps', '{}') || jsonb_build_object(
-        step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object(
-          'status', case taken ->> 'verdict'
-            when 'run' then 'completed' when 'skip' then 'skipped' else 'failed' end)));
+        step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object('status', status)));
     at := greatest(at, (taken ->> 'until')::timestamptz);
-    ended := case
-      when taken ->> 'verdict' = 'fail' and not coalesce((step ->> 'continue_on_error')::boolean, false)
-        then jsonb_build_object('status', 'failed', 'at', at, 'step', step -> 'key')
-      when taken -> 'result' ? 'stop'
-        then jsonb_build_object('status', taken #> '{result,outcome}', 'at', at, 'step', step -> 'key')
-      when at = 'infinity'
-        then jsonb_build_object('status', 'waiting', 'at', taken -> 'at', 'step', step -> 'key')
-    end;
-    step := plan -> 'steps' -> automation.next_key(step, taken -> 'result');
+    next_step := plan -> 'steps' -> automation.next_key(step, taken -> 'result');
+    ends_as := automation.ends_as(status, step, taken -> 'result', next_step);
+    if at = 'infinity' then
+      -- It stays where it is.
+      ended := jsonb_build_object('status', 'waiting', 'at', taken -> 'at', 'step', step -> 'key');
+    elsif ends_as is not null then
+      ended := jsonb_build_object('status', ends_as, 'at', at, 'step', step -> 'key');
+    else
+      at := greatest(at, automation.due_after(next_step, taken -> 'result', at));
+    end if;
+    step := next_step;
   end loop;
   return jsonb_build_object('path', path,
     'cost', (select coalesce(sum((p ->> 'cost')::numeric), 0) from jsonb_array_elements(path) as p),
@@ -30673,6 +30965,36 @@ alter table automation.troubles alter column failed set not null;
 alter table automation.troubles alter column since drop default;
 alter table automation.troubles alter column since set not null;
 
+alter table ridgeline.tenant_erasures alter column tenant_id drop default;
+alter table ridgeline.tenant_erasures alter column tenant_id set not null;
+
+alter table ridgeline.tenant_erasures alter column id set default automation.new_id();
+alter table ridgeline.tenant_erasures alter column id set not null;
+
+alter table ridgeline.tenant_erasures alter column cause drop default;
+alter table ridgeline.tenant_erasures alter column cause set not null;
+
+alter table ridgeline.tenant_erasures alter column status set default 'running'::text;
+alter table ridgeline.tenant_erasures alter column status set not null;
+
+alter table ridgeline.tenant_erasures alter column requested_by drop default;
+alter table ridgeline.tenant_erasures alter column requested_by drop not null;
+
+alter table ridgeline.tenant_erasures alter column requested_as drop default;
+alter table ridgeline.tenant_erasures alter column requested_as drop not null;
+
+alter table ridgeline.tenant_erasures alter column requested_at set default automation.now();
+alter table ridgeline.tenant_erasures alter column requested_at set not null;
+
+alter table ridgeline.tenant_erasures alter column finished_at drop default;
+alter table ridgeline.tenant_erasures alter column finished_at drop not null;
+
+alter table ridgeline.tenant_erasures alter column erased set default '{}'::jsonb;
+alter table ridgeline.tenant_erasures alter column erased set not null;
+
+alter table ridgeline.tenant_erasures alter column changed_at set default automation.now();
+alter table ridgeline.tenant_erasures alter column changed_at set not null;
+
 alter table ridgeline.erasures alter column tenant_id drop default;
 alter table ridgeline.erasures alter column tenant_id set not null;
 
@@ -30977,6 +31299,8 @@ alter table automation.statistics add constraint statistics_pkey PRIMARY KEY (te
 
 alter table automation.troubles add constraint troubles_pkey PRIMARY KEY (tenant_id, workflow_id);
 
+alter table ridgeline.tenant_erasures add constraint tenant_erasures_pkey PRIMARY KEY (tenant_id, id);
+
 alter table ridgeline.erasures add constraint erasures_pkey PRIMARY KEY (tenant_id, id);
 
 alter table automation.erasures_under_way add constraint erasures_under_way_pkey PRIMARY KEY (tenant_id, erasure_id);
@@ -31041,6 +31365,12 @@ alter table automation.retention_places add constraint retention_places_kind_kno
 
 alter table automation.retention_places add constraint retention_places_portion_in_range CHECK (((portion >= 1) AND (portion <= 1000)));
 
+alter table ridgeline.tenant_erasures add constraint tenant_erasures_cause_known CHECK ((cause = ANY (ARRAY['asked'::text, 'deleted'::text])));
+
+alter table ridgeline.tenant_erasures add constraint tenant_erasures_status_known CHECK ((status = ANY (ARRAY['running'::text, 'completed'::text, 'withdrawn'::text])));
+
+alter table ridgeline.tenant_erasures add constraint tenant_erasures_finished_matches_status CHECK (((finished_at IS NULL) = (status = 'running'::text)));
+
 alter table ridgeline.erasures add constraint erasures_status_known CHECK ((status = ANY (ARRAY['running'::text, 'completed'::text])));
 
 alter table ridgeline.erasures add constraint erasures_finished_matches_status CHECK (((finished_at IS NOT NULL) = (status = 'completed'::text)));
@@ -31080,6 +31410,8 @@ CREATE INDEX unsubscribe_tokens_by_digest ON automation.unsubscribe_tokens USING
 CREATE INDEX unsubscribe_tokens_by_age ON automation.unsubscribe_tokens USING btree (created_at);
 
 CREATE INDEX retention_places_next ON automation.retention_places USING btree (next_at);
+
+CREATE INDEX tenant_erasures_by_change ON ridgeline.tenant_erasures USING btree (changed_at, tenant_id);
 
 CREATE INDEX erasures_by_change ON ridgeline.erasures USING btree (changed_at, tenant_id);
 
@@ -31164,6 +31496,8 @@ alter table automation.statistics enable row level security;
 
 alter table automation.troubles enable row level security;
 
+alter table ridgeline.tenant_erasures enable row level security;
+
 alter table ridgeline.erasures enable row level security;
 
 alter table automation.erasures_under_way enable row level security;
@@ -31222,6 +31556,16 @@ comment on column ridgeline.stage_changes.root_id is 'The run that moved it, or 
 
 comment on column ridgeline.stage_changes.user_id is 'The signed-in person who moved it; null with root_id null: a program, or somebody who was not signed in.';
 
+comment on column ridgeline.tenant_erasures.cause is 'asked: ridgeline.erase_tenant() was called; deleted: the CRM deleted it.';
+
+comment on column ridgeline.tenant_erasures.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
+
+comment on column ridgeline.tenant_erasures.erased is '{table: rows deleted}.';
+
+comment on column ridgeline.tenant_erasures.requested_by is 'The signed-in user; null: the service role, or SQL. requested_as: the role.';
+
+comment on column ridgeline.tenant_erasures.status is 'withdrawn: the CRM had the tenant again before all was erased; what was erased by then is gone.';
+
 comment on function automation.accounts_of_senders(text,uuid,text,text) is 'Whose number, messaging service or tenant that is, and the secrets of their own accounts at this provider; no row: the environment''s. account is null where the secret is missing.';
 
 comment on function automation.activate_imports(uuid) is 'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. Runs in flight are another matter: automation.take_over_runs().';
@@ -31241,6 +31585,8 @@ comment on function automation.ask_hours(automation.ticket[],automation.tenant[]
 comment on function automation.ask_rate(automation.ticket[],timestamp with time zone) is 'Texts for which their sender has no room, and until when: in segments, by senders.limits {per_second, per_day}, by what is usual of such a number, and by the tenant''s {segments_per_day}.';
 
 comment on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) is 'Webhooks for which their receiver has no room, because it has asked to wait or by ridgeline.tenant_settings {"webhooks": {per_second, per_day, hosts}}, and until when. Where nobody said anything: none.';
+
+comment on function automation.ask_room_of_shadows(automation.send_question[],timestamp with time zone,automation.tenant[]) is 'Texts and emails of shadows for which there would be no room, were shadows all there is; the others are counted.';
 
 comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
 
@@ -31292,7 +31638,7 @@ comment on function automation.enter(automation.entry[]) is 'Writes down executi
 
 comment on function automation.entity_of_target(jsonb) is 'Of what the id in a target is, as far as its variable says so by its name: {{steps.new.contact_id}} -> contact.';
 
-comment on function automation.erase_tenants(integer) is 'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says how many. The tick calls it. Never raises.';
+comment on function automation.erase_tenants(integer) is 'Deletes the next rows of tenants that are to be erased (automation.gone_tenants), at most so many, and says how many. The tick calls it. Never raises.';
 
 comment on function automation.error_class(text,jsonb) is 'Why a text was not delivered. opted_out: the provider knows that the number wants none; landline: none reaches it; daily_limit: a carrier takes no more today. Others (unknown_number, unreachable, filtered, throttled, account) are kept with the step and change nothing. Null: unknown.';
 
@@ -31436,7 +31782,7 @@ comment on function automation.tenant_of_number(text,text) is 'Whose number it i
 
 comment on function automation.track_links(text,text,text,text) is 'A rendered text with links that lead through base. written: what the step says, whose hosts alone are meant; site: the office''s own. links: [{code, url}]; left_out: links that stay as they were.';
 
-comment on function automation.transition_after(automation.work) is 'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the result chose is scheduled, or the run completes, as it does at a stop.';
+comment on function automation.transition_after(automation.work) is 'The end of the run that ends_as() says, or else the next step on the branch that the result chose, when due_after() says.';
 
 comment on function automation.undo_import(uuid,text,text,integer) is 'Takes out what an import made: {undone, reason, given_back}. Runs that were taken over and stand where they stood go back to the old engine. What has run here since, or was edited, stays as it is.';
 
@@ -31463,6 +31809,8 @@ comment on function ridgeline.engine_report(uuid) is 'Which engine works for a t
 comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}.';
 
 comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a person: by their contact, or else by phone (any notation) and email. Nothing is sent to them from the moment this commits, their runs end, and the tick deletes what the engine has of them. Delete or blank the contact in the CRM first: it is the CRM''s. Owners and admins.';
+
+comment on function ridgeline.erase_tenant(uuid) is 'Forgets a tenant: nothing of it starts or is sent from the moment this commits, and the tick deletes all that the engine has of it, a portion a time. Delete it in the CRM first, or mark it as deleted there; where the CRM has no table of tenants, this is the way. ridgeline.tenant_of(): by its key in the CRM. The owner of the database and the service role.';
 
 comment on function ridgeline.erasures_of(text,text,text,uuid) is 'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
 
@@ -31540,7 +31888,7 @@ comment on table automation.legacy_pairs is 'A run of the old engine and the sha
 
 comment on table automation.links is 'Where the links of texts lead, by the code in them. Kept for the setting keep_links.';
 
-comment on table automation.marketing_sent is 'What marketing a person got lately, claimed, sent or unclear: a row for their contact and for each of their addresses. The row that a claim writes is the count.';
+comment on table automation.marketing_sent is 'What marketing a person got lately, claimed, sent or unclear: a row for their contact and for each of their addresses. The row that a claim writes is the count. What a shadow would have sent stands under "shadow ", and counts for shadows.';
 
 comment on table automation.merged_contacts is 'Contacts that were merged into another one: for runs that were enrolled while that happened, unseen.';
 
@@ -31580,7 +31928,7 @@ comment on table automation.unsubscribe_tokens is 'Which addresses an unsubscrib
 
 comment on table automation.workflow_fuses is 'How many runs a day of a workflow may be set off by others or by itself, by what it did before; of those alone that came to the question.';
 
-comment on table ridgeline.changes is 'What was changed of workflows, steps, senders, forms, members and settings, by whom and from where. Settings of the whole installation have the tenant 00000000-0000-0000-0000-000000000000.';
+comment on table ridgeline.changes is 'What was changed of workflows, steps, senders, forms, members and settings, and of how the CRM is attached, by whom and from where. What is about the whole installation has the tenant 00000000-0000-0000-0000-000000000000.';
 
 comment on table ridgeline.consents is 'Who agreed to be written to, who took it back, how, when and on what evidence (the wording that was shown, the message, the note of whoever was told). Rows are added and never changed; the last of an address counts.';
 
@@ -31591,6 +31939,8 @@ comment on table ridgeline.legacy_discrepancies is 'What the shadow of a workflo
 comment on table ridgeline.sending_pauses is 'Tenants that send nothing until ridgeline.resume_sending(): texts, emails and webhooks wait, and what is done in the database goes on.';
 
 comment on table ridgeline.stage_changes is 'The last change of stage (without one, of status) of each record that was moved since its table was attached.';
+
+comment on table ridgeline.tenant_erasures is 'That a tenant was erased: why, who asked for it, when, and how many rows that took. Outlives the tenant.';
 
 comment on type automation.batch_report is 'How many steps ran; cut_off: the statement was cancelled meanwhile, and whoever asked for it stops working; alone: steps that were left for transactions of their own.';
 
@@ -31632,7 +31982,7 @@ comment on type automation.whereabout is 'Where a text goes. zones: as numbers a
 
 comment on type automation.work is 'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
 
-comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: history of another system, taken over.';
+comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: kept for runs that somebody tries; none is written, since a dry run leaves no row. imported: history of another system, taken over.';
 
 comment on function automation.attach_members(regclass,jsonb,jsonb,jsonb,jsonb,text[]) is 'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of a JSON column; tenant: null where there is one office and no column. roles: {"the CRM''s word": "owner", "admin", "editor" or "viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. An editor drafts and tries workflows, an admin publishes them, a viewer looks.';
 
@@ -31775,6 +32125,9 @@ grant execute on function automation.ask_persons(automation.send_question[],auto
 revoke all on function automation.ask_rate(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_rate(automation.ticket[],timestamp with time zone) to service_role;
 
+revoke all on function automation.ask_rate_of_shadows(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_rate_of_shadows(automation.ticket[],timestamp with time zone) to service_role;
+
 revoke all on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_receivers(automation.send_question[],automation.ticket[],timestamp with time zone) to service_role;
 
@@ -31783,6 +32136,9 @@ grant execute on function automation.ask_rests(automation.send_question[],automa
 
 revoke all on function automation.ask_room(automation.send_question[],automation.ticket[],timestamp with time zone,automation.tenant[],automation.gate_interests,automation.place_regions[],boolean,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_room(automation.send_question[],automation.ticket[],timestamp with time zone,automation.tenant[],automation.gate_interests,automation.place_regions[],boolean,boolean) to service_role;
+
+revoke all on function automation.ask_room_of_shadows(automation.send_question[],timestamp with time zone,automation.tenant[]) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_room_of_shadows(automation.send_question[],timestamp with time zone,automation.tenant[]) to service_role;
 
 revoke all on function automation.asks_rating(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.asks_rating(jsonb,boolean) to service_role;
@@ -31807,6 +32163,9 @@ revoke all on function automation.begin_restore() from public, anon, authenticat
 
 revoke all on function automation.begin_retention() from public, anon, authenticated, service_role;
 grant execute on function automation.begin_retention() to service_role;
+
+revoke all on function automation.begin_tenant_erasure(automation.gone_tenants) from public, anon, authenticated, service_role;
+grant execute on function automation.begin_tenant_erasure(automation.gone_tenants) to service_role;
 
 revoke all on function automation.begin_unwritten(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.begin_unwritten(regclass) to service_role;
@@ -32250,6 +32609,9 @@ grant execute on function automation.doubtful_moment(text) to service_role;
 revoke all on function automation.drop_suppressed(automation.prepared_step,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.drop_suppressed(automation.prepared_step,text,text[]) to service_role;
 
+revoke all on function automation.due_after(jsonb,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.due_after(jsonb,jsonb,timestamp with time zone) to service_role;
+
 revoke all on function automation.due_lanes() from public, anon, authenticated, service_role;
 grant execute on function automation.due_lanes() to service_role;
 
@@ -32270,6 +32632,12 @@ grant execute on function automation.end_runs_of(uuid,text[]) to service_role;
 
 revoke all on function automation.end_shadows(uuid,uuid[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.end_shadows(uuid,uuid[],jsonb) to service_role;
+
+revoke all on function automation.end_tenant_erasure(uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.end_tenant_erasure(uuid,text) to service_role;
+
+revoke all on function automation.ends_as(ridgeline.automation_status,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.ends_as(ridgeline.automation_status,jsonb,jsonb,jsonb) to service_role;
 
 revoke all on function automation.engine_of(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.engine_of(uuid) to service_role;
@@ -32532,6 +32900,9 @@ grant execute on function automation.foresee_contact(ridgeline.workflow_executio
 revoke all on function automation.forget_pair() from public, anon, authenticated, service_role;
 grant execute on function automation.forget_pair() to service_role;
 
+revoke all on function automation.forget_tenant(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.forget_tenant(uuid) to service_role;
+
 revoke all on function automation.functions_address() from public, anon, authenticated, service_role;
 grant execute on function automation.functions_address() to service_role;
 
@@ -32782,6 +33153,9 @@ grant execute on function automation.interests() to service_role;
 revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;
 
+revoke all on function automation.is_back(automation.gone_tenants) from public, anon, authenticated, service_role;
+grant execute on function automation.is_back(automation.gone_tenants) to service_role;
+
 revoke all on function automation.is_change(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_change(text) to service_role;
 
@@ -32799,6 +33173,9 @@ grant execute on function automation.is_held(ridgeline.workflow_executions,boole
 
 revoke all on function automation.is_imagined(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_imagined(ridgeline.workflow_executions,text) to service_role;
+
+revoke all on function automation.is_in_use(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.is_in_use(uuid) to service_role;
 
 revoke all on function automation.is_left_out(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_left_out(jsonb,jsonb) to service_role;
@@ -32941,8 +33318,14 @@ grant execute on function automation.known_provider_ids(uuid,uuid,text) to servi
 revoke all on function automation.known_zones(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.known_zones(text[]) to service_role;
 
+revoke all on function automation.late_by_a_second(automation.text_sender,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.late_by_a_second(automation.text_sender,timestamp with time zone) to service_role;
+
 revoke all on function automation.late_lanes(uuid,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.late_lanes(uuid,interval) to service_role;
+
+revoke all on function automation.late_today(automation.text_sender,bigint,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.late_today(automation.text_sender,bigint,timestamp with time zone) to service_role;
 
 revoke all on function automation.later_run(ridgeline.workflow_executions,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.later_run(ridgeline.workflow_executions,jsonb,text) to service_role;
@@ -33874,6 +34257,15 @@ grant execute on function automation.shadow_beside(uuid,uuid[],text,text,timesta
 revoke all on function automation.shadow_effects(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.shadow_effects(uuid,uuid) to service_role;
 
+revoke all on function automation.shadow_of(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.shadow_of(uuid) to service_role;
+
+revoke all on function automation.shadow_tickets(automation.ticket[]) from public, anon, authenticated, service_role;
+grant execute on function automation.shadow_tickets(automation.ticket[]) to service_role;
+
+revoke all on function automation.silence_tenant(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.silence_tenant(uuid) to service_role;
+
 revoke all on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
 
@@ -34490,6 +34882,9 @@ revoke all on function ridgeline.erase_person(text,text,text,uuid) from public, 
 grant execute on function ridgeline.erase_person(text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.erase_person(text,text,text,uuid) to service_role;
 
+revoke all on function ridgeline.erase_tenant(uuid) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.erase_tenant(uuid) to service_role;
+
 revoke all on function ridgeline.erasures_of(text,text,text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.erasures_of(text,text,text,uuid) to authenticated;
 grant execute on function ridgeline.erasures_of(text,text,text,uuid) to service_role;
@@ -34708,6 +35103,10 @@ grant select on table ridgeline.sending_pauses to service_role;
 revoke all on table ridgeline.stage_changes from public, anon, authenticated, service_role;
 grant select on table ridgeline.stage_changes to authenticated;
 grant select on table ridgeline.stage_changes to service_role;
+
+revoke all on table ridgeline.tenant_erasures from public, anon, authenticated, service_role;
+grant select on table ridgeline.tenant_erasures to authenticated;
+grant select on table ridgeline.tenant_erasures to service_role;
 
 revoke all on function automation.as_uuid(text) from public, anon, authenticated, service_role;
 grant execute on function automation.as_uuid(text) to authenticated;
@@ -41750,6 +42149,8 @@ drop function automation.follow_contact(ridgeline.workflow_executions);
 
 drop function automation.advance(ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb,jsonb);
 
+drop function automation.next_run_at(jsonb,jsonb);
+
 drop function automation.mark_running(ridgeline.workflow_executions,text);
 
 drop function automation.execution_context(ridgeline.workflow_executions,jsonb);
@@ -41801,6 +42202,12 @@ alter table automation.entities add column contact_way text[];
 alter table automation.entities add column contact_ways jsonb;
 
 alter table ridgeline.tenant_settings add column unified_engine text default 'on'::text not null;
+
+alter table automation.gone_tenants add column is_asked boolean default false not null;
+
+alter table automation.gone_tenants add column gone_by uuid;
+
+alter table automation.gone_tenants add column gone_as text;
 
 alter table automation.targets add column times_zone text;
 
@@ -42617,6 +43024,14 @@ CREATE TRIGGER tenant_settings_changes AFTER INSERT OR DELETE OR UPDATE ON ridge
 
 CREATE TRIGGER settings_changes AFTER DELETE OR UPDATE ON automation.settings FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('name');
 
+CREATE TRIGGER entities_changes AFTER DELETE OR UPDATE ON automation.entities FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('name');
+
+CREATE TRIGGER targets_changes AFTER DELETE OR UPDATE ON automation.targets FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('name');
+
+CREATE TRIGGER tenancy_changes AFTER DELETE OR UPDATE ON automation.tenancy FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('relation');
+
+CREATE TRIGGER membership_changes AFTER DELETE OR UPDATE ON automation.membership FOR EACH ROW EXECUTE FUNCTION automation.watch_changes('relation');
+
 CREATE TRIGGER workflow_holds_changed BEFORE UPDATE ON ridgeline.workflow_holds FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER suppressions_changed BEFORE UPDATE ON ridgeline.suppressions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
@@ -42666,6 +43081,8 @@ CREATE TRIGGER emails_note_engagement AFTER UPDATE OF opened_at, clicked_at ON r
 CREATE TRIGGER messages_note_reply AFTER INSERT ON ridgeline.messages FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (new.from_number IS NOT NULL))) EXECUTE FUNCTION automation.note_reply();
 
 CREATE TRIGGER emails_note_reply AFTER INSERT ON ridgeline.emails FOR EACH ROW WHEN (((new.direction = 'inbound'::text) AND (new.provider <> 'manual'::text) AND (NOT new.is_automatic))) EXECUTE FUNCTION automation.note_reply();
+
+CREATE TRIGGER tenant_erasures_changed BEFORE UPDATE ON ridgeline.tenant_erasures FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
 CREATE TRIGGER erasures_changed BEFORE UPDATE ON ridgeline.erasures FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 
@@ -42735,6 +43152,8 @@ create policy statistic_changes_members_read on automation.statistic_changes as 
 
 create policy erasures_admins_read on ridgeline.erasures as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.admin_tenants() AS admin_tenants)::uuid[])));
 
+create policy tenant_erasures_admins_read on ridgeline.tenant_erasures as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.admin_tenants() AS admin_tenants)::uuid[])));
+
 create policy stage_changes_members_read on ridgeline.stage_changes as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.member_tenants() AS member_tenants)::uuid[])));
 
 create policy changes_admins_read on ridgeline.changes as permissive for select to authenticated using ((tenant_id = ANY (( SELECT automation.admin_tenants() AS admin_tenants)::uuid[])));
@@ -42766,6 +43185,8 @@ comment on column automation.entities.contact_ways is 'The other ways, and longe
 comment on column automation.entities.tenant_type is 'The type of the tenant column, where that is no uuid (automation.key_uuid); null: it is.';
 
 comment on column automation.entities.times_zone is 'In which zone its timestamps without one are; null: in the tenant''s.';
+
+comment on column automation.gone_tenants.is_asked is 'ridgeline.erase_tenant() was called: the CRM may have the tenant still.';
 
 comment on column automation.step_types.ends_run is 'No step comes after this one.';
 
@@ -42838,6 +43259,8 @@ comment on column ridgeline.messages.opt_out_type is 'What the provider took the
 comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
 
 comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
+
+comment on table automation.gone_tenants is 'Tenants that were deleted in the CRM, or are to be forgotten, and whose rows are being erased here.';
 
 comment on type automation.prepared_step is 'verdict: run, skip or fail; reason: {code, message} for the last two; country: of the number that a text goes to.';
 

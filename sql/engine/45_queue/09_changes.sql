@@ -61,13 +61,14 @@ create or replace function automation.watch_changes() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  moved constant text[] := '{updated_at,published_version,contact_way,contact_ways}'::text[];
   was jsonb;
   is_now jsonb;
   record jsonb;
   tenant uuid;
 begin
-  was := case when tg_op <> 'INSERT' then to_jsonb(old) - array['updated_at', 'published_version'] end;
-  is_now := case when tg_op <> 'DELETE' then to_jsonb(new) - array['updated_at', 'published_version'] end;
+  was := case when tg_op <> 'INSERT' then to_jsonb(old) - moved end;
+  is_now := case when tg_op <> 'DELETE' then to_jsonb(new) - moved end;
   record := coalesce(is_now, was);
   tenant := coalesce((record ->> 'tenant_id')::uuid, '00000000-0000-0000-0000-000000000000'::uuid);
   if was = is_now
