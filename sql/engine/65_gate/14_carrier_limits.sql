@@ -20,37 +20,61 @@ create or replace function automation.carrier_hold(since timestamptz, until time
       'since', since, 'until', until)
   $$;
 
--- Marketing from the sender waits, and so does every text to the number, which is known by this to be T-Mobile's.
-create or replace function automation.block_sender(tenant_id uuid, sender_id uuid, number text) returns void
+-- Marketing from the senders waits, and so does every text to the numbers, which are known by this to be T-Mobile's. In
+-- one order, so that two that report at once do not wait for each other crosswise.
+create or replace function automation.block_senders(tenant_ids uuid[], sender_ids uuid[], numbers text[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
+  refused record;
 begin
   delete from automation.sender_blocks as b
-  where b.tenant_id = block_sender.tenant_id and b.until <= automation.now();
+  where b.ctid = any (array(
+    select o.ctid from automation.sender_blocks as o
+    where o.tenant_id = any (tenant_ids) and o.until <= automation.now()
+    for update skip locked));
   insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
-  select block_sender.tenant_id, coalesce(sender_id, automation.no_sender_id()), n.number, midnight
-  from unnest(array['', automation.normal_number(block_sender.number)]) as n (number)
+  select distinct r.tenant_id, coalesce(r.sender_id, automation.no_sender_id()), n.number, midnight
+  from unnest(tenant_ids, sender_ids, numbers) as r (tenant_id, sender_id, number)
+  cross join lateral unnest(array['', automation.normal_number(r.number)]) as n (number)
   where n.number is not null
+  order by 1, 2, 3
   on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
-  perform automation.tell_office(block_sender.tenant_id, 'daily_limit',
-    coalesce(sender_id, automation.no_sender_id())::text, interval '20 hours', null,
-    'T-Mobile takes no more texts today',
-    format('The first that was refused was to %s: it goes again tomorrow. Offers wait until midnight Pacific. Write '
-      'what your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are '
-      'refused.', block_sender.number));
+  for refused in
+    select distinct on (1, 2) r.tenant_id, coalesce(r.sender_id, automation.no_sender_id()) as sender_id, r.number
+    from unnest(tenant_ids, sender_ids, numbers) with ordinality as r (tenant_id, sender_id, number, place)
+    order by 1, 2, r.place
+  loop
+    perform automation.tell_office(refused.tenant_id, 'daily_limit', refused.sender_id::text, interval '20 hours', null,
+      'T-Mobile takes no more texts today',
+      format('The first that was refused was to %s: it goes again tomorrow. Offers wait until midnight Pacific. Write '
+        'what your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are '
+        'refused.', refused.number));
+  end loop;
 end;
 $$;
 
--- Told by the provider's answer: the step stays in the queue (70_dispatch).
-create or replace function automation.block_recipient(tenant_id uuid, step_id uuid) returns void
-  language sql
+-- Told by the provider's answers: the steps stay in the queue (70_dispatch).
+create or replace function automation.block_recipients(tenant_ids uuid[], step_ids uuid[]) returns void
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.block_sender(
-      s.tenant_id, automation.as_uuid(s.input #>> '{sender,id}'), s.input ->> 'to')
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = block_recipient.tenant_id and s.id = block_recipient.step_id
-  $$;
+declare
+  inputs constant jsonb[] := array(
+    select l.input
+    from unnest(tenant_ids, step_ids) with ordinality as k (tenant_id, id, place)
+    left join lateral (
+      select s.input from ridgeline.workflow_step_executions as s
+      where s.tenant_id = k.tenant_id and s.id between k.id and k.id
+      order by s.id
+      limit 1) as l on true
+    order by k.place);
+begin
+  perform automation.block_senders(tenant_ids,
+    array(select automation.as_uuid(u.i #>> '{sender,id}') from unnest(inputs) with ordinality as u (i, place)
+      order by u.place),
+    array(select u.i ->> 'to' from unnest(inputs) with ordinality as u (i, place) order by u.place));
+end;
+$$;

@@ -200,12 +200,15 @@ declare
   names_ids boolean := false;
   taken boolean[];
   given_up boolean;
+  refused_by uuid[] := '{}'::uuid[];
+  refused uuid[] := '{}'::uuid[];
   work automation.work;
   report automation.report;
   closed automation.work[] := '{}'::automation.work[];
   closed_reports automation.report[] := '{}'::automation.report[];
   again automation.work[] := '{}'::automation.work[];
   again_reports automation.report[] := '{}'::automation.report[];
+  again_rows tid[] := '{}'::tid[];
 begin
   select l.works, l.queue_rows into works, queue_rows from automation.lock_leased(results) as l;
   if cardinality(works) = 0 then
@@ -237,7 +240,8 @@ begin
         case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
     end if;
     if automation.waits_for_carrier(report) then
-      perform automation.block_recipient((work.due).tenant_id, (work.due).id);
+      refused_by := refused_by || (work.due).tenant_id;
+      refused := refused || (work.due).id;
     end if;
     given_up := automation.is_given_up(work, report);
     if given_up then
@@ -252,6 +256,7 @@ begin
     if work.status = 'waiting' then
       again := again || work;
       again_reports := again_reports || report;
+      again_rows := again_rows || queue_rows[i];
     else
       work.result := report.result;
       work.error := coalesce(nullif(report.error, 'null'), case work.status when 'failed'
@@ -262,11 +267,14 @@ begin
     end if;
     works[i] := work;
   end loop;
+  if cardinality(refused) > 0 then
+    perform automation.block_recipients(refused_by, refused);
+  end if;
   if cardinality(closed) > 0 then
     perform automation.close_steps(closed, closed_reports, closed_rows);
   end if;
   if cardinality(again) > 0 then
-    perform automation.try_again(again, again_reports);
+    perform automation.try_again(again, again_reports, again_rows);
     perform automation.note_rests(again, again_reports);
   end if;
   return works;
@@ -479,10 +487,12 @@ begin
 end;
 $$;
 
--- After attempts that did not get through: another one later.
-create or replace function automation.try_again(works automation.work[], reports automation.report[])
-  returns void
+-- After attempts that did not get through: another one later. Asked within what it does for, it says how many.
+create or replace function automation.try_again(
+  works automation.work[], reports automation.report[], queue_rows tid[])
+  returns integer
   language plpgsql
+  -- The settings are those of finish_works(), which alone calls it.
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -490,33 +500,78 @@ declare
   report automation.report;
   due ridgeline.scheduled_steps;
   at constant timestamptz := automation.now();
+  places integer[] := '{}'::integer[];
+  run_ats timestamptz[] := '{}'::timestamptz[];
+  holds jsonb[] := '{}'::jsonb[];
+  entries jsonb[] := '{}'::jsonb[];
+  render_again boolean[] := '{}'::boolean[];
+  run_at timestamptz;
+  left_over integer;
+  told integer;
+  waiting integer;
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
     report := reports[i];
     due := work.due;
-    update ridgeline.scheduled_steps as s
-    set run_at = at + automation.backoff(
-        due.attempt, report.retry_after_seconds, report.outcome = 'ambiguous', work.step -> 'retry'),
-      attempt_token = null, leased_by = null, leased_at = null, lease_expires_at = null,
-      reconcile_since = case when report.outcome = 'ambiguous'
-        then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
-    where s.tenant_id = due.tenant_id and s.id = due.id;
+    places := places || i;
     if automation.waits_for_carrier(report) then
-      update ridgeline.scheduled_steps as s
-      set attempt = s.attempt - 1, run_at = automation.carrier_reopens(due.id, at),
-        held = automation.carrier_hold(at, automation.carrier_reopens(due.id, at))
-      where s.tenant_id = due.tenant_id and s.id = due.id;
+      run_at := automation.carrier_reopens(due.id, at);
+      holds := holds || automation.carrier_hold(at, run_at);
+    else
+      run_at := at + automation.backoff(
+        due.attempt, report.retry_after_seconds, report.outcome = 'ambiguous', work.step -> 'retry');
+      holds := holds || null::jsonb;
     end if;
-    update ridgeline.workflow_step_executions as s
-    set changed_at = automation.now(), status = 'waiting', error = report.error,
-      render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
-      attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
-    where s.tenant_id = due.tenant_id and s.id = due.id;
-    update ridgeline.workflow_executions as e
-    set changed_at = automation.now(), status = 'waiting'
-    where e.tenant_id = due.tenant_id and e.id = due.execution_id;
+    run_ats := run_ats || run_at;
+    entries := entries || automation.attempt_entry(due, report.outcome, report.error, at);
+    render_again := render_again
+      || automation.may_render_again(work.step, report.outcome, due.reconcile_since);
   end loop;
+  with tried as materialized (
+    select r.place, r.run_at, r.held, r.entry, r.render_again, (reports[r.place]).outcome = 'ambiguous' as is_unclear,
+      (reports[r.place]).error, queue_rows[r.place] as queued, l.ctid as ledger, e.ctid as run
+    from unnest(places, run_ats, holds, entries, render_again) as r (place, run_at, held, entry, render_again)
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_step_executions as x
+      where x.tenant_id = ((works[r.place]).due).tenant_id
+        and x.id between ((works[r.place]).due).id and ((works[r.place]).due).id
+      order by x.id limit 1) as l
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = ((works[r.place]).due).tenant_id
+        and x.id between ((works[r.place]).due).execution_id and ((works[r.place]).due).execution_id
+      order by x.id limit 1) as e
+  ), queued as (
+    -- What a carrier refused for the day was no attempt.
+    update ridgeline.scheduled_steps as s
+    set run_at = t.run_at, attempt = s.attempt - (t.held is not null)::integer, held = coalesce(t.held, s.held),
+      attempt_token = null, leased_by = null, leased_at = null, lease_expires_at = null,
+      reconcile_since = case when t.is_unclear then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
+    from tried as t
+    where s.ctid = t.queued
+    returning s.id
+  ), logged as (
+    update ridgeline.workflow_step_executions as s
+    set changed_at = at, status = 'waiting', error = t.error, render_again = t.render_again,
+      attempts = s.attempts || t.entry
+    from tried as t
+    where s.ctid = t.ledger
+    returning s.id
+  ), runs as (
+    update ridgeline.workflow_executions as e
+    set changed_at = at, status = 'waiting'
+    from tried as t
+    where e.ctid = t.run
+    returning e.id
+  )
+  select (select count(*) from queued), (select count(*) from logged), (select count(*) from runs)
+    into left_over, told, waiting;
+  if (left_over, told, waiting) is distinct from (cardinality(works), cardinality(works), cardinality(works)) then
+    raise exception '% of % steps are tried again, % in the ledger, of % runs',
+      left_over, cardinality(works), told, waiting;
+  end if;
+  return left_over;
 end;
 $$;
 

@@ -138,9 +138,9 @@ declare
 begin
   select s.* into sent from ridgeline.workflow_step_executions as s
   where s.provider_id = message.provider_id and s.tenant_id = message.tenant_id;
-  perform automation.block_sender(message.tenant_id, case
+  perform automation.block_senders(array[message.tenant_id], array[case
       when sent.id is not null then automation.as_uuid(sent.input #>> '{sender,id}')
-      else (automation.named_sender(message.tenant_id, 'sms', message.from_number)).id end, message.to_number);
+      else (automation.named_sender(message.tenant_id, 'sms', message.from_number)).id end], array[message.to_number]);
   if sent.id is not null then
     perform automation.send_again(message.tenant_id, sent.id);
   end if;
