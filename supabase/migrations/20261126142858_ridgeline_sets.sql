@@ -10867,40 +10867,63 @@ AS $function$
       'since', since, 'until', until)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.block_sender(tenant_id uuid, sender_id uuid, number text)
+CREATE OR REPLACE FUNCTION automation.block_senders(tenant_ids uuid[], sender_ids uuid[], numbers text[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
   midnight constant timestamptz := (automation.carrier_day(automation.now())).ends_at;
+  refused record;
 begin
   delete from automation.sender_blocks as b
-  where b.tenant_id = block_sender.tenant_id and b.until <= automation.now();
+  where b.ctid = any (array(
+    select o.ctid from automation.sender_blocks as o
+    where o.tenant_id = any (tenant_ids) and o.until <= automation.now()
+    for update skip locked));
   insert into automation.sender_blocks as b (tenant_id, sender_id, number, until)
-  select block_sender.tenant_id, coalesce(sender_id, automation.no_sender_id()), n.number, midnight
-  from unnest(array['', automation.normal_number(block_sender.number)]) as n (number)
+  select distinct r.tenant_id, coalesce(r.sender_id, automation.no_sender_id()), n.number, midnight
+  from unnest(tenant_ids, sender_ids, numbers) as r (tenant_id, sender_id, number)
+  cross join lateral unnest(array['', automation.normal_number(r.number)]) as n (number)
   where n.number is not null
+  order by 1, 2, 3
   on conflict on constraint sender_blocks_pkey do update set until = excluded.until;
-  perform automation.tell_office(block_sender.tenant_id, 'daily_limit',
-    coalesce(sender_id, automation.no_sender_id())::text, interval '20 hours', null,
-    'T-Mobile takes no more texts today',
-    format('The first that was refused was to %s: it goes again tomorrow. Offers wait until midnight Pacific. Write '
-      'what your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are '
-      'refused.', block_sender.number));
+  for refused in
+    select distinct on (1, 2) r.tenant_id, coalesce(r.sender_id, automation.no_sender_id()) as sender_id, r.number
+    from unnest(tenant_ids, sender_ids, numbers) with ordinality as r (tenant_id, sender_id, number, place)
+    order by 1, 2, r.place
+  loop
+    perform automation.tell_office(refused.tenant_id, 'daily_limit', refused.sender_id::text, interval '20 hours', null,
+      'T-Mobile takes no more texts today',
+      format('The first that was refused was to %s: it goes again tomorrow. Offers wait until midnight Pacific. Write '
+        'what your brand may send a day into limits of the sender ({"per_day": 2000}), and they wait before they are '
+        'refused.', refused.number));
+  end loop;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.block_recipient(tenant_id uuid, step_id uuid)
+CREATE OR REPLACE FUNCTION automation.block_recipients(tenant_ids uuid[], step_ids uuid[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select automation.block_sender(
-      s.tenant_id, automation.as_uuid(s.input #>> '{sender,id}'), s.input ->> 'to')
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = block_recipient.tenant_id and s.id = block_recipient.step_id
-  $function$;
+declare
+  inputs constant jsonb[] := array(
+    select l.input
+    from unnest(tenant_ids, step_ids) with ordinality as k (tenant_id, id, place)
+    left join lateral (
+      select s.input from ridgeline.workflow_step_executions as s
+      where s.tenant_id = k.tenant_id and s.id between k.id and k.id
+      order by s.id
+      limit 1) as l on true
+    order by k.place);
+begin
+  perform automation.block_senders(tenant_ids,
+    array(select automation.as_uuid(u.i #>> '{sender,id}') from unnest(inputs) with ordinality as u (i, place)
+      order by u.place),
+    array(select u.i ->> 'to' from unnest(inputs) with ordinality as u (i, place) order by u.place));
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.verdict_on(question automation.send_question, verdict text, prepared automation.prepared_step, held jsonb DEFAULT NULL::jsonb, until timestamp with time zone DEFAULT NULL::timestamp with time zone, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS automation.send_verdict
@@ -13124,12 +13147,15 @@ declare
   names_ids boolean := false;
   taken boolean[];
   given_up boolean;
+  refused_by uuid[] := '{}'::uuid[];
+  refused uuid[] := '{}'::uuid[];
   work automation.work;
   report automation.report;
   closed automation.work[] := '{}'::automation.work[];
   closed_reports automation.report[] := '{}'::automation.report[];
   again automation.work[] := '{}'::automation.work[];
   again_reports automation.report[] := '{}'::automation.report[];
+  again_rows tid[] := '{}'::tid[];
 begin
   select l.works, l.queue_rows into works, queue_rows from automation.lock_leased(results) as l;
   if cardinality(works) = 0 then
@@ -13161,7 +13187,8 @@ begin
         case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
     end if;
     if automation.waits_for_carrier(report) then
-      perform automation.block_recipient((work.due).tenant_id, (work.due).id);
+      refused_by := refused_by || (work.due).tenant_id;
+      refused := refused || (work.due).id;
     end if;
     given_up := automation.is_given_up(work, report);
     if given_up then
@@ -13176,6 +13203,7 @@ begin
     if work.status = 'waiting' then
       again := again || work;
       again_reports := again_reports || report;
+      again_rows := again_rows || queue_rows[i];
     else
       work.result := report.result;
       work.error := coalesce(nullif(report.error, 'null'), case work.status when 'failed'
@@ -13186,11 +13214,14 @@ begin
     end if;
     works[i] := work;
   end loop;
+  if cardinality(refused) > 0 then
+    perform automation.block_recipients(refused_by, refused);
+  end if;
   if cardinality(closed) > 0 then
     perform automation.close_steps(closed, closed_reports, closed_rows);
   end if;
   if cardinality(again) > 0 then
-    perform automation.try_again(again, again_reports);
+    perform automation.try_again(again, again_reports, again_rows);
     perform automation.note_rests(again, again_reports);
   end if;
   return works;
@@ -13407,8 +13438,8 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.try_again(works automation.work[], reports automation.report[])
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.try_again(works automation.work[], reports automation.report[], queue_rows tid[])
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -13417,33 +13448,78 @@ declare
   report automation.report;
   due ridgeline.scheduled_steps;
   at constant timestamptz := automation.now();
+  places integer[] := '{}'::integer[];
+  run_ats timestamptz[] := '{}'::timestamptz[];
+  holds jsonb[] := '{}'::jsonb[];
+  entries jsonb[] := '{}'::jsonb[];
+  render_again boolean[] := '{}'::boolean[];
+  run_at timestamptz;
+  left_over integer;
+  told integer;
+  waiting integer;
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
     report := reports[i];
     due := work.due;
-    update ridgeline.scheduled_steps as s
-    set run_at = at + automation.backoff(
-        due.attempt, report.retry_after_seconds, report.outcome = 'ambiguous', work.step -> 'retry'),
-      attempt_token = null, leased_by = null, leased_at = null, lease_expires_at = null,
-      reconcile_since = case when report.outcome = 'ambiguous'
-        then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
-    where s.tenant_id = due.tenant_id and s.id = due.id;
+    places := places || i;
     if automation.waits_for_carrier(report) then
-      update ridgeline.scheduled_steps as s
-      set attempt = s.attempt - 1, run_at = automation.carrier_reopens(due.id, at),
-        held = automation.carrier_hold(at, automation.carrier_reopens(due.id, at))
-      where s.tenant_id = due.tenant_id and s.id = due.id;
+      run_at := automation.carrier_reopens(due.id, at);
+      holds := holds || automation.carrier_hold(at, run_at);
+    else
+      run_at := at + automation.backoff(
+        due.attempt, report.retry_after_seconds, report.outcome = 'ambiguous', work.step -> 'retry');
+      holds := holds || null::jsonb;
     end if;
-    update ridgeline.workflow_step_executions as s
-    set changed_at = automation.now(), status = 'waiting', error = report.error,
-      render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
-      attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
-    where s.tenant_id = due.tenant_id and s.id = due.id;
-    update ridgeline.workflow_executions as e
-    set changed_at = automation.now(), status = 'waiting'
-    where e.tenant_id = due.tenant_id and e.id = due.execution_id;
+    run_ats := run_ats || run_at;
+    entries := entries || automation.attempt_entry(due, report.outcome, report.error, at);
+    render_again := render_again
+      || automation.may_render_again(work.step, report.outcome, due.reconcile_since);
   end loop;
+  with tried as materialized (
+    select r.place, r.run_at, r.held, r.entry, r.render_again, (reports[r.place]).outcome = 'ambiguous' as is_unclear,
+      (reports[r.place]).error, queue_rows[r.place] as queued, l.ctid as ledger, e.ctid as run
+    from unnest(places, run_ats, holds, entries, render_again) as r (place, run_at, held, entry, render_again)
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_step_executions as x
+      where x.tenant_id = ((works[r.place]).due).tenant_id
+        and x.id between ((works[r.place]).due).id and ((works[r.place]).due).id
+      order by x.id limit 1) as l
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = ((works[r.place]).due).tenant_id
+        and x.id between ((works[r.place]).due).execution_id and ((works[r.place]).due).execution_id
+      order by x.id limit 1) as e
+  ), queued as (
+    -- What a carrier refused for the day was no attempt.
+    update ridgeline.scheduled_steps as s
+    set run_at = t.run_at, attempt = s.attempt - (t.held is not null)::integer, held = coalesce(t.held, s.held),
+      attempt_token = null, leased_by = null, leased_at = null, lease_expires_at = null,
+      reconcile_since = case when t.is_unclear then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
+    from tried as t
+    where s.ctid = t.queued
+    returning s.id
+  ), logged as (
+    update ridgeline.workflow_step_executions as s
+    set changed_at = at, status = 'waiting', error = t.error, render_again = t.render_again,
+      attempts = s.attempts || t.entry
+    from tried as t
+    where s.ctid = t.ledger
+    returning s.id
+  ), runs as (
+    update ridgeline.workflow_executions as e
+    set changed_at = at, status = 'waiting'
+    from tried as t
+    where e.ctid = t.run
+    returning e.id
+  )
+  select (select count(*) from queued), (select count(*) from logged), (select count(*) from runs)
+    into left_over, told, waiting;
+  if (left_over, told, waiting) is distinct from (cardinality(works), cardinality(works), cardinality(works)) then
+    raise exception '% of % steps are tried again, % in the ledger, of % runs',
+      left_over, cardinality(works), told, waiting;
+  end if;
+  return left_over;
 end;
 $function$;
 
@@ -14252,11 +14328,104 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.first_slice()
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(substring(current_setting('automation.slice_size', true) from '^[1-9]\d{0,2}$'), '10')::integer;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_reports(results jsonb)
+ RETURNS jsonb[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  report jsonb;
+  checked constant jsonb[] := array(
+    select e.value from jsonb_array_elements(results) with ordinality as e (value, place) order by e.place);
+begin
+  foreach report in array checked loop
+    perform automation.check_report(report);
+  end loop;
+  return checked;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.record_slice(results jsonb, OUT left_as text[], OUT error jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '500ms'
+AS $function$
+declare
+  work automation.work;
+begin
+  left_as := array_fill(null::text, array[jsonb_array_length(results)]);
+  foreach work in array automation.finish_works(results) loop
+    left_as[work.plan] := work.outcome;
+  end loop;
+exception
+  when query_canceled or others then
+    left_as := null;
+    error := jsonb_build_object('code', sqlstate, 'message', sqlerrm);
+end;
+$function$;
+
+CREATE OR REPLACE PROCEDURE automation.record_in_slices(INOUT answer jsonb, IN results jsonb)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time('5 seconds');
+  reports constant pg_catalog.jsonb[] := automation.check_reports(results);
+  known constant pg_catalog.int4 := automation.first_slice();
+  size pg_catalog.int4 := known;
+  place pg_catalog.int4 := 1;
+  count pg_catalog.int4;
+  slice pg_catalog.jsonb;
+  began timestamptz;
+  recorded record;
+  finished pg_catalog.jsonb := '[]'::pg_catalog.jsonb;
+begin
+  loop
+    began := pg_catalog.clock_timestamp();
+    count := least(size, pg_catalog.cardinality(reports) - place + 1);
+    slice := pg_catalog.to_jsonb(reports[place:place + count - 1]);
+    recorded := automation.record_slice(slice);
+    if recorded.error is not null then
+      answer := answer || pg_catalog.jsonb_build_object('error', recorded.error);
+      size := 10;
+      exit;
+    end if;
+    commit;
+    finished := finished || automation.finished_rows(slice, recorded.left_as);
+    place := place + count;
+    -- A small slice says nothing of a large one, unless it took long.
+    if count = size or pg_catalog.clock_timestamp() > began + automation.portion_length() / 2 then
+      size := automation.grown(count, pg_catalog.clock_timestamp() - began);
+    end if;
+    exit when place > pg_catalog.cardinality(reports) or pg_catalog.clock_timestamp() >= until;
+  end loop;
+  if size <> known then
+    perform pg_catalog.set_config('automation.slice_size', size::pg_catalog.text, false);
+  end if;
+  commit;
+  answer := answer || pg_catalog.jsonb_build_object('finished', finished);
+end;
+$procedure$;
+
 CREATE OR REPLACE PROCEDURE automation.exchange_steps(INOUT answer jsonb, IN results jsonb, IN wanted jsonb, IN worker text, IN lease interval DEFAULT '00:01:00'::interval, IN functions text DEFAULT NULL::text)
  LANGUAGE plpgsql
 AS $procedure$
 declare
   until pg_catalog.timestamptz;
+  many constant pg_catalog.int4 := pg_catalog.jsonb_array_length(results);
   left_as pg_catalog.text[];
   channel ridgeline.automation_lane;
   room pg_catalog.jsonb;
@@ -14266,7 +14435,14 @@ declare
 begin
   lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
-  if pg_catalog.jsonb_array_length(results) > 0 then
+  if many > 10 then
+    call automation.record_in_slices(answer, results);
+    if pg_catalog.jsonb_array_length(answer -> 'finished') < many then
+      wanted := '{}';
+    end if;
+  elsif many > 0 then
+    -- An assignment, which costs less than a statement.
+    left_as := array[pg_catalog.set_config('lock_timeout', '500ms', true)];
     left_as := automation.finish_reported(results);
     answer := pg_catalog.jsonb_build_object('finished', automation.finished_rows(results, left_as));
     commit;
@@ -14303,6 +14479,277 @@ begin
   if answer ? 'finished' then
     answer := answer || pg_catalog.jsonb_build_object('due', automation.due_lanes());
   end if;
+end;
+$procedure$;
+
+CREATE OR REPLACE FUNCTION automation.sweep_leases()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  portion automation.tick_portions;
+begin
+  for portion in
+    select p.* from automation.tick_portions as p
+    where p.kind = 'lease' and p.started_at < clock_timestamp() - interval '5 seconds'
+    for update skip locked
+  loop
+    perform automation.note_cut_off_leases(portion.tenant_ids, portion.keys);
+    delete from automation.tick_portions as p where p.id = portion.id;
+  end loop;
+  delete from automation.suspects as s
+  where s.kind = 'lease' and not exists (
+    select from ridgeline.scheduled_steps as q
+    where q.tenant_id = s.tenant_id and q.id = automation.as_uuid(s.key) and q.lease_expires_at < clock_timestamp());
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_cut_off_leases(tenant_ids uuid[], keys text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(keys) = 1 then
+    perform automation.suspect(tenant_ids[1], 'lease', keys[1]);
+  else
+    insert into automation.suspects (tenant_id, kind, key)
+    select k.tenant_id, 'lease', k.key from unnest(tenant_ids, keys) as k (tenant_id, key)
+    on conflict on constraint suspects_pkey do nothing;
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.begin_reaping(max_steps integer, is_trial boolean DEFAULT false)
+ RETURNS automation.tick_portions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_bitmapscan TO 'off'
+AS $function$
+declare
+  aside text[];
+  portion automation.tick_portions;
+begin
+  if exists (select from automation.suspects as s where s.kind = 'lease')
+    or exists (select from automation.tick_portions as p where p.kind = 'lease') then
+    perform automation.sweep_leases();
+  end if;
+  if not exists (select from ridgeline.scheduled_steps as s where s.lease_expires_at < clock_timestamp()) then
+    return null;
+  end if;
+  aside := automation.work_aside('lease');
+  insert into automation.tick_portions (kind, tenant_ids, keys)
+  select 'lease', array_agg(l.tenant_id), array_agg(l.key)
+  from (
+    (select s.tenant_id, s.id::text as key from ridgeline.scheduled_steps as s
+    where not is_trial and s.lease_expires_at < clock_timestamp()
+      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+    order by s.lease_expires_at
+    limit max_steps)
+    union all
+    (select s.tenant_id, s.key from automation.suspects as s
+    where is_trial and s.kind = 'lease' and s.next_try_at <= clock_timestamp() and not exists (
+      select from automation.tick_portions as p where p.kind = 'lease' and s.key = any (p.keys))
+    order by s.tries, s.next_try_at
+    limit 1)
+  ) as l
+  having count(*) > 0
+  returning * into portion;
+  if found then
+    perform automation.begin_part('lease');
+  end if;
+  return portion;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_expired(portion automation.tick_portions)
+ RETURNS ridgeline.scheduled_steps[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+  return array(
+    select q.due
+    from unnest(portion.tenant_ids, portion.keys) as k (tenant_id, key)
+    cross join lateral (
+      select s as due from ridgeline.scheduled_steps as s
+      where s.tenant_id = k.tenant_id and s.id between k.key::uuid and k.key::uuid
+        and s.lease_expires_at < clock_timestamp()
+      order by s.id
+      limit 1
+      for update skip locked
+    ) as q
+    cross join lateral (
+      select x.id from ridgeline.workflow_executions as x
+      where x.tenant_id = (q.due).tenant_id and x.id between (q.due).execution_id and (q.due).execution_id
+      order by x.id
+      limit 1
+      for no key update skip locked
+    ) as e);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.finish_lost(dues ridgeline.scheduled_steps[], outcome text, error jsonb)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  due ridgeline.scheduled_steps;
+  reports jsonb[] := '{}'::jsonb[];
+begin
+  foreach due in array dues loop
+    reports := reports || jsonb_build_object('tenant_id', due.tenant_id, 'step_id', due.id,
+      'attempt_token', due.attempt_token, 'outcome', outcome, 'error', error);
+  end loop;
+  return cardinality(automation.finish_works(to_jsonb(reports)));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.give_up_lease(due ridgeline.scheduled_steps, why jsonb)
+ RETURNS automation.batch_report
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return row(automation.finish_lost(array[due], 'failed', why || '{"may_have_been_sent": true}'), false, '{}'::uuid[]);
+exception
+  when query_canceled then
+    perform automation.suspect(due.tenant_id, 'lease', due.id::text);
+    return row(0, true, '{}'::uuid[]);
+  when others then
+    perform automation.suspect(due.tenant_id, 'lease', due.id::text);
+    return row(0, false, '{}'::uuid[]);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.reap_steps(dues ridgeline.scheduled_steps[])
+ RETURNS automation.batch_report
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  middle constant integer := cardinality(dues) / 2;
+  caught text;
+  why jsonb;
+  report automation.batch_report;
+  rest automation.batch_report;
+begin
+  begin
+    return row(automation.finish_lost(dues, 'ambiguous',
+      '{"code": "lease_expired", "message": "the worker stopped before it reported an outcome"}'), false, '{}'::uuid[]);
+  exception
+    when lock_not_available then
+      caught := 'busy';
+    when query_canceled then
+      caught := 'cut off';
+    when others then
+      caught := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
+  end;
+  if caught = 'cut off' then
+    perform automation.note_cut_off_leases(
+      array(select d.tenant_id from unnest(dues) as d), array(select d.id::text from unnest(dues) as d));
+    return row(0, true, '{}'::uuid[]);
+  elsif middle > 0 then
+    report := automation.reap_steps(dues[:middle]);
+    if not report.cut_off then
+      rest := automation.reap_steps(dues[middle + 1:]);
+      report := row(report.ran + rest.ran, rest.cut_off, '{}'::uuid[]);
+    end if;
+    return report;
+  elsif caught = 'failed' then
+    return automation.give_up_lease(dues[1], why);
+  end if;
+  return row(0, false, '{}'::uuid[]);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.reap_portion(portion_id uuid, duration interval DEFAULT automation.portion_length())
+ RETURNS automation.batch_report
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  set_began timestamptz;
+  portion automation.tick_portions;
+  dues ridgeline.scheduled_steps[];
+  report automation.batch_report;
+  reaped integer := 0;
+  tried integer;
+  size integer := 10;
+  count integer;
+  place integer := 1;
+begin
+  select p.* into portion from automation.tick_portions as p where p.id = portion_id for update;
+  if not found then
+    return row(0, false, '{}'::uuid[]);
+  end if;
+  dues := automation.lock_expired(portion);
+  if cardinality(portion.keys) = 1 then
+    select s.tries into tried from automation.suspects as s
+    where s.tenant_id = portion.tenant_ids[1] and s.kind = 'lease' and s.key = portion.keys[1];
+  end if;
+  while place <= cardinality(dues) loop
+    set_began := clock_timestamp();
+    count := least(size, cardinality(dues) - place + 1);
+    report := case when tried >= automation.setting('max_cut_offs')::integer
+      then automation.give_up_lease(dues[1], automation.cut_off_error(tried))
+      else automation.reap_steps(dues[place:place + count - 1]) end;
+    reaped := reaped + report.ran;
+    exit when report.cut_off or clock_timestamp() > began + duration;
+    place := place + count;
+    size := automation.grown(count, clock_timestamp() - set_began);
+  end loop;
+  if tried is not null and report.ran = 1 then
+    perform automation.clear_suspect(portion.tenant_ids[1], 'lease', portion.keys[1]);
+  end if;
+  delete from automation.tick_portions as p where p.id = portion_id;
+  perform automation.end_part('lease');
+  return row(reaped, coalesce(report.cut_off, false), '{}'::uuid[]);
+end;
+$function$;
+
+CREATE OR REPLACE PROCEDURE automation.reap_leases(INOUT reaped integer, IN max_steps integer DEFAULT 100, IN duration interval DEFAULT '00:00:01'::interval)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  is_trial boolean := false;
+  portion automation.tick_portions;
+  report automation.batch_report;
+begin
+  reaped := 0;
+  loop
+    portion := automation.begin_reaping(max_steps - reaped, is_trial);
+    commit;
+    report := null;
+    if portion.id is not null then
+      report := automation.reap_portion(portion.id);
+      commit;
+      reaped := reaped + report.ran;
+    end if;
+    -- Those that somebody holds, or that are left for a while, are there next time.
+    exit when report.cut_off or reaped >= max_steps or pg_catalog.clock_timestamp() >= until
+      or is_trial and coalesce(report.ran, 0) = 0;
+    is_trial := is_trial or coalesce(report.ran, 0) = 0;
+  end loop;
 end;
 $procedure$;
 
@@ -16406,9 +16853,9 @@ declare
 begin
   select s.* into sent from ridgeline.workflow_step_executions as s
   where s.provider_id = message.provider_id and s.tenant_id = message.tenant_id;
-  perform automation.block_sender(message.tenant_id, case
+  perform automation.block_senders(array[message.tenant_id], array[case
       when sent.id is not null then automation.as_uuid(sent.input #>> '{sender,id}')
-      else (automation.named_sender(message.tenant_id, 'sms', message.from_number)).id end, message.to_number);
+      else (automation.named_sender(message.tenant_id, 'sms', message.from_number)).id end], array[message.to_number]);
   if sent.id is not null then
     perform automation.send_again(message.tenant_id, sent.id);
   end if;
@@ -26998,34 +27445,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.reap_expired_leases(max_steps integer DEFAULT 100)
- RETURNS integer
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET enable_seqscan TO 'off'
- SET jit TO 'off'
- SET enable_bitmapscan TO 'off'
-AS $function$
-declare
-  lost jsonb;
-begin
-  select jsonb_agg(jsonb_build_object(
-      'tenant_id', e.tenant_id, 'step_id', e.id, 'attempt_token', e.attempt_token, 'outcome', 'ambiguous',
-      'error', jsonb_build_object(
-        'code', 'lease_expired', 'message', 'the worker stopped before it reported an outcome')))
-    into lost
-  from (
-    select s.tenant_id, s.id, s.attempt_token from ridgeline.scheduled_steps as s
-    where s.lease_expires_at < clock_timestamp()
-    order by s.lease_expires_at
-    limit max_steps
-    for update skip locked
-  ) as e;
-  return coalesce(cardinality(automation.finish_works(lost)), 0);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.portion_length()
  RETURNS interval
  LANGUAGE plpgsql
@@ -27354,6 +27773,33 @@ begin
   perform automation.schedule_step(execution, step, coalesce(
     (result ->> 'wait_until')::timestamptz,
     automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.reap_expired_leases(max_steps integer DEFAULT 100)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  portion automation.tick_portions;
+  report automation.batch_report;
+  reaped integer := 0;
+begin
+  for is_trial in 0 .. 1 loop
+    loop
+      exit when automation.time_is_up() or reaped >= max_steps or automation.is_late(began);
+      portion := automation.begin_reaping(max_steps - reaped, is_trial = 1);
+      exit when portion.id is null;
+      report := automation.reap_portion(portion.id, interval '2 seconds');
+      reaped := reaped + report.ran;
+      exit when report.ran = 0;
+    end loop;
+    exit when report.cut_off;
+  end loop;
+  return reaped;
 end;
 $function$;
 
@@ -30279,11 +30725,13 @@ begin
   perform automation.compare_next();
   commit;
   loop
-    did := automation.reap_expired_leases();
+    did := 0;
     perform automation.beat('tick');
     commit;
     foreach part in array automation.tick_order() loop
-      if part = 'step' then
+      if part = 'lease' then
+        call automation.reap_leases(ran, 100, until - pg_catalog.clock_timestamp());
+      elsif part = 'step' then
         perform automation.ring_when_due();
         perform automation.begin_steps();
         commit;
@@ -31856,9 +32304,11 @@ comment on function ridgeline.validate_definition(jsonb,uuid) is 'ridgeline.vali
 
 comment on procedure automation.erase_people(interval,integer) is 'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
 
-comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps() without due_now, claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
+comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps() without due_now, claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed, or of results that could not be recorded}. Results of which finished says nothing were not recorded (there was no time for them, or error says why), and then nothing is claimed. A bad result or lease is an error, and nothing has happened.';
 
 comment on procedure automation.prune_history(interval,integer) is 'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; pruned: how many runs went and how many inputs.';
+
+comment on procedure automation.reap_leases(integer,integer,interval) is 'Takes steps back from workers that stopped reporting, with a commit after each portion, for so long at most (half of statement_timeout). One that work was cut off at is tried alone, after the others. reaped: how many.';
 
 comment on table automation.area_codes is 'Where a number is, by its longest prefix here, without the +: its zones, and in the United States and Canada its state or province. libphonenumber''s data. Numbers are ported and people move: it says where a number was given out.';
 
@@ -32003,6 +32453,8 @@ comment on function automation.own_name(automation.entities,text) is 'What the t
 comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Never raises.';
 
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
+
+comment on function automation.reap_expired_leases(integer) is 'reap_leases() in one transaction. Returns how many.';
 
 comment on function automation.receive_sms(jsonb) is 'Stores a text message once: {provider?, message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
 
@@ -32159,6 +32611,9 @@ grant execute on function automation.beat(text) to service_role;
 revoke all on function automation.begin_erasure() from public, anon, authenticated, service_role;
 grant execute on function automation.begin_erasure() to service_role;
 
+revoke all on function automation.begin_reaping(integer,boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.begin_reaping(integer,boolean) to service_role;
+
 revoke all on function automation.begin_restore() from public, anon, authenticated, service_role;
 
 revoke all on function automation.begin_retention() from public, anon, authenticated, service_role;
@@ -32188,11 +32643,11 @@ grant execute on function automation.blank_open_step(automation.erasures_under_w
 revoke all on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.blank_row(automation.erasures_under_way,regclass,jsonb) to service_role;
 
-revoke all on function automation.block_recipient(uuid,uuid) from public, anon, authenticated, service_role;
-grant execute on function automation.block_recipient(uuid,uuid) to service_role;
+revoke all on function automation.block_recipients(uuid[],uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.block_recipients(uuid[],uuid[]) to service_role;
 
-revoke all on function automation.block_sender(uuid,uuid,text) from public, anon, authenticated, service_role;
-grant execute on function automation.block_sender(uuid,uuid,text) to service_role;
+revoke all on function automation.block_senders(uuid[],uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.block_senders(uuid[],uuid[],text[]) to service_role;
 
 revoke all on function automation.blown_import(ridgeline.workflow_executions,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.blown_import(ridgeline.workflow_executions,timestamp with time zone) to service_role;
@@ -32371,6 +32826,9 @@ grant execute on function automation.check_relation(regclass) to service_role;
 
 revoke all on function automation.check_remove_tag(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_remove_tag(jsonb,text) to service_role;
+
+revoke all on function automation.check_reports(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_reports(jsonb) to service_role;
 
 revoke all on function automation.check_retention() from public, anon, authenticated, service_role;
 grant execute on function automation.check_retention() to service_role;
@@ -32792,6 +33250,9 @@ grant execute on function automation.find_or_create_contact(ridgeline.workflow_e
 revoke all on function automation.find_relation(text) from public, anon, authenticated, service_role;
 grant execute on function automation.find_relation(text) to service_role;
 
+revoke all on function automation.finish_lost(ridgeline.scheduled_steps[],text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.finish_lost(ridgeline.scheduled_steps[],text,jsonb) to service_role;
+
 revoke all on function automation.finish_reported(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.finish_reported(jsonb) to service_role;
 
@@ -32812,6 +33273,9 @@ grant execute on function automation.first_id(timestamp with time zone) to servi
 
 revoke all on function automation.first_size() from public, anon, authenticated, service_role;
 grant execute on function automation.first_size() to service_role;
+
+revoke all on function automation.first_slice() from public, anon, authenticated, service_role;
+grant execute on function automation.first_slice() to service_role;
 
 revoke all on function automation.fit_fields(automation.entities,jsonb,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.fit_fields(automation.entities,jsonb,uuid) to service_role;
@@ -32933,6 +33397,9 @@ grant execute on function automation.give_back_run(automation.legacy_links) to s
 
 revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) to service_role;
+
+revoke all on function automation.give_up_lease(ridgeline.scheduled_steps,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.give_up_lease(ridgeline.scheduled_steps,jsonb) to service_role;
 
 revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
 grant execute on function automation.go_on(automation.transition[]) to service_role;
@@ -33457,6 +33924,9 @@ grant execute on function automation.listening_block(automation.entities,text,te
 revoke all on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) to service_role;
 
+revoke all on function automation.lock_expired(automation.tick_portions) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_expired(automation.tick_portions) to service_role;
+
 revoke all on function automation.lock_leased(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_leased(jsonb) to service_role;
 
@@ -33720,6 +34190,9 @@ grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,
 
 revoke all on function automation.note_click() from public, anon, authenticated, service_role;
 grant execute on function automation.note_click() to service_role;
+
+revoke all on function automation.note_cut_off_leases(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.note_cut_off_leases(uuid[],text[]) to service_role;
 
 revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[]) to service_role;
@@ -34047,6 +34520,12 @@ grant execute on function automation.ready_find_or_create_contact(ridgeline.work
 revoke all on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
 
+revoke all on function automation.reap_portion(uuid,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.reap_portion(uuid,interval) to service_role;
+
+revoke all on function automation.reap_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.reap_steps(ridgeline.scheduled_steps[]) to service_role;
+
 revoke all on function automation.receiver_id(text) from public, anon, authenticated, service_role;
 grant execute on function automation.receiver_id(text) to service_role;
 
@@ -34083,6 +34562,9 @@ grant execute on function automation.record_revocation(uuid,text,text,text,text)
 
 revoke all on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.record_sent(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
+
+revoke all on function automation.record_slice(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.record_slice(jsonb) to service_role;
 
 revoke all on function automation.records_to_complete(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.records_to_complete(automation.entities) to service_role;
@@ -34342,6 +34824,9 @@ grant execute on function automation.subject_of(text,jsonb) to service_role;
 revoke all on function automation.suppress(uuid,text,text,text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.suppress(uuid,text,text,text,jsonb,text) to service_role;
 
+revoke all on function automation.sweep_leases() from public, anon, authenticated, service_role;
+grant execute on function automation.sweep_leases() to service_role;
+
 revoke all on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) to service_role;
 
@@ -34537,8 +35022,8 @@ grant execute on function automation.transition_to(ridgeline.workflow_executions
 revoke all on function automation.truncate_function(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.truncate_function(automation.entities) to service_role;
 
-revoke all on function automation.try_again(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
-grant execute on function automation.try_again(automation.work[],automation.report[]) to service_role;
+revoke all on function automation.try_again(automation.work[],automation.report[],tid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.try_again(automation.work[],automation.report[],tid[]) to service_role;
 
 revoke all on function automation.try_definition(uuid,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to authenticated;
@@ -34977,6 +35462,12 @@ grant execute on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,inte
 
 revoke all on procedure automation.prune_history(interval,integer) from public, anon, authenticated, service_role;
 grant execute on procedure automation.prune_history(interval,integer) to service_role;
+
+revoke all on procedure automation.reap_leases(integer,integer,interval) from public, anon, authenticated, service_role;
+grant execute on procedure automation.reap_leases(integer,integer,interval) to service_role;
+
+revoke all on procedure automation.record_in_slices(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on procedure automation.record_in_slices(jsonb,jsonb) to service_role;
 
 revoke all on table automation.area_codes from public, anon, authenticated, service_role;
 grant select on table automation.area_codes to service_role;
@@ -41957,9 +42448,13 @@ drop index ridgeline.workflow_executions_by_record;
 
 drop index ridgeline.workflow_executions_by_workflow;
 
+alter table automation.suspects drop constraint suspects_kind_known;
+
 alter table automation.signals drop constraint signals_listener_matches_role;
 
 alter table automation.signals drop constraint signals_role_known;
+
+alter table automation.tick_portions drop constraint tick_portions_kind_known;
 
 alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
 
@@ -42585,9 +43080,13 @@ alter table ridgeline.suppressions add constraint suppressions_purpose_known CHE
 
 alter table ridgeline.workflow_versions add constraint workflow_versions_via_known CHECK ((published_via = ANY (ARRAY['publish'::text, 'activation'::text, 'steps'::text, 'import'::text])));
 
+alter table automation.tick_portions add constraint tick_portions_kind_known CHECK ((kind = ANY (ARRAY['schedule'::text, 'timer'::text, 'bulk'::text, 'signal'::text, 'lease'::text])));
+
 alter table automation.signals add constraint signals_role_known CHECK ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'deleted'::text, 'moved'::text, 'restart'::text])));
 
 alter table automation.signals add constraint signals_listener_matches_role CHECK ((((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (workflow_id IS NOT NULL)) AND ((role = ANY (ARRAY['exit'::text, 'wait'::text, 'restart'::text])) = (listener IS NOT NULL))));
+
+alter table automation.suspects add constraint suspects_kind_known CHECK ((kind = ANY (ARRAY['database'::text, 'sms'::text, 'email'::text, 'webhook'::text, 'timer'::text, 'schedule'::text, 'bulk'::text, 'signal'::text, 'lease'::text])));
 
 alter table automation.workflow_fuses add constraint workflow_fuses_workflow_fk FOREIGN KEY (tenant_id, workflow_id) REFERENCES ridgeline.workflows(tenant_id, id) ON DELETE CASCADE;
 
@@ -43262,6 +43761,8 @@ comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,tim
 
 comment on table automation.gone_tenants is 'Tenants that were deleted in the CRM, or are to be forgotten, and whose rows are being erased here.';
 
+comment on table automation.tick_portions is 'The same for the other work of a tick: schedules, timers, bulk enrolments, signals and expired leases, by their keys.';
+
 comment on type automation.prepared_step is 'verdict: run, skip or fail; reason: {code, message} for the last two; country: of the number that a text goes to.';
 
 comment on view ridgeline.automation_failures is 'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps that their execution went on without, sends that found nobody to go to, tags that found no contact. execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. mode: shadow, where it is a shadow''s: nobody missed anything.';
@@ -43383,6 +43884,8 @@ insert into automation.skip_codes select r.* from jsonb_populate_record(null::au
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "shadow", "counts_as": "choice", "description": "A shadow would have done it; {would} says what."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
 
 insert into automation.skip_codes select r.* from jsonb_populate_record(null::automation.skip_codes, '{"code": "too_late", "counts_as": "choice", "description": "Its time had passed when its turn came, and the wait before it leaves it out then."}') as r on conflict (code) do update set counts_as = excluded.counts_as, description = excluded.description;
+
+insert into automation.tick_parts select r.* from jsonb_populate_record(null::automation.tick_parts, '{"part": "lease", "place": 0, "begun_at": "-infinity", "ended_at": "-infinity"}') as r on conflict (part) do update set place = excluded.place;
 
 insert into automation.step_types select r.* from jsonb_populate_record(null::automation.step_types, '{"lane": "database", "name": "add_tag", "branches": null, "ends_run": false, "has_effect": true, "description": "Tags the contact; a tag that is new is made.", "config_schema": {"type": "object", "title": "add_tag", "$schema": "https://json-schema.org/draft/2020-12/schema", "examples": [{"tag": "spring-campaign"}], "required": ["tag"], "properties": {"tag": {"type": ["string", "number"], "format": "template", "minLength": 1, "description": "Its name."}, "target": {"type": ["string", "number"], "format": "template", "description": "The id of another contact."}}}}') as r on conflict (name) do update set lane = excluded.lane, branches = excluded.branches, ends_run = excluded.ends_run, has_effect = excluded.has_effect, description = excluded.description, config_schema = excluded.config_schema;
 

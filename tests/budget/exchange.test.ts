@@ -1,6 +1,7 @@
 // One round trip of a dispatcher: what it brings is kept and what it gets reaches it, whatever else breaks in it.
 import { randomUUID } from "node:crypto";
 import fc from "fast-check";
+import type { Sql } from "postgres";
 import { beforeEach, describe, expect, it } from "vitest";
 import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
 import {
@@ -195,6 +196,76 @@ describe("an exchange", () => {
     await expect(queue.exchange("w", [], ten, 0)).rejects.toThrow(/lease/);
     expect(await statuses()).toEqual([]);
     expect((await queue.exchange("w", [], ten, 60)).claimed).toHaveLength(1);
+  });
+});
+
+describe("results that take long to record", { timeout: 120_000 }, () => {
+  /** So many texts are due, and the CRM's timeline has a trigger that takes its time. */
+  async function timelineThat(deed: string, many: number, timeout: string): Promise<Sql> {
+    const { sql } = sessions;
+    await sql.unsafe(`
+      create table public.activities (
+        id uuid primary key default gen_random_uuid(), tenant_id uuid, contact_id uuid, type text, content text,
+        direction text, external_id text);
+      select automation.attach_target('timeline', 'public.activities');
+      create function public.office_rule() returns trigger language plpgsql as $$ begin ${deed} return new; end $$;
+      create trigger office_rule before insert on public.activities
+        for each row execute function public.office_rule()`);
+    const { tenantId } = await sessions.office([TEXT]);
+    await sql`
+      insert into contacts (tenant_id, first_name, phone)
+      select ${tenantId}, 'Lead ' || n, '+1512555' || 1000 + n from generate_series(1, ${many}::int) as n`;
+    const [name] = await sql`select current_database() as name`;
+    await sql.unsafe(`alter database "${name!.name}" set statement_timeout = '${timeout}'`);
+    return sessions.database.connect({ max: 4 });
+  }
+  /** All sends come back at once. */
+  async function dispatchAll(on: Sql, many: number) {
+    let back = () => {};
+    const all = new Promise<void>((resolve) => back = resolve);
+    let started = 0;
+    const { lines, log } = recordingLog();
+    const dispatcher = createDispatcher({
+      queue: createQueue(on, 10_000, 3_000),
+      senders: sendersOf(async (step) => {
+        if (++started === many) back();
+        await all;
+        return { ...sent, result: { provider_id: `SM${step.step_id}` } };
+      }, 30_000),
+      log,
+      worker: "w",
+      // So many that the last few are not left for later.
+      concurrency: 5 * many,
+      leaseSeconds: 120,
+    });
+    return { summary: await dispatcher.dispatch({ budgetMs: 100_000 }), lines };
+  }
+  const recorded = async () =>
+    (await sessions.sql`
+      select sum(p.n)::int as shown, max(p.n)::int as at_once, (select count(*)::int from ridgeline.messages) as kept
+      from (select count(*) as n from public.activities group by xmin) as p`)[0];
+
+  it("are recorded in slices, each once, under a timeout that all of them together exceed", async () => {
+    const many = 400;
+    const on = await timelineThat("perform pg_sleep(0.008);", many, "3s");
+    const { summary } = await dispatchAll(on, many);
+    expect(summary).toMatchObject({ succeeded: many, late: 0, unrecorded: 0 });
+    const kept = await recorded();
+    expect(kept).toMatchObject({ shown: many, kept: many });
+    // A quarter of a second of them at most.
+    expect(kept!.at_once).toBeLessThanOrEqual(32);
+  });
+
+  it("are taken apart where one of them hangs, and that one is tried again alone", async () => {
+    const many = 60;
+    const hangs = "if new.content = 'Hi Lead 42' then perform pg_sleep(60); end if;";
+    const run = dispatchAll(await timelineThat(hangs, many, "1s"), many);
+    await waitFor("all but one recorded", async () => (await recorded())?.shown === many - 1);
+    await sessions.sql`drop trigger office_rule on public.activities`;
+    const { summary, lines } = await run;
+    expect(summary).toMatchObject({ succeeded: many, late: 0, unrecorded: 0 });
+    expect(await recorded()).toMatchObject({ shown: many, kept: many });
+    expect(lines.filter(({ event }) => event === "result_late")).toEqual([]);
   });
 });
 

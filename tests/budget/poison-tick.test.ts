@@ -3,7 +3,10 @@
 // The poison is a contact or a workflow by that name.
 import type { Sql } from "postgres";
 import { beforeEach, describe, expect, it } from "vitest";
+import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
+import { createQueue } from "../../functions/_shared/engine/queue.ts";
 import { useSessions } from "../database/executions/support.ts";
+import { recordingLog, sendersOf, sent } from "../functions/fakes.ts";
 
 const sessions = useSessions();
 let sql: Sql;
@@ -217,6 +220,84 @@ describe.each([["is cut off", IS_CUT_OFF], ["ends its session", DIES]])(
     });
   },
 );
+
+describe.each([
+  ["raises", "raise exception 'not this one';", "step_failed"],
+  ["is cut off", IS_CUT_OFF, "work_cancelled"],
+  ["ends its session", DIES, "work_cancelled"],
+])("a lease that ran out and whose run %s", { timeout: 60_000 }, (_what, deed, code) => {
+  const text = { type: "send_sms", config: { body: "Hi", purpose: "transactional" } };
+  /** Six texts whose worker is lost, the poison's among them, and a task of another office. */
+  async function lostTexts(): Promise<void> {
+    const mine = await office("Ann", "Poison", "Maria");
+    const other = await office("Bo", "Cy", "Di");
+    for (const tenant of [mine, other]) {
+      await workflow(tenant, { trigger: "contact_updated", step: text });
+    }
+    await workflow(other, { trigger: "contact_created" });
+    await sql`update contacts set company = 'Lee'`;
+    expect(await sql`select from automation.claim_steps('lost', 10)`).toHaveLength(6);
+    await sql`update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
+      where attempt_token is not null`;
+    await ruleThat(deed);
+    await sql`insert into contacts (tenant_id, first_name) values (${other}, 'Zoe')`;
+  }
+  const WAIT = ["Ann waiting", "Bo waiting", "Cy waiting", "Di waiting", "Maria waiting"];
+  const areBack = async () => {
+    const all = await runs();
+    return WAIT.every((run) => all.includes(run));
+  };
+
+  it("fails by itself: the others are taken back, and the tick does its other work", async () => {
+    await lostTexts();
+    await tickUntil(
+      "the task of another office",
+      async () => (await runs()).includes("Zoe completed"),
+      2,
+    );
+    await tickUntil("the others taken back", areBack, 6);
+    await tickUntil("given up", async () => (await runs()).includes(`Poison failed ${code}`));
+    expect(await runs()).toEqual([
+      ...WAIT.slice(0, 4),
+      "Maria waiting",
+      `Poison failed ${code}`,
+      "Zoe completed",
+    ]);
+    // It may have been sent: whoever retries it has it looked up first.
+    expect(
+      await sql`select error -> 'may_have_been_sent' as perhaps, input ->> 'body' as body
+      from ridgeline.workflow_step_executions where status = 'failed'`,
+    )
+      .toEqual([{ perhaps: true, body: "Hi" }]);
+    expect([await count("automation.suspects"), await count("automation.tick_portions")]).toEqual([
+      0,
+      0,
+    ]);
+  });
+
+  it("does not end a dispatcher, which takes the others back and sends what is due", async () => {
+    await lostTexts();
+    const tenant = await office("Eve");
+    await workflow(tenant, { trigger: "contact_updated", step: text });
+    await sql`update contacts set company = 'Roe' where first_name = 'Eve'`;
+    const { log } = recordingLog();
+    const queue = createQueue(sessions.connect(), 3_000, 1_500);
+    const summaries: unknown[] = [];
+    for (let n = 0; n < 8; n++) {
+      const dispatcher = createDispatcher({
+        queue,
+        senders: sendersOf(() => Promise.resolve(sent)),
+        log,
+        worker: "w",
+      });
+      summaries.push(await dispatcher.dispatch({ budgetMs: 5_000 }));
+      await sql`update automation.tick_portions set started_at = started_at - interval '1 minute'`;
+      if (await areBack()) break;
+    }
+    expect(summaries[0]).toMatchObject({ claimed: 1, succeeded: 1, stopped: "idle" });
+    expect(await runs()).toEqual(expect.arrayContaining(WAIT));
+  });
+});
 
 it("a record that breaks a bulk enrolment is its own failure, and the others are enrolled", async () => {
   const mine = await office("Ann", "Poison", "Maria");

@@ -116,6 +116,12 @@ test("sends under way never exceed the concurrency, and claims stay ahead by lit
   expect(door.state.peak).toBe(4);
 });
 
+test("with more places than a claim may fill, it goes on claiming, and ends when nothing is due", async () => {
+  const queue = new FakeQueue(steps(2_500));
+  const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { concurrency: 1_500 });
+  expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 2_500, stopped: "idle" });
+});
+
 test("a quick provider lets more be claimed at once", async () => {
   const queue = new FakeQueue(steps(2_000));
   const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { concurrency: 10 });
@@ -412,6 +418,50 @@ describe("a database that goes away", () => {
     queue.faults.claim = [Object.assign(new Error("no such function"), { code: "42883" })];
     const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
     await expect(dispatcher.dispatch(BUDGET)).rejects.toThrow(DispatchError);
+  });
+
+  test("results that are cut off are taken apart; the one to blame is tried again, behind the others", async () => {
+    const due = steps(300);
+    const poisoned = due[123]?.step_id;
+    const queue = new FakeQueue(due);
+    let hangs = true;
+    const sizes: number[] = [];
+    queue.onFinish = (results) => {
+      sizes.push(results.length);
+      if (hangs && results.some(({ step_id }) => step_id === poisoned)) {
+        hangs = queue.finished.length < 299;
+        throw Object.assign(new Error("canceling statement due to statement timeout"), {
+          code: "57014",
+        });
+      }
+    };
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { concurrency: 300 });
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({
+      succeeded: 300,
+      unrecorded: 0,
+      stopped: "idle",
+    });
+    expect(queue.finished.at(-1)?.step_id).toBe(poisoned);
+    expect(sizes.at(-1)).toBe(1);
+  });
+
+  test("a trip that ran out of time leaves the rest to the next, and none is recorded or counted twice", async () => {
+    const queue = new FakeQueue(steps(300));
+    const exchange = queue.exchange.bind(queue);
+    queue.exchange = (worker, results, wanted) => exchange(worker, results.slice(0, 30), wanted);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { concurrency: 300 });
+    expect(await dispatcher.dispatch(BUDGET))
+      .toMatchObject({ succeeded: 300, late: 0, unrecorded: 0, stopped: "idle" });
+    expect(queue.finished).toHaveLength(300);
+  });
+
+  test("leases that cannot be reaped do not end the run", async () => {
+    const queue = new FakeQueue(steps(3));
+    queue.reapExpiredLeases = () =>
+      Promise.reject(Object.assign(new Error("no"), { code: "P0001" }));
+    const { dispatcher, lines } = setUp(queue, () => Promise.resolve(sent));
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 3, stopped: "idle" });
+    expect(lines).toContainEqual(expect.objectContaining({ event: "reap_failed", code: "P0001" }));
   });
 
   test("one result that is refused does not take its batch with it", async () => {

@@ -1,5 +1,5 @@
 import { Bell } from "../runtime/bell.ts";
-import { isTransient } from "../runtime/database.ts";
+import { isCutOff, isTransient } from "../runtime/database.ts";
 import { codeOf, messageOf } from "../runtime/errors.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Outcome } from "./outcome.ts";
@@ -130,6 +130,12 @@ interface Result {
   endedAt: number;
 }
 
+/** Results that were cut off in company; or one alone, which is not tried again before then. */
+interface Apart {
+  batch: Result[];
+  notBefore: number;
+}
+
 const MARGIN_MS = 2_000;
 const DATABASE_BATCH = 200;
 const REAP_BATCH = 500;
@@ -143,6 +149,10 @@ const GATHER_MS = 50;
 const DATABASE_SESSIONS = 2;
 /** Between two looks for a step that has to be tried alone. */
 const TRIAL_PAUSE_MS = 2_000;
+/** So many results are recorded at once after a trip that was cut off: if none was, one of these is to blame. */
+const FIRST_SLICE = 10;
+/** Between two tries of a result that was cut off alone. */
+const APART_PAUSE_MS = 1_000;
 
 const now = () => performance.now();
 
@@ -170,8 +180,9 @@ class Run {
   readonly #allSlots: readonly Slots<Held>[];
   readonly #unstarted: Held[] = [];
   readonly #results: Result[] = [];
-  /** Went along with a claim that failed: recorded by themselves. */
+  /** Went along with a claim that failed, or there was no time for them: recorded by themselves. */
   readonly #returned: Result[] = [];
+  readonly #apart: Apart[] = [];
   readonly #totals = {
     database_steps: 0,
     claimed: 0,
@@ -277,7 +288,7 @@ class Run {
     this.#startSends();
     const quiet = this.#allSlots.every((slots) => slots.isQuiet) &&
       this.#unstarted.length + this.#results.length + this.#returned.length === 0 &&
-      !this.#recording;
+      this.#apart.length === 0 && !this.#recording;
     if (quiet && !this.#claiming && !this.#trying && this.#databaseCalls === 0) {
       const dry = CHANNELS.every((channel) => this.#slots[channel].isDry(this.#news[channel])) &&
         this.#databaseDry === this.#news.database;
@@ -325,7 +336,7 @@ class Run {
       const most = Math.min(slots.room, left);
       if (
         most <= 0 || slots.isDry(this.#news[channel]) ||
-        most * 2 < Math.min(slots.target, left)
+        most * 2 < Math.min(slots.batch, left)
       ) {
         continue;
       }
@@ -407,14 +418,25 @@ class Run {
     }
   }
 
-  /** Nobody waits for it: what it takes back is not due for a while. */
+  /** Nobody waits for it: what it takes back is not due for a while. So nothing that fails in it ends the run. */
   async #reap(): Promise<void> {
-    if (this.#stopped) return;
-    const reaped = await this.#call(
-      "reap",
-      () => this.#settings.queue.reapExpiredLeases(REAP_BATCH),
-    );
-    if (reaped) this.#settings.log("warn", "leases_reaped", { count: reaped });
+    const { queue, log, databasePatienceMs } = this.#settings;
+    const end = now() + databasePatienceMs;
+    const until = () => this.#stopped || this.#done ? -Infinity : end;
+    let reaped = 1;
+    while (reaped > 0 && !this.#stopped && !this.#done) {
+      try {
+        reaped = await withRetries(
+          () => queue.reapExpiredLeases(REAP_BATCH),
+          this.#bell,
+          { now, until, onRetry: this.#onRetry("reap") },
+        );
+      } catch (error) {
+        log("error", "reap_failed", { code: codeOf(error) ?? null, message: messageOf(error) });
+        return;
+      }
+      if (reaped > 0) log("warn", "leases_reaped", { count: reaped });
+    }
   }
 
   async #pause(milliseconds: number): Promise<void> {
@@ -508,12 +530,23 @@ class Run {
       this.#recording = true;
       const batch = this.#toRecord?.splice(0, FINISH_BATCH);
       if (batch) await this.#record(batch);
+      const apart = this.#apartForMs === 0 ? this.#apart.shift() : undefined;
+      if (apart) await this.#record(apart.batch);
       if (this.#unstarted.length > 0) await this.#release(this.#unstarted.splice(0));
       this.#recording = false;
       this.#changed();
-      const more = this.#toRecord || this.#unstarted.length > 0;
-      if (!more && !this.#done) await this.#bell.wait(this.#gathersForMs);
+      const more = this.#toRecord || this.#apartForMs === 0 || this.#unstarted.length > 0;
+      const waits = [this.#gathersForMs, this.#apartForMs].filter((ms) => ms !== undefined);
+      if (!more && !this.#done) {
+        await this.#bell.wait(waits.length > 0 ? Math.min(...waits) : undefined);
+      }
     }
+  }
+
+  /** How long what was cut off rests: parts, which come first, do not. */
+  get #apartForMs(): number | undefined {
+    const [first] = this.#apart;
+    return first && Math.max(first.notBefore - now(), 0);
   }
 
   /** What a claim is about to take along is left to it. */
@@ -540,12 +573,27 @@ class Run {
       const answer = await withRetries(
         () => queue.exchange(worker, results, {}, leaseSeconds),
         this.#bell,
-        this.#untilLeaseEnds("finish", batch),
+        { ...this.#untilLeaseEnds("finish", batch), butFor: isCutOff },
       );
       this.#recorded(batch, answer);
     } catch (error) {
-      await this.#recordApart(batch, error);
+      if (isCutOff(error) && batch.some(({ leaseEndsAt }) => leaseEndsAt > now())) {
+        this.#split(batch, error);
+      } else await this.#recordApart(batch, error);
     }
+  }
+
+  /** The whole would only be cut off again: a part is not, and nobody waits behind the other. */
+  #split(batch: Result[], error: unknown): void {
+    this.#onRetry("finish")(error, 1);
+    const middle = Math.min(Math.ceil(batch.length / 2), FIRST_SLICE);
+    if (batch.length === 1) this.#apart.push({ batch, notBefore: now() + APART_PAUSE_MS });
+    else {
+      for (const part of [batch.slice(0, middle), batch.slice(middle)]) {
+        this.#apart.push({ batch: part, notBefore: 0 });
+      }
+    }
+    this.#apart.sort((one, other) => one.notBefore - other.notBefore);
   }
 
   /** A refused statement is split until the result that it was refused for stands alone. */
@@ -572,22 +620,23 @@ class Run {
 
   #recorded(batch: Result[], { finished, due }: Exchange): void {
     if (batch.length === 0) return;
-    this.#count(batch, finished);
+    const rows = new Map(finished.map((row) => [row.step_id, row]));
+    for (const result of batch) {
+      const row = rows.get(result.finished.step_id);
+      if (row) this.#count(result, row);
+      else this.#returned.push(result);
+    }
     this.#announce(due);
   }
 
-  #count(batch: Result[], rows: FinishedRow[]): void {
-    const byStep = new Map(rows.map((row) => [row.step_id, row]));
-    for (const { finished: { tenant_id, step_id, outcome } } of batch) {
-      const row = byStep.get(step_id);
-      if (!row?.accepted) {
-        this.#totals.late++;
-        this.#settings.log("warn", "result_late", { tenant_id, step_id, outcome });
-      } else if (outcome === "succeeded") this.#totals.succeeded++;
-      else if (outcome === "failed" || row.status === "failed") this.#totals.failed++;
-      else if (outcome === "retry") this.#totals.retried++;
-      else this.#totals.ambiguous++;
-    }
+  #count({ finished: { tenant_id, step_id, outcome } }: Result, row: FinishedRow): void {
+    if (!row.accepted) {
+      this.#totals.late++;
+      this.#settings.log("warn", "result_late", { tenant_id, step_id, outcome });
+    } else if (outcome === "succeeded") this.#totals.succeeded++;
+    else if (outcome === "failed" || row.status === "failed") this.#totals.failed++;
+    else if (outcome === "retry") this.#totals.retried++;
+    else this.#totals.ambiguous++;
   }
 
   async #release(batch: Held[]): Promise<void> {

@@ -79,12 +79,14 @@ const exchanged = z.object({
 
 const count = z.object({ count: z.int() });
 const ran = z.object({ ran: z.int() });
+const reaped = z.object({ reaped: z.int() });
 const portion = z.object({ id: z.guid() });
 
 export interface Exchange {
   claimed: ClaimedStep[];
   /** Channels of which nothing more is due that nobody holds. */
   dry: readonly Channel[];
+  /** Results that are not among them were not recorded: there was no time, or the first of them met an error. */
   finished: FinishedRow[];
   /** Where there were results: the lanes that have work due now which is nobody's. */
   due: readonly Lane[];
@@ -276,6 +278,9 @@ export function createQueue(
       if (error && answer.claimed.length + answer.finished.length === 0) {
         throw Object.assign(new Error(error.message), { code: error.code });
       }
+      if (results.length > 0 && answer.finished.length === 0) {
+        throw new ContractError("automation.exchange_steps: says nothing of the results");
+      }
       return answer;
     },
     async claimSuspect(worker, leaseSeconds) {
@@ -300,12 +305,17 @@ export function createQueue(
     },
     async reapExpiredLeases(maxSteps) {
       const { api } = await offer();
+      if (api < 2) {
+        return await counted(
+          "reap_expired_leases",
+          sql`select automation.reap_expired_leases(${maxSteps}::int) as count`,
+        );
+      }
       // Where no tick tells anybody of troubles, that the tick stands still among them, a dispatcher does.
-      const told = api < 2 ? sql`null` : sql`automation.tell_when_due()`;
-      return await counted(
-        "reap_expired_leases",
-        sql`select automation.reap_expired_leases(${maxSteps}::int) as count, ${told} as told`,
-      );
+      await rows("tell_when_due", sql`select automation.tell_when_due()`);
+      const query = sql`call automation.reap_leases(0, ${maxSteps}::int, '1 second')`;
+      const answer = await rows("reap_leases", query, 1_000 + workTimeoutMs);
+      return parseRows("reap_leases", reaped, answer)[0]?.reaped ?? 0;
     },
   };
 }

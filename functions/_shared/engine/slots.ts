@@ -50,6 +50,11 @@ export class Slots<Held> {
     return this.#concurrency * Math.min(Math.max(rounds, 1), AHEAD_ROUNDS);
   }
 
+  /** What a claim asks for where none wait. */
+  get batch(): number {
+    return Math.min(this.target, CLAIM_BATCH);
+  }
+
   /** Tenants of whom enough is waiting: no more of theirs is claimed. */
   get crowded(): string[] {
     return [...this.#waiting.keys()].filter((tenant) => this.#isCrowded(tenant));

@@ -58,6 +58,11 @@ const LOST_CONNECTION = new Set([
 /** Connection exceptions, shutdown and start-up, too many connections, serialization, deadlock, failover. */
 const TRANSIENT_SQLSTATE = /^(08...|57P0[1-4]|53[0-3]00|40001|40P01|25006|55P03|57014)$/;
 
+/** A statement was cut off: it took too long, or waited too long for what somebody else holds. */
+export function isCutOff(error: unknown): boolean {
+  return error instanceof TimeoutError || /^(55P03|57014)$/.test(codeOf(error) ?? "");
+}
+
 /** The same call may well succeed in a moment. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof TimeoutError) return true;

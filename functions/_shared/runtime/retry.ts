@@ -6,6 +6,8 @@ export interface RetryOptions {
   until: () => number;
   now: () => number;
   onRetry: (error: unknown, attempt: number) => void;
+  /** Of errors that a moment mends, those that are thrown all the same. */
+  butFor?: (error: unknown) => boolean;
 }
 
 const FIRST_DELAY_MS = 50;
@@ -15,7 +17,7 @@ const LONGEST_DELAY_MS = 2_000;
 export async function withRetries<T>(
   call: () => Promise<T>,
   bell: Bell,
-  { until, now, onRetry }: RetryOptions,
+  { until, now, onRetry, butFor = () => false }: RetryOptions,
 ): Promise<T> {
   for (let attempt = 1;; attempt++) {
     try {
@@ -23,7 +25,7 @@ export async function withRetries<T>(
     } catch (error) {
       const ceiling = Math.min(FIRST_DELAY_MS * 2 ** attempt, LONGEST_DELAY_MS);
       const wakeAt = now() + Math.max(Math.random() * ceiling, 20);
-      if (!isTransient(error) || wakeAt >= until()) throw error;
+      if (!isTransient(error) || butFor(error) || wakeAt >= until()) throw error;
       onRetry(error, attempt);
       while (now() < wakeAt && now() < until()) await bell.wait(wakeAt - now());
     }

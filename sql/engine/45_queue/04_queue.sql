@@ -83,7 +83,7 @@ create index scheduled_steps_by_execution
 create table automation.tick_portions (
   id uuid not null default automation.new_id() constraint tick_portions_pkey primary key,
   kind text not null
-    constraint tick_portions_kind_known check (kind in ('schedule', 'timer', 'bulk', 'signal')),
+    constraint tick_portions_kind_known check (kind in ('schedule', 'timer', 'bulk', 'signal', 'lease')),
   tenant_ids uuid[] not null,
   keys text[] not null,
   started_at timestamptz not null default clock_timestamp(),
@@ -91,7 +91,8 @@ create table automation.tick_portions (
 );
 
 comment on table automation.tick_portions is
-  'The same for the other work of a tick: schedules, timers, bulk enrolments and signals, by their keys.';
+  'The same for the other work of a tick: schedules, timers, bulk enrolments, signals and expired leases, by their '
+  'keys.';
 
 create table automation.tick_parts (
   part text not null constraint tick_parts_pkey primary key,
@@ -105,5 +106,5 @@ comment on table automation.tick_parts is
   'come first.';
 
 insert into automation.tick_parts (part, place) values
-  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5)
+  ('lease', 0), ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5)
 on conflict on constraint tick_parts_pkey do update set place = excluded.place;

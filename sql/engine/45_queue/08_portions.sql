@@ -104,7 +104,7 @@ create table automation.suspects (
   tenant_id uuid not null,
   kind text not null
     constraint suspects_kind_known
-    check (kind in ('database', 'sms', 'email', 'webhook', 'timer', 'schedule', 'bulk', 'signal')),
+    check (kind in ('database', 'sms', 'email', 'webhook', 'timer', 'schedule', 'bulk', 'signal', 'lease')),
   key text not null,
   tries integer not null default 0,
   next_try_at timestamptz not null default clock_timestamp(),

@@ -641,36 +641,3 @@ $$;
 comment on function automation.release_steps(jsonb) is
   'Hands back claimed steps that were never sent: [{tenant_id, step_id, attempt_token}]. The '
   'attempt does not count.';
-
--- Expired leases, few at a time and apart from claiming. What the lost worker was about to send may
--- have been accepted, so it is looked up before it is sent again.
-create or replace function automation.reap_expired_leases(max_steps integer default 100)
-  returns integer
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  set enable_bitmapscan = off
-  as $$
-declare
-  lost jsonb;
-begin
-  select jsonb_agg(jsonb_build_object(
-      'tenant_id', e.tenant_id, 'step_id', e.id, 'attempt_token', e.attempt_token, 'outcome', 'ambiguous',
-      'error', jsonb_build_object(
-        'code', 'lease_expired', 'message', 'the worker stopped before it reported an outcome')))
-    into lost
-  from (
-    select s.tenant_id, s.id, s.attempt_token from ridgeline.scheduled_steps as s
-    where s.lease_expires_at < clock_timestamp()
-    order by s.lease_expires_at
-    limit max_steps
-    for update skip locked
-  ) as e;
-  return coalesce(cardinality(automation.finish_works(lost)), 0);
-end;
-$$;
-
-comment on function automation.reap_expired_leases(integer) is
-  'Takes steps back from workers that stopped reporting. Returns how many.';

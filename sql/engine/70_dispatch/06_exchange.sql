@@ -108,6 +108,100 @@ begin
 end;
 $$;
 
+-- Many results are recorded in slices, each its own transaction, so that nobody waits long for what they lock. How many
+-- at once follows what they cost (a CRM's timeline may have triggers): ten, until the session has seen it.
+create or replace function automation.first_slice() returns integer
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(substring(current_setting('automation.slice_size', true) from '^[1-9]\d{0,2}$'), '10')::integer;
+end;
+$$;
+
+-- Each of them, if all are results.
+create or replace function automation.check_reports(results jsonb) returns jsonb[]
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  report jsonb;
+  checked constant jsonb[] := array(
+    select e.value from jsonb_array_elements(results) with ordinality as e (value, place) order by e.place);
+begin
+  foreach report in array checked loop
+    perform automation.check_report(report);
+  end loop;
+  return checked;
+end;
+$$;
+
+-- A slice of results that were checked, as finish_reported(): all of it or nothing. An error is told and not raised,
+-- since what the slices before brought must reach the caller; a lock that somebody keeps is one.
+create or replace function automation.record_slice(results jsonb, out left_as text[], out error jsonb)
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '500ms'
+  as $$
+declare
+  work automation.work;
+begin
+  left_as := array_fill(null::text, array[jsonb_array_length(results)]);
+  foreach work in array automation.finish_works(results) loop
+    left_as[work.plan] := work.outcome;
+  end loop;
+exception
+  when query_canceled or others then
+    left_as := null;
+    error := jsonb_build_object('code', sqlstate, 'message', sqlerrm);
+end;
+$$;
+
+-- Adds to answer what became of those that there was time for, and the error that the next ones met.
+create or replace procedure automation.record_in_slices(inout answer jsonb, results jsonb)
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time('5 seconds');
+  reports constant pg_catalog.jsonb[] := automation.check_reports(results);
+  known constant pg_catalog.int4 := automation.first_slice();
+  size pg_catalog.int4 := known;
+  place pg_catalog.int4 := 1;
+  count pg_catalog.int4;
+  slice pg_catalog.jsonb;
+  began timestamptz;
+  recorded record;
+  finished pg_catalog.jsonb := '[]'::pg_catalog.jsonb;
+begin
+  loop
+    began := pg_catalog.clock_timestamp();
+    count := least(size, pg_catalog.cardinality(reports) - place + 1);
+    slice := pg_catalog.to_jsonb(reports[place:place + count - 1]);
+    recorded := automation.record_slice(slice);
+    if recorded.error is not null then
+      answer := answer || pg_catalog.jsonb_build_object('error', recorded.error);
+      size := 10;
+      exit;
+    end if;
+    commit;
+    finished := finished || automation.finished_rows(slice, recorded.left_as);
+    place := place + count;
+    -- A small slice says nothing of a large one, unless it took long.
+    if count = size or pg_catalog.clock_timestamp() > began + automation.portion_length() / 2 then
+      size := automation.grown(count, pg_catalog.clock_timestamp() - began);
+    end if;
+    exit when place > pg_catalog.cardinality(reports) or pg_catalog.clock_timestamp() >= until;
+  end loop;
+  if size <> known then
+    perform pg_catalog.set_config('automation.slice_size', size::pg_catalog.text, false);
+  end if;
+  commit;
+  answer := answer || pg_catalog.jsonb_build_object('finished', finished);
+end;
+$$;
+
 create or replace procedure automation.exchange_steps(
   inout answer jsonb, results jsonb, wanted jsonb, worker text, lease interval default '60 seconds',
   functions text default null)
@@ -116,6 +210,7 @@ create or replace procedure automation.exchange_steps(
   as $$
 declare
   until pg_catalog.timestamptz;
+  many constant pg_catalog.int4 := pg_catalog.jsonb_array_length(results);
   left_as pg_catalog.text[];
   channel ridgeline.automation_lane;
   room pg_catalog.jsonb;
@@ -125,7 +220,14 @@ declare
 begin
   lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
-  if pg_catalog.jsonb_array_length(results) > 0 then
+  if many > 10 then
+    call automation.record_in_slices(answer, results);
+    if pg_catalog.jsonb_array_length(answer -> 'finished') < many then
+      wanted := '{}';
+    end if;
+  elsif many > 0 then
+    -- An assignment, which costs less than a statement.
+    left_as := array[pg_catalog.set_config('lock_timeout', '500ms', true)];
     left_as := automation.finish_reported(results);
     answer := pg_catalog.jsonb_build_object('finished', automation.finished_rows(results, left_as));
     commit;
@@ -171,4 +273,6 @@ comment on procedure automation.exchange_steps(jsonb, jsonb, jsonb, text, interv
   'address under which the outside finds them, for links in what is sent. answer (give null): '
   '{finished: rows of finish_steps() without due_now, claimed: rows of claim_steps(), dry: channels of which nothing '
   'more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a '
-  'portion that could not be claimed}. A bad result or lease is an error, and nothing has happened.';
+  'portion that could not be claimed, or of results that could not be recorded}. Results of which finished says '
+  'nothing were not recorded (there was no time for them, or error says why), and then nothing is claimed. A bad '
+  'result or lease is an error, and nothing has happened.';

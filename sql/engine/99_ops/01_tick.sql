@@ -94,11 +94,13 @@ begin
   perform automation.compare_next();
   commit;
   loop
-    did := automation.reap_expired_leases();
+    did := 0;
     perform automation.beat('tick');
     commit;
     foreach part in array automation.tick_order() loop
-      if part = 'step' then
+      if part = 'lease' then
+        call automation.reap_leases(ran, 100, until - pg_catalog.clock_timestamp());
+      elsif part = 'step' then
         perform automation.ring_when_due();
         perform automation.begin_steps();
         commit;
