@@ -115,8 +115,9 @@ begin
   end if;
   select e.* into attached from automation.entities as e
   where e.name = execution.entity and e.related ? 'contact';
-  was := coalesce(snapshot ->> (attached.related ->> 'contact'), automation.contact_through(
-    execution.tenant_id, execution.trigger_data, attached.contact_way, attached.contact_ways));
+  was := coalesce(snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> attached.contact_way,
+    case when attached.contact_ways is not null then automation.contact_by_ways(
+      execution.tenant_id, execution.trigger_data, attached.contact_ways) end);
   if attached.name is null or given is distinct from was
     and (given is null or given is distinct from automation.merged_into(execution.tenant_id, was)) then
     return given;
@@ -126,8 +127,11 @@ begin
   if live is null then
     return given;
   end if;
-  belongs_to := coalesce(live ->> (attached.related ->> 'contact'), automation.add_related('{}', execution.tenant_id,
-    live, attached.related - 'contact', attached.contact_way, attached.contact_ways) ->> 'contact_id');
+  belongs_to := coalesce(live ->> (attached.related ->> 'contact'),
+    automation.read_record(attached.contact_way[1], execution.tenant_id,
+      live ->> (attached.related ->> attached.contact_way[1])) ->> attached.contact_way[2],
+    case when attached.contact_ways is not null then automation.add_related('{}', execution.tenant_id, live,
+      attached.related - 'contact', null, attached.contact_ways) ->> 'contact_id' end);
   if belongs_to is distinct from execution.contact_id then
     return coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
   end if;
