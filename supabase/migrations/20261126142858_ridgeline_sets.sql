@@ -72,6 +72,8 @@ create type automation.fired_timer as ();
 
 create type automation.taken_record as ();
 
+create type automation.taken_set as ();
+
 create type automation.batch_report as ();
 
 create type automation.claim_report as ();
@@ -787,6 +789,12 @@ alter type automation.fired_timer add attribute entry automation.entry;
 alter type automation.taken_record add attribute became text;
 
 alter type automation.taken_record add attribute entry automation.entry;
+
+alter type automation.taken_set add attribute job ridgeline.bulk_enrollments;
+
+alter type automation.taken_set add attribute taken integer;
+
+alter type automation.taken_set add attribute is_busy boolean;
 
 alter type automation.batch_report add attribute ran integer;
 
@@ -3519,6 +3527,20 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.grown(size integer, count integer, took interval)
+ RETURNS integer
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if count = size then
+    return automation.grown(size, took);
+  end if;
+  return least(size, automation.grown(size, took * size / count));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.change_source()
  RETURNS jsonb
  LANGUAGE sql
@@ -4957,7 +4979,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.find_obstacles(works automation.work[], plans automation.running_plan[])
+CREATE OR REPLACE FUNCTION automation.find_obstacles(works automation.work[], plans automation.running_plan[], until timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS automation.work[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -4988,7 +5010,11 @@ begin
       or ((work.execution).contact_id is not null and ((work.known).contact is null
         or (work.known).contact_id is distinct from (work.execution).contact_id))
     then
-      work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], states[work.plan]);
+      if i > 1 and clock_timestamp() >= until then
+        work.outcome := 'untried';
+      else
+        work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], states[work.plan]);
+      end if;
       works[i] := work;
     end if;
   end loop;
@@ -11552,6 +11578,36 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.run_schedule(schedule ridgeline.workflow_schedules, at_most integer, until timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+  oldest constant timestamptz := case schedule.missed
+    when 'skip' then at - automation.setting('time_grace')::interval
+    when 'catch_up' then at - automation.setting('catch_up_window')::interval
+  end;
+  due timestamptz := schedule.next_run_at;
+  ran integer := 0;
+begin
+  if due < oldest then
+    due := automation.next_run(schedule, oldest);
+  end if;
+  while due <= at and ran < at_most and not automation.is_sweeping(schedule) loop
+    perform automation.run_occurrence(schedule, due);
+    ran := ran + 1;
+    due := automation.next_run(schedule, case schedule.missed when 'once' then at else due end);
+    exit when clock_timestamp() >= until;
+  end loop;
+  update ridgeline.workflow_schedules as s
+  set next_run_at = due, error = null, last_run_at = case when ran > 0 then at else s.last_run_at end
+  where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+  return ran;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.counted_from(listener automation.timer_listeners, record_id text, record jsonb)
  RETURNS text
  LANGUAGE sql
@@ -11571,6 +11627,89 @@ AS $function$
     from automation.entities as e
     where e.name = listener.entity
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.cut_off_timers(timers ridgeline.workflow_timers[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(timers) = 1 then
+    perform automation.cut_off_timer(timers[1]);
+  else
+    insert into automation.suspects (tenant_id, kind, key)
+    select t.tenant_id, 'timer', automation.timer_key(t) from unnest(timers) as t
+    on conflict on constraint suspects_pkey do nothing;
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fire_one_by_one(timers ridgeline.workflow_timers[], until timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
+  fired integer := 0;
+begin
+  foreach waiting in array timers loop
+    begin
+      one := automation.fire_timer(waiting);
+      perform automation.enter(array[one.entry]);
+      fired := fired + one.fired;
+    exception
+      when query_canceled then
+        perform automation.cut_off_timer(waiting);
+        return null;
+      -- It waited for somebody, and is due still.
+      when lock_not_available or deadlock_detected then
+        null;
+      when others then
+        raise warning 'timer of record % for workflow %: %',
+          waiting.record_id, waiting.workflow_id, sqlerrm;
+        update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 hour'
+        where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+          and t.record_id = waiting.record_id;
+    end;
+    exit when clock_timestamp() >= until;
+  end loop;
+  return fired;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fire_set(timers ridgeline.workflow_timers[], until timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
+  entries automation.entry[] := '{}'::automation.entry[];
+  fired integer := 0;
+begin
+  foreach waiting in array timers loop
+    one := automation.fire_timer(waiting);
+    fired := fired + one.fired;
+    if (one.entry).id is not null then
+      entries := entries || one.entry;
+    end if;
+  end loop;
+  if cardinality(entries) > 0 then
+    perform automation.enter(entries);
+  end if;
+  return fired;
+exception
+  when query_canceled then
+    -- The others are due still; the time of the statement is used up.
+    perform automation.cut_off_timers(timers);
+    return null;
+  when others then
+    return automation.fire_one_by_one(timers, until);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.take_timer(job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment, listener automation.timer_listeners, record_id text, record jsonb)
  RETURNS automation.taken_record
@@ -11647,18 +11786,162 @@ begin
   taken := automation.take_record(job, version, enrolment, listener, record_id, record);
   perform automation.enter(array[taken.entry]);
   return taken;
-exception when others then
-  begin
-    perform automation.enrol(job.tenant_id, job.entity, record_id,
-      jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
-      row(version.workflow_id, version.version, job.kind, null, null, null,
-        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false,
-        automation.mode_of(job.tenant_id, job.workflow_id)
-        )::automation.enrolment);
-  exception when others then
-    raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
-  end;
-  return row('failed'::text, null::automation.entry);
+exception
+  when lock_not_available or deadlock_detected then
+    raise;
+  when others then
+    begin
+      perform automation.enrol(job.tenant_id, job.entity, record_id,
+        jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
+        row(version.workflow_id, version.version, job.kind, null, null, null,
+          automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false,
+          automation.mode_of(job.tenant_id, job.workflow_id)
+          )::automation.enrolment);
+    exception when others then
+      raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
+    end;
+    return row('failed'::text, null::automation.entry);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.count_record(INOUT counted automation.taken_set, became automation.taken_record, record_id text)
+ RETURNS automation.taken_set
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  job ridgeline.bulk_enrollments := counted.job;
+begin
+  case became.became
+    when 'enrolled' then
+      job.enrolled := job.enrolled + 1;
+      -- A timer costs nobody anything until it is due.
+      if (became.entry).id is not null then
+        counted.taken := counted.taken + 1;
+        if job.kind = 'timers' then
+          job.data := job.data || jsonb_build_object('started', coalesce((job.data ->> 'started')::integer, 0) + 1);
+        end if;
+      end if;
+    when 'failed' then
+      job.failed := job.failed + 1;
+      counted.taken := counted.taken + 1;
+    else
+      job.skipped := job.skipped + 1;
+  end case;
+  job.scanned := job.scanned + 1;
+  job.last_record_id := record_id;
+  counted.job := job;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.take_set(job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment, listener automation.timer_listeners, ids text[], records jsonb[])
+ RETURNS automation.taken_set
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  so_far automation.taken_set := row(job, 0, false);
+  became automation.taken_record;
+  entries automation.entry[] := '{}'::automation.entry[];
+begin
+  for i in 1 .. cardinality(ids) loop
+    became := automation.take_record(so_far.job, version, enrolment, listener, ids[i], records[i]);
+    if (became.entry).id is not null then
+      entries := entries || became.entry;
+    end if;
+    so_far := automation.count_record(so_far, became, ids[i]);
+  end loop;
+  if cardinality(entries) > 0 then
+    perform automation.enter(entries);
+  end if;
+  return so_far;
+exception
+  when lock_not_available or deadlock_detected then
+    return row(job, 0, true);
+  when others then
+    so_far := row(job, 0, false);
+    for i in 1 .. cardinality(ids) loop
+      became := automation.try_record(so_far.job, version, enrolment, listener, ids[i], records[i]);
+      so_far := automation.count_record(so_far, became, ids[i]);
+    end loop;
+    return so_far;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_batch(job ridgeline.bulk_enrollments, at_most integer, until timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  version ridgeline.workflow_versions;
+  listener automation.timer_listeners;
+  enrolment automation.enrolment;
+  -- What is read from: the list is long, and this is what of it may be taken now.
+  page ridgeline.bulk_enrollments := job;
+  ids text[] := '{}'::text[];
+  records jsonb[];
+  place integer := 1;
+  became automation.taken_set;
+  size integer := 1;
+  count integer;
+  set_began timestamptz;
+  is_through boolean := false;
+  is_busy boolean := false;
+  allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
+  before constant integer := job.scanned;
+  taken integer := 0;
+begin
+  select v.* into version
+  from ridgeline.workflows as w
+  join ridgeline.workflow_versions as v
+    on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+  where w.tenant_id = job.tenant_id and w.id = job.workflow_id and w.is_active;
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = job.tenant_id and l.workflow_id = job.workflow_id;
+  if automation.bulk_obstacle(job, version, listener) is not null then
+    perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
+      'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
+    return 0;
+  end if;
+  enrolment := automation.enrolment_of(version, job.kind);
+  page.record_ids := job.record_ids[job.scanned + 1:job.scanned + at_most];
+  loop
+    set_began := clock_timestamp();
+    if place > cardinality(ids) then
+      exit when is_through or job.scanned - before >= at_most;
+      count := least(200, at_most - (job.scanned - before));
+      page.scanned := job.scanned - before;
+      page.last_record_id := job.last_record_id;
+      select coalesce(array_agg(r.id order by r.place), '{}'), array_agg(r.record order by r.place) into ids, records
+      from automation.bulk_records(page, count) with ordinality as r (id, record, place);
+      is_through := cardinality(ids) < count;
+      place := 1;
+    end if;
+    count := least(size, cardinality(ids) - place + 1, allowed - taken);
+    exit when count <= 0;
+    became := automation.take_set(
+      job, version, enrolment, listener, ids[place:place + count - 1], records[place:place + count - 1]);
+    is_busy := became.is_busy;
+    exit when is_busy;
+    job := became.job;
+    taken := taken + became.taken;
+    place := place + count;
+    exit when clock_timestamp() >= until;
+    size := automation.grown(size, count, clock_timestamp() - set_began);
+  end loop;
+  is_through := is_through and place > cardinality(ids);
+  update ridgeline.bulk_enrollments as b
+  set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
+    last_record_id = job.last_record_id, data = job.data,
+    next_batch_at = automation.now() + case when is_busy then interval '1 second' else
+      coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0') end
+  where b.tenant_id = job.tenant_id and b.id = job.id;
+  if is_through or job.scanned >= job.total then
+    perform automation.finish_bulk(job, 'completed');
+  end if;
+  return job.scanned - before;
 end;
 $function$;
 
@@ -11726,6 +12009,51 @@ begin
   end if;
   return automation.entry_of(version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data,
     enrolment, expires_at);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_work(portion_id uuid, at_most integer, until timestamp with time zone, OUT did integer, OUT is_done boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  portion automation.tick_portions;
+  ran record;
+begin
+  did := 0;
+  is_done := true;
+  select p.* into portion from automation.tick_portions as p where p.id = portion_id for update skip locked;
+  if not found then
+    return;
+  end if;
+  case portion.kind
+    when 'schedule' then ran := automation.run_these_schedules(portion.tenant_ids, portion.keys);
+    when 'timer' then ran := automation.fire_these_timers(portion.tenant_ids, portion.keys);
+    when 'bulk' then ran := automation.run_these_bulk(portion.tenant_ids, portion.keys, at_most);
+    when 'signal' then ran := automation.run_these_signals(portion.tenant_ids, portion.keys);
+  end case;
+  did := ran.did;
+  -- One that was tried alone and not cut off again is a suspect no more.
+  delete from automation.suspects as s
+  where cardinality(portion.keys) = 1 and s.tenant_id = portion.tenant_ids[1] and s.kind = portion.kind
+    and s.key = portion.keys[1] and s.next_try_at <= began;
+  is_done := ran.rest = '{}' or portion.kind = 'bulk' and did >= at_most or clock_timestamp() >= until
+    or automation.time_is_up();
+  if is_done then
+    delete from automation.tick_portions as p where p.id = portion_id;
+    perform automation.end_part(portion.kind);
+  else
+    update automation.tick_portions as p
+    set started_at = clock_timestamp(), tenant_ids = array(select p.tenant_ids[r] from unnest(ran.rest) as r),
+      keys = array(select p.keys[r] from unnest(ran.rest) as r)
+    where p.id = portion_id;
+  end if;
 end;
 $function$;
 
@@ -12088,6 +12416,7 @@ CREATE OR REPLACE FUNCTION automation.run_merges(at_most integer DEFAULT 100)
  SET lock_timeout TO '100ms'
 AS $function$
 declare
+  began constant timestamptz := clock_timestamp();
   due automation.merges_due;
   did integer := 0;
 begin
@@ -12106,6 +12435,7 @@ begin
       perform automation.do_merge(due);
       delete from automation.merges_due as m where m.tenant_id = due.tenant_id and m.id = due.id;
       did := did + 1;
+      exit when automation.is_over(began);
     exception when others then
       if sqlstate <> '55P03' then
         raise warning 'automation: contact % of tenant % could not be merged: %',
@@ -13678,24 +14008,58 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.first_claim()
+CREATE OR REPLACE FUNCTION automation.size_setting(step_type text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return 'automation.size_of_' || regexp_replace(step_type, '\W', '_', 'g');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.known_size(step_type text)
  RETURNS integer
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return coalesce(substring(current_setting('automation.claim_size', true) from '^[1-9]\d{0,2}$'), '10')::integer;
+  return coalesce(
+    substring(current_setting(automation.size_setting(step_type), true) from '^[1-9]\d{0,2}$'), '1')::integer;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.keep_claim(size integer)
+CREATE OR REPLACE FUNCTION automation.keep_size(step_type text, size integer)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  perform set_config('automation.claim_size', size::text, false);
+  perform set_config(automation.size_setting(step_type), size::text, false);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.first_claim(channel text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(
+    substring(current_setting('automation.claim_size_' || channel, true) from '^[1-9]\d{0,2}$'), '10')::integer;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_claim(channel text, size integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform set_config('automation.claim_size_' || channel, size::text, false);
 end;
 $function$;
 
@@ -13709,7 +14073,7 @@ declare
   set_began timestamptz;
   report automation.claim_report;
   claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
-  known constant integer := automation.first_claim();
+  known constant integer := automation.first_claim(dues[1].lane::text);
   size integer := known;
   count integer;
   place integer := 1;
@@ -13731,7 +14095,7 @@ begin
     exit when place > cardinality(dues) or automation.is_over(began);
   end loop;
   if size <> known then
-    perform automation.keep_claim(size);
+    perform automation.keep_claim(dues[1].lane::text, size);
   end if;
   return row(claimed, place > cardinality(dues));
 end;
@@ -13876,6 +14240,7 @@ CREATE OR REPLACE FUNCTION automation.run_batch(dues ridgeline.scheduled_steps[]
 AS $function$
 declare
   began constant timestamptz := clock_timestamp();
+  until constant timestamptz := case when apart then began + automation.portion_length() else 'infinity' end;
   report automation.batch_report := row(0, false, '{}'::uuid[]);
   taken record;
   going automation.work[];
@@ -13898,7 +14263,7 @@ begin
     end if;
   end if;
   while cardinality(going) > 0 loop
-    done := automation.run_wave(going, plans);
+    done := automation.run_wave(going, plans, until);
     going := '{}'::automation.work[];
     is_over := automation.is_over(began);
     foreach work in array done loop
@@ -14031,7 +14396,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.run_wave(works automation.work[], plans automation.running_plan[])
+CREATE OR REPLACE FUNCTION automation.run_wave(works automation.work[], plans automation.running_plan[], until timestamp with time zone)
  RETURNS automation.work[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -14044,9 +14409,9 @@ declare
   middle constant integer := cardinality(works) / 2;
 begin
   begin
-    tried := automation.find_obstacles(tried, plans);
-    tried := automation.prepare_works(tried, plans);
-    tried := automation.perform_works(tried, plans);
+    tried := automation.find_obstacles(tried, plans, until);
+    tried := automation.prepare_works(tried, plans, until);
+    tried := automation.perform_works(tried, plans, until);
     return automation.conclude_works(tried, plans, began);
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
@@ -14065,12 +14430,112 @@ begin
     return automation.with_outcome(works, caught);
   elsif middle = 0 then
     return automation.conclude_works(automation.with_failure(tried, why), plans, began);
+  elsif caught = 'busy' then
+    return automation.run_around(works, plans, until);
   end if;
-  tried := automation.run_wave(works[:middle], plans);
-  if exists (select from unnest(tried) as t where t.outcome = 'cut off') then
+  return automation.run_halves(works, plans, until);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_halves(works automation.work[], plans automation.running_plan[], until timestamp with time zone)
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  middle constant integer := cardinality(works) / 2;
+  tried constant automation.work[] := automation.run_wave(works[:middle], plans, until);
+begin
+  if clock_timestamp() >= until or exists (select from unnest(tried) as t where t.outcome = 'cut off') then
     return tried || automation.with_outcome(works[middle + 1:], 'untried');
   end if;
-  return tried || automation.run_wave(works[middle + 1:], plans);
+  return tried || automation.run_wave(works[middle + 1:], plans, until);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_around(works automation.work[], plans automation.running_plan[], until timestamp with time zone)
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  held boolean[];
+  places integer[] := '{}'::integer[];
+begin
+  perform set_config('lock_timeout', '10ms', true);
+  held := automation.held_works(works);
+  if true = any (held) then
+    for i in 1 .. cardinality(works) loop
+      if not held[i] then
+        places := places || i;
+      end if;
+    end loop;
+    return automation.with_outcome(
+        array(select works[i] from generate_subscripts(works, 1) as i where held[i]), 'busy')
+      || case when cardinality(places) > 0 then automation.run_wave(
+        array(select works[p] from unnest(places) as p), plans, until) end;
+  elsif clock_timestamp() >= until then
+    return automation.with_outcome(works, 'busy');
+  end if;
+  return automation.run_halves(works, plans, until);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.held_records(entity text, tenant_ids uuid[], ids text[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  attached automation.entities;
+  found_at text;
+  there integer[];
+  free integer[];
+begin
+  select e.* into attached from automation.entities as e where e.name = held_records.entity;
+  found_at := format(
+    'select array_agg(k.place) from unnest($1, $2) with ordinality as k (tenant_id, id, place) '
+    'cross join lateral (select from %s as r where %s = k.tenant_id and r.%I = k.id::%s',
+    attached.relation, automation.tenant_expression(attached, 'r'), attached.id_column, attached.id_type);
+  begin
+    execute found_at || ') as r' into there using tenant_ids, ids;
+    execute found_at || ' for no key update skip locked) as r' into free using tenant_ids, ids;
+    raise exception 'let go';
+  exception when others then
+    -- What could not be asked, nobody holds.
+    free := coalesce(free, case when sqlstate = 'P0001' then '{}'::integer[] else there end);
+  end;
+  return array(
+    select coalesce(i = any (there) and i <> all (free), false) from generate_subscripts(ids, 1) as i order by i);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.held_works(works automation.work[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  kind text;
+  tenant_ids uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
+  held boolean[] := array_fill(false, array[cardinality(works)]);
+  theirs boolean[];
+begin
+  for kind in
+    select (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
+    union select 'contact' from unnest(works) as w where (w.execution).contact_id is not null
+  loop
+    theirs := automation.held_records(kind, tenant_ids, array(
+      select case (w.execution).entity when kind then (w.execution).record_id else case kind when 'contact'
+        then (w.execution).contact_id end end
+      from unnest(works) as w));
+    for i in 1 .. cardinality(works) loop
+      held[i] := held[i] or theirs[i];
+    end loop;
+  end loop;
+  return held;
 end;
 $function$;
 
@@ -14113,7 +14578,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.prepare_works(works automation.work[], plans automation.running_plan[])
+CREATE OR REPLACE FUNCTION automation.prepare_works(works automation.work[], plans automation.running_plan[], until timestamp with time zone)
  RETURNS automation.work[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -14126,6 +14591,10 @@ declare
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
+    continue when work.outcome = 'untried';
+    if i > 1 and clock_timestamp() >= until then
+      return works[:i - 1] || automation.with_outcome(works[i:], 'untried');
+    end if;
     work.seq := nextval('automation.write_order');
     if (work.obstacle).status is null then
       input := automation.plain_input(work.step, work.execution, work.known);
@@ -14146,7 +14615,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.perform_works(works automation.work[], plans automation.running_plan[])
+CREATE OR REPLACE FUNCTION automation.perform_works(works automation.work[], plans automation.running_plan[], until timestamp with time zone)
  RETURNS automation.work[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -14159,10 +14628,18 @@ declare
   alike automation.work[];
   zones text[];
   results jsonb[];
+  many integer;
+  place integer;
+  known integer;
+  size integer;
+  count integer;
+  set_began timestamptz;
+  is_begun boolean := false;
 begin
   foreach work in array works loop
     type := work.step ->> 'type';
-    if (work.obstacle).status is null and work.status is null and (type = any (types)) is not true then
+    if (work.obstacle).status is null and work.status is null and work.outcome is distinct from 'untried'
+      and (type = any (types)) is not true then
       types := types || type;
     end if;
   end loop;
@@ -14172,19 +14649,40 @@ begin
     zones := '{}'::text[];
     for i in 1 .. cardinality(works) loop
       work := works[i];
-      if (work.obstacle).status is null and work.status is null and work.step ->> 'type' = type then
+      if (work.obstacle).status is null and work.status is null and work.outcome is distinct from 'untried'
+        and work.step ->> 'type' = type then
         places := places || i;
         alike := alike || work;
         zones := zones || ((plans[work.plan]).options ->> 'zone');
       end if;
     end loop;
-    results := automation.step_perform_all(type, alike, zones);
-    for n in 1 .. cardinality(places) loop
+    many := cardinality(places);
+    place := 1;
+    size := case many when 1 then 1 else automation.known_size(type) end;
+    known := size;
+    while place <= many loop
+      set_began := clock_timestamp();
+      exit when is_begun and set_began >= until;
+      is_begun := true;
+      count := least(size, many - place + 1);
+      results := automation.step_perform_all(type, alike[place:place + count - 1], zones[place:place + count - 1]);
+      for n in 1 .. count loop
+        work := works[places[place + n - 1]];
+        work.result := results[n];
+        work.status := 'completed';
+        works[places[place + n - 1]] := work;
+      end loop;
+      place := place + count;
+      size := automation.grown(size, count, clock_timestamp() - set_began);
+    end loop;
+    for n in place .. many loop
       work := works[places[n]];
-      work.result := results[n];
-      work.status := 'completed';
+      work.outcome := 'untried';
       works[places[n]] := work;
     end loop;
+    if size <> known and many > 1 then
+      perform automation.keep_size(type, size);
+    end if;
   end loop;
   return works;
 end;
@@ -14198,10 +14696,13 @@ AS $function$
 declare
   work automation.work;
   said jsonb;
+  tried integer := 0;
   recorded automation.work[] := '{}'::automation.work[];
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
+    continue when work.outcome = 'untried';
+    tried := tried + 1;
     said := coalesce(work.result, work.error #> '{would,result}');
     if (said ->> 'adopted')::boolean and (work.obstacle).status is null then
       work.execution := automation.adopt_contact(
@@ -14225,7 +14726,7 @@ begin
   if cardinality(recorded) > 0 then
     -- They were worked on together: what each took is its share.
     perform automation.record_ends(recorded, ceil(
-      extract(epoch from clock_timestamp() - began) * 1000 / cardinality(works))::integer);
+      extract(epoch from clock_timestamp() - began) * 1000 / tried)::integer);
   end if;
   return works;
 end;
@@ -24856,6 +25357,27 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.portion_length()
+ RETURNS interval
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.at_most('portion_ms') * interval '1 millisecond';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_over(since timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return clock_timestamp() > since + automation.portion_length();
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.time_is_up()
  RETURNS boolean
  LANGUAGE plpgsql
@@ -26898,85 +27420,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.fire_one_by_one(timers ridgeline.workflow_timers[])
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  began constant timestamptz := clock_timestamp();
-  waiting ridgeline.workflow_timers;
-  one automation.fired_timer;
-  fired integer := 0;
-begin
-  foreach waiting in array timers loop
-    begin
-      one := automation.fire_timer(waiting);
-      perform automation.enter(array[one.entry]);
-      fired := fired + one.fired;
-    exception
-      when query_canceled then
-        perform automation.cut_off_timer(waiting);
-        exit;
-      when others then
-        raise warning 'timer of record % for workflow %: %',
-          waiting.record_id, waiting.workflow_id, sqlerrm;
-        update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 hour'
-        where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-          and t.record_id = waiting.record_id;
-    end;
-    exit when automation.is_late(began);
-  end loop;
-  return fired;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.fire_these_timers(tenant_ids uuid[], keys text[])
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  began constant timestamptz := clock_timestamp();
-  timers constant ridgeline.workflow_timers[] := array(
-    select t from automation.lock_timers(tenant_ids, keys) as t);
-  waiting ridgeline.workflow_timers;
-  one automation.fired_timer;
-  entries automation.entry[] := '{}'::automation.entry[];
-  fired integer := 0;
-  size integer := 1;
-  set_began timestamptz := clock_timestamp();
-begin
-  begin
-    -- In sets that grow as long as they are quick: what writing them costs is not known, and cannot be cut short.
-    foreach waiting in array timers loop
-      one := automation.fire_timer(waiting);
-      fired := fired + one.fired;
-      if (one.entry).id is not null then
-        entries := entries || one.entry;
-      end if;
-      if cardinality(entries) >= size then
-        perform automation.enter(entries);
-        entries := '{}'::automation.entry[];
-        size := automation.grown(size, clock_timestamp() - set_began);
-        set_began := clock_timestamp();
-      end if;
-      exit when automation.is_late(began);
-    end loop;
-    perform automation.enter(entries);
-  exception
-    when query_canceled then
-      -- The others are due still; the time of the statement is used up.
-      fired := 0;
-      perform automation.cut_off_timer(waiting);
-    when others then
-      fired := automation.fire_one_by_one(timers);
-  end;
-  perform automation.clear_cause();
-  return fired;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.bulk_records(job ridgeline.bulk_enrollments, at_most integer)
  RETURNS TABLE(id text, record jsonb)
  LANGUAGE plpgsql
@@ -27003,92 +27446,16 @@ begin
   select pg_catalog.format_type(a.atttypid, a.atttypmod) into id_type
   from pg_catalog.pg_attribute as a
   where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
+  -- Whatever is read to find them, no more of them than that become JSON.
   return query execute format(
-    'select r.%1$I::text, %5$s from %2$s as r where %3$s = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
+    'select r.%1$I::text, %5$s from (select r.* from %2$s as r where %3$s = $1 %4$s and not (%6$s) '
+    'order by r.%1$I limit $3) as r order by r.%1$I',
     attached.id_column, attached.relation,
     automation.tenant_expression(attached, 'r'),
     case when job.last_record_id is not null
       then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
     automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
     using job.tenant_id, job.last_record_id, at_most;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.run_batch(job ridgeline.bulk_enrollments, at_most integer, until timestamp with time zone, one_by_one boolean DEFAULT false)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  version ridgeline.workflow_versions;
-  listener automation.timer_listeners;
-  enrolment automation.enrolment;
-  next record;
-  became automation.taken_record;
-  entries automation.entry[] := '{}'::automation.entry[];
-  size integer := 1;
-  set_began timestamptz := clock_timestamp();
-  is_cut boolean := false;
-  allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
-  before constant integer := job.scanned;
-  taken integer := 0;
-begin
-  select v.* into version
-  from ridgeline.workflows as w
-  join ridgeline.workflow_versions as v
-    on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
-  where w.tenant_id = job.tenant_id and w.id = job.workflow_id and w.is_active;
-  select l.* into listener from automation.timer_listeners as l
-  where l.tenant_id = job.tenant_id and l.workflow_id = job.workflow_id;
-  if automation.bulk_obstacle(job, version, listener) is not null then
-    perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
-      'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
-    return 0;
-  end if;
-  enrolment := automation.enrolment_of(version, job.kind);
-  for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
-    is_cut := clock_timestamp() > until;
-    exit when taken >= allowed or is_cut;
-    if one_by_one then
-      became := automation.try_record(job, version, enrolment, listener, next.id, next.record);
-    else
-      became := automation.take_record(job, version, enrolment, listener, next.id, next.record);
-      if (became.entry).id is not null then
-        entries := entries || became.entry;
-      end if;
-      if cardinality(entries) >= size then
-        perform automation.enter(entries);
-        entries := '{}'::automation.entry[];
-        size := automation.grown(size, clock_timestamp() - set_began);
-        set_began := clock_timestamp();
-      end if;
-    end if;
-    case became.became
-      when 'enrolled' then job.enrolled := job.enrolled + 1;
-        -- A timer costs nobody anything until it is due.
-        if (became.entry).id is not null then
-          taken := taken + 1;
-          if job.kind = 'timers' then
-            job.data := job.data || jsonb_build_object('started', coalesce((job.data ->> 'started')::integer, 0) + 1);
-          end if;
-        end if;
-      when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
-      else job.skipped := job.skipped + 1;
-    end case;
-    job.scanned := job.scanned + 1;
-    job.last_record_id := next.id;
-  end loop;
-  perform automation.enter(entries);
-  update ridgeline.bulk_enrollments as b
-  set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
-    last_record_id = job.last_record_id, data = job.data,
-    next_batch_at = automation.now()
-      + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
-  where b.tenant_id = job.tenant_id and b.id = job.id;
-  if not is_cut and taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
-    perform automation.finish_bulk(job, 'completed');
-  end if;
-  return job.scanned - before;
 end;
 $function$;
 
@@ -27137,7 +27504,7 @@ begin
   returning * into job;
   -- A few are not kept waiting for the tick.
   if job.total <= 100 then
-    perform automation.run_batch_through(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
+    perform automation.run_batch(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
     select b.* into job from ridgeline.bulk_enrollments as b
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;
@@ -27272,6 +27639,72 @@ begin
         'user_id', automation.current_user_id()) as data
     ) as d
     where e.name = snapshot.entity);
+end;
+$function$;
+
+CREATE OR REPLACE PROCEDURE automation.work_on(IN kind text, INOUT did integer, IN until timestamp with time zone)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  most constant integer := case kind when 'timer' then 500 when 'bulk' then 1000 else 200 end;
+  -- Then another part of the tick has its turn.
+  ends constant timestamptz := least(pg_catalog.clock_timestamp() + interval '2 seconds',
+    pg_catalog.statement_timestamp() + automation.allowed_time('1 day'));
+  portion automation.tick_portions;
+  piece record;
+  so_far integer;
+  is_trial boolean := false;
+begin
+  did := 0;
+  loop
+    portion := automation.begin_work(kind, most, is_trial);
+    commit;
+    exit when is_trial and portion.id is null;
+    so_far := 0;
+    while portion.id is not null loop
+      piece := automation.run_work(portion.id, most - so_far, ends);
+      commit;
+      so_far := so_far + piece.did;
+      exit when piece.is_done;
+    end loop;
+    did := did + so_far;
+    exit when automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= until;
+    is_trial := true;
+  end loop;
+end;
+$procedure$;
+
+CREATE OR REPLACE FUNCTION automation.work_off(kind text, at_most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  ends constant timestamptz := began + automation.allowed_time(interval '2 seconds');
+  portion automation.tick_portions;
+  piece record;
+  so_far integer;
+  did integer := 0;
+begin
+  for is_trial in 0 .. 1 loop
+    loop
+      exit when automation.time_is_up();
+      portion := automation.begin_work(kind, at_most, is_trial = 1);
+      exit when portion.id is null;
+      so_far := 0;
+      loop
+        piece := automation.run_work(portion.id, at_most - so_far, ends);
+        so_far := so_far + piece.did;
+        exit when piece.is_done;
+      end loop;
+      did := did + so_far;
+      exit when is_trial = 0 or automation.is_late(began);
+    end loop;
+  end loop;
+  return did;
 end;
 $function$;
 
@@ -27446,27 +27879,6 @@ begin
   join ridgeline.scheduled_steps as q on q.tenant_id = r.tenant_id and q.id = r.step_id
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.status = 'running' and q.attempt_token is null;
   return released;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.portion_length()
- RETURNS interval
- LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return automation.at_most('portion_ms') * interval '1 millisecond';
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.is_over(since timestamp with time zone)
- RETURNS boolean
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return clock_timestamp() > since + automation.portion_length();
 end;
 $function$;
 
@@ -27649,7 +28061,10 @@ begin
   if not automation.has_database_work() then
     return;
   end if;
-  perform automation.run_merges();
+  while automation.run_merges() > 0 loop
+    commit;
+    exit when pg_catalog.clock_timestamp() >= until;
+  end loop;
   commit;
   call automation.work_on('signal', ran, until);
   ran := 0;
@@ -27708,7 +28123,9 @@ declare
   size integer := automation.first_size();
   began timestamptz;
 begin
-  perform automation.run_merges();
+  while automation.run_merges() > 0 loop
+    exit when automation.time_is_up();
+  end loop;
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
@@ -30739,7 +31156,9 @@ begin
         perform automation.ring_when_due();
         perform automation.begin_steps();
         commit;
-        call automation.work_database_steps(ran, 200, until - pg_catalog.clock_timestamp());
+        -- Each part has a portion's time at least, whatever those before it took.
+        call automation.work_database_steps(
+          ran, 200, greatest(until - pg_catalog.clock_timestamp(), automation.portion_length()));
         perform automation.end_part('step');
         commit;
       else
@@ -32202,9 +32621,9 @@ comment on function automation.ring_once(text,text) is 'Rings for a lane (sms, e
 
 comment on function automation.role_in(uuid) is 'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
 
-comment on function automation.run_merges(integer) is 'Moves what the engine keeps of contacts whose CRM marked them as merged into others. Returns how many.';
+comment on function automation.run_merges(integer) is 'Moves what the engine keeps of contacts whose CRM marked them as merged into others, for as long as a portion may. Returns how many.';
 
-comment on function automation.run_wave(automation.work[],automation.running_plan[]) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
+comment on function automation.run_wave(automation.work[],automation.running_plan[],timestamp with time zone) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
 
 comment on function automation.send_again(uuid,uuid) is 'Sends a text that a carrier refused for the day once more when its day is over.';
 
@@ -33004,6 +33423,9 @@ grant execute on function automation.count_enrolments(uuid,uuid,text,timestamp w
 revoke all on function automation.count_news() from public, anon, authenticated, service_role;
 grant execute on function automation.count_news() to service_role;
 
+revoke all on function automation.count_record(automation.taken_set,automation.taken_record,text) from public, anon, authenticated, service_role;
+grant execute on function automation.count_record(automation.taken_set,automation.taken_record,text) to service_role;
+
 revoke all on function automation.count_run() from public, anon, authenticated, service_role;
 grant execute on function automation.count_run() to service_role;
 
@@ -33027,6 +33449,9 @@ grant execute on function automation.counts_once(automation.active_triggers,json
 
 revoke all on function automation.create_tasks(automation.work[],text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.create_tasks(automation.work[],text[]) to service_role;
+
+revoke all on function automation.cut_off_timers(ridgeline.workflow_timers[]) from public, anon, authenticated, service_role;
+grant execute on function automation.cut_off_timers(ridgeline.workflow_timers[]) to service_role;
 
 revoke all on function automation.daily_fuse(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.daily_fuse(uuid,uuid) to service_role;
@@ -33245,8 +33670,8 @@ grant execute on function automation.find_link(text) to service_role;
 revoke all on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) from public, anon, authenticated, service_role;
 grant execute on function automation.find_obstacle(automation.work,automation.running_plan,automation.signals,text) to service_role;
 
-revoke all on function automation.find_obstacles(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.find_obstacles(automation.work[],automation.running_plan[]) to service_role;
+revoke all on function automation.find_obstacles(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.find_obstacles(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
 
 revoke all on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.find_or_create_contact(ridgeline.workflow_executions,jsonb) to service_role;
@@ -33266,8 +33691,14 @@ grant execute on function automation.finish_works(jsonb) to service_role;
 revoke all on function automation.finished_rows(jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.finished_rows(jsonb,text[]) to service_role;
 
-revoke all on function automation.first_claim() from public, anon, authenticated, service_role;
-grant execute on function automation.first_claim() to service_role;
+revoke all on function automation.fire_one_by_one(ridgeline.workflow_timers[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.fire_one_by_one(ridgeline.workflow_timers[],timestamp with time zone) to service_role;
+
+revoke all on function automation.fire_set(ridgeline.workflow_timers[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.fire_set(ridgeline.workflow_timers[],timestamp with time zone) to service_role;
+
+revoke all on function automation.first_claim(text) from public, anon, authenticated, service_role;
+grant execute on function automation.first_claim(text) to service_role;
 
 revoke all on function automation.first_column(text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.first_column(text,text[]) to service_role;
@@ -33421,6 +33852,9 @@ revoke all on function automation.grant_consent(uuid,text,text,text,text,text) f
 grant execute on function automation.grant_consent(uuid,text,text,text,text,text) to authenticated;
 grant execute on function automation.grant_consent(uuid,text,text,text,text,text) to service_role;
 
+revoke all on function automation.grown(integer,integer,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.grown(integer,integer,interval) to service_role;
+
 revoke all on function automation.grown(integer,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.grown(integer,interval) to service_role;
 
@@ -33454,8 +33888,14 @@ grant execute on function automation.hears_inserts(text,jsonb) to service_role;
 revoke all on function automation.hears_wait(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hears_wait(jsonb) to service_role;
 
+revoke all on function automation.held_records(text,uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.held_records(text,uuid[],text[]) to service_role;
+
 revoke all on function automation.held_trouble(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.held_trouble(uuid,jsonb) to service_role;
+
+revoke all on function automation.held_works(automation.work[]) from public, anon, authenticated, service_role;
+grant execute on function automation.held_works(automation.work[]) to service_role;
 
 revoke all on function automation.hmac_sha256(bytea,bytea) from public, anon, authenticated, service_role;
 grant execute on function automation.hmac_sha256(bytea,bytea) to service_role;
@@ -33741,8 +34181,8 @@ grant execute on function automation.keep_call(uuid,text,jsonb) to service_role;
 revoke all on function automation.keep_changed_at(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_changed_at(regclass) to service_role;
 
-revoke all on function automation.keep_claim(integer) from public, anon, authenticated, service_role;
-grant execute on function automation.keep_claim(integer) to service_role;
+revoke all on function automation.keep_claim(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_claim(text,integer) to service_role;
 
 revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
@@ -33755,6 +34195,9 @@ grant execute on function automation.keep_out(automation.legacy_imports,jsonb,uu
 
 revoke all on function automation.keep_size(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_size(integer) to service_role;
+
+revoke all on function automation.keep_size(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_size(text,integer) to service_role;
 
 revoke all on function automation.keeps_quiet_hours() from public, anon, authenticated, service_role;
 grant execute on function automation.keeps_quiet_hours() to service_role;
@@ -33785,6 +34228,9 @@ grant execute on function automation.known_keys(jsonb,text[],text) to service_ro
 
 revoke all on function automation.known_provider_ids(uuid,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.known_provider_ids(uuid,uuid,text) to service_role;
+
+revoke all on function automation.known_size(text) from public, anon, authenticated, service_role;
+grant execute on function automation.known_size(text) to service_role;
 
 revoke all on function automation.known_zones(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.known_zones(text[]) to service_role;
@@ -34355,8 +34801,8 @@ grant execute on function automation.perform_update_project(ridgeline.workflow_e
 revoke all on function automation.perform_wait(ridgeline.workflow_executions,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.perform_wait(ridgeline.workflow_executions,jsonb,jsonb) to service_role;
 
-revoke all on function automation.perform_works(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.perform_works(automation.work[],automation.running_plan[]) to service_role;
+revoke all on function automation.perform_works(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.perform_works(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
 
 revoke all on function automation.person_at(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.person_at(uuid,text) to service_role;
@@ -34412,8 +34858,8 @@ grant execute on function automation.prepare_sends(automation.work[],automation.
 revoke all on function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone,jsonb,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone,jsonb,automation.known_records) to service_role;
 
-revoke all on function automation.prepare_works(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.prepare_works(automation.work[],automation.running_plan[]) to service_role;
+revoke all on function automation.prepare_works(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.prepare_works(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
 
 revoke all on function automation.present_record(ridgeline.workflow_executions,automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.present_record(ridgeline.workflow_executions,automation.entities,jsonb) to service_role;
@@ -34665,11 +35111,20 @@ grant execute on function automation.ring_once(text,text) to service_role;
 revoke all on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) to service_role;
 
+revoke all on function automation.run_around(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.run_around(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
+
+revoke all on function automation.run_batch(ridgeline.bulk_enrollments,integer,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.run_batch(ridgeline.bulk_enrollments,integer,timestamp with time zone) to service_role;
+
 revoke all on function automation.run_batch(ridgeline.scheduled_steps[],boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.run_batch(ridgeline.scheduled_steps[],boolean) to service_role;
 
 revoke all on function automation.run_erasure(automation.erasures_under_way) from public, anon, authenticated, service_role;
 grant execute on function automation.run_erasure(automation.erasures_under_way) to service_role;
+
+revoke all on function automation.run_halves(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.run_halves(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
 
 revoke all on function automation.run_merges(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.run_merges(integer) to service_role;
@@ -34680,8 +35135,14 @@ grant execute on function automation.run_portion(uuid,integer,integer) to servic
 revoke all on function automation.run_retention(automation.retention_places) from public, anon, authenticated, service_role;
 grant execute on function automation.run_retention(automation.retention_places) to service_role;
 
-revoke all on function automation.run_wave(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
-grant execute on function automation.run_wave(automation.work[],automation.running_plan[]) to service_role;
+revoke all on function automation.run_schedule(ridgeline.workflow_schedules,integer,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.run_schedule(ridgeline.workflow_schedules,integer,timestamp with time zone) to service_role;
+
+revoke all on function automation.run_wave(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.run_wave(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
+
+revoke all on function automation.run_work(uuid,integer,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.run_work(uuid,integer,timestamp with time zone) to service_role;
 
 revoke all on function automation.same_name(text) from public, anon, authenticated, service_role;
 grant execute on function automation.same_name(text) to service_role;
@@ -34751,6 +35212,9 @@ grant execute on function automation.shadow_tickets(automation.ticket[]) to serv
 
 revoke all on function automation.silence_tenant(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.silence_tenant(uuid) to service_role;
+
+revoke all on function automation.size_setting(text) from public, anon, authenticated, service_role;
+grant execute on function automation.size_setting(text) to service_role;
 
 revoke all on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.skip_in_shadow(ridgeline.workflow_executions,jsonb,automation.prepared_step) to service_role;
@@ -34863,6 +35327,9 @@ grant execute on function automation.take_place_of(ridgeline.workflow_executions
 
 revoke all on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.take_set(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text[],jsonb[]) from public, anon, authenticated, service_role;
+grant execute on function automation.take_set(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text[],jsonb[]) to service_role;
 
 revoke all on function automation.take_table(regclass,text) from public, anon, authenticated, service_role;
 grant execute on function automation.take_table(regclass,text) to service_role;
@@ -42472,13 +42939,21 @@ drop function automation.check_lease(interval);
 
 drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
 
+drop function automation.run_these_bulk(uuid[],text[],integer);
+
+drop function automation.fire_these_timers(uuid[],text[]);
+
 drop function automation.fire_timer(ridgeline.workflow_timers);
+
+drop function automation.run_these_schedules(uuid[],text[]);
 
 drop function automation.compile_cases(jsonb,jsonb);
 
 drop function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone);
 
 drop function automation.as_id(jsonb,text);
+
+drop function automation.run_these_signals(uuid[],text[]);
 
 drop function automation.lock_due(ridgeline.automation_lane,integer,uuid[]);
 
@@ -42588,11 +43063,21 @@ drop function automation.record_step_end(ridgeline.workflow_executions,jsonb,uui
 
 drop function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone);
 
+drop function automation.run_work(uuid,integer);
+
+drop function automation.run_batch_through(ridgeline.bulk_enrollments,integer,timestamp with time zone);
+
+drop function automation.run_batch(ridgeline.bulk_enrollments,integer,timestamp with time zone,boolean);
+
 drop function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.timer_listeners,text,jsonb);
 
 drop function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.timer_listeners,text,jsonb);
 
+drop function automation.fire_one_by_one(ridgeline.workflow_timers[]);
+
 drop function automation.expire_run(ridgeline.workflow_versions,text,timestamp with time zone);
+
+drop function automation.run_schedule(ridgeline.workflow_schedules,integer);
 
 drop function automation.suppress(uuid,text,text,text,jsonb);
 
@@ -42795,6 +43280,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.run_these_signals(tenant_ids uuid[], keys text[], OUT did integer, OUT rest integer[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  signal automation.signals;
+  was_read boolean;
+begin
+  did := 0;
+  rest := '{}'::integer[];
+  for signal in select * from automation.lock_signals(tenant_ids, keys) loop
+    was_read := automation.try_signal(signal);
+    did := did + (coalesce(was_read, false) and signal.kept_for is null)::integer;
+    exit when was_read is null;
+    if automation.is_over(began) then
+      rest := array(select generate_series(array_position(keys, signal.id::text) + 1, cardinality(keys)));
+      exit;
+    end if;
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.as_id(input jsonb, key text)
  RETURNS text
  LANGUAGE plpgsql
@@ -42879,6 +43388,45 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.run_these_schedules(tenant_ids uuid[], keys text[], OUT did integer, OUT rest integer[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  schedule ridgeline.workflow_schedules;
+  place integer := 1;
+begin
+  did := 0;
+  while place <= cardinality(keys) loop
+    select s.* into schedule from automation.lock_schedules(tenant_ids[place:place], keys[place:place]) as s;
+    place := place + 1;
+    continue when not found;
+    -- One broken schedule does not hold up the others: it is tried again in a minute.
+    begin
+      did := did + automation.run_schedule(schedule, 20, began + automation.portion_length());
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        perform automation.cut_off_schedule(schedule);
+        rest := '{}'::integer[];
+        return;
+      -- It waited for somebody, and is due still.
+      when lock_not_available or deadlock_detected then
+        null;
+      when others then
+        update ridgeline.workflow_schedules as s
+        set next_run_at = automation.now() + interval '1 minute',
+          error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
+        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+    end;
+    exit when automation.is_over(began);
+  end loop;
+  rest := array(select generate_series(place, cardinality(keys)));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.fire_timer(waiting ridgeline.workflow_timers)
  RETURNS automation.fired_timer
  LANGUAGE plpgsql
@@ -42927,6 +43475,83 @@ begin
         'field', listener.field, 'value', value, 'due_at', due))),
     case when listener."offset" < interval '0' or listener.business_days < 0
       then automation.instant_in(value, zone) end));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fire_these_timers(tenant_ids uuid[], keys text[], OUT did integer, OUT rest integer[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  set_began timestamptz;
+  timers ridgeline.workflow_timers[];
+  fired integer;
+  place integer := 1;
+  size integer := 1;
+begin
+  did := 0;
+  while place <= cardinality(keys) loop
+    set_began := clock_timestamp();
+    timers := array(
+      select t from automation.lock_timers(tenant_ids[place:place + size - 1], keys[place:place + size - 1]) as t);
+    fired := automation.fire_set(timers, began + automation.portion_length());
+    place := place + size;
+    did := did + coalesce(fired, 0);
+    exit when fired is null or automation.is_over(began);
+    size := automation.grown(size, clock_timestamp() - set_began);
+  end loop;
+  rest := case when fired is not null then array(select generate_series(place, cardinality(keys)))
+    else '{}'::integer[] end;
+  perform automation.clear_cause();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_these_bulk(tenant_ids uuid[], keys text[], max_records integer, OUT did integer, OUT rest integer[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  each_records constant integer := greatest(1, max_records / cardinality(keys));
+  each_time constant interval := automation.allowed_time(interval '2 seconds') / cardinality(keys);
+  job ridgeline.bulk_enrollments;
+  seen integer;
+  place integer := 1;
+  stopped integer[] := '{}'::integer[];
+begin
+  did := 0;
+  while place <= cardinality(keys) loop
+    select b.* into job from automation.lock_bulk(tenant_ids[place:place], keys[place:place]) as b;
+    if found then
+      begin
+        seen := automation.run_batch(job, each_records,
+          least(clock_timestamp() + each_time, began + automation.portion_length()));
+        did := did + seen;
+        if seen between 1 and each_records - 1
+          and exists (select from automation.lock_bulk(tenant_ids[place:place], keys[place:place])) then
+          stopped := stopped || place;
+        end if;
+      exception
+        -- It took too long. The time of the statement is used up: the others have the next one.
+        when query_canceled then
+          perform automation.cut_off_bulk(job);
+          rest := '{}'::integer[];
+          return;
+        when lock_not_available or deadlock_detected then
+          update ridgeline.bulk_enrollments as b set next_batch_at = automation.now() + interval '1 second'
+          where b.tenant_id = job.tenant_id and b.id = job.id;
+        when others then
+          perform automation.finish_bulk(
+            job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
+      end;
+    end if;
+    place := place + 1;
+    exit when automation.is_over(began);
+  end loop;
+  rest := array(select generate_series(place, cardinality(keys))) || stopped;
 end;
 $function$;
 
@@ -43814,6 +44439,9 @@ grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;
 revoke all on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) to service_role;
 
+revoke all on function automation.fire_these_timers(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.fire_these_timers(uuid[],text[]) to service_role;
+
 revoke all on function automation.fire_timer(ridgeline.workflow_timers) from public, anon, authenticated, service_role;
 grant execute on function automation.fire_timer(ridgeline.workflow_timers) to service_role;
 
@@ -43828,6 +44456,15 @@ grant execute on function automation.lock_portion(automation.portions) to servic
 
 revoke all on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) to service_role;
+
+revoke all on function automation.run_these_bulk(uuid[],text[],integer) from public, anon, authenticated, service_role;
+grant execute on function automation.run_these_bulk(uuid[],text[],integer) to service_role;
+
+revoke all on function automation.run_these_schedules(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.run_these_schedules(uuid[],text[]) to service_role;
+
+revoke all on function automation.run_these_signals(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.run_these_signals(uuid[],text[]) to service_role;
 
 revoke all on table ridgeline.automation_failures from public, anon, authenticated, service_role;
 grant select on table ridgeline.automation_failures to authenticated;

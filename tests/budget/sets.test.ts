@@ -1,7 +1,7 @@
 // What is worked on as a set is held for a moment only, and what somebody holds does not hold the rest.
 import type { Sql } from "postgres";
 import { beforeEach, expect, it } from "vitest";
-import { useSessions } from "../database/executions/support.ts";
+import { type Step, useSessions } from "../database/executions/support.ts";
 
 const sessions = useSessions();
 let sql: Sql;
@@ -18,8 +18,44 @@ const tasks = async () =>
 const work = (on: Sql) => on.unsafe("call automation.work_database_steps(0, 1000, '5 seconds')");
 /** As if a whole set had been worked on before. */
 const wholeSets = async (on: Sql) => {
-  await on`select set_config('automation.portion_size', '800', false)`;
+  await on`
+    select set_config('automation.portion_size', '800', false),
+      set_config('automation.size_of_create_task', '200', false)`;
 };
+
+/** What the CRM does about a row of a table, before it is written. */
+const ruleOn = (table: string, deed: string) =>
+  sql.unsafe(`
+    create or replace function public.office_rule() returns trigger language plpgsql as $$
+    begin ${deed} return new; end $$;
+    create trigger office_rule before insert on ${table}
+      for each row execute function public.office_rule()`);
+/** Takes 8 ms and writes to the contact, which is the office's own from then on until the engine commits. */
+const SLOWLY_TOUCHES =
+  "perform pg_sleep(0.008); update public.contacts set updated_at = now() where id = new.contact_id;";
+
+/** While the engine works, somebody in the office writes one thing after the other: the longest that took, in ms. */
+async function longestWait(
+  write: (on: Sql, turn: number) => Promise<unknown>,
+  working: () => Promise<unknown>,
+): Promise<number> {
+  const user = sessions.connect();
+  await write(user, 0);
+  let isDone = false;
+  const work = working().finally(() => {
+    isDone = true;
+  });
+  let longest = 0;
+  for (let turn = 1; !isDone; turn++) {
+    const began = performance.now();
+    await write(user, turn);
+    longest = Math.max(longest, performance.now() - began);
+  }
+  await work;
+  return longest;
+}
+/** The bound of a user's wait: portion_ms (200), the set that was begun before they were over, and room for a busy machine. */
+const AT_MOST = 500;
 
 async function leads(tenantId: string, ...names: string[]): Promise<string[]> {
   const rows = await sql<{ id: string }[]>`
@@ -72,15 +108,11 @@ it("a table whose triggers take 8 ms a row is written in portions, under a timeo
   timeout: 60_000,
 }, async () => {
   const { tenantId } = await sessions.office([TASK]);
-  await sql.unsafe(`
-    create function public.office_rule() returns trigger language plpgsql as $$
-    begin perform pg_sleep(0.008); return new; end $$;
-    create trigger office_rule before insert on public.tasks
-      for each row execute function public.office_rule()`);
+  await ruleOn("public.tasks", "perform pg_sleep(0.008);");
   await leads(tenantId, ...Array.from({ length: 150 }, (_, n) => `Lead ${n}`));
   const worker = sessions.connect();
   await worker`set statement_timeout = '3s'`;
-  for (let ticks = 0; ticks < 15; ticks++) {
+  for (let ticks = 0; ticks < 15 && (await sql`select from tasks`).length < 150; ticks++) {
     await worker.unsafe("call automation.tick_for('2 seconds')");
   }
   const [written] = await sql`
@@ -96,11 +128,7 @@ it("a set that is cut off is tried one by one, and the one that takes for ever i
 }, async () => {
   const { tenantId } = await sessions.office([TASK]);
   await sql`update automation.settings set value = '0 seconds' where name = 'cut_off_pause'`;
-  await sql.unsafe(`
-    create function public.office_rule() returns trigger language plpgsql as $$
-    begin if new.title = 'Call Poison' then perform pg_sleep(60); end if; return new; end $$;
-    create trigger office_rule before insert on public.tasks
-      for each row execute function public.office_rule()`);
+  await ruleOn("public.tasks", "if new.title = 'Call Poison' then perform pg_sleep(60); end if;");
   await leads(tenantId, "Ann", "Bo", "Poison", "Cy", "Di");
   const worker = sessions.connect();
   await wholeSets(worker);
@@ -114,3 +142,172 @@ it("a set that is cut off is tried one by one, and the one that takes for ever i
     select e.error ->> 'code' as code from ridgeline.workflow_executions as e where e.status = 'failed'`;
   expect(failed).toEqual([{ code: "work_cancelled" }]);
 });
+
+/** A workflow of an office for contacts from somewhere, or for what time says. */
+async function workflow(
+  tenantId: string,
+  { type, config }: Step,
+  trigger: "contact_created" | "time_elapsed",
+  about: Record<string, string>,
+): Promise<void> {
+  const [made] = await sql`
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config)
+    values (${tenantId}, ${trigger}, ${trigger}, ${sql.json(about)}) returning id`;
+  await sql`
+    insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+    values (${tenantId}, ${made!.id}, 1, ${type}, ${sql.json(config)})`;
+  await sql`update ridgeline.workflows set is_active = true where id = ${made!.id}`;
+}
+const REMINDER = { entity: "contact", field: "last_contacted_at", offset: "1 hour" };
+const tenant = async () =>
+  (await sql<{ id: string }[]>`insert into tenants (name) values ('Apex Roofing') returning id`)[0]!
+    .id;
+/** Says of a contact that they were spoken to long enough ago for the reminder to be due. */
+const spokenTo = (on: Sql, id: string) =>
+  on`update contacts set last_contacted_at = automation.now() - interval '1 hour 100 milliseconds' where id = ${id}`;
+
+it(
+  "whoever moves dates while timers fire and steps run waits for a portion at most, under a timeout of 3 s",
+  {
+    timeout: 60_000,
+  },
+  async () => {
+    const apex = await tenant();
+    await workflow(apex, TASK, "time_elapsed", REMINDER);
+    const ids = await leads(apex, ...Array.from({ length: 200 }, (_, n) => `Lead ${n}`));
+    await sql`update contacts set last_contacted_at = automation.now() - interval '1 hour 1 second'`;
+    await ruleOn("public.tasks", SLOWLY_TOUCHES);
+    await sql.unsafe(`
+    create function public.office_log() returns trigger language plpgsql as $$
+    begin perform pg_sleep(0.008); return new; end $$;
+    create trigger office_log before insert on ridgeline.workflow_executions
+      for each row execute function public.office_log()`);
+    const worker = sessions.connect();
+    await worker`set statement_timeout = '3s'`;
+    const longest = await longestWait(
+      (on, turn) => spokenTo(on, ids[turn % ids.length]!),
+      async () => {
+        for (let ticks = 0; ticks < 3; ticks++) {
+          await worker.unsafe("call automation.tick_for('1 second')");
+        }
+      },
+    );
+    expect(longest).toBeLessThan(AT_MOST);
+    const [did] = await sql`
+    select (select count(*)::int from ridgeline.workflow_executions) as fired, (select count(*)::int from tasks) as tasks`;
+    expect(did!.fired, "timers fired").toBeGreaterThan(50);
+    expect(did!.tasks, "steps ran").toBeGreaterThan(10);
+  },
+);
+
+it("steps of a kind that is dear are not worked on by what a cheap kind has cost", {
+  timeout: 60_000,
+}, async () => {
+  const apex = await tenant();
+  await workflow(apex, TASK, "contact_created", { source: "web" });
+  await workflow(
+    apex,
+    { type: "create_project", config: { name: "Roof" } },
+    "contact_created",
+    { source: "fair" },
+  );
+  await ruleOn("public.projects", SLOWLY_TOUCHES);
+  const add = (source: string, many: number) =>
+    sql`insert into contacts (tenant_id, first_name, source)
+      select ${apex}, 'Lead', ${source} from generate_series(1, ${many}::int) returning id`;
+  await add("web", 400);
+  const dear = (await add("fair", 200)).map(({ id }) => id as string);
+  const worker = sessions.connect();
+  const longest = await longestWait(
+    (on, turn) => on`update contacts set company = 'Lee' where id = ${dear[turn % dear.length]!}`,
+    () => work(worker),
+  );
+  expect(longest).toBeLessThan(AT_MOST);
+  expect(await sql`select from tasks`).toHaveLength(400);
+  expect((await sql`select from projects`).length).toBeGreaterThan(50);
+});
+
+it.each([
+  ["contacts", "for update", ""],
+  [
+    "what a trigger of the CRM's wants for them",
+    "",
+    "if new.title = 'Call Held' then perform pg_advisory_xact_lock(42); end if;",
+  ],
+])("nobody waits for the engine while it waits for somebody who holds many: %s", {
+  timeout: 60_000,
+}, async (_what, hold, wanted) => {
+  const { tenantId } = await sessions.office([TASK]);
+  const names = Array.from({ length: 100 }, (_, n) => n % 10 === 0 ? "Held" : "Free");
+  const ids = await leads(tenantId, ...names);
+  await ruleOn(
+    "public.tasks",
+    `${wanted} update public.contacts set updated_at = now() where id = new.contact_id;`,
+  );
+  const user = await sessions.begin();
+  await user.unsafe(
+    `select pg_advisory_xact_lock(42); select from contacts where first_name = 'Held' ${hold}`,
+  );
+  const free = ids.filter((_, n) => names[n] === "Free");
+  const worker = sessions.connect();
+  await wholeSets(worker);
+  const longest = await longestWait(
+    (on, turn) => on`update contacts set company = 'Lee' where id = ${free[turn % free.length]!}`,
+    async () => {
+      for (
+        let rounds = 0;
+        rounds < 30 && (await tasks()).at(0) !== `Call Free ${free.length}`;
+        rounds++
+      ) {
+        await worker.unsafe("call automation.work_database_steps(0, 1000, '500 milliseconds')");
+        await sql`select automation.advance_clock('2 seconds')`;
+      }
+    },
+  );
+  expect(longest).toBeLessThan(AT_MOST);
+  expect(await tasks()).toEqual([`Call Free ${free.length}`]);
+  await user`rollback`;
+  await work(worker);
+  expect(await tasks()).toEqual([
+    `Call Free ${free.length}`,
+    `Call Held ${names.length - free.length}`,
+  ]);
+});
+
+it(
+  "a date that somebody is moving keeps nobody from theirs while a workflow takes up what is there",
+  {
+    timeout: 60_000,
+  },
+  async () => {
+    const apex = await tenant();
+    const ids = await leads(apex, ...Array.from({ length: 60 }, (_, n) => `Lead ${n}`));
+    await workflow(apex, TASK, "time_elapsed", REMINDER);
+    await sql`update contacts set last_contacted_at = automation.now()`;
+    await sql`delete from ridgeline.workflow_timers`;
+    // In the order in which they are taken up.
+    ids.sort();
+    const last = ids.at(-1);
+    const user = await sessions.begin();
+    await user`update contacts set last_contacted_at = automation.now() + interval '1 day' where id = ${last!}`;
+    const worker = sessions.connect();
+    const waiting = async () => (await sql`select from ridgeline.workflow_timers`).length;
+    const longest = await longestWait(
+      (on, turn) =>
+        on`update contacts set last_contacted_at = automation.now() where id = ${ids[turn % 20]!}`,
+      async () => {
+        for (let rounds = 0; rounds < 20 && await waiting() < 59; rounds++) {
+          await worker.unsafe("call automation.tick_for('100 milliseconds')");
+          await sql`select automation.advance_clock('2 seconds')`;
+        }
+      },
+    );
+    expect(longest).toBeLessThan(AT_MOST);
+    expect(await waiting()).toBe(59);
+    await user`commit`;
+    await sql`select automation.advance_clock('2 seconds')`;
+    await worker.unsafe("call automation.tick_for('100 milliseconds')");
+    expect(await sql`select status, scanned from ridgeline.bulk_enrollments`)
+      .toEqual([{ status: "completed", scanned: 60 }]);
+  },
+);

@@ -20,6 +20,28 @@ $$;
 comment on function automation.is_late(timestamptz) is
   'Has work that began then, and that nobody waits for, had its time?';
 
+-- How long a portion may work before it commits. A user who wants a row that it holds
+-- waits for that, and for the set that it was at.
+create or replace function automation.portion_length() returns interval
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.at_most('portion_ms') * interval '1 millisecond';
+end;
+$$;
+
+create or replace function automation.is_over(since timestamptz) returns boolean
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return clock_timestamp() > since + automation.portion_length();
+end;
+$$;
+
+comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
+
 -- A cancelled statement that was caught goes on without a limit.
 create or replace function automation.time_is_up() returns boolean
   language plpgsql volatile
@@ -126,5 +148,19 @@ create or replace function automation.grown(size integer, took interval) returns
 begin
   return greatest(1, least(4 * size, 200,
     size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
+end;
+$$;
+
+-- The same where no more than so many were there: a small set tells that a large one would take too long, and not that
+-- a larger one would not.
+create or replace function automation.grown(size integer, count integer, took interval) returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if count = size then
+    return automation.grown(size, took);
+  end if;
+  return least(size, automation.grown(size, took * size / count));
 end;
 $$;

@@ -430,9 +430,9 @@ end;
 $$;
 
 -- Asked with the runs locked, before each of their steps: volatile, so that it sees what has committed up to now. Most
--- plans ask nothing, and most records are there.
+-- plans ask nothing, and most records are there. until: who would have to be asked after that is left (untried).
 create or replace function automation.find_obstacles(
-  works automation.work[], plans automation.running_plan[])
+  works automation.work[], plans automation.running_plan[], until timestamptz default null)
   returns automation.work[]
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -463,7 +463,11 @@ begin
       or ((work.execution).contact_id is not null and ((work.known).contact is null
         or (work.known).contact_id is distinct from (work.execution).contact_id))
     then
-      work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], states[work.plan]);
+      if i > 1 and clock_timestamp() >= until then
+        work.outcome := 'untried';
+      else
+        work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], states[work.plan]);
+      end if;
       works[i] := work;
     end if;
   end loop;
@@ -787,8 +791,10 @@ create or replace function automation.lock_signals(tenant_ids uuid[], keys text[
     order by k.place
   $$;
 
-create or replace function automation.run_these_signals(tenant_ids uuid[], keys text[])
-  returns integer
+-- rest: the places of those that there was no time for in this portion. Where one was cut off the statement has had its
+-- time: the others have the next one.
+create or replace function automation.run_these_signals(
+  tenant_ids uuid[], keys text[], out did integer, out rest integer[])
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -796,13 +802,17 @@ declare
   began constant timestamptz := clock_timestamp();
   signal automation.signals;
   was_read boolean;
-  ran integer := 0;
 begin
+  did := 0;
+  rest := '{}'::integer[];
   for signal in select * from automation.lock_signals(tenant_ids, keys) loop
     was_read := automation.try_signal(signal);
-    ran := ran + (coalesce(was_read, false) and signal.kept_for is null)::integer;
-    exit when was_read is null or automation.is_late(began);
+    did := did + (coalesce(was_read, false) and signal.kept_for is null)::integer;
+    exit when was_read is null;
+    if automation.is_over(began) then
+      rest := array(select generate_series(array_position(keys, signal.id::text) + 1, cardinality(keys)));
+      exit;
+    end if;
   end loop;
-  return ran;
 end;
 $$;

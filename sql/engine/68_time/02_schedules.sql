@@ -119,11 +119,11 @@ begin
 end;
 $$;
 
--- Runs what is due of one schedule, at most so many times, and says how often. What was missed (more
+-- Runs what is due of one schedule, at most so many times and for so long, and says how often. What was missed (more
 -- than time_grace ago): once runs one time for all of it, skip not at all, catch_up each one,
 -- oldest first, over as many ticks as it takes.
 create or replace function automation.run_schedule(
-  schedule ridgeline.workflow_schedules, at_most integer)
+  schedule ridgeline.workflow_schedules, at_most integer, until timestamptz)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -144,6 +144,7 @@ begin
     perform automation.run_occurrence(schedule, due);
     ran := ran + 1;
     due := automation.next_run(schedule, case schedule.missed when 'once' then at else due end);
+    exit when clock_timestamp() >= until;
   end loop;
   update ridgeline.workflow_schedules as s
   set next_run_at = due, error = null, last_run_at = case when ran > 0 then at else s.last_run_at end
@@ -206,34 +207,43 @@ create or replace function automation.lock_schedules(tenant_ids uuid[], keys tex
     order by k.place
   $$;
 
-create or replace function automation.run_these_schedules(tenant_ids uuid[], keys text[])
-  returns integer
+-- Each is locked when its turn comes: whoever publishes another one does not wait for this.
+create or replace function automation.run_these_schedules(
+  tenant_ids uuid[], keys text[], out did integer, out rest integer[])
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
   schedule ridgeline.workflow_schedules;
-  ran integer := 0;
+  place integer := 1;
 begin
-  for schedule in select * from automation.lock_schedules(tenant_ids, keys) loop
+  did := 0;
+  while place <= cardinality(keys) loop
+    select s.* into schedule from automation.lock_schedules(tenant_ids[place:place], keys[place:place]) as s;
+    place := place + 1;
+    continue when not found;
     -- One broken schedule does not hold up the others: it is tried again in a minute.
     begin
-      ran := ran + automation.run_schedule(schedule, 20);
+      did := did + automation.run_schedule(schedule, 20, began + automation.portion_length());
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
       when query_canceled then
         perform automation.cut_off_schedule(schedule);
-        exit;
+        rest := '{}'::integer[];
+        return;
+      -- It waited for somebody, and is due still.
+      when lock_not_available or deadlock_detected then
+        null;
       when others then
         update ridgeline.workflow_schedules as s
         set next_run_at = automation.now() + interval '1 minute',
           error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
         where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
     end;
-    exit when automation.is_late(began);
+    exit when automation.is_over(began);
   end loop;
-  return ran;
+  rest := array(select generate_series(place, cardinality(keys)));
 end;
 $$;
 

@@ -476,14 +476,29 @@ begin
 end;
 $$;
 
--- One timer that cannot be fired does not hold up the others: it is tried again in an hour.
-create or replace function automation.fire_one_by_one(timers ridgeline.workflow_timers[])
+-- Cut off in company, each of them is tried alone.
+create or replace function automation.cut_off_timers(timers ridgeline.workflow_timers[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(timers) = 1 then
+    perform automation.cut_off_timer(timers[1]);
+  else
+    insert into automation.suspects (tenant_id, kind, key)
+    select t.tenant_id, 'timer', automation.timer_key(t) from unnest(timers) as t
+    on conflict on constraint suspects_pkey do nothing;
+  end if;
+end;
+$$;
+
+-- One timer that cannot be fired does not hold up the others: it is tried again in an hour. Null: cut off.
+create or replace function automation.fire_one_by_one(timers ridgeline.workflow_timers[], until timestamptz)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  began constant timestamptz := clock_timestamp();
   waiting ridgeline.workflow_timers;
   one automation.fired_timer;
   fired integer := 0;
@@ -496,7 +511,10 @@ begin
     exception
       when query_canceled then
         perform automation.cut_off_timer(waiting);
-        exit;
+        return null;
+      -- It waited for somebody, and is due still.
+      when lock_not_available or deadlock_detected then
+        null;
       when others then
         raise warning 'timer of record % for workflow %: %',
           waiting.record_id, waiting.workflow_id, sqlerrm;
@@ -504,54 +522,73 @@ begin
         where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
           and t.record_id = waiting.record_id;
     end;
-    exit when automation.is_late(began);
+    exit when clock_timestamp() >= until;
   end loop;
   return fired;
 end;
 $$;
 
-create or replace function automation.fire_these_timers(tenant_ids uuid[], keys text[]) returns integer
+-- Together, which costs least; and what one of them has broken, one by one. Null: cut off.
+create or replace function automation.fire_set(timers ridgeline.workflow_timers[], until timestamptz) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
+  entries automation.entry[] := '{}'::automation.entry[];
+  fired integer := 0;
+begin
+  foreach waiting in array timers loop
+    one := automation.fire_timer(waiting);
+    fired := fired + one.fired;
+    if (one.entry).id is not null then
+      entries := entries || one.entry;
+    end if;
+  end loop;
+  if cardinality(entries) > 0 then
+    perform automation.enter(entries);
+  end if;
+  return fired;
+exception
+  when query_canceled then
+    -- The others are due still; the time of the statement is used up.
+    perform automation.cut_off_timers(timers);
+    return null;
+  when others then
+    return automation.fire_one_by_one(timers, until);
+end;
+$$;
+
+-- In sets that grow as long as they are quick: what writing them costs is not known, and cannot be cut short. Each set
+-- is locked when its turn comes: whoever moves another date does not wait for this one.
+create or replace function automation.fire_these_timers(
+  tenant_ids uuid[], keys text[], out did integer, out rest integer[])
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
-  timers constant ridgeline.workflow_timers[] := array(
-    select t from automation.lock_timers(tenant_ids, keys) as t);
-  waiting ridgeline.workflow_timers;
-  one automation.fired_timer;
-  entries automation.entry[] := '{}'::automation.entry[];
-  fired integer := 0;
+  set_began timestamptz;
+  timers ridgeline.workflow_timers[];
+  fired integer;
+  place integer := 1;
   size integer := 1;
-  set_began timestamptz := clock_timestamp();
 begin
-  begin
-    -- In sets that grow as long as they are quick: what writing them costs is not known, and cannot be cut short.
-    foreach waiting in array timers loop
-      one := automation.fire_timer(waiting);
-      fired := fired + one.fired;
-      if (one.entry).id is not null then
-        entries := entries || one.entry;
-      end if;
-      if cardinality(entries) >= size then
-        perform automation.enter(entries);
-        entries := '{}'::automation.entry[];
-        size := automation.grown(size, clock_timestamp() - set_began);
-        set_began := clock_timestamp();
-      end if;
-      exit when automation.is_late(began);
-    end loop;
-    perform automation.enter(entries);
-  exception
-    when query_canceled then
-      -- The others are due still; the time of the statement is used up.
-      fired := 0;
-      perform automation.cut_off_timer(waiting);
-    when others then
-      fired := automation.fire_one_by_one(timers);
-  end;
+  did := 0;
+  while place <= cardinality(keys) loop
+    set_began := clock_timestamp();
+    timers := array(
+      select t from automation.lock_timers(tenant_ids[place:place + size - 1], keys[place:place + size - 1]) as t);
+    fired := automation.fire_set(timers, began + automation.portion_length());
+    place := place + size;
+    did := did + coalesce(fired, 0);
+    exit when fired is null or automation.is_over(began);
+    size := automation.grown(size, clock_timestamp() - set_began);
+  end loop;
+  rest := case when fired is not null then array(select generate_series(place, cardinality(keys)))
+    else '{}'::integer[] end;
   perform automation.clear_cause();
-  return fired;
 end;
 $$;
 

@@ -81,8 +81,10 @@ begin
   select pg_catalog.format_type(a.atttypid, a.atttypmod) into id_type
   from pg_catalog.pg_attribute as a
   where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
+  -- Whatever is read to find them, no more of them than that become JSON.
   return query execute format(
-    'select r.%1$I::text, %5$s from %2$s as r where %3$s = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
+    'select r.%1$I::text, %5$s from (select r.* from %2$s as r where %3$s = $1 %4$s and not (%6$s) '
+    'order by r.%1$I limit $3) as r order by r.%1$I',
     attached.id_column, attached.relation,
     automation.tenant_expression(attached, 'r'),
     case when job.last_record_id is not null
@@ -205,24 +207,100 @@ begin
   taken := automation.take_record(job, version, enrolment, listener, record_id, record);
   perform automation.enter(array[taken.entry]);
   return taken;
-exception when others then
-  begin
-    perform automation.enrol(job.tenant_id, job.entity, record_id,
-      jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
-      row(version.workflow_id, version.version, job.kind, null, null, null,
-        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false,
-        automation.mode_of(job.tenant_id, job.workflow_id)
-        )::automation.enrolment);
-  exception when others then
-    raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
-  end;
-  return row('failed'::text, null::automation.entry);
+exception
+  when lock_not_available or deadlock_detected then
+    raise;
+  when others then
+    begin
+      perform automation.enrol(job.tenant_id, job.entity, record_id,
+        jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
+        row(version.workflow_id, version.version, job.kind, null, null, null,
+          automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false,
+          automation.mode_of(job.tenant_id, job.workflow_id)
+          )::automation.enrolment);
+    exception when others then
+      raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
+    end;
+    return row('failed'::text, null::automation.entry);
 end;
 $$;
 
--- A throttled job takes a twelfth of a minute's worth at a time. one_by_one: what breaks on its own.
+-- What became of a set: the job with its counts, how many count against what is allowed, and whether it waited for
+-- somebody (then nothing happened).
+create type automation.taken_set as (job ridgeline.bulk_enrollments, taken integer, is_busy boolean);
+
+create or replace function automation.count_record(
+  inout counted automation.taken_set, became automation.taken_record, record_id text)
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  job ridgeline.bulk_enrollments := counted.job;
+begin
+  case became.became
+    when 'enrolled' then
+      job.enrolled := job.enrolled + 1;
+      -- A timer costs nobody anything until it is due.
+      if (became.entry).id is not null then
+        counted.taken := counted.taken + 1;
+        if job.kind = 'timers' then
+          job.data := job.data || jsonb_build_object('started', coalesce((job.data ->> 'started')::integer, 0) + 1);
+        end if;
+      end if;
+    when 'failed' then
+      job.failed := job.failed + 1;
+      counted.taken := counted.taken + 1;
+    else
+      job.skipped := job.skipped + 1;
+  end case;
+  job.scanned := job.scanned + 1;
+  job.last_record_id := record_id;
+  counted.job := job;
+end;
+$$;
+
+-- Together, which costs least; and what one record has broken, record by record. One whose timer somebody is moving is
+-- not waited for long, while others wait for those of the set.
+create or replace function automation.take_set(
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
+  listener automation.timer_listeners, ids text[], records jsonb[])
+  returns automation.taken_set
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  so_far automation.taken_set := row(job, 0, false);
+  became automation.taken_record;
+  entries automation.entry[] := '{}'::automation.entry[];
+begin
+  for i in 1 .. cardinality(ids) loop
+    became := automation.take_record(so_far.job, version, enrolment, listener, ids[i], records[i]);
+    if (became.entry).id is not null then
+      entries := entries || became.entry;
+    end if;
+    so_far := automation.count_record(so_far, became, ids[i]);
+  end loop;
+  if cardinality(entries) > 0 then
+    perform automation.enter(entries);
+  end if;
+  return so_far;
+exception
+  when lock_not_available or deadlock_detected then
+    return row(job, 0, true);
+  when others then
+    so_far := row(job, 0, false);
+    for i in 1 .. cardinality(ids) loop
+      became := automation.try_record(so_far.job, version, enrolment, listener, ids[i], records[i]);
+      so_far := automation.count_record(so_far, became, ids[i]);
+    end loop;
+    return so_far;
+end;
+$$;
+
+-- In sets that grow as long as they are quick, of records that are read two hundred at a time. A throttled job takes a
+-- twelfth of a minute's worth at a time.
 create or replace function automation.run_batch(
-  job ridgeline.bulk_enrollments, at_most integer, until timestamptz, one_by_one boolean default false)
+  job ridgeline.bulk_enrollments, at_most integer, until timestamptz)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -231,12 +309,17 @@ declare
   version ridgeline.workflow_versions;
   listener automation.timer_listeners;
   enrolment automation.enrolment;
-  next record;
-  became automation.taken_record;
-  entries automation.entry[] := '{}'::automation.entry[];
+  -- What is read from: the list is long, and this is what of it may be taken now.
+  page ridgeline.bulk_enrollments := job;
+  ids text[] := '{}'::text[];
+  records jsonb[];
+  place integer := 1;
+  became automation.taken_set;
   size integer := 1;
-  set_began timestamptz := clock_timestamp();
-  is_cut boolean := false;
+  count integer;
+  set_began timestamptz;
+  is_through boolean := false;
+  is_busy boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
   taken integer := 0;
@@ -254,46 +337,39 @@ begin
     return 0;
   end if;
   enrolment := automation.enrolment_of(version, job.kind);
-  for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
-    is_cut := clock_timestamp() > until;
-    exit when taken >= allowed or is_cut;
-    if one_by_one then
-      became := automation.try_record(job, version, enrolment, listener, next.id, next.record);
-    else
-      became := automation.take_record(job, version, enrolment, listener, next.id, next.record);
-      if (became.entry).id is not null then
-        entries := entries || became.entry;
-      end if;
-      if cardinality(entries) >= size then
-        perform automation.enter(entries);
-        entries := '{}'::automation.entry[];
-        size := automation.grown(size, clock_timestamp() - set_began);
-        set_began := clock_timestamp();
-      end if;
+  page.record_ids := job.record_ids[job.scanned + 1:job.scanned + at_most];
+  loop
+    set_began := clock_timestamp();
+    if place > cardinality(ids) then
+      exit when is_through or job.scanned - before >= at_most;
+      count := least(200, at_most - (job.scanned - before));
+      page.scanned := job.scanned - before;
+      page.last_record_id := job.last_record_id;
+      select coalesce(array_agg(r.id order by r.place), '{}'), array_agg(r.record order by r.place) into ids, records
+      from automation.bulk_records(page, count) with ordinality as r (id, record, place);
+      is_through := cardinality(ids) < count;
+      place := 1;
     end if;
-    case became.became
-      when 'enrolled' then job.enrolled := job.enrolled + 1;
-        -- A timer costs nobody anything until it is due.
-        if (became.entry).id is not null then
-          taken := taken + 1;
-          if job.kind = 'timers' then
-            job.data := job.data || jsonb_build_object('started', coalesce((job.data ->> 'started')::integer, 0) + 1);
-          end if;
-        end if;
-      when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
-      else job.skipped := job.skipped + 1;
-    end case;
-    job.scanned := job.scanned + 1;
-    job.last_record_id := next.id;
+    count := least(size, cardinality(ids) - place + 1, allowed - taken);
+    exit when count <= 0;
+    became := automation.take_set(
+      job, version, enrolment, listener, ids[place:place + count - 1], records[place:place + count - 1]);
+    is_busy := became.is_busy;
+    exit when is_busy;
+    job := became.job;
+    taken := taken + became.taken;
+    place := place + count;
+    exit when clock_timestamp() >= until;
+    size := automation.grown(size, count, clock_timestamp() - set_began);
   end loop;
-  perform automation.enter(entries);
+  is_through := is_through and place > cardinality(ids);
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
     last_record_id = job.last_record_id, data = job.data,
-    next_batch_at = automation.now()
-      + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
+    next_batch_at = automation.now() + case when is_busy then interval '1 second' else
+      coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0') end
   where b.tenant_id = job.tenant_id and b.id = job.id;
-  if not is_cut and taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
+  if is_through or job.scanned >= job.total then
     perform automation.finish_bulk(job, 'completed');
   end if;
   return job.scanned - before;
@@ -348,48 +424,52 @@ create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
     order by k.place
   $$;
 
--- Together, which costs least; and what one record has broken, record by record.
-create or replace function automation.run_batch_through(
-  job ridgeline.bulk_enrollments, at_most integer, until timestamptz)
-  returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return automation.run_batch(job, at_most, until);
-exception when others then
-  return automation.run_batch(job, at_most, until, true);
-end;
-$$;
-
--- Each job has an equal share of the records, and of the time.
+-- Each job has an equal share of the records, and of the time. rest: the places of those whose turn has not come, and
+-- then of those that the time has stopped.
 create or replace function automation.run_these_bulk(
-  tenant_ids uuid[], keys text[], max_records integer)
-  returns integer
+  tenant_ids uuid[], keys text[], max_records integer, out did integer, out rest integer[])
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  jobs constant ridgeline.bulk_enrollments[] := array(
-    select b from automation.lock_bulk(tenant_ids, keys) as b);
+  began constant timestamptz := clock_timestamp();
+  each_records constant integer := greatest(1, max_records / cardinality(keys));
+  each_time constant interval := automation.allowed_time(interval '2 seconds') / cardinality(keys);
   job ridgeline.bulk_enrollments;
-  seen integer := 0;
+  seen integer;
+  place integer := 1;
+  stopped integer[] := '{}'::integer[];
 begin
-  foreach job in array jobs loop
-    begin
-      seen := seen + automation.run_batch_through(job, greatest(1, max_records / cardinality(jobs)),
-        clock_timestamp() + automation.allowed_time(interval '2 seconds') / cardinality(jobs));
-    exception
-      -- It took too long. The time of the statement is used up: the others have the next one.
-      when query_canceled then
-        perform automation.cut_off_bulk(job);
-        exit;
-      when others then
-        perform automation.finish_bulk(
-          job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
-    end;
+  did := 0;
+  while place <= cardinality(keys) loop
+    select b.* into job from automation.lock_bulk(tenant_ids[place:place], keys[place:place]) as b;
+    if found then
+      begin
+        seen := automation.run_batch(job, each_records,
+          least(clock_timestamp() + each_time, began + automation.portion_length()));
+        did := did + seen;
+        if seen between 1 and each_records - 1
+          and exists (select from automation.lock_bulk(tenant_ids[place:place], keys[place:place])) then
+          stopped := stopped || place;
+        end if;
+      exception
+        -- It took too long. The time of the statement is used up: the others have the next one.
+        when query_canceled then
+          perform automation.cut_off_bulk(job);
+          rest := '{}'::integer[];
+          return;
+        when lock_not_available or deadlock_detected then
+          update ridgeline.bulk_enrollments as b set next_batch_at = automation.now() + interval '1 second'
+          where b.tenant_id = job.tenant_id and b.id = job.id;
+        when others then
+          perform automation.finish_bulk(
+            job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
+      end;
+    end if;
+    place := place + 1;
+    exit when automation.is_over(began);
   end loop;
-  return seen;
+  rest := array(select generate_series(place, cardinality(keys))) || stopped;
 end;
 $$;
 
@@ -449,7 +529,7 @@ begin
   returning * into job;
   -- A few are not kept waiting for the tick.
   if job.total <= 100 then
-    perform automation.run_batch_through(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
+    perform automation.run_batch(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
     select b.* into job from ridgeline.bulk_enrollments as b
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;

@@ -203,46 +203,66 @@ comment on function automation.begin_work(text, integer, boolean) is
   'Writes down what of a kind is going to be worked on, fairly between tenants; as a trial, one alone that was '
   'cut off before. Null when nothing is due. Commit, then run_work().';
 
-create or replace function automation.run_work(portion_id uuid, at_most integer) returns integer
+-- What of a portion may be done before its locks are let go. Committed, it is called again for the rest, until it says
+-- that it is done. Nobody is waited for longer than a step waits (70_dispatch).
+create or replace function automation.run_work(
+  portion_id uuid, at_most integer, until timestamptz, out did integer, out is_done boolean)
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
+  set lock_timeout = '100ms'
   as $$
 declare
   began constant timestamptz := clock_timestamp();
   portion automation.tick_portions;
-  did integer := 0;
+  ran record;
 begin
-  select p.* into portion from automation.tick_portions as p where p.id = portion_id for update;
+  did := 0;
+  is_done := true;
+  select p.* into portion from automation.tick_portions as p where p.id = portion_id for update skip locked;
   if not found then
-    return 0;
+    return;
   end if;
-  did := case portion.kind
-    when 'schedule' then automation.run_these_schedules(portion.tenant_ids, portion.keys)
-    when 'timer' then automation.fire_these_timers(portion.tenant_ids, portion.keys)
-    when 'bulk' then automation.run_these_bulk(portion.tenant_ids, portion.keys, at_most)
-    when 'signal' then automation.run_these_signals(portion.tenant_ids, portion.keys)
-  end;
+  case portion.kind
+    when 'schedule' then ran := automation.run_these_schedules(portion.tenant_ids, portion.keys);
+    when 'timer' then ran := automation.fire_these_timers(portion.tenant_ids, portion.keys);
+    when 'bulk' then ran := automation.run_these_bulk(portion.tenant_ids, portion.keys, at_most);
+    when 'signal' then ran := automation.run_these_signals(portion.tenant_ids, portion.keys);
+  end case;
+  did := ran.did;
   -- One that was tried alone and not cut off again is a suspect no more.
   delete from automation.suspects as s
   where cardinality(portion.keys) = 1 and s.tenant_id = portion.tenant_ids[1] and s.kind = portion.kind
     and s.key = portion.keys[1] and s.next_try_at <= began;
-  delete from automation.tick_portions as p where p.id = portion_id;
-  perform automation.end_part(portion.kind);
-  return did;
+  is_done := ran.rest = '{}' or portion.kind = 'bulk' and did >= at_most or clock_timestamp() >= until
+    or automation.time_is_up();
+  if is_done then
+    delete from automation.tick_portions as p where p.id = portion_id;
+    perform automation.end_part(portion.kind);
+  else
+    update automation.tick_portions as p
+    set started_at = clock_timestamp(), tenant_ids = array(select p.tenant_ids[r] from unnest(ran.rest) as r),
+      keys = array(select p.keys[r] from unnest(ran.rest) as r)
+    where p.id = portion_id;
+  end if;
 end;
 $$;
 
--- A portion, then those that are tried alone: each in a transaction of its own.
+-- A portion, and then those that are tried alone; a transaction for each piece of it.
 create or replace procedure automation.work_on(kind text, inout did integer, until timestamptz)
   language plpgsql
   -- No search_path: a procedure that commits cannot set it. Every name is qualified.
   as $$
 declare
   most constant integer := case kind when 'timer' then 500 when 'bulk' then 1000 else 200 end;
+  -- Then another part of the tick has its turn.
+  ends constant timestamptz := least(pg_catalog.clock_timestamp() + interval '2 seconds',
+    pg_catalog.statement_timestamp() + automation.allowed_time('1 day'));
   portion automation.tick_portions;
+  piece record;
+  so_far integer;
   is_trial boolean := false;
 begin
   did := 0;
@@ -250,10 +270,14 @@ begin
     portion := automation.begin_work(kind, most, is_trial);
     commit;
     exit when is_trial and portion.id is null;
-    if portion.id is not null then
-      did := did + automation.run_work(portion.id, most);
+    so_far := 0;
+    while portion.id is not null loop
+      piece := automation.run_work(portion.id, most - so_far, ends);
       commit;
-    end if;
+      so_far := so_far + piece.did;
+      exit when piece.is_done;
+    end loop;
+    did := did + so_far;
     exit when automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= until;
     is_trial := true;
   end loop;
@@ -272,7 +296,10 @@ create or replace function automation.work_off(kind text, at_most integer) retur
   as $$
 declare
   began constant timestamptz := clock_timestamp();
+  ends constant timestamptz := began + automation.allowed_time(interval '2 seconds');
   portion automation.tick_portions;
+  piece record;
+  so_far integer;
   did integer := 0;
 begin
   for is_trial in 0 .. 1 loop
@@ -280,7 +307,13 @@ begin
       exit when automation.time_is_up();
       portion := automation.begin_work(kind, at_most, is_trial = 1);
       exit when portion.id is null;
-      did := did + automation.run_work(portion.id, at_most);
+      so_far := 0;
+      loop
+        piece := automation.run_work(portion.id, at_most - so_far, ends);
+        so_far := so_far + piece.did;
+        exit when piece.is_done;
+      end loop;
+      did := did + so_far;
       exit when is_trial = 0 or automation.is_late(began);
     end loop;
   end loop;

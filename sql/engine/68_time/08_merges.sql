@@ -369,6 +369,7 @@ create or replace function automation.run_merges(at_most integer default 100) re
   set lock_timeout = '100ms'
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   due automation.merges_due;
   did integer := 0;
 begin
@@ -387,6 +388,7 @@ begin
       perform automation.do_merge(due);
       delete from automation.merges_due as m where m.tenant_id = due.tenant_id and m.id = due.id;
       did := did + 1;
+      exit when automation.is_over(began);
     exception when others then
       if sqlstate <> '55P03' then
         raise warning 'automation: contact % of tenant % could not be merged: %',
@@ -405,4 +407,5 @@ end;
 $$;
 
 comment on function automation.run_merges(integer) is
-  'Moves what the engine keeps of contacts whose CRM marked them as merged into others. Returns how many.';
+  'Moves what the engine keeps of contacts whose CRM marked them as merged into others, for as long as a portion may. '
+  'Returns how many.';

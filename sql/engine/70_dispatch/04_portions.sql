@@ -14,27 +14,6 @@
 -- The functions that read the queue are held to its indexes, as in 45_queue/05_due: a session keeps the plan that it
 -- made while the queue was empty.
 
--- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
-create or replace function automation.portion_length() returns interval
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return automation.at_most('portion_ms') * interval '1 millisecond';
-end;
-$$;
-
-create or replace function automation.is_over(since timestamptz) returns boolean
-  language plpgsql volatile
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return clock_timestamp() > since + automation.portion_length();
-end;
-$$;
-
-comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
-
 -- Working on this step alone was cut off. May be called with the step locked.
 create or replace function automation.note_cut_off(due ridgeline.scheduled_steps) returns void
   language plpgsql
@@ -401,23 +380,54 @@ begin
 end;
 $$;
 
--- How many steps a claim renders at once: ten, until the session has seen what they cost. One that was cut off begins
--- with ten again.
-create or replace function automation.first_claim() returns integer
+create or replace function automation.size_setting(step_type text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return 'automation.size_of_' || regexp_replace(step_type, '\W', '_', 'g');
+end;
+$$;
+
+-- How many steps of a type are performed at once, which is where the triggers of its table take their time: one, until
+-- the session has seen what that type costs.
+create or replace function automation.known_size(step_type text) returns integer
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return coalesce(substring(current_setting('automation.claim_size', true) from '^[1-9]\d{0,2}$'), '10')::integer;
+  return coalesce(
+    substring(current_setting(automation.size_setting(step_type), true) from '^[1-9]\d{0,2}$'), '1')::integer;
 end;
 $$;
 
-create or replace function automation.keep_claim(size integer) returns void
+create or replace function automation.keep_size(step_type text, size integer) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform set_config('automation.claim_size', size::text, false);
+  perform set_config(automation.size_setting(step_type), size::text, false);
+end;
+$$;
+
+-- How many steps of a channel a claim renders at once: ten, until the session has seen what they cost. One that was cut
+-- off begins with ten again.
+create or replace function automation.first_claim(channel text) returns integer
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(
+    substring(current_setting('automation.claim_size_' || channel, true) from '^[1-9]\d{0,2}$'), '10')::integer;
+end;
+$$;
+
+create or replace function automation.keep_claim(channel text, size integer) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.claim_size_' || channel, size::text, false);
 end;
 $$;
 
@@ -439,7 +449,7 @@ declare
   set_began timestamptz;
   report automation.claim_report;
   claimed automation.claimed_step[] := '{}'::automation.claimed_step[];
-  known constant integer := automation.first_claim();
+  known constant integer := automation.first_claim(dues[1].lane::text);
   size integer := known;
   count integer;
   place integer := 1;
@@ -461,7 +471,7 @@ begin
     exit when place > cardinality(dues) or automation.is_over(began);
   end loop;
   if size <> known then
-    perform automation.keep_claim(size);
+    perform automation.keep_claim(dues[1].lane::text, size);
   end if;
   return row(claimed, place > cardinality(dues));
 end;
@@ -635,7 +645,10 @@ begin
   if not automation.has_database_work() then
     return;
   end if;
-  perform automation.run_merges();
+  while automation.run_merges() > 0 loop
+    commit;
+    exit when pg_catalog.clock_timestamp() >= until;
+  end loop;
   commit;
   call automation.work_on('signal', ran, until);
   ran := 0;

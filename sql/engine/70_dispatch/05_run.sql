@@ -18,7 +18,9 @@ declare
   size integer := automation.first_size();
   began timestamptz;
 begin
-  perform automation.run_merges();
+  while automation.run_merges() > 0 loop
+    exit when automation.time_is_up();
+  end loop;
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
@@ -52,8 +54,9 @@ comment on function automation.run_database_steps(integer) is
   'holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
 
 -- From due steps to the first one of each run that has to wait or to leave Postgres, or whose turn comes when the
--- portion has had its time: the first step of all, then the second of those that go on, and so forth. apart: what
--- changes records of users is left for transactions of its own, where there is more than one.
+-- portion has had its time: the first step of all, then the second of those that go on, and so forth. apart: the caller
+-- commits, so that what there is no time for is left to the next portion, and what changes records of users to
+-- transactions of its own, where there is more than one.
 create or replace function automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean default false)
   returns automation.batch_report
   language plpgsql
@@ -61,6 +64,7 @@ create or replace function automation.run_batch(dues ridgeline.scheduled_steps[]
   as $$
 declare
   began constant timestamptz := clock_timestamp();
+  until constant timestamptz := case when apart then began + automation.portion_length() else 'infinity' end;
   report automation.batch_report := row(0, false, '{}'::uuid[]);
   taken record;
   going automation.work[];
@@ -83,7 +87,7 @@ begin
     end if;
   end if;
   while cardinality(going) > 0 loop
-    done := automation.run_wave(going, plans);
+    done := automation.run_wave(going, plans, until);
     going := '{}'::automation.work[];
     is_over := automation.is_over(began);
     foreach work in array done loop
@@ -220,8 +224,11 @@ $$;
 --   put off   it stays open and comes back
 --   stopped   the run has ended before it
 --   busy      something it needs is locked by somebody else, nothing happened
---   cut off   the statement was cancelled during it, nothing happened; untried: and those after it
-create or replace function automation.run_wave(works automation.work[], plans automation.running_plan[])
+--   cut off   the statement was cancelled during it, nothing happened
+--   untried   neither, for want of time
+-- until: what is not begun by then is left, but for the first.
+create or replace function automation.run_wave(
+  works automation.work[], plans automation.running_plan[], until timestamptz)
   returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -234,9 +241,9 @@ declare
   middle constant integer := cardinality(works) / 2;
 begin
   begin
-    tried := automation.find_obstacles(tried, plans);
-    tried := automation.prepare_works(tried, plans);
-    tried := automation.perform_works(tried, plans);
+    tried := automation.find_obstacles(tried, plans, until);
+    tried := automation.prepare_works(tried, plans, until);
+    tried := automation.perform_works(tried, plans, until);
     return automation.conclude_works(tried, plans, began);
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
@@ -255,18 +262,122 @@ begin
     return automation.with_outcome(works, caught);
   elsif middle = 0 then
     return automation.conclude_works(automation.with_failure(tried, why), plans, began);
+  elsif caught = 'busy' then
+    return automation.run_around(works, plans, until);
   end if;
-  tried := automation.run_wave(works[:middle], plans);
-  if exists (select from unnest(tried) as t where t.outcome = 'cut off') then
-    return tried || automation.with_outcome(works[middle + 1:], 'untried');
-  end if;
-  return tried || automation.run_wave(works[middle + 1:], plans);
+  return automation.run_halves(works, plans, until);
 end;
 $$;
 
-comment on function automation.run_wave(automation.work[], automation.running_plan[]) is
+comment on function automation.run_wave(automation.work[], automation.running_plan[], timestamptz) is
   'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step '
   'that fails.';
+
+create or replace function automation.run_halves(
+  works automation.work[], plans automation.running_plan[], until timestamptz)
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  middle constant integer := cardinality(works) / 2;
+  tried constant automation.work[] := automation.run_wave(works[:middle], plans, until);
+begin
+  if clock_timestamp() >= until or exists (select from unnest(tried) as t where t.outcome = 'cut off') then
+    return tried || automation.with_outcome(works[middle + 1:], 'untried');
+  end if;
+  return tried || automation.run_wave(works[middle + 1:], plans, until);
+end;
+$$;
+
+-- Around what somebody holds. Whose records are held is asked at once; where that is not what was waited for (a trigger
+-- wanted another row), it is looked for by halves, which wait for a moment only. All of them have waited together
+-- already: where the time is over, they come again together, and the next set is smaller.
+create or replace function automation.run_around(
+  works automation.work[], plans automation.running_plan[], until timestamptz)
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  held boolean[];
+  places integer[] := '{}'::integer[];
+begin
+  perform set_config('lock_timeout', '10ms', true);
+  held := automation.held_works(works);
+  if true = any (held) then
+    for i in 1 .. cardinality(works) loop
+      if not held[i] then
+        places := places || i;
+      end if;
+    end loop;
+    return automation.with_outcome(
+        array(select works[i] from generate_subscripts(works, 1) as i where held[i]), 'busy')
+      || case when cardinality(places) > 0 then automation.run_wave(
+        array(select works[p] from unnest(places) as p), plans, until) end;
+  elsif clock_timestamp() >= until then
+    return automation.with_outcome(works, 'busy');
+  end if;
+  return automation.run_halves(works, plans, until);
+end;
+$$;
+
+-- Which records of an entity somebody has locked, or is changing: all are locked at once, but for those, and let go.
+create or replace function automation.held_records(entity text, tenant_ids uuid[], ids text[]) returns boolean[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  attached automation.entities;
+  found_at text;
+  there integer[];
+  free integer[];
+begin
+  select e.* into attached from automation.entities as e where e.name = held_records.entity;
+  found_at := format(
+    'select array_agg(k.place) from unnest($1, $2) with ordinality as k (tenant_id, id, place) '
+    'cross join lateral (select from %s as r where %s = k.tenant_id and r.%I = k.id::%s',
+    attached.relation, automation.tenant_expression(attached, 'r'), attached.id_column, attached.id_type);
+  begin
+    execute found_at || ') as r' into there using tenant_ids, ids;
+    execute found_at || ' for no key update skip locked) as r' into free using tenant_ids, ids;
+    raise exception 'let go';
+  exception when others then
+    -- What could not be asked, nobody holds.
+    free := coalesce(free, case when sqlstate = 'P0001' then '{}'::integer[] else there end);
+  end;
+  return array(
+    select coalesce(i = any (there) and i <> all (free), false) from generate_subscripts(ids, 1) as i order by i);
+end;
+$$;
+
+create or replace function automation.held_works(works automation.work[]) returns boolean[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kind text;
+  tenant_ids uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
+  held boolean[] := array_fill(false, array[cardinality(works)]);
+  theirs boolean[];
+begin
+  for kind in
+    select (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
+    union select 'contact' from unnest(works) as w where (w.execution).contact_id is not null
+  loop
+    theirs := automation.held_records(kind, tenant_ids, array(
+      select case (w.execution).entity when kind then (w.execution).record_id else case kind when 'contact'
+        then (w.execution).contact_id end end
+      from unnest(works) as w));
+    for i in 1 .. cardinality(works) loop
+      held[i] := held[i] or theirs[i];
+    end loop;
+  end loop;
+  return held;
+end;
+$$;
 
 create or replace function automation.with_outcome(works automation.work[], outcome text) returns automation.work[]
   language plpgsql immutable
@@ -304,7 +415,8 @@ begin
 end;
 $$;
 
-create or replace function automation.prepare_works(works automation.work[], plans automation.running_plan[])
+create or replace function automation.prepare_works(
+  works automation.work[], plans automation.running_plan[], until timestamptz)
   returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -317,6 +429,10 @@ declare
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
+    continue when work.outcome = 'untried';
+    if i > 1 and clock_timestamp() >= until then
+      return works[:i - 1] || automation.with_outcome(works[i:], 'untried');
+    end if;
     work.seq := nextval('automation.write_order');
     if (work.obstacle).status is null then
       input := automation.plain_input(work.step, work.execution, work.known);
@@ -337,8 +453,10 @@ begin
 end;
 $$;
 
--- What the steps of a batch do, those of one type together.
-create or replace function automation.perform_works(works automation.work[], plans automation.running_plan[])
+-- What the steps of a batch do, those of one type together, in sets of a size that follows what that type last cost: a
+-- statement cannot be ended early.
+create or replace function automation.perform_works(
+  works automation.work[], plans automation.running_plan[], until timestamptz)
   returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -351,10 +469,18 @@ declare
   alike automation.work[];
   zones text[];
   results jsonb[];
+  many integer;
+  place integer;
+  known integer;
+  size integer;
+  count integer;
+  set_began timestamptz;
+  is_begun boolean := false;
 begin
   foreach work in array works loop
     type := work.step ->> 'type';
-    if (work.obstacle).status is null and work.status is null and (type = any (types)) is not true then
+    if (work.obstacle).status is null and work.status is null and work.outcome is distinct from 'untried'
+      and (type = any (types)) is not true then
       types := types || type;
     end if;
   end loop;
@@ -364,19 +490,40 @@ begin
     zones := '{}'::text[];
     for i in 1 .. cardinality(works) loop
       work := works[i];
-      if (work.obstacle).status is null and work.status is null and work.step ->> 'type' = type then
+      if (work.obstacle).status is null and work.status is null and work.outcome is distinct from 'untried'
+        and work.step ->> 'type' = type then
         places := places || i;
         alike := alike || work;
         zones := zones || ((plans[work.plan]).options ->> 'zone');
       end if;
     end loop;
-    results := automation.step_perform_all(type, alike, zones);
-    for n in 1 .. cardinality(places) loop
+    many := cardinality(places);
+    place := 1;
+    size := case many when 1 then 1 else automation.known_size(type) end;
+    known := size;
+    while place <= many loop
+      set_began := clock_timestamp();
+      exit when is_begun and set_began >= until;
+      is_begun := true;
+      count := least(size, many - place + 1);
+      results := automation.step_perform_all(type, alike[place:place + count - 1], zones[place:place + count - 1]);
+      for n in 1 .. count loop
+        work := works[places[place + n - 1]];
+        work.result := results[n];
+        work.status := 'completed';
+        works[places[place + n - 1]] := work;
+      end loop;
+      place := place + count;
+      size := automation.grown(size, count, clock_timestamp() - set_began);
+    end loop;
+    for n in place .. many loop
       work := works[places[n]];
-      work.result := results[n];
-      work.status := 'completed';
+      work.outcome := 'untried';
       works[places[n]] := work;
     end loop;
+    if size <> known and many > 1 then
+      perform automation.keep_size(type, size);
+    end if;
   end loop;
   return works;
 end;
@@ -392,10 +539,13 @@ create or replace function automation.conclude_works(
 declare
   work automation.work;
   said jsonb;
+  tried integer := 0;
   recorded automation.work[] := '{}'::automation.work[];
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
+    continue when work.outcome = 'untried';
+    tried := tried + 1;
     said := coalesce(work.result, work.error #> '{would,result}');
     if (said ->> 'adopted')::boolean and (work.obstacle).status is null then
       work.execution := automation.adopt_contact(
@@ -419,7 +569,7 @@ begin
   if cardinality(recorded) > 0 then
     -- They were worked on together: what each took is its share.
     perform automation.record_ends(recorded, ceil(
-      extract(epoch from clock_timestamp() - began) * 1000 / cardinality(works))::integer);
+      extract(epoch from clock_timestamp() - began) * 1000 / tried)::integer);
   end if;
   return works;
 end;

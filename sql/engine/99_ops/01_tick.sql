@@ -73,10 +73,9 @@ begin
 end;
 $$;
 
--- What pg_cron calls. Every part is a transaction of its own, and every database step, so that nobody who
--- wants a record that a workflow changes waits for more than that. A part that was cut off ends the tick,
--- and comes last in the next. A procedure that commits cannot carry a search_path setting; every name in it
--- is qualified instead.
+-- What pg_cron calls. Every part commits in portions (automation.portion_length()), so that nobody who wants a row
+-- that it holds waits for more than one of them. A part that was cut off ends the tick, and comes last in the next. A
+-- procedure that commits cannot carry a search_path setting; every name in it is qualified instead.
 create or replace procedure automation.tick_for(duration interval)
   language plpgsql
   -- No search_path: a procedure that commits cannot set it.
@@ -104,7 +103,9 @@ begin
         perform automation.ring_when_due();
         perform automation.begin_steps();
         commit;
-        call automation.work_database_steps(ran, 200, until - pg_catalog.clock_timestamp());
+        -- Each part has a portion's time at least, whatever those before it took.
+        call automation.work_database_steps(
+          ran, 200, greatest(until - pg_catalog.clock_timestamp(), automation.portion_length()));
         perform automation.end_part('step');
         commit;
       else

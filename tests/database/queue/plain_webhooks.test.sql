@@ -90,7 +90,7 @@ create function pg_temp.sizes(most integer) returns text
   end
   $$;
 select pg_temp.sizes(30) as first_time \gset
-select set_config('automation.claim_size', '40', false);
+select set_config('automation.claim_size_webhook', '40', false);
 select is(left(:'first_time', 3), '10 ', 'ten at first');
 select is(pg_temp.sizes(30), '30', 'then all at once, if there is time for so many');
 
