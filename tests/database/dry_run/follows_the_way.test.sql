@@ -2,7 +2,7 @@
 -- what steps would change; and leaves nothing behind.
 begin;
 \ir ../foundation/story.psql
-select plan(34);
+select plan(37);
 
 insert into public.tenants (id, name, timezone) values ('00000000-0000-4000-8000-00000000000a', 'Apex Roofing', 'America/Chicago');
 \set apex '00000000-0000-4000-8000-00000000000a'
@@ -84,6 +84,20 @@ select is(ridgeline.test_workflow(:'flow', :'for_maria') #>> '{ended,step}', 'ta
 select is((select c.stage from public.contacts as c where c.id = :'maria'), 'new', 'nothing has changed');
 update ridgeline.workflows set is_active = false where id = :'flow';
 select is(pg_temp.rows_written(), :before::bigint, 'no row was written');
+
+-- Delays, and a wait for what has passed: when a step is due is asked of one place, in a run and dry.
+select pg_temp.draft(:'apex', 'manual', '{}', '[
+  {"type": "wait", "key": "visit", "config": {"until": "2026-05-31T12:00:00Z"}},
+  {"type": "create_task", "key": "after", "config": {"title": "Call"}, "delay": 2880},
+  {"type": "create_task", "key": "soon", "config": {"title": "Call"}, "delay": 60}]') as past \gset
+select ridgeline.test_workflow(:'past', :'for_maria') as run \gset
+update ridgeline.workflows set is_active = true where id = :'past';
+select (ridgeline.execute_workflow(:'past', :'for_maria')).id as really \gset
+select pg_temp.settle();
+select is((select q.run_at from ridgeline.scheduled_steps as q where q.execution_id = :'really'), (pg_temp.step(:'run', 'after') ->> 'at')::timestamptz, 'a wait for what has passed delays what follows as it does for real');
+select is((pg_temp.step(:'run', 'after') ->> 'at')::timestamptz, '2026-06-03 12:00+00'::timestamptz, 'by no more than its own delay');
+select is((pg_temp.step(:'run', 'soon') ->> 'at')::timestamptz, '2026-06-03 13:00+00'::timestamptz, 'and what comes after that by its own');
+update ridgeline.workflows set is_active = false where id = :'past';
 
 -- Bad options name themselves.
 select throws_ok(format('select ridgeline.test_workflow(%L, %L, %L)', :'flow', :'for_maria', options), '22023', message, options)
