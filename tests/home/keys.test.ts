@@ -64,6 +64,13 @@ test.each<[string, RegExp]>([
   ).toEqual([]);
 });
 
+test("and so is what a record belongs to: who wrote it is another question than whose it is", async () => {
+  await expect(
+    host.sql`select automation.attach('public.numbered', 'numbered', '{"user": "name"}')`,
+  )
+    .rejects.toThrow(/columns: "user" is the member who is responsible/);
+});
+
 test("a restore by a role that may not switch triggers off says what to grant; with it, it goes", async () => {
   const project = await createProject();
   const sql = connect(project.url);

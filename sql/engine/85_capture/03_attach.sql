@@ -364,6 +364,11 @@ begin
     from automation.taken_words() as w
     where w.name = attached.name
     union all
+    select 1, format('columns: "%s" is %s wherever a workflow says so; what a record belongs to has another name, such '
+      'as "crm_%1$s"', w.name, w.meant)
+    from automation.taken_words() as w
+    where attached.related ? w.name
+    union all
     select 1, format('entity: "%s" is a record of Ridgeline''s own (%s); give it another name, such as "crm_%1$s"',
       e.name, e.relation)
     from automation.entities as e
