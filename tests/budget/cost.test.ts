@@ -20,15 +20,23 @@ async function idlePagesOf(sql: Sql, statement: string): Promise<number> {
   return Math.min(...pages);
 }
 
-async function workflow(sql: Sql, tenant: string, source: string, steps: object[]): Promise<void> {
+/** For contacts that come from such a source; without one, for those that are enrolled by hand. */
+async function workflow(
+  sql: Sql,
+  tenant: string,
+  source: string | undefined,
+  steps: object[],
+): Promise<void> {
   const [flow] = await sql`
     insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config)
-    values (${tenant}, ${source}, 'contact_created', ${sql.json({ source })}) returning id`;
+    values (${tenant}, ${source ?? "bulk"}, ${source ? "contact_created" : "manual"}, ${
+    sql.json(source ? { source } : {})
+  }) returning id`;
   for (const [place, step] of steps.entries()) {
     await sql`
-      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
-      select ${tenant}, ${flow!.id}, ${place}, s.type, s.config
-      from jsonb_to_record(${sql.json(step as never)}) as s (type text, config jsonb)`;
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
+      select ${tenant}, ${flow!.id}, ${place}, s.type, s.config, coalesce(s.delay, 0)
+      from jsonb_to_record(${sql.json(step as never)}) as s (type text, config jsonb, delay int)`;
   }
   await sql`update ridgeline.workflows set is_active = true where id = ${flow!.id}`;
 }
@@ -40,6 +48,13 @@ async function open({ sql }: TestDatabase): Promise<string> {
   await workflow(sql, tenant!.id, "email", [
     { type: "send_email", config: { subject: "Hi", text: "Hi {{contact.first_name}}" } },
   ]);
+  await workflow(sql, tenant!.id, "sms", [
+    { type: "send_sms", config: { body: "Hi {{contact.first_name}}" } },
+  ]);
+  await workflow(sql, tenant!.id, "webhook", [
+    { type: "webhook", config: { url: "https://example.com/{{contact.id}}" } },
+  ]);
+  await workflow(sql, tenant!.id, undefined, [{ ...task, delay: 3_000 }]);
   // Sets are as large whatever the machine is at.
   await sql.unsafe(`
     create or replace function automation.portion_length() returns interval language sql immutable
@@ -56,10 +71,25 @@ async function open({ sql }: TestDatabase): Promise<string> {
   return tenant!.id;
 }
 
-/** Runs that have ended, and as many that wait for another day, of the tenant itself. */
+/** Contacts, what they were sent, runs that have ended, and as many that wait for another day, of the tenant itself. */
 async function fill({ sql }: TestDatabase, tenant: string, rows: number): Promise<void> {
   await sql.begin(async (transaction) => {
     await transaction`set local session_replication_role = replica`;
+    await transaction`
+      with people as (
+        insert into contacts (tenant_id, first_name, email, phone)
+        select ${tenant}, 'Zoe', 'zoe' || n || '@example.com', '+1737' || 5550000 + n
+        from generate_series(1, ${rows}::int) as n
+        returning tenant_id, id, phone
+      ), texts as (
+        insert into ridgeline.messages (
+          tenant_id, contact_id, direction, from_number, to_number, body, status, provider_id)
+        select p.tenant_id, p.id, d.direction, p.phone, p.phone, 'Hi', 'sent', d.direction || p.id
+        from people as p, (values ('inbound'), ('outbound')) as d (direction)
+      )
+      insert into automation.marketing_sent (tenant_id, person, step_id, at)
+      select p.tenant_id, w.person, gen_random_uuid(), now()
+      from people as p, unnest(array[p.phone, 'contact ' || p.id]) as w (person)`;
     await transaction`
       with runs as (
         insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, status, trigger_type,
@@ -80,20 +110,35 @@ async function fill({ sql }: TestDatabase, tenant: string, rows: number): Promis
   });
 }
 
-const STATEMENTS = ["claim", "finish", "chain", "idle claim", "idle tick", "reap"] as const;
+const STATEMENTS = [
+  "claim of emails",
+  "finish of emails",
+  "claim of texts",
+  "try texts again",
+  "second claim of texts",
+  "finish of texts",
+  "claim of webhooks",
+  "finish of webhooks",
+  "bulk enrolment",
+  "chain",
+  "idle claim",
+  "idle tick",
+  "reap",
+] as const;
 type Pages = Record<typeof STATEMENTS[number], number>;
 
-/** A set of emails and a set of chains of five, from due to done, in one session. */
+/** A set of messages of each kind, of records enrolled and of chains of five, from due to done, in one session. */
 async function measure(sql: Sql, tenant: string, set = SET): Promise<Pages> {
   // An address of its own for each: nobody is written to twice in a minute.
   const insert = (source: string) =>
-    sql`
-      insert into contacts (tenant_id, source, first_name, email)
-      select ${tenant}, ${source}, 'Maria', n + (select count(*) from contacts) || '@example.com'
-      from generate_series(1, ${set}::int) as n`;
-  const claimed = async () => {
-    const [portion] = await sql`
-      select id from automation.begin_portions('{"email": {"most": 1000, "but": []}}')`;
+    sql<{ id: string }[]>`
+      insert into contacts (tenant_id, source, first_name, email, phone)
+      select ${tenant}, ${source}, 'Maria', c.all + n || '@example.com', '+1512' || 5550000 + c.all + n
+      from generate_series(1, ${set}::int) as n, (select count(*) as all from contacts) as c
+      returning id::text`;
+  const claimed = async (channel: string) => {
+    const wanted = { [channel]: { most: 1000, but: [] } };
+    const [portion] = await sql`select id from automation.begin_portions(${sql.json(wanted)})`;
     const read = await pagesOf(
       sql,
       `select * from automation.claim_portion('${portion!.id}', 'w')`,
@@ -101,26 +146,50 @@ async function measure(sql: Sql, tenant: string, set = SET): Promise<Pages> {
     const steps = await sql`
       select tenant_id, id as step_id, attempt_token from ridgeline.scheduled_steps where leased_by = 'w'`;
     expect(steps).toHaveLength(set);
+    return { read, steps };
+  };
+  const finish = async (steps: readonly object[], outcome: string) => {
     const results = steps.map((step) => ({
       ...step,
-      outcome: "succeeded",
-      result: { provider_id: `EM${step.step_id}` },
+      outcome,
+      result: { provider_id: `ID${(step as { step_id: string }).step_id}` },
     }));
-    return { read, results };
+    return await pagesOf(sql, "select * from automation.finish_steps($1::text::jsonb)", [
+      JSON.stringify(results),
+    ]);
   };
   const pages = {} as Pages;
+  for (const [channel, kind] of [["email", "emails"], ["webhook", "webhooks"]] as const) {
+    await insert(channel);
+    const { read, steps } = await claimed(channel);
+    pages[`claim of ${kind}`] = read;
+    pages[`finish of ${kind}`] = await finish(steps, "succeeded");
+  }
+  await insert("sms");
+  const texts = await claimed("sms");
+  pages["claim of texts"] = texts.read;
+  pages["try texts again"] = await finish(texts.steps, "retry");
+  await sql`update ridgeline.scheduled_steps set run_at = now() where attempt = 1 and lane = 'sms'`;
+  const again = await claimed("sms");
+  pages["second claim of texts"] = again.read;
+  pages["finish of texts"] = await finish(again.steps, "succeeded");
   await insert("email");
-  const { read, results } = await claimed();
-  pages.claim = read;
-  pages.finish = await pagesOf(sql, "select * from automation.finish_steps($1::text::jsonb)", [
-    JSON.stringify(results),
-  ]);
-  await insert("email");
-  await claimed();
+  await claimed("email");
   await sql`
     update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
     where leased_by = 'w'`;
   pages.reap = await pagesOf(sql, `select automation.reap_expired_leases(${set})`);
+  const records = (await insert("nowhere")).map(({ id }) => id);
+  pages["bulk enrolment"] = await pagesOf(
+    sql,
+    `select ridgeline.enroll_records(w.id, record_ids => $1::text::text[], entity => 'contact')
+    from ridgeline.workflows as w where w.name = 'bulk'`,
+    [`{${records}}`],
+  );
+  const enrolled = await sql`
+    select from ridgeline.workflow_executions
+    where entity = 'contact' and record_id = any (${records}::text[])`;
+  expect(enrolled).toHaveLength(set);
   await sql`update ridgeline.scheduled_steps set run_at = now() + interval '1 day' where run_at < now() + interval '1 hour'`;
   await insert("chain");
   const [portion] = await sql`select id from automation.begin_portion('database', 200)`;
