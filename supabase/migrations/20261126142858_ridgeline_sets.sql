@@ -4979,7 +4979,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.find_obstacles(works automation.work[], plans automation.running_plan[], until timestamp with time zone DEFAULT NULL::timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.find_obstacles(works automation.work[], plans automation.running_plan[], until timestamp with time zone)
  RETURNS automation.work[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -12926,7 +12926,7 @@ declare
   rest automation.claim_report;
 begin
   begin
-    tried := automation.find_obstacles(works, plans);
+    tried := automation.find_obstacles(works, plans, null);
     tried := automation.prepare_sends(tried, plans);
     foreach work in array tried loop
       if work.outcome = 'send' then

@@ -32,7 +32,7 @@ async function lead(tenantId: string, name: string, phone = "+15125550100"): Pro
 const emailThat = (deed: string) =>
   sessions.sql.unsafe(`
     create or replace function automation.find_obstacles(
-      works automation.work[], plans automation.running_plan[]) returns automation.work[]
+      works automation.work[], plans automation.running_plan[], until timestamptz) returns automation.work[]
       language plpgsql as $$
     begin
       if (works[1].due).lane = 'email' then ${deed} end if;

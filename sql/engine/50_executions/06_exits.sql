@@ -430,9 +430,10 @@ end;
 $$;
 
 -- Asked with the runs locked, before each of their steps: volatile, so that it sees what has committed up to now. Most
--- plans ask nothing, and most records are there. until: who would have to be asked after that is left (untried).
+-- plans ask nothing, and most records are there. until: who would have to be asked after that is left (untried);
+-- null: nobody.
 create or replace function automation.find_obstacles(
-  works automation.work[], plans automation.running_plan[], until timestamptz default null)
+  works automation.work[], plans automation.running_plan[], until timestamptz)
   returns automation.work[]
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp

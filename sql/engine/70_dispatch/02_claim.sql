@@ -152,7 +152,7 @@ declare
   rest automation.claim_report;
 begin
   begin
-    tried := automation.find_obstacles(works, plans);
+    tried := automation.find_obstacles(works, plans, null);
     tried := automation.prepare_sends(tried, plans);
     foreach work in array tried loop
       if work.outcome = 'send' then
