@@ -236,6 +236,22 @@ describe("an office whose sender is Telnyx's", () => {
     expect(textsTo(phone)).toEqual(["Hello Maria"]);
   });
 
+  it("sends again the next day what a carrier took no more of that day", async () => {
+    const { office, keys } = await open("telnyx");
+    const phone = newPhone();
+    await office.lead({ phone });
+    await ended(office).toBe("completed");
+    const sent = telnyx.messages().find(({ to }) => to === phone)!;
+    expect(await tell(telnyxFinalized(sent, "delivery_failed", 40016), { office, keys }))
+      .toBe("updated");
+    expect(await suppressionsOf(office)).toEqual([]);
+    await office.quiet();
+    expect(textsTo(phone)).toEqual(["Hello Maria"]);
+    await office.later("2 days");
+    await expect.poll(() => textsTo(phone), { timeout: 20_000 })
+      .toEqual(["Hello Maria", "Hello Maria"]);
+  });
+
   it("is told what became of its texts by its own provider alone", async () => {
     const { office, keys } = await open("telnyx");
     const phone = newPhone();
