@@ -269,6 +269,43 @@ describe("results that take long to record", { timeout: 120_000 }, () => {
   });
 });
 
+it.each([["a few", 6], ["many", 30]])(
+  "of %s results the one whose run somebody holds waits for them, and no other does",
+  async (_what, many) => {
+    const { tenantId } = await sessions.office([TEXT]);
+    for (let n = 0; n < many; n++) await lead(tenantId, `Lead ${n}`, `+1512555${1000 + n}`);
+    let under = 0;
+    let back = () => {};
+    const held = new Promise<void>((resolve) => back = resolve);
+    const dispatcher = createDispatcher({
+      queue: createQueue(sessions.database.connect({ max: 4 })),
+      senders: sendersOf(async (step) => {
+        under++;
+        await held;
+        return { ...sent, result: { provider_id: `SM${step.step_id}` } };
+      }, 20_000),
+      log: recordingLog().log,
+      worker: "w",
+      concurrency: 5 * many,
+    });
+    const run = dispatcher.dispatch({ budgetMs: 60_000 });
+    await waitFor("all under way", () => under === many);
+    const user = await sessions.begin();
+    await user`
+      select from ridgeline.workflow_executions as e
+      where e.contact_id = (select c.id::text from contacts as c where c.first_name = 'Lead 3') for update`;
+    back();
+    const completed = async () =>
+      (await sessions.sql`
+        select from ridgeline.workflow_step_executions where status = 'completed'`).length;
+    await waitFor("the others recorded", async () => await completed() === many - 1);
+    await user`rollback`;
+    expect(await run).toMatchObject({ succeeded: many, late: 0, unrecorded: 0, stopped: "idle" });
+    expect(await completed()).toBe(many);
+  },
+  60_000,
+);
+
 it("of a database that is one version older takes more trips, and does the same", async () => {
   const { sql } = sessions;
   await sql.unsafe(`
