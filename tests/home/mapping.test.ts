@@ -436,6 +436,21 @@ describe(
       )
         .toEqual([{ record_id: "1", contact_id: id }]);
     });
+
+    it("is forgotten when somebody asks, though the CRM cannot say that it is gone", async () => {
+      await sql`select ridgeline.erase_tenant(${SOLE})`;
+      for (let n = 0; n < 5; n++) await sql`select automation.tick()`;
+      // Whoever works there works on; nothing hears it.
+      await sql`insert into public.customers (given, tel) values ('Late', '720 555 0199')`;
+      await sql`select automation.advance_clock('2 hours')`;
+      await sql`select automation.tick()`;
+      expect(await sql`select cause, status from ridgeline.tenant_erasures`)
+        .toEqual([{ cause: "asked", status: "completed" }]);
+      for (const table of ["workflows", "workflow_executions", "messages", "senders"]) {
+        expect(await sql`select from ${sql(`ridgeline.${table}`)}`).toHaveLength(0);
+      }
+      expect((await sql`select from public.customers`).length).toBeGreaterThan(2);
+    });
   },
 );
 
