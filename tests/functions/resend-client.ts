@@ -1,7 +1,7 @@
 // Run by Deno: sends emails one after another, each again under its key if it is not known whether it went, and prints
 // what came of each.
 import process from "node:process";
-import { createResendSender } from "../../functions/_shared/channels/email/resend.ts";
+import { createSender as createResendSender } from "../../functions/_shared/channels/email/resend/send.ts";
 
 const [baseUrl = "", times = "1"] = process.argv.slice(2);
 const sender = createResendSender({

@@ -66,6 +66,7 @@ select automation.remove_schedule();
 select is(pg_temp.jobs(), '', 'and they can be removed');
 
 -- pg_cron stood in for by what its documentation promises, version for version: each knows its own schedules.
+drop extension if exists pg_cron;
 create schema cron;
 create table cron.job (
   jobid bigserial, schedule text not null, command text not null, database text not null default current_database(),
