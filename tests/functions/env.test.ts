@@ -9,6 +9,7 @@ import {
 import { readResend } from "../../functions/_shared/channels/email/resend/settings.ts";
 import {
   parseTelnyxAccount,
+  parseTelnyxSigner,
   readTelnyxPublicKey,
 } from "../../functions/_shared/channels/sms/telnyx/settings.ts";
 import { readTwilio } from "../../functions/_shared/channels/sms/twilio/settings.ts";
@@ -88,6 +89,8 @@ test("a Telnyx account is its API key, with or without what it signs with", () =
     expect(() => parseTelnyxAccount(secret)).toThrow(/^the secret of the sender: set it to/);
     expect(() => parseTelnyxAccount(secret)).not.toThrow(/hush/);
   }
+  expect(parseTelnyxSigner(JSON.stringify({ api_key: "KEY1", public_key: key }))).toBe(key);
+  expect(() => parseTelnyxSigner("hush")).toThrow(/^the secret of the sender: add its public_key/);
   expect(readTelnyxPublicKey({ TELNYX_PUBLIC_KEY: key })).toBe(key);
   for (const wrong of [undefined, "no base64", Buffer.alloc(31).toString("base64")]) {
     expect(() => readTelnyxPublicKey({ TELNYX_PUBLIC_KEY: wrong })).toThrow(/^TELNYX_PUBLIC_KEY: /);

@@ -11,6 +11,7 @@ import {
   parseTwilioAccount,
   readTwilioToken,
 } from "../../functions/_shared/channels/sms/twilio/settings.ts";
+import { parseTelnyxSigner } from "../../functions/_shared/channels/sms/telnyx/settings.ts";
 import { readPublicAddress } from "../../functions/_shared/http/webhook-env.ts";
 import { createHandler } from "../../functions/sms-webhook/handler.ts";
 import { useDatabase } from "../support/database.ts";
@@ -193,4 +194,13 @@ it("the secret that is missing is logged with its office, and without its value"
   const find = createAccountFinder(sql, "twilio", (...line) => void logged.push(line));
   expect(await find({ address: apex.number, service: "" }, parseTwilioAccount)).toEqual([]);
   expect(logged).toEqual([["error", "twilio_account_unusable", { tenant_id: apex.tenantId }]]);
+  // One that sends with Telnyx, and was never told what Telnyx signs with.
+  await sql`select ridgeline.set_secret('twilio', 'KEY_hush', ${apex.tenantId})`;
+  await sql`update ridgeline.senders set provider = 'telnyx' where tenant_id = ${apex.tenantId}`;
+  const findTelnyx = createAccountFinder(sql, "telnyx", (...line) => void logged.push(line));
+  expect(await findTelnyx({ tenantId: apex.tenantId }, parseTelnyxSigner)).toEqual([]);
+  expect(await findTelnyx({ tenantId: blue.tenantId }, parseTelnyxSigner)).toEqual([]);
+  expect(logged.slice(1)).toEqual([
+    ["error", "telnyx_account_unusable", { tenant_id: apex.tenantId }],
+  ]);
 });

@@ -2,7 +2,7 @@ import { parseBody } from "../../../runtime/json.ts";
 import { RequestError } from "../../../runtime/errors.ts";
 import type { Incoming, Receiver } from "../receiver.ts";
 import { telnyxEventOf } from "./events.ts";
-import { parseTelnyxAccount, readTelnyxPublicKey } from "./settings.ts";
+import { parseTelnyxSigner, readTelnyxPublicKey } from "./settings.ts";
 import { isSignedBy, refusal, signedOf } from "./signature.ts";
 
 /**
@@ -14,8 +14,8 @@ async function verify(publicKey: () => string, incoming: Incoming): Promise<void
   const signed = signedOf(headers, bytes);
   const keys = tenantId === undefined
     ? [publicKey()]
-    : (await accounts({ tenantId }, parseTelnyxAccount)).map(({ account }) => account.publicKey);
-  if (!keys.some((key) => key !== undefined && isSignedBy(key, signed))) throw refusal();
+    : (await accounts({ tenantId }, parseTelnyxSigner)).map(({ account }) => account);
+  if (!keys.some((key) => isSignedBy(key, signed))) throw refusal();
 }
 
 function parsed(body: string): unknown {

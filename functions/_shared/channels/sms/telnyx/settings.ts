@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import process from "node:process";
 import { z } from "zod";
+import { ConfigurationError } from "../../../runtime/errors.ts";
 import { baseUrl, type Environment, parse, parseJson, read } from "../../../runtime/env.ts";
 
 export interface TelnyxSettings {
@@ -44,6 +45,13 @@ export function parseTelnyxAccount(secret: string): TelnyxAccount {
     'set it to {"api_key": "KEY...", "public_key": "..."}, or to the API key alone',
   );
   return { apiKey: api_key, ...(public_key === undefined ? {} : { publicKey: public_key }) };
+}
+
+/** What a tenant's own account signs with; that it is missing is a mistake where something comes in from it. */
+export function parseTelnyxSigner(secret: string): string {
+  const { publicKey } = parseTelnyxAccount(secret);
+  if (publicKey !== undefined) return publicKey;
+  throw new ConfigurationError("the secret of the sender", "add its public_key to it");
 }
 
 /** With the key of the environment, or the one given. */
