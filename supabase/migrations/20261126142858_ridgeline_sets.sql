@@ -5022,6 +5022,53 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.stop_executions(executions ridgeline.workflow_executions[], statuses ridgeline.automation_status[], reasons jsonb[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  at constant timestamptz := automation.now();
+begin
+  delete from ridgeline.scheduled_steps as s
+  where s.ctid = any (array(
+    select q.ctid
+    from unnest(executions) as e
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.execution_id = e.id and x.tenant_id is not distinct from e.tenant_id and x.lease_expires_at is null
+      for update skip locked) as q));
+  update ridgeline.workflow_step_executions as s
+  set changed_at = at, status = 'cancelled', finished_at = at
+  where s.ctid = any (array(
+    select q.ctid
+    from unnest(executions) as e
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_step_executions as x
+      where x.tenant_id = e.tenant_id and x.execution_id = e.id and x.status in ('pending', 'waiting')
+      offset 0) as q));
+  update ridgeline.workflow_executions as e
+  set changed_at = at, status = r.status, error = r.reason, current_step = null,
+    started_at = coalesce(e.started_at, at), finished_at = at
+  from (
+    select q.ctid as place, statuses[i] as status, reasons[i] as reason
+    from generate_subscripts(executions, 1) as i
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = (executions[i]).tenant_id and x.id between (executions[i]).id and (executions[i]).id
+      order by x.id limit 1) as q
+  ) as r
+  where e.ctid = r.place;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.wake_follower(execution ridgeline.workflow_executions, signal automation.signals)
  RETURNS void
  LANGUAGE sql
@@ -13172,15 +13219,23 @@ AS $function$
 declare
   work automation.work;
   closed automation.work[] := '{}'::automation.work[];
+  stopped ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  statuses ridgeline.automation_status[] := '{}'::ridgeline.automation_status[];
+  reasons jsonb[] := '{}'::jsonb[];
 begin
   foreach work in array works loop
     if work.outcome = 'stopped' then
-      perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
+      stopped := stopped || work.execution;
+      statuses := statuses || (work.obstacle).status;
+      reasons := reasons || (work.obstacle).reason;
     elsif work.outcome = 'close' then
       work.next_step := (plans[work.plan]).steps -> (work.step ->> 'next');
       closed := closed || work;
     end if;
   end loop;
+  if cardinality(stopped) > 0 then
+    perform automation.stop_executions(stopped, statuses, reasons);
+  end if;
   if cardinality(closed) > 0 then
     perform automation.unschedule(array(select (c.due) from unnest(closed) as c));
     perform automation.record_ends(closed);
@@ -26023,18 +26078,7 @@ CREATE OR REPLACE FUNCTION automation.stop_execution(execution ridgeline.workflo
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  delete from ridgeline.scheduled_steps as s
-  where s.tenant_id = execution.tenant_id
-    and s.id = any (array(
-      select q.id from ridgeline.scheduled_steps as q
-      where q.execution_id = execution.id and q.tenant_id is not distinct from execution.tenant_id
-        and q.lease_expires_at is null
-      for update skip locked));
-  update ridgeline.workflow_step_executions as s
-  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-    and s.status in ('pending', 'waiting');
-  perform automation.end_execution(execution, status, reason);
+  perform automation.stop_executions(array[execution], array[status], array[reason]);
 end;
 $function$;
 
@@ -35290,6 +35334,9 @@ grant execute on function automation.stop_at_others(uuid,text,text,text) to serv
 
 revoke all on function automation.stop_duplicates(uuid,text,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.stop_duplicates(uuid,text,timestamp with time zone) to service_role;
+
+revoke all on function automation.stop_executions(ridgeline.workflow_executions[],ridgeline.automation_status[],jsonb[]) from public, anon, authenticated, service_role;
+grant execute on function automation.stop_executions(ridgeline.workflow_executions[],ridgeline.automation_status[],jsonb[]) to service_role;
 
 revoke all on function automation.subject_of(text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.subject_of(text,jsonb) to service_role;

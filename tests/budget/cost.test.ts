@@ -120,6 +120,7 @@ const STATEMENTS = [
   "claim of webhooks",
   "finish of webhooks",
   "bulk enrolment",
+  "stop",
   "chain",
   "idle claim",
   "idle tick",
@@ -190,6 +191,15 @@ async function measure(sql: Sql, tenant: string, set = SET): Promise<Pages> {
     select from ridgeline.workflow_executions
     where entity = 'contact' and record_id = any (${records}::text[])`;
   expect(enrolled).toHaveLength(set);
+  pages.stop = await pagesOf(
+    sql,
+    `select automation.stop_executions(array_agg(e.run), array_agg('cancelled'::ridgeline.automation_status),
+      array_agg('{"code": "stopped"}'::jsonb))
+    from unnest($1::text::text[]) as r (id)
+    cross join lateral (
+      select x as run from ridgeline.workflow_executions as x where x.record_id = r.id offset 0) as e`,
+    [`{${records}}`],
+  );
   await sql`update ridgeline.scheduled_steps set run_at = now() + interval '1 day' where run_at < now() + interval '1 hour'`;
   await insert("chain");
   const [portion] = await sql`select id from automation.begin_portion('database', 200)`;

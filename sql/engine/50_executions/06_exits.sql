@@ -476,8 +476,56 @@ begin
 end;
 $$;
 
--- Ends a run that is not being worked on. A queue row that somebody holds is left to them: they wait
+-- Ends runs that are not being worked on, each in its place. A queue row that somebody holds is left to them: they wait
 -- for the execution, and will find it ended.
+create or replace function automation.stop_executions(
+  executions ridgeline.workflow_executions[], statuses ridgeline.automation_status[], reasons jsonb[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  delete from ridgeline.scheduled_steps as s
+  where s.ctid = any (array(
+    select q.ctid
+    from unnest(executions) as e
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.execution_id = e.id and x.tenant_id is not distinct from e.tenant_id and x.lease_expires_at is null
+      for update skip locked) as q));
+  update ridgeline.workflow_step_executions as s
+  set changed_at = at, status = 'cancelled', finished_at = at
+  where s.ctid = any (array(
+    select q.ctid
+    from unnest(executions) as e
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_step_executions as x
+      where x.tenant_id = e.tenant_id and x.execution_id = e.id and x.status in ('pending', 'waiting')
+      offset 0) as q));
+  update ridgeline.workflow_executions as e
+  set changed_at = at, status = r.status, error = r.reason, current_step = null,
+    started_at = coalesce(e.started_at, at), finished_at = at
+  from (
+    select q.ctid as place, statuses[i] as status, reasons[i] as reason
+    from generate_subscripts(executions, 1) as i
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = (executions[i]).tenant_id and x.id between (executions[i]).id and (executions[i]).id
+      order by x.id limit 1) as q
+  ) as r
+  where e.ctid = r.place;
+end;
+$$;
+
 create or replace function automation.stop_execution(
   execution ridgeline.workflow_executions, status ridgeline.automation_status, reason jsonb)
   returns void
@@ -485,18 +533,7 @@ create or replace function automation.stop_execution(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  delete from ridgeline.scheduled_steps as s
-  where s.tenant_id = execution.tenant_id
-    and s.id = any (array(
-      select q.id from ridgeline.scheduled_steps as q
-      where q.execution_id = execution.id and q.tenant_id is not distinct from execution.tenant_id
-        and q.lease_expires_at is null
-      for update skip locked));
-  update ridgeline.workflow_step_executions as s
-  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-    and s.status in ('pending', 'waiting');
-  perform automation.end_execution(execution, status, reason);
+  perform automation.stop_executions(array[execution], array[status], array[reason]);
 end;
 $$;
 

@@ -402,15 +402,23 @@ create or replace function automation.close_unsent(works automation.work[], plan
 declare
   work automation.work;
   closed automation.work[] := '{}'::automation.work[];
+  stopped ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  statuses ridgeline.automation_status[] := '{}'::ridgeline.automation_status[];
+  reasons jsonb[] := '{}'::jsonb[];
 begin
   foreach work in array works loop
     if work.outcome = 'stopped' then
-      perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
+      stopped := stopped || work.execution;
+      statuses := statuses || (work.obstacle).status;
+      reasons := reasons || (work.obstacle).reason;
     elsif work.outcome = 'close' then
       work.next_step := (plans[work.plan]).steps -> (work.step ->> 'next');
       closed := closed || work;
     end if;
   end loop;
+  if cardinality(stopped) > 0 then
+    perform automation.stop_executions(stopped, statuses, reasons);
+  end if;
   if cardinality(closed) > 0 then
     perform automation.unschedule(array(select (c.due) from unnest(closed) as c));
     perform automation.record_ends(closed);
