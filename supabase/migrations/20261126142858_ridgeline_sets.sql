@@ -2104,6 +2104,18 @@ AS $function$
       or coalesce(automation.membership_type('user') <> 'uuid' and value ~ '^[A-Za-z0-9_|@.:-]{1,100}$', false)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.joined_name(relation regclass)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select 'nullif(btrim(concat_ws('' '', ' || string_agg(format('t.%I', c.name), ', ' order by n.place) || ')), '''')'
+    from unnest('{first_name,last_name}'::text[]) with ordinality as n (name, place)
+    cross join automation.named_column(relation, n.name) as c (name)
+    where c.name is not null
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.members_query(wanted text)
  RETURNS text
  LANGUAGE sql
@@ -2127,7 +2139,8 @@ $template$,
         't', m.columns ->> 'tenant', m.sole, automation.membership_type('tenant')),
       automation.tenant_expression('t', m.columns ->> 'user', null, automation.membership_type('user')), m.roles,
       coalesce(automation.mapped_expression('t', m.columns ->> 'role'), quote_literal('member')),
-      automation.mapped_texts(m.columns, m.further, 'full_name') || ', ',
+      coalesce(automation.mapped_texts(m.columns, m.further, 'full_name') || ', ', '')
+        || coalesce(automation.joined_name(m.relation) || ', ', ''),
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
       automation.mapped_texts(m.columns, m.further, 'phone') || ', ',
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
@@ -2139,6 +2152,56 @@ $template$,
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.left_column(relation regclass)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select c.name
+    from automation.relation_columns(relation) as c
+    join unnest('{disabled,isdisabled,disabledat,deactivatedat,suspendedat}'::text[]) with ordinality as n (name, place)
+      on n.name = automation.same_name(c.name)
+    where automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'
+    order by n.place limit 1
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.warn_named_otherwise(relation regclass, named jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  other record;
+begin
+  select f.conrelid::regclass as referring, r.attname as referring_column, a.attname as key into other
+  from pg_catalog.pg_constraint as f
+  join pg_catalog.pg_attribute as a on a.attrelid = f.confrelid and a.attnum = f.confkey[1]
+  join pg_catalog.pg_attribute as r on r.attrelid = f.conrelid and r.attnum = f.conkey[1]
+  where f.contype = 'f' and f.confrelid = warn_named_otherwise.relation and cardinality(f.confkey) = 1
+    and a.attname <> named ->> 'user'
+  order by f.conrelid::regclass::text, r.attname limit 1;
+  if found and not exists (
+    select from pg_catalog.pg_constraint as f
+    join pg_catalog.pg_attribute as a on a.attrelid = f.confrelid and a.attnum = any (f.confkey)
+    where f.contype = 'f' and f.confrelid = warn_named_otherwise.relation and a.attname = named ->> 'user') then
+    raise warning 'automation: %.% names a member by %.%, and here a member is known by %', other.referring,
+      other.referring_column, relation, other.key, named ->> 'user'
+      using hint = format('Where that is who is responsible: {"user": "%s", "login": "%s"}.', other.key,
+        named ->> 'user');
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.read_signed_in(login uuid)
+ RETURNS SETOF automation.member
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$ begin return; end; $function$;
 
 CREATE OR REPLACE FUNCTION automation.first_column(relation text, VARIADIC names text[])
  RETURNS text
@@ -3700,7 +3763,7 @@ CREATE OR REPLACE FUNCTION automation.editor_tenants()
 AS $function$
     select coalesce(array_agg(m.tenant_id), '{}')
     from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(null, array[me.id]) as m
+    cross join lateral automation.read_signed_in(me.id) as m
     where me.id is not null and m.role in ('owner', 'admin', 'editor')
   $function$;
 
@@ -7795,6 +7858,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.needs_tags(step jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if automation.has_own_tags() or exists (
+    select from automation.entities as e where e.name = 'contact' and e.tags is not null) then
+    return '[]'::jsonb;
+  end if;
+  return jsonb_build_array(automation.problem(
+    automation.step_path(step) || '.step_type', 'no_tags',
+    format('%s has nothing to write to: contacts have no list of texts as tags, and no table that links them',
+      step ->> 'type'),
+    'Attach the table of contacts with {"tags": ...}, which says where they are: docs/attach.md.', 'warning'));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.needs_add_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -7802,7 +7884,8 @@ CREATE OR REPLACE FUNCTION automation.needs_add_tag(workflow ridgeline.workflows
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_record(step, scope, 'contact') || automation.needs_target(workflow, step, 'contact');
+  return automation.needs_record(step, scope, 'contact') || automation.needs_target(workflow, step, 'contact')
+    || automation.needs_tags(step);
 end;
 $function$;
 
@@ -16236,6 +16319,75 @@ AS $function$
       ('changed', 'the list of what changed')) as w (name, meant)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_single_values(attached automation.entities)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  wrong record;
+begin
+  select m.key, m.value, m.is_text, format_type(a.atttypid, a.atttypmod) as type, t.typcategory = 'A' as is_list,
+      t.oid in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype) as is_json,
+      format_type(t.typelem, null) as element
+    into wrong
+  from (
+    select m.key, m.value, true as is_text from jsonb_each_text(attached.mapped) as m
+    where m.key in ('phone', 'email', 'timezone')
+    union
+    select m.key, c.value, true
+    from jsonb_each(attached.several) as m cross join lateral jsonb_array_elements_text(m.value) as c
+    union all
+    select r.key, r.value, false from jsonb_each_text(attached.related) as r
+  ) as m
+  join pg_catalog.pg_attribute as a on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
+  join pg_catalog.pg_type as t on t.oid = a.atttypid
+  where case when m.is_text then t.typcategory <> 'S' and (t.typname <> 'citext' or t.typtype <> 'b')
+    else t.typcategory = 'A' or t.oid in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype) end
+  order by not m.is_text, m.key, m.value limit 1;
+  if not found then
+    return;
+  end if;
+  raise exception 'columns: % "%" is %; it must be %', wrong.key, wrong.value, wrong.type,
+    case when wrong.is_text then 'text' else 'one id' end
+    using errcode = 'invalid_parameter_value', hint = format(
+      'Map a column that has the one: alter table %s add column %I %s generated always as (%s) stored. docs/attach.md, '
+      '"What is not one table", has one that can be written to.', attached.relation,
+      'main_' || case when wrong.is_text then wrong.key else wrong.key || '_id' end,
+      case when wrong.is_text or wrong.is_json then 'text' else wrong.element end,
+      case when wrong.is_list then format('%I[1]', wrong.value)
+        when wrong.is_json then format('%I #>> %L', wrong.value,
+          '{0,' || case wrong.key when 'phone' then 'number' when 'email' then 'email' else 'id' end || '}')
+        else format('%I::text', wrong.value) end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_unreachable(attached automation.entities, columns jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  missing record;
+begin
+  for missing in
+    select n.name, (
+        select string_agg(c.name, ', ' order by c.name)
+        from automation.relation_columns(to_regclass(attached.relation)) as c
+        where automation.same_name(c.name) ~ n.looks) as candidates
+    from (values ('phone', 'phone|mobile|cell'), ('email', 'mail')) as n (name, looks)
+    where attached.name = 'contact' and not attached.mapped ? n.name and not columns ? n.name
+  loop
+    raise notice 'automation: nothing of % is mapped as %: no step finds where to write to, and nobody is known by it',
+      attached.relation, missing.name
+      using hint = format('Say which column it is%s, or null where there is none: {"%s": ...}.',
+        coalesce(' (' || missing.candidates || '?)', ''), missing.name);
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.unless_expression(type automation.trigger_types)
  RETURNS text
  LANGUAGE sql
@@ -17102,6 +17254,36 @@ AS $function$
       as w (target, field, ours)
     where w.target = target_words.target
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.warn_unfilled(target automation.targets, columns jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  empty constant text := (
+    select string_agg(a.attname, ', ' order by a.attnum)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = to_regclass(target.relation) and a.attnum > 0 and not a.attisdropped and a.attnotnull
+      and not a.atthasdef and a.attidentity = '' and a.attgenerated = ''
+      and not a.attname in (
+        select c.value from jsonb_each_text(target.columns) as c
+        union all select jsonb_object_keys(target.defaults)
+        union all select f.name from automation.filled_of_target(target) as f));
+begin
+  if empty is not null then
+    raise warning 'automation: nothing is written to % of %, which must not be empty: unless a trigger fills it, the '
+      'row is refused', empty, target.relation
+      using hint = 'Say which field it is, such as {"tenant": "<column>"}, or what it holds: defaults => '
+        '{"<column>": "<value>"}.';
+  elsif not target.columns ? 'tenant' and not columns ? 'tenant'
+    and exists (select from automation.tenancy as y where y.sole is null) then
+    raise warning 'automation: no column of % says whose a row is', target.relation
+      using hint = 'Name it, {"tenant": "<column>"}, or say that there is none: {"tenant": null}.';
+  end if;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.regenerate_writers()
  RETURNS void
@@ -23919,6 +24101,13 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.member_names()
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select array['tenant', 'user', 'login', 'role', 'full_name', 'email', 'phone', 'active', 'deleted'] $function$;
+
 CREATE OR REPLACE FUNCTION automation.members_function()
  RETURNS text
  LANGUAGE sql
@@ -23947,15 +24136,35 @@ exception when undefined_column or undefined_table or insufficient_privilege the
   raise warning 'automation: the members cannot be read, so nobody is one: %%', sqlerrm
     using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
 end;
+$reader$;
+
+create or replace function automation.read_signed_in(login uuid) returns setof automation.member
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $reader$
+begin
+  if login is not null then
+    return query %5$s;
+  end if;
+exception when undefined_column or undefined_table or insufficient_privilege then
+  raise warning 'automation: the members cannot be read, so nobody is one: %%', sqlerrm
+    using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
+end;
 $reader$
 $template$,
       automation.members_query('true'), automation.members_query(m.of_users), automation.members_query(m.of_tenants),
-      automation.members_query(m.of_tenants || ' and ' || m.of_users))
+      automation.members_query(m.of_tenants || ' and ' || m.of_users), automation.members_query(m.of_login))
     from (
       select automation.tenant_expression('t', y.columns ->> 'tenant', y.sole, automation.membership_type('tenant'))
           || ' = any (tenants)' as of_tenants,
         automation.tenant_expression('t', y.columns ->> 'user', null, automation.membership_type('user'))
-          || ' = any (users)' as of_users
+          || ' = any (users)' as of_users,
+        automation.tenant_expression('t', coalesce(y.columns ->> 'login', y.columns ->> 'user'), null,
+          automation.membership_type(case when y.columns ? 'login' then 'login' else 'user' end))
+          || ' = read_signed_in.login' as of_login
       from automation.membership as y) as m
   $function$;
 
@@ -23966,9 +24175,12 @@ CREATE OR REPLACE FUNCTION automation.attach_members(relation regclass, columns 
 AS $function$
 declare
   sole constant uuid := automation.constant_tenant(relation, columns, 'tenant');
+  -- By what somebody signs in is said, never guessed from a name; a column "login" may hold any name.
   named constant jsonb := automation.named_columns(relation, automation.member_names(),
-    '{"tenant": "tenant_id", "user": "user_id"}'::jsonb || columns
-      || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
+    '{"tenant": "tenant_id", "user": "user_id", "login": null}'::jsonb
+      || case when columns ? 'deleted' or automation.deleted_column(relation) is not null then '{}'
+        else jsonb_build_object('deleted', automation.left_column(relation)) end
+      || columns || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
   wrong text;
 begin
   perform automation.check_columns('columns', relation, named, automation.member_names(),
@@ -23982,6 +24194,12 @@ begin
   end if;
   perform automation.check_tenant_type(relation, named ->> 'tenant');
   perform automation.warn_hidden(relation);
+  perform automation.warn_named_otherwise(relation, named);
+  if not named ? 'role' then
+    raise notice 'automation: no column of % is the role of a member: everybody is an editor, and nobody who signs in '
+      'publishes unless editors do', relation
+      using hint = 'Name one, such as {"role": "is_admin"} with roles => ''{"true": "admin", "false": "editor"}''.';
+  end if;
   perform automation.settle_sole_tenant(sole);
   insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
   values (automation.relation_name(attach_members.relation), named, sole,
@@ -23997,6 +24215,29 @@ begin
   perform automation.close_functions();
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.no_members_function()
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select $template$
+create or replace function automation.read_members(tenants uuid[], users uuid[]) returns setof automation.member
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $reader$ begin return; end; $reader$;
+
+create or replace function automation.read_signed_in(login uuid) returns setof automation.member
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $reader$ begin return; end; $reader$
+$template$
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.linked_tags_functions(attached automation.entities)
  RETURNS text
@@ -25446,6 +25687,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.member_tenants()
+ RETURNS uuid[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_signed_in(me.id) as m
+    where me.id is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.admin_tenants()
+ RETURNS uuid[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_signed_in(me.id) as m
+    where me.id is not null and m.role in ('owner', 'admin')
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.named_tenant()
  RETURNS uuid
  LANGUAGE plpgsql
@@ -25570,6 +25835,19 @@ begin
     automation.tenant_expression(attached, 'r'), workflow.tenant_id);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.role_in(tenant_id uuid)
+ RETURNS text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select m.role
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_signed_in(me.id) as m
+    where me.id is not null and m.tenant_id = role_in.tenant_id
+    limit 1
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.matching_so_far(record text, OUT documents integer, OUT records integer, OUT ms numeric, OUT allowed numeric)
  RETURNS record
@@ -25751,9 +26029,19 @@ CREATE OR REPLACE FUNCTION automation.read_user(tenant_id uuid, data jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select m.record
-    from automation.read_members(array[read_user.tenant_id], array[automation.key_uuid(coalesce(
-      data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}',
-      data ->> 'user_id'))]) as m
+    from (
+      select data ->> 'user_id' as writer, coalesce(
+        data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}') as responsible) as k
+    cross join lateral (
+      select u.record
+      from automation.read_members(array[read_user.tenant_id],
+        array[automation.key_uuid(coalesce(k.responsible, k.writer))]) as u
+      union all
+      -- Who wrote it signed in, and need not be known by that.
+      select u.record
+      from automation.read_signed_in(case when k.responsible is null then automation.as_uuid(k.writer) end) as u
+      where u.tenant_id = read_user.tenant_id
+    ) as m
     limit 1
   $function$;
 
@@ -25768,7 +26056,10 @@ begin
     select from automation.entities as e
     join pg_catalog.pg_attribute as a
       on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
-    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list');
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    left join pg_catalog.pg_type as l on l.oid = t.typelem
+    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list'
+      and coalesce(l.typcategory <> 'N' and l.oid <> 'pg_catalog.uuid'::regtype, true));
 end;
 $function$;
 
@@ -28803,6 +29094,34 @@ AS $function$
       and cardinality(r.keys) = 1 and p.problem is not null
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.typed_value_problem(wanted jsonb, kind text, name text, at text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when wanted ->> 'format' in ('amount', 'moment', 'id') then case
+        when not kind = any (case wanted ->> 'format' when 'amount' then '{number,text,enum,other}'::text[]
+            when 'moment' then '{date,text,other}'
+            -- A member's, which may be a number.
+            else '{uuid,text,other}' || case when automation.is_member_key('1') then '{number}' else '{}' end::text[]
+          end)
+          then automation.problem(at, 'value_type_mismatch', format('%s is %s, and %s is needed', name,
+            automation.kind_name(kind), (automation.format_words(wanted ->> 'format')).words),
+            (automation.format_words(wanted ->> 'format')).hint, 'warning')
+        end
+      when not automation.as_list(wanted -> 'type') ? 'string' then null
+      when kind = 'list' and not automation.as_list(wanted -> 'type') ? 'array' then automation.problem(
+        at, 'value_type_mismatch', format('%s is a list, and a text is needed: it will read a, b, c', name),
+        'Take one of them with "| first", join them with "| join: ...", or go through them with {{#each}}.',
+        'warning')
+      when kind = 'json' then automation.problem(
+        at, 'value_type_mismatch', format('%s is JSON, and a text is needed: an object fails the step', name),
+        format('Name what is in it, such as %s.roof_type.', name), 'warning')
+    end
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.tested_value(test jsonb, scope jsonb, at_start boolean)
  RETURNS text
  LANGUAGE plpgsql
@@ -29395,6 +29714,8 @@ begin
   attached.writable_columns := automation.allowed_columns(relation, attached, writable);
   attached.authors := coalesce(authors, automation.default_authors(relation));
   perform automation.check_attachment(attached, events);
+  perform automation.check_single_values(attached);
+  perform automation.tell_of_unreachable(attached, columns);
   if attached.relation !~ '^(automation|ridgeline)\.' then
     perform automation.remember_host_path();
   end if;
@@ -29622,19 +29943,6 @@ begin
     select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
     from automation.entities as e
     where e.relation = attached.relation and e.name <> attached.name
-    union all
-    select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
-      format_type(a.atttypid, a.atttypmod))
-    from (
-      select m.key, m.value from jsonb_each_text(attached.mapped) as m
-      union
-      select m.key, c.value from jsonb_each(attached.several) as m, jsonb_array_elements_text(m.value) as c
-    ) as m
-    join pg_catalog.pg_attribute as a
-      on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
-    join pg_catalog.pg_type as t on t.oid = a.atttypid
-    where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
-      and (t.typname <> 'citext' or t.typtype <> 'b')
     union all
     select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
     from (
@@ -30082,6 +30390,7 @@ begin
   perform automation.remember_host_path();
   perform automation.check_words(made);
   perform automation.warn_hidden(relation);
+  perform automation.warn_unfilled(made, columns);
   perform automation.tell_of_times(relation, made.times_zone,
     array(select c.value from jsonb_each_text(made.columns) as c));
   wrong := automation.late_constraint(relation);
@@ -32906,7 +33215,7 @@ comment on type automation.work is 'One due step on its way through a batch: the
 
 comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: kept for runs that somebody tries; none is written, since a dry run leaves no row. imported: history of another system, taken over.';
 
-comment on function automation.attach_members(regclass,jsonb,jsonb,jsonb,jsonb,text[]) is 'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of a JSON column; tenant: null where there is one office and no column. roles: {"the CRM''s word": "owner", "admin", "editor" or "viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. An editor drafts and tries workflows, an admin publishes them, a viewer looks.';
+comment on function automation.attach_members(regclass,jsonb,jsonb,jsonb,jsonb,text[]) is 'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of a JSON column; tenant: null where there is one office and no column. login: what auth.uid() is, where user, by which other tables name a member, is another. roles: {"the CRM''s word": "owner", "admin", "editor" or "viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. An editor drafts and tries workflows, an admin publishes them, a viewer looks.';
 
 comment on function automation.begin_portion(ridgeline.automation_lane,integer,uuid[]) is 'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. Call it in a transaction of its own, then claim_portion() or run_portion().';
 
@@ -33310,6 +33619,9 @@ grant execute on function automation.check_retry_filter(jsonb) to service_role;
 
 revoke all on function automation.check_reviews(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_reviews(jsonb,jsonb) to service_role;
+
+revoke all on function automation.check_single_values(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.check_single_values(automation.entities) to service_role;
 
 revoke all on function automation.check_target_of(jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_target_of(jsonb,text,text) to service_role;
@@ -34218,6 +34530,9 @@ grant execute on function automation.javascript_number_in(text) to service_role;
 revoke all on function automation.javascript_text(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.javascript_text(jsonb) to service_role;
 
+revoke all on function automation.joined_name(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.joined_name(regclass) to service_role;
+
 revoke all on function automation.judge_row(regclass,jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.judge_row(regclass,jsonb,text[]) to service_role;
 
@@ -34316,6 +34631,9 @@ grant execute on function automation.leave_out_refused(automation.send_question,
 
 revoke all on function automation.leave_out_revoked(automation.send_question,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.leave_out_revoked(automation.send_question,text,text[]) to service_role;
+
+revoke all on function automation.left_column(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.left_column(regclass) to service_role;
 
 revoke all on function automation.left_out(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
 grant execute on function automation.left_out(ridgeline.workflow_executions,text) to service_role;
@@ -34647,6 +34965,9 @@ grant execute on function automation.needs_send_email(ridgeline.workflows,jsonb,
 
 revoke all on function automation.needs_send_sms(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_send_sms(ridgeline.workflows,jsonb,jsonb) to service_role;
+
+revoke all on function automation.needs_tags(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_tags(jsonb) to service_role;
 
 revoke all on function automation.needs_target(ridgeline.workflows,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_target(ridgeline.workflows,jsonb,text) to service_role;
@@ -35009,6 +35330,9 @@ grant execute on function automation.read_records(text,uuid[],text[]) to service
 
 revoke all on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.read_root(ridgeline.workflow_executions,text,automation.known_records) to service_role;
+
+revoke all on function automation.read_signed_in(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.read_signed_in(uuid) to service_role;
 
 revoke all on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
@@ -35449,6 +35773,9 @@ grant execute on function automation.tell_of_standstill() to service_role;
 revoke all on function automation.tell_of_times(regclass,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_times(regclass,text,text[]) to service_role;
 
+revoke all on function automation.tell_of_unreachable(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_unreachable(automation.entities,jsonb) to service_role;
+
 revoke all on function automation.tell_operator(text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_operator(text,text,jsonb) to service_role;
 
@@ -35665,8 +35992,14 @@ grant execute on function automation.walked_tables() to service_role;
 revoke all on function automation.warn_hidden(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_hidden(regclass) to service_role;
 
+revoke all on function automation.warn_named_otherwise(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.warn_named_otherwise(regclass,jsonb) to service_role;
+
 revoke all on function automation.warn_slower(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_slower(text,text) to service_role;
+
+revoke all on function automation.warn_unfilled(automation.targets,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.warn_unfilled(automation.targets,jsonb) to service_role;
 
 revoke all on function automation.warn_zones(regclass,text) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_zones(regclass,text) to service_role;

@@ -29,7 +29,7 @@ comment on type automation.member is
 create or replace function automation.member_names() returns text[]
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select array['tenant', 'user', 'role', 'full_name', 'email', 'phone', 'active', 'deleted'] $$;
+  as $$ select array['tenant', 'user', 'login', 'role', 'full_name', 'email', 'phone', 'active', 'deleted'] $$;
 
 -- The usual words; a word that nobody explained may look and no more.
 create or replace function automation.usual_roles() returns jsonb
@@ -41,7 +41,7 @@ create or replace function automation.usual_roles() returns jsonb
       "readonly": "viewer", "guest": "viewer"}'::jsonb
   $$;
 
--- name: tenant or user. What is read out of JSON is a text.
+-- name: tenant, user or login. What is read out of JSON is a text.
 create or replace function automation.membership_type(name text) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -87,16 +87,47 @@ exception when undefined_column or undefined_table or insufficient_privilege the
   raise warning 'automation: the members cannot be read, so nobody is one: %%', sqlerrm
     using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
 end;
+$reader$;
+
+create or replace function automation.read_signed_in(login uuid) returns setof automation.member
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $reader$
+begin
+  if login is not null then
+    return query %5$s;
+  end if;
+exception when undefined_column or undefined_table or insufficient_privilege then
+  raise warning 'automation: the members cannot be read, so nobody is one: %%', sqlerrm
+    using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
+end;
 $reader$
 $template$,
       automation.members_query('true'), automation.members_query(m.of_users), automation.members_query(m.of_tenants),
-      automation.members_query(m.of_tenants || ' and ' || m.of_users))
+      automation.members_query(m.of_tenants || ' and ' || m.of_users), automation.members_query(m.of_login))
     from (
       select automation.tenant_expression('t', y.columns ->> 'tenant', y.sole, automation.membership_type('tenant'))
           || ' = any (tenants)' as of_tenants,
         automation.tenant_expression('t', y.columns ->> 'user', null, automation.membership_type('user'))
-          || ' = any (users)' as of_users
+          || ' = any (users)' as of_users,
+        automation.tenant_expression('t', coalesce(y.columns ->> 'login', y.columns ->> 'user'), null,
+          automation.membership_type(case when y.columns ? 'login' then 'login' else 'user' end))
+          || ' = read_signed_in.login' as of_login
       from automation.membership as y) as m
+  $$;
+
+-- The whole name of a member whose table has its parts.
+create or replace function automation.joined_name(relation regclass) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select 'nullif(btrim(concat_ws('' '', ' || string_agg(format('t.%I', c.name), ', ' order by n.place) || ')), '''')'
+    from unnest('{first_name,last_name}'::text[]) with ordinality as n (name, place)
+    cross join automation.named_column(relation, n.name) as c (name)
+    where c.name is not null
   $$;
 
 create or replace function automation.members_query(wanted text) returns text
@@ -120,7 +151,8 @@ $template$,
         't', m.columns ->> 'tenant', m.sole, automation.membership_type('tenant')),
       automation.tenant_expression('t', m.columns ->> 'user', null, automation.membership_type('user')), m.roles,
       coalesce(automation.mapped_expression('t', m.columns ->> 'role'), quote_literal('member')),
-      automation.mapped_texts(m.columns, m.further, 'full_name') || ', ',
+      coalesce(automation.mapped_texts(m.columns, m.further, 'full_name') || ', ', '')
+        || coalesce(automation.joined_name(m.relation) || ', ', ''),
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
       automation.mapped_texts(m.columns, m.further, 'phone') || ', ',
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
@@ -133,6 +165,47 @@ $template$,
       from automation.membership as y) as m
   $$;
 
+-- Which column says that somebody has left, where none says that the row is deleted: who is shut out of the CRM may do
+-- nothing here either.
+create or replace function automation.left_column(relation regclass) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.name
+    from automation.relation_columns(relation) as c
+    join unnest('{disabled,isdisabled,disabledat,deactivatedat,suspendedat}'::text[]) with ordinality as n (name, place)
+      on n.name = automation.same_name(c.name)
+    where automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'
+    order by n.place limit 1
+  $$;
+
+-- Who is responsible stands in other tables as they refer to this one, and that need not be what somebody signs in by.
+create or replace function automation.warn_named_otherwise(relation regclass, named jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  other record;
+begin
+  select f.conrelid::regclass as referring, r.attname as referring_column, a.attname as key into other
+  from pg_catalog.pg_constraint as f
+  join pg_catalog.pg_attribute as a on a.attrelid = f.confrelid and a.attnum = f.confkey[1]
+  join pg_catalog.pg_attribute as r on r.attrelid = f.conrelid and r.attnum = f.conkey[1]
+  where f.contype = 'f' and f.confrelid = warn_named_otherwise.relation and cardinality(f.confkey) = 1
+    and a.attname <> named ->> 'user'
+  order by f.conrelid::regclass::text, r.attname limit 1;
+  if found and not exists (
+    select from pg_catalog.pg_constraint as f
+    join pg_catalog.pg_attribute as a on a.attrelid = f.confrelid and a.attnum = any (f.confkey)
+    where f.contype = 'f' and f.confrelid = warn_named_otherwise.relation and a.attname = named ->> 'user') then
+    raise warning 'automation: %.% names a member by %.%, and here a member is known by %', other.referring,
+      other.referring_column, relation, other.key, named ->> 'user'
+      using hint = format('Where that is who is responsible: {"user": "%s", "login": "%s"}.', other.key,
+        named ->> 'user');
+  end if;
+end;
+$$;
+
 create or replace function automation.attach_members(
   relation regclass, columns jsonb default '{}', roles jsonb default '{}', active jsonb default '["active", true]',
   further jsonb default '[]', visible text[] default null)
@@ -142,9 +215,12 @@ create or replace function automation.attach_members(
   as $$
 declare
   sole constant uuid := automation.constant_tenant(relation, columns, 'tenant');
+  -- By what somebody signs in is said, never guessed from a name; a column "login" may hold any name.
   named constant jsonb := automation.named_columns(relation, automation.member_names(),
-    '{"tenant": "tenant_id", "user": "user_id"}'::jsonb || columns
-      || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
+    '{"tenant": "tenant_id", "user": "user_id", "login": null}'::jsonb
+      || case when columns ? 'deleted' or automation.deleted_column(relation) is not null then '{}'
+        else jsonb_build_object('deleted', automation.left_column(relation)) end
+      || columns || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
   wrong text;
 begin
   perform automation.check_columns('columns', relation, named, automation.member_names(),
@@ -158,6 +234,12 @@ begin
   end if;
   perform automation.check_tenant_type(relation, named ->> 'tenant');
   perform automation.warn_hidden(relation);
+  perform automation.warn_named_otherwise(relation, named);
+  if not named ? 'role' then
+    raise notice 'automation: no column of % is the role of a member: everybody is an editor, and nobody who signs in '
+      'publishes unless editors do', relation
+      using hint = 'Name one, such as {"role": "is_admin"} with roles => ''{"true": "admin", "false": "editor"}''.';
+  end if;
   perform automation.settle_sole_tenant(sole);
   insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
   values (automation.relation_name(attach_members.relation), named, sole,
@@ -177,7 +259,8 @@ $$;
 comment on function automation.attach_members(regclass, jsonb, jsonb, jsonb, jsonb, text[]) is
   'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they '
   'differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of a JSON column; '
-  'tenant: null where there is one office and no column. '
+  'tenant: null where there is one office and no column. login: what auth.uid() is, where user, by which other tables '
+  'name a member, is another. '
   'roles: {"the CRM''s word": "owner", "admin", "editor" or '
   '"viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which '
   'somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. '
@@ -201,6 +284,13 @@ create or replace function automation.no_members_function() returns text
   as $$
     select $template$
 create or replace function automation.read_members(tenants uuid[], users uuid[]) returns setof automation.member
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $reader$ begin return; end; $reader$;
+
+create or replace function automation.read_signed_in(login uuid) returns setof automation.member
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp

@@ -14,7 +14,7 @@ create or replace function automation.member_tenants() returns uuid[]
   as $$
     select coalesce(array_agg(m.tenant_id), '{}')
     from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(null, array[me.id]) as m
+    cross join lateral automation.read_signed_in(me.id) as m
     where me.id is not null
   $$;
 
@@ -28,7 +28,7 @@ create or replace function automation.admin_tenants() returns uuid[]
   as $$
     select coalesce(array_agg(m.tenant_id), '{}')
     from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(null, array[me.id]) as m
+    cross join lateral automation.read_signed_in(me.id) as m
     where me.id is not null and m.role in ('owner', 'admin')
   $$;
 

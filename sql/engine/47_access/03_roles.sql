@@ -8,8 +8,8 @@ create or replace function automation.role_in(tenant_id uuid) returns text
   as $$
     select m.role
     from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(array[role_in.tenant_id], array[me.id]) as m
-    where me.id is not null
+    cross join lateral automation.read_signed_in(me.id) as m
+    where me.id is not null and m.tenant_id = role_in.tenant_id
     limit 1
   $$;
 
@@ -24,7 +24,7 @@ create or replace function automation.editor_tenants() returns uuid[]
   as $$
     select coalesce(array_agg(m.tenant_id), '{}')
     from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(null, array[me.id]) as m
+    cross join lateral automation.read_signed_in(me.id) as m
     where me.id is not null and m.role in ('owner', 'admin', 'editor')
   $$;
 

@@ -84,9 +84,19 @@ create or replace function automation.read_user(tenant_id uuid, data jsonb) retu
   set search_path = pg_catalog, pg_temp
   as $$
     select m.record
-    from automation.read_members(array[read_user.tenant_id], array[automation.key_uuid(coalesce(
-      data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}',
-      data ->> 'user_id'))]) as m
+    from (
+      select data ->> 'user_id' as writer, coalesce(
+        data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}') as responsible) as k
+    cross join lateral (
+      select u.record
+      from automation.read_members(array[read_user.tenant_id],
+        array[automation.key_uuid(coalesce(k.responsible, k.writer))]) as u
+      union all
+      -- Who wrote it signed in, and need not be known by that.
+      select u.record
+      from automation.read_signed_in(case when k.responsible is null then automation.as_uuid(k.writer) end) as u
+      where u.tenant_id = read_user.tenant_id
+    ) as m
     limit 1
   $$;
 
@@ -142,7 +152,8 @@ $$;
 comment on function automation.contact_key(ridgeline.workflow_executions, automation.known_records) is
   'The id of the contact that a run is about, now; null when its record belongs to none.';
 
--- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
+-- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name. A list of numbers or
+-- uuids is of keys of tags.
 create or replace function automation.has_own_tags() returns boolean
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -152,7 +163,10 @@ begin
     select from automation.entities as e
     join pg_catalog.pg_attribute as a
       on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
-    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list');
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    left join pg_catalog.pg_type as l on l.oid = t.typelem
+    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list'
+      and coalesce(l.typcategory <> 'N' and l.oid <> 'pg_catalog.uuid'::regtype, true));
 end;
 $$;
 

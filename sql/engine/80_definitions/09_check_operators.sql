@@ -240,13 +240,16 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
 
 create or replace function automation.typed_value_problem(wanted jsonb, kind text, name text, at text)
   returns jsonb
-  language sql immutable parallel safe
+  language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case
       when wanted ->> 'format' in ('amount', 'moment', 'id') then case
         when not kind = any (case wanted ->> 'format' when 'amount' then '{number,text,enum,other}'::text[]
-            when 'moment' then '{date,text,other}' else '{uuid,text,other}' end)
+            when 'moment' then '{date,text,other}'
+            -- A member's, which may be a number.
+            else '{uuid,text,other}' || case when automation.is_member_key('1') then '{number}' else '{}' end::text[]
+          end)
           then automation.problem(at, 'value_type_mismatch', format('%s is %s, and %s is needed', name,
             automation.kind_name(kind), (automation.format_words(wanted ->> 'format')).words),
             (automation.format_words(wanted ->> 'format')).hint, 'warning')

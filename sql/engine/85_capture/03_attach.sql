@@ -15,6 +15,8 @@ begin
   attached.writable_columns := automation.allowed_columns(relation, attached, writable);
   attached.authors := coalesce(authors, automation.default_authors(relation));
   perform automation.check_attachment(attached, events);
+  perform automation.check_single_values(attached);
+  perform automation.tell_of_unreachable(attached, columns);
   if attached.relation !~ '^(automation|ridgeline)\.' then
     perform automation.remember_host_path();
   end if;
@@ -344,6 +346,74 @@ create or replace function automation.taken_words() returns table (name text, me
       ('changed', 'the list of what changed')) as w (name, meant)
   $$;
 
+-- One value is meant. A column that holds a list, JSON or a number is refused, with how the table has the one in a
+-- column of its own.
+create or replace function automation.check_single_values(attached automation.entities) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong record;
+begin
+  select m.key, m.value, m.is_text, format_type(a.atttypid, a.atttypmod) as type, t.typcategory = 'A' as is_list,
+      t.oid in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype) as is_json,
+      format_type(t.typelem, null) as element
+    into wrong
+  from (
+    select m.key, m.value, true as is_text from jsonb_each_text(attached.mapped) as m
+    where m.key in ('phone', 'email', 'timezone')
+    union
+    select m.key, c.value, true
+    from jsonb_each(attached.several) as m cross join lateral jsonb_array_elements_text(m.value) as c
+    union all
+    select r.key, r.value, false from jsonb_each_text(attached.related) as r
+  ) as m
+  join pg_catalog.pg_attribute as a on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
+  join pg_catalog.pg_type as t on t.oid = a.atttypid
+  where case when m.is_text then t.typcategory <> 'S' and (t.typname <> 'citext' or t.typtype <> 'b')
+    else t.typcategory = 'A' or t.oid in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype) end
+  order by not m.is_text, m.key, m.value limit 1;
+  if not found then
+    return;
+  end if;
+  raise exception 'columns: % "%" is %; it must be %', wrong.key, wrong.value, wrong.type,
+    case when wrong.is_text then 'text' else 'one id' end
+    using errcode = 'invalid_parameter_value', hint = format(
+      'Map a column that has the one: alter table %s add column %I %s generated always as (%s) stored. docs/attach.md, '
+      '"What is not one table", has one that can be written to.', attached.relation,
+      'main_' || case when wrong.is_text then wrong.key else wrong.key || '_id' end,
+      case when wrong.is_text or wrong.is_json then 'text' else wrong.element end,
+      case when wrong.is_list then format('%I[1]', wrong.value)
+        when wrong.is_json then format('%I #>> %L', wrong.value,
+          '{0,' || case wrong.key when 'phone' then 'number' when 'email' then 'email' else 'id' end || '}')
+        else format('%I::text', wrong.value) end);
+end;
+$$;
+
+-- A contact without a number or an address is attached all the same; that nobody is reached by it is said at once.
+create or replace function automation.tell_of_unreachable(attached automation.entities, columns jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  missing record;
+begin
+  for missing in
+    select n.name, (
+        select string_agg(c.name, ', ' order by c.name)
+        from automation.relation_columns(to_regclass(attached.relation)) as c
+        where automation.same_name(c.name) ~ n.looks) as candidates
+    from (values ('phone', 'phone|mobile|cell'), ('email', 'mail')) as n (name, looks)
+    where attached.name = 'contact' and not attached.mapped ? n.name and not columns ? n.name
+  loop
+    raise notice 'automation: nothing of % is mapped as %: no step finds where to write to, and nobody is known by it',
+      attached.relation, missing.name
+      using hint = format('Say which column it is%s, or null where there is none: {"%s": ...}.',
+        coalesce(' (' || missing.candidates || '?)', ''), missing.name);
+  end loop;
+end;
+$$;
+
 -- What would make the generated code wrong is refused before there is any.
 create or replace function automation.check_attachment(attached automation.entities, events jsonb)
   returns void
@@ -387,19 +457,6 @@ begin
     select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
     from automation.entities as e
     where e.relation = attached.relation and e.name <> attached.name
-    union all
-    select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
-      format_type(a.atttypid, a.atttypmod))
-    from (
-      select m.key, m.value from jsonb_each_text(attached.mapped) as m
-      union
-      select m.key, c.value from jsonb_each(attached.several) as m, jsonb_array_elements_text(m.value) as c
-    ) as m
-    join pg_catalog.pg_attribute as a
-      on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
-    join pg_catalog.pg_type as t on t.oid = a.atttypid
-    where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
-      and (t.typname <> 'citext' or t.typtype <> 'b')
     union all
     select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
     from (

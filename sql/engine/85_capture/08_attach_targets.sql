@@ -48,6 +48,35 @@ create or replace function automation.target_words(target text) returns table (f
     where w.target = target_words.target
   $$;
 
+-- A row that lacks what its table needs fails the step that writes it: that is said when the table is attached.
+create or replace function automation.warn_unfilled(target automation.targets, columns jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  empty constant text := (
+    select string_agg(a.attname, ', ' order by a.attnum)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = to_regclass(target.relation) and a.attnum > 0 and not a.attisdropped and a.attnotnull
+      and not a.atthasdef and a.attidentity = '' and a.attgenerated = ''
+      and not a.attname in (
+        select c.value from jsonb_each_text(target.columns) as c
+        union all select jsonb_object_keys(target.defaults)
+        union all select f.name from automation.filled_of_target(target) as f));
+begin
+  if empty is not null then
+    raise warning 'automation: nothing is written to % of %, which must not be empty: unless a trigger fills it, the '
+      'row is refused', empty, target.relation
+      using hint = 'Say which field it is, such as {"tenant": "<column>"}, or what it holds: defaults => '
+        '{"<column>": "<value>"}.';
+  elsif not target.columns ? 'tenant' and not columns ? 'tenant'
+    and exists (select from automation.tenancy as y where y.sole is null) then
+    raise warning 'automation: no column of % says whose a row is', target.relation
+      using hint = 'Name it, {"tenant": "<column>"}, or say that there is none: {"tenant": null}.';
+  end if;
+end;
+$$;
+
 create or replace function automation.attach_target(
   target text, relation regclass, columns jsonb default '{}', words jsonb default '{}', defaults jsonb default '{}')
   returns void
@@ -88,6 +117,7 @@ begin
   perform automation.remember_host_path();
   perform automation.check_words(made);
   perform automation.warn_hidden(relation);
+  perform automation.warn_unfilled(made, columns);
   perform automation.tell_of_times(relation, made.times_zone,
     array(select c.value from jsonb_each_text(made.columns) as c));
   wrong := automation.late_constraint(relation);

@@ -20,13 +20,32 @@ begin
 end;
 $$;
 
+-- A table of contacts may have no tags, or keep keys of tags in its list.
+create or replace function automation.needs_tags(step jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.has_own_tags() or exists (
+    select from automation.entities as e where e.name = 'contact' and e.tags is not null) then
+    return '[]'::jsonb;
+  end if;
+  return jsonb_build_array(automation.problem(
+    automation.step_path(step) || '.step_type', 'no_tags',
+    format('%s has nothing to write to: contacts have no list of texts as tags, and no table that links them',
+      step ->> 'type'),
+    'Attach the table of contacts with {"tags": ...}, which says where they are: docs/attach.md.', 'warning'));
+end;
+$$;
+
 create or replace function automation.needs_add_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.needs_record(step, scope, 'contact') || automation.needs_target(workflow, step, 'contact');
+  return automation.needs_record(step, scope, 'contact') || automation.needs_target(workflow, step, 'contact')
+    || automation.needs_tags(step);
 end;
 $$;
 
