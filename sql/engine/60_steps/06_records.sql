@@ -254,23 +254,40 @@ begin
 end;
 $$;
 
--- One that is due at no time, nobody's and about the run's own records is known without being asked any further.
+-- One that is nobody's, about the run's own records, and due never or so much later, as a number, is known without
+-- being asked any further.
 create or replace function automation.task_rows(works automation.work[], zones text[]) returns jsonb[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  at constant timestamptz := automation.now();
 begin
   return array(
     select case
-        when w.input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes,assigned_to,target}'
-          or w.contact_id is null then automation.task_row(w.execution, w.known, w.input, zones[w.i])
-        else automation.task_values(w.execution, w.input, zones[w.i], null, null, jsonb_build_object(
-          'contact', w.contact_id, 'project', (w.execution).trigger_data -> 'project_id',
-          'job', (w.execution).trigger_data -> 'job_id')) end
+        when w.contact_id is null or w.input ?| '{due_at,assigned_to,target}' or not w.is_number then
+          automation.task_row(w.execution, w.known, w.input, zones[w.i])
+        else automation.task_values(w.execution, w.input, zones[w.i],
+          case when w.later then at + coalesce((w.days #>> '{}')::numeric, 0) * interval '1 day'
+            + coalesce((w.hours #>> '{}')::numeric, 0) * interval '1 hour'
+            + coalesce((w.minutes #>> '{}')::numeric, 0) * interval '1 minute' end,
+          null, jsonb_build_object(
+            'contact', w.contact_id, 'project', (w.execution).trigger_data -> 'project_id',
+            'job', (w.execution).trigger_data -> 'job_id')) end
     from (
-      select i, (works[i]).execution as execution, (works[i]).known as known,
-        ((works[i]).prepared).input as input, ((works[i]).known).contact_id as contact_id
-      from generate_subscripts(works, 1) as i
+      select v.*, v.input ?| '{due_in_days,due_in_hours,due_in_minutes}' as later,
+        coalesce(jsonb_typeof(v.days), 'number') = 'number' and coalesce(jsonb_typeof(v.hours), 'number') = 'number'
+          and coalesce(jsonb_typeof(v.minutes), 'number') = 'number' as is_number
+      from (
+        select i, (works[i]).execution as execution, (works[i]).known as known,
+          ((works[i]).prepared).input as input, ((works[i]).known).contact_id as contact_id,
+          ((works[i]).prepared).input -> 'due_in_days' as days,
+          ((works[i]).prepared).input -> 'due_in_hours' as hours,
+          ((works[i]).prepared).input -> 'due_in_minutes' as minutes
+        from generate_subscripts(works, 1) as i
+        offset 0
+      ) as v
+      offset 0
     ) as w
     order by w.i);
 end;
