@@ -206,6 +206,33 @@ begin
 end;
 $$;
 
+-- Who may only look, because nobody explained the word for what they are, is told to whoever attaches.
+create or replace function automation.tell_of_roles() returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  members automation.membership;
+  words text;
+begin
+  select y.* into members from automation.membership as y;
+  if not members.columns ? 'role' then
+    raise notice 'automation: no column of % is the role of a member: everybody is an editor, and nobody who signs in '
+      'publishes unless editors do', members.relation
+      using hint = 'Name one, such as {"role": "is_admin"} with roles => ''{"true": "admin", "false": "editor"}''.';
+    return;
+  end if;
+  execute format('select string_agg(w.word, '', '' order by w.word) from (select distinct '
+      'left(lower(btrim(%s::text)), 60) as word from %s as t) as w where not $1 ? w.word',
+      automation.mapped_expression('t', members.columns ->> 'role'), members.relation)
+    into words using members.roles;
+  if words is not null then
+    raise notice 'automation: roles that nobody explained count as viewers: %', words
+      using hint = format('roles => ''{"%s": "editor"}''.', split_part(words, ', ', 1));
+  end if;
+end;
+$$;
+
 create or replace function automation.attach_members(
   relation regclass, columns jsonb default '{}', roles jsonb default '{}', active jsonb default '["active", true]',
   further jsonb default '[]', visible text[] default null)
@@ -220,6 +247,9 @@ declare
     '{"tenant": "tenant_id", "user": "user_id", "login": null}'::jsonb
       || case when columns ? 'deleted' or automation.deleted_column(relation) is not null then '{}'
         else jsonb_build_object('deleted', automation.left_column(relation)) end
+      || case when columns ? 'active' or automation.named_column(relation, 'active') is not null
+          or automation.column_type(relation, automation.named_column(relation, 'is_active')) is distinct from 'boolean'
+        then '{}' else jsonb_build_object('active', automation.named_column(relation, 'is_active')) end
       || columns || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
   wrong text;
 begin
@@ -235,11 +265,6 @@ begin
   perform automation.check_tenant_type(relation, named ->> 'tenant');
   perform automation.warn_hidden(relation);
   perform automation.warn_named_otherwise(relation, named);
-  if not named ? 'role' then
-    raise notice 'automation: no column of % is the role of a member: everybody is an editor, and nobody who signs in '
-      'publishes unless editors do', relation
-      using hint = 'Name one, such as {"role": "is_admin"} with roles => ''{"true": "admin", "false": "editor"}''.';
-  end if;
   perform automation.settle_sole_tenant(sole);
   insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
   values (automation.relation_name(attach_members.relation), named, sole,
@@ -253,6 +278,7 @@ begin
       excluded.further, excluded.visible);
   execute automation.members_function();
   perform automation.close_functions();
+  perform automation.tell_of_roles();
 end;
 $$;
 
