@@ -2195,6 +2195,34 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tell_of_roles()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  members automation.membership;
+  words text;
+begin
+  select y.* into members from automation.membership as y;
+  if not members.columns ? 'role' then
+    raise notice 'automation: no column of % is the role of a member: everybody is an editor, and nobody who signs in '
+      'publishes unless editors do', members.relation
+      using hint = 'Name one, such as {"role": "is_admin"} with roles => ''{"true": "admin", "false": "editor"}''.';
+    return;
+  end if;
+  execute format('select string_agg(w.word, '', '' order by w.word) from (select distinct '
+      'left(lower(btrim(%s::text)), 60) as word from %s as t) as w where not $1 ? w.word',
+      automation.mapped_expression('t', members.columns ->> 'role'), members.relation)
+    into words using members.roles;
+  if words is not null then
+    raise notice 'automation: roles that nobody explained count as viewers: %', words
+      using hint = format('roles => ''{"%s": "editor"}''.', split_part(words, ', ', 1));
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_signed_in(login uuid)
  RETURNS SETOF automation.member
  LANGUAGE plpgsql
@@ -24196,6 +24224,9 @@ declare
     '{"tenant": "tenant_id", "user": "user_id", "login": null}'::jsonb
       || case when columns ? 'deleted' or automation.deleted_column(relation) is not null then '{}'
         else jsonb_build_object('deleted', automation.left_column(relation)) end
+      || case when columns ? 'active' or automation.named_column(relation, 'active') is not null
+          or automation.column_type(relation, automation.named_column(relation, 'is_active')) is distinct from 'boolean'
+        then '{}' else jsonb_build_object('active', automation.named_column(relation, 'is_active')) end
       || columns || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
   wrong text;
 begin
@@ -24211,11 +24242,6 @@ begin
   perform automation.check_tenant_type(relation, named ->> 'tenant');
   perform automation.warn_hidden(relation);
   perform automation.warn_named_otherwise(relation, named);
-  if not named ? 'role' then
-    raise notice 'automation: no column of % is the role of a member: everybody is an editor, and nobody who signs in '
-      'publishes unless editors do', relation
-      using hint = 'Name one, such as {"role": "is_admin"} with roles => ''{"true": "admin", "false": "editor"}''.';
-  end if;
   perform automation.settle_sole_tenant(sole);
   insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
   values (automation.relation_name(attach_members.relation), named, sole,
@@ -24229,6 +24255,7 @@ begin
       excluded.further, excluded.visible);
   execute automation.members_function();
   perform automation.close_functions();
+  perform automation.tell_of_roles();
 end;
 $function$;
 
@@ -25745,6 +25772,29 @@ begin
       using errcode = 'invalid_parameter_value';
   end if;
   return automation.named_key(named);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.only_tenant(tenants uuid[], parameter text, id uuid)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(tenants) > 1 then
+    raise exception '%: % is an id of more than one tenant', parameter, id
+      using errcode = 'invalid_parameter_value',
+        hint = 'Name the tenant: the parameter tenant_id, or the header x-tenant-id.';
+  elsif cardinality(tenants) = 0 then
+    if automation.is_service() and automation.named_tenant() is not null
+      and not exists (select from automation.read_tenants(array[automation.named_tenant()])) then
+      raise exception '%: % was not found', parameter, id
+        using errcode = 'PT404', hint = format('No tenant %s is known: automation.attach_tenants() is told where they '
+          'are; where no table has them, each is a row of ridgeline.tenant_settings.', automation.named_tenant());
+    end if;
+    perform automation.raise_not_found(parameter, id);
+  end if;
+  return tenants[1];
 end;
 $function$;
 
@@ -35779,6 +35829,9 @@ grant execute on function automation.tell_of_engine() to service_role;
 
 revoke all on function automation.tell_of_failures() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_failures() to service_role;
+
+revoke all on function automation.tell_of_roles() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_roles() to service_role;
 
 revoke all on function automation.tell_of_silence() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_silence() to service_role;

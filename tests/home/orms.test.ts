@@ -844,6 +844,20 @@ describe("tables that nothing can be put on, or that hide their rows", { timeout
     ]);
   });
 
+  it("says of a tenant that no table has what makes it known", async () => {
+    const office = "0a000000-0000-4000-8000-0000000000c1";
+    const publishing = () =>
+      publish(sql, office, "contact_created", [["create_task", { title: "Call" }]]);
+    await expect(publishing()).rejects.toMatchObject({
+      code: "PT404",
+      hint: expect.stringMatching(
+        /^No tenant 0a000000-\S+ is known: .* each is a row of ridgeline\.tenant_settings\.$/,
+      ),
+    });
+    await sql`insert into ridgeline.tenant_settings (tenant_id, name) values (${office}, 'Apex')`;
+    await publishing();
+  });
+
   it("counts nobody as a member whom the CRM has switched off, and tells of words that make viewers", async () => {
     await sql.unsafe(`
       create table public.profiles (id uuid primary key, office_id uuid not null, role text not null, is_active boolean not null default true);

@@ -135,6 +135,12 @@ begin
       using errcode = 'invalid_parameter_value',
         hint = 'Name the tenant: the parameter tenant_id, or the header x-tenant-id.';
   elsif cardinality(tenants) = 0 then
+    if automation.is_service() and automation.named_tenant() is not null
+      and not exists (select from automation.read_tenants(array[automation.named_tenant()])) then
+      raise exception '%: % was not found', parameter, id
+        using errcode = 'PT404', hint = format('No tenant %s is known: automation.attach_tenants() is told where they '
+          'are; where no table has them, each is a row of ridgeline.tenant_settings.', automation.named_tenant());
+    end if;
     perform automation.raise_not_found(parameter, id);
   end if;
   return tenants[1];
