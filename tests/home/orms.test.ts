@@ -553,6 +553,30 @@ describe("a CRM with two tables of people and whole names", { timeout: 180_000 }
       { full_name: "Unknown Caller", phone: "+15125550188" },
     ]);
   });
+
+  it("keeps tags in a list of JSON", async () => {
+    await sql`alter table public.customers add column tags jsonb`;
+    await sql`select automation.attach('public.customers', 'contact')`;
+    await publish(sql, SUMMIT, "contact_created", [
+      ["add_tag", { tag: "vip" }],
+      ["add_tag", { tag: "roof" }],
+      ["remove_tag", { tag: "VIP" }],
+      ["create_task", { title: "Tagged {{contact.tags}}" }],
+    ]);
+    await sql`insert into public.customers (tenant_id, full_name, tags) values
+      (${SUMMIT}, 'Ida Stone', '["old"]'), (${SUMMIT}, 'Lena Park', null)`;
+    await work(sql);
+    expect(
+      await sql`select full_name, tags from public.customers where tags is not null order by 1`,
+    ).toEqual([
+      { full_name: "Ida Stone", tags: ["old", "roof"] },
+      { full_name: "Lena Park", tags: ["roof"] },
+    ]);
+    expect(await sql`select what from public.todos where what like 'Tagged%' order by 1`).toEqual([
+      { what: "Tagged old, roof" },
+      { what: "Tagged roof" },
+    ]);
+  });
 });
 
 describe("a CRM of one office with lists in its rows", { timeout: 180_000 }, () => {

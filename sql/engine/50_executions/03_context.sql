@@ -165,8 +165,9 @@ begin
       on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
     join pg_catalog.pg_type as t on t.oid = a.atttypid
     left join pg_catalog.pg_type as l on l.oid = t.typelem
-    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list'
-      and coalesce(l.typcategory <> 'N' and l.oid <> 'pg_catalog.uuid'::regtype, true));
+    where e.name = 'contact' and (t.oid in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype)
+      or automation.value_kind(a.atttypid) = 'list'
+        and coalesce(l.typcategory <> 'N' and l.oid <> 'pg_catalog.uuid'::regtype, true)));
 end;
 $$;
 
