@@ -21,7 +21,7 @@ export interface Running {
 export interface Usage {
   /** On a processor, since the process began. */
   cpuMs: number;
-  /** The most memory that it had resident. */
+  /** The most memory that it had resident since it was last asked: rows before are none of it. */
   peakMb: number;
 }
 
@@ -29,7 +29,9 @@ export interface Usage {
 function usageOf(pid: number): Usage {
   const stat = fs.readFileSync(`/proc/${pid}/stat`, "utf8");
   const [user, system] = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(11, 13).map(Number);
+  // Writing 5 forgets the peak.
   const peak = /VmHWM:\s+(\d+) kB/.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  fs.writeFileSync(`/proc/${pid}/clear_refs`, "5");
   return { cpuMs: ((user ?? NaN) + (system ?? NaN)) * 10, peakMb: Number(peak) / 1024 };
 }
 
