@@ -5,9 +5,10 @@ export default defineConfig({
     include: ["tests/**/*.test.ts"],
     globalSetup: ["tests/support/global.ts"],
     setupFiles: ["tests/support/properties.ts"],
-    // Two suites at once: each owns a database or a stack of its own, and machines have few cores.
+    // Each suite owns a database or a stack of its own. Two of them leave a fifth of two cores idle: they wait for clocks,
+    // locks and processes.
     pool: "forks",
-    maxWorkers: 2,
+    maxWorkers: 3,
     // Properties over many records take as long as the machine is loaded.
     testTimeout: 120_000,
     hookTimeout: 60_000,
