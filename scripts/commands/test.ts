@@ -24,16 +24,19 @@ interface Phase {
   name: string;
   /** Needs the packages of Debian that scripts/test installs where it may. */
   needsPackages?: boolean;
+  /** Keeps one processor busy and no server: the next of this kind runs beside it. */
+  isAlone?: boolean;
   run: () => Promise<Count>;
 }
 
 const one = (passed: boolean): Count => ({ passed: passed ? 1 : 0, failed: passed ? 0 : 1 });
 
-/** Runs a program with its output shown as it comes; resolves to its status and output. */
+/** Runs a program with its output shown as it comes, or when it is over; resolves to its status and output. */
 function run(
   program: string,
   args: string[],
   environment: Record<string, string> = {},
+  isShown = true,
 ): Promise<{ status: number; output: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
@@ -47,7 +50,7 @@ function run(
     ) {
       from.on("data", (chunk: Buffer) => {
         output += chunk.toString();
-        to.write(chunk);
+        if (isShown) to.write(chunk);
       });
     }
     child.once("error", reject);
@@ -55,8 +58,11 @@ function run(
   });
 }
 
-const command = (program: string, ...args: string[]) => async () =>
-  one((await run(program, args)).status === 0);
+const command = (program: string, ...args: string[]) => async () => {
+  const { status, output } = await run(program, args, {}, false);
+  process.stdout.write(output);
+  return one(status === 0);
+};
 const typescript = (script: string, ...args: string[]) =>
   command(process.execPath, "--import", "tsx", script, ...args);
 const deno = (...args: string[]) => command(denoBinary(), ...args);
@@ -209,16 +215,21 @@ async function vitest(where: string[], environment: Record<string, string> = {})
 }
 
 const phases: Phase[] = [
-  { name: "tsc", run: command(process.execPath, "node_modules/typescript/bin/tsc", "-p", ".") },
+  {
+    name: "tsc",
+    isAlone: true,
+    run: command(process.execPath, "node_modules/typescript/bin/tsc", "-p", "."),
+  },
   {
     name: "deno-check",
+    isAlone: true,
     run: () => deno("check", "--config=deno.json", "--quiet", ...files("functions", ".ts"))(),
   },
-  { name: "deno-fmt", run: deno("fmt", "--check", "--quiet") },
-  { name: "deno-lint", run: deno("lint", "--quiet") },
-  { name: "sql-lint", run: typescript("scripts/lint-sql.ts") },
-  { name: "migrations", run: typescript("scripts/commands/migrations.ts", "--check") },
-  { name: "types", run: typescript("scripts/commands/types.ts", "--check") },
+  { name: "deno-fmt", isAlone: true, run: deno("fmt", "--check", "--quiet") },
+  { name: "deno-lint", isAlone: true, run: deno("lint", "--quiet") },
+  { name: "sql-lint", isAlone: true, run: typescript("scripts/lint-sql.ts") },
+  { name: "migrations", isAlone: true, run: typescript("scripts/commands/migrations.ts", "--check") },
+  { name: "types", isAlone: true, run: typescript("scripts/commands/types.ts", "--check") },
   { name: "validate-17", run: () => routines("17", validateRoutines) },
   { name: "pgtap-17", run: () => pgtap("17") },
   { name: "validate-15", needsPackages: true, run: () => routines("15", validateRoutines) },
@@ -291,21 +302,30 @@ const results: { name: string; count: Count; seconds: number }[] = [];
 const left: string[] = [];
 const began = Date.now();
 
+const asked = phases.filter(({ name }) => !given.only || given.only.includes(name));
+const runnable = asked.filter(({ name, needsPackages }) => {
+  const isLeft = needsPackages && !havePackages && process.env.CI !== "true";
+  if (isLeft) left.push(name);
+  return !isLeft;
+});
+
+async function runPhase({ name, run }: Phase): Promise<void> {
+  console.log(`\n==> ${name}`);
+  const started = Date.now();
+  const count = await run().catch((error: unknown) => {
+    console.error(error instanceof Error ? error.stack : error);
+    return one(false);
+  });
+  results.push({ name, count, seconds: (Date.now() - started) / 1000 });
+}
+
 try {
-  for (const phase of phases) {
-    if (given.only && !given.only.includes(phase.name)) continue;
-    if (phase.needsPackages && !havePackages && process.env.CI !== "true") {
-      left.push(phase.name);
-      continue;
-    }
-    console.log(`\n==> ${phase.name}`);
-    const started = Date.now();
-    const count = await phase.run().catch((error: unknown) => {
-      console.error(error instanceof Error ? error.stack : error);
-      return one(false);
-    });
-    results.push({ name: phase.name, count, seconds: (Date.now() - started) / 1000 });
-  }
+  const alone = runnable.filter(({ isAlone }) => isAlone);
+  const next = async () => {
+    for (let phase = alone.shift(); phase; phase = alone.shift()) await runPhase(phase);
+  };
+  await Promise.all([next(), next()]);
+  for (const phase of runnable) if (!phase.isAlone) await runPhase(phase);
 } finally {
   await stopServers();
 }
