@@ -1373,7 +1373,17 @@ CREATE OR REPLACE FUNCTION automation.key_uuid(value text)
  IMMUTABLE PARALLEL SAFE
 AS $function$
     select coalesce(automation.as_uuid(value),
-      case when value operator(pg_catalog.<>) '' then pg_catalog.md5(value)::pg_catalog.uuid end)
+      case when value operator(pg_catalog.<>) '' then
+        pg_catalog.overlay(pg_catalog.md5(value), '8', 13, 1)::pg_catalog.uuid end)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.row_uuid(value text)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    select case when value operator(pg_catalog.!~~) '________-____-8___-____-____________'
+      then automation.key_uuid(value) end
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.length_of_list(value jsonb)
@@ -1846,7 +1856,7 @@ CREATE OR REPLACE FUNCTION automation.tenant_expression(written text, tenant_col
 AS $function$
     select case when sole is not null then format('%L::uuid', sole)
       when coalesce(type, 'uuid') = 'uuid' then automation.mapped_expression(written, tenant_column)
-      else format('automation.key_uuid(%s::text)', automation.mapped_expression(written, tenant_column)) end
+      else format('automation.row_uuid(%s::text)', automation.mapped_expression(written, tenant_column)) end
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.tenant_expression(attached automation.entities, written text)
@@ -1949,7 +1959,7 @@ create or replace function automation.tenant_key(tenant_id uuid) returns text
   set search_path = pg_catalog, pg_temp
   as $reader$
 begin
-  return (select t.%2$I::text from %1$s as t where automation.key_uuid(t.%2$I::text) = tenant_key.tenant_id limit 1);
+  return (select t.%2$I::text from %1$s as t where automation.row_uuid(t.%2$I::text) = tenant_key.tenant_id limit 1);
 end;
 $reader$
 $template$, m.relation, m.columns ->> 'id') end
@@ -2220,6 +2230,38 @@ begin
     raise notice 'automation: roles that nobody explained count as viewers: %', words
       using hint = format('roles => ''{"%s": "editor"}''.', split_part(words, ', ', 1));
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tenant_in_row(value text)
+ RETURNS uuid
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when coalesce(automation.tenancy_type(), automation.membership_type('tenant'), 'uuid') = 'uuid'
+      then automation.as_uuid(value) else automation.row_uuid(value) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_own_words(named jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said record;
+begin
+  for said in
+    select n.key, n.value from jsonb_each_text(named) as n
+    where n.key in ('tenant', 'user', 'login', 'role', 'active', 'deleted')
+  loop
+    if split_part(said.value, '.', 1) ~* '^(raw_)?user_?meta_?data$' then
+      raise exception 'columns: % must not be "%": whoever is signed in writes that about himself', said.key, said.value
+        using errcode = 'invalid_parameter_value',
+          hint = 'Such as "raw_app_meta_data.role", which only the service role writes, or a table of its own.';
+    end if;
+  end loop;
 end;
 $function$;
 
@@ -12109,8 +12151,8 @@ begin
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
     last_record_id = job.last_record_id, data = job.data,
-    next_batch_at = automation.now() + case when is_busy then interval '1 second' else
-      coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0') end
+    next_batch_at = automation.now() + greatest(case when is_busy then interval '1 second' else interval '0' end,
+      make_interval(secs => 60.0 * taken / job.per_minute))
   where b.tenant_id = job.tenant_id and b.id = job.id;
   if is_through or job.scanned >= job.total then
     perform automation.finish_bulk(job, 'completed');
@@ -14473,6 +14515,10 @@ begin
       end if;
     end if;
   end loop;
+  -- A wave around what somebody holds waits for moments only, which here would cost the portion.
+  if current_setting('lock_timeout') <> '100ms' then
+    perform set_config('lock_timeout', '100ms', true);
+  end if;
   perform automation.leave_batch(ended);
   return report;
 end;
@@ -14677,6 +14723,10 @@ declare
   free integer[];
 begin
   select e.* into attached from automation.entities as e where e.name = held_records.entity;
+  -- Detached since its runs began, it is nobody's to hold.
+  if not found then
+    return array_fill(false, array[cardinality(ids)]);
+  end if;
   found_at := format(
     'select array_agg(k.place) from unnest($1, $2) with ordinality as k (tenant_id, id, place) '
     'cross join lateral (select from %s as r where %s = k.tenant_id and r.%I = k.id::%s',
@@ -15339,7 +15389,9 @@ begin
     return row(automation.finish_lost(dues, 'ambiguous',
       '{"code": "lease_expired", "message": "the worker stopped before it reported an outcome"}'), false, '{}'::uuid[]);
   exception
-    when lock_not_available then
+    -- What passes by itself says nothing about the lease.
+    when lock_not_available or deadlock_detected or serialization_failure or insufficient_resources
+      or read_only_sql_transaction then
       caught := 'busy';
     when query_canceled then
       caught := 'cut off';
@@ -15406,6 +15458,10 @@ begin
   end loop;
   if tried is not null and report.ran = 1 then
     perform automation.clear_suspect(portion.tenant_ids[1], 'lease', portion.keys[1]);
+  elsif tried is not null and report.cut_off is not true then
+    -- Somebody holds it: others are tried meanwhile.
+    update automation.suspects as s set next_try_at = clock_timestamp() + interval '5 seconds'
+    where s.tenant_id = portion.tenant_ids[1] and s.kind = 'lease' and s.key = portion.keys[1];
   end if;
   delete from automation.tick_portions as p where p.id = portion_id;
   perform automation.end_part('lease');
@@ -15424,7 +15480,7 @@ declare
 begin
   reaped := 0;
   loop
-    portion := automation.begin_reaping(max_steps - reaped, is_trial);
+    portion := automation.begin_reaping(greatest(max_steps - reaped, 1), is_trial);
     commit;
     report := null;
     if portion.id is not null then
@@ -15432,10 +15488,12 @@ begin
       commit;
       reaped := reaped + report.ran;
     end if;
-    -- Those that somebody holds, or that are left for a while, are there next time.
-    exit when report.cut_off or reaped >= max_steps or pg_catalog.clock_timestamp() >= until
-      or is_trial and coalesce(report.ran, 0) = 0;
-    is_trial := is_trial or coalesce(report.ran, 0) = 0;
+    -- Those that somebody holds, or that are left for a while, are there next time. One is tried alone however much
+    -- there is to do.
+    exit when report.cut_off or is_trial and (coalesce(report.ran, 0) = 0 or reaped >= max_steps
+      or pg_catalog.clock_timestamp() >= until);
+    is_trial := is_trial or coalesce(report.ran, 0) = 0 or reaped >= max_steps
+      or pg_catalog.clock_timestamp() >= until;
   end loop;
 end;
 $procedure$;
@@ -16052,7 +16110,7 @@ begin
   if was = is_now then
     return null;
   end if;
-  tenant := coalesce(members.sole, automation.key_uuid(coalesce(is_now, was) ->> 'tenant'));
+  tenant := coalesce(members.sole, automation.tenant_in_row(coalesce(is_now, was) ->> 'tenant'));
   if tenant is not null and not exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
     perform automation.note_change(tenant, members.relation, coalesce(is_now, was) ->> 'user', null, lower(tg_op),
       was - 'tenant', is_now - 'tenant');
@@ -16871,7 +16929,11 @@ CREATE OR REPLACE FUNCTION automation.tenant_of(attached automation.entities, re
  LANGUAGE sql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select coalesce(attached.sole, automation.key_uuid(record ->> attached.tenant_column)) $function$;
+AS $function$
+    select coalesce(attached.sole, case when attached.tenant_type is null
+      then automation.as_uuid(record ->> attached.tenant_column)
+      else automation.row_uuid(record ->> attached.tenant_column) end)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.snapshot_of(attached automation.entities, tenant_id uuid, record jsonb)
  RETURNS jsonb
@@ -17883,7 +17945,7 @@ CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, k
 AS $function$
 declare
   names constant jsonb := inbox.columns;
-  tenant constant text := coalesce(automation.key_uuid(
+  tenant constant text := coalesce(automation.tenant_in_row(
     written ->> (names ->> 'tenant')), (select t.sole from automation.tenancy as t))::text;
   source constant text := format('%s %s', inbox.relation, written ->> (names ->> 'id'));
   is_inbound constant boolean := not names ? 'direction'
@@ -24233,6 +24295,7 @@ begin
   perform automation.check_columns('columns', relation, named, automation.member_names(),
     case when sole is null then '{tenant,user}' else '{user}' end::text[]);
   perform automation.check_further(further, automation.member_names());
+  perform automation.check_own_words(named);
   select r.value into wrong from jsonb_each_text(roles) as r
   where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;
   if wrong is not null then
@@ -29622,7 +29685,7 @@ CREATE OR REPLACE FUNCTION automation.note_tenant_gone()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  gone constant uuid := automation.key_uuid(to_jsonb(old) ->> tg_argv[0]);
+  gone constant uuid := automation.tenant_in_row(to_jsonb(old) ->> tg_argv[0]);
 begin
   insert into automation.gone_tenants (tenant_id, gone_by, gone_as)
   values (gone, automation.current_user_id(), automation.change_source() ->> 'role')
@@ -33046,6 +33109,8 @@ comment on function automation.ring_once(text,text) is 'Rings for a lane (sms, e
 
 comment on function automation.role_in(uuid) is 'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
 
+comment on function automation.row_uuid(text) is 'key_uuid() of a key that stands in a row of the CRM; null, so that the row is nobody''s, where a text looks like a uuid that was made of a key (version 8).';
+
 comment on function automation.run_merges(integer) is 'Moves what the engine keeps of contacts whose CRM marked them as merged into others, for as long as a portion may. Returns how many.';
 
 comment on function automation.run_wave(automation.work[],automation.running_plan[],timestamp with time zone) is 'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step that fails.';
@@ -33656,6 +33721,9 @@ grant execute on function automation.check_notify_member(jsonb,text) to service_
 
 revoke all on function automation.check_on_insert(automation.trigger_types,jsonb,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_on_insert(automation.trigger_types,jsonb,jsonb,text) to service_role;
+
+revoke all on function automation.check_own_words(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_own_words(jsonb) to service_role;
 
 revoke all on function automation.check_path(text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_path(text) to service_role;
@@ -35551,6 +35619,10 @@ grant execute on function automation.ring_once(text,text) to service_role;
 revoke all on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) to service_role;
 
+revoke all on function automation.row_uuid(text) from public, anon, authenticated, service_role;
+grant execute on function automation.row_uuid(text) to public;
+grant execute on function automation.row_uuid(text) to service_role;
+
 revoke all on function automation.run_around(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.run_around(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
 
@@ -35875,6 +35947,9 @@ grant execute on function automation.tenant_expression(automation.entities,text)
 
 revoke all on function automation.tenant_expression(text,text,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_expression(text,text,uuid,text) to service_role;
+
+revoke all on function automation.tenant_in_row(text) from public, anon, authenticated, service_role;
+grant execute on function automation.tenant_in_row(text) to service_role;
 
 revoke all on function automation.tenant_key(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.tenant_key(uuid) to service_role;

@@ -234,6 +234,31 @@ describe("a CRM of Prisma's", { timeout: 180_000 }, () => {
       .toEqual([{ record: null, source: "web" }]);
   });
 
+  it("gives nothing of an organization to whoever calls their own as its key is known here", async () => {
+    const mallory = "0b000000-0000-4000-8000-00000000dead";
+    await sql.unsafe(`
+      insert into public."User" ("id", "email", "name") values ('${mallory}', 'mallory@example.com', 'Mallory');
+      insert into public."Organization" ("id", "name", "updatedAt") values ('${apex}', 'Not Apex', now());
+      insert into public."Membership" ("id", "userId", "organizationId", "role")
+      values ('cm3membermallory', '${mallory}', '${apex}', 'OWNER');
+      insert into public."Contact" ("id", "organizationId", "updatedAt", "source")
+      values ('cm3contactmallory', '${apex}', now(), 'web')`);
+    expect(
+      await sql`select from automation.read_members(array[${apex}]::uuid[], array[${mallory}]::uuid[])`,
+    ).toEqual(
+      [],
+    );
+    expect(await asRole(sql, { user: mallory }, (me) => me`select id from ridgeline.workflows`))
+      .toEqual([]);
+    expect(await work(sql)).toEqual([]);
+    await sql`delete from public."Contact" where "id" = 'cm3contactmallory'`;
+    await sql`delete from public."Organization" where "id" = ${apex}`;
+    expect(
+      await sql`select automation.tenant_state(${apex}) as state, automation.tenant_key(${apex}) as key,
+        exists (select from automation.gone_tenants as g where g.tenant_id = ${apex}) as gone`,
+    ).toEqual([{ state: "here", key: "cm3orgapex0000abcd", gone: false }]);
+  });
+
   it("lets a client ask by the key that it knows", async () => {
     const [row] = await asRole(
       sql,
@@ -916,6 +941,24 @@ describe("tables that nothing can be put on, or that hide their rows", { timeout
       expect.stringMatching(/no column of public\.chores says whose a row is/),
     ]);
     await sql`select automation.detach_tenants()`;
+  });
+
+  it("takes nobody's word for what they may do", async () => {
+    await sql.unsafe(`
+      create table public.accounts_of_people (id uuid, org uuid, role text, raw_user_meta_data jsonb)`);
+    for (
+      const [field, path] of [["role", "raw_user_meta_data.role"], [
+        "tenant",
+        "raw_user_meta_data.org",
+      ]]
+    ) {
+      await expect(
+        sql`select automation.attach_members('public.accounts_of_people',
+          ${sql.json({ user: "id", tenant: "org", [field!]: path! })})`,
+      ).rejects.toMatchObject({
+        message: expect.stringMatching(new RegExp(`^columns: ${field} must not be`)),
+      });
+    }
   });
 
   it("warns of tenants whose zones are none", async () => {

@@ -14,17 +14,31 @@ create or replace function automation.as_uuid(value text) returns uuid
 comment on function automation.as_uuid(text) is 'The text as a UUID; null when it is none.';
 
 -- Tenants and members are known by a uuid here. A CRM that counts them, or gives them texts, has them under one that
--- their key makes: the same each time, and in every database.
+-- their key makes: the same each time, and in every database. It is of version 8, as no library makes them by itself.
 create or replace function automation.key_uuid(value text) returns uuid
   language sql immutable parallel safe
   -- No search_path: this is inlined.
   as $$
     select coalesce(automation.as_uuid(value),
-      case when value operator(pg_catalog.<>) '' then pg_catalog.md5(value)::pg_catalog.uuid end)
+      case when value operator(pg_catalog.<>) '' then
+        pg_catalog.overlay(pg_catalog.md5(value), '8', 13, 1)::pg_catalog.uuid end)
   $$;
 
 comment on function automation.key_uuid(text) is
   'The uuid by which a tenant or a member is known whose key in the CRM is this: a uuid is itself.';
+
+-- Whoever may choose a key in the CRM, such as the short name of their office, could choose what another's key makes.
+create or replace function automation.row_uuid(value text) returns uuid
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select case when value operator(pg_catalog.!~~) '________-____-8___-____-____________'
+      then automation.key_uuid(value) end
+  $$;
+
+comment on function automation.row_uuid(text) is
+  'key_uuid() of a key that stands in a row of the CRM; null, so that the row is nobody''s, where a text looks like a '
+  'uuid that was made of a key (version 8).';
 
 -- Keys of indexes are not made of whatever a caller sends.
 create or replace function automation.as_key(value text) returns text

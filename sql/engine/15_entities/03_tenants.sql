@@ -189,7 +189,7 @@ create or replace function automation.tenant_expression(
   as $$
     select case when sole is not null then format('%L::uuid', sole)
       when coalesce(type, 'uuid') = 'uuid' then automation.mapped_expression(written, tenant_column)
-      else format('automation.key_uuid(%s::text)', automation.mapped_expression(written, tenant_column)) end
+      else format('automation.row_uuid(%s::text)', automation.mapped_expression(written, tenant_column)) end
   $$;
 
 create or replace function automation.tenant_expression(attached automation.entities, written text) returns text
@@ -321,7 +321,7 @@ create or replace function automation.tenant_key(tenant_id uuid) returns text
   set search_path = pg_catalog, pg_temp
   as $reader$
 begin
-  return (select t.%2$I::text from %1$s as t where automation.key_uuid(t.%2$I::text) = tenant_key.tenant_id limit 1);
+  return (select t.%2$I::text from %1$s as t where automation.row_uuid(t.%2$I::text) = tenant_key.tenant_id limit 1);
 end;
 $reader$
 $template$, m.relation, m.columns ->> 'id') end

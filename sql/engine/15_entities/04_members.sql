@@ -233,6 +233,36 @@ begin
 end;
 $$;
 
+-- Whose a row of tenants, of members or of an inbox is, by the key that stands in it.
+create or replace function automation.tenant_in_row(value text) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when coalesce(automation.tenancy_type(), automation.membership_type('tenant'), 'uuid') = 'uuid'
+      then automation.as_uuid(value) else automation.row_uuid(value) end
+  $$;
+
+-- What people write of themselves says what they are called, and neither who they are nor what they may do.
+create or replace function automation.check_own_words(named jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  said record;
+begin
+  for said in
+    select n.key, n.value from jsonb_each_text(named) as n
+    where n.key in ('tenant', 'user', 'login', 'role', 'active', 'deleted')
+  loop
+    if split_part(said.value, '.', 1) ~* '^(raw_)?user_?meta_?data$' then
+      raise exception 'columns: % must not be "%": whoever is signed in writes that about himself', said.key, said.value
+        using errcode = 'invalid_parameter_value',
+          hint = 'Such as "raw_app_meta_data.role", which only the service role writes, or a table of its own.';
+    end if;
+  end loop;
+end;
+$$;
+
 create or replace function automation.attach_members(
   relation regclass, columns jsonb default '{}', roles jsonb default '{}', active jsonb default '["active", true]',
   further jsonb default '[]', visible text[] default null)
@@ -256,6 +286,7 @@ begin
   perform automation.check_columns('columns', relation, named, automation.member_names(),
     case when sole is null then '{tenant,user}' else '{user}' end::text[]);
   perform automation.check_further(further, automation.member_names());
+  perform automation.check_own_words(named);
   select r.value into wrong from jsonb_each_text(roles) as r
   where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;
   if wrong is not null then

@@ -366,8 +366,8 @@ begin
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
     last_record_id = job.last_record_id, data = job.data,
-    next_batch_at = automation.now() + case when is_busy then interval '1 second' else
-      coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0') end
+    next_batch_at = automation.now() + greatest(case when is_busy then interval '1 second' else interval '0' end,
+      make_interval(secs => 60.0 * taken / job.per_minute))
   where b.tenant_id = job.tenant_id and b.id = job.id;
   if is_through or job.scanned >= job.total then
     perform automation.finish_bulk(job, 'completed');

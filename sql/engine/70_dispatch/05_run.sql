@@ -115,6 +115,10 @@ begin
       end if;
     end if;
   end loop;
+  -- A wave around what somebody holds waits for moments only, which here would cost the portion.
+  if current_setting('lock_timeout') <> '100ms' then
+    perform set_config('lock_timeout', '100ms', true);
+  end if;
   perform automation.leave_batch(ended);
   return report;
 end;
@@ -336,6 +340,10 @@ declare
   free integer[];
 begin
   select e.* into attached from automation.entities as e where e.name = held_records.entity;
+  -- Detached since its runs began, it is nobody's to hold.
+  if not found then
+    return array_fill(false, array[cardinality(ids)]);
+  end if;
   found_at := format(
     'select array_agg(k.place) from unnest($1, $2) with ordinality as k (tenant_id, id, place) '
     'cross join lateral (select from %s as r where %s = k.tenant_id and r.%I = k.id::%s',

@@ -179,7 +179,9 @@ begin
     return row(automation.finish_lost(dues, 'ambiguous',
       '{"code": "lease_expired", "message": "the worker stopped before it reported an outcome"}'), false, '{}'::uuid[]);
   exception
-    when lock_not_available then
+    -- What passes by itself says nothing about the lease.
+    when lock_not_available or deadlock_detected or serialization_failure or insufficient_resources
+      or read_only_sql_transaction then
       caught := 'busy';
     when query_canceled then
       caught := 'cut off';
@@ -248,6 +250,10 @@ begin
   end loop;
   if tried is not null and report.ran = 1 then
     perform automation.clear_suspect(portion.tenant_ids[1], 'lease', portion.keys[1]);
+  elsif tried is not null and report.cut_off is not true then
+    -- Somebody holds it: others are tried meanwhile.
+    update automation.suspects as s set next_try_at = clock_timestamp() + interval '5 seconds'
+    where s.tenant_id = portion.tenant_ids[1] and s.kind = 'lease' and s.key = portion.keys[1];
   end if;
   delete from automation.tick_portions as p where p.id = portion_id;
   perform automation.end_part('lease');
@@ -268,7 +274,7 @@ declare
 begin
   reaped := 0;
   loop
-    portion := automation.begin_reaping(max_steps - reaped, is_trial);
+    portion := automation.begin_reaping(greatest(max_steps - reaped, 1), is_trial);
     commit;
     report := null;
     if portion.id is not null then
@@ -276,10 +282,12 @@ begin
       commit;
       reaped := reaped + report.ran;
     end if;
-    -- Those that somebody holds, or that are left for a while, are there next time.
-    exit when report.cut_off or reaped >= max_steps or pg_catalog.clock_timestamp() >= until
-      or is_trial and coalesce(report.ran, 0) = 0;
-    is_trial := is_trial or coalesce(report.ran, 0) = 0;
+    -- Those that somebody holds, or that are left for a while, are there next time. One is tried alone however much
+    -- there is to do.
+    exit when report.cut_off or is_trial and (coalesce(report.ran, 0) = 0 or reaped >= max_steps
+      or pg_catalog.clock_timestamp() >= until);
+    is_trial := is_trial or coalesce(report.ran, 0) = 0 or reaped >= max_steps
+      or pg_catalog.clock_timestamp() >= until;
   end loop;
 end;
 $$;

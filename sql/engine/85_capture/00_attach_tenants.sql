@@ -13,7 +13,7 @@ create or replace function automation.note_tenant_gone() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  gone constant uuid := automation.key_uuid(to_jsonb(old) ->> tg_argv[0]);
+  gone constant uuid := automation.tenant_in_row(to_jsonb(old) ->> tg_argv[0]);
 begin
   insert into automation.gone_tenants (tenant_id, gone_by, gone_as)
   values (gone, automation.current_user_id(), automation.change_source() ->> 'role')
@@ -169,7 +169,7 @@ begin
   if was = is_now then
     return null;
   end if;
-  tenant := coalesce(members.sole, automation.key_uuid(coalesce(is_now, was) ->> 'tenant'));
+  tenant := coalesce(members.sole, automation.tenant_in_row(coalesce(is_now, was) ->> 'tenant'));
   if tenant is not null and not exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
     perform automation.note_change(tenant, members.relation, coalesce(is_now, was) ->> 'user', null, lower(tg_op),
       was - 'tenant', is_now - 'tenant');

@@ -142,7 +142,11 @@ comment on function automation.events_of(text, jsonb, jsonb, text[]) is
 create or replace function automation.tenant_of(attached automation.entities, record jsonb) returns uuid
   language sql immutable
   set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(attached.sole, automation.key_uuid(record ->> attached.tenant_column)) $$;
+  as $$
+    select coalesce(attached.sole, case when attached.tenant_type is null
+      then automation.as_uuid(record ->> attached.tenant_column)
+      else automation.row_uuid(record ->> attached.tenant_column) end)
+  $$;
 
 create or replace function automation.snapshot_of(attached automation.entities, tenant_id uuid, record jsonb)
   returns jsonb

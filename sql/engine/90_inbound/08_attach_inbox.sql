@@ -99,7 +99,7 @@ create or replace function automation.event_of_inbox(inbox automation.inboxes, k
   as $$
 declare
   names constant jsonb := inbox.columns;
-  tenant constant text := coalesce(automation.key_uuid(
+  tenant constant text := coalesce(automation.tenant_in_row(
     written ->> (names ->> 'tenant')), (select t.sole from automation.tenancy as t))::text;
   source constant text := format('%s %s', inbox.relation, written ->> (names ->> 'id'));
   is_inbound constant boolean := not names ? 'direction'

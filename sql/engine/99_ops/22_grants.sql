@@ -81,7 +81,8 @@ grant execute on function
   automation.phone_key(text), automation.phone_digits(text), automation.email_key(text),
   automation.normalize_email(text), automation.visible_text(text), automation.half_width(text),
   automation.ascii_domain(text), automation.punycode(text),
-  automation.punycode_bias(integer, integer, boolean), automation.key_uuid(text), automation.as_uuid(text)
+  automation.punycode_bias(integer, integer, boolean), automation.key_uuid(text), automation.row_uuid(text),
+  automation.as_uuid(text)
   to public;
 
 -- What ridgeline.workflow_statistics adds up, for its own tenants.

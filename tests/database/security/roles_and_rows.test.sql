@@ -41,7 +41,7 @@ from ours where relkind <> 'S' and has_any_column_privilege('anon', oid, 'select
 select is(count(*), 0::bigint, 'nor on any function but those of the indexes of contacts and tenants: ' || coalesce(string_agg(name, ', '), ''))
 from routines where has_function_privilege('anon', oid, 'execute')
   and proname not in ('phone_key', 'phone_digits', 'email_key', 'normalize_email', 'visible_text', 'half_width',
-    'ascii_domain', 'punycode', 'punycode_bias', 'key_uuid', 'as_uuid');
+    'ascii_domain', 'punycode', 'punycode_bias', 'key_uuid', 'row_uuid', 'as_uuid');
 select is(has_schema_privilege('anon', 'automation', 'usage'), false, 'nor on the engine''s schema');
 select is(count(*), 0::bigint, 'nobody but the owner may create in our schemas: ' || coalesce(string_agg(r.rolname, ', '), ''))
 from pg_roles as r where r.rolname in ('anon', 'authenticated', 'service_role')
