@@ -2085,6 +2085,32 @@ AS $function$
     from jsonb_array_elements(further) with ordinality as f (value, place)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.forgotten_among(tenants uuid[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return array(select g.tenant_id from automation.gone_tenants as g where g.tenant_id = any (tenants) and g.is_asked);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_not_forgotten(tenant_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if tenant_id = any (automation.forgotten_among(array[tenant_id])) then
+    raise exception 'tenant_id: tenant % is being forgotten', tenant_id using errcode = 'PT409',
+      hint = 'ridgeline.erase_tenant() was called for it, and nothing of it starts any more.';
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_offices(ids uuid[])
  RETURNS SETOF automation.tenant
  LANGUAGE plpgsql
@@ -3542,7 +3568,8 @@ begin
     select case s.unified_engine when 'off' then null when 'shadow' then 'shadow' else w.mode end
     from ridgeline.workflows as w
     left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
-    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id);
+    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id
+      and not exists (select from automation.gone_tenants as g where g.tenant_id = w.tenant_id and g.is_asked));
 end;
 $function$;
 
@@ -5082,7 +5109,7 @@ begin
       'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
   elsif tenant_state in ('deleted', 'gone') then
     return row('cancelled', jsonb_build_object(
-      'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM'))::automation.obstacle;
+      'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM, or is forgotten'))::automation.obstacle;
   elsif ending.id is not null then
     return row('cancelled', automation.ending_reason(ending))::automation.obstacle;
   end if;
@@ -5123,12 +5150,14 @@ declare
   plan automation.running_plan;
   states text[] := '{}'::text[];
   is_plain boolean[] := '{}'::boolean[];
+  forgotten constant uuid[] := automation.forgotten_among(array(select (p).tenant_id from unnest(plans) as p));
 begin
   works := automation.read_known(works);
   endings := automation.unread_endings(works);
   for i in 1 .. cardinality(plans) loop
     plan := plans[i];
     states[i] := case
+      when plan.tenant_id = any (forgotten) then 'gone'
       -- Read together with the plan, a moment ago.
       when (works[1]).ran = 0 and (plan.tenant).id is not null then 'here'
       when i > 1 and (plans[i - 1]).tenant_id = plan.tenant_id then states[i - 1]
@@ -15820,6 +15849,7 @@ declare
   published ridgeline.workflow_versions;
 begin
   perform automation.check_publisher(tenant_id, 'publishing');
+  perform automation.check_not_forgotten(tenant_id);
   perform automation.take_place(tenant_id);
   select w.* into workflow from ridgeline.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
@@ -16045,6 +16075,9 @@ CREATE OR REPLACE FUNCTION automation.silence_tenant(gone uuid)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     delete from automation.active_triggers as t where t.tenant_id = gone;
+    delete from ridgeline.workflow_schedules as s where s.tenant_id = gone;
+    delete from automation.timer_listeners as l where l.tenant_id = gone;
+    delete from ridgeline.bulk_enrollments as b where b.tenant_id = gone and b.status = 'running';
     delete from ridgeline.scheduled_steps as s where s.tenant_id = gone;
   $function$;
 
@@ -20093,7 +20126,10 @@ AS $function$
     )
     select b.relation from below as b join owned as o on o.relation = b.relation
     where b.relation <> 'ridgeline.workflow_versions'::regclass
-    group by b.relation order by max(b.depth) desc, b.relation::text
+    group by b.relation
+    order by b.relation in ('ridgeline.consents'::regclass, 'ridgeline.suppressions'::regclass,
+        'automation.revoked_people'::regclass, 'automation.erased_addresses'::regclass),
+      max(b.depth) desc, b.relation::text
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.erase_rows(relation regclass, gone uuid, at_most integer)
@@ -20105,7 +20141,7 @@ declare
   erased integer;
 begin
   execute format(
-    'delete from %1$s as t where t.ctid = any (array('
+    'delete from %1$s as t where t.tenant_id = $1 and t.ctid = any (array('
     'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
     using gone, at_most;
   get diagnostics erased = row_count;
@@ -20202,8 +20238,8 @@ CREATE OR REPLACE FUNCTION automation.is_in_use(tenant_id uuid)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select coalesce(automation.tenant_state(tenant_id) = 'here', false)
-      and not exists (select from automation.tenancy as y where y.sole is not null)
+    select exists (select from automation.tenancy as y where y.sole is null)
+      and automation.tenant_state(tenant_id) = 'here'
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.is_back(gone automation.gone_tenants)
@@ -20213,7 +20249,8 @@ CREATE OR REPLACE FUNCTION automation.is_back(gone automation.gone_tenants)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select case when gone.is_asked then automation.is_in_use(gone.tenant_id)
-      else coalesce(automation.tenant_state(gone.tenant_id) in ('here', 'deleted'), false) end
+      else coalesce(automation.tenant_state(gone.tenant_id) in ('here', 'deleted'),
+        case when not exists (select from automation.tenancy as y where y.sole is null) then false end) end
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.welcome_back(tenant_id uuid)
@@ -20224,6 +20261,11 @@ AS $function$
 begin
   perform automation.end_tenant_erasure(tenant_id, 'withdrawn');
   perform automation.listen_again(e.name) from automation.entities as e;
+  perform automation.start_waiting(v)
+  from ridgeline.workflows as w
+  join ridgeline.workflow_versions as v
+    on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+  where w.tenant_id = welcome_back.tenant_id and w.is_active and v.trigger_type = 'scheduled';
   raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
     tenant_id;
 end;
@@ -20237,6 +20279,7 @@ CREATE OR REPLACE FUNCTION automation.erase_tenants(at_most integer DEFAULT 2000
 AS $function$
 declare
   gone automation.gone_tenants;
+  is_back boolean;
   erased integer := 0;
 begin
   for gone in
@@ -20245,9 +20288,15 @@ begin
     -- One that cannot be erased keeps none of the others.
     begin
       perform automation.begin_tenant_erasure(gone);
-      if automation.is_back(gone) then
+      is_back := automation.is_back(gone);
+      if is_back then
         perform automation.welcome_back(gone.tenant_id);
+      elsif is_back is null then
+        raise warning 'automation: the rows of tenant %, which is gone, stay for now: the tenants cannot be read',
+          gone.tenant_id;
       else
+        -- Once more: what was being published when it went has committed since.
+        perform automation.silence_tenant(gone.tenant_id);
         erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
         -- Late reports about its messages may still come in for a while.
         if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
@@ -20272,8 +20321,13 @@ CREATE OR REPLACE FUNCTION automation.forget_tenant(tenant_id uuid)
 AS $function$
 declare
   gone automation.gone_tenants;
+  is_in_use constant boolean := automation.is_in_use(tenant_id);
 begin
-  if automation.is_in_use(tenant_id) then
+  if is_in_use is null then
+    raise exception 'tenant_id: the tenants cannot be read, and the CRM may still have tenant %', tenant_id
+      using errcode = 'PT409',
+        hint = 'The table was altered after it was attached: call automation.attach_tenants() again.';
+  elsif is_in_use then
     raise exception 'tenant_id: the CRM still has tenant %', tenant_id using errcode = 'PT409',
       hint = 'Delete it there first, or mark it as deleted: it is the CRM''s.';
   end if;
@@ -29510,6 +29564,7 @@ declare
   version ridgeline.workflow_versions;
   listener automation.compiled_trigger;
 begin
+  perform automation.check_not_forgotten(workflow.tenant_id);
   perform automation.take_place(workflow.tenant_id);
   select v.* into version from ridgeline.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
@@ -29687,6 +29742,10 @@ AS $function$
 declare
   gone constant uuid := automation.tenant_in_row(to_jsonb(old) ->> tg_argv[0]);
 begin
+  -- A row that moves to another partition is deleted from the one it was in.
+  if automation.tenant_state(gone) in ('here', 'deleted') then
+    return null;
+  end if;
   insert into automation.gone_tenants (tenant_id, gone_by, gone_as)
   values (gone, automation.current_user_id(), automation.change_source() ->> 'role')
   on conflict do nothing;
@@ -29912,7 +29971,8 @@ begin
     select v.* from ridgeline.workflows as w
     join ridgeline.workflow_versions as v
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
-    where w.is_active and not exists (
+    where w.is_active and not exists (select from automation.gone_tenants as g where g.tenant_id = w.tenant_id)
+      and not exists (
       select from automation.active_triggers as t
       where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
         and t.role = 'enrol')
@@ -29929,7 +29989,8 @@ begin
   perform automation.listen_for_runs(v)
   from ridgeline.workflow_versions as v
   where (v.tenant_id, v.workflow_id, v.version) in (
-    select w.tenant_id, w.id, w.published_version from ridgeline.workflows as w where w.is_active
+    select w.tenant_id, w.id, w.published_version from ridgeline.workflows as w
+    where w.is_active and not exists (select from automation.gone_tenants as g where g.tenant_id = w.tenant_id)
     union
     select e.tenant_id, e.workflow_id, e.version
     from ridgeline.scheduled_steps as s
@@ -31124,6 +31185,7 @@ declare
 begin
   perform automation.check_starter(version, data);
   if mode is null then
+    perform automation.check_not_forgotten(version.tenant_id);
     raise exception 'workflow_id: the engine is off for this tenant' using errcode = 'PT409',
       hint = 'unified_engine in ridgeline.tenant_settings says so; ridgeline.set_engine() switches it to shadow or on.';
   end if;
@@ -33713,6 +33775,9 @@ grant execute on function automation.check_new_assignee(uuid,jsonb) to service_r
 revoke all on function automation.check_no_paths(jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.check_no_paths(jsonb,text[]) to service_role;
 
+revoke all on function automation.check_not_forgotten(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.check_not_forgotten(uuid) to service_role;
+
 revoke all on function automation.check_notices() from public, anon, authenticated, service_role;
 grant execute on function automation.check_notices() to service_role;
 
@@ -34297,6 +34362,9 @@ grant execute on function automation.forget_pair() to service_role;
 
 revoke all on function automation.forget_tenant(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.forget_tenant(uuid) to service_role;
+
+revoke all on function automation.forgotten_among(uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.forgotten_among(uuid[]) to service_role;
 
 revoke all on function automation.functions_address() from public, anon, authenticated, service_role;
 grant execute on function automation.functions_address() to service_role;

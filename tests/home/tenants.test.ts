@@ -240,9 +240,14 @@ it("one that is only marked as deleted is kept, and its runs end before their ne
 it("one that a restored backup brings back is heard again", async () => {
   await speakAs(sql, LAKESIDE, "+13125550100");
   await publish(sql, LAKESIDE, "contact_created", [["send_sms", { body: "Hi" }]]);
+  await publish(sql, LAKESIDE, "scheduled", [["create_task", { title: "Monthly" }]], {
+    trigger_config: { cron: "0 9 1 * *", for_each: { entity: "contact" } },
+  });
   await sql`delete from public.tenants where id = ${LAKESIDE}`;
   await sql`insert into public.tenants (id, name) values (${LAKESIDE}, 'lakeside')`;
   await sql`select automation.tick()`;
+  expect(await sql`select from ridgeline.workflow_schedules where next_run_at > now()`)
+    .toHaveLength(1);
   await sql`
     insert into public.contacts (tenant_id, first_name, last_name, phone) values (${LAKESIDE}, 'A', 'B', '3125550142')`;
   expect((await work(sql)).map(({ payload }) => payload.to)).toEqual(["+13125550142"]);
@@ -257,4 +262,127 @@ it("a table of tenants that cannot be read ends nobody's runs", async () => {
   await sql`alter table public.tenants rename column is_deleted to hidden`;
   await sql`select automation.advance_clock('2 hours')`;
   expect(await work(sql)).toHaveLength(1);
+});
+
+it(
+  "forgotten where the CRM has no tenants, it starts nothing and sends nothing, whatever is left of it",
+  async () => {
+    await sql`select automation.detach_tenants()`;
+    await sql`update automation.settings set value = 'every_tenant' where name = 'environment_serves'`;
+    await sql`insert into ridgeline.tenant_settings (tenant_id) values (${SUMMIT})`;
+    await speakAs(sql, SUMMIT, "+15125550100");
+    const cron = await publish(sql, SUMMIT, "scheduled", [["send_sms", { body: "Daily" }]], {
+      trigger_config: { cron: "0 * * * *", for_each: { entity: "contact" } },
+    });
+    await publish(sql, SUMMIT, "time_elapsed", [["send_sms", { body: "Tomorrow" }]], {
+      trigger_config: { entity: "appointment", field: "starts_at", offset: "-1 day" },
+    });
+    const manual = await publish(sql, SUMMIT, "manual", [["send_sms", { body: "News" }]]);
+    await publish(sql, SUMMIT, "contact_updated", [["send_sms", { body: "Hi" }, 60]]);
+    await sql`
+    insert into public.appointments (tenant_id, contact_id, starts_at)
+    values (${SUMMIT}, ${MARIA}, now() + interval '25 hours')`;
+    await sql`update public.contacts set notes = 'x' where id = ${MARIA}`;
+    await work(sql);
+    const enrol = () =>
+      sql`select ridgeline.enroll_records(${manual}, filter => '[]', per_minute => 1, tenant_id => ${SUMMIT})`;
+    await enrol();
+    await receive(sql, "+12125552001", "STOP");
+    const before = await rowsOf(SUMMIT);
+    for (
+      const waiting of [
+        "workflow_schedules",
+        "workflow_timers",
+        "bulk_enrollments",
+        "scheduled_steps",
+      ]
+    ) {
+      expect(before).toHaveProperty(`ridgeline.${waiting}`);
+    }
+    const queued = await sql`select * from ridgeline.scheduled_steps where tenant_id = ${SUMMIT}`;
+
+    await sql`select ridgeline.erase_tenant(${SUMMIT})`;
+    const after = await rowsOf(SUMMIT);
+    for (
+      const silenced of [
+        "ridgeline.workflow_schedules",
+        "automation.timer_listeners",
+        "ridgeline.scheduled_steps",
+      ]
+    ) expect(after).not.toHaveProperty(silenced);
+    expect(await sql`select from ridgeline.bulk_enrollments where status = 'running'`)
+      .toHaveLength(0);
+    const runs = async () =>
+      (await sql`select from ridgeline.workflow_executions where tenant_id = ${SUMMIT}`).length;
+    const had = await runs();
+    // A large tenant keeps its workflows for hours.
+    await sql`update ridgeline.workflows set is_active = false where id = ${cron}`;
+    for (
+      const again of [
+        sql`select ridgeline.publish_workflow(${cron}, tenant_id => ${SUMMIT})`,
+        sql`select ridgeline.execute_workflow(${manual}, ${
+          sql.json({ contact_id: MARIA })
+        }, tenant_id => ${SUMMIT})`,
+        sql`update ridgeline.workflows set is_active = true where id = ${cron}`,
+      ]
+    ) await expect(again).rejects.toThrow("is being forgotten");
+    await enrol();
+    // One that was put into the queue while it was asked for.
+    await sql`insert into ridgeline.scheduled_steps ${sql(queued)}`;
+    await sql`update public.contacts set notes = 'y' where id = ${MARIA}`;
+    await sql`select automation.advance_clock('2 hours')`;
+    expect(await send(sql)).toEqual([]);
+    for (const portion of ["run_schedules", "fire_timers", "run_bulk", "run_database_steps"]) {
+      await sql.unsafe(`select automation.${portion}()`);
+    }
+    expect(await send(sql)).toEqual([]);
+    expect(await runs()).toBe(had);
+
+    // Who said STOP is known for as long as there is anything else.
+    for (let erased = 1, left = await rowsOf(SUMMIT); erased > 0; left = await rowsOf(SUMMIT)) {
+      const names = Object.keys(left).filter((name) => name !== "automation.gone_tenants");
+      const others = names.filter((name) =>
+        !/\.(consents|suppressions|revoked_people|erased_addresses)$/.test(name)
+      );
+      if (others.length > 0) expect(left["ridgeline.suppressions"]).toBe(1);
+      [{ erased }] = await sql<[{ erased: number }]>`select automation.erase_tenants(2) as erased`;
+    }
+    expect(await rowsOf(SUMMIT)).toEqual({});
+    expect(await entries()).toMatchObject([{ cause: "asked", status: "completed" }]);
+  },
+  120_000,
+);
+
+it("nobody is forgotten while the table of tenants cannot be read", async () => {
+  await speakAs(sql, SUMMIT, "+15125550100");
+  await speakAs(sql, LAKESIDE, "+13125550100");
+  await sql`delete from public.tenants where id = ${LAKESIDE}`;
+  const before = [await rowsOf(SUMMIT), await rowsOf(LAKESIDE)];
+  await sql`alter table public.tenants rename column is_deleted to hidden`;
+  await expect(sql`select ridgeline.erase_tenant(${SUMMIT})`).rejects.toMatchObject({
+    code: "PT409",
+  });
+  await sql`select automation.erase_tenants()`;
+  expect([await rowsOf(SUMMIT), await rowsOf(LAKESIDE)]).toEqual(before);
+  await sql`alter table public.tenants rename column hidden to is_deleted`;
+  await sql`select automation.erase_tenants()`;
+  expect(await rowsOf(LAKESIDE)).toEqual({ "automation.gone_tenants": 1 });
+});
+
+it("one whose row moves to another partition is not gone", async () => {
+  await sql`select automation.detach_tenants()`;
+  await sql`
+    create table public.offices (id uuid, name text, region text, primary key (id, region)) partition by list (region)`;
+  await sql`create table public.offices_tx partition of public.offices for values in ('TX')`;
+  await sql`create table public.offices_il partition of public.offices for values in ('IL')`;
+  await sql`insert into public.offices values (${SUMMIT}, 'Summit', 'TX'), (${LAKESIDE}, 'Lakeside', 'IL')`;
+  await sql`select automation.attach_tenants('public.offices')`;
+  await speakAs(sql, SUMMIT, "+15125550100");
+  await publish(sql, SUMMIT, "contact_updated", [["send_sms", { body: "Hi" }]]);
+  await sql`update public.contacts set notes = 'x' where id = ${MARIA}`;
+  await sql`update public.offices set region = 'IL' where id = ${SUMMIT}`;
+  expect(await sql`select from automation.gone_tenants`).toHaveLength(0);
+  expect(await work(sql)).toHaveLength(1);
+  await sql`delete from public.offices where id = ${SUMMIT}`;
+  expect(await sql`select tenant_id from automation.gone_tenants`).toEqual([{ tenant_id: SUMMIT }]);
 });

@@ -590,4 +590,30 @@ comment on table automation.gone_tenants is
 comment on column automation.gone_tenants.is_asked is
   'ridgeline.erase_tenant() was called: the CRM may have the tenant still.';
 
+-- Those of some tenants that are to be forgotten, whatever the CRM says of them. Volatile: it sees what has committed
+-- up to now. Mostly there are none, and an empty index is all that is read.
+create or replace function automation.forgotten_among(tenants uuid[]) returns uuid[]
+  language plpgsql volatile
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  return array(select g.tenant_id from automation.gone_tenants as g where g.tenant_id = any (tenants) and g.is_asked);
+end;
+$$;
+
+create or replace function automation.check_not_forgotten(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if tenant_id = any (automation.forgotten_among(array[tenant_id])) then
+    raise exception 'tenant_id: tenant % is being forgotten', tenant_id using errcode = 'PT409',
+      hint = 'ridgeline.erase_tenant() was called for it, and nothing of it starts any more.';
+  end if;
+end;
+$$;
+
 do $$ begin execute automation.settled_function(); end $$;

@@ -293,6 +293,7 @@ begin
     select case s.unified_engine when 'off' then null when 'shadow' then 'shadow' else w.mode end
     from ridgeline.workflows as w
     left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
-    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id);
+    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id
+      and not exists (select from automation.gone_tenants as g where g.tenant_id = w.tenant_id and g.is_asked));
 end;
 $$;

@@ -399,7 +399,7 @@ begin
       'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
   elsif tenant_state in ('deleted', 'gone') then
     return row('cancelled', jsonb_build_object(
-      'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM'))::automation.obstacle;
+      'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM, or is forgotten'))::automation.obstacle;
   elsif ending.id is not null then
     return row('cancelled', automation.ending_reason(ending))::automation.obstacle;
   end if;
@@ -444,12 +444,14 @@ declare
   plan automation.running_plan;
   states text[] := '{}'::text[];
   is_plain boolean[] := '{}'::boolean[];
+  forgotten constant uuid[] := automation.forgotten_among(array(select (p).tenant_id from unnest(plans) as p));
 begin
   works := automation.read_known(works);
   endings := automation.unread_endings(works);
   for i in 1 .. cardinality(plans) loop
     plan := plans[i];
     states[i] := case
+      when plan.tenant_id = any (forgotten) then 'gone'
       -- Read together with the plan, a moment ago.
       when (works[1]).ran = 0 and (plan.tenant).id is not null then 'here'
       when i > 1 and (plans[i - 1]).tenant_id = plan.tenant_id then states[i - 1]

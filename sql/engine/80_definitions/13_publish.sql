@@ -11,6 +11,7 @@ declare
   published ridgeline.workflow_versions;
 begin
   perform automation.check_publisher(tenant_id, 'publishing');
+  perform automation.check_not_forgotten(tenant_id);
   perform automation.take_place(tenant_id);
   select w.* into workflow from ridgeline.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
@@ -136,6 +137,7 @@ declare
   version ridgeline.workflow_versions;
   listener automation.compiled_trigger;
 begin
+  perform automation.check_not_forgotten(workflow.tenant_id);
   perform automation.take_place(workflow.tenant_id);
   select v.* into version from ridgeline.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id

@@ -100,7 +100,8 @@ begin
     select v.* from ridgeline.workflows as w
     join ridgeline.workflow_versions as v
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
-    where w.is_active and not exists (
+    where w.is_active and not exists (select from automation.gone_tenants as g where g.tenant_id = w.tenant_id)
+      and not exists (
       select from automation.active_triggers as t
       where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
         and t.role = 'enrol')
@@ -117,7 +118,8 @@ begin
   perform automation.listen_for_runs(v)
   from ridgeline.workflow_versions as v
   where (v.tenant_id, v.workflow_id, v.version) in (
-    select w.tenant_id, w.id, w.published_version from ridgeline.workflows as w where w.is_active
+    select w.tenant_id, w.id, w.published_version from ridgeline.workflows as w
+    where w.is_active and not exists (select from automation.gone_tenants as g where g.tenant_id = w.tenant_id)
     union
     select e.tenant_id, e.workflow_id, e.version
     from ridgeline.scheduled_steps as s

@@ -157,6 +157,7 @@ declare
 begin
   perform automation.check_starter(version, data);
   if mode is null then
+    perform automation.check_not_forgotten(version.tenant_id);
     raise exception 'workflow_id: the engine is off for this tenant' using errcode = 'PT409',
       hint = 'unified_engine in ridgeline.tenant_settings says so; ridgeline.set_engine() switches it to shadow or on.';
   end if;

@@ -31,7 +31,7 @@ comment on column ridgeline.tenant_erasures.requested_by is
 comment on column ridgeline.tenant_erasures.erased is '{table: rows deleted}.';
 
 -- The tables that hold a tenant's rows, each before those that it refers to, so that no key cascades over more than
--- a portion. Versions go with their workflow: each refers to the other.
+-- a portion. Versions go with their workflow: each refers to the other. Who must not be written to is forgotten last.
 create or replace function automation.tenant_tables() returns table (relation regclass)
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -57,7 +57,10 @@ create or replace function automation.tenant_tables() returns table (relation re
     )
     select b.relation from below as b join owned as o on o.relation = b.relation
     where b.relation <> 'ridgeline.workflow_versions'::regclass
-    group by b.relation order by max(b.depth) desc, b.relation::text
+    group by b.relation
+    order by b.relation in ('ridgeline.consents'::regclass, 'ridgeline.suppressions'::regclass,
+        'automation.revoked_people'::regclass, 'automation.erased_addresses'::regclass),
+      max(b.depth) desc, b.relation::text
   $$;
 
 -- What somebody works on right now is left for the next portion.
@@ -69,7 +72,7 @@ declare
   erased integer;
 begin
   execute format(
-    'delete from %1$s as t where t.ctid = any (array('
+    'delete from %1$s as t where t.tenant_id = $1 and t.ctid = any (array('
     'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
     using gone, at_most;
   get diagnostics erased = row_count;
@@ -160,21 +163,23 @@ end;
 $$;
 
 -- Does the CRM work with it? One that is only marked as deleted there may be forgotten here; of one that is all there
--- is, the CRM can say neither.
+-- is, the CRM can say neither. Null: it has a table of tenants, and that cannot be read.
 create or replace function automation.is_in_use(tenant_id uuid) returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(automation.tenant_state(tenant_id) = 'here', false)
-      and not exists (select from automation.tenancy as y where y.sole is not null)
+    select exists (select from automation.tenancy as y where y.sole is null)
+      and automation.tenant_state(tenant_id) = 'here'
   $$;
 
+-- Null, too: nobody can tell.
 create or replace function automation.is_back(gone automation.gone_tenants) returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case when gone.is_asked then automation.is_in_use(gone.tenant_id)
-      else coalesce(automation.tenant_state(gone.tenant_id) in ('here', 'deleted'), false) end
+      else coalesce(automation.tenant_state(gone.tenant_id) in ('here', 'deleted'),
+        case when not exists (select from automation.tenancy as y where y.sole is null) then false end) end
   $$;
 
 -- A restored backup may bring a tenant back. What has not been erased by then is its own again.
@@ -185,6 +190,11 @@ create or replace function automation.welcome_back(tenant_id uuid) returns void
 begin
   perform automation.end_tenant_erasure(tenant_id, 'withdrawn');
   perform automation.listen_again(e.name) from automation.entities as e;
+  perform automation.start_waiting(v)
+  from ridgeline.workflows as w
+  join ridgeline.workflow_versions as v
+    on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+  where w.tenant_id = welcome_back.tenant_id and w.is_active and v.trigger_type = 'scheduled';
   raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
     tenant_id;
 end;
@@ -197,6 +207,7 @@ create or replace function automation.erase_tenants(at_most integer default 2000
   as $$
 declare
   gone automation.gone_tenants;
+  is_back boolean;
   erased integer := 0;
 begin
   for gone in
@@ -205,9 +216,15 @@ begin
     -- One that cannot be erased keeps none of the others.
     begin
       perform automation.begin_tenant_erasure(gone);
-      if automation.is_back(gone) then
+      is_back := automation.is_back(gone);
+      if is_back then
         perform automation.welcome_back(gone.tenant_id);
+      elsif is_back is null then
+        raise warning 'automation: the rows of tenant %, which is gone, stay for now: the tenants cannot be read',
+          gone.tenant_id;
       else
+        -- Once more: what was being published when it went has committed since.
+        perform automation.silence_tenant(gone.tenant_id);
         erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
         -- Late reports about its messages may still come in for a while.
         if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
@@ -235,8 +252,13 @@ create or replace function automation.forget_tenant(tenant_id uuid) returns ridg
   as $$
 declare
   gone automation.gone_tenants;
+  is_in_use constant boolean := automation.is_in_use(tenant_id);
 begin
-  if automation.is_in_use(tenant_id) then
+  if is_in_use is null then
+    raise exception 'tenant_id: the tenants cannot be read, and the CRM may still have tenant %', tenant_id
+      using errcode = 'PT409',
+        hint = 'The table was altered after it was attached: call automation.attach_tenants() again.';
+  elsif is_in_use then
     raise exception 'tenant_id: the CRM still has tenant %', tenant_id using errcode = 'PT409',
       hint = 'Delete it there first, or mark it as deleted: it is the CRM''s.';
   end if;
