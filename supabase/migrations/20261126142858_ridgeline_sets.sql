@@ -2182,25 +2182,45 @@ $template$,
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
       automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'user')),
       coalesce(' and ' || automation.mapped_json('t', m.columns ->> 'active') || format(' <@ %L::jsonb', m.active), '')
-        || coalesce(
-          ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
+        || coalesce(' and not (' || automation.left_expression(m.relation, 't', m.columns) || ')', ''),
       wanted, automation.mapped_expression('t', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.left_column(relation regclass)
+CREATE OR REPLACE FUNCTION automation.left_columns(relation regclass)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(c.name order by n.place, c.name), '{}')
+    from automation.relation_columns(relation) as c
+    join unnest('{disabled,isdisabled,disabledat,deactivated,isdeactivated,deactivatedat,suspended,issuspended,
+      suspendedat,blocked,isblocked,blockedat,revokedat,removedat,banneduntil}'::text[])
+      with ordinality as n (name, place) on n.name = automation.same_name(c.name)
+    where automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.left_expression(relation regclass, written text, columns jsonb)
  RETURNS text
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select c.name
-    from automation.relation_columns(relation) as c
-    join unnest('{disabled,isdisabled,disabledat,deactivatedat,suspendedat}'::text[]) with ordinality as n (name, place)
-      on n.name = automation.same_name(c.name)
-    where automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'
-    order by n.place limit 1
+    select string_agg(case
+      when automation.same_name(c.name) = 'banneduntil' and k.type ~ '^(date|timestamp)' then
+        format('coalesce(%s.%I%s > automation.now(), false)', written, c.name,
+          case when k.type ~ '^timestamp.*without' then ' at time zone ''UTC''' else '' end)
+      else automation.is_deleted_expression(relation, written, c.name) end, ' or ' order by c.place)
+    from (
+      select n.name, min(n.place) as place
+      from unnest(columns ->> 'deleted' || case when columns -> 'deleted' = 'null' then '{}'
+        else automation.left_columns(relation) end) with ordinality as n (name, place)
+      where n.name is not null
+      group by n.name
+    ) as c
+    cross join lateral automation.column_type(relation, c.name) as k (type)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.warn_named_otherwise(relation regclass, named jsonb)
@@ -2299,15 +2319,28 @@ CREATE OR REPLACE FUNCTION automation.read_signed_in(login uuid)
  SET jit TO 'off'
 AS $function$ begin return; end; $function$;
 
-CREATE OR REPLACE FUNCTION automation.first_column(relation text, VARIADIC names text[])
+CREATE OR REPLACE FUNCTION automation.tags_tenant(attached automation.entities, relation text)
  RETURNS text
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select n.name from unnest(names) with ordinality as n (name, place)
-    where automation.column_type(relation::regclass, n.name) is not null
-    order by n.place limit 1
+    select c.name
+    from automation.relation_columns(to_regclass(relation)) as c
+    join unnest(case
+        when attached.tags ? 'tenant' then array[attached.tags ->> 'tenant']
+        when attached.sole is not null then '{tenant_id}'
+        else attached.tenant_column || '{tenant_id,organization_id,organisation_id,org_id,company_id,account_id,team_id,
+          workspace_id,office_id}'::text[]
+      end) with ordinality as n (name, place)
+      on case when attached.tags ? 'tenant' then c.name = n.name
+        else automation.same_name(c.name) = automation.same_name(n.name) end
+    cross join lateral (
+      select count(distinct replace(regexp_replace(t.type, '\(.*', ''), 'character varying', 'text')) = 1 as is_one
+      from (values (automation.column_type(to_regclass(relation), c.name)),
+        (automation.column_type(to_regclass(attached.relation), attached.tenant_column))) as t (type)) as types
+    where n.place = 1 or n.name = 'tenant_id' or types.is_one
+    order by n.place, c.name = n.name desc, c.name limit 1
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.owned_by(written text, relation text, tenant_column text, "where" jsonb, zone text, OUT same text, OUT own text, OUT told text, OUT names text, OUT given text)
@@ -2337,6 +2370,24 @@ AS $function$
         coalesce(quote_literal(zone), 'automation.tenant_zone($1)')) as c
     ) as f
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.warn_shared_tags(attached automation.entities)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if attached.tags is not null and not attached.tags ? 'tenant' and attached.sole is null
+    and automation.tags_tenant(attached, attached.tags ->> 'links') is null
+    and automation.tags_tenant(attached, attached.tags ->> 'tags') is null
+    and exists (select from automation.tenancy as y where y.sole is null) then
+    raise warning 'automation: no column of % or % says whose a tag is: all tenants share the tags',
+      attached.tags ->> 'links', attached.tags ->> 'tags'
+      using hint = 'Name it, {"tags": {"tenant": "<column>", ...}}, or say that there is none: {"tenant": null}.';
+  end if;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.target_value(field text, type text, words jsonb, times_zone text)
  RETURNS text
@@ -4408,7 +4459,13 @@ begin
     case when attached.contact_ways is not null then automation.add_related('{}', execution.tenant_id, live,
       attached.related - 'contact', null, attached.contact_ways) ->> 'contact_id' end);
   if belongs_to is distinct from execution.contact_id then
-    return coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
+    belongs_to := coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
+    -- A foreign key knows no tenants: what the record was given since may be another's. Whoever has read the record
+    -- reads that contact next, and ends the run where it is not there.
+    if known.record is null and belongs_to is not null
+      and not automation.has_record('contact', execution.tenant_id, belongs_to) then
+      return null;
+    end if;
   end if;
   return belongs_to;
 end;
@@ -4498,7 +4555,8 @@ begin
     return coalesce(
       case when execution.version = 0 then data #> '{contact,tags}' end,
       automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))));
+        execution.tenant_id, case when known.contact is not null then known.contact_id
+          else automation.contact_key(execution) end)));
   elsif root = 'tenant' then
     return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
   elsif root = 'user' then
@@ -5882,6 +5940,22 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.list_of_tags(tags jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if jsonb_typeof(tags) <> 'array' then
+    raise exception 'contact.tags: the contact has % there, and a list of texts is needed', case jsonb_typeof(tags)
+        when 'object' then 'an object' else format('a %s', jsonb_typeof(tags)) end
+      using errcode = 'invalid_parameter_value', hint = 'Such as ["vip", "roof"], or null where there are none.';
+  end if;
+  return coalesce(nullif(tags, 'null'), '[]');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.tag_in_record(execution ridgeline.workflow_executions, input jsonb, is_on boolean)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5897,7 +5971,7 @@ begin
   select e.* into attached from automation.entities as e where e.name = 'contact';
   execute automation.lock_record_statement(attached)
     into present using execution.tenant_id, automation.target_id(execution, 'contact', input);
-  tags := coalesce(nullif(present -> (attached.mapped ->> 'tags'), 'null'), '[]');
+  tags := automation.list_of_tags(nullif(present -> (attached.mapped ->> 'tags'), 'null'));
   had := exists (
     select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(tag));
   if had <> is_on then
@@ -5919,11 +5993,11 @@ declare
   id text;
 begin
   if not automation.is_of_another(execution, 'contact', input) then
-    return coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+    return automation.list_of_tags(nullif(automation.read_root(execution, 'contact.tags'), 'null'));
   end if;
   id := automation.target_id(execution, 'contact', input);
   return case when automation.is_imagined(execution, id) then '[]'
-    else automation.contact_tags(execution.tenant_id, id) end;
+    else automation.list_of_tags(automation.contact_tags(execution.tenant_id, id)) end;
 end;
 $function$;
 
@@ -24339,7 +24413,7 @@ declare
   named constant jsonb := automation.named_columns(relation, automation.member_names(),
     '{"tenant": "tenant_id", "user": "user_id", "login": null}'::jsonb
       || case when columns ? 'deleted' or automation.deleted_column(relation) is not null then '{}'
-        else jsonb_build_object('deleted', automation.left_column(relation)) end
+        else jsonb_build_object('deleted', (automation.left_columns(relation))[1]) end
       || case when columns ? 'active' or automation.named_column(relation, 'active') is not null
           or automation.column_type(relation, automation.named_column(relation, 'is_active')) is distinct from 'boolean'
         then '{}' else jsonb_build_object('active', automation.named_column(relation, 'is_active')) end
@@ -24361,7 +24435,9 @@ begin
   perform automation.warn_named_otherwise(relation, named);
   perform automation.settle_sole_tenant(sole);
   insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
-  values (automation.relation_name(attach_members.relation), named, sole,
+  -- That no column says that somebody has left is kept in mind, too.
+  values (automation.relation_name(attach_members.relation),
+    named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb, sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, automation.settled_further(attach_members.further),
@@ -24470,8 +24546,8 @@ $template$,
         coalesce(attached.tags ->> 'record', 'contact_id') as record,
         coalesce(attached.tags ->> 'tag', 'tag_id') as tag,
         coalesce(attached.tags ->> 'name', 'name') as name,
-        automation.first_column(attached.tags ->> 'links', attached.tenant_column, 'tenant_id') as links_tenant,
-        automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
+        automation.tags_tenant(attached, attached.tags ->> 'links') as links_tenant,
+        automation.tags_tenant(attached, attached.tags ->> 'tags') as tags_tenant
     ) as k
     cross join lateral automation.owned_by(
       'l', k.links, k.links_tenant, attached.tags -> 'where', attached.times_zone) as l
@@ -24495,15 +24571,20 @@ begin
       using errcode = 'undefined_table';
   end if;
   select k into missing from jsonb_object_keys(given) as k
-  where not k = any ('{links,tags,record,tag,name,where}'::text[]) limit 1;
+  where not k = any ('{links,tags,record,tag,name,where,tenant}'::text[]) limit 1;
   if missing is not null then
-    raise exception 'columns.tags: "%" is none of links, tags, record, tag, name, where', missing
+    raise exception 'columns.tags: "%" is none of links, tags, record, tag, name, where, tenant', missing
       using errcode = 'invalid_parameter_value';
   end if;
   select k into missing from jsonb_object_keys(coalesce(given -> 'where', '{}')) as k
   where automation.column_type(links, k) is null limit 1;
   if missing is not null then
     raise exception 'columns.tags.where: % has no column "%"', links, missing using errcode = 'undefined_column';
+  end if;
+  if given ->> 'tenant' is not null and coalesce(automation.column_type(links, given ->> 'tenant'),
+    automation.column_type(automation.find_relation(given ->> 'tags'), given ->> 'tenant')) is null then
+    raise exception 'columns.tags.tenant: neither % nor % has a column "%"', links, given ->> 'tags', given ->> 'tenant'
+      using errcode = 'undefined_column';
   end if;
   perform automation.check_columns('columns.tags', links, jsonb_build_object(
     'record', coalesce(given ->> 'record', 'contact_id'), 'tag', coalesce(given ->> 'tag', 'tag_id')),
@@ -25853,7 +25934,7 @@ CREATE OR REPLACE FUNCTION automation.member_tenants()
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select coalesce(array_agg(m.tenant_id), '{}')
+    select coalesce(array_agg(distinct m.tenant_id), '{}')
     from automation.current_user_id() as me (id)
     cross join lateral automation.read_signed_in(me.id) as m
     where me.id is not null
@@ -26029,7 +26110,7 @@ AS $function$
     from automation.current_user_id() as me (id)
     cross join lateral automation.read_signed_in(me.id) as m
     where me.id is not null and m.tenant_id = role_in.tenant_id
-    limit 1
+    order by array_position(array['owner', 'admin', 'editor', 'viewer'], m.role) limit 1
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.matching_so_far(record text, OUT documents integer, OUT records integer, OUT ms numeric, OUT allowed numeric)
@@ -29905,6 +29986,7 @@ begin
   perform automation.check_attachment(attached, events);
   perform automation.check_single_values(attached);
   perform automation.tell_of_unreachable(attached, columns);
+  perform automation.warn_shared_tags(attached);
   if attached.relation !~ '^(automation|ridgeline)\.' then
     perform automation.remember_host_path();
   end if;
@@ -33031,7 +33113,7 @@ comment on function automation.consent_in_record(jsonb,text) is 'What the record
 
 comment on function automation.consent_policy(uuid,jsonb) is 'What marketing of a tenant with these settings needs: required, recorded_optout_only; null: nobody has said.';
 
-comment on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) is 'The id of the contact that a run is about, now; null when its record belongs to none.';
+comment on function automation.contact_key(ridgeline.workflow_executions,automation.known_records) is 'The id of the contact that a run is about, now; null when its record belongs to none, or to one that is not there for the tenant.';
 
 comment on function automation.contact_through(uuid,jsonb,text[],jsonb) is 'The id of the contact of a record that names none itself, by the ways of its entity.';
 
@@ -34261,9 +34343,6 @@ grant execute on function automation.fire_set(ridgeline.workflow_timers[],timest
 revoke all on function automation.first_claim(text) from public, anon, authenticated, service_role;
 grant execute on function automation.first_claim(text) to service_role;
 
-revoke all on function automation.first_column(text,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.first_column(text,text[]) to service_role;
-
 revoke all on function automation.first_id(timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.first_id(timestamp with time zone) to service_role;
 
@@ -34835,8 +34914,11 @@ grant execute on function automation.leave_out_refused(automation.send_question,
 revoke all on function automation.leave_out_revoked(automation.send_question,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.leave_out_revoked(automation.send_question,text,text[]) to service_role;
 
-revoke all on function automation.left_column(regclass) from public, anon, authenticated, service_role;
-grant execute on function automation.left_column(regclass) to service_role;
+revoke all on function automation.left_columns(regclass) from public, anon, authenticated, service_role;
+grant execute on function automation.left_columns(regclass) to service_role;
+
+revoke all on function automation.left_expression(regclass,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.left_expression(regclass,text,jsonb) to service_role;
 
 revoke all on function automation.left_out(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
 grant execute on function automation.left_out(ridgeline.workflow_executions,text) to service_role;
@@ -34925,6 +35007,9 @@ grant execute on function automation.link_base() to service_role;
 
 revoke all on function automation.link_code() from public, anon, authenticated, service_role;
 grant execute on function automation.link_code() to service_role;
+
+revoke all on function automation.list_of_tags(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.list_of_tags(jsonb) to service_role;
 
 revoke all on function automation.list_problem(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.list_problem(jsonb,boolean) to service_role;
@@ -35884,6 +35969,9 @@ grant execute on function automation.tag_in_record(ridgeline.workflow_executions
 revoke all on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tags_as_if(ridgeline.workflow_executions,jsonb) to service_role;
 
+revoke all on function automation.tags_tenant(automation.entities,text) from public, anon, authenticated, service_role;
+grant execute on function automation.tags_tenant(automation.entities,text) to service_role;
+
 revoke all on function automation.take_click_back(uuid,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.take_click_back(uuid,uuid,timestamp with time zone) to service_role;
 
@@ -36207,6 +36295,9 @@ grant execute on function automation.warn_hidden(regclass) to service_role;
 
 revoke all on function automation.warn_named_otherwise(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_named_otherwise(regclass,jsonb) to service_role;
+
+revoke all on function automation.warn_shared_tags(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.warn_shared_tags(automation.entities) to service_role;
 
 revoke all on function automation.warn_slower(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_slower(text,text) to service_role;

@@ -259,6 +259,79 @@ describe("a CRM of Prisma's", { timeout: 180_000 }, () => {
     ).toEqual([{ state: "here", key: "cm3orgapex0000abcd", gone: false }]);
   });
 
+  it("and its tags, whatever says there whose they are", async () => {
+    await sql.unsafe(`
+      create table public.words (id int generated always as identity primary key, org_id text not null, name text not null);
+      create table public.worded (contact_id text not null, tag_id int not null references public.words);
+      insert into public.words (org_id, name) values ('cm3orgblue0000abcd', 'gold'), ('cm3orgblue0000abcd', 'secret');
+      insert into public.worded values ('cm3contactlena0001', 2);
+      create table public.shared_words (id int generated always as identity primary key, name text not null);
+      create table public.shared_worded (contact_id text not null, tag_id int not null references public.shared_words)`);
+    const attach = (tags: Record<string, string | null>) =>
+      sql`select automation.attach('public."Contact"', 'contact', ${
+        sql.json({ tenant: "organizationId", phone: "phoneNumber", timestamps: "UTC", tags })
+      })`;
+    const shared = { links: "public.shared_worded", tags: "public.shared_words" };
+    await expect(attach({ ...shared, tenant: "whose" })).rejects.toThrow(
+      /columns\.tags\.tenant: neither public\.shared_worded nor public\.shared_words has a column "whose"/,
+    );
+    const warned = () =>
+      notices.filter((notice) => /all tenants share the tags/.test(notice)).length;
+    await attach({ ...shared, tenant: null });
+    expect(warned()).toBe(0);
+    await attach(shared);
+    expect(warned()).toBe(1);
+    for (const tenant of [{}, { tenant: "org_id" }] as Record<string, string>[]) {
+      await sql`delete from public.worded where tag_id > 2`;
+      await sql`delete from public.words where id > 2`;
+      await attach({ links: "public.worded", tags: "public.words", ...tenant });
+      await sql`select automation.link_tag(${apex}, 'cm3contactlena0001', 'Gold')`;
+      expect(
+        await sql`select w.org_id, w.name from public.worded as l join public.words as w on w.id = l.tag_id order by w.id`,
+      ).toEqual([
+        { org_id: "cm3orgblue0000abcd", name: "secret" },
+        { org_id: "cm3orgapex0000abcd", name: "Gold" },
+      ]);
+      expect(await sql`select automation.linked_tags(${apex}, 'cm3contactlena0001') as tags`)
+        .toEqual([{ tags: ["Gold"] }]);
+    }
+    expect(warned()).toBe(1);
+  });
+
+  it("and its contacts, though somebody here gives a job of theirs to one", async () => {
+    await sql.unsafe(`
+      create table public.jobs ("id" text primary key, "organizationId" text not null, "contactId" text references public."Contact" on delete set null);
+      insert into public.shared_words (name) values ('secret');
+      insert into public.shared_worded values ('cm3contactblue0001', 1);
+      select automation.attach('public."Contact"', 'contact', '{"tenant": "organizationId", "phone": "phoneNumber", "timestamps": "UTC",
+        "tags": {"links": "public.shared_worded", "tags": "public.shared_words", "tenant": null}}');
+      select automation.attach('public.jobs', 'job', '{"tenant": "organizationId", "contact": "contactId"}')`);
+    await publish(sql, apex, "job_created", [["wait", { days: 1 }], ["add_tag", { tag: "vip" }]]);
+    await sql`insert into public.jobs values ('roof', 'cm3orgapex0000abcd', 'cm3contactlena0001')`;
+    await work(sql);
+    const asked = () =>
+      sql`select automation.contact_key(e) as contact, automation.read_root(e, 'contact.tags') as tags
+        from ridgeline.workflow_executions as e where e.record_id = 'roof'`;
+    expect(await asked()).toEqual([{ contact: "cm3contactlena0001", tags: [] }]);
+    await sql`update public.jobs set "contactId" = 'cm3contactblue0001'`;
+    expect(await asked()).toEqual([{ contact: null, tags: [] }]);
+    await expect(
+      sql`select automation.add_tag(e, '{"tag": "vip"}') from ridgeline.workflow_executions as e
+      where e.record_id = 'roof'`,
+    ).rejects.toThrow(/contact: the execution has no contact to work on/);
+    // Once it is due, it ends, as with a contact who was deleted.
+    await sql`update ridgeline.scheduled_steps set run_at = now()`;
+    await work(sql);
+    expect(
+      await sql`select status, error ->> 'code' as code
+      from ridgeline.workflow_executions where record_id = 'roof'`,
+    )
+      .toEqual([{ status: "cancelled", code: "record_deleted" }]);
+    expect(await sql`select contact_id, tag_id from public.shared_worded`).toEqual([
+      { contact_id: "cm3contactblue0001", tag_id: 1 },
+    ]);
+  });
+
   it("lets a client ask by the key that it knows", async () => {
     const [row] = await asRole(
       sql,
@@ -601,6 +674,19 @@ describe("a CRM with two tables of people and whole names", { timeout: 180_000 }
       { what: "Tagged old, roof" },
       { what: "Tagged roof" },
     ]);
+    // What is no list is left as it is.
+    await sql`insert into public.customers (tenant_id, full_name, tags) values
+      (${SUMMIT}, 'Otto Reyes', '{"vip": true}'), (${SUMMIT}, 'Nora Diaz', '"vip"')`;
+    await work(sql);
+    expect(
+      (await sql`select error ->> 'message' as message from ridgeline.workflow_executions
+        where status = 'failed' order by 1`).map(({ message }) => message),
+    ).toEqual([
+      expect.stringMatching(/contact\.tags: the contact has a string there, and a list of texts/),
+      expect.stringMatching(/contact\.tags: the contact has an object there, and a list of texts/),
+    ]);
+    expect(await sql`select tags from public.customers where full_name = 'Otto Reyes'`)
+      .toEqual([{ tags: { vip: true } }]);
   });
 });
 
@@ -924,6 +1010,32 @@ describe("tables that nothing can be put on, or that hide their rows", { timeout
     await sql`select automation.detach_members()`;
   });
 
+  it("nor whom any of several columns shuts out, for as long as it does", async () => {
+    await sql.unsafe(`
+      create table public.crew (name text not null, user_id uuid primary key default gen_random_uuid(),
+        tenant_id uuid not null default '0a000000-0000-4000-8000-000000000001', deleted_at timestamptz,
+        is_suspended boolean, "revokedAt" timestamp, banned_until timestamptz);
+      insert into public.crew (name, deleted_at, is_suspended, "revokedAt", banned_until) values
+        ('Ana', null, null, null, null), ('Ben', null, false, null, now() - interval '1 day'),
+        ('Cal', now(), null, null, null), ('Dee', null, true, null, null), ('Eve', null, null, now(), null),
+        ('Fay', null, null, null, now() + interval '1 day'), ('Gus', null, null, null, 'infinity')`);
+    const members = async (columns: Record<string, string | null>) => {
+      await sql`select automation.attach_members('public.crew', ${sql.json(columns)})`;
+      return (await sql`select full_name from automation.read_members(null, null) order by 1`)
+        .map(({ full_name }) => full_name);
+    };
+    expect(await members({ full_name: "name" })).toEqual(["Ana", "Ben"]);
+    expect(await members({ full_name: "name", deleted: "banned_until" })).toEqual([
+      "Ana",
+      "Ben",
+      "Cal",
+    ]);
+    expect(await members({ full_name: "name", deleted: null })).toHaveLength(7);
+    await sql`alter table public.crew drop column deleted_at`;
+    expect(await members({ full_name: "name" })).toEqual(["Ana", "Ben", "Cal"]);
+    await sql`select automation.detach_members()`;
+  });
+
   it("warns of a table of tasks whose rows lack what it needs, or whose they are", async () => {
     await sql.unsafe(`
       create table public.errands (id bigint generated by default as identity primary key, account_id uuid not null, title text,
@@ -995,6 +1107,6 @@ describe("tables that nothing can be put on, or that hide their rows", { timeout
     await expect(
       sql`select automation.attach('public.leads', 'contact',
         '{"tags": {"links": "public.leads", "tags": "public.leads", "were": {}}}')`,
-    ).rejects.toThrow(/columns\.tags: "were" is none of links/);
+    ).rejects.toThrow(/columns\.tags: "were" is none of links, tags, .*tenant/);
   });
 });

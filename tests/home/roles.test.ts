@@ -255,6 +255,16 @@ it("roles may stand inside a JSON column, as in Supabase's auth.users, and so ma
   expect(await as(CORY, (sql) => sql`select from ridgeline.workflows limit 1`)).toHaveLength(1);
 });
 
+it("of several rows of somebody the highest role counts", async () => {
+  await sql.unsafe(`
+    create table public.seats (tenant_id uuid, user_id uuid, role text);
+    insert into public.seats values ('${SUMMIT}', '${SAM}', 'viewer'), ('${SUMMIT}', '${SAM}', 'owner'),
+      ('${SUMMIT}', '${SAM}', 'editor'), ('${SUMMIT}', '${CORY}', 'editor'), ('${SUMMIT}', '${CORY}', 'viewer')`);
+  await sql`select automation.attach_members('public.seats')`;
+  await publish(SAM, await draft(SAM));
+  await expect(publish(CORY, await draft(CORY))).rejects.toThrow(forAdmins);
+});
+
 it("and a tenant's settings; but not its key", async () => {
   await sql`alter table public.tenants add details jsonb`;
   await sql`update public.tenants set details = '{"ridgeline": {"locale": "es-US"}, "gone": true}' where id = ${SUMMIT}`;

@@ -158,25 +158,44 @@ $template$,
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
       automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'user')),
       coalesce(' and ' || automation.mapped_json('t', m.columns ->> 'active') || format(' <@ %L::jsonb', m.active), '')
-        || coalesce(
-          ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
+        || coalesce(' and not (' || automation.left_expression(m.relation, 't', m.columns) || ')', ''),
       wanted, automation.mapped_expression('t', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $$;
 
--- Which column says that somebody has left, where none says that the row is deleted: who is shut out of the CRM may do
--- nothing here either.
-create or replace function automation.left_column(relation regclass) returns text
+-- Which columns say that somebody has left, besides one that says that the row is deleted: who is shut out of the CRM
+-- may do nothing here either.
+create or replace function automation.left_columns(relation regclass) returns text[]
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select c.name
+    select coalesce(array_agg(c.name order by n.place, c.name), '{}')
     from automation.relation_columns(relation) as c
-    join unnest('{disabled,isdisabled,disabledat,deactivatedat,suspendedat}'::text[]) with ordinality as n (name, place)
-      on n.name = automation.same_name(c.name)
+    join unnest('{disabled,isdisabled,disabledat,deactivated,isdeactivated,deactivatedat,suspended,issuspended,
+      suspendedat,blocked,isblocked,blockedat,revokedat,removedat,banneduntil}'::text[])
+      with ordinality as n (name, place) on n.name = automation.same_name(c.name)
     where automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'
-    order by n.place limit 1
+  $$;
+
+-- Any of them is enough. One who was banned until a time is a member again after it.
+create or replace function automation.left_expression(relation regclass, written text, columns jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select string_agg(case
+      when automation.same_name(c.name) = 'banneduntil' and k.type ~ '^(date|timestamp)' then
+        format('coalesce(%s.%I%s > automation.now(), false)', written, c.name,
+          case when k.type ~ '^timestamp.*without' then ' at time zone ''UTC''' else '' end)
+      else automation.is_deleted_expression(relation, written, c.name) end, ' or ' order by c.place)
+    from (
+      select n.name, min(n.place) as place
+      from unnest(columns ->> 'deleted' || case when columns -> 'deleted' = 'null' then '{}'
+        else automation.left_columns(relation) end) with ordinality as n (name, place)
+      where n.name is not null
+      group by n.name
+    ) as c
+    cross join lateral automation.column_type(relation, c.name) as k (type)
   $$;
 
 -- Who is responsible stands in other tables as they refer to this one, and that need not be what somebody signs in by.
@@ -276,7 +295,7 @@ declare
   named constant jsonb := automation.named_columns(relation, automation.member_names(),
     '{"tenant": "tenant_id", "user": "user_id", "login": null}'::jsonb
       || case when columns ? 'deleted' or automation.deleted_column(relation) is not null then '{}'
-        else jsonb_build_object('deleted', automation.left_column(relation)) end
+        else jsonb_build_object('deleted', (automation.left_columns(relation))[1]) end
       || case when columns ? 'active' or automation.named_column(relation, 'active') is not null
           or automation.column_type(relation, automation.named_column(relation, 'is_active')) is distinct from 'boolean'
         then '{}' else jsonb_build_object('active', automation.named_column(relation, 'is_active')) end
@@ -298,7 +317,9 @@ begin
   perform automation.warn_named_otherwise(relation, named);
   perform automation.settle_sole_tenant(sole);
   insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
-  values (automation.relation_name(attach_members.relation), named, sole,
+  -- That no column says that somebody has left is kept in mind, too.
+  values (automation.relation_name(attach_members.relation),
+    named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb, sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, automation.settled_further(attach_members.further),

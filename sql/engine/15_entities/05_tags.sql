@@ -1,14 +1,28 @@
 -- The tags of a contact: a list in its own table, or rows of a table that links it to tags with names. attach()
 -- says which; the functions that read and write them are generated.
 
--- The first of these names that the table has a column for.
-create or replace function automation.first_column(relation text, variadic names text[]) returns text
+-- Which column of a table of tags or links says whose its rows are: the one that is named, else one that is called as
+-- that of contacts is, else as those usually are, where it can hold the same keys.
+create or replace function automation.tags_tenant(attached automation.entities, relation text) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select n.name from unnest(names) with ordinality as n (name, place)
-    where automation.column_type(relation::regclass, n.name) is not null
-    order by n.place limit 1
+    select c.name
+    from automation.relation_columns(to_regclass(relation)) as c
+    join unnest(case
+        when attached.tags ? 'tenant' then array[attached.tags ->> 'tenant']
+        when attached.sole is not null then '{tenant_id}'
+        else attached.tenant_column || '{tenant_id,organization_id,organisation_id,org_id,company_id,account_id,team_id,
+          workspace_id,office_id}'::text[]
+      end) with ordinality as n (name, place)
+      on case when attached.tags ? 'tenant' then c.name = n.name
+        else automation.same_name(c.name) = automation.same_name(n.name) end
+    cross join lateral (
+      select count(distinct replace(regexp_replace(t.type, '\(.*', ''), 'character varying', 'text')) = 1 as is_one
+      from (values (automation.column_type(to_regclass(relation), c.name)),
+        (automation.column_type(to_regclass(attached.relation), attached.tenant_column))) as t (type)) as types
+    where n.place = 1 or n.name = 'tenant_id' or types.is_one
+    order by n.place, c.name = n.name desc, c.name limit 1
   $$;
 
 create or replace function automation.linked_tags_functions(attached automation.entities) returns text
@@ -80,8 +94,8 @@ $template$,
         coalesce(attached.tags ->> 'record', 'contact_id') as record,
         coalesce(attached.tags ->> 'tag', 'tag_id') as tag,
         coalesce(attached.tags ->> 'name', 'name') as name,
-        automation.first_column(attached.tags ->> 'links', attached.tenant_column, 'tenant_id') as links_tenant,
-        automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
+        automation.tags_tenant(attached, attached.tags ->> 'links') as links_tenant,
+        automation.tags_tenant(attached, attached.tags ->> 'tags') as tags_tenant
     ) as k
     cross join lateral automation.owned_by(
       'l', k.links, k.links_tenant, attached.tags -> 'where', attached.times_zone) as l
@@ -148,7 +162,8 @@ $template$
 
 do $$ begin execute automation.no_tags_functions(); end $$;
 
--- {"links": table, "tags": table, "record"?, "tag"?, "name"?, "where"?: {column of links: value}}
+-- {"links": table, "tags": table, "record"?, "tag"?, "name"?, "where"?: {column of links: value},
+-- "tenant"?: column of either}
 create or replace function automation.check_tags(given jsonb) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -164,15 +179,20 @@ begin
       using errcode = 'undefined_table';
   end if;
   select k into missing from jsonb_object_keys(given) as k
-  where not k = any ('{links,tags,record,tag,name,where}'::text[]) limit 1;
+  where not k = any ('{links,tags,record,tag,name,where,tenant}'::text[]) limit 1;
   if missing is not null then
-    raise exception 'columns.tags: "%" is none of links, tags, record, tag, name, where', missing
+    raise exception 'columns.tags: "%" is none of links, tags, record, tag, name, where, tenant', missing
       using errcode = 'invalid_parameter_value';
   end if;
   select k into missing from jsonb_object_keys(coalesce(given -> 'where', '{}')) as k
   where automation.column_type(links, k) is null limit 1;
   if missing is not null then
     raise exception 'columns.tags.where: % has no column "%"', links, missing using errcode = 'undefined_column';
+  end if;
+  if given ->> 'tenant' is not null and coalesce(automation.column_type(links, given ->> 'tenant'),
+    automation.column_type(automation.find_relation(given ->> 'tags'), given ->> 'tenant')) is null then
+    raise exception 'columns.tags.tenant: neither % nor % has a column "%"', links, given ->> 'tags', given ->> 'tenant'
+      using errcode = 'undefined_column';
   end if;
   perform automation.check_columns('columns.tags', links, jsonb_build_object(
     'record', coalesce(given ->> 'record', 'contact_id'), 'tag', coalesce(given ->> 'tag', 'tag_id')),
@@ -182,5 +202,22 @@ begin
   return given || jsonb_build_object(
     'links', automation.relation_name(links),
     'tags', automation.relation_name(automation.find_relation(given ->> 'tags')));
+end;
+$$;
+
+-- Tags that say nobody's are everybody's, which may be meant and may not.
+create or replace function automation.warn_shared_tags(attached automation.entities) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if attached.tags is not null and not attached.tags ? 'tenant' and attached.sole is null
+    and automation.tags_tenant(attached, attached.tags ->> 'links') is null
+    and automation.tags_tenant(attached, attached.tags ->> 'tags') is null
+    and exists (select from automation.tenancy as y where y.sole is null) then
+    raise warning 'automation: no column of % or % says whose a tag is: all tenants share the tags',
+      attached.tags ->> 'links', attached.tags ->> 'tags'
+      using hint = 'Name it, {"tags": {"tenant": "<column>", ...}}, or say that there is none: {"tenant": null}.';
+  end if;
 end;
 $$;

@@ -12,7 +12,7 @@ create or replace function automation.member_tenants() returns uuid[]
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(array_agg(m.tenant_id), '{}')
+    select coalesce(array_agg(distinct m.tenant_id), '{}')
     from automation.current_user_id() as me (id)
     cross join lateral automation.read_signed_in(me.id) as m
     where me.id is not null

@@ -1,6 +1,7 @@
 -- What a member may do by their role: a viewer reads, an editor drafts and tries and starts what runs already, an owner
 -- or an admin lets it run. docs/members.md has the table.
 
+-- Of several rows of a member the highest counts, as the policies take all of them together.
 create or replace function automation.role_in(tenant_id uuid) returns text
   language sql stable
   security definer
@@ -10,7 +11,7 @@ create or replace function automation.role_in(tenant_id uuid) returns text
     from automation.current_user_id() as me (id)
     cross join lateral automation.read_signed_in(me.id) as m
     where me.id is not null and m.tenant_id = role_in.tenant_id
-    limit 1
+    order by array_position(array['owner', 'admin', 'editor', 'viewer'], m.role) limit 1
   $$;
 
 comment on function automation.role_in(uuid) is

@@ -143,14 +143,21 @@ begin
     case when attached.contact_ways is not null then automation.add_related('{}', execution.tenant_id, live,
       attached.related - 'contact', null, attached.contact_ways) ->> 'contact_id' end);
   if belongs_to is distinct from execution.contact_id then
-    return coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
+    belongs_to := coalesce(automation.merged_into(execution.tenant_id, belongs_to), belongs_to);
+    -- A foreign key knows no tenants: what the record was given since may be another's. Whoever has read the record
+    -- reads that contact next, and ends the run where it is not there.
+    if known.record is null and belongs_to is not null
+      and not automation.has_record('contact', execution.tenant_id, belongs_to) then
+      return null;
+    end if;
   end if;
   return belongs_to;
 end;
 $$;
 
 comment on function automation.contact_key(ridgeline.workflow_executions, automation.known_records) is
-  'The id of the contact that a run is about, now; null when its record belongs to none.';
+  'The id of the contact that a run is about, now; null when its record belongs to none, or to one that is not there '
+  'for the tenant.';
 
 -- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name. A list of numbers or
 -- uuids is of keys of tags.
@@ -291,7 +298,8 @@ begin
     return coalesce(
       case when execution.version = 0 then data #> '{contact,tags}' end,
       automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))));
+        execution.tenant_id, case when known.contact is not null then known.contact_id
+          else automation.contact_key(execution) end)));
   elsif root = 'tenant' then
     return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
   elsif root = 'user' then

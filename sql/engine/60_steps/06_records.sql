@@ -706,6 +706,21 @@ begin
 end;
 $$;
 
+-- A column of JSON may hold anything.
+create or replace function automation.list_of_tags(tags jsonb) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if jsonb_typeof(tags) <> 'array' then
+    raise exception 'contact.tags: the contact has % there, and a list of texts is needed', case jsonb_typeof(tags)
+        when 'object' then 'an object' else format('a %s', jsonb_typeof(tags)) end
+      using errcode = 'invalid_parameter_value', hint = 'Such as ["vip", "roof"], or null where there are none.';
+  end if;
+  return coalesce(nullif(tags, 'null'), '[]');
+end;
+$$;
+
 -- A contact whose table keeps its tags in a list of its own has them there and nowhere else.
 create or replace function automation.tag_in_record(
   execution ridgeline.workflow_executions, input jsonb, is_on boolean)
@@ -723,7 +738,7 @@ begin
   select e.* into attached from automation.entities as e where e.name = 'contact';
   execute automation.lock_record_statement(attached)
     into present using execution.tenant_id, automation.target_id(execution, 'contact', input);
-  tags := coalesce(nullif(present -> (attached.mapped ->> 'tags'), 'null'), '[]');
+  tags := automation.list_of_tags(nullif(present -> (attached.mapped ->> 'tags'), 'null'));
   had := exists (
     select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(tag));
   if had <> is_on then
@@ -744,11 +759,11 @@ declare
   id text;
 begin
   if not automation.is_of_another(execution, 'contact', input) then
-    return coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+    return automation.list_of_tags(nullif(automation.read_root(execution, 'contact.tags'), 'null'));
   end if;
   id := automation.target_id(execution, 'contact', input);
   return case when automation.is_imagined(execution, id) then '[]'
-    else automation.contact_tags(execution.tenant_id, id) end;
+    else automation.list_of_tags(automation.contact_tags(execution.tenant_id, id)) end;
 end;
 $$;
 

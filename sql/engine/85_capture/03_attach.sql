@@ -17,6 +17,7 @@ begin
   perform automation.check_attachment(attached, events);
   perform automation.check_single_values(attached);
   perform automation.tell_of_unreachable(attached, columns);
+  perform automation.warn_shared_tags(attached);
   if attached.relation !~ '^(automation|ridgeline)\.' then
     perform automation.remember_host_path();
   end if;
