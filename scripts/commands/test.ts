@@ -228,7 +228,11 @@ const phases: Phase[] = [
   { name: "deno-fmt", isAlone: true, run: deno("fmt", "--check", "--quiet") },
   { name: "deno-lint", isAlone: true, run: deno("lint", "--quiet") },
   { name: "sql-lint", isAlone: true, run: typescript("scripts/lint-sql.ts") },
-  { name: "migrations", isAlone: true, run: typescript("scripts/commands/migrations.ts", "--check") },
+  {
+    name: "migrations",
+    isAlone: true,
+    run: typescript("scripts/commands/migrations.ts", "--check"),
+  },
   { name: "types", isAlone: true, run: typescript("scripts/commands/types.ts", "--check") },
   { name: "validate-17", run: () => routines("17", validateRoutines) },
   { name: "pgtap-17", run: () => pgtap("17") },
