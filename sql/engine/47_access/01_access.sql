@@ -307,18 +307,38 @@ begin
 end;
 $$;
 
+-- By which of its columns a record of an entity names others: {entity: {other entity: column}}.
+create or replace function automation.naming_columns() returns jsonb
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(jsonb_object_agg(e.name, e.related), '{}') from automation.entities as e $$;
+
+-- However deep inside: a template, a condition or the record that a call brings along may lead to any of it.
 create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
-    with recursive named (entity, id, far) as (
+    with recursive inside (key, value) as materialized (
+      select k.key, v.value
+      from jsonb_path_query(data, 'strict $.**{0 to 20} ? (@.type() == "object")') as o (object)
+      cross join lateral jsonb_each(o.object) as k (key, value)
+      cross join lateral jsonb_array_elements(case jsonb_typeof(k.value)
+        when 'array' then k.value else jsonb_build_array(k.value) end) as v (value)
+    ), named (entity, id, far) as (
       select n.entity, n.id, 0
       from (
-        select left(d.key, -3), d.value #>> '{}' from jsonb_each(data) as d
-        where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
+        select left(i.key, -3), i.value #>> '{}' from inside as i
+        where i.key like '%\_id' and jsonb_typeof(i.value) in ('string', 'number')
         union
-        select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
+        select i.key, i.value ->> 'id' from inside as i where jsonb_typeof(i.value) = 'object'
+        union
+        select c.key, i.value ->> c.value
+        from automation.naming_columns() as columns
+        cross join inside as i
+        cross join lateral jsonb_each_text(columns -> i.key) as c
+        where jsonb_typeof(i.value) = 'object'
       ) as n (entity, id)
       where n.id is not null
       union
@@ -331,7 +351,7 @@ create or replace function automation.named_records(data jsonb) returns table (e
   $$;
 
 comment on function automation.named_records(jsonb) is
-  'The records that trigger_data names, and those that come with them because they belong to them.';
+  'The records that trigger_data names, at whatever depth, and those that come with them because they belong to them.';
 
 -- Runs with the rights of whoever calls: a row that their policies hide is not found.
 create or replace function automation.check_seen(data jsonb) returns jsonb

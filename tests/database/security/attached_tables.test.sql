@@ -1,7 +1,7 @@
 -- What attaching a table grants: the columns it says, to whom it says, and never past what a caller sees.
 begin;
 \ir ../foundation/story.psql
-select plan(31);
+select plan(40);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 select pg_temp.member(:'apex') as sam \gset
@@ -73,6 +73,23 @@ select pg_temp.sign_out();
 select pg_temp.sign_in(:'ada');
 select alike(pg_temp.outcome(format('select ridgeline.test_workflow(%L, ''{"bonus": {"id": 8}}'')', :'plain')), 'PT404 payroll_id: 2 was not found', 'not the boss''s to an admin, in a dry run either');
 select is(pg_temp.outcome(format('select ridgeline.test_workflow(%L, ''{"bonus_id": 7}'')', :'plain')), 'done', 'what they see they may try');
+-- Whatever it is wrapped in, and by whichever column a record that is brought along names it.
+select pg_temp.sign_in(:'sam');
+select alike(pg_temp.outcome(format('select ridgeline.execute_workflow(%L, %L)', :'plain', data)), 'PT404 payroll_id: 1 was not found', 'nor ' || data)
+from (values ('{"bonus": {"payroll_id": 1}}'), ('{"custom": {"about": [{"payroll": {"id": "1"}}]}}'), ('{"bonus": {"staff": {"payroll_id": "1"}}}'), ('{"payrolls": [[], {"payroll_id": 1}]}')) as v (data);
+select alike(pg_temp.outcome(format('select ridgeline.trigger_workflows(''manual'', %L, %L)', '{"project": {"owner": {"payroll": {"id": 1}}}}', :'apex')), 'PT404 payroll_id: 1 was not found', 'whatever is fired');
+select is(pg_temp.outcome(format('select ridgeline.execute_workflow(%L, ''{"bonus": {"payroll_id": null}, "notes": ["payroll_id"]}'')', :'plain')), 'done', 'what names nothing is free');
+select pg_temp.sign_out();
+select automation.attach('public.bonuses', 'bonus', '{"related": {"payroll": "id"}}', authors => 'members');
+select pg_temp.sign_in(:'sam');
+select alike(pg_temp.outcome(format('select ridgeline.execute_workflow(%L, ''{"bonus": {"id": 1}}'')', :'plain')), 'PT404 payroll_id: 1 was not found', 'by the column that is mapped, too');
+select pg_temp.sign_out();
+update ridgeline.tenant_settings set settings = settings || '{"editors_publish": true}' where tenant_id = :'apex';
+select pg_temp.workflow(:'apex', 'contact_created') as of_contacts \gset
+select pg_temp.contact(:'apex', 'Maria') as maria \gset
+select pg_temp.sign_in(:'sam');
+select alike(pg_temp.outcome(format('select ridgeline.enroll_records(%L, array[%L], data => ''{"payroll": {"id": 1}}'')', :'of_contacts', :'maria')), 'PT404 payroll_id: 1 was not found', 'nor beside many records');
+select is(pg_temp.outcome(format('select ridgeline.enroll_records(%L, array[%L], data => ''{"season": "fall"}'')', :'of_contacts', :'maria')), 'done', 'with anything else they are enrolled');
 select pg_temp.sign_out();
 select automation.detach('bonus');
 
