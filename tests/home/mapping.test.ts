@@ -250,6 +250,62 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
     await set(sql, '"$user", public');
   });
 
+  it("nor under one that another role may add to, whoever lets it, for as long as that is so", async () => {
+    const role = `guest_${host.name}`;
+    const admin = connect(host.adminUrl, { max: 1 });
+    const written = async () => {
+      await sql`select automation.prune()`;
+      const [{ path }] = await sql<[{ path: string }]>`
+        select c as path from pg_proc, unnest(proconfig) as c where proname = 'in_host_path' and c like 'search_path%'`;
+      return path.slice("search_path=".length);
+    };
+    try {
+      await sql`create schema shelf`;
+      await admin.unsafe(`create role ${role} login; grant create on schema shelf to ${role}`);
+      await expect(
+        sql`update automation.settings set value = 'shelf, public' where name = 'host_search_path'`,
+      )
+        .rejects.toThrow(/others than the owners of the CRM's tables may create in schema "shelf"/);
+      // Nobody can log in as that, and it is nobody's.
+      await admin.unsafe(`alter role ${role} nologin`);
+      await sql`update automation.settings set value = 'shelf, public' where name = 'host_search_path'`;
+      expect(await written()).toBe("shelf, public, pg_temp");
+      // What stands there comes before ours in no statement of the engine's, however well it fits.
+      await sql.unsafe(`
+        create function shelf.taken() returns jsonb language plpgsql as $$ begin raise exception 'taken over'; end $$;
+        create function shelf.jsonb_populate_record(public.contacts, jsonb) returns public.contacts language sql
+          as 'select jsonb_populate_record($1, shelf.taken())'`);
+      await sql`update public.contacts set company = 'Lopez Brothers' where id = ${MARIA}`;
+      await sql`select automation.tick()`;
+      expect((await ended(sql)).at(-1)).toEqual({ status: "completed", error: null });
+      await sql`drop function shelf.jsonb_populate_record, shelf.taken`;
+      // Until somebody may become it.
+      const insider = `insider_${host.name}`;
+      await admin.unsafe(`create role ${insider} login noinherit; grant ${role} to ${insider}`);
+      try {
+        expect(await written()).toBe("public, pg_temp");
+        // Who owns a table that the engine writes has its triggers, and gains nothing.
+        await admin.unsafe(
+          `create table shelf.notes (id uuid primary key default gen_random_uuid(), tenant_id uuid);
+          alter table shelf.notes owner to ${insider}`,
+        );
+        await admin`select automation.attach('shelf.notes', 'note')`;
+        expect(await written()).toBe("shelf, public, pg_temp");
+        await admin`select automation.detach('note')`;
+        expect(await written()).toBe("public, pg_temp");
+      } finally {
+        await admin.unsafe(`drop owned by ${insider} cascade; drop role ${insider}`);
+      }
+      expect(await written()).toBe("shelf, public, pg_temp");
+      await admin`grant create on schema shelf to public`;
+      expect(await written()).toBe("public, pg_temp");
+    } finally {
+      await admin.unsafe(`drop owned by ${role}; drop role ${role}`);
+      await admin.end();
+      await sql`update automation.settings set value = '"$user", public' where name = 'host_search_path'`;
+    }
+  });
+
   it("is tagged in whatever column its list of tags is", async () => {
     await sql`alter table public.contacts rename column tags to labels`;
     await sql`select automation.attach('public.contacts', 'contact',

@@ -1,7 +1,4 @@
--- 15 ENTITIES
---
--- Any CRM, as the engine sees it: which tables are attached, what their columns are called, who the tenants and
--- members are, where tags are and steps write. Everything that reads or writes a table of a CRM goes through here.
+-- Which tables are attached, what their columns are called.
 
 create table automation.entities (
   name text constraint entities_pkey primary key

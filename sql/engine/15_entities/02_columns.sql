@@ -166,8 +166,8 @@ create or replace function automation.filled_columns(
   set search_path = pg_catalog, pg_temp
   as $$
     select a.attname::text, case
-        when a.atttypid = 'pg_catalog.uuid'::regtype then 'gen_random_uuid()'
-        when a.attname = filled_columns.key then 'gen_random_uuid()::text'
+        when a.atttypid = 'pg_catalog.uuid'::regtype then 'pg_catalog.gen_random_uuid()'
+        when a.attname = filled_columns.key then 'pg_catalog.gen_random_uuid()::text'
         when a.atttypid = 'pg_catalog.timestamptz'::regtype then 'automation.now()'
         else format('(automation.now() at time zone %s)::%s', zone, format_type(a.atttypid, a.atttypmod)) end
     from pg_catalog.pg_attribute as a

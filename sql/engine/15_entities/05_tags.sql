@@ -52,12 +52,13 @@ declare
   named %2$s.id%%type;
 begin
   select t.id into named from %2$s as t
-  where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+  where pg_catalog.lower(t.%4$I) operator(pg_catalog.=) pg_catalog.lower(link_tag.tag)%8$s limit 1;
   -- Two that name a new tag at the same time make one.
   if not found then
-    perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'tag', lower(tag)), 0));
+    perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(
+      pg_catalog.concat_ws('/', tenant_id, 'tag', pg_catalog.lower(tag)), 0));
     select t.id into named from %2$s as t
-    where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+    where pg_catalog.lower(t.%4$I) operator(pg_catalog.=) pg_catalog.lower(link_tag.tag)%8$s limit 1;
   end if;
   if not found then
     insert into %2$s (%9$s%4$I) values (%10$slink_tag.tag) returning id into named;
@@ -65,7 +66,8 @@ begin
   insert into %1$s (%11$s%3$I, %5$I)
   select %12$slink_tag.contact_id::%6$s, named
   where not exists (
-    select from %1$s as l where l.%3$I = link_tag.contact_id::%6$s and l.%5$I = named%7$s);
+    select from %1$s as l
+    where l.%3$I operator(pg_catalog.=) link_tag.contact_id::%6$s and l.%5$I operator(pg_catalog.=) named%7$s);
   return found;
 end;
 $tags$;
@@ -76,8 +78,9 @@ create or replace function automation.unlink_tag(tenant_id uuid, contact_id text
   as $tags$
 begin
   delete from %1$s as l using %2$s as t
-  where lower(t.%4$I) = lower(unlink_tag.tag) and l.%5$I = t.id
-    and l.%3$I = unlink_tag.contact_id::%6$s%7$s%8$s;
+  where pg_catalog.lower(t.%4$I) operator(pg_catalog.=) pg_catalog.lower(unlink_tag.tag)
+    and l.%5$I operator(pg_catalog.=) t.id
+    and l.%3$I operator(pg_catalog.=) unlink_tag.contact_id::%6$s%7$s%8$s;
   return found;
 end;
 $tags$;
@@ -110,13 +113,14 @@ create or replace function automation.owned_by(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select format('%s = $1', automation.tenant_expression(written, tenant_column, null, t.type)),
+    select format('%s operator(pg_catalog.=) $1', automation.tenant_expression(written, tenant_column, null, t.type)),
       automation.tenant_value('$1', case when tenant_column is not null then t.type end),
       coalesce(w.told, ''), coalesce(w.names, '') || coalesce(f.names, ''),
       coalesce(w.given, '') || coalesce(f.given, '')
     from (select automation.column_type(relation::regclass, tenant_column) as type) as t
     cross join lateral (
-      select string_agg(format(' and %s.%I = %L::%s', written, v.key, v.value, v.type), '' order by v.key) as told,
+      select string_agg(format(' and %s.%I operator(pg_catalog.=) %L::%s', written, v.key, v.value, v.type), ''
+          order by v.key) as told,
         string_agg(format('%I, ', v.key), '' order by v.key) as names,
         string_agg(format('%L::%s, ', v.value, v.type), '' order by v.key) as given
       from (

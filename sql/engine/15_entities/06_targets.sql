@@ -63,13 +63,15 @@ create or replace function automation.target_value(field text, type text, words 
   as $$
     select case
       when type = 'date' or type like 'timestamp%without time zone'
-        then format('((given ->> %L)::timestamptz at time zone %s)::%s', field,
-          case when type = 'date' then '(given ->> ''zone'')'
-            else coalesce(quote_literal(times_zone), '(given ->> ''zone'')') end, type)
-      when field = 'tenant' then automation.tenant_value('given ->> ''tenant''', type)
-      when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
+        then format('((given operator(pg_catalog.->>) %L)::timestamptz at time zone %s)::%s', field,
+          case when type = 'date' then '(given operator(pg_catalog.->>) ''zone'')'
+            else coalesce(quote_literal(times_zone), '(given operator(pg_catalog.->>) ''zone'')') end, type)
+      when field = 'tenant' then automation.tenant_value('given operator(pg_catalog.->>) ''tenant''', type)
+      when words ? field then format(
+        'coalesce(%L::jsonb operator(pg_catalog.->>) (given operator(pg_catalog.->>) %L), '
+        'given operator(pg_catalog.->>) %2$L)::%s',
         words -> field, field, type)
-      else format('(given ->> %L)::%s', field, type) end
+      else format('(given operator(pg_catalog.->>) %L)::%s', field, type) end
   $$;
 
 create or replace function automation.target_function(target automation.targets) returns text
@@ -84,7 +86,7 @@ create or replace function automation.write_%1$s(given jsonb, zone text) returns
 declare
   made text;
 begin
-  given := given || jsonb_build_object('zone', zone);
+  given := given operator(pg_catalog.||) pg_catalog.jsonb_build_object('zone', zone);
   insert into %2$s as written (%3$s)
   values (%4$s)
   returning written.%5$I::text into made;
@@ -104,15 +106,16 @@ begin
   with written as (
     insert into %2$s as written (%3$s)
     select %4$s
-    from unnest(rows) as u (row)
+    from pg_catalog.unnest(rows) as u (row)
     -- One at a time, each written before the next: the row's own cause is set while its triggers run.
     cross join lateral (
-      select u.row - 'cause' as given, set_config('automation.depth', u.row #>> '{cause,depth}', true),
-        set_config('automation.root', u.row #>> '{cause,root}', true),
-        set_config('automation.fused', u.row #>> '{cause,fused}', true)) as g
+      select u.row operator(pg_catalog.-) 'cause'::text as given,
+        pg_catalog.set_config('automation.depth', u.row operator(pg_catalog.#>>) '{cause,depth}', true),
+        pg_catalog.set_config('automation.root', u.row operator(pg_catalog.#>>) '{cause,root}', true),
+        pg_catalog.set_config('automation.fused', u.row operator(pg_catalog.#>>) '{cause,fused}', true)) as g
     returning written.%5$I::text as id
   )
-  select array_agg(w.id) into made from written as w;
+  select pg_catalog.array_agg(w.id) into made from written as w;
   return made;
 end;
 $writer$
@@ -140,7 +143,7 @@ create or replace function automation.filled_of_target(target automation.targets
     from automation.filled_columns(to_regclass(target.relation), target.id_column,
       array(select c.value from jsonb_each_text(target.columns) as c
         union all select jsonb_object_keys(target.defaults)),
-      coalesce(quote_literal(target.times_zone), '(given ->> ''zone'')')) as f
+      coalesce(quote_literal(target.times_zone), '(given operator(pg_catalog.->>) ''zone'')')) as f
   $$;
 
 comment on function automation.target_function(automation.targets) is

@@ -8,7 +8,7 @@ create or replace function automation.misfit_of(relation regclass, column_name t
   as $$
 begin
   perform automation.in_host_path(
-    format('select to_jsonb((jsonb_populate_record(null::%s, $3)).%I)', relation, column_name),
+    format('select pg_catalog.to_jsonb((pg_catalog.jsonb_populate_record(null::%s, $3)).%I)', relation, column_name),
     null, null, jsonb_build_object(column_name, value));
   return null;
 exception when data_exception or integrity_constraint_violation then
@@ -26,7 +26,8 @@ create or replace function automation.holds_check(relation regclass, expression 
   as $$
 begin
   return automation.in_host_path(
-    format('select to_jsonb((%s) is not false) from jsonb_populate_record(null::%s, $3)', expression, relation),
+    format('select pg_catalog.to_jsonb((%s) is not false) from pg_catalog.jsonb_populate_record(null::%s, $3)',
+      expression, relation),
     null, null, record)::boolean;
 exception when others then
   -- An expression that cannot be asked of a part of a row says nothing about it.
@@ -122,7 +123,7 @@ create or replace function automation.target_row(target text, given jsonb, zone 
   as $$
 begin
   return automation.in_host_path((
-    select format('select jsonb_build_object(%s) from (select $3 as given) as g', string_agg(w.pair, ', '))
+    select format('select pg_catalog.jsonb_build_object(%s) from (select $3 as given) as g', string_agg(w.pair, ', '))
     from automation.targets as t
     cross join lateral (
       select format('%L, %s', c.value, automation.target_value(

@@ -88,9 +88,9 @@ begin
   fields := fields || case when contacts.tenant_column is null then '{}'
     else jsonb_build_object(contacts.tenant_column, automation.tenant_key(tenant_id)) end;
   return automation.in_host_path((
-    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'returning to_jsonb(%4$I::text)', contacts.relation, string_agg(quote_ident(w.name), ', '),
-      string_agg(w.value, ', '), contacts.id_column)
+    select format('insert into %1$s (%2$s) select %3$s from pg_catalog.jsonb_populate_record('
+      'null::%1$s, $3) as v returning pg_catalog.to_jsonb(%4$I::text)', contacts.relation,
+      string_agg(quote_ident(w.name), ', '), string_agg(w.value, ', '), contacts.id_column)
     from (
       select k as name, format('v.%I', k) as value from jsonb_object_keys(fields) as k
       union all
@@ -156,10 +156,11 @@ begin
     return;
   end if;
   perform automation.in_host_path((
-    select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where %3$s = $1 and r.%4$I = $2::%5$s returning null::jsonb', contacts.relation,
-      string_agg(format(
-        '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
+    select format('update %1$s as r set %2$s from pg_catalog.jsonb_populate_record(null::%1$s, $3) as v '
+      'where %3$s operator(pg_catalog.=) $1 and r.%4$I operator(pg_catalog.=) $2::%5$s returning null::jsonb',
+      contacts.relation, string_agg(format(
+        '%1$I = case when pg_catalog.btrim(coalesce(r.%1$I::text, '''')) operator(pg_catalog.=) '''' then v.%1$I '
+        'else r.%1$I end', k), ', '),
       automation.tenant_expression(contacts, 'r'),
       contacts.id_column, contacts.id_type)
     from jsonb_object_keys(fields) as k), tenant_id, id, fields);

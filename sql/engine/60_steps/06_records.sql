@@ -524,12 +524,14 @@ create or replace function automation.update_statement(attached automation.entit
   set search_path = pg_catalog, pg_temp
   as $$
     select format(
-      'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where %3$s = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
+      'update %1$s as r set %2$s from pg_catalog.jsonb_populate_record(null::%1$s, $3) as v '
+      'where %3$s operator(pg_catalog.=) $1 and r.%4$I operator(pg_catalog.=) $2::%5$s '
+      'returning pg_catalog.to_jsonb(r.*)',
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
-          else format('%1$I = coalesce(nullif(to_jsonb(r.%1$I), ''null''), ''{}'') || %2$L::jsonb', c.name, c.keys) end,
+          else format('%1$I = coalesce(nullif(pg_catalog.to_jsonb(r.%1$I), ''null''), ''{}'') '
+            'operator(pg_catalog.||) %2$L::jsonb', c.name, c.keys) end,
         ', '),
       automation.tenant_expression(attached, 'r'),
       attached.id_column, attached.id_type)

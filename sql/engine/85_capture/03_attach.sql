@@ -18,9 +18,6 @@ begin
   perform automation.check_single_values(attached);
   perform automation.tell_of_unreachable(attached, columns);
   perform automation.warn_shared_tags(attached);
-  if attached.relation !~ '^(automation|ridgeline)\.' then
-    perform automation.remember_host_path();
-  end if;
   perform automation.warn_hidden(relation);
   perform automation.tell_of_times(relation, attached.times_zone, attached.columns);
   insert into automation.entities
@@ -32,6 +29,10 @@ begin
     excluded.related, excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
     excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors,
     excluded.tenant_type, excluded.times_zone);
+  if attached.relation !~ '^(automation|ridgeline)\.' then
+    perform automation.remember_host_path();
+    perform automation.guard_host_path();
+  end if;
   perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);

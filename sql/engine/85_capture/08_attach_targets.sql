@@ -114,8 +114,6 @@ begin
     raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
   end if;
   perform automation.check_tenant_type(relation, made.columns ->> 'tenant');
-  perform automation.remember_host_path();
-  perform automation.check_words(made);
   perform automation.warn_hidden(relation);
   perform automation.warn_unfilled(made, columns);
   perform automation.tell_of_times(relation, made.times_zone,
@@ -130,6 +128,9 @@ begin
   on conflict on constraint targets_pkey do update set
     (relation, columns, words, defaults, id_column, times_zone) = row (
       excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column, excluded.times_zone);
+  perform automation.remember_host_path();
+  perform automation.guard_host_path();
+  perform automation.check_words(made);
   execute automation.target_function(made);
   perform automation.close_functions();
   if target = 'timeline' then

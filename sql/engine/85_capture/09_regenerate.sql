@@ -25,6 +25,30 @@ begin
 end;
 $$;
 
+-- A grant or an owner may change after a schema was found to be nobody else's. Then what writes is generated again
+-- without it, and with it once that is taken back: each tick asks, and each attaching.
+create or replace function automation.guard_host_path() returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if exists (
+    select from pg_catalog.pg_proc as p
+    where p.oid = 'automation.in_host_path(text, uuid, text, jsonb)'::regprocedure
+      and 'search_path=' || automation.host_path() = any (p.proconfig)) then
+    return false;
+  end if;
+  perform automation.tell_of_open_schemas(automation.open_schemas(automation.path_schemas(
+    automation.setting('host_search_path'))));
+  perform automation.regenerate_writers();
+  return true;
+end;
+$$;
+
+comment on function automation.guard_host_path() is
+  'Leaves out of the path under which steps write the CRM''s tables what has become open to others, or takes it back '
+  'in. Returns whether anything changed.';
+
 -- Only who owns these functions can: for others the change of the setting fails.
 create or replace function automation.host_path_changed() returns trigger
   language plpgsql

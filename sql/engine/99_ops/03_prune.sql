@@ -182,10 +182,15 @@ begin
   exception when others then
     null;
   end;
+  begin
+    perform automation.guard_host_path();
+  exception when others then
+    raise warning 'automation: the path under which steps write could not be checked: %', sqlerrm;
+  end;
   return runs + responses + changes + links;
 end;
 $$;
 
 comment on function automation.prune() is
   'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of '
-  'automation.links. Never raises.';
+  'automation.links. Looks once whether the path of the CRM is still nobody else''s. Never raises.';
