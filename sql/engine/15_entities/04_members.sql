@@ -29,7 +29,8 @@ comment on type automation.member is
 create or replace function automation.member_names() returns text[]
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select array['tenant', 'user', 'login', 'role', 'full_name', 'email', 'phone', 'active', 'deleted'] $$;
+  as $$ select array['tenant', 'user', 'login', 'role', 'full_name', 'email', 'phone', 'active', 'deleted',
+    'status'] $$;
 
 -- The usual words; a word that nobody explained may look and no more.
 create or replace function automation.usual_roles() returns jsonb
@@ -158,7 +159,8 @@ $template$,
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
       automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'user')),
       coalesce(' and ' || automation.mapped_json('t', m.columns ->> 'active') || format(' <@ %L::jsonb', m.active), '')
-        || coalesce(' and not (' || automation.left_expression(m.relation, 't', m.columns) || ')', ''),
+        || coalesce(' and not (' || automation.left_expression(m.relation, 't', m.columns) || ')', '')
+        || coalesce(' and not ' || automation.shut_out_expression(m.relation, 't', m.columns), ''),
       wanted, automation.mapped_expression('t', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
@@ -197,6 +199,66 @@ create or replace function automation.left_expression(relation regclass, written
     ) as c
     cross join lateral automation.column_type(relation, c.name) as k (type)
   $$;
+
+-- Words of a status that say of somebody: no member any more, or not yet.
+create or replace function automation.shut_out_words() returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{suspended,disabled,inactive,deactivated,blocked,banned,locked,revoked,removed,deleted,archived,terminated,
+      expired,left,former,invited,pending,requested,declined,rejected}'::text[]
+  $$;
+
+-- Which column holds such a word: a text that is called so, unless it is mapped as active, whose values are said.
+create or replace function automation.status_column(relation regclass, columns jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when columns ? 'status' then columns ->> 'status' else (
+      select c.name
+      from automation.relation_columns(relation) as c
+      join unnest('{status,memberstatus,membershipstatus,userstatus,accountstatus,staffstatus,state}'::text[])
+        with ordinality as n (name, place) on n.name = automation.same_name(c.name)
+      join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = c.name
+      where automation.value_kind(a.atttypid) in ('text', 'enum') and c.name is distinct from columns ->> 'active'
+      order by n.place, c.name limit 1) end
+  $$;
+
+create or replace function automation.shut_out_expression(relation regclass, written text, columns jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('coalesce(lower(btrim(%s::text)) = any (%L::text[]), false)',
+      automation.mapped_expression(written, c.name), automation.shut_out_words())
+    from automation.status_column(relation, columns) as c (name)
+    where c.name is not null
+  $$;
+
+-- Whoever attaches is told what the words of a status that nobody explained are taken for.
+create or replace function automation.tell_of_status() returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  members automation.membership;
+  name text;
+  others text;
+begin
+  select y.* into members from automation.membership as y;
+  name := automation.status_column(to_regclass(members.relation), members.columns);
+  if name is null then
+    return;
+  end if;
+  execute format('select string_agg(quote_ident(w.word), '', '' order by w.word) from (select distinct '
+      'left(lower(btrim(%s::text)), 60) as word from %s as t) as w where not w.word = any ($1)',
+      automation.mapped_expression('t', name), members.relation)
+    into others using automation.shut_out_words();
+  raise notice 'automation: %.% says who is no member: %; whatever else it says is one%', members.relation, name,
+    array_to_string(automation.shut_out_words(), ', '), coalesce(', such as ' || others, '')
+    using hint = format('Say with which values somebody is a member: {"active": "%s"} with active => ''["active"]''; '
+      'or that it says nothing of the kind: {"status": null}.', name);
+end;
+$$;
 
 -- Who is responsible stands in other tables as they refer to this one, and that need not be what somebody signs in by.
 create or replace function automation.warn_named_otherwise(relation regclass, named jsonb) returns void
@@ -271,7 +333,7 @@ declare
 begin
   for said in
     select n.key, n.value from jsonb_each_text(named) as n
-    where n.key in ('tenant', 'user', 'login', 'role', 'active', 'deleted')
+    where n.key in ('tenant', 'user', 'login', 'role', 'active', 'deleted', 'status')
   loop
     if split_part(said.value, '.', 1) ~* '^(raw_)?user_?meta_?data$' then
       raise exception 'columns: % must not be "%": whoever is signed in writes that about himself', said.key, said.value
@@ -293,7 +355,7 @@ declare
   sole constant uuid := automation.constant_tenant(relation, columns, 'tenant');
   -- By what somebody signs in is said, never guessed from a name; a column "login" may hold any name.
   named constant jsonb := automation.named_columns(relation, automation.member_names(),
-    '{"tenant": "tenant_id", "user": "user_id", "login": null}'::jsonb
+    '{"tenant": "tenant_id", "user": "user_id", "login": null, "status": null}'::jsonb
       || case when columns ? 'deleted' or automation.deleted_column(relation) is not null then '{}'
         else jsonb_build_object('deleted', (automation.left_columns(relation))[1]) end
       || case when columns ? 'active' or automation.named_column(relation, 'active') is not null
@@ -319,7 +381,9 @@ begin
   insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
   -- That no column says that somebody has left is kept in mind, too.
   values (automation.relation_name(attach_members.relation),
-    named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb, sole,
+    named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb
+      || jsonb_build_object('status', automation.status_column(
+        attach_members.relation, named || case when columns ? 'status' then columns else '{}' end)), sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, automation.settled_further(attach_members.further),
@@ -331,12 +395,15 @@ begin
   execute automation.members_function();
   perform automation.close_functions();
   perform automation.tell_of_roles();
+  if not columns ? 'status' then
+    perform automation.tell_of_status();
+  end if;
 end;
 $$;
 
 comment on function automation.attach_members(regclass, jsonb, jsonb, jsonb, jsonb, text[]) is
-  'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they '
-  'differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of a JSON column; '
+  'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted, status} where '
+  'they differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of JSON; '
   'tenant: null where there is one office and no column. login: what auth.uid() is, where user, by which other tables '
   'name a member, is another. '
   'roles: {"the CRM''s word": "owner", "admin", "editor" or '

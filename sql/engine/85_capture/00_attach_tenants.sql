@@ -194,8 +194,8 @@ create or replace function automation.membership_said(members automation.members
   set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_object_agg(k, written #> string_to_array(members.columns ->> k, '.'))
-    from unnest('{tenant,user,role,active,deleted}'::text[]) as k
-    where members.columns ? k
+    from unnest('{tenant,user,role,active,deleted,status}'::text[]) as k
+    where members.columns ->> k is not null
   $$;
 
 -- Where whoever attaches the table may put a trigger on it; a view has none.
