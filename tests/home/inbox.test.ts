@@ -1,6 +1,16 @@
 // A CRM with an inbox of its own: what arrives there counts like what a provider's webhook brings.
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createHost, LAKESIDE, MARIA, publish, speakAs, SUMMIT, work } from "../support/host.ts";
+import { asRole } from "../support/database.ts";
+import {
+  createHost,
+  LAKESIDE,
+  MARIA,
+  publish,
+  SAM,
+  speakAs,
+  SUMMIT,
+  work,
+} from "../support/host.ts";
 
 let host: Awaited<ReturnType<typeof createHost>>;
 beforeAll(async () => {
@@ -259,4 +269,83 @@ test("each kind says what it lacks", async () => {
   );
   await expect(attach("email", { from: "email" })).rejects.toThrow(/no tenant says whose rows/);
   await expect(attach("form", { tenant: "company_id" })).rejects.toThrow(/nothing says which form/);
+});
+
+// WHOSE WORD IT IS, where people who sign in may write there as well.
+
+/** Stops that count at each office, by number. */
+const stops = async () =>
+  (await host.sql`
+    select tenant_id, address from ridgeline.suppressions where channel = 'sms' and reason = 'opt_out' order by 1, 2`)
+    .map(({ tenant_id, address }) => `${tenant_id === SUMMIT ? "summit" : "lakeside"} ${address}`);
+
+test("somebody who is signed in speaks for no office but their own where only the number says whose a text is", async () => {
+  const { sql } = host;
+  await sql.unsafe(`
+    create table public.texts (id bigint generated always as identity primary key, from_number text, to_number text, body text);
+    grant all on public.texts to authenticated, service_role;
+    select automation.attach_inbox('public.texts')`);
+  const customer = "+13125550188";
+  await sql`
+    insert into public.contacts (tenant_id, first_name, last_name, phone) values (${LAKESIDE}, 'Nia', 'Cole', ${customer})`;
+  await publish(sql, LAKESIDE, "contact_updated", [["send_sms", { body: "See you at nine" }]]);
+  await sql`update public.contacts set notes = 'x' where phone = ${customer}`;
+  await work(sql);
+  // Lakeside has sent from a number that is nobody's any more.
+  await sql`
+    update ridgeline.workflow_step_executions set input = input || '{"from": "+13125550777"}', result_data = '{}'
+    where tenant_id = ${LAKESIDE}`;
+  await publish(sql, LAKESIDE, "sms_received", [["create_task", {
+    title: "Answer {{trigger.body}}",
+  }]]);
+  const before = { stops: await stops(), kept: (await kept()).length };
+  const text = (body: string, to: string, who: { user: string } | "service_role" = { user: SAM }) =>
+    asRole(
+      sql,
+      who,
+      (sql) =>
+        sql`insert into public.texts (from_number, to_number, body) values (${customer}, ${to}, ${body})`,
+    );
+  await text("STOP", "+13125550777");
+  await text("STOP", "+13125550100");
+  await text("I cancel it all", "+13125550100");
+  await sql`select automation.take_waiting(100)`;
+  await work(sql);
+  expect({ stops: await stops(), kept: (await kept()).length }).toEqual(before);
+  expect(await sql`select from public.tasks where title like 'Answer%'`).toHaveLength(0);
+  // The CRM's own program may.
+  await text("STOP", "+13125550777", "service_role");
+  expect(await stops()).toEqual([...before.stops, `lakeside ${customer}`]);
+});
+
+test("their STOP there counts, and their START does not, however late it is taken", async () => {
+  const { sql } = host;
+  const customer = "+15125550189";
+  const text = (
+    body: string,
+    to = "+15125550100",
+    who: { user: string } | "service_role" = { user: SAM },
+  ) =>
+    asRole(
+      sql,
+      who,
+      (sql) =>
+        sql`insert into public.communications (tenant_id, channel, who, body, direction)
+        values (${SUMMIT}, 'sms', ${customer}, ${body}, 'inbound')`,
+    );
+  await sql`grant all on public.communications to authenticated, service_role`;
+  await text("STOP");
+  expect(await stops()).toContain(`summit ${customer}`);
+  await text("START");
+  expect(await stops()).toContain(`summit ${customer}`);
+  // Not taken now, but by the tick.
+  await sql`update ridgeline.senders set verified_at = null where tenant_id = ${SUMMIT}`;
+  await text("START");
+  await sql`update ridgeline.senders set verified_at = now() where tenant_id = ${SUMMIT}`;
+  await sql`update automation.inbox_waiting set event = event || '{"to": "+15125550100"}' where event ->> 'from' = ${customer}`;
+  expect(await sql`select automation.take_waiting(100) > 0 as taken`).toEqual([{ taken: true }]);
+  expect((await kept()).filter(({ body }) => body === "START")).toHaveLength(2);
+  expect(await stops()).toContain(`summit ${customer}`);
+  await text("START", "+15125550100", "service_role");
+  expect(await stops()).not.toContain(`summit ${customer}`);
 });

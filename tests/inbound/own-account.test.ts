@@ -116,6 +116,56 @@ describe("what an office's own account signs", () => {
     expect(await statusOf(sid)).toBe("delivered");
   });
 
+  it("is the customer's STOP at once, and their START for what was said to this office alone", async () => {
+    const ours = textTo(apex).From!;
+    const reasons = async () =>
+      (await sql`
+        select coalesce(automation.suppression_of(${apex.tenantId}, 'sms', ${ours}), 'none') as reason`)[
+        0
+      ]!.reason;
+    const say = async (Body: string, token?: string) =>
+      expect(await status(textTo(apex, { From: ours, Body }), token)).toBe(200);
+    await say("STOP", APEX);
+    expect(await reasons()).toBe("opt_out");
+    await say("START", APEX);
+    expect(await reasons()).toBe("none");
+    expect(
+      await sql`
+        select evidence ->> 'told_by' as told_by from ridgeline.consents
+        where tenant_id = ${apex.tenantId} and status = 'granted'`,
+    ).toEqual([{ told_by: "account" }]);
+    // What the carrier blocks, what the office was told, what remains of somebody who was erased: an owner answers for it.
+    const lift = () =>
+      sql`select ridgeline.lift_revocation('sms', ${ours}, 'asked for it in writing', ${apex.tenantId})`;
+    const block = (reason: string) =>
+      sql`select automation.suppress(${apex.tenantId}, 'sms', ${ours}, ${reason})`;
+    for (const reason of ["provider", "manual"]) {
+      await block(reason);
+      await say("START", APEX);
+      await say("UNSTOP", APEX);
+      expect(await reasons()).toBe(reason);
+      await lift();
+      expect(await reasons()).toBe("none");
+    }
+    await say("STOP", APEX);
+    await sql`select ridgeline.erase_person(phone => ${ours}, tenant_id => ${apex.tenantId})`;
+    await sql`call automation.erase_people('10 seconds')`;
+    expect(await reasons()).toBe("opt_out");
+    await say("START", APEX);
+    expect(await reasons()).toBe("opt_out");
+    await lift();
+    expect(await reasons()).toBe("none");
+    expect(
+      await sql`
+        select distinct title from public.tasks where tenant_id = ${apex.tenantId} and title like '%asks for texts again'`,
+    ).toHaveLength(1);
+    // The installation's account is the carrier's own word.
+    await sql`update ridgeline.senders set credentials = null where tenant_id = ${apex.tenantId}`;
+    await block("provider");
+    await say("START");
+    expect(await reasons()).toBe("none");
+  });
+
   it("says nothing of another office", async () => {
     expect(await status(textTo(blue), APEX)).toBe(403);
     expect(await status(callTo(blue), APEX)).toBe(403);

@@ -217,10 +217,49 @@ begin
 end;
 $$;
 
+-- Whose word a text is, which receive_sms() says for as long as it stores one:
+--   provider  the installation's account, or the CRM's own program in its inbox
+--   account   a tenant's own account: whoever has its key, the tenant too, can sign what nobody sent
+--   writer    somebody who is not the service role wrote a row of the CRM's inbox
+--   member    nobody received it: somebody noted it down
+create or replace function automation.told_by() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when current_setting('automation.told_by', true) = 'writer' then 'writer'
+      when not automation.is_service() then 'member'
+      when current_setting('automation.told_by', true) = 'account' then 'account'
+      else 'provider' end
+  $$;
+
+-- Somebody opts in again. What the tenant's own account reports is on record as that, and lifts what was said to this
+-- tenant and no more: not what a carrier blocked, nor what was kept of somebody who was erased.
+create or replace function automation.honour_start(message ridgeline.messages, sender text, told_by text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.record_consent(message.tenant_id, 'sms', sender, 'granted', 'all', 'keyword',
+    jsonb_build_object('message_id', message.id, 'said', left(message.body, 500), 'told_by', told_by),
+    message.contact_id);
+  if told_by = 'provider' and automation.erasure_of(message.tenant_id, 'sms', sender)
+    in ('opt_out', 'provider', 'erased') then
+    delete from automation.erased_addresses as a
+    where a.tenant_id = message.tenant_id and a.channel = 'sms'
+      and a.digest = automation.erased_digest(message.tenant_id, 'sms', sender);
+  elsif automation.suppression_of(message.tenant_id, 'sms', sender) is not null then
+    perform automation.tell_office(message.tenant_id, 'start_not_enough', sender, interval '1 day', message.contact_id,
+      format('%s asks for texts again', sender), 'START does not lift what stopped them: a block of the carrier, or '
+      'the office''s own. Where it is right, an owner or an admin does: lift_revocation(), with the reason.');
+  end if;
+end;
+$$;
+
 -- Where the provider says what the message was (in any language), that counts. What it
--- took for nothing special may still be a stop in other words. Both are believed of what the provider
--- reported alone: what a member types is a note of theirs, and says nothing for the customer. Who was
--- told to stop on the telephone is suppressed by the office's own doing, not by a text nobody sent.
+-- took for nothing special may still be a stop in other words. What a member types is a note of theirs, and says
+-- nothing for the customer: who was told to stop on the telephone is suppressed by the office's own doing, not by a
+-- text nobody sent. A stop in the CRM's own inbox counts whoever wrote it there; a start does not.
 create or replace function automation.honour_stop() returns trigger
   language plpgsql
   security definer
@@ -229,8 +268,9 @@ create or replace function automation.honour_stop() returns trigger
 declare
   sender constant text := automation.normal_number(
     new.from_number, automation.country_of(new.tenant_id));
+  told_by constant text := automation.told_by();
 begin
-  if sender is null or automation.is_withheld(new.from_number) or not automation.is_service() then
+  if sender is null or automation.is_withheld(new.from_number) or told_by = 'member' then
     return null;
   end if;
   -- What texts is no landline, or none any more.
@@ -241,14 +281,9 @@ begin
   elsif new.opt_out_type = 'START'
     or (new.opt_out_type is null and (automation.is_start_request(new.body)
       or automation.keyword_of(new.body) in ('yes', 'y', 'si') and automation.is_pending(new.tenant_id, sender))) then
-    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
-    perform automation.record_consent(new.tenant_id, 'sms', sender, 'granted', 'all', 'keyword',
-      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id);
-    -- Somebody who was erased, and wants to be written to again.
-    if automation.erasure_of(new.tenant_id, 'sms', sender) in ('opt_out', 'provider', 'erased') then
-      delete from automation.erased_addresses as a
-      where a.tenant_id = new.tenant_id and a.channel = 'sms'
-        and a.digest = automation.erased_digest(new.tenant_id, 'sms', sender);
+    if told_by <> 'writer' then
+      delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+      perform automation.honour_start(new, sender, told_by);
     end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
@@ -256,7 +291,9 @@ begin
       case when automation.is_provider_keyword(new.body) then 'keyword' else 'message' end,
       jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id,
       jsonb_build_object('message_id', new.id));
-    perform automation.stop_at_others(new.tenant_id, sender, new.to_number, new.body);
+    if told_by <> 'writer' then
+      perform automation.stop_at_others(new.tenant_id, sender, new.to_number, new.body);
+    end if;
   elsif automation.is_doubtful_stop(new.body)
     and automation.suppression_of(new.tenant_id, 'sms', sender) is null then
     insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)

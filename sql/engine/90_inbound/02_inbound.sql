@@ -96,6 +96,7 @@ create or replace function automation.creates_contacts(tenant_id uuid) returns b
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(automation.tenant_setting(creates_contacts.tenant_id, 'inbound', 'create_contacts') = 'true', false)
+      and not automation.is_tenant_gone(creates_contacts.tenant_id)
   $$;
 
 comment on function automation.creates_contacts(uuid) is
@@ -156,10 +157,12 @@ declare
   owner constant uuid := automation.tenant_of_number(event ->> 'to', carrier);
   sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
+  told_by constant text := coalesce(
+    event ->> 'told_by', case when event ->> 'tenant_id' is not null then 'account' else 'provider' end);
 begin
   if owner is null or not automation.may_tell(event, owner) then
     -- Nobody's own number, but somebody may have sent from it.
-    if owner is null and not event ? 'tenant_id'
+    if owner is null and not event ? 'tenant_id' and told_by = 'provider'
       and (opt_out = 'STOP' or automation.is_stop_request(event ->> 'body'))
       and automation.normal_number(sender) is not null then
       perform automation.stop_at_others(null, sender, automation.normalize_line(event ->> 'to'), event ->> 'body');
@@ -174,6 +177,7 @@ begin
     return 'duplicate';
   end if;
   perform automation.continue_chain(owner, sender);
+  perform set_config('automation.told_by', told_by, true);
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, opt_out_type, media_urls, channel)
   values (owner,
@@ -184,6 +188,7 @@ begin
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
     (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
     coalesce(event ->> 'channel', 'sms'));
+  perform set_config('automation.told_by', '', true);
   perform automation.clear_cause();
   return 'stored';
 end;
@@ -191,7 +196,8 @@ $$;
 
 comment on function automation.receive_sms(jsonb) is
   'Stores a text message once: {provider?, message_sid, from, to, body, channel?, opt_out_type?, media_urls?, '
-  'tenant_id?}; tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
+  'tenant_id?, told_by?}; tenant_id: whose own account says so; told_by: writer for a row of the CRM''s inbox that '
+  'somebody else than its own program wrote. Returns stored, duplicate or unknown_number.';
 
 -- To an inbound call the office means one thing: was it answered? That is said in two ways: by the
 -- status of the call itself, and, when the call was passed on (dial_status), by whether that was

@@ -164,7 +164,7 @@ begin
   if kind = 'sms' then
     return case when automation.receive_sms(event) = 'unknown_number' then format(
       'to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing')) end;
-  elsif not exists (select from automation.read_tenants(array[owner]) as t) then
+  elsif automation.is_tenant_gone(owner) or not exists (select from automation.read_tenants(array[owner]) as t) then
     return format('tenant: there is no tenant "%s"', left(event ->> 'tenant_id', 60));
   end if;
   case kind
@@ -190,6 +190,31 @@ begin
 end;
 $$;
 
+-- Whose word it is: the CRM's own program's, or of whoever else may write there. Where no column says whose a text is,
+-- its number does, and somebody who is signed in speaks for their own tenants alone. It stays what it is when it is
+-- taken later. Null: it is nobody's to say.
+create or replace function automation.event_of_writer(event jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  is_service constant boolean := automation.is_service();
+  owner uuid;
+begin
+  event := event || jsonb_build_object('told_by', case when is_service then 'provider' else 'writer' end);
+  if is_service or event ? 'tenant_id' or automation.current_user_id() is null then
+    return event;
+  end if;
+  owner := automation.tenant_of_number(event ->> 'to', automation.teller(event, 'sms'));
+  if owner = any (automation.member_tenants()) then
+    return event || jsonb_build_object('tenant_id', owner);
+  end if;
+  raise warning 'automation: a text to %, which is no number of a tenant of whoever wrote it, is not taken',
+    left(event ->> 'to', 60);
+  return null;
+end;
+$$;
+
 create or replace function automation.take_inbox() returns trigger
   language plpgsql
   security definer
@@ -209,6 +234,10 @@ begin
     -- What a message that we keep writes there is no message that came; and only a call becomes something else.
     if event is null or current_setting('automation.in_inbox', true) = 'on'
       or tg_op = 'UPDATE' and kind <> 'call' then
+      return null;
+    end if;
+    event := automation.event_of_writer(event);
+    if event is null then
       return null;
     end if;
     perform set_config('automation.in_inbox', 'on', true);
