@@ -1199,147 +1199,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.is_schema(name text)
- RETURNS boolean
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select to_regnamespace(quote_ident(name)) is not null $function$;
-
-CREATE OR REPLACE FUNCTION automation.path_schemas(path text)
- RETURNS text[]
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(array_agg(p.name order by p.place), '{}')
-    from (
-      select n.name, min(n.place) as place
-      from (
-        select case
-            when s.said not in ('$user', '\$user') then s.said
-            when automation.is_schema(current_user::text) then current_user::text end as name, s.place
-        from (
-          select coalesce(replace(m.part[1], '""', '"'), lower(m.part[2])) as said, m.place
-          from regexp_matches(path, '"((?:[^"]|"")*)"|([^",\s]+)', 'g') with ordinality as m (part, place)) as s
-      ) as n
-      where n.name not in ('pg_catalog', 'pg_temp')
-      group by n.name
-    ) as p
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.open_schemas(schemas text[])
- RETURNS text[]
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select array(
-      select s.name from unnest(schemas) with ordinality as s (name, place)
-      where exists (
-        select from pg_catalog.pg_roles as r
-        where r.rolname in ('anon', 'authenticated', 'service_role')
-          and has_schema_privilege(r.oid, to_regnamespace(quote_ident(s.name))::oid, 'create'))
-      order by s.place)
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.check_path(path text)
- RETURNS void
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  schemas constant text[] := automation.path_schemas(path);
-  wrong text;
-begin
-  select s into wrong from unnest(schemas) as s where not automation.is_schema(s) limit 1;
-  if wrong is not null then
-    raise exception 'there is no schema "%"', wrong;
-  end if;
-  select s into wrong from unnest(automation.open_schemas(schemas)) as s limit 1;
-  if wrong is not null then
-    raise exception 'who calls the API may create in schema "%"', wrong;
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.host_path()
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select coalesce(string_agg(quote_ident(s.name), ', ' order by s.place), 'pg_catalog') || ', pg_temp'
-    from unnest(automation.path_schemas(automation.setting('host_search_path'))) with ordinality as s (name, place)
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.remember_host_path()
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  schemas constant text[] := array(
-    select s.name
-    from pg_catalog.pg_settings as c
-    cross join lateral unnest(automation.path_schemas(c.reset_val)) with ordinality as s (name, place)
-    where c.name = 'search_path' and automation.is_schema(s.name)
-    order by s.place);
-  open constant text[] := automation.open_schemas(schemas);
-begin
-  if automation.setting('host_search_path') <> '' then
-    return;
-  elsif open <> '{}' then
-    raise warning 'automation: triggers of the CRM do not find what is in % by itself when a step writes: who calls '
-      'the API may create there', array_to_string(open, ', ')
-      using hint = format(
-        'revoke create on schema %s from public, anon, authenticated, service_role; and attach again.',
-        (select string_agg(quote_ident(s), ', ') from unnest(open) as s));
-  end if;
-  update automation.settings as s
-  set value = p.path
-  from (
-    select string_agg(quote_ident(n.name), ', ' order by n.place) as path
-    from unnest(schemas) with ordinality as n (name, place) where not n.name = any (open)) as p
-  where s.name = 'host_search_path' and p.path <> '';
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.host_path_function()
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select format($template$
-create or replace function automation.in_host_path(statement text, tenant_id uuid, id text, given jsonb) returns jsonb
-  language plpgsql
-  set search_path = %s
-  as $writer$
-declare
-  said jsonb;
-begin
-  execute statement into said using tenant_id, id, given;
-  return said;
-end;
-$writer$
-$template$, automation.host_path())
-  $function$;
-
-CREATE OR REPLACE FUNCTION automation.in_host_path(statement text, tenant_id uuid, id text, given jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  said jsonb;
-begin
-  execute statement into said using tenant_id, id, given;
-  return said;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.touch_changed_at()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1656,6 +1515,218 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_schema(name text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select to_regnamespace(quote_ident(name)) is not null $function$;
+
+CREATE OR REPLACE FUNCTION automation.path_schemas(path text)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(array_agg(p.name order by p.place), '{}')
+    from (
+      select n.name, min(n.place) as place
+      from (
+        select case
+            when s.said not in ('$user', '\$user') then s.said
+            when automation.is_schema(current_user::text) then current_user::text end as name, s.place
+        from (
+          select coalesce(replace(m.part[1], '""', '"'), lower(m.part[2])) as said, m.place
+          from regexp_matches(path, '"((?:[^"]|"")*)"|([^",\s]+)', 'g') with ordinality as m (part, place)) as s
+      ) as n
+      where n.name not in ('pg_catalog', 'pg_temp')
+      group by n.name
+    ) as p
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.host_owners()
+ RETURNS oid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select n.nspowner from pg_catalog.pg_namespace as n where n.oid = 'automation'::regnamespace
+    union
+    select d.datdba from pg_catalog.pg_database as d where d.datname = current_database()
+    union
+    select c.relowner
+    from pg_catalog.pg_class as c
+    where c.oid in (
+      select to_regclass(e.relation) from automation.entities as e
+      union all
+      select to_regclass(e.tags ->> k) from automation.entities as e, unnest('{links,tags}'::text[]) as k
+      union all
+      select to_regclass(t.relation) from automation.targets as t));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.open_schemas(schemas text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  owners oid[];
+  strangers oid[];
+begin
+  if schemas = '{}' then
+    return schemas;
+  end if;
+  owners := automation.host_owners();
+  strangers := array(
+    select r.oid from pg_catalog.pg_roles as r
+    where (r.rolcanlogin or r.rolname in ('anon', 'authenticated', 'service_role')) and not r.rolsuper
+      and not exists (select from unnest(owners) as o (role) where pg_has_role(r.oid, o.role, 'member')));
+  return array(
+    select s.name
+    from unnest(schemas) with ordinality as s (name, place)
+    join pg_catalog.pg_namespace as n on n.nspname = s.name
+    where exists (
+      select from (
+        select n.nspowner as role
+        union all
+        select a.grantee from aclexplode(n.nspacl) as a where a.privilege_type = 'CREATE') as g
+      where g.role = 0
+        or exists (select from unnest(strangers) as r (role) where pg_has_role(r.role, g.role, 'member')))
+    order by s.place);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_path(path text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  schemas constant text[] := automation.path_schemas(path);
+  wrong text;
+begin
+  select s into wrong from unnest(schemas) as s where not automation.is_schema(s) limit 1;
+  if wrong is not null then
+    raise exception 'there is no schema "%"', wrong;
+  end if;
+  select s into wrong from unnest(automation.open_schemas(schemas)) as s limit 1;
+  if wrong is not null then
+    raise exception 'others than the owners of the CRM''s tables may create in schema "%"', wrong;
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_host_path()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.check_path(new.value);
+  return new;
+exception when others then
+  raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
+    using errcode = 'invalid_parameter_value';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.host_path()
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  schemas constant text[] := automation.path_schemas(automation.setting('host_search_path'));
+  open constant text[] := automation.open_schemas(schemas);
+begin
+  return (
+    select coalesce(string_agg(quote_ident(s.name), ', ' order by s.place), 'pg_catalog') || ', pg_temp'
+    from unnest(schemas) with ordinality as s (name, place) where not s.name = any (open));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_open_schemas(open text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if open <> '{}' then
+    raise warning 'automation: triggers of the CRM do not find what is in % by itself when a step writes: others than '
+      'the owners of its tables may create there', array_to_string(open, ', ')
+      using hint = format('\dn+ says who. Such as: revoke create on schema %s from public, anon, authenticated, '
+        'service_role; and attach again.', (select string_agg(quote_ident(s), ', ') from unnest(open) as s));
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.remember_host_path()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  schemas constant text[] := array(
+    select s.name
+    from pg_catalog.pg_settings as c
+    cross join lateral unnest(automation.path_schemas(c.reset_val)) with ordinality as s (name, place)
+    where c.name = 'search_path' and automation.is_schema(s.name)
+    order by s.place);
+  open constant text[] := automation.open_schemas(schemas);
+begin
+  if automation.setting('host_search_path') <> '' then
+    return;
+  end if;
+  perform automation.tell_of_open_schemas(open);
+  update automation.settings as s
+  set value = p.path
+  from (
+    select string_agg(quote_ident(n.name), ', ' order by n.place) as path
+    from unnest(schemas) with ordinality as n (name, place) where not n.name = any (open)) as p
+  where s.name = 'host_search_path' and p.path <> '';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.host_path_function()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($template$
+create or replace function automation.in_host_path(statement text, tenant_id uuid, id text, given jsonb) returns jsonb
+  language plpgsql
+  set search_path = %s
+  as $writer$
+declare
+  said jsonb;
+begin
+  execute statement into said using tenant_id, id, given;
+  return said;
+end;
+$writer$
+$template$, automation.host_path())
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.in_host_path(statement text, tenant_id uuid, id text, given jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  said jsonb;
+begin
+  execute statement into said using tenant_id, id, given;
+  return said;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.find_relation(name text)
  RETURNS regclass
  LANGUAGE plpgsql
@@ -1697,8 +1768,8 @@ CREATE OR REPLACE FUNCTION automation.filled_columns(relation regclass, key text
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select a.attname::text, case
-        when a.atttypid = 'pg_catalog.uuid'::regtype then 'gen_random_uuid()'
-        when a.attname = filled_columns.key then 'gen_random_uuid()::text'
+        when a.atttypid = 'pg_catalog.uuid'::regtype then 'pg_catalog.gen_random_uuid()'
+        when a.attname = filled_columns.key then 'pg_catalog.gen_random_uuid()::text'
         when a.atttypid = 'pg_catalog.timestamptz'::regtype then 'automation.now()'
         else format('(automation.now() at time zone %s)::%s', zone, format_type(a.atttypid, a.atttypmod)) end
     from pg_catalog.pg_attribute as a
@@ -2111,6 +2182,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_tenant_gone(tenant_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return exists (select from automation.gone_tenants as g where g.tenant_id = is_tenant_gone.tenant_id);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_offices(ids uuid[])
  RETURNS SETOF automation.tenant
  LANGUAGE plpgsql
@@ -2182,7 +2264,8 @@ $template$,
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
       automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'user')),
       coalesce(' and ' || automation.mapped_json('t', m.columns ->> 'active') || format(' <@ %L::jsonb', m.active), '')
-        || coalesce(' and not (' || automation.left_expression(m.relation, 't', m.columns) || ')', ''),
+        || coalesce(' and not (' || automation.left_expression(m.relation, 't', m.columns) || ')', '')
+        || coalesce(' and not ' || automation.shut_out_expression(m.relation, 't', m.columns), ''),
       wanted, automation.mapped_expression('t', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
@@ -2222,6 +2305,71 @@ AS $function$
     ) as c
     cross join lateral automation.column_type(relation, c.name) as k (type)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.shut_out_words()
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select '{suspended,disabled,inactive,deactivated,blocked,banned,locked,revoked,removed,deleted,archived,terminated,
+      expired,left,former,invited,pending,requested,declined,rejected}'::text[]
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.status_column(relation regclass, columns jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when columns ? 'status' then columns ->> 'status' else (
+      select c.name
+      from automation.relation_columns(relation) as c
+      join unnest('{status,memberstatus,membershipstatus,userstatus,accountstatus,staffstatus,state}'::text[])
+        with ordinality as n (name, place) on n.name = automation.same_name(c.name)
+      join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = c.name
+      where automation.value_kind(a.atttypid) in ('text', 'enum') and c.name is distinct from columns ->> 'active'
+      order by n.place, c.name limit 1) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.shut_out_expression(relation regclass, written text, columns jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format('coalesce(lower(btrim(%s::text)) = any (%L::text[]), false)',
+      automation.mapped_expression(written, c.name), automation.shut_out_words())
+    from automation.status_column(relation, columns) as c (name)
+    where c.name is not null
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_status()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  members automation.membership;
+  name text;
+  others text;
+begin
+  select y.* into members from automation.membership as y;
+  name := automation.status_column(to_regclass(members.relation), members.columns);
+  if name is null then
+    return;
+  end if;
+  execute format('select string_agg(quote_ident(w.word), '', '' order by w.word) from (select distinct '
+      'left(lower(btrim(%s::text)), 60) as word from %s as t) as w where not w.word = any ($1)',
+      automation.mapped_expression('t', name), members.relation)
+    into others using automation.shut_out_words();
+  raise notice 'automation: %.% says who is no member: %; whatever else it says is one%', members.relation, name,
+    array_to_string(automation.shut_out_words(), ', '), coalesce(', such as ' || others, '')
+    using hint = format('Say with which values somebody is a member: {"active": "%s"} with active => ''["active"]''; '
+      'or that it says nothing of the kind: {"status": null}.', name);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.warn_named_otherwise(relation regclass, named jsonb)
  RETURNS void
@@ -2300,7 +2448,7 @@ declare
 begin
   for said in
     select n.key, n.value from jsonb_each_text(named) as n
-    where n.key in ('tenant', 'user', 'login', 'role', 'active', 'deleted')
+    where n.key in ('tenant', 'user', 'login', 'role', 'active', 'deleted', 'status')
   loop
     if split_part(said.value, '.', 1) ~* '^(raw_)?user_?meta_?data$' then
       raise exception 'columns: % must not be "%": whoever is signed in writes that about himself', said.key, said.value
@@ -2349,13 +2497,14 @@ CREATE OR REPLACE FUNCTION automation.owned_by(written text, relation text, tena
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select format('%s = $1', automation.tenant_expression(written, tenant_column, null, t.type)),
+    select format('%s operator(pg_catalog.=) $1', automation.tenant_expression(written, tenant_column, null, t.type)),
       automation.tenant_value('$1', case when tenant_column is not null then t.type end),
       coalesce(w.told, ''), coalesce(w.names, '') || coalesce(f.names, ''),
       coalesce(w.given, '') || coalesce(f.given, '')
     from (select automation.column_type(relation::regclass, tenant_column) as type) as t
     cross join lateral (
-      select string_agg(format(' and %s.%I = %L::%s', written, v.key, v.value, v.type), '' order by v.key) as told,
+      select string_agg(format(' and %s.%I operator(pg_catalog.=) %L::%s', written, v.key, v.value, v.type), ''
+          order by v.key) as told,
         string_agg(format('%I, ', v.key), '' order by v.key) as names,
         string_agg(format('%L::%s, ', v.value, v.type), '' order by v.key) as given
       from (
@@ -2397,13 +2546,15 @@ CREATE OR REPLACE FUNCTION automation.target_value(field text, type text, words 
 AS $function$
     select case
       when type = 'date' or type like 'timestamp%without time zone'
-        then format('((given ->> %L)::timestamptz at time zone %s)::%s', field,
-          case when type = 'date' then '(given ->> ''zone'')'
-            else coalesce(quote_literal(times_zone), '(given ->> ''zone'')') end, type)
-      when field = 'tenant' then automation.tenant_value('given ->> ''tenant''', type)
-      when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
+        then format('((given operator(pg_catalog.->>) %L)::timestamptz at time zone %s)::%s', field,
+          case when type = 'date' then '(given operator(pg_catalog.->>) ''zone'')'
+            else coalesce(quote_literal(times_zone), '(given operator(pg_catalog.->>) ''zone'')') end, type)
+      when field = 'tenant' then automation.tenant_value('given operator(pg_catalog.->>) ''tenant''', type)
+      when words ? field then format(
+        'coalesce(%L::jsonb operator(pg_catalog.->>) (given operator(pg_catalog.->>) %L), '
+        'given operator(pg_catalog.->>) %2$L)::%s',
         words -> field, field, type)
-      else format('(given ->> %L)::%s', field, type) end
+      else format('(given operator(pg_catalog.->>) %L)::%s', field, type) end
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.filled_of_target(target automation.targets)
@@ -2416,7 +2567,7 @@ AS $function$
     from automation.filled_columns(to_regclass(target.relation), target.id_column,
       array(select c.value from jsonb_each_text(target.columns) as c
         union all select jsonb_object_keys(target.defaults)),
-      coalesce(quote_literal(target.times_zone), '(given ->> ''zone'')')) as f
+      coalesce(quote_literal(target.times_zone), '(given operator(pg_catalog.->>) ''zone'')')) as f
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.takes_sets(target text)
@@ -2639,7 +2790,7 @@ CREATE OR REPLACE FUNCTION automation.misfit_of(relation regclass, column_name t
 AS $function$
 begin
   perform automation.in_host_path(
-    format('select to_jsonb((jsonb_populate_record(null::%s, $3)).%I)', relation, column_name),
+    format('select pg_catalog.to_jsonb((pg_catalog.jsonb_populate_record(null::%s, $3)).%I)', relation, column_name),
     null, null, jsonb_build_object(column_name, value));
   return null;
 exception when data_exception or integrity_constraint_violation then
@@ -2655,7 +2806,8 @@ CREATE OR REPLACE FUNCTION automation.holds_check(relation regclass, expression 
 AS $function$
 begin
   return automation.in_host_path(
-    format('select to_jsonb((%s) is not false) from jsonb_populate_record(null::%s, $3)', expression, relation),
+    format('select pg_catalog.to_jsonb((%s) is not false) from pg_catalog.jsonb_populate_record(null::%s, $3)',
+      expression, relation),
     null, null, record)::boolean;
 exception when others then
   -- An expression that cannot be asked of a part of a row says nothing about it.
@@ -2750,7 +2902,7 @@ CREATE OR REPLACE FUNCTION automation.target_row(target text, given jsonb, zone 
 AS $function$
 begin
   return automation.in_host_path((
-    select format('select jsonb_build_object(%s) from (select $3 as given) as g', string_agg(w.pair, ', '))
+    select format('select pg_catalog.jsonb_build_object(%s) from (select $3 as given) as g', string_agg(w.pair, ', '))
     from automation.targets as t
     cross join lateral (
       select format('%L, %s', c.value, automation.target_value(
@@ -3464,9 +3616,9 @@ begin
   fields := fields || case when contacts.tenant_column is null then '{}'
     else jsonb_build_object(contacts.tenant_column, automation.tenant_key(tenant_id)) end;
   return automation.in_host_path((
-    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'returning to_jsonb(%4$I::text)', contacts.relation, string_agg(quote_ident(w.name), ', '),
-      string_agg(w.value, ', '), contacts.id_column)
+    select format('insert into %1$s (%2$s) select %3$s from pg_catalog.jsonb_populate_record('
+      'null::%1$s, $3) as v returning pg_catalog.to_jsonb(%4$I::text)', contacts.relation,
+      string_agg(quote_ident(w.name), ', '), string_agg(w.value, ', '), contacts.id_column)
     from (
       select k as name, format('v.%I', k) as value from jsonb_object_keys(fields) as k
       union all
@@ -3903,6 +4055,13 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.naming_columns()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select coalesce(jsonb_object_agg(e.name, e.related), '{}') from automation.entities as e $function$;
+
 CREATE OR REPLACE FUNCTION automation.editor_tenants()
  RETURNS uuid[]
  LANGUAGE sql
@@ -3934,6 +4093,7 @@ CREATE OR REPLACE FUNCTION automation.check_editor(tenant_id uuid, doing text)
 AS $function$
 begin
   if automation.is_service() or tenant_id = any (automation.editor_tenants()) then
+    perform automation.check_not_forgotten(tenant_id);
     return;
   end if;
   raise exception 'role: a viewer only looks; % is for editors', doing
@@ -9873,10 +10033,16 @@ begin
   elsif status = 'granted' then
     delete from ridgeline.suppressions as s
     where s.tenant_id = said.tenant_id and s.channel = said.channel and s.address = normal
-      and (method = 'lifted' or s.reason in ('opt_out', 'provider'))
+      and (method = 'lifted' or s.reason = 'opt_out'
+        or s.reason = 'provider' and said.evidence ->> 'told_by' is distinct from 'account')
       and (said.purpose = 'all' or s.purpose = 'marketing');
     delete from automation.revoked_people as p
     where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all';
+    if method = 'lifted' and automation.erasure_of(said.tenant_id, said.channel, normal) is not null then
+      delete from automation.erased_addresses as a
+      where a.tenant_id = said.tenant_id and a.channel = said.channel
+        and a.digest = automation.erased_digest(said.tenant_id, said.channel, normal);
+    end if;
   end if;
   return said;
 end;
@@ -16236,8 +16402,8 @@ CREATE OR REPLACE FUNCTION automation.membership_said(members automation.members
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select jsonb_object_agg(k, written #> string_to_array(members.columns ->> k, '.'))
-    from unnest('{tenant,user,role,active,deleted}'::text[]) as k
-    where members.columns ? k
+    from unnest('{tenant,user,role,active,deleted,status}'::text[]) as k
+    where members.columns ->> k is not null
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.follow_membership()
@@ -17521,6 +17687,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.guard_host_path()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if exists (
+    select from pg_catalog.pg_proc as p
+    where p.oid = 'automation.in_host_path(text, uuid, text, jsonb)'::regprocedure
+      and 'search_path=' || automation.host_path() = any (p.proconfig)) then
+    return false;
+  end if;
+  perform automation.tell_of_open_schemas(automation.open_schemas(automation.path_schemas(
+    automation.setting('host_search_path'))));
+  perform automation.regenerate_writers();
+  return true;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.host_path_changed()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -17628,6 +17813,41 @@ begin
     perform automation.record_consent(other, 'sms', sender, 'revoked', 'all', 'message',
       jsonb_build_object('said', left(body, 500), 'to', number));
   end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.told_by()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when current_setting('automation.told_by', true) = 'writer' then 'writer'
+      when not automation.is_service() then 'member'
+      when current_setting('automation.told_by', true) = 'account' then 'account'
+      else 'provider' end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.honour_start(message ridgeline.messages, sender text, told_by text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.record_consent(message.tenant_id, 'sms', sender, 'granted', 'all', 'keyword',
+    jsonb_build_object('message_id', message.id, 'said', left(message.body, 500), 'told_by', told_by),
+    message.contact_id);
+  if told_by = 'provider' and automation.erasure_of(message.tenant_id, 'sms', sender)
+    in ('opt_out', 'provider', 'erased') then
+    delete from automation.erased_addresses as a
+    where a.tenant_id = message.tenant_id and a.channel = 'sms'
+      and a.digest = automation.erased_digest(message.tenant_id, 'sms', sender);
+  elsif automation.suppression_of(message.tenant_id, 'sms', sender) is not null then
+    perform automation.tell_office(message.tenant_id, 'start_not_enough', sender, interval '1 day', message.contact_id,
+      format('%s asks for texts again', sender), 'START does not lift what stopped them: a block of the carrier, or '
+      'the office''s own. Where it is right, an owner or an admin does: lift_revocation(), with the reason.');
+  end if;
 end;
 $function$;
 
@@ -17949,7 +18169,7 @@ begin
   where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier
     and m.direction = 'inbound';
   if not found or message.opt_out_type is not null or message.channel <> 'sms'
-    or automation.is_provider_keyword(message.body) then
+    or automation.is_provider_keyword(message.body) or automation.is_tenant_gone(owner) then
     return null;
   elsif automation.is_stop_request(message.body) then
     -- One confirmation: not again for who has said it before and not taken it back.
@@ -18118,7 +18338,7 @@ begin
   if kind = 'sms' then
     return case when automation.receive_sms(event) = 'unknown_number' then format(
       'to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing')) end;
-  elsif not exists (select from automation.read_tenants(array[owner]) as t) then
+  elsif automation.is_tenant_gone(owner) or not exists (select from automation.read_tenants(array[owner]) as t) then
     return format('tenant: there is no tenant "%s"', left(event ->> 'tenant_id', 60));
   end if;
   case kind
@@ -18144,6 +18364,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.event_of_writer(event jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  is_service constant boolean := automation.is_service();
+  owner uuid;
+begin
+  event := event || jsonb_build_object('told_by', case when is_service then 'provider' else 'writer' end);
+  if is_service or event ? 'tenant_id' or automation.current_user_id() is null then
+    return event;
+  end if;
+  owner := automation.tenant_of_number(event ->> 'to', automation.teller(event, 'sms'));
+  if owner = any (automation.member_tenants()) then
+    return event || jsonb_build_object('tenant_id', owner);
+  end if;
+  raise warning 'automation: a text to %, which is no number of a tenant of whoever wrote it, is not taken',
+    left(event ->> 'to', 60);
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.take_inbox()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -18164,6 +18408,10 @@ begin
     -- What a message that we keep writes there is no message that came; and only a call becomes something else.
     if event is null or current_setting('automation.in_inbox', true) = 'on'
       or tg_op = 'UPDATE' and kind <> 'call' then
+      return null;
+    end if;
+    event := automation.event_of_writer(event);
+    if event is null then
       return null;
     end if;
     perform set_config('automation.in_inbox', 'on', true);
@@ -21340,6 +21588,7 @@ begin
     raise exception 'tenant_id: % is no tenant here', tenant_id
       using errcode = 'PT404', hint = 'Say where the tenants are: automation.attach_tenants().';
   end if;
+  perform automation.check_not_forgotten(tenant_id);
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, source, legacy_id, part), 98));
   select i.* into known from automation.legacy_imports as i
   where (i.tenant_id, i.source, i.legacy_id, i.part)
@@ -21805,14 +22054,15 @@ declare
 begin
   handed := automation.in_host_path(format(
       'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
-      'where s.id = $2::%s and s.status = ''pending'' returning to_jsonb(s.id::text)',
+      'where s.id operator(pg_catalog.=) $2::%s and s.status operator(pg_catalog.=) ''pending'' '
+      'returning pg_catalog.to_jsonb(s.id::text)',
       steps, automation.legacy_type(steps, 'id')),
     null, step ->> 'id', null) #>> '{}';
   if handed is not null then
     perform automation.in_host_path(format(
-        'update %s as e set %s where e.id = $2::%s returning null::jsonb', runs, case source
+        'update %s as e set %s where e.id operator(pg_catalog.=) $2::%s returning null::jsonb', runs, case source
           when 'campaigns' then 'status = ''exited'', exit_reason = ''error'''
-          else 'status = ''cancelled'', completed_at = now(), error_message = ''Goes on in Ridgeline''' end,
+          else 'status = ''cancelled'', completed_at = pg_catalog.now(), error_message = ''Goes on in Ridgeline''' end,
         automation.legacy_type(runs, 'id')),
       null, run ->> 'id', null);
   end if;
@@ -21958,6 +22208,7 @@ declare
   last text;
   seen integer := 0;
 begin
+  perform automation.check_not_forgotten(tenant_id);
   if (select s.unified_engine from ridgeline.tenant_settings as s where s.tenant_id = take_over_runs.tenant_id) <> 'on'
   then
     raise exception 'tenant_id: the old engine is still at work for this tenant'
@@ -22009,11 +22260,13 @@ begin
     return false;
   end if;
   perform automation.in_host_path(format(
-      'update %s as s set status = ''pending'', error_message = null where s.id = $2::%s and s.status = ''skipped'' '
-      'returning null::jsonb', steps, automation.legacy_type(steps, 'id')),
+      'update %s as s set status = ''pending'', error_message = null where s.id operator(pg_catalog.=) $2::%s '
+      'and s.status operator(pg_catalog.=) ''skipped'' returning null::jsonb',
+      steps, automation.legacy_type(steps, 'id')),
     null, link.handed ->> 'step_row', null);
   perform automation.in_host_path(format(
-      'update %s as e set status = $3 ->> ''status'', %s where e.id = $2::%s returning null::jsonb', runs,
+      'update %s as e set status = $3 operator(pg_catalog.->>) ''status'', %s '
+      'where e.id operator(pg_catalog.=) $2::%s returning null::jsonb', runs,
       case link.source when 'campaigns' then 'exit_reason = null' else 'error_message = null, completed_at = null' end,
       automation.legacy_type(runs, 'id')),
     null, link.legacy_id, link.handed);
@@ -22903,6 +23156,7 @@ begin
     raise exception 'engine: off, shadow or on, not "%"', left(coalesce(engine, 'null'), 60)
       using errcode = 'invalid_parameter_value';
   end if;
+  perform automation.check_not_forgotten(tenant);
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'engine'), 98));
   before := automation.engine_of(tenant);
   select x.at into on_since from automation.engine_switches as x
@@ -23705,8 +23959,6 @@ begin
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
     raise exception 'value: editors_publish must be true or false';
-  elsif new.name = 'host_search_path' then
-    perform automation.check_path(new.value);
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;
@@ -24205,7 +24457,7 @@ CREATE OR REPLACE FUNCTION automation.mapped_expression(written text, path text)
 AS $function$
     select case when path is null then null
       when strpos(path, '.') = 0 then format('%s.%I', written, path)
-      else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
+      else format('(pg_catalog.to_jsonb(%s.%I) operator(pg_catalog.#>>) %L)', written, split_part(path, '.', 1),
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $function$;
 
@@ -24340,7 +24592,8 @@ CREATE OR REPLACE FUNCTION automation.member_names()
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select array['tenant', 'user', 'login', 'role', 'full_name', 'email', 'phone', 'active', 'deleted'] $function$;
+AS $function$ select array['tenant', 'user', 'login', 'role', 'full_name', 'email', 'phone', 'active', 'deleted',
+    'status'] $function$;
 
 CREATE OR REPLACE FUNCTION automation.members_function()
  RETURNS text
@@ -24411,7 +24664,7 @@ declare
   sole constant uuid := automation.constant_tenant(relation, columns, 'tenant');
   -- By what somebody signs in is said, never guessed from a name; a column "login" may hold any name.
   named constant jsonb := automation.named_columns(relation, automation.member_names(),
-    '{"tenant": "tenant_id", "user": "user_id", "login": null}'::jsonb
+    '{"tenant": "tenant_id", "user": "user_id", "login": null, "status": null}'::jsonb
       || case when columns ? 'deleted' or automation.deleted_column(relation) is not null then '{}'
         else jsonb_build_object('deleted', (automation.left_columns(relation))[1]) end
       || case when columns ? 'active' or automation.named_column(relation, 'active') is not null
@@ -24437,7 +24690,9 @@ begin
   insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
   -- That no column says that somebody has left is kept in mind, too.
   values (automation.relation_name(attach_members.relation),
-    named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb, sole,
+    named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb
+      || jsonb_build_object('status', automation.status_column(
+        attach_members.relation, named || case when columns ? 'status' then columns else '{}' end)), sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, automation.settled_further(attach_members.further),
@@ -24449,6 +24704,9 @@ begin
   execute automation.members_function();
   perform automation.close_functions();
   perform automation.tell_of_roles();
+  if not columns ? 'status' then
+    perform automation.tell_of_status();
+  end if;
 end;
 $function$;
 
@@ -24504,12 +24762,13 @@ declare
   named %2$s.id%%type;
 begin
   select t.id into named from %2$s as t
-  where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+  where pg_catalog.lower(t.%4$I) operator(pg_catalog.=) pg_catalog.lower(link_tag.tag)%8$s limit 1;
   -- Two that name a new tag at the same time make one.
   if not found then
-    perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'tag', lower(tag)), 0));
+    perform pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(
+      pg_catalog.concat_ws('/', tenant_id, 'tag', pg_catalog.lower(tag)), 0));
     select t.id into named from %2$s as t
-    where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+    where pg_catalog.lower(t.%4$I) operator(pg_catalog.=) pg_catalog.lower(link_tag.tag)%8$s limit 1;
   end if;
   if not found then
     insert into %2$s (%9$s%4$I) values (%10$slink_tag.tag) returning id into named;
@@ -24517,7 +24776,8 @@ begin
   insert into %1$s (%11$s%3$I, %5$I)
   select %12$slink_tag.contact_id::%6$s, named
   where not exists (
-    select from %1$s as l where l.%3$I = link_tag.contact_id::%6$s and l.%5$I = named%7$s);
+    select from %1$s as l
+    where l.%3$I operator(pg_catalog.=) link_tag.contact_id::%6$s and l.%5$I operator(pg_catalog.=) named%7$s);
   return found;
 end;
 $tags$;
@@ -24528,8 +24788,9 @@ create or replace function automation.unlink_tag(tenant_id uuid, contact_id text
   as $tags$
 begin
   delete from %1$s as l using %2$s as t
-  where lower(t.%4$I) = lower(unlink_tag.tag) and l.%5$I = t.id
-    and l.%3$I = unlink_tag.contact_id::%6$s%7$s%8$s;
+  where pg_catalog.lower(t.%4$I) operator(pg_catalog.=) pg_catalog.lower(unlink_tag.tag)
+    and l.%5$I operator(pg_catalog.=) t.id
+    and l.%3$I operator(pg_catalog.=) unlink_tag.contact_id::%6$s%7$s%8$s;
   return found;
 end;
 $tags$;
@@ -24625,7 +24886,7 @@ create or replace function automation.write_%1$s(given jsonb, zone text) returns
 declare
   made text;
 begin
-  given := given || jsonb_build_object('zone', zone);
+  given := given operator(pg_catalog.||) pg_catalog.jsonb_build_object('zone', zone);
   insert into %2$s as written (%3$s)
   values (%4$s)
   returning written.%5$I::text into made;
@@ -24645,15 +24906,16 @@ begin
   with written as (
     insert into %2$s as written (%3$s)
     select %4$s
-    from unnest(rows) as u (row)
+    from pg_catalog.unnest(rows) as u (row)
     -- One at a time, each written before the next: the row's own cause is set while its triggers run.
     cross join lateral (
-      select u.row - 'cause' as given, set_config('automation.depth', u.row #>> '{cause,depth}', true),
-        set_config('automation.root', u.row #>> '{cause,root}', true),
-        set_config('automation.fused', u.row #>> '{cause,fused}', true)) as g
+      select u.row operator(pg_catalog.-) 'cause'::text as given,
+        pg_catalog.set_config('automation.depth', u.row operator(pg_catalog.#>>) '{cause,depth}', true),
+        pg_catalog.set_config('automation.root', u.row operator(pg_catalog.#>>) '{cause,root}', true),
+        pg_catalog.set_config('automation.fused', u.row operator(pg_catalog.#>>) '{cause,fused}', true)) as g
     returning written.%5$I::text as id
   )
-  select array_agg(w.id) into made from written as w;
+  select pg_catalog.array_agg(w.id) into made from written as w;
   return made;
 end;
 $writer$
@@ -25684,10 +25946,11 @@ begin
     return;
   end if;
   perform automation.in_host_path((
-    select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where %3$s = $1 and r.%4$I = $2::%5$s returning null::jsonb', contacts.relation,
-      string_agg(format(
-        '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
+    select format('update %1$s as r set %2$s from pg_catalog.jsonb_populate_record(null::%1$s, $3) as v '
+      'where %3$s operator(pg_catalog.=) $1 and r.%4$I operator(pg_catalog.=) $2::%5$s returning null::jsonb',
+      contacts.relation, string_agg(format(
+        '%1$I = case when pg_catalog.btrim(coalesce(r.%1$I::text, '''')) operator(pg_catalog.=) '''' then v.%1$I '
+        'else r.%1$I end', k), ', '),
       automation.tenant_expression(contacts, 'r'),
       contacts.id_column, contacts.id_type)
     from jsonb_object_keys(fields) as k), tenant_id, id, fields);
@@ -26075,6 +26338,43 @@ begin
   end loop;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.named_records(data jsonb)
+ RETURNS TABLE(entity text, id text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with recursive inside (key, value) as materialized (
+      select k.key, v.value
+      from jsonb_path_query(data, 'strict $.**{0 to 20} ? (@.type() == "object")') as o (object)
+      cross join lateral jsonb_each(o.object) as k (key, value)
+      cross join lateral jsonb_array_elements(case jsonb_typeof(k.value)
+        when 'array' then k.value else jsonb_build_array(k.value) end) as v (value)
+    ), named (entity, id, far) as (
+      select n.entity, n.id, 0
+      from (
+        select left(i.key, -3), i.value #>> '{}' from inside as i
+        where i.key like '%\_id' and jsonb_typeof(i.value) in ('string', 'number')
+        union
+        select i.key, i.value ->> 'id' from inside as i where jsonb_typeof(i.value) = 'object'
+        union
+        select c.key, i.value ->> c.value
+        from automation.naming_columns() as columns
+        cross join inside as i
+        cross join lateral jsonb_each_text(columns -> i.key) as c
+        where jsonb_typeof(i.value) = 'object'
+      ) as n (entity, id)
+      where n.id is not null
+      union
+      select r.related, r.related_id, n.far + 1
+      from named as n
+      cross join lateral automation.related_records(n.entity, n.id) as r
+      where n.far < 4
+    )
+    select distinct n.entity, n.id from named as n
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.list_records(workflow_id uuid, entity text)
  RETURNS text
@@ -27173,12 +27473,14 @@ CREATE OR REPLACE FUNCTION automation.update_statement(attached automation.entit
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select format(
-      'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where %3$s = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
+      'update %1$s as r set %2$s from pg_catalog.jsonb_populate_record(null::%1$s, $3) as v '
+      'where %3$s operator(pg_catalog.=) $1 and r.%4$I operator(pg_catalog.=) $2::%5$s '
+      'returning pg_catalog.to_jsonb(r.*)',
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
-          else format('%1$I = coalesce(nullif(to_jsonb(r.%1$I), ''null''), ''{}'') || %2$L::jsonb', c.name, c.keys) end,
+          else format('%1$I = coalesce(nullif(pg_catalog.to_jsonb(r.%1$I), ''null''), ''{}'') '
+            'operator(pg_catalog.||) %2$L::jsonb', c.name, c.keys) end,
         ', '),
       automation.tenant_expression(attached, 'r'),
       attached.id_column, attached.id_type)
@@ -27687,7 +27989,8 @@ CREATE OR REPLACE FUNCTION automation.tell_office(tenant_id uuid, kind text, sub
 AS $function$
 begin
   -- Two who want to say the same at once do not wait for each other.
-  if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, kind, subject), 12)) then
+  if automation.is_tenant_gone(tenant_id)
+    or not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, kind, subject), 12)) then
     return;
   end if;
   insert into automation.notices as n (tenant_id, kind, subject, at)
@@ -28077,6 +28380,7 @@ declare
   job ridgeline.bulk_enrollments;
 begin
   perform automation.check_publisher(workflow.tenant_id, 'enrolling many');
+  perform automation.check_not_forgotten(workflow.tenant_id);
   perform automation.check_object(data, 'data');
   perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
@@ -28111,6 +28415,17 @@ begin
   return job;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION ridgeline.enroll_records(workflow_id uuid, record_ids text[] DEFAULT NULL::text[], filter jsonb DEFAULT NULL::jsonb, entity text DEFAULT NULL::text, per_minute integer DEFAULT NULL::integer, data jsonb DEFAULT '{}'::jsonb, tenant_id uuid DEFAULT NULL::uuid)
+ RETURNS ridgeline.bulk_enrollments
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.enroll_records(
+      workflow_id, automation.seen_records(workflow_id, entity, record_ids), filter, entity, per_minute,
+      automation.check_seen(data))
+    from automation.in_tenant(tenant_id)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.cancel_bulk_enrollment(id uuid)
  RETURNS ridgeline.bulk_enrollments
@@ -29987,9 +30302,6 @@ begin
   perform automation.check_single_values(attached);
   perform automation.tell_of_unreachable(attached, columns);
   perform automation.warn_shared_tags(attached);
-  if attached.relation !~ '^(automation|ridgeline)\.' then
-    perform automation.remember_host_path();
-  end if;
   perform automation.warn_hidden(relation);
   perform automation.tell_of_times(relation, attached.times_zone, attached.columns);
   insert into automation.entities
@@ -30001,6 +30313,10 @@ begin
     excluded.related, excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
     excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors,
     excluded.tenant_type, excluded.times_zone);
+  if attached.relation !~ '^(automation|ridgeline)\.' then
+    perform automation.remember_host_path();
+    perform automation.guard_host_path();
+  end if;
   perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
@@ -30660,8 +30976,6 @@ begin
     raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
   end if;
   perform automation.check_tenant_type(relation, made.columns ->> 'tenant');
-  perform automation.remember_host_path();
-  perform automation.check_words(made);
   perform automation.warn_hidden(relation);
   perform automation.warn_unfilled(made, columns);
   perform automation.tell_of_times(relation, made.times_zone,
@@ -30676,6 +30990,9 @@ begin
   on conflict on constraint targets_pkey do update set
     (relation, columns, words, defaults, id_column, times_zone) = row (
       excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column, excluded.times_zone);
+  perform automation.remember_host_path();
+  perform automation.guard_host_path();
+  perform automation.check_words(made);
   execute automation.target_function(made);
   perform automation.close_functions();
   if target = 'timeline' then
@@ -30779,8 +31096,9 @@ AS $function$
 declare
   sender constant text := automation.normal_number(
     new.from_number, automation.country_of(new.tenant_id));
+  told_by constant text := automation.told_by();
 begin
-  if sender is null or automation.is_withheld(new.from_number) or not automation.is_service() then
+  if sender is null or automation.is_withheld(new.from_number) or told_by = 'member' then
     return null;
   end if;
   -- What texts is no landline, or none any more.
@@ -30791,14 +31109,9 @@ begin
   elsif new.opt_out_type = 'START'
     or (new.opt_out_type is null and (automation.is_start_request(new.body)
       or automation.keyword_of(new.body) in ('yes', 'y', 'si') and automation.is_pending(new.tenant_id, sender))) then
-    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
-    perform automation.record_consent(new.tenant_id, 'sms', sender, 'granted', 'all', 'keyword',
-      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id);
-    -- Somebody who was erased, and wants to be written to again.
-    if automation.erasure_of(new.tenant_id, 'sms', sender) in ('opt_out', 'provider', 'erased') then
-      delete from automation.erased_addresses as a
-      where a.tenant_id = new.tenant_id and a.channel = 'sms'
-        and a.digest = automation.erased_digest(new.tenant_id, 'sms', sender);
+    if told_by <> 'writer' then
+      delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+      perform automation.honour_start(new, sender, told_by);
     end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
@@ -30806,7 +31119,9 @@ begin
       case when automation.is_provider_keyword(new.body) then 'keyword' else 'message' end,
       jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id,
       jsonb_build_object('message_id', new.id));
-    perform automation.stop_at_others(new.tenant_id, sender, new.to_number, new.body);
+    if told_by <> 'writer' then
+      perform automation.stop_at_others(new.tenant_id, sender, new.to_number, new.body);
+    end if;
   elsif automation.is_doubtful_stop(new.body)
     and automation.suppression_of(new.tenant_id, 'sms', sender) is null then
     insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
@@ -30832,6 +31147,16 @@ AS $function$
     limit 1
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.creates_contacts(tenant_id uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(automation.tenant_setting(creates_contacts.tenant_id, 'inbound', 'create_contacts') = 'true', false)
+      and not automation.is_tenant_gone(creates_contacts.tenant_id)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.receive_sms(event jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -30843,10 +31168,12 @@ declare
   owner constant uuid := automation.tenant_of_number(event ->> 'to', carrier);
   sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
+  told_by constant text := coalesce(
+    event ->> 'told_by', case when event ->> 'tenant_id' is not null then 'account' else 'provider' end);
 begin
   if owner is null or not automation.may_tell(event, owner) then
     -- Nobody's own number, but somebody may have sent from it.
-    if owner is null and not event ? 'tenant_id'
+    if owner is null and not event ? 'tenant_id' and told_by = 'provider'
       and (opt_out = 'STOP' or automation.is_stop_request(event ->> 'body'))
       and automation.normal_number(sender) is not null then
       perform automation.stop_at_others(null, sender, automation.normalize_line(event ->> 'to'), event ->> 'body');
@@ -30861,6 +31188,7 @@ begin
     return 'duplicate';
   end if;
   perform automation.continue_chain(owner, sender);
+  perform set_config('automation.told_by', told_by, true);
   insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, opt_out_type, media_urls, channel)
   values (owner,
@@ -30871,6 +31199,7 @@ begin
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
     (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
     coalesce(event ->> 'channel', 'sms'));
+  perform set_config('automation.told_by', '', true);
   perform automation.clear_cause();
   return 'stored';
 end;
@@ -31151,6 +31480,16 @@ begin
   return outcome;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.find_form(public_key text)
+ RETURNS ridgeline.forms
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select f from ridgeline.forms as f
+    where f.public_key = find_form.public_key and f.is_active and not automation.is_tenant_gone(f.tenant_id)
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.accept_submission(form ridgeline.forms, content jsonb)
  RETURNS uuid
@@ -31856,6 +32195,11 @@ begin
     links := automation.prune_links();
   exception when others then
     null;
+  end;
+  begin
+    perform automation.guard_host_path();
+  exception when others then
+    raise warning 'automation: the path under which steps write could not be checked: %', sqlerrm;
   end;
   return runs + responses + changes + links;
 end;
@@ -33169,6 +33513,8 @@ comment on function automation.gate(automation.send_question[],timestamp with ti
 
 comment on function automation.generate_steps() is 'Makes automation.channel_of(step_type), and automation.step_<question>(step_type, ...), from the registry and from the functions that are named <question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
 
+comment on function automation.guard_host_path() is 'Leaves out of the path under which steps write the CRM''s tables what has become open to others, or takes it back in. Returns whether anything changed.';
+
 comment on function automation.hears_inserts(text,jsonb) is 'Does a trigger_config make a change count that comes as an insert, where its type alone would not?';
 
 comment on function automation.hold_sends(automation.send_verdict[]) is 'Puts off what the gate holds: until its time or without a date, with the reason, and without an attempt.';
@@ -33208,6 +33554,8 @@ comment on function automation.match_plainly(text,uuid,text,jsonb) is 'The liste
 comment on function automation.misfit_of(regclass,text,jsonb) is 'Why a column cannot hold a value, by its type: in the words of the database; null: it can.';
 
 comment on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) is 'When all of these rules are open in all of these zones, from a moment on: opens_at, until closes_at.';
+
+comment on function automation.open_schemas(text[]) is 'Those of some schemas in which a role may create that neither owns the engine nor a table that it writes: what such a role put there, the engine''s statements could run.';
 
 comment on function automation.person_at(uuid,text) is 'Which contacts are the person at an address. is_shared: several people are, or an office.';
 
@@ -33491,7 +33839,7 @@ comment on type automation.work is 'One due step on its way through a batch: the
 
 comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: kept for runs that somebody tries; none is written, since a dry run leaves no row. imported: history of another system, taken over.';
 
-comment on function automation.attach_members(regclass,jsonb,jsonb,jsonb,jsonb,text[]) is 'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of a JSON column; tenant: null where there is one office and no column. login: what auth.uid() is, where user, by which other tables name a member, is another. roles: {"the CRM''s word": "owner", "admin", "editor" or "viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. An editor drafts and tries workflows, an admin publishes them, a viewer looks.';
+comment on function automation.attach_members(regclass,jsonb,jsonb,jsonb,jsonb,text[]) is 'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted, status} where they differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of JSON; tenant: null where there is one office and no column. login: what auth.uid() is, where user, by which other tables name a member, is another. roles: {"the CRM''s word": "owner", "admin", "editor" or "viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. An editor drafts and tries workflows, an admin publishes them, a viewer looks.';
 
 comment on function automation.begin_portion(ridgeline.automation_lane,integer,uuid[]) is 'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. Call it in a transaction of its own, then claim_portion() or run_portion().';
 
@@ -33505,15 +33853,17 @@ comment on function automation.mapped_names() is 'The keys that columns of autom
 
 comment on function automation.match_write(text,uuid,text[],text[],jsonb) is 'The listeners that a write matches; null or empty when there is none. Writes nothing.';
 
+comment on function automation.named_records(jsonb) is 'The records that trigger_data names, at whatever depth, and those that come with them because they belong to them.';
+
 comment on function automation.own_name(automation.entities,text) is 'What the table itself calls a column: mobile_no for phone, and details.roof for custom_fields.roof. Its own names stay as they are.';
 
-comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Never raises.';
+comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Looks once whether the path of the CRM is still nobody else''s. Never raises.';
 
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
 comment on function automation.reap_expired_leases(integer) is 'reap_leases() in one transaction. Returns how many.';
 
-comment on function automation.receive_sms(jsonb) is 'Stores a text message once: {provider?, message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
+comment on function automation.receive_sms(jsonb) is 'Stores a text message once: {provider?, message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?, told_by?}; tenant_id: whose own account says so; told_by: writer for a row of the CRM''s inbox that somebody else than its own program wrote. Returns stored, duplicate or unknown_number.';
 
 comment on function automation.record_call(jsonb) is 'Stores a call, or what became of it: {provider?, call_sid, from, to, direction, status, dial_status?, duration?, tenant_id?}; status: queued, initiated, ringing, in-progress, answered, completed, no-answer, busy, failed or canceled. An inbound call that nobody took is missed. Returns stored, updated, duplicate, unknown_number or unknown_status.';
 
@@ -33847,6 +34197,9 @@ grant execute on function automation.check_find_or_create_contact(jsonb,text) to
 revoke all on function automation.check_history_filter(text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_history_filter(text,text,text) to authenticated;
 grant execute on function automation.check_history_filter(text,text,text) to service_role;
+
+revoke all on function automation.check_host_path() from public, anon, authenticated, service_role;
+grant execute on function automation.check_host_path() to service_role;
 
 revoke all on function automation.check_key(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_key(regclass,text,jsonb) to service_role;
@@ -34257,6 +34610,9 @@ grant execute on function automation.error_class(text,jsonb) to service_role;
 revoke all on function automation.event_of_inbox(automation.inboxes,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.event_of_inbox(automation.inboxes,text,jsonb) to service_role;
 
+revoke all on function automation.event_of_writer(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.event_of_writer(jsonb) to service_role;
+
 revoke all on function automation.events_of(text,jsonb,jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.events_of(text,jsonb,jsonb,text[]) to service_role;
 
@@ -34504,6 +34860,9 @@ grant execute on function automation.grown(integer,interval) to service_role;
 revoke all on function automation.gsm_character() from public, anon, authenticated, service_role;
 grant execute on function automation.gsm_character() to service_role;
 
+revoke all on function automation.guard_host_path() from public, anon, authenticated, service_role;
+grant execute on function automation.guard_host_path() to service_role;
+
 revoke all on function automation.hand_over(text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hand_over(text,jsonb,jsonb) to service_role;
 
@@ -34593,6 +34952,12 @@ grant execute on function automation.holds_update_field(jsonb) to service_role;
 
 revoke all on function automation.holds_update_project(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.holds_update_project(jsonb) to service_role;
+
+revoke all on function automation.honour_start(ridgeline.messages,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.honour_start(ridgeline.messages,text,text) to service_role;
+
+revoke all on function automation.host_owners() from public, anon, authenticated, service_role;
+grant execute on function automation.host_owners() to service_role;
 
 revoke all on function automation.host_path() from public, anon, authenticated, service_role;
 grant execute on function automation.host_path() to service_role;
@@ -34787,6 +35152,9 @@ grant execute on function automation.is_schema(text) to service_role;
 
 revoke all on function automation.is_switched_off(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.is_switched_off(uuid,uuid) to service_role;
+
+revoke all on function automation.is_tenant_gone(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.is_tenant_gone(uuid) to service_role;
 
 revoke all on function automation.is_timeless(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_timeless(jsonb) to service_role;
@@ -35214,6 +35582,10 @@ grant execute on function automation.names_in(jsonb) to service_role;
 
 revoke all on function automation.names_in_snapshot(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.names_in_snapshot(jsonb) to service_role;
+
+revoke all on function automation.naming_columns() from public, anon, authenticated, service_role;
+grant execute on function automation.naming_columns() to authenticated;
+grant execute on function automation.naming_columns() to service_role;
 
 revoke all on function automation.needed_columns(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.needed_columns(automation.entities) to service_role;
@@ -35875,6 +36247,12 @@ grant execute on function automation.shadow_of(uuid) to service_role;
 revoke all on function automation.shadow_tickets(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.shadow_tickets(automation.ticket[]) to service_role;
 
+revoke all on function automation.shut_out_expression(regclass,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.shut_out_expression(regclass,text,jsonb) to service_role;
+
+revoke all on function automation.shut_out_words() from public, anon, authenticated, service_role;
+grant execute on function automation.shut_out_words() to service_role;
+
 revoke all on function automation.silence_tenant(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.silence_tenant(uuid) to service_role;
 
@@ -35920,6 +36298,9 @@ grant execute on function automation.start_trouble(uuid,jsonb) to service_role;
 revoke all on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to authenticated;
 grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to service_role;
+
+revoke all on function automation.status_column(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.status_column(regclass,jsonb) to service_role;
 
 revoke all on function automation.step_dispatcher(text,text,text,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.step_dispatcher(text,text,text,text,text,text) to service_role;
@@ -36059,6 +36440,9 @@ grant execute on function automation.tell_of_engine() to service_role;
 revoke all on function automation.tell_of_failures() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_failures() to service_role;
 
+revoke all on function automation.tell_of_open_schemas(text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_open_schemas(text[]) to service_role;
+
 revoke all on function automation.tell_of_roles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_roles() to service_role;
 
@@ -36067,6 +36451,9 @@ grant execute on function automation.tell_of_silence() to service_role;
 
 revoke all on function automation.tell_of_standstill() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_standstill() to service_role;
+
+revoke all on function automation.tell_of_status() from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_status() to service_role;
 
 revoke all on function automation.tell_of_times(regclass,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_times(regclass,text,text[]) to service_role;
@@ -36154,6 +36541,9 @@ grant execute on function automation.timed_columns(automation.entities) to servi
 
 revoke all on function automation.timed_record(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.timed_record(automation.entities,jsonb) to service_role;
+
+revoke all on function automation.told_by() from public, anon, authenticated, service_role;
+grant execute on function automation.told_by() to service_role;
 
 revoke all on function automation.told_member(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.told_member(uuid) to service_role;
@@ -44817,6 +45207,8 @@ UNION ALL
     NULL::ridgeline.execution_mode AS mode
    FROM (automation.deaf_workflows() d(tenant_id, workflow_id, code, message, since)
      JOIN ridgeline.workflows w ON (((w.tenant_id = d.tenant_id) AND (w.id = d.workflow_id))));
+
+CREATE TRIGGER settings_check_host_path BEFORE INSERT OR UPDATE ON automation.settings FOR EACH ROW WHEN ((new.name = 'host_search_path'::text)) EXECUTE FUNCTION automation.check_host_path();
 
 CREATE TRIGGER held_submissions_changed BEFORE UPDATE ON ridgeline.held_submissions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 

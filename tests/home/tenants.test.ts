@@ -324,9 +324,15 @@ it(
           sql.json({ contact_id: MARIA })
         }, tenant_id => ${SUMMIT})`,
         sql`update ridgeline.workflows set is_active = true where id = ${cron}`,
+        enrol(),
+        sql`select ridgeline.test_workflow(${manual}, ${
+          sql.json({ contact_id: MARIA })
+        }, tenant_id => ${SUMMIT})`,
+        sql`select ridgeline.save_workflow('{"name": "New", "trigger_type": "manual", "steps": []}', tenant_id => ${SUMMIT})`,
+        sql`select ridgeline.set_engine('on', tenant_id => ${SUMMIT})`,
+        sql`select automation.take_over_runs(${SUMMIT})`,
       ]
     ) await expect(again).rejects.toThrow("is being forgotten");
-    await enrol();
     // One that was put into the queue while it was asked for.
     await sql`insert into ridgeline.scheduled_steps ${sql(queued)}`;
     await sql`update public.contacts set notes = 'y' where id = ${MARIA}`;
@@ -352,6 +358,99 @@ it(
   },
   120_000,
 );
+
+it("nothing of it is tried again, whatever a dispatcher says later, and what comes in is answered with nothing", async () => {
+  await sql`
+    insert into ridgeline.tenant_settings (tenant_id, settings)
+    values (${SUMMIT}, '{"inbound": {"create_contacts": true}}')
+    on conflict (tenant_id) do update set settings = excluded.settings`;
+  await speakAs(sql, SUMMIT, "+15125550100");
+  const [{ public_key: key }] = await sql<[{ public_key: string }]>`
+    insert into ridgeline.forms (tenant_id, name) values (${SUMMIT}, 'Free estimate') returning public_key`;
+  const post = async (email: string) => {
+    const [{ outcome }] = await sql<[{ outcome: string }]>`
+      select automation.submit_form(${key}, null, 'someone', ${
+      sql.json({ name: "Nina Park", email })
+    }) ->> 'outcome' as outcome`;
+    return outcome;
+  };
+  let texts = 0;
+  const answer = async (body: string) => {
+    const event = { message_sid: `IN${++texts}`, from: "+15125550177", to: "+15125550100", body };
+    await sql`select automation.receive_sms(${sql.json(event)})`;
+    const [{ said }] = await sql<[{ said: string | null }]>`
+      select automation.reply_to_sms(${sql.json(event)}) as said`;
+    return said;
+  };
+  expect(await post("nina@park.example")).toBe("accepted");
+  expect(await answer("Help me please!")).toBe(null);
+  expect(await answer("ayuda")).toMatch(/STOP/);
+  await publish(sql, SUMMIT, "contact_updated", [
+    ["send_sms", { body: "Hi", purpose: "transactional" }],
+    ["send_sms", { body: "And again", purpose: "transactional" }, 1],
+  ]);
+  await sql`
+    insert into public.contacts (tenant_id, first_name, last_name, phone)
+    select ${SUMMIT}, 'C' || n, 'D', '512555018' || n from generate_series(1, 4) as n`;
+  await sql`update public.contacts set notes = 'x' where last_name = 'D'`;
+  const claim = () =>
+    sql<{ tenant_id: string; step_id: string; attempt_token: string }[]>`
+      select tenant_id, step_id, attempt_token::text from automation.claim_steps('test', 100)`;
+  const finish = (steps: Iterable<object>, outcome: string) =>
+    sql`select * from automation.finish_steps(${
+      sql.json([...steps].map((step) => ({ ...step, outcome, error: { message: "?" } })) as never)
+    })`;
+  const [unclear, refused, ...inHand] = await claim();
+  expect(inHand).toHaveLength(2);
+  await finish([unclear!], "ambiguous");
+  await finish([refused!], "retry");
+  const queued = await sql`select * from ridgeline.scheduled_steps where tenant_id = ${SUMMIT}`;
+  expect(queued).toHaveLength(4);
+  await sql`update public.tenants set is_deleted = true where id = ${SUMMIT}`;
+  await sql`select ridgeline.erase_tenant(${SUMMIT})`;
+  const rows = async () =>
+    (await sql`
+      select (select count(*)::int from public.contacts) as contacts, (select count(*)::int from public.tasks) as tasks,
+        (select count(*)::int from ridgeline.messages where direction = 'outbound') as answers`)[0];
+  const before = await rows();
+  await sql`select automation.advance_clock('2 hours')`;
+  expect(await post("paul@park.example")).toBe("unknown_form");
+  expect([await answer("ayuda"), await answer("please stop texting me")]).toEqual([null, null]);
+  const call = {
+    call_sid: "CA1",
+    from: "+15125550178",
+    to: "+15125550100",
+    direction: "inbound",
+    status: "no-answer",
+  };
+  await sql`select automation.record_call(${sql.json(call)})`;
+  expect(await rows()).toEqual(before);
+  // It may come back.
+  expect(await sql`select address from ridgeline.suppressions where tenant_id = ${SUMMIT}`)
+    .toEqual([{ address: "+15125550177" }]);
+  await finish([inHand[0]!], "ambiguous");
+  await finish([inHand[1]!], "succeeded");
+  const waiting = () => sql`select from ridgeline.scheduled_steps where tenant_id = ${SUMMIT}`;
+  expect(await waiting()).toHaveLength(0);
+  // Nor would it be if its row had been written in the same moment.
+  await sql`
+    insert into ridgeline.scheduled_steps
+    ${
+    sql(
+      queued.map((row) => ({
+        ...row,
+        lease_expires_at: null,
+        leased_at: null,
+        attempt_token: null,
+        leased_by: null,
+      })),
+    )
+  }`;
+  await sql`select automation.advance_clock('2 hours')`;
+  expect(await claim()).toHaveLength(0);
+  await sql`select automation.tick()`;
+  expect(await waiting()).toHaveLength(0);
+});
 
 it("nobody is forgotten while the table of tenants cannot be read", async () => {
   await speakAs(sql, SUMMIT, "+15125550100");

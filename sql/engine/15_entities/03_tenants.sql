@@ -238,7 +238,7 @@ create or replace function automation.mapped_expression(written text, path text)
   as $$
     select case when path is null then null
       when strpos(path, '.') = 0 then format('%s.%I', written, path)
-      else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
+      else format('(pg_catalog.to_jsonb(%s.%I) operator(pg_catalog.#>>) %L)', written, split_part(path, '.', 1),
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $$;
 
@@ -613,6 +613,17 @@ begin
     raise exception 'tenant_id: tenant % is being forgotten', tenant_id using errcode = 'PT409',
       hint = 'ridgeline.erase_tenant() was called for it, and nothing of it starts any more.';
   end if;
+end;
+$$;
+
+-- That the CRM has deleted it counts, too: what comes in from outside finds nobody at home.
+create or replace function automation.is_tenant_gone(tenant_id uuid) returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return exists (select from automation.gone_tenants as g where g.tenant_id = is_tenant_gone.tenant_id);
 end;
 $$;
 

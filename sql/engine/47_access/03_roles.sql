@@ -47,6 +47,7 @@ create or replace function automation.check_editor(tenant_id uuid, doing text) r
   as $$
 begin
   if automation.is_service() or tenant_id = any (automation.editor_tenants()) then
+    perform automation.check_not_forgotten(tenant_id);
     return;
   end if;
   raise exception 'role: a viewer only looks; % is for editors', doing

@@ -263,7 +263,8 @@ create or replace function automation.tell_office(
   as $$
 begin
   -- Two who want to say the same at once do not wait for each other.
-  if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, kind, subject), 12)) then
+  if automation.is_tenant_gone(tenant_id)
+    or not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, kind, subject), 12)) then
     return;
   end if;
   insert into automation.notices as n (tenant_id, kind, subject, at)

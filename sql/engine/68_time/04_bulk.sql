@@ -502,6 +502,7 @@ declare
   job ridgeline.bulk_enrollments;
 begin
   perform automation.check_publisher(workflow.tenant_id, 'enrolling many');
+  perform automation.check_not_forgotten(workflow.tenant_id);
   perform automation.check_object(data, 'data');
   perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
@@ -547,7 +548,7 @@ create or replace function ridgeline.enroll_records(
   as $$
     select automation.enroll_records(
       workflow_id, automation.seen_records(workflow_id, entity, record_ids), filter, entity, per_minute,
-      data)
+      automation.check_seen(data))
     from automation.in_tenant(tenant_id)
   $$;
 

@@ -6,7 +6,7 @@ create or replace function automation.find_form(public_key text) returns ridgeli
   set search_path = pg_catalog, pg_temp
   as $$
     select f from ridgeline.forms as f
-    where f.public_key = find_form.public_key and f.is_active
+    where f.public_key = find_form.public_key and f.is_active and not automation.is_tenant_gone(f.tenant_id)
   $$;
 
 create or replace function automation.origin_allowed(form ridgeline.forms, origin text)

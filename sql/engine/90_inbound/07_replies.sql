@@ -34,7 +34,7 @@ begin
   where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier
     and m.direction = 'inbound';
   if not found or message.opt_out_type is not null or message.channel <> 'sms'
-    or automation.is_provider_keyword(message.body) then
+    or automation.is_provider_keyword(message.body) or automation.is_tenant_gone(owner) then
     return null;
   elsif automation.is_stop_request(message.body) then
     -- One confirmation: not again for who has said it before and not taken it back.

@@ -192,6 +192,7 @@ begin
     raise exception 'tenant_id: % is no tenant here', tenant_id
       using errcode = 'PT404', hint = 'Say where the tenants are: automation.attach_tenants().';
   end if;
+  perform automation.check_not_forgotten(tenant_id);
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, source, legacy_id, part), 98));
   select i.* into known from automation.legacy_imports as i
   where (i.tenant_id, i.source, i.legacy_id, i.part)

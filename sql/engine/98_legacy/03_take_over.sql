@@ -117,14 +117,15 @@ declare
 begin
   handed := automation.in_host_path(format(
       'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
-      'where s.id = $2::%s and s.status = ''pending'' returning to_jsonb(s.id::text)',
+      'where s.id operator(pg_catalog.=) $2::%s and s.status operator(pg_catalog.=) ''pending'' '
+      'returning pg_catalog.to_jsonb(s.id::text)',
       steps, automation.legacy_type(steps, 'id')),
     null, step ->> 'id', null) #>> '{}';
   if handed is not null then
     perform automation.in_host_path(format(
-        'update %s as e set %s where e.id = $2::%s returning null::jsonb', runs, case source
+        'update %s as e set %s where e.id operator(pg_catalog.=) $2::%s returning null::jsonb', runs, case source
           when 'campaigns' then 'status = ''exited'', exit_reason = ''error'''
-          else 'status = ''cancelled'', completed_at = now(), error_message = ''Goes on in Ridgeline''' end,
+          else 'status = ''cancelled'', completed_at = pg_catalog.now(), error_message = ''Goes on in Ridgeline''' end,
         automation.legacy_type(runs, 'id')),
       null, run ->> 'id', null);
   end if;
@@ -277,6 +278,7 @@ declare
   last text;
   seen integer := 0;
 begin
+  perform automation.check_not_forgotten(tenant_id);
   if (select s.unified_engine from ridgeline.tenant_settings as s where s.tenant_id = take_over_runs.tenant_id) <> 'on'
   then
     raise exception 'tenant_id: the old engine is still at work for this tenant'
@@ -333,11 +335,13 @@ begin
     return false;
   end if;
   perform automation.in_host_path(format(
-      'update %s as s set status = ''pending'', error_message = null where s.id = $2::%s and s.status = ''skipped'' '
-      'returning null::jsonb', steps, automation.legacy_type(steps, 'id')),
+      'update %s as s set status = ''pending'', error_message = null where s.id operator(pg_catalog.=) $2::%s '
+      'and s.status operator(pg_catalog.=) ''skipped'' returning null::jsonb',
+      steps, automation.legacy_type(steps, 'id')),
     null, link.handed ->> 'step_row', null);
   perform automation.in_host_path(format(
-      'update %s as e set status = $3 ->> ''status'', %s where e.id = $2::%s returning null::jsonb', runs,
+      'update %s as e set status = $3 operator(pg_catalog.->>) ''status'', %s '
+      'where e.id operator(pg_catalog.=) $2::%s returning null::jsonb', runs,
       case link.source when 'campaigns' then 'exit_reason = null' else 'error_message = null, completed_at = null' end,
       automation.legacy_type(runs, 'id')),
     null, link.legacy_id, link.handed);

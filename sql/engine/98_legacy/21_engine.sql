@@ -221,6 +221,7 @@ begin
     raise exception 'engine: off, shadow or on, not "%"', left(coalesce(engine, 'null'), 60)
       using errcode = 'invalid_parameter_value';
   end if;
+  perform automation.check_not_forgotten(tenant);
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'engine'), 98));
   before := automation.engine_of(tenant);
   select x.at into on_since from automation.engine_switches as x
