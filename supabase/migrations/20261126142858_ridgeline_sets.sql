@@ -3878,6 +3878,51 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.share_of_try(began timestamp with time zone)
+ RETURNS numeric
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if began is null or not automation.time_is_up() then
+    return 1;
+  end if;
+  return round(least(1, greatest(0.1, 8 * extract(epoch from clock_timestamp() - began)
+    / extract(epoch from current_setting('statement_timeout')::interval))), 2);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.suspect(tenant_id uuid, kind text, key text, began timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  pause constant interval := automation.setting('cut_off_pause')::interval;
+  share constant numeric := automation.share_of_try(began);
+  tried integer;
+begin
+  insert into automation.suspects as s (tenant_id, kind, key, tries, part, next_try_at)
+  values (tenant_id, kind, key, floor(share), share % 1, clock_timestamp() + pause)
+  on conflict on constraint suspects_pkey do update
+    set tries = s.tries + floor(s.part + share), part = (s.part + share) % 1,
+      next_try_at = clock_timestamp() + pause * power(4, least(s.tries, 6))
+  returning s.tries into tried;
+  return tried;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.try_alone(tenant_ids uuid[], kind text, keys text[], next_try_at timestamp with time zone DEFAULT clock_timestamp())
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    insert into automation.suspects as s (tenant_id, kind, key, next_try_at)
+    select k.tenant_id, try_alone.kind, k.key, try_alone.next_try_at from unnest(tenant_ids, keys) as k (tenant_id, key)
+    on conflict on constraint suspects_pkey do update
+      set next_try_at = greatest(s.next_try_at, excluded.next_try_at)
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.grown(size integer, took interval)
  RETURNS integer
  LANGUAGE plpgsql
@@ -5478,6 +5523,35 @@ begin
       select from ridgeline.workflow_executions as e
       where e.tenant_id = execution.tenant_id and e.id = automation.as_uuid(signal.record ->> 'execution_id')
         and e.trigger_data ->> 'sent_again_for' = execution.id::text);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.put_off_signal(signal automation.signals, pause interval)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update automation.signals as s set next_try_at = clock_timestamp() + pause, kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.cut_off_signal(signal automation.signals, began timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.put_off_signal(signal, interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text, began), 6)))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.fail_signal(signal automation.signals, message text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, message;
+  perform automation.put_off_signal(signal, interval '1 minute');
 end;
 $function$;
 
@@ -12093,6 +12167,42 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.cut_off_schedule(schedule ridgeline.workflow_schedules, began timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tried constant integer :=
+    automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text, began);
+begin
+  update ridgeline.workflow_schedules as s
+  set next_run_at = automation.now() + interval '1 minute' * power(4, least(tried, 6)),
+    error = automation.cut_off_error(tried)
+  where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fail_schedule(schedule ridgeline.workflow_schedules, state text, message text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update ridgeline.workflow_schedules as s
+    set next_run_at = automation.now() + interval '1 minute',
+      error = automation.engine_error('schedule_failed', state, message)
+    where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.run_these_schedules(tenant_ids uuid[], keys text[], until timestamp with time zone)
+ RETURNS integer
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(sum(automation.run_schedule(s, 20, until)), 0)::integer
+    from automation.lock_schedules(tenant_ids, keys) as s
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.counted_from(listener automation.timer_listeners, record_id text, record jsonb)
  RETURNS text
  LANGUAGE sql
@@ -12113,86 +12223,48 @@ AS $function$
     where e.name = listener.entity
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.cut_off_timers(timers ridgeline.workflow_timers[])
+CREATE OR REPLACE FUNCTION automation.cut_off_timer(waiting ridgeline.workflow_timers, began timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key constant text := automation.timer_key(waiting);
+  tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key, began);
+  listener automation.timer_listeners;
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 minute' * tried
+    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+      and t.record_id = waiting.record_id;
+    return;
+  end if;
+  perform automation.clear_suspect(waiting.tenant_id, 'timer', key);
+  delete from ridgeline.workflow_timers as t
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id;
+  if found then
+    perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
+      jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
+      row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
+        automation.cut_off_error(tried), 'enrol', '', null, false,
+        automation.mode_of(waiting.tenant_id, waiting.workflow_id))::automation.enrolment);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fail_timer(waiting ridgeline.workflow_timers, message text)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if cardinality(timers) = 1 then
-    perform automation.cut_off_timer(timers[1]);
-  else
-    insert into automation.suspects (tenant_id, kind, key)
-    select t.tenant_id, 'timer', automation.timer_key(t) from unnest(timers) as t
-    on conflict on constraint suspects_pkey do nothing;
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.fire_one_by_one(timers ridgeline.workflow_timers[], until timestamp with time zone)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  waiting ridgeline.workflow_timers;
-  one automation.fired_timer;
-  fired integer := 0;
-begin
-  foreach waiting in array timers loop
-    begin
-      one := automation.fire_timer(waiting);
-      perform automation.enter(array[one.entry]);
-      fired := fired + one.fired;
-    exception
-      when query_canceled then
-        perform automation.cut_off_timer(waiting);
-        return null;
-      -- It waited for somebody, and is due still.
-      when lock_not_available or deadlock_detected then
-        null;
-      when others then
-        raise warning 'timer of record % for workflow %: %',
-          waiting.record_id, waiting.workflow_id, sqlerrm;
-        update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 hour'
-        where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-          and t.record_id = waiting.record_id;
-    end;
-    exit when clock_timestamp() >= until;
-  end loop;
-  return fired;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.fire_set(timers ridgeline.workflow_timers[], until timestamp with time zone)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  waiting ridgeline.workflow_timers;
-  one automation.fired_timer;
-  entries automation.entry[] := '{}'::automation.entry[];
-  fired integer := 0;
-begin
-  foreach waiting in array timers loop
-    one := automation.fire_timer(waiting);
-    fired := fired + one.fired;
-    if (one.entry).id is not null then
-      entries := entries || one.entry;
-    end if;
-  end loop;
-  if cardinality(entries) > 0 then
-    perform automation.enter(entries);
-  end if;
-  return fired;
-exception
-  when query_canceled then
-    -- The others are due still; the time of the statement is used up.
-    perform automation.cut_off_timers(timers);
-    return null;
-  when others then
-    return automation.fire_one_by_one(timers, until);
+  raise warning 'timer of record % for workflow %: %', waiting.record_id, waiting.workflow_id, message;
+  update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 hour'
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
 end;
 $function$;
 
@@ -12354,8 +12426,8 @@ exception
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.run_batch(job ridgeline.bulk_enrollments, at_most integer, until timestamp with time zone)
- RETURNS integer
+CREATE OR REPLACE FUNCTION automation.run_batch(job ridgeline.bulk_enrollments, at_most integer, until timestamp with time zone, OUT seen integer, OUT is_held boolean)
+ RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -12373,11 +12445,12 @@ declare
   count integer;
   set_began timestamptz;
   is_through boolean := false;
-  is_busy boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
   taken integer := 0;
 begin
+  seen := 0;
+  is_held := false;
   select v.* into version
   from ridgeline.workflows as w
   join ridgeline.workflow_versions as v
@@ -12388,7 +12461,7 @@ begin
   if automation.bulk_obstacle(job, version, listener) is not null then
     perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
       'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
-    return 0;
+    return;
   end if;
   enrolment := automation.enrolment_of(version, job.kind);
   page.record_ids := job.record_ids[job.scanned + 1:job.scanned + at_most];
@@ -12408,8 +12481,8 @@ begin
     exit when count <= 0;
     became := automation.take_set(
       job, version, enrolment, listener, ids[place:place + count - 1], records[place:place + count - 1]);
-    is_busy := became.is_busy;
-    exit when is_busy;
+    is_held := became.is_busy;
+    exit when is_held;
     job := became.job;
     taken := taken + became.taken;
     place := place + count;
@@ -12420,13 +12493,52 @@ begin
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
     last_record_id = job.last_record_id, data = job.data,
-    next_batch_at = automation.now() + greatest(case when is_busy then interval '1 second' else interval '0' end,
+    next_batch_at = automation.now() + greatest(case when is_held then interval '1 second' else interval '0' end,
       make_interval(secs => 60.0 * taken / job.per_minute))
   where b.tenant_id = job.tenant_id and b.id = job.id;
   if is_through or job.scanned >= job.total then
     perform automation.finish_bulk(job, 'completed');
   end if;
-  return job.scanned - before;
+  seen := job.scanned - before;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.cut_off_bulk(job ridgeline.bulk_enrollments, began timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text, began);
+begin
+  if tried >= automation.setting('max_cut_offs')::integer then
+    perform automation.clear_suspect(job.tenant_id, 'bulk', job.id::text);
+    perform automation.finish_bulk(job, 'failed', automation.cut_off_error(tried));
+  else
+    update ridgeline.bulk_enrollments as b
+    set next_batch_at = automation.now() + interval '30 seconds' * tried
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_this_bulk(tenant_id uuid, key text, max_records integer, until timestamp with time zone, OUT did integer, OUT became text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  job ridgeline.bulk_enrollments;
+  is_held boolean;
+begin
+  select b.* into job from automation.lock_bulk(array[tenant_id], array[key]) as b;
+  select r.seen, r.is_held into did, is_held from automation.run_batch(job, max_records, until) as r;
+  became := case
+    when is_held then 'held'
+    when did between 1 and max_records - 1
+      and exists (select from automation.lock_bulk(array[tenant_id], array[key])) then 'stopped'
+    else 'done'
+  end;
 end;
 $function$;
 
@@ -12494,51 +12606,6 @@ begin
   end if;
   return automation.entry_of(version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data,
     enrolment, expires_at);
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.run_work(portion_id uuid, at_most integer, until timestamp with time zone, OUT did integer, OUT is_done boolean)
- RETURNS record
- LANGUAGE plpgsql
- SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET enable_seqscan TO 'off'
- SET jit TO 'off'
- SET lock_timeout TO '100ms'
-AS $function$
-declare
-  began constant timestamptz := clock_timestamp();
-  portion automation.tick_portions;
-  ran record;
-begin
-  did := 0;
-  is_done := true;
-  select p.* into portion from automation.tick_portions as p where p.id = portion_id for update skip locked;
-  if not found then
-    return;
-  end if;
-  case portion.kind
-    when 'schedule' then ran := automation.run_these_schedules(portion.tenant_ids, portion.keys);
-    when 'timer' then ran := automation.fire_these_timers(portion.tenant_ids, portion.keys);
-    when 'bulk' then ran := automation.run_these_bulk(portion.tenant_ids, portion.keys, at_most);
-    when 'signal' then ran := automation.run_these_signals(portion.tenant_ids, portion.keys);
-  end case;
-  did := ran.did;
-  -- One that was tried alone and not cut off again is a suspect no more.
-  delete from automation.suspects as s
-  where cardinality(portion.keys) = 1 and s.tenant_id = portion.tenant_ids[1] and s.kind = portion.kind
-    and s.key = portion.keys[1] and s.next_try_at <= began;
-  is_done := ran.rest = '{}' or portion.kind = 'bulk' and did >= at_most or clock_timestamp() >= until
-    or automation.time_is_up();
-  if is_done then
-    delete from automation.tick_portions as p where p.id = portion_id;
-    perform automation.end_part(portion.kind);
-  else
-    update automation.tick_portions as p
-    set started_at = clock_timestamp(), tenant_ids = array(select p.tenant_ids[r] from unnest(ran.rest) as r),
-      keys = array(select p.keys[r] from unnest(ran.rest) as r)
-    where p.id = portion_id;
-  end if;
 end;
 $function$;
 
@@ -13071,6 +13138,12 @@ begin
       where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
   ) as k
   where s.ctid = k.place;
+  -- A suspect stays one: it has not been tried. Others are, meanwhile.
+  if exists (select from automation.suspects) then
+    update automation.suspects as s set next_try_at = clock_timestamp() + interval '5 seconds'
+    from unnest(dues) as d
+    where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
+  end if;
 end;
 $function$;
 
@@ -13400,6 +13473,7 @@ CREATE OR REPLACE FUNCTION automation.claim_works(works automation.work[], plans
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  began constant timestamptz := clock_timestamp();
   dues ridgeline.scheduled_steps[];
   middle constant integer := cardinality(works) / 2;
   tried automation.work[];
@@ -13433,7 +13507,7 @@ begin
   end;
   dues := array(select (w.due) from unnest(works) as w);
   if caught = 'cut off' then
-    perform automation.note_cut_offs(dues);
+    perform automation.note_cut_offs(dues, began);
     return row('{}'::automation.claimed_step[], true);
   elsif middle > 0 then
     report := automation.claim_works(works[:middle], plans, worker, lease);
@@ -14350,14 +14424,29 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.note_cut_offs(dues ridgeline.scheduled_steps[])
+CREATE OR REPLACE FUNCTION automation.note_cut_off(due ridgeline.scheduled_steps, began timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tried constant integer := automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
+begin
+  if tried >= automation.setting('max_cut_offs')::integer then
+    perform automation.fail_step(due, automation.cut_off_error(tried));
+    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.note_cut_offs(dues ridgeline.scheduled_steps[], began timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
   if cardinality(dues) = 1 then
-    perform automation.note_cut_off(dues[1]);
+    perform automation.note_cut_off(dues[1], began);
   elsif cardinality(dues) > 1 then
     insert into automation.suspects (tenant_id, kind, key)
     select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
@@ -14374,7 +14463,8 @@ AS $function$
 begin
   delete from automation.suspects as s
   using unnest(dues) as d
-  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
+  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text
+    and s.next_try_at <= clock_timestamp();
 end;
 $function$;
 
@@ -14788,7 +14878,7 @@ begin
   if current_setting('lock_timeout') <> '100ms' then
     perform set_config('lock_timeout', '100ms', true);
   end if;
-  perform automation.leave_batch(ended);
+  perform automation.leave_batch(ended, began);
   return report;
 end;
 $function$;
@@ -14848,7 +14938,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.leave_batch(works automation.work[])
+CREATE OR REPLACE FUNCTION automation.leave_batch(works automation.work[], began timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -14889,7 +14979,7 @@ begin
   if cardinality(busy) > 0 then
     perform automation.yield_steps(busy);
   end if;
-  perform automation.note_cut_offs(cut_off);
+  perform automation.note_cut_offs(cut_off, began);
 end;
 $function$;
 
@@ -15453,7 +15543,9 @@ begin
     answer := pg_catalog.jsonb_build_object('finished', automation.finished_rows(results, left_as));
     commit;
   end if;
-  until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
+  -- Of the whole statement half the time at most, results included: a claim that is begun then has the other half.
+  until := least(pg_catalog.clock_timestamp() + interval '1 second',
+    pg_catalog.statement_timestamp() + automation.allowed_time('1 day'));
   while wanted ?| automation.channels()::pg_catalog.text[] loop
     foreach channel in array automation.channels() loop
       room := wanted -> channel::pg_catalog.text;
@@ -15488,94 +15580,26 @@ begin
 end;
 $procedure$;
 
-CREATE OR REPLACE FUNCTION automation.sweep_leases()
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.due_leases(at_most integer, aside text[])
+ RETURNS TABLE(tenant_id uuid, key text)
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET enable_seqscan TO 'off'
- SET jit TO 'off'
-AS $function$
-declare
-  portion automation.tick_portions;
-begin
-  for portion in
-    select p.* from automation.tick_portions as p
-    where p.kind = 'lease' and p.started_at < clock_timestamp() - interval '5 seconds'
-    for update skip locked
-  loop
-    perform automation.note_cut_off_leases(portion.tenant_ids, portion.keys);
-    delete from automation.tick_portions as p where p.id = portion.id;
-  end loop;
-  delete from automation.suspects as s
-  where s.kind = 'lease' and not exists (
-    select from ridgeline.scheduled_steps as q
-    where q.tenant_id = s.tenant_id and q.id = automation.as_uuid(s.key) and q.lease_expires_at < clock_timestamp());
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.note_cut_off_leases(tenant_ids uuid[], keys text[])
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  if cardinality(keys) = 1 then
-    perform automation.suspect(tenant_ids[1], 'lease', keys[1]);
-  else
-    insert into automation.suspects (tenant_id, kind, key)
-    select k.tenant_id, 'lease', k.key from unnest(tenant_ids, keys) as k (tenant_id, key)
-    on conflict on constraint suspects_pkey do nothing;
-  end if;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.begin_reaping(max_steps integer, is_trial boolean DEFAULT false)
- RETURNS automation.tick_portions
- LANGUAGE plpgsql
- SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
  SET enable_bitmapscan TO 'off'
 AS $function$
-declare
-  aside text[];
-  portion automation.tick_portions;
 begin
-  if exists (select from automation.suspects as s where s.kind = 'lease')
-    or exists (select from automation.tick_portions as p where p.kind = 'lease') then
-    perform automation.sweep_leases();
-  end if;
-  if not exists (select from ridgeline.scheduled_steps as s where s.lease_expires_at < clock_timestamp()) then
-    return null;
-  end if;
-  aside := automation.work_aside('lease');
-  insert into automation.tick_portions (kind, tenant_ids, keys)
-  select 'lease', array_agg(l.tenant_id), array_agg(l.key)
-  from (
-    (select s.tenant_id, s.id::text as key from ridgeline.scheduled_steps as s
-    where not is_trial and s.lease_expires_at < clock_timestamp()
-      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+  return query
+    select s.tenant_id, s.id::text from ridgeline.scheduled_steps as s
+    where s.lease_expires_at < clock_timestamp() and concat_ws('/', s.tenant_id, s.id) <> all (aside)
     order by s.lease_expires_at
-    limit max_steps)
-    union all
-    (select s.tenant_id, s.key from automation.suspects as s
-    where is_trial and s.kind = 'lease' and s.next_try_at <= clock_timestamp() and not exists (
-      select from automation.tick_portions as p where p.kind = 'lease' and s.key = any (p.keys))
-    order by s.tries, s.next_try_at
-    limit 1)
-  ) as l
-  having count(*) > 0
-  returning * into portion;
-  if found then
-    perform automation.begin_part('lease');
-  end if;
-  return portion;
+    limit at_most;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.lock_expired(portion automation.tick_portions)
- RETURNS ridgeline.scheduled_steps[]
+CREATE OR REPLACE FUNCTION automation.lock_leases(tenant_ids uuid[], keys text[])
+ RETURNS SETOF ridgeline.scheduled_steps
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
@@ -15587,9 +15611,9 @@ CREATE OR REPLACE FUNCTION automation.lock_expired(portion automation.tick_porti
  SET enable_sort TO 'off'
 AS $function$
 begin
-  return array(
-    select q.due
-    from unnest(portion.tenant_ids, portion.keys) as k (tenant_id, key)
+  return query
+    select (q.due).*
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
     cross join lateral (
       select s as due from ridgeline.scheduled_steps as s
       where s.tenant_id = k.tenant_id and s.id between k.key::uuid and k.key::uuid
@@ -15604,7 +15628,7 @@ begin
       order by x.id
       limit 1
       for no key update skip locked
-    ) as e);
+    ) as e;
 end;
 $function$;
 
@@ -15625,145 +15649,312 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.give_up_lease(due ridgeline.scheduled_steps, why jsonb)
- RETURNS automation.batch_report
+CREATE OR REPLACE FUNCTION automation.fail_lost(due ridgeline.scheduled_steps, why jsonb)
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return row(automation.finish_lost(array[due], 'failed', why || '{"may_have_been_sent": true}'), false, '{}'::uuid[]);
-exception
-  when query_canceled then
-    perform automation.suspect(due.tenant_id, 'lease', due.id::text);
-    return row(0, true, '{}'::uuid[]);
-  when others then
-    perform automation.suspect(due.tenant_id, 'lease', due.id::text);
-    return row(0, false, '{}'::uuid[]);
+  return automation.finish_lost(array[due], 'failed', why || '{"may_have_been_sent": true}');
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.reap_steps(dues ridgeline.scheduled_steps[])
- RETURNS automation.batch_report
+CREATE OR REPLACE FUNCTION automation.take_back_leases(tenant_ids uuid[], keys text[])
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  middle constant integer := cardinality(dues) / 2;
-  caught text;
-  why jsonb;
-  report automation.batch_report;
-  rest automation.batch_report;
+  dues constant ridgeline.scheduled_steps[] := array(select l from automation.lock_leases(tenant_ids, keys) as l);
+  tried integer;
 begin
-  begin
-    return row(automation.finish_lost(dues, 'ambiguous',
-      '{"code": "lease_expired", "message": "the worker stopped before it reported an outcome"}'), false, '{}'::uuid[]);
-  exception
-    -- What passes by itself says nothing about the lease.
-    when lock_not_available or deadlock_detected or serialization_failure or insufficient_resources
-      or read_only_sql_transaction then
-      caught := 'busy';
-    when query_canceled then
-      caught := 'cut off';
-    when others then
-      caught := 'failed';
-      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
-  end;
-  if caught = 'cut off' then
-    perform automation.note_cut_off_leases(
-      array(select d.tenant_id from unnest(dues) as d), array(select d.id::text from unnest(dues) as d));
-    return row(0, true, '{}'::uuid[]);
-  elsif middle > 0 then
-    report := automation.reap_steps(dues[:middle]);
-    if not report.cut_off then
-      rest := automation.reap_steps(dues[middle + 1:]);
-      report := row(report.ran + rest.ran, rest.cut_off, '{}'::uuid[]);
-    end if;
-    return report;
-  elsif caught = 'failed' then
-    return automation.give_up_lease(dues[1], why);
+  if cardinality(keys) = 1 then
+    select s.tries into tried from automation.suspects as s
+    where s.tenant_id = tenant_ids[1] and s.kind = 'lease' and s.key = keys[1];
   end if;
-  return row(0, false, '{}'::uuid[]);
+  if tried >= automation.setting('max_cut_offs')::integer then
+    return automation.fail_lost(dues[1], automation.cut_off_error(tried));
+  end if;
+  return automation.finish_lost(dues, 'ambiguous',
+    '{"code": "lease_expired", "message": "the worker stopped before it reported an outcome"}');
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.reap_portion(portion_id uuid, duration interval DEFAULT automation.portion_length())
- RETURNS automation.batch_report
+CREATE OR REPLACE FUNCTION automation.fail_lease(due ridgeline.scheduled_steps, state text, message text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.fail_lost(due, automation.engine_error('step_failed', state, message));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_work(kind text, tenant_ids uuid[], keys text[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  case kind
+    when 'schedule' then perform automation.lock_schedules(tenant_ids, keys);
+    when 'timer' then perform automation.lock_timers(tenant_ids, keys);
+    when 'bulk' then perform automation.lock_bulk(tenant_ids, keys);
+    when 'signal' then perform automation.lock_signals(tenant_ids, keys);
+    when 'lease' then perform automation.lock_leases(tenant_ids, keys);
+  end case;
+  return found;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.cut_off_work(kind text, tenant_id uuid, key text, began timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  case kind
+    when 'schedule' then
+      perform automation.cut_off_schedule(s, began) from automation.lock_schedules(array[tenant_id], array[key]) as s;
+    when 'timer' then
+      perform automation.cut_off_timer(t, began) from automation.lock_timers(array[tenant_id], array[key]) as t;
+    when 'bulk' then
+      perform automation.cut_off_bulk(b, began) from automation.lock_bulk(array[tenant_id], array[key]) as b;
+    when 'signal' then
+      perform automation.cut_off_signal(s, began) from automation.lock_signals(array[tenant_id], array[key]) as s;
+    -- It is given up when it is tried next (take_back_leases), where its own end is written down as well.
+    when 'lease' then perform automation.suspect(tenant_id, 'lease', key, began);
+  end case;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.hold_work(kind text, tenant_id uuid, key text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  case kind
+    when 'bulk' then
+      update ridgeline.bulk_enrollments as b set next_batch_at = automation.now() + interval '1 second'
+      where b.tenant_id = hold_work.tenant_id and b.id = key::uuid;
+    when 'signal' then
+      perform automation.put_off_signal(s, interval '1 second')
+      from automation.lock_signals(array[tenant_id], array[key]) as s;
+    else
+      perform automation.try_alone(array[tenant_id], kind, array[key], clock_timestamp() + interval '5 seconds');
+  end case;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fail_work(kind text, tenant_id uuid, key text, state text, message text, began timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  case kind
+    when 'schedule' then
+      perform automation.fail_schedule(s, state, message)
+      from automation.lock_schedules(array[tenant_id], array[key]) as s;
+    when 'timer' then
+      perform automation.fail_timer(t, message) from automation.lock_timers(array[tenant_id], array[key]) as t;
+    when 'bulk' then
+      perform automation.finish_bulk(b, 'failed', automation.engine_error('bulk_failed', state, message))
+      from automation.lock_bulk(array[tenant_id], array[key]) as b;
+    when 'signal' then
+      perform automation.fail_signal(s, message) from automation.lock_signals(array[tenant_id], array[key]) as s;
+    when 'lease' then
+      perform automation.fail_lease(l, state, message) from automation.lock_leases(array[tenant_id], array[key]) as l;
+  end case;
+  return 'failed';
+exception
+  when lock_not_available or deadlock_detected or serialization_failure then
+    perform automation.hold_work(kind, tenant_id, key);
+    return 'held';
+  when query_canceled then
+    perform automation.suspect(tenant_id, kind, key, began);
+    return 'cut off';
+  when others then
+    perform automation.suspect(tenant_id, kind, key, began);
+    return 'failed';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.try_work(kind text, tenant_ids uuid[], keys text[], at_most integer, until timestamp with time zone, OUT did integer, OUT became text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  state text;
+  message text;
+begin
+  did := 0;
+  became := 'left';
+  if not automation.lock_work(kind, tenant_ids, keys) then
+    return;
+  end if;
+  begin
+    became := 'done';
+    case kind
+      when 'schedule' then did := automation.run_these_schedules(tenant_ids, keys, until);
+      when 'timer' then did := automation.fire_these_timers(tenant_ids, keys);
+      when 'bulk' then
+        select b.did, b.became into did, became
+        from automation.run_this_bulk(tenant_ids[1], keys[1], at_most, until) as b;
+      when 'signal' then did := automation.run_these_signals(tenant_ids, keys);
+      when 'lease' then did := automation.take_back_leases(tenant_ids, keys);
+    end case;
+    return;
+  exception
+    -- What passes by itself says nothing about the work.
+    when lock_not_available or deadlock_detected or serialization_failure or insufficient_resources
+      or read_only_sql_transaction then
+      became := 'held';
+    when query_canceled then
+      became := 'cut off';
+    when others then
+      became := 'failed';
+      state := sqlstate;
+      message := sqlerrm;
+  end;
+  did := 0;
+  if became = 'cut off' and cardinality(keys) > 1 then
+    perform automation.try_alone(tenant_ids, kind, keys);
+  elsif became = 'cut off' then
+    perform automation.cut_off_work(kind, tenant_ids[1], keys[1], began);
+  elsif became = 'held' and cardinality(keys) = 1 then
+    perform automation.hold_work(kind, tenant_ids[1], keys[1]);
+  elsif cardinality(keys) = 1 then
+    became := automation.fail_work(kind, tenant_ids[1], keys[1], state, message, began);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_work(portion_id uuid, at_most integer, until timestamp with time zone, OUT did integer, OUT is_done boolean, OUT is_cut_off boolean)
+ RETURNS record
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
  SET lock_timeout TO '100ms'
 AS $function$
 declare
   began constant timestamptz := clock_timestamp();
+  ends constant timestamptz := began + automation.portion_length();
   set_began timestamptz;
   portion automation.tick_portions;
-  dues ridgeline.scheduled_steps[];
-  report automation.batch_report;
-  reaped integer := 0;
-  tried integer;
-  size integer := 10;
-  count integer;
+  many integer;
+  each_time interval;
+  one record;
   place integer := 1;
+  upto integer;
+  size integer := 1;
+  -- Up to there is something in the way.
+  broken_upto integer := 0;
+  rest integer[] := '{}'::integer[];
 begin
-  select p.* into portion from automation.tick_portions as p where p.id = portion_id for update;
+  did := 0;
+  is_done := true;
+  is_cut_off := false;
+  select p.* into portion from automation.tick_portions as p where p.id = portion_id for update skip locked;
   if not found then
-    return row(0, false, '{}'::uuid[]);
+    return;
   end if;
-  dues := automation.lock_expired(portion);
-  if cardinality(portion.keys) = 1 then
-    select s.tries into tried from automation.suspects as s
-    where s.tenant_id = portion.tenant_ids[1] and s.kind = 'lease' and s.key = portion.keys[1];
-  end if;
-  while place <= cardinality(dues) loop
+  many := cardinality(portion.keys);
+  -- Each bulk enrolment has an equal share of the records, and of the time.
+  each_time := case portion.kind when 'bulk' then automation.allowed_time(interval '2 seconds') / many end;
+  while place <= many loop
     set_began := clock_timestamp();
-    count := least(size, cardinality(dues) - place + 1);
-    report := case when tried >= automation.setting('max_cut_offs')::integer
-      then automation.give_up_lease(dues[1], automation.cut_off_error(tried))
-      else automation.reap_steps(dues[place:place + count - 1]) end;
-    reaped := reaped + report.ran;
-    exit when report.cut_off or clock_timestamp() > began + duration;
-    place := place + count;
-    size := automation.grown(count, clock_timestamp() - set_began);
+    upto := case
+      when portion.kind in ('schedule', 'bulk', 'signal') then place
+      when place <= broken_upto then greatest(place, (place + broken_upto - 1) / 2)
+      else least(many, place + size - 1)
+    end;
+    perform set_config('lock_timeout', case when place <= broken_upto then '10ms' else '100ms' end, true);
+    one := automation.try_work(portion.kind, portion.tenant_ids[place:upto], portion.keys[place:upto],
+      greatest(1, at_most / many), least(ends, set_began + each_time));
+    did := did + one.did;
+    is_cut_off := one.became = 'cut off';
+    exit when is_cut_off;
+    if one.became in ('held', 'failed') and upto > place then
+      broken_upto := upto;
+      size := 1;
+    else
+      if one.became = 'stopped' then
+        rest := rest || place;
+      end if;
+      size := automation.grown(size, upto - place + 1, clock_timestamp() - set_began);
+      place := upto + 1;
+    end if;
+    exit when clock_timestamp() >= ends;
   end loop;
-  if tried is not null and report.ran = 1 then
-    perform automation.clear_suspect(portion.tenant_ids[1], 'lease', portion.keys[1]);
-  elsif tried is not null and report.cut_off is not true then
-    -- Somebody holds it: others are tried meanwhile.
-    update automation.suspects as s set next_try_at = clock_timestamp() + interval '5 seconds'
-    where s.tenant_id = portion.tenant_ids[1] and s.kind = 'lease' and s.key = portion.keys[1];
+  -- One that was tried alone is a suspect no more, unless it was cut off again, or somebody held it.
+  if many = 1 and one.became in ('done', 'stopped', 'failed') then
+    delete from automation.suspects as s
+    where s.tenant_id = portion.tenant_ids[1] and s.kind = portion.kind and s.key = portion.keys[1]
+      and s.next_try_at <= began;
+  end if;
+  -- Where one was cut off the statement has had its time: the others are due still, and have the next one.
+  rest := case when is_cut_off then '{}'::integer[] else array(select generate_series(place, many)) || rest end;
+  is_done := rest = '{}' or portion.kind = 'bulk' and did >= at_most or clock_timestamp() >= until
+    or automation.time_is_up();
+  if not is_done then
+    update automation.tick_portions as p
+    set started_at = clock_timestamp(), tenant_ids = array(select p.tenant_ids[r] from unnest(rest) as r),
+      keys = array(select p.keys[r] from unnest(rest) as r)
+    where p.id = portion_id;
+    return;
   end if;
   delete from automation.tick_portions as p where p.id = portion_id;
-  perform automation.end_part('lease');
-  return row(reaped, coalesce(report.cut_off, false), '{}'::uuid[]);
+  if not is_cut_off then
+    perform automation.end_part(portion.kind);
+  end if;
 end;
 $function$;
+
+CREATE OR REPLACE PROCEDURE automation.work_on(IN kind text, INOUT did integer, IN until timestamp with time zone, IN at_most integer DEFAULT NULL::integer)
+ LANGUAGE plpgsql
+AS $procedure$
+declare
+  most constant integer := coalesce(at_most, case kind when 'timer' then 500 when 'bulk' then 1000 else 200 end);
+  -- Then another part of the tick has its turn.
+  ends constant timestamptz := least(pg_catalog.clock_timestamp() + interval '2 seconds',
+    pg_catalog.statement_timestamp() + automation.allowed_time('1 day'));
+  portion automation.tick_portions;
+  piece record;
+  so_far integer;
+  is_trial boolean := false;
+  is_cut_off boolean := false;
+begin
+  did := 0;
+  loop
+    portion := automation.begin_work(kind, most, is_trial);
+    commit;
+    exit when is_trial and portion.id is null;
+    so_far := 0;
+    while portion.id is not null loop
+      piece := automation.run_work(portion.id, most - so_far, ends);
+      commit;
+      so_far := so_far + piece.did;
+      is_cut_off := piece.is_cut_off;
+      exit when piece.is_done;
+    end loop;
+    did := did + so_far;
+    exit when is_cut_off or automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= until;
+    is_trial := true;
+  end loop;
+end;
+$procedure$;
 
 CREATE OR REPLACE PROCEDURE automation.reap_leases(INOUT reaped integer, IN max_steps integer DEFAULT 100, IN duration interval DEFAULT '00:00:01'::interval)
  LANGUAGE plpgsql
 AS $procedure$
-declare
-  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
-  is_trial boolean := false;
-  portion automation.tick_portions;
-  report automation.batch_report;
 begin
-  reaped := 0;
-  loop
-    portion := automation.begin_reaping(greatest(max_steps - reaped, 1), is_trial);
-    commit;
-    report := null;
-    if portion.id is not null then
-      report := automation.reap_portion(portion.id);
-      commit;
-      reaped := reaped + report.ran;
-    end if;
-    -- Those that somebody holds, or that are left for a while, are there next time. One is tried alone however much
-    -- there is to do.
-    exit when report.cut_off or is_trial and (coalesce(report.ran, 0) = 0 or reaped >= max_steps
-      or pg_catalog.clock_timestamp() >= until);
-    is_trial := is_trial or coalesce(report.ran, 0) = 0 or reaped >= max_steps
-      or pg_catalog.clock_timestamp() >= until;
-  end loop;
+  call automation.work_on('lease', reaped, pg_catalog.clock_timestamp() + automation.allowed_time(duration), max_steps);
 end;
 $procedure$;
 
@@ -27032,11 +27223,13 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.lock_signals(tenant_ids uuid[], keys text[])
  RETURNS SETOF automation.signals
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+begin
+  return query
     select s.*
     from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
     cross join lateral (
@@ -27048,8 +27241,26 @@ AS $function$
           select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
       for update skip locked
     ) as s
-    order by k.place
-  $function$;
+    order by k.place;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_these_signals(tenant_ids uuid[], keys text[])
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  signal automation.signals;
+  did integer := 0;
+begin
+  for signal in select * from automation.lock_signals(tenant_ids, keys) loop
+    perform automation.read_signal(signal);
+    did := did + (signal.kept_for is null)::integer;
+  end loop;
+  return did;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.is_reserved_header(name text)
  RETURNS boolean
@@ -28291,35 +28502,53 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.cut_off_timer(waiting ridgeline.workflow_timers)
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.lock_timers(tenant_ids uuid[], keys text[])
+ RETURNS SETOF ridgeline.workflow_timers
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return query
+    select t.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from ridgeline.workflow_timers as q
+      where q.tenant_id = k.tenant_id and q.workflow_id = left(k.key, 36)::uuid
+        and q.record_id = substr(k.key, 38) and q.due_at <= automation.now()
+      for update skip locked
+    ) as t
+    order by k.place;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.fire_these_timers(tenant_ids uuid[], keys text[])
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  key constant text := automation.timer_key(waiting);
-  tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
-  listener automation.timer_listeners;
+  waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
+  entries automation.entry[] := '{}'::automation.entry[];
+  fired integer := 0;
 begin
-  if tried < automation.setting('max_cut_offs')::integer then
-    update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 minute' * tried
-    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-      and t.record_id = waiting.record_id;
-    return;
+  for waiting in select * from automation.lock_timers(tenant_ids, keys) loop
+    one := automation.fire_timer(waiting);
+    fired := fired + one.fired;
+    if (one.entry).id is not null then
+      entries := entries || one.entry;
+    end if;
+  end loop;
+  if cardinality(entries) > 0 then
+    perform automation.enter(entries);
   end if;
-  perform automation.clear_suspect(waiting.tenant_id, 'timer', key);
-  delete from ridgeline.workflow_timers as t
-  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-    and t.record_id = waiting.record_id;
-  select l.* into listener from automation.timer_listeners as l
-  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id;
-  if found then
-    perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
-      jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
-      row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '', null, false,
-        automation.mode_of(waiting.tenant_id, waiting.workflow_id))::automation.enrolment);
-  end if;
+  perform automation.clear_cause();
+  return fired;
 end;
 $function$;
 
@@ -28557,72 +28786,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE PROCEDURE automation.work_on(IN kind text, INOUT did integer, IN until timestamp with time zone)
- LANGUAGE plpgsql
-AS $procedure$
-declare
-  most constant integer := case kind when 'timer' then 500 when 'bulk' then 1000 else 200 end;
-  -- Then another part of the tick has its turn.
-  ends constant timestamptz := least(pg_catalog.clock_timestamp() + interval '2 seconds',
-    pg_catalog.statement_timestamp() + automation.allowed_time('1 day'));
-  portion automation.tick_portions;
-  piece record;
-  so_far integer;
-  is_trial boolean := false;
-begin
-  did := 0;
-  loop
-    portion := automation.begin_work(kind, most, is_trial);
-    commit;
-    exit when is_trial and portion.id is null;
-    so_far := 0;
-    while portion.id is not null loop
-      piece := automation.run_work(portion.id, most - so_far, ends);
-      commit;
-      so_far := so_far + piece.did;
-      exit when piece.is_done;
-    end loop;
-    did := did + so_far;
-    exit when automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= until;
-    is_trial := true;
-  end loop;
-end;
-$procedure$;
-
-CREATE OR REPLACE FUNCTION automation.work_off(kind text, at_most integer)
- RETURNS integer
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
- SET enable_seqscan TO 'off'
- SET jit TO 'off'
-AS $function$
-declare
-  began constant timestamptz := clock_timestamp();
-  ends constant timestamptz := began + automation.allowed_time(interval '2 seconds');
-  portion automation.tick_portions;
-  piece record;
-  so_far integer;
-  did integer := 0;
-begin
-  for is_trial in 0 .. 1 loop
-    loop
-      exit when automation.time_is_up();
-      portion := automation.begin_work(kind, at_most, is_trial = 1);
-      exit when portion.id is null;
-      so_far := 0;
-      loop
-        piece := automation.run_work(portion.id, at_most - so_far, ends);
-        so_far := so_far + piece.did;
-        exit when piece.is_done;
-      end loop;
-      did := did + so_far;
-      exit when is_trial = 0 or automation.is_late(began);
-    end loop;
-  end loop;
-  return did;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.fail_step(due ridgeline.scheduled_steps, error jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -28836,7 +28999,7 @@ begin
   loop
     foreach due in array automation.lock_portion(portion) loop
       if cardinality(portion.step_ids) = 1 then
-        perform automation.note_cut_off(due);
+        perform automation.note_cut_off(due, null);
       else
         -- The one that was being worked on is tried after the others.
         insert into automation.suspects (tenant_id, kind, key, next_try_at)
@@ -28894,7 +29057,6 @@ begin
       and not exists (
         select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
     order by s.tries, s.next_try_at
-    limit 20
   ) as suspect
   cross join lateral (
     select q.* from ridgeline.scheduled_steps as q
@@ -29112,32 +29274,136 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.reap_expired_leases(max_steps integer DEFAULT 100)
- RETURNS integer
+CREATE OR REPLACE FUNCTION automation.due_work(kind text, at_most integer)
+ RETURNS TABLE(tenant_id uuid, key text)
  LANGUAGE plpgsql
- SECURITY DEFINER
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  began constant timestamptz := clock_timestamp();
+  aside constant text[] := automation.work_aside(kind);
+begin
+  case kind
+    when 'schedule' then return query select * from automation.due_schedules(at_most, aside);
+    when 'timer' then return query select * from automation.due_timers(at_most, aside);
+    when 'bulk' then return query select * from automation.due_bulk(at_most, aside);
+    when 'signal' then return query select * from automation.due_signals(at_most, aside);
+    when 'lease' then return query select * from automation.due_leases(at_most, aside);
+  end case;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.has_work(kind text, tenant_id uuid, key text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case kind
+      when 'schedule' then exists (
+        select from ridgeline.workflow_schedules as s
+        where s.tenant_id = has_work.tenant_id and s.workflow_id = key::uuid)
+      when 'timer' then exists (
+        select from ridgeline.workflow_timers as t
+        where t.tenant_id = has_work.tenant_id and t.workflow_id = left(key, 36)::uuid
+          and t.record_id = substr(key, 38))
+      when 'bulk' then exists (
+        select from ridgeline.bulk_enrollments as b
+        where b.tenant_id = has_work.tenant_id and b.id = key::uuid and b.status = 'running')
+      when 'signal' then exists (
+        select from automation.signals as s where s.tenant_id = has_work.tenant_id and s.id = key::uuid)
+      when 'lease' then exists (
+        select from ridgeline.scheduled_steps as q
+        where q.tenant_id = has_work.tenant_id and q.id = key::uuid and q.lease_expires_at < clock_timestamp())
+    end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.sweep_work(kind text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
   portion automation.tick_portions;
-  report automation.batch_report;
-  reaped integer := 0;
+begin
+  for portion in
+    select p.* from automation.tick_portions as p
+    where p.kind = sweep_work.kind and p.started_at < clock_timestamp() - interval '5 seconds'
+    for update skip locked
+  loop
+    if cardinality(portion.keys) = 1 then
+      perform automation.cut_off_work(portion.kind, portion.tenant_ids[1], portion.keys[1], null);
+    else
+      perform automation.try_alone(portion.tenant_ids, portion.kind, portion.keys);
+    end if;
+    delete from automation.tick_portions as p where p.id = portion.id;
+  end loop;
+  delete from automation.suspects as s
+  where s.kind = sweep_work.kind and not automation.has_work(s.kind, s.tenant_id, s.key);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.suspect_work(kind text)
+ RETURNS TABLE(tenant_id uuid, key text)
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select s.tenant_id, s.key from automation.suspects as s
+    where s.kind = suspect_work.kind and s.next_try_at <= clock_timestamp()
+      and not exists (
+        select from automation.tick_portions as p
+        cross join lateral unnest(p.tenant_ids, p.keys) as k (tenant_id, key)
+        where p.kind = s.kind and k.tenant_id = s.tenant_id and k.key = s.key)
+      and automation.lock_work(s.kind, array[s.tenant_id], array[s.key])
+    order by s.tries, s.next_try_at
+    limit 1
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.work_off(kind text, at_most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  ends constant timestamptz := began + automation.allowed_time(interval '2 seconds');
+  portion automation.tick_portions;
+  piece record;
+  so_far integer;
+  did integer := 0;
 begin
   for is_trial in 0 .. 1 loop
     loop
-      exit when automation.time_is_up() or reaped >= max_steps or automation.is_late(began);
-      portion := automation.begin_reaping(max_steps - reaped, is_trial = 1);
+      if automation.time_is_up() then
+        return did;
+      end if;
+      portion := automation.begin_work(kind, at_most, is_trial = 1);
       exit when portion.id is null;
-      report := automation.reap_portion(portion.id, interval '2 seconds');
-      reaped := reaped + report.ran;
-      exit when report.ran = 0;
+      so_far := 0;
+      loop
+        piece := automation.run_work(portion.id, at_most - so_far, ends);
+        so_far := so_far + piece.did;
+        exit when piece.is_done;
+      end loop;
+      did := did + so_far;
+      if piece.is_cut_off then
+        return did;
+      end if;
+      exit when is_trial = 0 or automation.is_late(began);
     end loop;
-    exit when report.cut_off;
   end loop;
-  return reaped;
+  return did;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.reap_expired_leases(max_steps integer DEFAULT 100)
+ RETURNS integer
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.work_off('lease', max_steps) $function$;
 
 CREATE OR REPLACE FUNCTION automation.compile_trigger(trigger_type text, trigger_config jsonb, path text DEFAULT 'trigger_config'::text)
  RETURNS automation.compiled_trigger
@@ -32121,9 +32387,7 @@ begin
     perform automation.beat('tick');
     commit;
     foreach part in array automation.tick_order() loop
-      if part = 'lease' then
-        call automation.reap_leases(ran, 100, until - pg_catalog.clock_timestamp());
-      elsif part = 'step' then
+      if part = 'step' then
         perform automation.ring_when_due();
         perform automation.begin_steps();
         commit;
@@ -33547,6 +33811,8 @@ comment on function automation.learn_listeners(text,uuid,text[],text[],text,text
 
 comment on function automation.legacy_render(text,jsonb) is 'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
 
+comment on function automation.lock_work(text,uuid[],text[]) is 'Is any of it due, and nobody else working on it? Locks that.';
+
 comment on function automation.mapped_consent(uuid,text,text) is 'What the contacts of the CRM that have this address say of a channel: revoked, no, yes; null: nothing.';
 
 comment on function automation.match_plainly(text,uuid,text,jsonb) is 'The listeners that an insert which nothing has caused matches, of those that only ask to contain something; may be empty. Writes nothing.';
@@ -33714,6 +33980,8 @@ comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,t
 comment on procedure automation.prune_history(interval,integer) is 'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; pruned: how many runs went and how many inputs.';
 
 comment on procedure automation.reap_leases(integer,integer,interval) is 'Takes steps back from workers that stopped reporting, with a commit after each portion, for so long at most (half of statement_timeout). One that work was cut off at is tried alone, after the others. reaped: how many.';
+
+comment on procedure automation.work_on(text,integer,timestamp with time zone,integer) is 'Works on what is due of schedules, timers, bulk enrolments, signals or expired leases, and says how many that were. One that work was cut off at is tried alone, after the others.';
 
 comment on table automation.area_codes is 'Where a number is, by its longest prefix here, without the +: its zones, and in the United States and Canada its state or province. libphonenumber''s data. Numbers are ported and people move: it says where a number was given out.';
 
@@ -34017,9 +34285,6 @@ grant execute on function automation.beat(text) to service_role;
 
 revoke all on function automation.begin_erasure() from public, anon, authenticated, service_role;
 grant execute on function automation.begin_erasure() to service_role;
-
-revoke all on function automation.begin_reaping(integer,boolean) from public, anon, authenticated, service_role;
-grant execute on function automation.begin_reaping(integer,boolean) to service_role;
 
 revoke all on function automation.begin_restore() from public, anon, authenticated, service_role;
 
@@ -34446,8 +34711,20 @@ grant execute on function automation.counts_once(automation.active_triggers,json
 revoke all on function automation.create_tasks(automation.work[],text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.create_tasks(automation.work[],text[]) to service_role;
 
-revoke all on function automation.cut_off_timers(ridgeline.workflow_timers[]) from public, anon, authenticated, service_role;
-grant execute on function automation.cut_off_timers(ridgeline.workflow_timers[]) to service_role;
+revoke all on function automation.cut_off_bulk(ridgeline.bulk_enrollments,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.cut_off_bulk(ridgeline.bulk_enrollments,timestamp with time zone) to service_role;
+
+revoke all on function automation.cut_off_schedule(ridgeline.workflow_schedules,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.cut_off_schedule(ridgeline.workflow_schedules,timestamp with time zone) to service_role;
+
+revoke all on function automation.cut_off_signal(automation.signals,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.cut_off_signal(automation.signals,timestamp with time zone) to service_role;
+
+revoke all on function automation.cut_off_timer(ridgeline.workflow_timers,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.cut_off_timer(ridgeline.workflow_timers,timestamp with time zone) to service_role;
+
+revoke all on function automation.cut_off_work(text,uuid,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.cut_off_work(text,uuid,text,timestamp with time zone) to service_role;
 
 revoke all on function automation.daily_fuse(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.daily_fuse(uuid,uuid) to service_role;
@@ -34497,6 +34774,9 @@ grant execute on function automation.due_after(jsonb,jsonb,timestamp with time z
 
 revoke all on function automation.due_lanes() from public, anon, authenticated, service_role;
 grant execute on function automation.due_lanes() to service_role;
+
+revoke all on function automation.due_leases(integer,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.due_leases(integer,text[]) to service_role;
 
 revoke all on function automation.editor_tenants() from public, anon, authenticated, service_role;
 grant execute on function automation.editor_tenants() to authenticated;
@@ -34633,6 +34913,24 @@ revoke all on function automation.export_workflow(uuid) from public, anon, authe
 grant execute on function automation.export_workflow(uuid) to authenticated;
 grant execute on function automation.export_workflow(uuid) to service_role;
 
+revoke all on function automation.fail_lease(ridgeline.scheduled_steps,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.fail_lease(ridgeline.scheduled_steps,text,text) to service_role;
+
+revoke all on function automation.fail_lost(ridgeline.scheduled_steps,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.fail_lost(ridgeline.scheduled_steps,jsonb) to service_role;
+
+revoke all on function automation.fail_schedule(ridgeline.workflow_schedules,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.fail_schedule(ridgeline.workflow_schedules,text,text) to service_role;
+
+revoke all on function automation.fail_signal(automation.signals,text) from public, anon, authenticated, service_role;
+grant execute on function automation.fail_signal(automation.signals,text) to service_role;
+
+revoke all on function automation.fail_timer(ridgeline.workflow_timers,text) from public, anon, authenticated, service_role;
+grant execute on function automation.fail_timer(ridgeline.workflow_timers,text) to service_role;
+
+revoke all on function automation.fail_work(text,uuid,text,text,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.fail_work(text,uuid,text,text,text,timestamp with time zone) to service_role;
+
 revoke all on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) to service_role;
 
@@ -34689,12 +34987,6 @@ grant execute on function automation.finish_works(jsonb) to service_role;
 
 revoke all on function automation.finished_rows(jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.finished_rows(jsonb,text[]) to service_role;
-
-revoke all on function automation.fire_one_by_one(ridgeline.workflow_timers[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.fire_one_by_one(ridgeline.workflow_timers[],timestamp with time zone) to service_role;
-
-revoke all on function automation.fire_set(ridgeline.workflow_timers[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.fire_set(ridgeline.workflow_timers[],timestamp with time zone) to service_role;
 
 revoke all on function automation.first_claim(text) from public, anon, authenticated, service_role;
 grant execute on function automation.first_claim(text) to service_role;
@@ -34832,9 +35124,6 @@ grant execute on function automation.give_back_run(automation.legacy_links) to s
 revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) to service_role;
 
-revoke all on function automation.give_up_lease(ridgeline.scheduled_steps,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.give_up_lease(ridgeline.scheduled_steps,jsonb) to service_role;
-
 revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
 grant execute on function automation.go_on(automation.transition[]) to service_role;
 
@@ -34910,6 +35199,9 @@ grant execute on function automation.hold_sends(automation.send_verdict[]) to se
 
 revoke all on function automation.hold_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.hold_steps(ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.hold_work(text,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.hold_work(text,uuid,text) to service_role;
 
 revoke all on function automation.holding(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.holding(automation.work[]) to service_role;
@@ -35270,8 +35562,8 @@ grant execute on function automation.learn_listeners(text,uuid,text[],text[],tex
 revoke all on function automation.lease_steps(automation.work[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.lease_steps(automation.work[],text,interval) to service_role;
 
-revoke all on function automation.leave_batch(automation.work[]) from public, anon, authenticated, service_role;
-grant execute on function automation.leave_batch(automation.work[]) to service_role;
+revoke all on function automation.leave_batch(automation.work[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.leave_batch(automation.work[],timestamp with time zone) to service_role;
 
 revoke all on function automation.leave_out_of_email(automation.prepared_step,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.leave_out_of_email(automation.prepared_step,text[]) to service_role;
@@ -35397,11 +35689,11 @@ grant execute on function automation.listening_block(automation.entities,text,te
 revoke all on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) to service_role;
 
-revoke all on function automation.lock_expired(automation.tick_portions) from public, anon, authenticated, service_role;
-grant execute on function automation.lock_expired(automation.tick_portions) to service_role;
-
 revoke all on function automation.lock_leased(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_leased(jsonb) to service_role;
+
+revoke all on function automation.lock_leases(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_leases(uuid[],text[]) to service_role;
 
 revoke all on function automation.lock_ledgers(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_ledgers(automation.work[]) to service_role;
@@ -35417,6 +35709,9 @@ grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
 
 revoke all on function automation.lock_shares(ridgeline.automation_lane,uuid[],integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_shares(ridgeline.automation_lane,uuid[],integer,uuid[]) to service_role;
+
+revoke all on function automation.lock_work(text,uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_work(text,uuid[],text[]) to service_role;
 
 revoke all on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.log_all_send_email(ridgeline.workflow_executions[],ridgeline.workflow_step_executions[]) to service_role;
@@ -35671,11 +35966,11 @@ grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,
 revoke all on function automation.note_click() from public, anon, authenticated, service_role;
 grant execute on function automation.note_click() to service_role;
 
-revoke all on function automation.note_cut_off_leases(uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.note_cut_off_leases(uuid[],text[]) to service_role;
+revoke all on function automation.note_cut_off(ridgeline.scheduled_steps,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.note_cut_off(ridgeline.scheduled_steps,timestamp with time zone) to service_role;
 
-revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[]) to service_role;
+revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[],timestamp with time zone) to service_role;
 
 revoke all on function automation.note_early_click(uuid,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.note_early_click(uuid,uuid,text) to service_role;
@@ -35934,6 +36229,9 @@ grant execute on function automation.publish_workflow(uuid,jsonb,text) to servic
 revoke all on function automation.purpose_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.purpose_problem(jsonb) to service_role;
 
+revoke all on function automation.put_off_signal(automation.signals,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.put_off_signal(automation.signals,interval) to service_role;
+
 revoke all on function automation.question_types() from public, anon, authenticated, service_role;
 grant execute on function automation.question_types() to service_role;
 
@@ -36002,12 +36300,6 @@ grant execute on function automation.ready_find_or_create_contact(ridgeline.work
 
 revoke all on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.ready_remove_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
-
-revoke all on function automation.reap_portion(uuid,interval) from public, anon, authenticated, service_role;
-grant execute on function automation.reap_portion(uuid,interval) to service_role;
-
-revoke all on function automation.reap_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.reap_steps(ridgeline.scheduled_steps[]) to service_role;
 
 revoke all on function automation.receiver_id(text) from public, anon, authenticated, service_role;
 grant execute on function automation.receiver_id(text) to service_role;
@@ -36175,6 +36467,12 @@ grant execute on function automation.run_retention(automation.retention_places) 
 revoke all on function automation.run_schedule(ridgeline.workflow_schedules,integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.run_schedule(ridgeline.workflow_schedules,integer,timestamp with time zone) to service_role;
 
+revoke all on function automation.run_these_schedules(uuid[],text[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.run_these_schedules(uuid[],text[],timestamp with time zone) to service_role;
+
+revoke all on function automation.run_this_bulk(uuid,text,integer,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.run_this_bulk(uuid,text,integer,timestamp with time zone) to service_role;
+
 revoke all on function automation.run_wave(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.run_wave(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
 
@@ -36246,6 +36544,9 @@ grant execute on function automation.shadow_of(uuid) to service_role;
 
 revoke all on function automation.shadow_tickets(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.shadow_tickets(automation.ticket[]) to service_role;
+
+revoke all on function automation.share_of_try(timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.share_of_try(timestamp with time zone) to service_role;
 
 revoke all on function automation.shut_out_expression(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.shut_out_expression(regclass,text,jsonb) to service_role;
@@ -36341,8 +36642,8 @@ grant execute on function automation.subject_of(text,jsonb) to service_role;
 revoke all on function automation.suppress(uuid,text,text,text,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.suppress(uuid,text,text,text,jsonb,text) to service_role;
 
-revoke all on function automation.sweep_leases() from public, anon, authenticated, service_role;
-grant execute on function automation.sweep_leases() to service_role;
+revoke all on function automation.suspect(uuid,text,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.suspect(uuid,text,text,timestamp with time zone) to service_role;
 
 revoke all on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) to service_role;
@@ -36352,6 +36653,9 @@ grant execute on function automation.tags_as_if(ridgeline.workflow_executions,js
 
 revoke all on function automation.tags_tenant(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.tags_tenant(automation.entities,text) to service_role;
+
+revoke all on function automation.take_back_leases(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.take_back_leases(uuid[],text[]) to service_role;
 
 revoke all on function automation.take_click_back(uuid,uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.take_click_back(uuid,uuid,timestamp with time zone) to service_role;
@@ -36566,6 +36870,9 @@ grant execute on function automation.truncate_function(automation.entities) to s
 revoke all on function automation.try_again(automation.work[],automation.report[],tid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.try_again(automation.work[],automation.report[],tid[]) to service_role;
 
+revoke all on function automation.try_alone(uuid[],text,text[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.try_alone(uuid[],text,text[],timestamp with time zone) to service_role;
+
 revoke all on function automation.try_definition(uuid,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to authenticated;
 grant execute on function automation.try_definition(uuid,jsonb,jsonb,jsonb) to service_role;
@@ -36578,6 +36885,9 @@ grant execute on function automation.try_portion(uuid,text,interval,text) to ser
 
 revoke all on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.try_work(text,uuid[],text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.try_work(text,uuid[],text[],integer,timestamp with time zone) to service_role;
 
 revoke all on function automation.types_on(text) from public, anon, authenticated, service_role;
 grant execute on function automation.types_on(text) to service_role;
@@ -37018,6 +37328,9 @@ grant execute on procedure automation.reap_leases(integer,integer,interval) to s
 
 revoke all on procedure automation.record_in_slices(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on procedure automation.record_in_slices(jsonb,jsonb) to service_role;
+
+revoke all on procedure automation.work_on(text,integer,timestamp with time zone,integer) from public, anon, authenticated, service_role;
+grant execute on procedure automation.work_on(text,integer,timestamp with time zone,integer) to service_role;
 
 revoke all on table automation.area_codes from public, anon, authenticated, service_role;
 grant select on table automation.area_codes to service_role;
@@ -44018,21 +44331,13 @@ drop function automation.check_lease(interval);
 
 drop function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb);
 
-drop function automation.run_these_bulk(uuid[],text[],integer);
-
-drop function automation.fire_these_timers(uuid[],text[]);
-
 drop function automation.fire_timer(ridgeline.workflow_timers);
-
-drop function automation.run_these_schedules(uuid[],text[]);
 
 drop function automation.compile_cases(jsonb,jsonb);
 
 drop function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone);
 
 drop function automation.as_id(jsonb,text);
-
-drop function automation.run_these_signals(uuid[],text[]);
 
 drop function automation.lock_due(ridgeline.automation_lane,integer,uuid[]);
 
@@ -44114,6 +44419,8 @@ drop function automation.run_portion_step(uuid,integer);
 
 drop function automation.claim_portion(uuid,text,interval);
 
+drop function automation.note_cut_off(ridgeline.scheduled_steps);
+
 drop function automation.try_again(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,jsonb);
 
 drop function automation.close_step(ridgeline.scheduled_steps,ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb);
@@ -44142,9 +44449,19 @@ drop function automation.record_step_end(ridgeline.workflow_executions,jsonb,uui
 
 drop function automation.prepare_step(ridgeline.workflow_executions,jsonb,timestamp with time zone);
 
+drop procedure automation.work_on(text,integer,timestamp with time zone);
+
 drop function automation.run_work(uuid,integer);
 
+drop function automation.cut_off_work(text,uuid,text);
+
+drop function automation.is_due_work(text,uuid,text);
+
+drop function automation.run_these_bulk(uuid[],text[],integer);
+
 drop function automation.run_batch_through(ridgeline.bulk_enrollments,integer,timestamp with time zone);
+
+drop function automation.cut_off_bulk(ridgeline.bulk_enrollments);
 
 drop function automation.run_batch(ridgeline.bulk_enrollments,integer,timestamp with time zone,boolean);
 
@@ -44154,7 +44471,13 @@ drop function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workfl
 
 drop function automation.fire_one_by_one(ridgeline.workflow_timers[]);
 
+drop function automation.cut_off_timer(ridgeline.workflow_timers);
+
 drop function automation.expire_run(ridgeline.workflow_versions,text,timestamp with time zone);
+
+drop function automation.run_these_schedules(uuid[],text[]);
+
+drop function automation.cut_off_schedule(ridgeline.workflow_schedules);
 
 drop function automation.run_schedule(ridgeline.workflow_schedules,integer);
 
@@ -44204,6 +44527,10 @@ drop function automation.refuse_sender(automation.prepared_step,text,text);
 
 drop function automation.written_path(text,text);
 
+drop function automation.try_signal(automation.signals);
+
+drop function automation.cut_off_signal(automation.signals);
+
 drop function automation.find_obstacle(ridgeline.workflow_executions,jsonb);
 
 drop function automation.gone_entity(ridgeline.workflow_executions);
@@ -44229,6 +44556,8 @@ drop function automation.admit(uuid,uuid,text,integer,uuid);
 drop function automation.chain_of(uuid,uuid,uuid);
 
 drop function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer);
+
+drop function automation.suspect(uuid,text,text);
 
 drop function automation.ring();
 
@@ -44324,6 +44653,8 @@ alter table ridgeline.workflow_step_executions add column country text;
 
 alter table ridgeline.scheduled_steps add column held jsonb;
 
+alter table automation.suspects add column part numeric(3,2) default 0 not null;
+
 alter type automation.enrolment add attribute fused boolean;
 
 alter type automation.enrolment add attribute mode ridgeline.execution_mode;
@@ -44356,30 +44687,6 @@ begin
     return '{}'::ridgeline.scheduled_steps[];
   end if;
   return automation.lock_shares(lane, tenants, at_most, automation.set_aside(lane));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.run_these_signals(tenant_ids uuid[], keys text[], OUT did integer, OUT rest integer[])
- RETURNS record
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  began constant timestamptz := clock_timestamp();
-  signal automation.signals;
-  was_read boolean;
-begin
-  did := 0;
-  rest := '{}'::integer[];
-  for signal in select * from automation.lock_signals(tenant_ids, keys) loop
-    was_read := automation.try_signal(signal);
-    did := did + (coalesce(was_read, false) and signal.kept_for is null)::integer;
-    exit when was_read is null;
-    if automation.is_over(began) then
-      rest := array(select generate_series(array_position(keys, signal.id::text) + 1, cardinality(keys)));
-      exit;
-    end if;
-  end loop;
 end;
 $function$;
 
@@ -44467,45 +44774,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.run_these_schedules(tenant_ids uuid[], keys text[], OUT did integer, OUT rest integer[])
- RETURNS record
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  began constant timestamptz := clock_timestamp();
-  schedule ridgeline.workflow_schedules;
-  place integer := 1;
-begin
-  did := 0;
-  while place <= cardinality(keys) loop
-    select s.* into schedule from automation.lock_schedules(tenant_ids[place:place], keys[place:place]) as s;
-    place := place + 1;
-    continue when not found;
-    -- One broken schedule does not hold up the others: it is tried again in a minute.
-    begin
-      did := did + automation.run_schedule(schedule, 20, began + automation.portion_length());
-    exception
-      -- It took too long. The time of the statement is used up: the others have the next one.
-      when query_canceled then
-        perform automation.cut_off_schedule(schedule);
-        rest := '{}'::integer[];
-        return;
-      -- It waited for somebody, and is due still.
-      when lock_not_available or deadlock_detected then
-        null;
-      when others then
-        update ridgeline.workflow_schedules as s
-        set next_run_at = automation.now() + interval '1 minute',
-          error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
-        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
-    end;
-    exit when automation.is_over(began);
-  end loop;
-  rest := array(select generate_series(place, cardinality(keys)));
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.fire_timer(waiting ridgeline.workflow_timers)
  RETURNS automation.fired_timer
  LANGUAGE plpgsql
@@ -44540,7 +44808,7 @@ begin
     and t.record_id = waiting.record_id;
   if not found or record is null or due is null
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
-    or (listener."offset" < interval '0' or listener.business_days < 0)
+    or coalesce(listener."offset" < interval '0' or listener.business_days < 0, false)
       and automation.instant_in(value, zone) <= at then
     return row(0, null::automation.entry);
   end if;
@@ -44554,83 +44822,6 @@ begin
         'field', listener.field, 'value', value, 'due_at', due))),
     case when listener."offset" < interval '0' or listener.business_days < 0
       then automation.instant_in(value, zone) end));
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.fire_these_timers(tenant_ids uuid[], keys text[], OUT did integer, OUT rest integer[])
- RETURNS record
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  began constant timestamptz := clock_timestamp();
-  set_began timestamptz;
-  timers ridgeline.workflow_timers[];
-  fired integer;
-  place integer := 1;
-  size integer := 1;
-begin
-  did := 0;
-  while place <= cardinality(keys) loop
-    set_began := clock_timestamp();
-    timers := array(
-      select t from automation.lock_timers(tenant_ids[place:place + size - 1], keys[place:place + size - 1]) as t);
-    fired := automation.fire_set(timers, began + automation.portion_length());
-    place := place + size;
-    did := did + coalesce(fired, 0);
-    exit when fired is null or automation.is_over(began);
-    size := automation.grown(size, clock_timestamp() - set_began);
-  end loop;
-  rest := case when fired is not null then array(select generate_series(place, cardinality(keys)))
-    else '{}'::integer[] end;
-  perform automation.clear_cause();
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.run_these_bulk(tenant_ids uuid[], keys text[], max_records integer, OUT did integer, OUT rest integer[])
- RETURNS record
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  began constant timestamptz := clock_timestamp();
-  each_records constant integer := greatest(1, max_records / cardinality(keys));
-  each_time constant interval := automation.allowed_time(interval '2 seconds') / cardinality(keys);
-  job ridgeline.bulk_enrollments;
-  seen integer;
-  place integer := 1;
-  stopped integer[] := '{}'::integer[];
-begin
-  did := 0;
-  while place <= cardinality(keys) loop
-    select b.* into job from automation.lock_bulk(tenant_ids[place:place], keys[place:place]) as b;
-    if found then
-      begin
-        seen := automation.run_batch(job, each_records,
-          least(clock_timestamp() + each_time, began + automation.portion_length()));
-        did := did + seen;
-        if seen between 1 and each_records - 1
-          and exists (select from automation.lock_bulk(tenant_ids[place:place], keys[place:place])) then
-          stopped := stopped || place;
-        end if;
-      exception
-        -- It took too long. The time of the statement is used up: the others have the next one.
-        when query_canceled then
-          perform automation.cut_off_bulk(job);
-          rest := '{}'::integer[];
-          return;
-        when lock_not_available or deadlock_detected then
-          update ridgeline.bulk_enrollments as b set next_batch_at = automation.now() + interval '1 second'
-          where b.tenant_id = job.tenant_id and b.id = job.id;
-        when others then
-          perform automation.finish_bulk(
-            job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
-      end;
-    end if;
-    place := place + 1;
-    exit when automation.is_over(began);
-  end loop;
-  rest := array(select generate_series(place, cardinality(keys))) || stopped;
 end;
 $function$;
 
@@ -45401,6 +45592,8 @@ comment on column automation.step_types.ends_run is 'No step comes after this on
 
 comment on column automation.step_types.has_effect is 'False: it only decides how its own run goes on, which a shadow may do as well.';
 
+comment on column automation.suspects.part is 'Of one more: it was cut off by the end of a statement whose time others had used up.';
+
 comment on column automation.timer_listeners.by_people is 'Of a change: what an automation writes does not count as one.';
 
 comment on column ridgeline.bulk_enrollments.changed_at is 'When it was last written, for a screen that asks again: see docs/http-api.md.';
@@ -45520,9 +45713,6 @@ grant execute on function automation.compile_cases(jsonb,jsonb) to service_role;
 revoke all on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.enrol_if_met(ridgeline.workflow_versions,text,jsonb) to service_role;
 
-revoke all on function automation.fire_these_timers(uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.fire_these_timers(uuid[],text[]) to service_role;
-
 revoke all on function automation.fire_timer(ridgeline.workflow_timers) from public, anon, authenticated, service_role;
 grant execute on function automation.fire_timer(ridgeline.workflow_timers) to service_role;
 
@@ -45537,15 +45727,6 @@ grant execute on function automation.lock_portion(automation.portions) to servic
 
 revoke all on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) to service_role;
-
-revoke all on function automation.run_these_bulk(uuid[],text[],integer) from public, anon, authenticated, service_role;
-grant execute on function automation.run_these_bulk(uuid[],text[],integer) to service_role;
-
-revoke all on function automation.run_these_schedules(uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.run_these_schedules(uuid[],text[]) to service_role;
-
-revoke all on function automation.run_these_signals(uuid[],text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.run_these_signals(uuid[],text[]) to service_role;
 
 revoke all on table ridgeline.automation_failures from public, anon, authenticated, service_role;
 grant select on table ridgeline.automation_failures to authenticated;

@@ -150,6 +150,31 @@ describe("an exchange", () => {
     expect(left?.suspects + left?.portions).toBeGreaterThan(0);
   });
 
+  it("leaves what is due to the next one where its results took half of its time", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    const mail = await sessions.office([EMAIL]);
+    await lead(tenantId, "Maria");
+    const { claimed } = await queue.exchange("w", [], ten, 60);
+    await lead(mail.tenantId, "Zoe");
+    await sessions.sql.unsafe(`
+      create function public.office_rule() returns trigger language plpgsql as $$
+      begin if new.status = 'completed' then perform pg_sleep(0.6); end if; return new; end $$;
+      create trigger office_rule before update on ridgeline.workflow_step_executions
+        for each row execute function public.office_rule()`);
+    // Reading who looks after the lead, which the text does not ask.
+    await sessions.sql.unsafe(`
+      create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb language plpgsql as
+        $$ begin perform pg_sleep(0.5); return '{"full_name": "Joe"}'; end $$`);
+    const on = sessions.connect();
+    await on`set statement_timeout = '1s'`;
+    const timed = createQueue(on, 3_000, 1_500);
+    // What there is left of it is no time for a claim, which would be told that it was cut off.
+    expect(await timed.exchange("w", claimed.map(reported), ten, 60))
+      .toMatchObject({ finished: [{ accepted: true }], claimed: [] });
+    expect(await sessions.sql`select from automation.suspects`).toHaveLength(0);
+    expect((await timed.exchange("w", [], ten, 60)).claimed).toMatchObject([{ channel: "email" }]);
+  });
+
   it("writes down what a provider said, whatever that is", async () => {
     const { tenantId } = await sessions.office([TEXT]);
     const part = fc.oneof(

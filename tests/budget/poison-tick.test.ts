@@ -81,6 +81,7 @@ async function tick(connection: Sql): Promise<void> {
   await sql`update ridgeline.workflow_schedules set next_run_at = automation.now() where error is not null`;
   await sql`update ridgeline.bulk_enrollments set next_batch_at = automation.now()`;
   await sql`update automation.signals set next_try_at = clock_timestamp() - interval '1 second'`;
+  await sql`update automation.suspects set next_try_at = next_try_at - interval '1 minute'`;
 }
 
 /** Ticks until something is so. */
@@ -221,35 +222,39 @@ describe.each([["is cut off", IS_CUT_OFF], ["ends its session", DIES]])(
   },
 );
 
+const text = { type: "send_sms", config: { body: "Hi", purpose: "transactional" } };
+/** What a worker that is lost has claimed; then there is a rule. */
+async function lose(many: number, deed: string): Promise<void> {
+  expect(await sql`select from automation.claim_steps('lost', 10)`).toHaveLength(many);
+  await sql`update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
+    where attempt_token is not null`;
+  await ruleThat(deed);
+}
+/** Six texts whose worker is lost, the poison's among them, and a task of another office. */
+async function lostTexts(deed: string): Promise<void> {
+  const mine = await office("Ann", "Poison", "Maria");
+  const other = await office("Bo", "Cy", "Di");
+  for (const tenant of [mine, other]) {
+    await workflow(tenant, { trigger: "contact_updated", step: text });
+  }
+  await workflow(other, { trigger: "contact_created" });
+  await sql`update contacts set company = 'Lee'`;
+  await lose(6, deed);
+  await sql`insert into contacts (tenant_id, first_name) values (${other}, 'Zoe')`;
+}
+const WAIT = ["Ann waiting", "Bo waiting", "Cy waiting", "Di waiting", "Maria waiting"];
+const areBack = async () => {
+  const all = await runs();
+  return WAIT.every((run) => all.includes(run));
+};
+
 describe.each([
   ["raises", "raise exception 'not this one';", "step_failed"],
   ["is cut off", IS_CUT_OFF, "work_cancelled"],
   ["ends its session", DIES, "work_cancelled"],
 ])("a lease that ran out and whose run %s", { timeout: 60_000 }, (_what, deed, code) => {
-  const text = { type: "send_sms", config: { body: "Hi", purpose: "transactional" } };
-  /** Six texts whose worker is lost, the poison's among them, and a task of another office. */
-  async function lostTexts(): Promise<void> {
-    const mine = await office("Ann", "Poison", "Maria");
-    const other = await office("Bo", "Cy", "Di");
-    for (const tenant of [mine, other]) {
-      await workflow(tenant, { trigger: "contact_updated", step: text });
-    }
-    await workflow(other, { trigger: "contact_created" });
-    await sql`update contacts set company = 'Lee'`;
-    expect(await sql`select from automation.claim_steps('lost', 10)`).toHaveLength(6);
-    await sql`update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
-      where attempt_token is not null`;
-    await ruleThat(deed);
-    await sql`insert into contacts (tenant_id, first_name) values (${other}, 'Zoe')`;
-  }
-  const WAIT = ["Ann waiting", "Bo waiting", "Cy waiting", "Di waiting", "Maria waiting"];
-  const areBack = async () => {
-    const all = await runs();
-    return WAIT.every((run) => all.includes(run));
-  };
-
   it("fails by itself: the others are taken back, and the tick does its other work", async () => {
-    await lostTexts();
+    await lostTexts(deed);
     await tickUntil(
       "the task of another office",
       async () => (await runs()).includes("Zoe completed"),
@@ -276,7 +281,7 @@ describe.each([
   });
 
   it("does not end a dispatcher, which takes the others back and sends what is due", async () => {
-    await lostTexts();
+    await lostTexts(deed);
     const tenant = await office("Eve");
     await workflow(tenant, { trigger: "contact_updated", step: text });
     await sql`update contacts set company = 'Roe' where first_name = 'Eve'`;
@@ -298,6 +303,86 @@ describe.each([
     expect(await runs()).toEqual(expect.arrayContaining(WAIT));
   });
 });
+
+describe(
+  "a lease that ran out and that something keeps from being taken back",
+  { timeout: 60_000 },
+  () => {
+    const reap = (on: Sql) => on.unsafe("call automation.reap_leases(0, 100, '50 milliseconds')");
+
+    it("is taken back later where that passes by itself", async () => {
+      await sql`create table public.storm ()`;
+      await sql`insert into public.storm default values`;
+      await lostTexts(
+        "if exists (select from public.storm) then raise exception 'not now' using errcode = '40001'; end if;",
+      );
+      await tickUntil("the others taken back", areBack, 3);
+      for (let ticks = 0; ticks < 3; ticks++) await tick(sessions.connect());
+      expect(await runs()).toContain("Poison running");
+      await sql`delete from public.storm`;
+      await tickUntil("taken back", async () => (await runs()).includes("Poison waiting"), 3);
+      expect(await count("automation.suspects")).toBe(0);
+    });
+
+    it("keeps no other waiting that is tried alone as well", async () => {
+      await lostTexts("perform pg_advisory_xact_lock(42);");
+      // All six were cut off in company, the poison first.
+      await sql`
+      insert into automation.suspects (tenant_id, kind, key, tries, next_try_at)
+      select s.tenant_id, 'lease', s.id, 2, clock_timestamp() - case c.first_name
+        when 'Poison' then interval '2 minutes' else interval '1 minute' end
+      from ridgeline.scheduled_steps as s
+      join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+      join contacts as c on c.id::text = e.contact_id
+      where s.attempt_token is not null`;
+      const user = await sessions.begin();
+      await user`select pg_advisory_xact_lock(42)`;
+      const connection = sessions.connect();
+      // One at least is tried each time.
+      for (let calls = 0; calls < 6; calls++) await reap(connection);
+      expect(await areBack()).toBe(true);
+      // It has not been tried, and is what it was.
+      expect(await sql`select tries from automation.suspects`).toEqual([{ tries: 2 }]);
+      await user`rollback`;
+      await tickUntil("taken back", async () => (await runs()).includes("Poison waiting"), 3);
+      expect(await count("automation.suspects")).toBe(0);
+    });
+
+    /** Its turn comes when others have used up most of what a statement has. */
+    async function late(on: Sql, timeout: number, others: number): Promise<void> {
+      await on.unsafe(`set statement_timeout = ${timeout}`);
+      await on.unsafe(
+        `do $$ begin perform pg_sleep(${others} / 1000.0); perform automation.reap_expired_leases(); end $$`,
+      )
+        .catch(() => {});
+    }
+    async function lostText(deed: string): Promise<void> {
+      await workflow(await office("Poison"), { trigger: "contact_updated", step: text });
+      await sql`update contacts set company = 'Lee'`;
+      await lose(1, deed);
+    }
+
+    it("is not to blame when the time was used up by others", async () => {
+      await lostText("perform pg_sleep(0.3);");
+      const connection = sessions.connect();
+      for (let ticks = 0; ticks < 4; ticks++) await late(connection, 800, 750);
+      expect(await runs()).toEqual(["Poison running"]);
+      await connection`set statement_timeout = 0`;
+      await reap(connection);
+      expect(await runs()).toEqual(["Poison waiting"]);
+      expect(await count("automation.suspects")).toBe(0);
+    });
+
+    it("is given up in the end even where its turn is always late", async () => {
+      await lostText("perform pg_sleep(60);");
+      const connection = sessions.connect();
+      for (let ticks = 0; ticks < 60 && (await runs())[0] === "Poison running"; ticks++) {
+        await late(connection, 300, 270);
+      }
+      expect(await runs()).toEqual([GIVEN_UP]);
+    });
+  },
+);
 
 it("a record that breaks a bulk enrolment is its own failure, and the others are enrolled", async () => {
   const mine = await office("Ann", "Poison", "Maria");

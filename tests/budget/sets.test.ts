@@ -104,6 +104,51 @@ it("a run that somebody holds is left to them, and tried again", async () => {
   expect(await tasks()).toEqual(["Call Ann 1", "Call Bo 1", "Call Cy 1"]);
 });
 
+it("what was tried alone and met somebody stays to be tried alone, after the others", async () => {
+  const { tenantId } = await sessions.office([TASK]);
+  const [held] = await leads(tenantId, "Ann", "Bo");
+  await sql`
+    insert into automation.suspects (tenant_id, kind, key, tries, next_try_at)
+    select s.tenant_id, 'database', s.id, 2, clock_timestamp() - case e.record_id
+      when ${held!} then interval '2 minutes' else interval '1 minute' end
+    from ridgeline.scheduled_steps as s join ridgeline.workflow_executions as e on e.id = s.execution_id`;
+  const user = await sessions.begin();
+  await user`select from contacts where id = ${held!} for update`;
+  const worker = sessions.connect();
+  const tryOne = () =>
+    worker.unsafe("call automation.work_database_steps(0, 1000, '10 milliseconds')");
+  await tryOne();
+  await tryOne();
+  expect(await tasks()).toEqual(["Call Bo 1"]);
+  expect(await sql`select tries from automation.suspects`).toEqual([{ tries: 2 }]);
+  await user`rollback`;
+  await sql`update automation.suspects set next_try_at = next_try_at - interval '1 minute'`;
+  await sql`select automation.advance_clock('2 seconds')`;
+  await tryOne();
+  expect(await tasks()).toEqual(["Call Ann 1", "Call Bo 1"]);
+  expect(await sql`select from automation.suspects`).toHaveLength(0);
+});
+
+it("a run about what is not attached any more goes on beside one whose contact a user holds", async () => {
+  const { tenantId } = await sessions.office([TASK]);
+  await workflow(
+    tenantId,
+    { type: "create_task", config: { title: "Invoice" } },
+    "job_completed",
+    {},
+  );
+  await sql`insert into jobs (tenant_id, name) values (${tenantId}, 'Roof')`;
+  await sql`update jobs set status = 'completed'`;
+  const [held] = await leads(tenantId, "Ann", "Bo");
+  await sql`select automation.detach('job')`;
+  const user = await sessions.begin();
+  await user`select from contacts where id = ${held!} for update`;
+  const worker = sessions.connect();
+  await wholeSets(worker);
+  await work(worker);
+  expect(await tasks()).toContain("Call Bo 1");
+});
+
 it("a table whose triggers take 8 ms a row is written in portions, under a timeout of 3 s", {
   timeout: 60_000,
 }, async () => {
@@ -147,7 +192,7 @@ it("a set that is cut off is tried one by one, and the one that takes for ever i
 async function workflow(
   tenantId: string,
   { type, config }: Step,
-  trigger: "contact_created" | "time_elapsed",
+  trigger: "contact_created" | "time_elapsed" | "job_completed" | "manual",
   about: Record<string, string>,
 ): Promise<void> {
   const [made] = await sql`
@@ -309,5 +354,82 @@ it(
     await worker.unsafe("call automation.tick_for('100 milliseconds')");
     expect(await sql`select status, scanned from ridgeline.bulk_enrollments`)
       .toEqual([{ status: "completed", scanned: 60 }]);
+  },
+);
+
+it("a bulk enrolment that meets somebody's lock keeps to what a minute allows", async () => {
+  await sql`select automation.set_clock('2026-03-02 12:00:00Z')`;
+  const apex = await tenant();
+  const ids = await leads(apex, "Ann", "Bo", "Cy", "Di");
+  ids.sort();
+  await workflow(apex, TASK, "manual", {});
+  await sql`
+    select ridgeline.enroll_records(w.id, filter => '[]', entity => 'contact', per_minute => 24)
+    from ridgeline.workflows as w`;
+  await sql.unsafe(`
+    create function public.office_log() returns trigger language plpgsql as $$
+    begin if new.contact_id = '${
+    ids[1]
+  }' then perform pg_advisory_xact_lock(42); end if; return new; end $$;
+    create trigger office_log before insert on ridgeline.workflow_executions
+      for each row execute function public.office_log()`);
+  const user = await sessions.begin();
+  await user`select pg_advisory_xact_lock(42)`;
+  const enrolledAt = async (second: number) => {
+    await sql`select automation.set_clock('2026-03-02 12:00:00Z'::timestamptz + ${second} * interval '1 second')`;
+    await sql`select automation.run_bulk()`;
+    return (await sql`select from ridgeline.workflow_executions`).length;
+  };
+  expect(await enrolledAt(1), "one, and the second is held").toBe(1);
+  await user`rollback`;
+  // One that was enrolled takes two and a half seconds of a minute of which there are twenty-four.
+  expect(await enrolledAt(3), "too early for the next").toBe(1);
+  expect(await enrolledAt(4), "those that are allowed together").toBe(3);
+});
+
+it(
+  "whoever writes to contacts whose texts were lost with their worker waits for a portion at most",
+  {
+    timeout: 60_000,
+  },
+  async () => {
+    const { tenantId } = await sessions.office([{ type: "send_sms", config: { body: "Hi" } }]);
+    const names = Array.from({ length: 80 }, (_, n) => n % 4 === 3 ? "Held" : "Free");
+    const rows = await sql<{ id: string; first_name: string }[]>`
+    insert into contacts (tenant_id, first_name, phone)
+    select ${tenantId}, n.name, '+1512555' || 1000 + n.place
+    from unnest(${names}::text[]) with ordinality as n (name, place) returning id, first_name`;
+    const free = rows.filter((row) => row.first_name === "Free");
+    expect(await sql`select from automation.claim_steps('lost', 100)`).toHaveLength(names.length);
+    await sql`update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'`;
+    await sql.unsafe(`
+    create function public.office_log() returns trigger language plpgsql as $$
+    begin
+      update public.contacts set updated_at = now() where id = new.contact_id::uuid;
+      if exists (select from public.contacts where id = new.contact_id::uuid and first_name = 'Held')
+      then perform pg_advisory_xact_lock(42); end if;
+      return new;
+    end $$;
+    create trigger office_log before update on ridgeline.workflow_executions
+      for each row execute function public.office_log()`);
+    const user = await sessions.begin();
+    await user`select pg_advisory_xact_lock(42)`;
+    const worker = sessions.connect();
+    const back = async () =>
+      (await sql`select from ridgeline.scheduled_steps where attempt_token is null`).length;
+    const reap = () => worker.unsafe("call automation.reap_leases(0, 100, '1 second')");
+    const longest = await longestWait(
+      (on, turn) =>
+        on`update contacts set company = 'Lee' where id = ${free[turn % free.length]!.id}`,
+      async () => {
+        for (let rounds = 0; rounds < 10 && await back() < free.length; rounds++) await reap();
+      },
+    );
+    expect(longest).toBeLessThan(AT_MOST);
+    expect(await back()).toBe(free.length);
+    await user`rollback`;
+    await sql`update automation.suspects set next_try_at = next_try_at - interval '1 minute'`;
+    await reap();
+    expect(await back()).toBe(names.length);
   },
 );

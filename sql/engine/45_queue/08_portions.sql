@@ -69,23 +69,55 @@ create or replace function automation.cut_off_error(tries integer) returns jsonb
         'look at what triggers on its tables do, and at the size of what it renders', tries))
   $$;
 
--- How often that was, with this time.
-create or replace function automation.suspect(tenant_id uuid, kind text, key text) returns integer
+-- How much of a try it was that work which began then was cut off: a whole one, but where the statement's time was
+-- used up by others before it. An eighth of that time is a fair share; and ten of the least are one, so that what never
+-- comes to its end is counted in the end, however late its turn is.
+create or replace function automation.share_of_try(began timestamptz) returns numeric
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if began is null or not automation.time_is_up() then
+    return 1;
+  end if;
+  return round(least(1, greatest(0.1, 8 * extract(epoch from clock_timestamp() - began)
+    / extract(epoch from current_setting('statement_timeout')::interval))), 2);
+end;
+$$;
+
+-- How often that was, with this time. began: when the work on it did, where that is known.
+create or replace function automation.suspect(tenant_id uuid, kind text, key text, began timestamptz default null)
+  returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   pause constant interval := automation.setting('cut_off_pause')::interval;
+  share constant numeric := automation.share_of_try(began);
   tried integer;
 begin
-  insert into automation.suspects as s (tenant_id, kind, key, tries, next_try_at)
-  values (tenant_id, kind, key, 1, clock_timestamp() + pause)
+  insert into automation.suspects as s (tenant_id, kind, key, tries, part, next_try_at)
+  values (tenant_id, kind, key, floor(share), share % 1, clock_timestamp() + pause)
   on conflict on constraint suspects_pkey do update
-    set tries = s.tries + 1, next_try_at = clock_timestamp() + pause * power(4, least(s.tries, 6))
+    set tries = s.tries + floor(s.part + share), part = (s.part + share) % 1,
+      next_try_at = clock_timestamp() + pause * power(4, least(s.tries, 6))
   returning s.tries into tried;
   return tried;
 end;
 $$;
+
+-- It was on while others were, or somebody holds what it needs: it is tried alone, then.
+create or replace function automation.try_alone(
+  tenant_ids uuid[], kind text, keys text[], next_try_at timestamptz default clock_timestamp())
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into automation.suspects as s (tenant_id, kind, key, next_try_at)
+    select k.tenant_id, try_alone.kind, k.key, try_alone.next_try_at from unnest(tenant_ids, keys) as k (tenant_id, key)
+    on conflict on constraint suspects_pkey do update
+      set next_try_at = greatest(s.next_try_at, excluded.next_try_at)
+  $$;
 
 create or replace function automation.clear_suspect(tenant_id uuid, kind text, key text) returns void
   language sql
@@ -129,6 +161,7 @@ create table automation.suspects (
     check (kind in ('database', 'sms', 'email', 'webhook', 'timer', 'schedule', 'bulk', 'signal', 'lease')),
   key text not null,
   tries integer not null default 0,
+  part numeric(3, 2) not null default 0,
   next_try_at timestamptz not null default clock_timestamp(),
   constraint suspects_pkey primary key (tenant_id, kind, key)
 );
@@ -138,6 +171,8 @@ comment on table automation.suspects is
 
 comment on column automation.suspects.tries is
   'How often it was cut off with nothing else in its transaction; 0: it was only in the company.';
+comment on column automation.suspects.part is
+  'Of one more: it was cut off by the end of a statement whose time others had used up.';
 
 -- How many to write at once, so that the next set takes about half a portion's time: known from what the last one took.
 -- It grows fourfold at most, since a statement cannot be ended early.

@@ -718,37 +718,29 @@ end;
 $$;
 
 -- Its runs stand still meanwhile. An event is never given up: what it would end must not go on.
-create or replace function automation.cut_off_signal(signal automation.signals) returns void
+create or replace function automation.put_off_signal(signal automation.signals, pause interval) returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    update automation.signals as s
-    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
-      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    update automation.signals as s set next_try_at = clock_timestamp() + pause, kept_for = null
     where s.tenant_id = signal.tenant_id and s.id = signal.id
   $$;
 
-create or replace function automation.try_signal(signal automation.signals) returns boolean
+create or replace function automation.cut_off_signal(signal automation.signals, began timestamptz) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.put_off_signal(signal, interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text, began), 6)))
+  $$;
+
+create or replace function automation.fail_signal(signal automation.signals, message text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform automation.read_signal(signal);
-  return true;
-exception
-  when lock_not_available then
-    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
-    where s.tenant_id = signal.tenant_id and s.id = signal.id;
-    return false;
-  -- It took too long: the others go on with the time of another statement.
-  when query_canceled then
-    perform automation.cut_off_signal(signal);
-    return null;
-  when others then
-    raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
-    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
-    where s.tenant_id = signal.tenant_id and s.id = signal.id;
-    return false;
+  raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, message;
+  perform automation.put_off_signal(signal, interval '1 minute');
 end;
 $$;
 
@@ -812,11 +804,13 @@ $$;
 
 create or replace function automation.lock_signals(tenant_ids uuid[], keys text[])
   returns setof automation.signals
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $$
+begin
+  return query
     select s.*
     from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
     cross join lateral (
@@ -828,31 +822,23 @@ create or replace function automation.lock_signals(tenant_ids uuid[], keys text[
           select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
       for update skip locked
     ) as s
-    order by k.place
-  $$;
+    order by k.place;
+end;
+$$;
 
--- rest: the places of those that there was no time for in this portion. Where one was cut off the statement has had its
--- time: the others have the next one.
-create or replace function automation.run_these_signals(
-  tenant_ids uuid[], keys text[], out did integer, out rest integer[])
+-- How many it acted on; one that is kept (read_signal) was counted when it came.
+create or replace function automation.run_these_signals(tenant_ids uuid[], keys text[]) returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  began constant timestamptz := clock_timestamp();
   signal automation.signals;
-  was_read boolean;
+  did integer := 0;
 begin
-  did := 0;
-  rest := '{}'::integer[];
   for signal in select * from automation.lock_signals(tenant_ids, keys) loop
-    was_read := automation.try_signal(signal);
-    did := did + (coalesce(was_read, false) and signal.kept_for is null)::integer;
-    exit when was_read is null;
-    if automation.is_over(began) then
-      rest := array(select generate_series(array_position(keys, signal.id::text) + 1, cardinality(keys)));
-      exit;
-    end if;
+    perform automation.read_signal(signal);
+    did := did + (signal.kept_for is null)::integer;
   end loop;
+  return did;
 end;
 $$;

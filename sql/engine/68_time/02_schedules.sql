@@ -166,13 +166,14 @@ create or replace function automation.is_sweeping(schedule ridgeline.workflow_sc
 
 -- A schedule during which the statement was cancelled, or the server died, is put off further each time. It
 -- is never given up: its workflow's people see the error.
-create or replace function automation.cut_off_schedule(schedule ridgeline.workflow_schedules) returns void
+create or replace function automation.cut_off_schedule(schedule ridgeline.workflow_schedules, began timestamptz)
+  returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   tried constant integer :=
-    automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text);
+    automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text, began);
 begin
   update ridgeline.workflow_schedules as s
   set next_run_at = automation.now() + interval '1 minute' * power(4, least(tried, 6)),
@@ -180,6 +181,19 @@ begin
   where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
 end;
 $$;
+
+-- One broken schedule does not hold up the others: it is tried again in a minute.
+create or replace function automation.fail_schedule(
+  schedule ridgeline.workflow_schedules, state text, message text)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update ridgeline.workflow_schedules as s
+    set next_run_at = automation.now() + interval '1 minute',
+      error = automation.engine_error('schedule_failed', state, message)
+    where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id
+  $$;
 
 create or replace function automation.due_schedules(at_most integer, aside text[])
   returns table (tenant_id uuid, key text)
@@ -207,52 +221,11 @@ create or replace function automation.lock_schedules(tenant_ids uuid[], keys tex
     order by k.place
   $$;
 
--- Each is locked when its turn comes: whoever publishes another one does not wait for this.
-create or replace function automation.run_these_schedules(
-  tenant_ids uuid[], keys text[], out did integer, out rest integer[])
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  began constant timestamptz := clock_timestamp();
-  schedule ridgeline.workflow_schedules;
-  place integer := 1;
-begin
-  did := 0;
-  while place <= cardinality(keys) loop
-    select s.* into schedule from automation.lock_schedules(tenant_ids[place:place], keys[place:place]) as s;
-    place := place + 1;
-    continue when not found;
-    -- One broken schedule does not hold up the others: it is tried again in a minute.
-    begin
-      did := did + automation.run_schedule(schedule, 20, began + automation.portion_length());
-    exception
-      -- It took too long. The time of the statement is used up: the others have the next one.
-      when query_canceled then
-        perform automation.cut_off_schedule(schedule);
-        rest := '{}'::integer[];
-        return;
-      -- It waited for somebody, and is due still.
-      when lock_not_available or deadlock_detected then
-        null;
-      when others then
-        update ridgeline.workflow_schedules as s
-        set next_run_at = automation.now() + interval '1 minute',
-          error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
-        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
-    end;
-    exit when automation.is_over(began);
-  end loop;
-  rest := array(select generate_series(place, cardinality(keys)));
-end;
-$$;
-
-create or replace function automation.run_schedules(max_schedules integer default 200)
+create or replace function automation.run_these_schedules(tenant_ids uuid[], keys text[], until timestamptz)
   returns integer
   language sql
-  security definer
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.work_off('schedule', max_schedules) $$;
-
-comment on function automation.run_schedules(integer) is
-  'Runs the scheduled workflows that are due and says how many runs that were. The tick calls it.';
+  as $$
+    select coalesce(sum(automation.run_schedule(s, 20, until)), 0)::integer
+    from automation.lock_schedules(tenant_ids, keys) as s
+  $$;

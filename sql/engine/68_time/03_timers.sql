@@ -368,7 +368,7 @@ $$;
 
 create or replace function automation.lock_timers(tenant_ids uuid[], keys text[])
   returns setof ridgeline.workflow_timers
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set enable_bitmapscan = off
@@ -376,6 +376,8 @@ create or replace function automation.lock_timers(tenant_ids uuid[], keys text[]
   set enable_mergejoin = off
   set jit = off
   as $$
+begin
+  return query
     select t.*
     from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
     cross join lateral (
@@ -384,8 +386,9 @@ create or replace function automation.lock_timers(tenant_ids uuid[], keys text[]
         and q.record_id = substr(k.key, 38) and q.due_at <= automation.now()
       for update skip locked
     ) as t
-    order by k.place
-  $$;
+    order by k.place;
+end;
+$$;
 
 -- Of a timer that was due: did it fire (1 or 0), and what is to be written down.
 create type automation.fired_timer as (fired integer, entry automation.entry);
@@ -426,7 +429,7 @@ begin
     and t.record_id = waiting.record_id;
   if not found or record is null or due is null
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
-    or (listener."offset" < interval '0' or listener.business_days < 0)
+    or coalesce(listener."offset" < interval '0' or listener.business_days < 0, false)
       and automation.instant_in(value, zone) <= at then
     return row(0, null::automation.entry);
   end if;
@@ -445,13 +448,13 @@ $$;
 
 -- A timer during which the statement was cancelled is put off, and after a few times given up: with an
 -- execution that says why.
-create or replace function automation.cut_off_timer(waiting ridgeline.workflow_timers) returns void
+create or replace function automation.cut_off_timer(waiting ridgeline.workflow_timers, began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   key constant text := automation.timer_key(waiting);
-  tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
+  tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key, began);
   listener automation.timer_listeners;
 begin
   if tried < automation.setting('max_cut_offs')::integer then
@@ -476,60 +479,21 @@ begin
 end;
 $$;
 
--- Cut off in company, each of them is tried alone.
-create or replace function automation.cut_off_timers(timers ridgeline.workflow_timers[]) returns void
+-- One timer that cannot be fired does not hold up the others: it is tried again in an hour.
+create or replace function automation.fail_timer(waiting ridgeline.workflow_timers, message text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if cardinality(timers) = 1 then
-    perform automation.cut_off_timer(timers[1]);
-  else
-    insert into automation.suspects (tenant_id, kind, key)
-    select t.tenant_id, 'timer', automation.timer_key(t) from unnest(timers) as t
-    on conflict on constraint suspects_pkey do nothing;
-  end if;
+  raise warning 'timer of record % for workflow %: %', waiting.record_id, waiting.workflow_id, message;
+  update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 hour'
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
 end;
 $$;
 
--- One timer that cannot be fired does not hold up the others: it is tried again in an hour. Null: cut off.
-create or replace function automation.fire_one_by_one(timers ridgeline.workflow_timers[], until timestamptz)
-  returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  waiting ridgeline.workflow_timers;
-  one automation.fired_timer;
-  fired integer := 0;
-begin
-  foreach waiting in array timers loop
-    begin
-      one := automation.fire_timer(waiting);
-      perform automation.enter(array[one.entry]);
-      fired := fired + one.fired;
-    exception
-      when query_canceled then
-        perform automation.cut_off_timer(waiting);
-        return null;
-      -- It waited for somebody, and is due still.
-      when lock_not_available or deadlock_detected then
-        null;
-      when others then
-        raise warning 'timer of record % for workflow %: %',
-          waiting.record_id, waiting.workflow_id, sqlerrm;
-        update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 hour'
-        where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-          and t.record_id = waiting.record_id;
-    end;
-    exit when clock_timestamp() >= until;
-  end loop;
-  return fired;
-end;
-$$;
-
--- Together, which costs least; and what one of them has broken, one by one. Null: cut off.
-create or replace function automation.fire_set(timers ridgeline.workflow_timers[], until timestamptz) returns integer
+-- Together, which costs least.
+create or replace function automation.fire_these_timers(tenant_ids uuid[], keys text[]) returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -539,7 +503,7 @@ declare
   entries automation.entry[] := '{}'::automation.entry[];
   fired integer := 0;
 begin
-  foreach waiting in array timers loop
+  for waiting in select * from automation.lock_timers(tenant_ids, keys) loop
     one := automation.fire_timer(waiting);
     fired := fired + one.fired;
     if (one.entry).id is not null then
@@ -549,54 +513,7 @@ begin
   if cardinality(entries) > 0 then
     perform automation.enter(entries);
   end if;
-  return fired;
-exception
-  when query_canceled then
-    -- The others are due still; the time of the statement is used up.
-    perform automation.cut_off_timers(timers);
-    return null;
-  when others then
-    return automation.fire_one_by_one(timers, until);
-end;
-$$;
-
--- In sets that grow as long as they are quick: what writing them costs is not known, and cannot be cut short. Each set
--- is locked when its turn comes: whoever moves another date does not wait for this one.
-create or replace function automation.fire_these_timers(
-  tenant_ids uuid[], keys text[], out did integer, out rest integer[])
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  began constant timestamptz := clock_timestamp();
-  set_began timestamptz;
-  timers ridgeline.workflow_timers[];
-  fired integer;
-  place integer := 1;
-  size integer := 1;
-begin
-  did := 0;
-  while place <= cardinality(keys) loop
-    set_began := clock_timestamp();
-    timers := array(
-      select t from automation.lock_timers(tenant_ids[place:place + size - 1], keys[place:place + size - 1]) as t);
-    fired := automation.fire_set(timers, began + automation.portion_length());
-    place := place + size;
-    did := did + coalesce(fired, 0);
-    exit when fired is null or automation.is_over(began);
-    size := automation.grown(size, clock_timestamp() - set_began);
-  end loop;
-  rest := case when fired is not null then array(select generate_series(place, cardinality(keys)))
-    else '{}'::integer[] end;
   perform automation.clear_cause();
+  return fired;
 end;
 $$;
-
-create or replace function automation.fire_timers(max_timers integer default 500) returns integer
-  language sql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$ select automation.work_off('timer', max_timers) $$;
-
-comment on function automation.fire_timers(integer) is
-  'Enrols the records whose timers are due and says how many. The tick calls it.';

@@ -298,10 +298,9 @@ end;
 $$;
 
 -- In sets that grow as long as they are quick, of records that are read two hundred at a time. A throttled job takes a
--- twelfth of a minute's worth at a time.
+-- twelfth of a minute's worth at a time. seen: how many records it looked at; is_held: it waited for somebody.
 create or replace function automation.run_batch(
-  job ridgeline.bulk_enrollments, at_most integer, until timestamptz)
-  returns integer
+  job ridgeline.bulk_enrollments, at_most integer, until timestamptz, out seen integer, out is_held boolean)
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -319,11 +318,12 @@ declare
   count integer;
   set_began timestamptz;
   is_through boolean := false;
-  is_busy boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
   taken integer := 0;
 begin
+  seen := 0;
+  is_held := false;
   select v.* into version
   from ridgeline.workflows as w
   join ridgeline.workflow_versions as v
@@ -334,7 +334,7 @@ begin
   if automation.bulk_obstacle(job, version, listener) is not null then
     perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
       'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
-    return 0;
+    return;
   end if;
   enrolment := automation.enrolment_of(version, job.kind);
   page.record_ids := job.record_ids[job.scanned + 1:job.scanned + at_most];
@@ -354,8 +354,8 @@ begin
     exit when count <= 0;
     became := automation.take_set(
       job, version, enrolment, listener, ids[place:place + count - 1], records[place:place + count - 1]);
-    is_busy := became.is_busy;
-    exit when is_busy;
+    is_held := became.is_busy;
+    exit when is_held;
     job := became.job;
     taken := taken + became.taken;
     place := place + count;
@@ -366,23 +366,23 @@ begin
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
     last_record_id = job.last_record_id, data = job.data,
-    next_batch_at = automation.now() + greatest(case when is_busy then interval '1 second' else interval '0' end,
+    next_batch_at = automation.now() + greatest(case when is_held then interval '1 second' else interval '0' end,
       make_interval(secs => 60.0 * taken / job.per_minute))
   where b.tenant_id = job.tenant_id and b.id = job.id;
   if is_through or job.scanned >= job.total then
     perform automation.finish_bulk(job, 'completed');
   end if;
-  return job.scanned - before;
+  seen := job.scanned - before;
 end;
 $$;
 
 -- A batch during which the statement was cancelled is taken again later, and not for ever.
-create or replace function automation.cut_off_bulk(job ridgeline.bulk_enrollments) returns void
+create or replace function automation.cut_off_bulk(job ridgeline.bulk_enrollments, began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text);
+  tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text, began);
 begin
   if tried >= automation.setting('max_cut_offs')::integer then
     perform automation.clear_suspect(job.tenant_id, 'bulk', job.id::text);
@@ -424,64 +424,26 @@ create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
     order by k.place
   $$;
 
--- Each job has an equal share of the records, and of the time. rest: the places of those whose turn has not come, and
--- then of those that the time has stopped.
-create or replace function automation.run_these_bulk(
-  tenant_ids uuid[], keys text[], max_records integer, out did integer, out rest integer[])
+-- became: stopped, when it was the time that ended it; held, when it waited for somebody.
+create or replace function automation.run_this_bulk(
+  tenant_id uuid, key text, max_records integer, until timestamptz, out did integer, out became text)
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  began constant timestamptz := clock_timestamp();
-  each_records constant integer := greatest(1, max_records / cardinality(keys));
-  each_time constant interval := automation.allowed_time(interval '2 seconds') / cardinality(keys);
   job ridgeline.bulk_enrollments;
-  seen integer;
-  place integer := 1;
-  stopped integer[] := '{}'::integer[];
+  is_held boolean;
 begin
-  did := 0;
-  while place <= cardinality(keys) loop
-    select b.* into job from automation.lock_bulk(tenant_ids[place:place], keys[place:place]) as b;
-    if found then
-      begin
-        seen := automation.run_batch(job, each_records,
-          least(clock_timestamp() + each_time, began + automation.portion_length()));
-        did := did + seen;
-        if seen between 1 and each_records - 1
-          and exists (select from automation.lock_bulk(tenant_ids[place:place], keys[place:place])) then
-          stopped := stopped || place;
-        end if;
-      exception
-        -- It took too long. The time of the statement is used up: the others have the next one.
-        when query_canceled then
-          perform automation.cut_off_bulk(job);
-          rest := '{}'::integer[];
-          return;
-        when lock_not_available or deadlock_detected then
-          update ridgeline.bulk_enrollments as b set next_batch_at = automation.now() + interval '1 second'
-          where b.tenant_id = job.tenant_id and b.id = job.id;
-        when others then
-          perform automation.finish_bulk(
-            job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
-      end;
-    end if;
-    place := place + 1;
-    exit when automation.is_over(began);
-  end loop;
-  rest := array(select generate_series(place, cardinality(keys))) || stopped;
+  select b.* into job from automation.lock_bulk(array[tenant_id], array[key]) as b;
+  select r.seen, r.is_held into did, is_held from automation.run_batch(job, max_records, until) as r;
+  became := case
+    when is_held then 'held'
+    when did between 1 and max_records - 1
+      and exists (select from automation.lock_bulk(array[tenant_id], array[key])) then 'stopped'
+    else 'done'
+  end;
 end;
 $$;
-
-create or replace function automation.run_bulk(max_records integer default 1000) returns integer
-  language sql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$ select automation.work_off('bulk', max_records) $$;
-
-comment on function automation.run_bulk(integer) is
-  'Takes the next records of running bulk enrolments, an equal share of each job, and says how many '
-  'records it looked at. The tick calls it.';
 
 create or replace function automation.enroll_records(
   workflow_id uuid, record_ids text[], filter jsonb, entity text, per_minute integer, data jsonb)

@@ -151,6 +151,12 @@ begin
       where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
   ) as k
   where s.ctid = k.place;
+  -- A suspect stays one: it has not been tried. Others are, meanwhile.
+  if exists (select from automation.suspects) then
+    update automation.suspects as s set next_try_at = clock_timestamp() + interval '5 seconds'
+    from unnest(dues) as d
+    where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
+  end if;
 end;
 $$;
 

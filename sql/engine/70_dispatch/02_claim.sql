@@ -141,6 +141,7 @@ create or replace function automation.claim_works(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   dues ridgeline.scheduled_steps[];
   middle constant integer := cardinality(works) / 2;
   tried automation.work[];
@@ -174,7 +175,7 @@ begin
   end;
   dues := array(select (w.due) from unnest(works) as w);
   if caught = 'cut off' then
-    perform automation.note_cut_offs(dues);
+    perform automation.note_cut_offs(dues, began);
     return row('{}'::automation.claimed_step[], true);
   elsif middle > 0 then
     report := automation.claim_works(works[:middle], plans, worker, lease);

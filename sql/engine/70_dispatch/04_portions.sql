@@ -14,13 +14,13 @@
 -- The functions that read the queue are held to its indexes, as in 45_queue/05_due: a session keeps the plan that it
 -- made while the queue was empty.
 
--- Working on this step alone was cut off. May be called with the step locked.
-create or replace function automation.note_cut_off(due ridgeline.scheduled_steps) returns void
+-- Working on this step alone was cut off; it began then, if that is known. May be called with the step locked.
+create or replace function automation.note_cut_off(due ridgeline.scheduled_steps, began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  tried constant integer := automation.suspect(due.tenant_id, due.lane::text, due.id::text);
+  tried constant integer := automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
 begin
   if tried >= automation.setting('max_cut_offs')::integer then
     perform automation.fail_step(due, automation.cut_off_error(tried));
@@ -30,13 +30,13 @@ end;
 $$;
 
 -- Several at once were cut off: each is tried alone, next.
-create or replace function automation.note_cut_offs(dues ridgeline.scheduled_steps[]) returns void
+create or replace function automation.note_cut_offs(dues ridgeline.scheduled_steps[], began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   if cardinality(dues) = 1 then
-    perform automation.note_cut_off(dues[1]);
+    perform automation.note_cut_off(dues[1], began);
   elsif cardinality(dues) > 1 then
     insert into automation.suspects (tenant_id, kind, key)
     select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
@@ -45,6 +45,7 @@ begin
 end;
 $$;
 
+-- They came to an end, but for those that somebody held (yield_steps).
 create or replace function automation.clear_suspects(dues ridgeline.scheduled_steps[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -52,7 +53,8 @@ create or replace function automation.clear_suspects(dues ridgeline.scheduled_st
 begin
   delete from automation.suspects as s
   using unnest(dues) as d
-  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
+  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text
+    and s.next_try_at <= clock_timestamp();
 end;
 $$;
 
@@ -136,7 +138,7 @@ begin
   loop
     foreach due in array automation.lock_portion(portion) loop
       if cardinality(portion.step_ids) = 1 then
-        perform automation.note_cut_off(due);
+        perform automation.note_cut_off(due, null);
       else
         -- The one that was being worked on is tried after the others.
         insert into automation.suspects (tenant_id, kind, key, next_try_at)
@@ -293,7 +295,6 @@ begin
       and not exists (
         select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
     order by s.tries, s.next_try_at
-    limit 20
   ) as suspect
   cross join lateral (
     select q.* from ridgeline.scheduled_steps as q

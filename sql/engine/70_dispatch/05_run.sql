@@ -119,7 +119,7 @@ begin
   if current_setting('lock_timeout') <> '100ms' then
     perform set_config('lock_timeout', '100ms', true);
   end if;
-  perform automation.leave_batch(ended);
+  perform automation.leave_batch(ended, began);
   return report;
 end;
 $$;
@@ -177,8 +177,8 @@ begin
 end;
 $$;
 
--- What becomes of the queue's rows of a batch, each by its outcome.
-create or replace function automation.leave_batch(works automation.work[]) returns void
+-- What becomes of the queue's rows of a batch that began then, each by its outcome.
+create or replace function automation.leave_batch(works automation.work[], began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -218,7 +218,7 @@ begin
   if cardinality(busy) > 0 then
     perform automation.yield_steps(busy);
   end if;
-  perform automation.note_cut_offs(cut_off);
+  perform automation.note_cut_offs(cut_off, began);
 end;
 $$;
 

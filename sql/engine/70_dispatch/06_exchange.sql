@@ -232,7 +232,9 @@ begin
     answer := pg_catalog.jsonb_build_object('finished', automation.finished_rows(results, left_as));
     commit;
   end if;
-  until := pg_catalog.clock_timestamp() + automation.allowed_time('1 second');
+  -- Of the whole statement half the time at most, results included: a claim that is begun then has the other half.
+  until := least(pg_catalog.clock_timestamp() + interval '1 second',
+    pg_catalog.statement_timestamp() + automation.allowed_time('1 day'));
   while wanted ?| automation.channels()::pg_catalog.text[] loop
     foreach channel in array automation.channels() loop
       room := wanted -> channel::pg_catalog.text;

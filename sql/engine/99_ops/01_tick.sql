@@ -97,9 +97,7 @@ begin
     perform automation.beat('tick');
     commit;
     foreach part in array automation.tick_order() loop
-      if part = 'lease' then
-        call automation.reap_leases(ran, 100, until - pg_catalog.clock_timestamp());
-      elsif part = 'step' then
+      if part = 'step' then
         perform automation.ring_when_due();
         perform automation.begin_steps();
         commit;
