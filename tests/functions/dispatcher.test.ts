@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { describe, expect, test, vi } from "vitest";
 import {
   createDispatcher,
@@ -445,6 +446,35 @@ describe("a database that goes away", () => {
     expect(sizes.at(-1)).toBe(1);
   });
 
+  test("a result that somebody holds till its lease ends fails neither the others nor the run", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    try {
+      const due = steps(5);
+      const held = due[3]?.step_id;
+      const queue = new FakeQueue(due);
+      queue.onFinish = (results) => {
+        if (results.every(({ step_id }) => step_id !== held)) return;
+        throw Object.assign(new Error("canceling statement due to lock timeout"), {
+          code: "55P03",
+        });
+      };
+      const { dispatcher, lines } = setUp(queue, () => Promise.resolve(sent), { leaseSeconds: 5 });
+      let summary: unknown;
+      void dispatcher.dispatch(BUDGET).then((said) => summary = said, (error) => summary = error);
+      for (let second = 0; second < 20 && !summary; second++) {
+        await vi.advanceTimersByTimeAsync(1_000);
+        // Whoever comes meanwhile is served.
+        if (second === 2) queue.due.push(aStep());
+      }
+      expect(summary).toMatchObject({ succeeded: 5, unrecorded: 1, stopped: "idle" });
+      expect(lines).toContainEqual(
+        expect.objectContaining({ event: "result_unrecorded", step_id: held, code: "55P03" }),
+      );
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test("a trip that ran out of time leaves the rest to the next, and none is recorded or counted twice", async () => {
     const queue = new FakeQueue(steps(300));
     const exchange = queue.exchange.bind(queue);
@@ -490,6 +520,22 @@ test("a result that comes after its lease was reaped changes nothing and is said
   expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 1, late: 1 });
   expect(lines).toContainEqual(
     expect.objectContaining({ event: "result_late", step_id: due[0]?.step_id }),
+  );
+});
+
+test("two offices whose steps have one id are told apart", async () => {
+  const mine = aStep();
+  const theirs = aStep({ tenant_id: randomUUID(), step_id: mine.step_id });
+  const queue = new FakeQueue([mine, theirs]);
+  queue.finish = (results) =>
+    Promise.resolve(results.map(({ tenant_id, step_id }) => {
+      const accepted = tenant_id === theirs.tenant_id;
+      return { step_id, accepted, status: accepted ? "completed" : null, due_now: false };
+    }));
+  const { dispatcher, lines } = setUp(queue, () => Promise.resolve(sent));
+  expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 1, late: 1 });
+  expect(lines).toContainEqual(
+    expect.objectContaining({ event: "result_late", tenant_id: mine.tenant_id }),
   );
 });
 

@@ -602,7 +602,8 @@ class Run {
     if (isTransient(error)) {
       this.#totals.unrecorded += batch.length;
       for (const { finished } of batch) this.#unrecorded(finished, error);
-      if (!this.#standing) this.#fail(error);
+      // What somebody holds till its lease ends says nothing of the database, which goes on with the others.
+      if (!this.#standing && !isCutOff(error)) this.#fail(error);
     } else if (first && batch.length === 1) {
       this.#totals.unrecorded++;
       this.#unrecorded(first.finished, error);
@@ -618,11 +619,11 @@ class Run {
     this.#settings.log("error", "result_unrecorded", { tenant_id, step_id, outcome, code });
   }
 
+  /** By their places: two tenants' steps may have one id, and one step two results, of two leases. */
   #recorded(batch: Result[], { finished, due }: Exchange): void {
     if (batch.length === 0) return;
-    const rows = new Map(finished.map((row) => [row.step_id, row]));
-    for (const result of batch) {
-      const row = rows.get(result.finished.step_id);
+    for (const [place, result] of batch.entries()) {
+      const row = finished[place];
       if (row) this.#count(result, row);
       else this.#returned.push(result);
     }

@@ -86,7 +86,7 @@ export interface Exchange {
   claimed: ClaimedStep[];
   /** Channels of which nothing more is due that nobody holds. */
   dry: readonly Channel[];
-  /** Results that are not among them were not recorded: there was no time, or the first of them met an error. */
+  /** Of the first results, in their order. The others were not recorded: there was no time, or one met an error. */
   finished: FinishedRow[];
   /** Where there were results: the lanes that have work due now which is nobody's. */
   due: readonly Lane[];
@@ -280,6 +280,11 @@ export function createQueue(
       }
       if (results.length > 0 && answer.finished.length === 0) {
         throw new ContractError("automation.exchange_steps: says nothing of the results");
+      }
+      if (answer.finished.some(({ step_id }, place) => step_id !== results[place]?.step_id)) {
+        throw new ContractError(
+          "automation.exchange_steps: answers in another order than it was asked",
+        );
       }
       return answer;
     },

@@ -273,8 +273,9 @@ comment on procedure automation.exchange_steps(jsonb, jsonb, jsonb, text, interv
   'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, '
   'and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the '
   'address under which the outside finds them, for links in what is sent. answer (give null): '
-  '{finished: rows of finish_steps() without due_now, claimed: rows of claim_steps(), dry: channels of which nothing '
-  'more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a '
-  'portion that could not be claimed, or of results that could not be recorded}. Results of which finished says '
-  'nothing were not recorded (there was no time for them, or error says why), and then nothing is claimed. A bad '
+  '{finished: rows of finish_steps() without due_now, of the first results and in their order, claimed: rows of '
+  'claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there '
+  'were results, error: {code, message} of a portion that could not be claimed, or of results that could not be '
+  'recorded}. Results of which finished says nothing were not recorded (there was no time for them, or error says '
+  'why), and then nothing is claimed. A bad '
   'result or lease is an error, and nothing has happened.';
