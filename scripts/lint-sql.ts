@@ -95,6 +95,42 @@ function checkKeywords(source: Source, text: string, firstLine: number): void {
   }
 }
 
+const WRITES = new Set(["insert", "update", "delete", "merge"]);
+
+/**
+ * Whoever reads a statement sees all that it writes: what a CTE writes is named in it, by its count at least. A
+ * statement ends with a semicolon, a bracket that was open before it, or the text.
+ */
+function checkWritingCtes(source: Source, text: string, firstLine: number): void {
+  const bytes = Buffer.from(text);
+  const tokens = scanSync(text).tokens.filter((token) => !/^(--|\/\*)/.test(token.text));
+  const words = tokens.map((token) => token.text);
+  /** Behind the bracket that closes what is open at a place, or where the statement ends. */
+  const endOf = (place: number) => {
+    for (let depth = 0; place < words.length; place++) {
+      if (words[place] === "(") depth++;
+      else if (words[place] === ")" && --depth < 0) return place + 1;
+      else if (words[place] === ";" && depth === 0) return place;
+    }
+    return place;
+  };
+  for (const [place, token] of tokens.entries()) {
+    const line = firstLine + bytes.subarray(0, token.start).toString().split("\n").length - 1;
+    const body = /^(\$\w*\$)([^]*)\1$/.exec(token.text)?.[2];
+    if (body !== undefined && /\s/.test(body)) checkWritingCtes(source, body, line);
+    if (token.text !== "as") continue;
+    const open = words.indexOf("(", place);
+    if (open < 0) continue;
+    const between = words.slice(place + 1, open).join(" ");
+    if (!/^((not )?materialized)?$/.test(between) || !WRITES.has(words[open + 1] ?? "")) continue;
+    const name = words[words[place - 1] === ")" ? words.lastIndexOf("(", place) - 1 : place - 1];
+    const rest = endOf(open + 1);
+    if (!words.slice(rest, endOf(rest)).includes(name ?? "")) {
+      source.complain(line, `${name}: a CTE that writes, and that nothing names`);
+    }
+  }
+}
+
 function checkFunction(
   source: Source,
   definition: z.infer<typeof CreateFunction>["CreateFunctionStmt"],
@@ -151,6 +187,7 @@ function checkFile(file: string): void {
   try {
     statements = z.array(Statement).parse(parseSync(source.text).stmts ?? []);
     checkKeywords(source, source.text, 1);
+    checkWritingCtes(source, source.text, 1);
   } catch (error) {
     const { sqlDetails, message } = error as {
       sqlDetails?: { cursorPosition: number };

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { describe, expect, inject, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, inject, it } from "vitest";
 import {
   checksum,
   isGenerated,
@@ -126,46 +126,70 @@ describe("the schema", () => {
 });
 
 describe("the lint", () => {
-  it("names an arrow that runs up, and two files of one number", () => {
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "lint-"));
-    const write = (name: string, body: string) => {
-      const file = path.join(folder, "sql", name);
-      fs.mkdirSync(path.dirname(file), { recursive: true });
-      fs.writeFileSync(
-        file,
-        `create or replace function automation.${body}() returns integer
+  let folder: string;
+  beforeEach(() => folder = fs.mkdtempSync(path.join(os.tmpdir(), "lint-")));
+  afterEach(() => fs.rmSync(folder, { recursive: true }));
+
+  const write = (name: string, body: string, does: string) => {
+    const file = path.join(folder, "sql", name);
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    fs.writeFileSync(
+      file,
+      `create or replace function automation.${body}() returns integer
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select ${body === "later" ? "1" : "automation.later()"} $$;
+  as $$ ${does} $$;
 `,
-      );
-    };
-    const lint = () => {
-      const { stdout, stderr, status } = spawnSync(process.execPath, [
-        "--import",
-        "tsx",
-        path.resolve(import.meta.dirname, "../../scripts/lint-sql.ts"),
-        folder,
-      ], { encoding: "utf8" });
-      return { status, said: stderr.trim().split("\n").filter(Boolean), stdout };
-    };
-    try {
-      write("engine/20_gate/01_later.sql", "later");
-      write("engine/30_dispatch/01_asks.sql", "asks");
-      write("crm/01_crm.sql", "crm");
-      expect(lint()).toMatchObject({ status: 0, said: [] });
-      write("engine/10_values/01_early.sql", "early");
-      write("engine/30_dispatch/01_too.sql", "too");
-      expect(lint()).toMatchObject({
-        status: 1,
-        said: [
-          "sql/engine/10_values/01_early.sql:1: automation.early names automation.later, which comes later " +
-          "(sql/engine/20_gate/01_later.sql)",
-          "sql/engine/30_dispatch/01_too.sql:1: has the number of sql/engine/30_dispatch/01_asks.sql",
-        ],
-      });
-    } finally {
-      fs.rmSync(folder, { recursive: true });
-    }
+    );
+  };
+  const lint = () => {
+    const { stdout, stderr, status } = spawnSync(process.execPath, [
+      "--import",
+      "tsx",
+      path.resolve(import.meta.dirname, "../../scripts/lint-sql.ts"),
+      folder,
+    ], { encoding: "utf8" });
+    return { status, said: stderr.trim().split("\n").filter(Boolean), stdout };
+  };
+
+  it("names an arrow that runs up, and two files of one number", () => {
+    const later = "select automation.later()";
+    write("engine/20_gate/01_later.sql", "later", "select 1");
+    write("engine/30_dispatch/01_asks.sql", "asks", later);
+    write("crm/01_crm.sql", "crm", later);
+    expect(lint()).toMatchObject({ status: 0, said: [] });
+    write("engine/10_values/01_early.sql", "early", later);
+    write("engine/30_dispatch/01_too.sql", "too", later);
+    expect(lint()).toMatchObject({
+      status: 1,
+      said: [
+        "sql/engine/10_values/01_early.sql:1: automation.early names automation.later, which comes later " +
+        "(sql/engine/20_gate/01_later.sql)",
+        "sql/engine/30_dispatch/01_too.sql:1: has the number of sql/engine/30_dispatch/01_asks.sql",
+      ],
+    });
+  });
+
+  it("names what is written where nobody who reads the statement looks", () => {
+    const gone = (name: string, more = "") =>
+      `with ${name} (delete from t returning 1)${more} select count(*)`;
+    write("engine/10_values/01_seen.sql", "seen", `${gone("gone as")} from gone`);
+    write("engine/10_values/02_by.sql", "by", gone("gone as", ", kept as (select 1 from gone)"));
+    write("crm/01_reads.sql", "reads", "with gone as (select 1) select 2");
+    expect(lint()).toMatchObject({ status: 0, said: [] });
+    write(
+      "engine/10_values/04_unseen.sql",
+      "unseen",
+      `${gone("gone as")} from t; select 1 from gone`,
+    );
+    write("engine/10_values/05_once.sql", "once", gone("gone (a) as materialized"));
+    const why = "gone: a CTE that writes, and that nothing names";
+    expect(lint()).toMatchObject({
+      status: 1,
+      said: [
+        `sql/engine/10_values/04_unseen.sql:4: ${why}`,
+        `sql/engine/10_values/05_once.sql:4: ${why}`,
+      ],
+    });
   });
 });

@@ -368,13 +368,15 @@ begin
       f.at + segments * f.seconds * interval '1 second'
     from free as f
     on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
+    returning true
   )
   select array_agg(row(
       l.place, jsonb_build_object('code', 'rate', 'why', why), l.at, l.expires_at)::automation.late_text)
     into late
   from (
     select t.place, f.at + (t.upto - t.segments) * f.seconds * interval '1 second' as at, t.expires_at
-    from unnest(texts) as t cross join free as f
+    -- The last one is a single row.
+    from unnest(texts) as t cross join free as f cross join taken
   ) as l
   where l.at > now + interval '1 second';
   return coalesce(late, '{}');

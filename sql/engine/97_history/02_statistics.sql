@@ -298,7 +298,7 @@ create or replace function automation.fold_statistics(portion integer default 50
   set plan_cache_mode = force_generic_plan
   as $$
 declare
-  folded integer;
+  changes automation.statistic_changes[];
 begin
   if not pg_try_advisory_xact_lock(hashtextextended('ridgeline statistics', 0)) then
     return 0;
@@ -311,46 +311,48 @@ begin
       order by d.tenant_id, d.id
       limit portion
       for update skip locked))
-    returning c.*
-  ), zones as materialized (
-    select d.tenant_id, coalesce(automation.tenant_zone(d.tenant_id), 'UTC') as zone
-    from (select distinct c.tenant_id from taken as c) as d
-  ), added as (
-    insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
-      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode, cost)
-    select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
-      coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'exited'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'failed'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'skipped'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'sent'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode,
-      coalesce(sum(c.amount * c.cost) filter (where f.fact = 'sent'), 0)
-    from taken as c
-    join zones as z on z.tenant_id = c.tenant_id
-    cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
-    group by 1, 2, 3, 4, 5, c.mode
-    on conflict on constraint statistics_pkey do update set
-      entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
-      exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
-      skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
-      delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
-      clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied, cost = t.cost + excluded.cost
-  ), troubled as (
-    insert into automation.troubles as x (tenant_id, workflow_id, failed, since)
-    select c.tenant_id, c.workflow_id, sum(c.amount), min(c.at)
-    from taken as c
-    join ridgeline.tenant_settings as s on s.tenant_id = c.tenant_id and s.settings ? 'notices'
-    where c.outcome = 'failed' and c.step_key = '' and c.mode = 'live'
-    group by 1, 2 having sum(c.amount) > 0
-    on conflict on constraint troubles_pkey do update set failed = x.failed + excluded.failed
+    returning c as change
   )
-  select count(*) into folded from taken;
-  return folded;
+  select array_agg(t.change) into changes from taken as t;
+  if changes is null then
+    return 0;
+  end if;
+  with zones as materialized (
+    select d.tenant_id, coalesce(automation.tenant_zone(d.tenant_id), 'UTC') as zone
+    from (select distinct c.tenant_id from unnest(changes) as c) as d
+  )
+  insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
+    entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode, cost)
+  select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
+    coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'exited'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'failed'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'skipped'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'sent'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode,
+    coalesce(sum(c.amount * c.cost) filter (where f.fact = 'sent'), 0)
+  from unnest(changes) as c
+  join zones as z on z.tenant_id = c.tenant_id
+  cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
+  group by 1, 2, 3, 4, 5, c.mode
+  on conflict on constraint statistics_pkey do update set
+    entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
+    exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
+    skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
+    delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
+    clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied, cost = t.cost + excluded.cost;
+  insert into automation.troubles as x (tenant_id, workflow_id, failed, since)
+  select c.tenant_id, c.workflow_id, sum(c.amount), min(c.at)
+  from unnest(changes) as c
+  join ridgeline.tenant_settings as s on s.tenant_id = c.tenant_id and s.settings ? 'notices'
+  where c.outcome = 'failed' and c.step_key = '' and c.mode = 'live'
+  group by 1, 2 having sum(c.amount) > 0
+  on conflict on constraint troubles_pkey do update set failed = x.failed + excluded.failed;
+  return cardinality(changes);
 end;
 $$;
 

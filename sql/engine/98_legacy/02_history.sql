@@ -100,7 +100,8 @@ create or replace function automation.is_open_there(status text) returns boolean
   -- Bound when created: no search_path to set.
   return coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused');
 
--- {last, seen, imported, foreign}: last is where the next page begins; null: there is none.
+-- {last, seen, imported, entered, foreign}: last is where the next page begins; null: there is none. entered: how many
+-- do not enter again.
 create or replace function automation.import_runs(
   source text, after text default null, most integer default 5000, tenants uuid[] default null)
   returns jsonb
@@ -117,7 +118,7 @@ declare
     case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
 begin
   if relation is null then
-    return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
+    return '{"last": null, "seen": 0, "imported": 0, "entered": 0, "foreign": 0}'::jsonb;
   end if;
   with page as materialized (
     select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
@@ -172,9 +173,11 @@ begin
     where import_runs.source = 'campaigns' and e.contact_id is not null
     order by e.tenant_id, i.workflow_id, e.contact_id, e.created_at desc
     on conflict on constraint entries_pkey do nothing
+    returning 1
   )
   select jsonb_build_object(
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
+    'entered', (select count(*) from entered),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
       select count(*) from page as p join automation.legacy_imports as i

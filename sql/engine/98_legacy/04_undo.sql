@@ -31,15 +31,16 @@ declare
   gone integer;
 begin
   with page as (
-    select l.source, l.legacy_id, l.execution_id from automation.legacy_links as l
+    select l.source, l.legacy_id from automation.legacy_links as l
     where l.tenant_id = undo_history.tenant_id and l.workflow_id = undo_history.workflow_id and l.kind = 'history'
     limit most
   ), unlinked as (
     delete from automation.legacy_links as l using page as p
     where l.tenant_id = undo_history.tenant_id and l.source = p.source and l.legacy_id = p.legacy_id
+    returning l.execution_id
   )
-  delete from ridgeline.workflow_executions as e using page as p
-  where e.tenant_id = undo_history.tenant_id and e.id = p.execution_id and e.mode = 'imported';
+  delete from ridgeline.workflow_executions as e using unlinked as u
+  where e.tenant_id = undo_history.tenant_id and e.id = u.execution_id and e.mode = 'imported';
   get diagnostics gone = row_count;
   return gone;
 end;

@@ -44,18 +44,17 @@ begin
       from cron.job_run_details as d where d.runid > $1 order by d.runid limit $2
     ), reached as (
       select max(l.runid) as runid from looked as l where l.at < clock_timestamp() - interval '7 days'
-    ), pruned as (
+    ), gone as (
       delete from cron.job_run_details as d using looked as l, reached as r
       where d.runid = l.runid and l.runid <= r.runid and l.is_ours
         and coalesce(l.at, '-infinity') < clock_timestamp() - interval '7 days'
       returning 1
-    ), noted as (
-      update automation.pruned as p set up_to_id = r.runid
-      from reached as r where p.log = 'cron.job_run_details' and r.runid is not null
     )
-    select count(*) from pruned$runs$
+    update automation.pruned as p set up_to_id = r.runid
+    from reached as r where p.log = 'cron.job_run_details' and r.runid is not null
+    returning (select count(*) from gone)$runs$
     into pruned using seen, portion;
-  return pruned;
+  return coalesce(pruned, 0);
 end;
 $$;
 
@@ -90,17 +89,16 @@ begin
       from %1$s as r
       where r.created > $1 and r.created < clock_timestamp() - interval '1 hour'
       order by r.created fetch first ($2) rows with ties
-    ), pruned as (
+    ), gone as (
       delete from %1$s as r using looked as l
       where r.ctid = l.place and r.created = l.created and l.is_ours
       returning 1
-    ), noted as (
-      update automation.pruned as p set up_to_time = (select max(l.created) from looked as l)
-      where p.log = 'net._http_response' and exists (select from looked)
     )
-    select count(*) from pruned$responses$, responses)
+    update automation.pruned as p set up_to_time = (select max(l.created) from looked as l)
+    where p.log = 'net._http_response' and exists (select from looked)
+    returning (select count(*) from gone)$responses$, responses)
     into pruned using seen, portion;
-  return pruned;
+  return coalesce(pruned, 0);
 end;
 $$;
 
