@@ -358,6 +358,8 @@ alter type automation.known_records add attribute contact_id text;
 
 alter type automation.known_records add attribute contact jsonb;
 
+alter type automation.known_records add attribute others jsonb;
+
 alter type automation.running_plan add attribute tenant_id uuid;
 
 alter type automation.running_plan add attribute workflow_id uuid;
@@ -4265,7 +4267,7 @@ AS $function$
 begin
   return jsonb_strip_nulls(jsonb_build_object(
     'zone', tenant.timezone, 'locale', tenant.settings -> 'locale', 'currency', tenant.settings -> 'currency',
-    'country', tenant.country, 'text_countries', tenant.country || tenant.text_countries,
+    'country', tenant.country, 'website', tenant.website, 'text_countries', tenant.country || tenant.text_countries,
     'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true));
 end;
 $function$;
@@ -4626,6 +4628,54 @@ AS $function$
       from automation.entities as a where a.name = data ->> 'entity') as e on true
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.read_users(tenant_ids uuid[], responsible text[], writers text[])
+ RETURNS jsonb[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  keys constant uuid[] := array(
+    select automation.key_uuid(coalesce(u.responsible, u.writer))
+    from unnest(responsible, writers) with ordinality as u (responsible, writer, place)
+    order by u.place);
+  users jsonb[];
+  logins uuid[] := '{}'::uuid[];
+begin
+  users := array(
+    select m.record
+    from unnest(tenant_ids, keys) with ordinality as u (tenant_id, key, place)
+    left join (
+      select distinct on (m.tenant_id, m.user_id) m.tenant_id, m.user_id, m.record
+      from (
+        select k.tenant_id, array_agg(distinct k.key) as keys from unnest(tenant_ids, keys) as k (tenant_id, key)
+        where k.key is not null
+        group by k.tenant_id
+      ) as t
+      cross join lateral automation.read_members(array[t.tenant_id], t.keys) as m
+    ) as m on m.tenant_id = u.tenant_id and m.user_id = u.key
+    order by u.place);
+  -- Who wrote it signed in, and need not be known by that.
+  for i in 1 .. cardinality(users) loop
+    if users[i] is null and responsible[i] is null and writers[i] is not null then
+      logins[i] := automation.as_uuid(writers[i]);
+    end if;
+  end loop;
+  if logins = '{}' then
+    return users;
+  end if;
+  return array(
+    select coalesce(u.record, m.record)
+    from unnest(users, tenant_ids, logins) with ordinality as u (record, tenant_id, login, place)
+    left join (
+      select distinct on (l.login, m.tenant_id) l.login, m.tenant_id, m.record
+      from (select distinct k as login from unnest(logins) as k where k is not null) as l
+      cross join lateral automation.read_signed_in(l.login) as m
+    ) as m on m.tenant_id = u.tenant_id and m.login = u.login
+    order by u.place);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.contact_key(execution ridgeline.workflow_executions, known automation.known_records DEFAULT NULL::automation.known_records)
  RETURNS text
  LANGUAGE plpgsql
@@ -4735,6 +4785,20 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.responsible_for(execution ridgeline.workflow_executions, known automation.known_records)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce(
+    case when execution.entity is not null
+      then automation.read_root(execution, execution.entity, known) ->> 'assigned_to' end,
+    automation.read_root(execution, 'contact', known) ->> 'assigned_to');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_root(execution ridgeline.workflow_executions, root text, known automation.known_records DEFAULT NULL::automation.known_records)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -4746,6 +4810,8 @@ declare
 begin
   if root = 'trigger' then
     return automation.trigger_root(data);
+  elsif known.others ? root then
+    return nullif(known.others -> root, 'null');
   elsif root = 'contact' then
     if execution.version = 0 then
       return data -> 'contact';
@@ -4765,11 +4831,8 @@ begin
   elsif root = 'tenant' then
     return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
   elsif root = 'user' then
-    return automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
-      'user_id', data -> 'user_id')
-      || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity, known)) end);
+    return (automation.read_users(array[execution.tenant_id],
+      array[automation.responsible_for(execution, known)], array[data ->> 'user_id']))[1];
   elsif root = 'custom' then
     return coalesce(data -> 'custom', data #> array[execution.entity, 'custom_fields']);
   elsif root = 'steps' then
@@ -4945,6 +5008,28 @@ CREATE OR REPLACE FUNCTION automation.entry_key_in(mode ridgeline.execution_mode
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select case mode when 'shadow' then 'shadow ' else '' end || key $function$;
 
+CREATE OR REPLACE FUNCTION automation.entry_key(execution ridgeline.workflow_executions, lifecycle jsonb, known automation.known_records DEFAULT NULL::automation.known_records, options jsonb DEFAULT NULL::jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  key text;
+begin
+  if lifecycle ? 'key' then
+    select btrim(automation.fold(automation.text_of(r.rendered))) into key
+    from automation.render(
+      lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}', known),
+      coalesce(options, automation.render_options(execution.tenant_id))) as r;
+  end if;
+  return automation.entry_key_in(execution.mode, coalesce(
+    'key ' || case
+      when length(key) > 200 then encode(sha256(convert_to(key, 'UTF8')), 'hex') else nullif(key, '') end,
+    automation.record_key(execution.entity, execution.record_id)));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.end_shadows(tenant_id uuid, workflow_ids uuid[], reason jsonb)
  RETURNS integer
  LANGUAGE plpgsql
@@ -4994,6 +5079,42 @@ begin
     where automation.mode_of(apply_mode.tenant_id, w.id) = 'live');
   return automation.end_shadows(tenant_id, now_live, jsonb_build_object(
     'code', 'switched_on', 'message', 'the workflow was switched to live, which begins runs of its own'));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.last_entries(tenant_ids uuid[], workflow_ids uuid[], keys text[], record_ids text[], but uuid[])
+ RETURNS automation.entries[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return array(
+    select case when (n.entry).execution_id is not null then n.entry else x.entry end
+    from unnest(tenant_ids, workflow_ids, keys, record_ids, but) with ordinality
+      as k (tenant_id, workflow_id, key, record_id, but, place)
+    left join lateral (
+      select e as entry from automation.entries as e
+      where e.tenant_id = k.tenant_id and e.workflow_id = k.workflow_id and e.key = k.key
+        and e.execution_id is distinct from k.but and not automation.has_done_nothing(e.tenant_id, e.execution_id)
+      limit 1
+    ) as n on true
+    left join lateral (
+      select row(o.tenant_id, o.workflow_id, k.key, o.id, o.created_at)::automation.entries as entry
+      from ridgeline.workflow_executions as o
+      where (n.entry).execution_id is null and k.key like 'record %'
+        and o.tenant_id = k.tenant_id and o.record_id = k.record_id
+        and o.workflow_id = k.workflow_id and o.id is distinct from k.but
+        and o.started_at is not null and o.mode <> 'shadow' and not automation.has_done_nothing(o.tenant_id, o.id)
+      order by o.created_at desc
+      limit 1
+    ) as x on true
+    order by k.place);
 end;
 $function$;
 
@@ -5081,16 +5202,106 @@ AS $function$
     select hashtextextended(concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.note_entry(execution ridgeline.workflow_executions, key text)
+CREATE OR REPLACE FUNCTION automation.note_entries(executions ridgeline.workflow_executions[], keys text[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-    values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
-    on conflict on constraint entries_pkey do update
-      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+begin
+  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+  select (executions[i]).tenant_id, (executions[i]).workflow_id, keys[i], (executions[i]).id, automation.now()
+  from generate_subscripts(keys, 1) as i
+  on conflict on constraint entries_pkey do update
+    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_entry(execution ridgeline.workflow_executions, key text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not pg_try_advisory_xact_lock(automation.entry_lock(execution, key)) then
+    raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.refused_reason(lifecycle jsonb, entry automation.entries)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object(
+      'code', 'already_entered', 'policy', lifecycle #> '{reentry,policy}',
+      'message', format('entered on %s already; re-entry: %s',
+        to_char(entry.entered_at, 'YYYY-MM-DD HH24:MI'), concat_ws(' ',
+          lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
+      'execution_id', entry.execution_id)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.refuse_entries(works automation.work[], plans automation.running_plan[], places integer[])
+ RETURNS jsonb[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  plan automation.running_plan;
+  key text;
+  mark text;
+  marks text[] := '{}'::text[];
+  alone integer[] := '{}'::integer[];
+  asked integer[] := '{}'::integer[];
+  asking ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  keys text[] := '{}'::text[];
+  entries automation.entries[];
+  entered ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  entered_as text[] := '{}'::text[];
+  refusals jsonb[] := array_fill(null::jsonb, array[cardinality(places)]);
+begin
+  for n in 1 .. cardinality(places) loop
+    work := works[places[n]];
+    execution := work.execution;
+    plan := plans[work.plan];
+    key := automation.entry_key(execution, plan.lifecycle, work.known, plan.options);
+    continue when key is null;
+    mark := concat_ws('/', execution.tenant_id, execution.workflow_id, key);
+    if plan.lifecycle #>> '{reentry,policy}' = 'restart' or mark = any (marks) then
+      alone := alone || n;
+    else
+      marks := marks || mark;
+      perform automation.lock_entry(execution, key);
+      asked := asked || n;
+      asking := asking || execution;
+      keys := keys || key;
+    end if;
+  end loop;
+  entries := automation.last_entries(
+    array(select e.tenant_id from unnest(asking) as e), array(select e.workflow_id from unnest(asking) as e), keys,
+    array(select e.record_id from unnest(asking) as e), array(select e.id from unnest(asking) as e));
+  for i in 1 .. cardinality(asked) loop
+    plan := plans[(works[places[asked[i]]]).plan];
+    if (entries[i]).execution_id is null or automation.may_enter(plan.lifecycle -> 'reentry', entries[i]) then
+      entered := entered || asking[i];
+      entered_as := entered_as || keys[i];
+    else
+      refusals[asked[i]] := automation.refused_reason(plan.lifecycle, entries[i]);
+    end if;
+  end loop;
+  if cardinality(entered) > 0 then
+    perform automation.note_entries(entered, entered_as);
+  end if;
+  for i in 1 .. cardinality(alone) loop
+    work := works[places[alone[i]]];
+    refusals[alone[i]] := automation.refuse_entry(work.execution, (plans[work.plan]).lifecycle);
+  end loop;
+  return refusals;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.come_back(execution ridgeline.workflow_executions, lifecycle jsonb)
  RETURNS uuid
@@ -5115,7 +5326,7 @@ begin
   if not automation.may_enter('{"policy": "not_while_open"}', entry) then
     return entry.execution_id;
   end if;
-  perform automation.note_entry(execution, key);
+  perform automation.note_entries(array[execution], array[key]);
   return null;
 end;
 $function$;
@@ -5169,6 +5380,49 @@ AS $function$
       else true
     end
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.unread_signals(executions ridgeline.workflow_executions[])
+ RETURNS TABLE(place integer, signal automation.signals)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return query
+  select e.place, u.signal
+  from (
+    select i as place, (executions[i]).tenant_id, (executions[i]).workflow_id, (executions[i]).version,
+      (executions[i]).entity, (executions[i]).record_id, (executions[i]).contact_id
+    from generate_subscripts(executions, 1) as i
+    offset 0
+  ) as e
+  cross join lateral (
+    select s as signal from automation.signals as s
+    where s.contact_id = e.contact_id and s.tenant_id = e.tenant_id
+      and automation.may_concern(s, e.workflow_id, e.version, e.entity, e.record_id)
+    union all
+    select s from automation.signals as s
+    where s.record_id = e.record_id and s.tenant_id = e.tenant_id
+      and s.contact_id is distinct from e.contact_id
+    union all
+    select s from automation.signals as s
+    where s.tenant_id = e.tenant_id and s.address is not null
+      and s.contact_id is distinct from e.contact_id and s.record_id is distinct from e.record_id
+      and automation.may_concern(s, e.workflow_id, e.version, e.entity, e.record_id)
+    union all
+    -- One about nobody is told by its own name alone.
+    select s from automation.signals as s
+    where e.record_id is null and e.contact_id is null and s.tenant_id = e.tenant_id and s.role = 'restart'
+  ) as u
+  where automation.concerns(u.signal, executions[e.place]);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflow_executions, contact text)
  RETURNS ridgeline.workflow_executions
@@ -5234,6 +5488,86 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.asks_for(step jsonb, lifecycle jsonb, root text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (COALESCE(((step -> 'roots'::text) ? root), false) OR COALESCE(((lifecycle #> '{exit,roots}'::text[]) ? root), false) OR COALESCE(((lifecycle #> '{key,roots}'::text[]) ? root), false));
+
+CREATE OR REPLACE FUNCTION automation.read_others(works automation.work[], plans automation.running_plan[])
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  known automation.known_records;
+  lifecycle jsonb;
+  of_tenant integer[] := '{}'::integer[];
+  of_user integer[] := '{}'::integer[];
+  tenant_ids uuid[] := '{}'::uuid[];
+  offices uuid[] := '{}'::uuid[];
+  responsible text[] := '{}'::text[];
+  writers text[] := '{}'::text[];
+  read jsonb[];
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    execution := work.execution;
+    known := work.known;
+    lifecycle := (plans[work.plan]).lifecycle;
+    if automation.asks_for(work.step, lifecycle, 'tenant') then
+      of_tenant := of_tenant || i;
+      tenant_ids := tenant_ids || execution.tenant_id;
+    end if;
+    if automation.asks_for(work.step, lifecycle, 'user') then
+      of_user := of_user || i;
+      offices := offices || execution.tenant_id;
+      responsible := responsible || automation.responsible_for(execution, known);
+      writers := writers || (execution.trigger_data ->> 'user_id');
+    end if;
+    known.others := '{}';
+    work.known := known;
+    works[i] := work;
+  end loop;
+  if cardinality(of_tenant) > 0 then
+    read := array(
+      select t.record
+      from unnest(tenant_ids) with ordinality as k (id, place)
+      left join automation.read_tenants(array(select distinct k from unnest(tenant_ids) as k)) as t on t.id = k.id
+      order by k.place);
+    works := automation.with_others(works, of_tenant, 'tenant', read);
+  end if;
+  if cardinality(of_user) > 0 then
+    read := automation.read_users(offices, responsible, writers);
+    works := automation.with_others(works, of_user, 'user', read);
+  end if;
+  return works;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.with_others(works automation.work[], places integer[], root text, read jsonb[])
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  known automation.known_records;
+begin
+  for i in 1 .. cardinality(places) loop
+    work := works[places[i]];
+    known := work.known;
+    known.others := known.others || jsonb_build_object(root, read[i]);
+    work.known := known;
+    works[places[i]] := work;
+  end loop;
+  return works;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.read_known(works automation.work[])
  RETURNS automation.work[]
  LANGUAGE plpgsql
@@ -5268,7 +5602,7 @@ begin
       work := works[i];
       execution := work.execution;
       continue when execution.entity is distinct from kind;
-      known := row(records[i], null, null);
+      known := row(records[i], null, null, null);
       if kind = 'contact' then
         if records[i] is null then
           execution := automation.follow_merge(execution);
@@ -5316,21 +5650,27 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.unread_endings(works automation.work[])
+CREATE OR REPLACE FUNCTION automation.unread_endings(works automation.work[], tenants uuid[])
  RETURNS automation.signals[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+  unread record;
+  endings automation.signals[];
 begin
-  if not exists (select from automation.signals) then
+  if not exists (select from automation.signals as s where s.tenant_id = any (tenants)) then
     return null;
   end if;
-  return array(
-    select (
-      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted', 'restart') limit 1)
-    from unnest(works) as w);
+  for unread in
+    select u.place, u.signal from automation.unread_signals(array(select w.execution from unnest(works) as w)) as u
+    where (u.signal).role in ('exit', 'deleted', 'restart')
+  loop
+    endings[unread.place] := unread.signal;
+  end loop;
+  return endings;
 end;
 $function$;
 
@@ -5364,7 +5704,7 @@ declare
   execution constant ridgeline.workflow_executions := work.execution;
   lifecycle constant jsonb := plan.lifecycle;
   known constant automation.known_records := work.known;
-  refusal jsonb;
+  zone constant text := plan.options ->> 'zone';
   gone text;
 begin
   if lifecycle ? 'unreadable' then
@@ -5385,18 +5725,12 @@ begin
   elsif lifecycle is null then
     return null;
   elsif lifecycle ? 'exit' and automation.evaluate_conditions(
-    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
-    automation.tenant_zone(execution.tenant_id)) then
+    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known), zone) then
     return row('cancelled', jsonb_build_object(
       'code', 'exit_conditions', 'message', 'the exit conditions of the workflow were met',
       'conditions', automation.explain_conditions(
         lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
-        automation.tenant_zone(execution.tenant_id))))::automation.obstacle;
-  elsif execution.started_at is null and lifecycle ? 'reentry' then
-    refusal := automation.refuse_entry(execution, lifecycle);
-    if refusal is not null then
-      return row('skipped', refusal)::automation.obstacle;
-    end if;
+        zone)))::automation.obstacle;
   end if;
   return null;
 end;
@@ -5413,10 +5747,14 @@ declare
   plan automation.running_plan;
   states text[] := '{}'::text[];
   is_plain boolean[] := '{}'::boolean[];
-  forgotten constant uuid[] := automation.forgotten_among(array(select (p).tenant_id from unnest(plans) as p));
+  tenants constant uuid[] := array(select p.tenant_id from unnest(plans) as p);
+  forgotten constant uuid[] := automation.forgotten_among(tenants);
+  entering integer[] := '{}'::integer[];
+  refusals jsonb[];
+  asks boolean := false;
 begin
   works := automation.read_known(works);
-  endings := automation.unread_endings(works);
+  endings := automation.unread_endings(works, tenants);
   for i in 1 .. cardinality(plans) loop
     plan := plans[i];
     states[i] := case
@@ -5425,12 +5763,16 @@ begin
       when (works[1]).ran = 0 and (plan.tenant).id is not null then 'here'
       when i > 1 and (plans[i - 1]).tenant_id = plan.tenant_id then states[i - 1]
       else automation.tenant_state(plan.tenant_id) end;
-    is_plain[i] := endings is null and states[i] = 'here'
-      and not coalesce(plan.lifecycle ?| '{unreadable,exit,reentry}', false);
+    is_plain[i] := states[i] = 'here' and not coalesce(plan.lifecycle ?| '{unreadable,exit,reentry}', false);
+    asks := asks or automation.asks_for(null, plan.lifecycle, 'tenant')
+      or automation.asks_for(null, plan.lifecycle, 'user');
   end loop;
+  if asks then
+    works := automation.read_others(works, plans);
+  end if;
   for i in 1 .. cardinality(works) loop
     work := works[i];
-    if is_plain[work.plan] is not true
+    if is_plain[work.plan] is not true or (endings[i]).id is not null
       or ((work.execution).record_id is not null and (work.known).record is null)
       or ((work.execution).contact_id is not null and ((work.known).contact is null
         or (work.known).contact_id is distinct from (work.execution).contact_id))
@@ -5439,10 +5781,23 @@ begin
         work.outcome := 'untried';
       else
         work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], states[work.plan]);
+        if (work.obstacle).status is null and (work.execution).started_at is null
+          and (plans[work.plan]).lifecycle ? 'reentry' then
+          entering := entering || i;
+        end if;
       end if;
       works[i] := work;
     end if;
   end loop;
+  if cardinality(entering) > 0 then
+    refusals := automation.refuse_entries(works, plans, entering);
+    for i in 1 .. cardinality(entering) loop
+      continue when refusals[i] is null;
+      work := works[entering[i]];
+      work.obstacle := row('skipped', refusals[i]);
+      works[entering[i]] := work;
+    end loop;
+  end if;
   return works;
 end;
 $function$;
@@ -10546,14 +10901,13 @@ exception when others then
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.unsubscribe_token(tenant_id uuid, key text)
+CREATE OR REPLACE FUNCTION automation.unsubscribe_token(tenant_id uuid, key text, secret bytea DEFAULT NULL::bytea)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  secret constant bytea := automation.unsubscribe_secret();
 begin
+  secret := coalesce(secret, automation.unsubscribe_secret());
   -- An envelope of SHA-256, as HMAC is one.
   return encode(sha256(secret || sha256(secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex');
 end;
@@ -11005,13 +11359,15 @@ begin
       f.at + segments * f.seconds * interval '1 second'
     from free as f
     on conflict on constraint sender_slots_pkey do update set free_at = excluded.free_at
+    returning true
   )
   select array_agg(row(
       l.place, jsonb_build_object('code', 'rate', 'why', why), l.at, l.expires_at)::automation.late_text)
     into late
   from (
     select t.place, f.at + (t.upto - t.segments) * f.seconds * interval '1 second' as at, t.expires_at
-    from unnest(texts) as t cross join free as f
+    -- The last one is a single row.
+    from unnest(texts) as t cross join free as f cross join taken
   ) as l
   where l.at > now + interval '1 second';
   return coalesce(late, '{}');
@@ -13311,7 +13667,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.with_links(tenant_id uuid, step jsonb, prepared automation.prepared_step)
+CREATE OR REPLACE FUNCTION automation.with_links(step jsonb, prepared automation.prepared_step, options jsonb)
  RETURNS automation.prepared_step
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -13321,8 +13677,8 @@ declare
   base constant text := automation.link_base();
   made record;
 begin
-  made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
-    select t.website from automation.read_offices(array[with_links.tenant_id]) as t) end, base);
+  made := automation.track_links(written, prepared.input ->> 'body',
+    case when written ~ '\mtenant\.' then options ->> 'website' end, base);
   if base is not null and made.links <> '[]' then
     prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'tracked_links', made.links);
   end if;
@@ -13416,7 +13772,7 @@ begin
     prepared := automation.skip_in_shadow(execution, step, prepared);
   end if;
   if prepared.verdict = 'run' and step #> '{sending,track_links}' = 'true' then
-    prepared := automation.with_links(execution.tenant_id, step, prepared);
+    prepared := automation.with_links(step, prepared, options);
   end if;
   return prepared;
 end;
@@ -13585,6 +13941,10 @@ begin
     if (work.obstacle).status is not null then
       work.outcome := 'stopped';
     else
+      if (work.known).others is null and work.step -> 'roots' ?| '{user,tenant}' then
+        works := automation.read_others(works, plans);
+        work.known := (works[i]).known;
+      end if;
       prepared := automation.prepare_send(work, ledgers[i], (plans[work.plan]).options);
       work.prepared := prepared;
       if prepared.verdict = 'run' then
@@ -13762,8 +14122,11 @@ CREATE OR REPLACE FUNCTION automation.add_tokens(claimed automation.claimed_step
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  token text;
   step automation.claimed_step;
+  tracked automation.claimed_step[] := '{}'::automation.claimed_step[];
+  secret bytea;
+  token text;
+  marketing automation.claimed_step[] := '{}'::automation.claimed_step[];
 begin
   -- They are of one channel.
   if (claimed[1]).channel = 'webhook' then
@@ -13772,38 +14135,55 @@ begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
     if step.payload ? 'tracked_links' then
-      claimed[i] := automation.open_links(step);
+      tracked := tracked || step;
+      step.payload := step.payload - 'tracked_links';
+      claimed[i] := step;
     end if;
     continue when not step.payload ? 'unsubscribe';
-    token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
-    insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
-    select sha256(convert_to(token, 'UTF8')), step.tenant_id, step.step_id, array(
-      select automation.normalize_email(automation.bare_address(m.mailbox))
-      from jsonb_array_elements_text(step.payload -> 'to') as m (mailbox))
-    on conflict on constraint unsubscribe_tokens_pkey do nothing;
+    secret := coalesce(secret, automation.unsubscribe_secret());
+    token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key, secret);
     step.payload := jsonb_set(step.payload, '{unsubscribe,token}', to_jsonb(token));
     claimed[i] := step;
+    marketing := marketing || step;
   end loop;
+  if cardinality(marketing) > 0 then
+    insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
+    select sha256(convert_to(c.payload #>> '{unsubscribe,token}', 'UTF8')), c.tenant_id, c.step_id, array(
+      select automation.normalize_email(automation.bare_address(m.mailbox))
+      from jsonb_array_elements_text(c.payload -> 'to') as m (mailbox))
+    from unnest(marketing) as c
+    on conflict on constraint unsubscribe_tokens_pkey do nothing;
+  end if;
+  if cardinality(tracked) > 0 then
+    perform automation.open_links(tracked);
+  end if;
   return claimed;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.open_links(step automation.claimed_step)
- RETURNS automation.claimed_step
+CREATE OR REPLACE FUNCTION automation.open_links(claimed automation.claimed_step[])
+ RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 begin
   insert into automation.links (tenant_id, code, step_id, contact_id, recipient, url)
-  select step.tenant_id, l.code, step.step_id, (
-      select x.contact_id
-      from ridgeline.workflow_step_executions as s
-      join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
-      where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
-  from jsonb_to_recordset(step.payload -> 'tracked_links') as l (code text, url text)
+  select c.tenant_id, l.code, c.step_id, e.contact_id, c.payload ->> 'to', l.url
+  from unnest(claimed) as c
+  cross join lateral (
+    select x.execution_id from ridgeline.workflow_step_executions as x
+    where x.tenant_id = c.tenant_id and x.id between c.step_id and c.step_id order by x.id limit 1) as s
+  cross join lateral (
+    select x.contact_id from ridgeline.workflow_executions as x
+    where x.tenant_id = c.tenant_id and x.id between s.execution_id and s.execution_id order by x.id limit 1) as e
+  cross join lateral jsonb_to_recordset(c.payload -> 'tracked_links') as l (code text, url text)
   on conflict on constraint links_pkey do nothing;
-  step.payload := step.payload - 'tracked_links';
-  return step;
 end;
 $function$;
 
@@ -15193,6 +15573,10 @@ begin
         prepared := row('run', input, null, null, null, null);
         work.prepared := prepared;
       else
+        if (work.known).others is null and work.step -> 'roots' ?| '{user,tenant}' then
+          works := automation.read_others(works, plans);
+          work.known := (works[i]).known;
+        end if;
         prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
         work.prepared := prepared;
         work.status := case prepared.verdict
@@ -20546,7 +20930,7 @@ CREATE OR REPLACE FUNCTION automation.fold_statistics(portion integer DEFAULT 50
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
-  folded integer;
+  changes automation.statistic_changes[];
 begin
   if not pg_try_advisory_xact_lock(hashtextextended('ridgeline statistics', 0)) then
     return 0;
@@ -20559,46 +20943,48 @@ begin
       order by d.tenant_id, d.id
       limit portion
       for update skip locked))
-    returning c.*
-  ), zones as materialized (
-    select d.tenant_id, coalesce(automation.tenant_zone(d.tenant_id), 'UTC') as zone
-    from (select distinct c.tenant_id from taken as c) as d
-  ), added as (
-    insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
-      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode, cost)
-    select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
-      coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'exited'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'failed'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'skipped'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'sent'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode,
-      coalesce(sum(c.amount * c.cost) filter (where f.fact = 'sent'), 0)
-    from taken as c
-    join zones as z on z.tenant_id = c.tenant_id
-    cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
-    group by 1, 2, 3, 4, 5, c.mode
-    on conflict on constraint statistics_pkey do update set
-      entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
-      exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
-      skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
-      delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
-      clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied, cost = t.cost + excluded.cost
-  ), troubled as (
-    insert into automation.troubles as x (tenant_id, workflow_id, failed, since)
-    select c.tenant_id, c.workflow_id, sum(c.amount), min(c.at)
-    from taken as c
-    join ridgeline.tenant_settings as s on s.tenant_id = c.tenant_id and s.settings ? 'notices'
-    where c.outcome = 'failed' and c.step_key = '' and c.mode = 'live'
-    group by 1, 2 having sum(c.amount) > 0
-    on conflict on constraint troubles_pkey do update set failed = x.failed + excluded.failed
+    returning c as change
   )
-  select count(*) into folded from taken;
-  return folded;
+  select array_agg(t.change) into changes from taken as t;
+  if changes is null then
+    return 0;
+  end if;
+  with zones as materialized (
+    select d.tenant_id, coalesce(automation.tenant_zone(d.tenant_id), 'UTC') as zone
+    from (select distinct c.tenant_id from unnest(changes) as c) as d
+  )
+  insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
+    entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode, cost)
+  select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
+    coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'exited'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'failed'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'skipped'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'sent'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
+    coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode,
+    coalesce(sum(c.amount * c.cost) filter (where f.fact = 'sent'), 0)
+  from unnest(changes) as c
+  join zones as z on z.tenant_id = c.tenant_id
+  cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
+  group by 1, 2, 3, 4, 5, c.mode
+  on conflict on constraint statistics_pkey do update set
+    entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
+    exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
+    skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
+    delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
+    clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied, cost = t.cost + excluded.cost;
+  insert into automation.troubles as x (tenant_id, workflow_id, failed, since)
+  select c.tenant_id, c.workflow_id, sum(c.amount), min(c.at)
+  from unnest(changes) as c
+  join ridgeline.tenant_settings as s on s.tenant_id = c.tenant_id and s.settings ? 'notices'
+  where c.outcome = 'failed' and c.step_key = '' and c.mode = 'live'
+  group by 1, 2 having sum(c.amount) > 0
+  on conflict on constraint troubles_pkey do update set failed = x.failed + excluded.failed;
+  return cardinality(changes);
 end;
 $function$;
 
@@ -21963,7 +22349,7 @@ declare
     case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
 begin
   if relation is null then
-    return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
+    return '{"last": null, "seen": 0, "imported": 0, "entered": 0, "foreign": 0}'::jsonb;
   end if;
   with page as materialized (
     select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
@@ -22018,9 +22404,11 @@ begin
     where import_runs.source = 'campaigns' and e.contact_id is not null
     order by e.tenant_id, i.workflow_id, e.contact_id, e.created_at desc
     on conflict on constraint entries_pkey do nothing
+    returning 1
   )
   select jsonb_build_object(
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
+    'entered', (select count(*) from entered),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
       select count(*) from page as p join automation.legacy_imports as i
@@ -22499,15 +22887,16 @@ declare
   gone integer;
 begin
   with page as (
-    select l.source, l.legacy_id, l.execution_id from automation.legacy_links as l
+    select l.source, l.legacy_id from automation.legacy_links as l
     where l.tenant_id = undo_history.tenant_id and l.workflow_id = undo_history.workflow_id and l.kind = 'history'
     limit most
   ), unlinked as (
     delete from automation.legacy_links as l using page as p
     where l.tenant_id = undo_history.tenant_id and l.source = p.source and l.legacy_id = p.legacy_id
+    returning l.execution_id
   )
-  delete from ridgeline.workflow_executions as e using page as p
-  where e.tenant_id = undo_history.tenant_id and e.id = p.execution_id and e.mode = 'imported';
+  delete from ridgeline.workflow_executions as e using unlinked as u
+  where e.tenant_id = undo_history.tenant_id and e.id = u.execution_id and e.mode = 'imported';
   get diagnostics gone = row_count;
   return gone;
 end;
@@ -26752,7 +27141,10 @@ begin
     context := automation.add_snapshot_names(context, data);
   end if;
   if roots is null or roots ? 'user' then
-    context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
+    context := context || jsonb_build_object('user', (automation.read_users(
+      array[tenant_id], array[coalesce(
+        data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}')],
+      array[data ->> 'user_id']))[1]);
   end if;
   if (roots is null or roots ? 'contact.tags') and not coalesce(data -> 'contact' ? 'tags', false) then
     context := automation.add_tags(context, automation.contact_tags(tenant_id, data ->> 'contact_id'));
@@ -26776,29 +27168,6 @@ begin
     array[is_member.tenant_id], array[automation.key_uuid(is_member.user_id)]));
 end;
 $function$;
-
-CREATE OR REPLACE FUNCTION automation.read_user(tenant_id uuid, data jsonb)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select m.record
-    from (
-      select data ->> 'user_id' as writer, coalesce(
-        data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}') as responsible) as k
-    cross join lateral (
-      select u.record
-      from automation.read_members(array[read_user.tenant_id],
-        array[automation.key_uuid(coalesce(k.responsible, k.writer))]) as u
-      union all
-      -- Who wrote it signed in, and need not be known by that.
-      select u.record
-      from automation.read_signed_in(case when k.responsible is null then automation.as_uuid(k.writer) end) as u
-      where u.tenant_id = read_user.tenant_id
-    ) as m
-    limit 1
-  $function$;
 
 CREATE OR REPLACE FUNCTION automation.has_own_tags()
  RETURNS boolean
@@ -26918,44 +27287,24 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.entry_key(execution ridgeline.workflow_executions, lifecycle jsonb)
- RETURNS text
+CREATE OR REPLACE FUNCTION automation.has_done_nothing(tenant_id uuid, execution_id uuid)
+ RETURNS boolean
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  key text;
 begin
-  if lifecycle ? 'key' then
-    select btrim(automation.fold(automation.text_of(r.rendered))) into key
-    from automation.render(
-      lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}'),
-      automation.render_options(execution.tenant_id)) as r;
-  end if;
-  return automation.entry_key_in(execution.mode, coalesce(
-    'key ' || case
-      when length(key) > 200 then encode(sha256(convert_to(key, 'UTF8')), 'hex') else nullif(key, '') end,
-    automation.record_key(execution.entity, execution.record_id)));
+  return exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = has_done_nothing.tenant_id and e.id = has_done_nothing.execution_id
+        and e.status in ('failed', 'cancelled', 'skipped'))
+    and not exists (
+      select from ridgeline.workflow_step_executions as s
+      where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
+        and automation.has_effect(s.step_type)
+        and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean));
 end;
 $function$;
-
-CREATE OR REPLACE FUNCTION automation.has_done_nothing(tenant_id uuid, execution_id uuid)
- RETURNS boolean
- LANGUAGE sql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select exists (
-        select from ridgeline.workflow_executions as e
-        where e.tenant_id = has_done_nothing.tenant_id and e.id = has_done_nothing.execution_id
-          and e.status in ('failed', 'cancelled', 'skipped'))
-      and not exists (
-        select from ridgeline.workflow_step_executions as s
-        where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
-          and automation.has_effect(s.step_type)
-          and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
-  $function$;
 
 CREATE OR REPLACE FUNCTION automation.last_entry(tenant_id uuid, workflow_id uuid, key text, record_id text, but uuid DEFAULT NULL::uuid)
  RETURNS automation.entries
@@ -26963,42 +27312,31 @@ CREATE OR REPLACE FUNCTION automation.last_entry(tenant_id uuid, workflow_id uui
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare
-  entry automation.entries;
 begin
-  select e.* into entry from automation.entries as e
-  where e.tenant_id = last_entry.tenant_id and e.workflow_id = last_entry.workflow_id
-    and e.key = last_entry.key and e.execution_id is distinct from but
-    and not automation.has_done_nothing(e.tenant_id, e.execution_id);
-  if not found and key like 'record %' then
-    select x.tenant_id, x.workflow_id, key, x.id, x.created_at into entry
-    from ridgeline.workflow_executions as x
-    where x.tenant_id = last_entry.tenant_id and x.record_id = last_entry.record_id
-      and x.workflow_id = last_entry.workflow_id and x.id is distinct from but
-      and x.started_at is not null and x.mode <> 'shadow' and not automation.has_done_nothing(x.tenant_id, x.id)
-    order by x.created_at desc
-    limit 1;
-  end if;
-  return entry;
+  return (automation.last_entries(
+    array[tenant_id], array[workflow_id], array[key], array[record_id], array[but]))[1];
 end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.may_enter(reentry jsonb, entry automation.entries)
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select case
-      when entry.execution_id is null or reentry is null or reentry ->> 'policy' = 'restart' then true
-      when reentry ->> 'policy' = 'once_in'
-        then entry.entered_at + (reentry ->> 'within')::interval <= automation.now()
-      when reentry ->> 'policy' = 'not_while_open' then not exists (
-        select from ridgeline.workflow_executions as e
-        where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null)
-      else false
-    end
-  $function$;
+begin
+  if entry.execution_id is null or reentry is null or reentry ->> 'policy' = 'restart' then
+    return true;
+  elsif reentry ->> 'policy' = 'once_in' then
+    return entry.entered_at + (reentry ->> 'within')::interval <= automation.now();
+  elsif reentry ->> 'policy' = 'not_while_open' then
+    return not exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null);
+  end if;
+  return false;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.may_enter_again(listener automation.active_triggers, record_id text)
  RETURNS boolean
@@ -27025,9 +27363,8 @@ declare
 begin
   if key is null then
     return null;
-  elsif not pg_try_advisory_xact_lock(automation.entry_lock(execution, key)) then
-    raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
   end if;
+  perform automation.lock_entry(execution, key);
   entry := automation.last_entry(
     execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
   if lifecycle #>> '{reentry,policy}' = 'restart' then
@@ -27036,14 +27373,9 @@ begin
       return refusal;
     end if;
   elsif not automation.may_enter(lifecycle -> 'reentry', entry) then
-    return jsonb_build_object(
-      'code', 'already_entered', 'policy', lifecycle #> '{reentry,policy}',
-      'message', format('entered on %s already; re-entry: %s',
-        to_char(entry.entered_at, 'YYYY-MM-DD HH24:MI'), concat_ws(' ',
-          lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
-      'execution_id', entry.execution_id);
+    return automation.refused_reason(lifecycle, entry);
   end if;
-  perform automation.note_entry(execution, key);
+  perform automation.note_entries(array[execution], array[key]);
   return null;
 end;
 $function$;
@@ -27073,36 +27405,14 @@ AS $function$
 
 CREATE OR REPLACE FUNCTION automation.unread_signals(execution ridgeline.workflow_executions)
  RETURNS SETOF automation.signals
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET enable_seqscan TO 'off'
- SET jit TO 'off'
 AS $function$
-    select s.* from automation.signals as s
-    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
-      and automation.may_concern(
-        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
-      and automation.concerns(s, execution)
-    union all
-    select s.* from automation.signals as s
-    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
-      and s.contact_id is distinct from execution.contact_id
-      and automation.concerns(s, execution)
-    union all
-    select s.* from automation.signals as s
-    where s.tenant_id = execution.tenant_id and s.address is not null
-      and s.contact_id is distinct from execution.contact_id
-      and s.record_id is distinct from execution.record_id
-      and automation.may_concern(
-        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
-      and automation.concerns(s, execution)
-    union all
-    -- One about nobody is told by its own name alone.
-    select s.* from automation.signals as s
-    where execution.record_id is null and execution.contact_id is null and s.tenant_id = execution.tenant_id
-      and s.role = 'restart' and automation.concerns(s, execution)
-  $function$;
+begin
+  return query select (u.signal).* from automation.unread_signals(array[execution]) as u;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.ending_reason(signal automation.signals)
  RETURNS jsonb
@@ -32428,6 +32738,88 @@ begin
 end;
 $procedure$;
 
+CREATE OR REPLACE FUNCTION automation.prune_runs(portion integer DEFAULT 500)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  seen bigint;
+  pruned integer;
+begin
+  if to_regclass('cron.job_run_details') is null then
+    return 0;
+  end if;
+  select p.up_to_id into seen from automation.pruned as p
+  where p.log = 'cron.job_run_details'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  execute $runs$
+    with looked as (
+      select d.runid, coalesce(d.end_time, d.start_time) as at,
+        d.database = current_database()
+          and (d.command like 'call automation.tick_for(%'
+            or d.command like 'select automation.forget_listeners(%') as is_ours
+      from cron.job_run_details as d where d.runid > $1 order by d.runid limit $2
+    ), reached as (
+      select max(l.runid) as runid from looked as l where l.at < clock_timestamp() - interval '7 days'
+    ), gone as (
+      delete from cron.job_run_details as d using looked as l, reached as r
+      where d.runid = l.runid and l.runid <= r.runid and l.is_ours
+        and coalesce(l.at, '-infinity') < clock_timestamp() - interval '7 days'
+      returning 1
+    )
+    update automation.pruned as p set up_to_id = r.runid
+    from reached as r where p.log = 'cron.job_run_details' and r.runid is not null
+    returning (select count(*) from gone)$runs$
+    into pruned using seen, portion;
+  return coalesce(pruned, 0);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.prune_responses(portion integer DEFAULT 500)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  responses constant regclass := to_regclass('net._http_response');
+  seen timestamptz;
+  pruned integer;
+begin
+  if responses is null then
+    return 0;
+  end if;
+  select p.up_to_time into seen from automation.pruned as p
+  where p.log = 'net._http_response'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  -- With ties: what was answered in one go has one time.
+  execute format($responses$
+    with looked as (
+      select r.ctid as place, r.created, r.content = '{"ringing":true}' as is_ours
+      from %1$s as r
+      where r.created > $1 and r.created < clock_timestamp() - interval '1 hour'
+      order by r.created fetch first ($2) rows with ties
+    ), gone as (
+      delete from %1$s as r using looked as l
+      where r.ctid = l.place and r.created = l.created and l.is_ours
+      returning 1
+    )
+    update automation.pruned as p set up_to_time = (select max(l.created) from looked as l)
+    where p.log = 'net._http_response' and exists (select from looked)
+    returning (select count(*) from gone)$responses$, responses)
+    into pruned using seen, portion;
+  return coalesce(pruned, 0);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.prune()
  RETURNS integer
  LANGUAGE plpgsql
@@ -33841,6 +34233,8 @@ comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workf
 
 comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
 
+comment on function automation.read_users(uuid[],text[],text[]) is '{{user.*}} of each: who is responsible for the record that fired, else for its contact, else who wrote it.';
+
 comment on function automation.receiver_of(text) is 'The host that a URL calls, in small letters and without its port.';
 
 comment on function automation.record_click(text,text,text) is 'Somebody follows a link of a text. hint: what the request itself says of who asks, such as prefetch; null: nothing. Answers clicked (a person; the first of a text is the event sms_clicked), why it is taken for a machine, enough (of a link that was asked for a thousand times no more is written down), or unknown.';
@@ -33975,7 +34369,7 @@ comment on function ridgeline.validate_definition(jsonb,uuid) is 'ridgeline.vali
 
 comment on procedure automation.erase_people(interval,integer) is 'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
 
-comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps() without due_now, claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed, or of results that could not be recorded}. Results of which finished says nothing were not recorded (there was no time for them, or error says why), and then nothing is claimed. A bad result or lease is an error, and nothing has happened.';
+comment on procedure automation.exchange_steps(jsonb,jsonb,jsonb,text,interval,text) is 'One round trip of a dispatcher. results: as of finish_steps(), may be empty. wanted: how many steps of a channel, and the tenants that have enough of them: {"sms": {"most": 10, "but": []}, ...}, may be empty. functions: the address under which the outside finds them, for links in what is sent. answer (give null): {finished: rows of finish_steps() without due_now, of the first results and in their order, claimed: rows of claim_steps(), dry: channels of which nothing more is due that nobody holds, due: lanes with due work, where there were results, error: {code, message} of a portion that could not be claimed, or of results that could not be recorded}. Results of which finished says nothing were not recorded (there was no time for them, or error says why), and then nothing is claimed. A bad result or lease is an error, and nothing has happened.';
 
 comment on procedure automation.prune_history(interval,integer) is 'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; pruned: how many runs went and how many inputs.';
 
@@ -34079,7 +34473,7 @@ comment on type automation.entry is 'An execution that is about to be written; e
 
 comment on type automation.imagined is 'The records of a run as a step would leave them, and the result it would have.';
 
-comment on type automation.known_records is 'What was read for a run just now, together with that of others: the record it is about, which contact it has, and that one''s record.';
+comment on type automation.known_records is 'What was read for a run just now, together with that of others: the record it is about, which contact it has, that one''s record, and others: {"user": ..., "tenant": ...}, those that are asked for.';
 
 comment on type automation.person is 'Whose contacts these are, and what they are reached at.';
 
@@ -34266,6 +34660,9 @@ grant execute on function automation.ask_room(automation.send_question[],automat
 
 revoke all on function automation.ask_room_of_shadows(automation.send_question[],timestamp with time zone,automation.tenant[]) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_room_of_shadows(automation.send_question[],timestamp with time zone,automation.tenant[]) to service_role;
+
+revoke all on function automation.asks_for(jsonb,jsonb,text) from public, anon, authenticated, service_role;
+grant execute on function automation.asks_for(jsonb,jsonb,text) to service_role;
 
 revoke all on function automation.asks_rating(jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.asks_rating(jsonb,boolean) to service_role;
@@ -34833,6 +35230,9 @@ grant execute on function automation.entity_of_target(jsonb) to service_role;
 
 revoke all on function automation.entry_if_met(ridgeline.workflow_versions,automation.enrolment,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_if_met(ridgeline.workflow_versions,automation.enrolment,jsonb,timestamp with time zone) to service_role;
+
+revoke all on function automation.entry_key(ridgeline.workflow_executions,jsonb,automation.known_records,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.entry_key(ridgeline.workflow_executions,jsonb,automation.known_records,jsonb) to service_role;
 
 revoke all on function automation.entry_key_in(ridgeline.execution_mode,text) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_key_in(ridgeline.execution_mode,text) to service_role;
@@ -35541,6 +35941,9 @@ grant execute on function automation.known_size(text) to service_role;
 revoke all on function automation.known_zones(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.known_zones(text[]) to service_role;
 
+revoke all on function automation.last_entries(uuid[],uuid[],text[],text[],uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.last_entries(uuid[],uuid[],text[],text[],uuid[]) to service_role;
+
 revoke all on function automation.late_by_a_second(automation.text_sender,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.late_by_a_second(automation.text_sender,timestamp with time zone) to service_role;
 
@@ -35688,6 +36091,9 @@ grant execute on function automation.listening_block(automation.entities,text,te
 
 revoke all on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_due_of(ridgeline.automation_lane,uuid[],integer,integer,uuid[]) to service_role;
+
+revoke all on function automation.lock_entry(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_entry(ridgeline.workflow_executions,text) to service_role;
 
 revoke all on function automation.lock_leased(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_leased(jsonb) to service_role;
@@ -35978,8 +36384,8 @@ grant execute on function automation.note_early_click(uuid,uuid,text) to service
 revoke all on function automation.note_engagement() from public, anon, authenticated, service_role;
 grant execute on function automation.note_engagement() to service_role;
 
-revoke all on function automation.note_entry(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
-grant execute on function automation.note_entry(ridgeline.workflow_executions,text) to service_role;
+revoke all on function automation.note_entries(ridgeline.workflow_executions[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.note_entries(ridgeline.workflow_executions[],text[]) to service_role;
 
 revoke all on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.note_extra_runs(uuid,timestamp with time zone,timestamp with time zone) to service_role;
@@ -36029,8 +36435,8 @@ grant execute on function automation.old_texts(text,jsonb,jsonb,jsonb) to servic
 revoke all on function automation.open_again(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.open_again(automation.work[]) to service_role;
 
-revoke all on function automation.open_links(automation.claimed_step) from public, anon, authenticated, service_role;
-grant execute on function automation.open_links(automation.claimed_step) to service_role;
+revoke all on function automation.open_links(automation.claimed_step[]) from public, anon, authenticated, service_role;
+grant execute on function automation.open_links(automation.claimed_step[]) to service_role;
 
 revoke all on function automation.open_schemas(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.open_schemas(text[]) to service_role;
@@ -36277,6 +36683,9 @@ grant execute on function automation.read_known(automation.work[]) to service_ro
 revoke all on function automation.read_offices(uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.read_offices(uuid[]) to service_role;
 
+revoke all on function automation.read_others(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.read_others(automation.work[],automation.running_plan[]) to service_role;
+
 revoke all on function automation.read_places(automation.ticket[],text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.read_places(automation.ticket[],text,text) to service_role;
 
@@ -36291,6 +36700,9 @@ grant execute on function automation.read_root(ridgeline.workflow_executions,tex
 
 revoke all on function automation.read_signed_in(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.read_signed_in(uuid) to service_role;
+
+revoke all on function automation.read_users(uuid[],text[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.read_users(uuid[],text[],text[]) to service_role;
 
 revoke all on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) from public, anon, authenticated, service_role;
 grant execute on function automation.ready_add_tag(ridgeline.workflow_executions,automation.prepared_step) to service_role;
@@ -36344,6 +36756,9 @@ grant execute on function automation.record_slice(jsonb) to service_role;
 revoke all on function automation.records_to_complete(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.records_to_complete(automation.entities) to service_role;
 
+revoke all on function automation.refuse_entries(automation.work[],automation.running_plan[],integer[]) from public, anon, authenticated, service_role;
+grant execute on function automation.refuse_entries(automation.work[],automation.running_plan[],integer[]) to service_role;
+
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
 
@@ -36352,6 +36767,9 @@ grant execute on function automation.refused_for_the_day(ridgeline.messages) to 
 
 revoke all on function automation.refused_in_records(automation.ticket[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_in_records(automation.ticket[]) to service_role;
+
+revoke all on function automation.refused_reason(jsonb,automation.entries) from public, anon, authenticated, service_role;
+grant execute on function automation.refused_reason(jsonb,automation.entries) to service_role;
 
 revoke all on function automation.regenerate_writers() from public, anon, authenticated, service_role;
 grant execute on function automation.regenerate_writers() to service_role;
@@ -36406,6 +36824,9 @@ grant execute on function automation.reply_to_sms(jsonb) to service_role;
 
 revoke all on function automation.report_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.report_in(jsonb) to service_role;
+
+revoke all on function automation.responsible_for(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
+grant execute on function automation.responsible_for(ridgeline.workflow_executions,automation.known_records) to service_role;
 
 revoke all on function automation.restarted_reason(text,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.restarted_reason(text,uuid) to service_role;
@@ -36919,8 +37340,11 @@ grant execute on function automation.unknown_step_types(jsonb) to service_role;
 revoke all on function automation.unless_expression(automation.trigger_types) from public, anon, authenticated, service_role;
 grant execute on function automation.unless_expression(automation.trigger_types) to service_role;
 
-revoke all on function automation.unread_endings(automation.work[]) from public, anon, authenticated, service_role;
-grant execute on function automation.unread_endings(automation.work[]) to service_role;
+revoke all on function automation.unread_endings(automation.work[],uuid[]) from public, anon, authenticated, service_role;
+grant execute on function automation.unread_endings(automation.work[],uuid[]) to service_role;
+
+revoke all on function automation.unread_signals(ridgeline.workflow_executions[]) from public, anon, authenticated, service_role;
+grant execute on function automation.unread_signals(ridgeline.workflow_executions[]) to service_role;
 
 revoke all on function automation.unschedule(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
 grant execute on function automation.unschedule(ridgeline.scheduled_steps[]) to service_role;
@@ -36933,7 +37357,7 @@ grant execute on function automation.unsubscribe(text,text) to service_role;
 
 revoke all on function automation.unsubscribe_secret() from public, anon, authenticated, service_role;
 
-revoke all on function automation.unsubscribe_token(uuid,text) from public, anon, authenticated, service_role;
+revoke all on function automation.unsubscribe_token(uuid,text,bytea) from public, anon, authenticated, service_role;
 
 revoke all on function automation.untold_state_function() from public, anon, authenticated, service_role;
 grant execute on function automation.untold_state_function() to service_role;
@@ -37056,8 +37480,11 @@ grant execute on function automation.with_failure(automation.work[],jsonb) to se
 revoke all on function automation.with_fields(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.with_fields(jsonb,jsonb) to service_role;
 
-revoke all on function automation.with_links(uuid,jsonb,automation.prepared_step) from public, anon, authenticated, service_role;
-grant execute on function automation.with_links(uuid,jsonb,automation.prepared_step) to service_role;
+revoke all on function automation.with_links(jsonb,automation.prepared_step,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.with_links(jsonb,automation.prepared_step,jsonb) to service_role;
+
+revoke all on function automation.with_others(automation.work[],integer[],text,jsonb[]) from public, anon, authenticated, service_role;
+grant execute on function automation.with_others(automation.work[],integer[],text,jsonb[]) to service_role;
 
 revoke all on function automation.with_outcome(automation.work[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.with_outcome(automation.work[],text) to service_role;
@@ -44537,6 +44964,8 @@ drop function automation.gone_entity(ridgeline.workflow_executions);
 
 drop function automation.follow_contact(ridgeline.workflow_executions);
 
+drop function automation.entry_key(ridgeline.workflow_executions,jsonb);
+
 drop function automation.advance(ridgeline.workflow_executions,jsonb,ridgeline.automation_status,jsonb,jsonb);
 
 drop function automation.next_run_at(jsonb,jsonb);
@@ -44548,6 +44977,8 @@ drop function automation.execution_context(ridgeline.workflow_executions,jsonb);
 drop function automation.read_root(ridgeline.workflow_executions,text);
 
 drop function automation.contact_key(ridgeline.workflow_executions);
+
+drop function automation.read_user(uuid,jsonb);
 
 drop function automation.enrol(uuid,text,text,jsonb,automation.enrolment,bigint,boolean);
 

@@ -41,6 +41,15 @@ async function workflow(
   await sql`update ridgeline.workflows set is_active = true where id = ${flow!.id}`;
 }
 
+/** Sets are as large whatever the machine is at. */
+async function keepSets(sql: Sql): Promise<void> {
+  await sql.unsafe(`
+    create or replace function automation.portion_length() returns interval language sql immutable
+      as $$ select interval '1 hour' $$;
+    create or replace function automation.grown(size integer, took interval) returns integer language sql immutable
+      as $$ select 200 $$`);
+}
+
 async function open({ sql }: TestDatabase): Promise<string> {
   const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
   const task = { type: "create_task", config: { title: "Call {{contact.first_name}}" } };
@@ -55,12 +64,7 @@ async function open({ sql }: TestDatabase): Promise<string> {
     { type: "webhook", config: { url: "https://example.com/{{contact.id}}" } },
   ]);
   await workflow(sql, tenant!.id, undefined, [{ ...task, delay: 3_000 }]);
-  // Sets are as large whatever the machine is at.
-  await sql.unsafe(`
-    create or replace function automation.portion_length() returns interval language sql immutable
-      as $$ select interval '1 hour' $$;
-    create or replace function automation.grown(size integer, took interval) returns integer language sql immutable
-      as $$ select 200 $$`);
+  await keepSets(sql);
   // Statistics are taken here when a test says so: a session that hears of others plans anew, and reads for that.
   const tables = await sql<{ name: string }[]>`
     select c.oid::regclass::text as name from pg_class as c
@@ -323,4 +327,119 @@ describe("a portion of a backlog that is due", () => {
     expect([few.found, many.found]).toEqual([20, 20]);
     expect(many.pages).toBeLessThan(few.pages + 20 * MORE_PAGES_EACH);
   }, 120_000);
+});
+
+describe("what fifty runs ask of tables", () => {
+  const greeting =
+    "Hi {{contact.first_name}}, {{user.full_name | default: 'all'}} of {{tenant.name}} here";
+  const kinds = [
+    ["database", "create_task", { title: greeting }],
+    ["sms", "send_sms", {
+      body: `${greeting}: {{tenant.website}}/offer https://apex.example/terms`,
+      purpose: "transactional",
+      track_links: true,
+    }],
+    ["email", "send_email", { subject: "Offer", text: greeting, purpose: "marketing" }],
+    ["webhook", "webhook", { url: "https://example.com/{{contact.id}}?by={{user.full_name}}" }],
+  ] as const;
+  /** Each ends early for a reason of the contact's, its user's or its office's, and lets nobody in twice. */
+  const rules = {
+    reentry: "never",
+    dedupe_key: "{{contact.email}} {{tenant.name}}",
+    exit_conditions: {
+      operator: "and",
+      conditions: [
+        { field: "contact.company", operator: "equals", value: "Gone" },
+        { field: "user.full_name", operator: "equals", value: "Nobody" },
+      ],
+    },
+  };
+  const sam = "00000000-0000-4000-8000-0000000000aa";
+  /** They read a row of a small table for each message: its sender, how numbers of a country are written, settings. */
+  const known = [
+    "default_sender",
+    "environment_serves",
+    "mapped_value",
+    "phone_abroad",
+    "read_phone",
+    "setting",
+    "test_now",
+    // Nothing but for shadows, and but for forms that strangers posted.
+    "as_if",
+    "speaking_execution",
+  ];
+
+  async function office(sql: Sql): Promise<string> {
+    const [tenant] = await sql`
+      insert into tenants (name, address, website)
+      values ('Apex Roofing', '1 Main St, Austin TX 78701', 'https://apex.example') returning id`;
+    await sql`
+      insert into tenant_members (tenant_id, user_id, role, full_name)
+      values (${tenant!.id}, ${sam}, 'owner', 'Sam')`;
+    for (const [, type, config] of kinds) await workflow(sql, tenant!.id, type, [{ type, config }]);
+    await sql`update ridgeline.workflows set settings = ${sql.json(rules)}`;
+    await sql`select ridgeline.publish_workflow(id) from ridgeline.workflows`;
+    // An event that is none of theirs has not been acted on.
+    await sql`
+      insert into automation.signals (tenant_id, role, entity, record_id) values (${
+      tenant!.id
+    }, 'deleted', 'job', '1')`;
+    return tenant!.id;
+  }
+
+  /** How often each function that names a table was called while so many steps were worked on. */
+  async function callsFor(sql: Sql, tenant: string, lane: string, type: string, set: number) {
+    await sql`
+      insert into contacts (tenant_id, source, first_name, email, phone, assigned_to)
+      select ${tenant}, ${type}, 'Maria', c.all + n || '@example.com', '+1512' || 5550000 + c.all + n, ${sam}
+      from generate_series(1, ${set}::int) as n, (select count(*) as all from contacts) as c`;
+    return await sql.begin(async (transaction) => {
+      // A session's counts are its own for a while after a commit.
+      const counted = async () => {
+        const rows = await transaction<{ name: string; calls: number }[]>`
+          select f.funcname as name, sum(f.calls)::int as calls
+          from pg_stat_xact_user_functions as f join pg_proc as p on p.oid = f.funcid
+          where p.prosrc ~ '(from|into|update|join) (automation|ridgeline|public|vault)[.][a-z_]+( as|\\s|$)'
+          group by 1`;
+        return new Map(rows.map(({ name, calls }) => [name, calls]));
+      };
+      const dues =
+        `array(select s from ridgeline.scheduled_steps as s where s.lane = '${lane}' and s.attempt = 0)`;
+      await transaction`set local track_functions = 'all'`;
+      await transaction`set local automation.functions_address = 'https://apex.example/functions'`;
+      const before = await counted();
+      const [did] = await transaction.unsafe(
+        lane === "database"
+          ? `select (automation.run_batch(${dues})).ran as steps`
+          : `select cardinality((automation.claim_batch(${dues}, 'w', '60 seconds')).claimed) as steps`,
+      );
+      expect(did).toEqual({ steps: set });
+      const calls = [...await counted()];
+      return new Map(calls.map(([name, after]) => [name, after - (before.get(name) ?? 0)]));
+    });
+  }
+
+  it(
+    "five ask as well: whom they speak of, whether they go on and come in, their links",
+    async () => {
+      await withDatabase(async ({ sql, connect }) => {
+        const tenant = await office(sql);
+        await keepSets(sql);
+        const one = connect({ max: 1 });
+        const more: string[] = [];
+        for (const [lane, type] of kinds) {
+          await callsFor(one, tenant, lane, type, 2);
+          const few = await callsFor(one, tenant, lane, type, 5);
+          const many = await callsFor(one, tenant, lane, type, 50);
+          for (const [name, calls] of many) {
+            if (calls > (few.get(name) ?? 0) && !known.includes(name)) {
+              more.push(`${type}: ${name} ${few.get(name)} and ${calls} times`);
+            }
+          }
+        }
+        expect(more).toEqual([]);
+      });
+    },
+    60_000,
+  );
 });

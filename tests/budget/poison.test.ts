@@ -139,14 +139,14 @@ it("a step further down a run is the one that fails, and what came before it sta
 });
 
 describe("a claim", () => {
-  /** Reading who looks after the poison does something to the claim. */
+  /** Looking at what the poison is told does something to the claim. */
   const claimThat = (deed: string) =>
     sql.unsafe(`
-      create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
+      create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
         language plpgsql as $$
       begin
-        if data #>> '{contact,first_name}' = 'Poison' then ${deed} end if;
-        return '{}';
+        if input ->> 'body' like 'Hi Poison%' then ${deed} end if;
+        return null;
       end $$`);
   const wanted = { sms: { most: 10, but: [] } };
 

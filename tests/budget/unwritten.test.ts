@@ -24,17 +24,17 @@ beforeEach(() => {
   sql = sessions.sql;
 });
 
-/** Reading who looks after a lead waits as long as its name is in the list. */
+/** Looking at what a lead is told waits as long as its name is in the list. */
 const holdClaims = async (on: Sql) => {
   await on.unsafe(`
     create table public.held (name text);
-    create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
+    create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
       language plpgsql volatile as $$
     begin
-      while exists (select from public.held as h where h.name = data #>> '{contact,first_name}') loop
+      while exists (select from public.held as h where input ->> 'body' = 'Hi ' || h.name || '!') loop
         perform pg_sleep(0.01);
       end loop;
-      return '{}';
+      return null;
     end $$`);
 };
 const hold = async (on: Sql, name: string) => {

@@ -36,12 +36,13 @@ comment on type automation.prepared_step is
 create type automation.known_records as (
   record jsonb,
   contact_id text,
-  contact jsonb
+  contact jsonb,
+  others jsonb
 );
 
 comment on type automation.known_records is
-  'What was read for a run just now, together with that of others: the record it is about, which contact it has, and '
-  'that one''s record.';
+  'What was read for a run just now, together with that of others: the record it is about, which contact it has, that '
+  'one''s record, and others: {"user": ..., "tenant": ...}, those that are asked for.';
 
 create type automation.running_plan as (
   tenant_id uuid,
@@ -122,7 +123,7 @@ begin
 end;
 $$;
 
--- How a tenant writes times, numbers and money; only what becomes HTML is escaped.
+-- How a tenant writes times, numbers and money, and whose links are its own; only what becomes HTML is escaped.
 create or replace function automation.render_options(tenant automation.tenant, at timestamptz) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -130,7 +131,7 @@ create or replace function automation.render_options(tenant automation.tenant, a
 begin
   return jsonb_strip_nulls(jsonb_build_object(
     'zone', tenant.timezone, 'locale', tenant.settings -> 'locale', 'currency', tenant.settings -> 'currency',
-    'country', tenant.country, 'text_countries', tenant.country || tenant.text_countries,
+    'country', tenant.country, 'website', tenant.website, 'text_countries', tenant.country || tenant.text_countries,
     'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true));
 end;
 $$;

@@ -56,7 +56,10 @@ begin
     context := automation.add_snapshot_names(context, data);
   end if;
   if roots is null or roots ? 'user' then
-    context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
+    context := context || jsonb_build_object('user', (automation.read_users(
+      array[tenant_id], array[coalesce(
+        data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}')],
+      array[data ->> 'user_id']))[1]);
   end if;
   if (roots is null or roots ? 'contact.tags') and not coalesce(data -> 'contact' ? 'tags', false) then
     context := automation.add_tags(context, automation.contact_tags(tenant_id, data ->> 'contact_id'));
@@ -79,29 +82,56 @@ begin
 end;
 $$;
 
-create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
-  language sql stable
+-- Each of them once, those of one tenant together: of many tenants at once, each would be looked for in each.
+create or replace function automation.read_users(tenant_ids uuid[], responsible text[], writers text[])
+  returns jsonb[]
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  keys constant uuid[] := array(
+    select automation.key_uuid(coalesce(u.responsible, u.writer))
+    from unnest(responsible, writers) with ordinality as u (responsible, writer, place)
+    order by u.place);
+  users jsonb[];
+  logins uuid[] := '{}'::uuid[];
+begin
+  users := array(
     select m.record
-    from (
-      select data ->> 'user_id' as writer, coalesce(
-        data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}') as responsible) as k
-    cross join lateral (
-      select u.record
-      from automation.read_members(array[read_user.tenant_id],
-        array[automation.key_uuid(coalesce(k.responsible, k.writer))]) as u
-      union all
-      -- Who wrote it signed in, and need not be known by that.
-      select u.record
-      from automation.read_signed_in(case when k.responsible is null then automation.as_uuid(k.writer) end) as u
-      where u.tenant_id = read_user.tenant_id
-    ) as m
-    limit 1
-  $$;
+    from unnest(tenant_ids, keys) with ordinality as u (tenant_id, key, place)
+    left join (
+      select distinct on (m.tenant_id, m.user_id) m.tenant_id, m.user_id, m.record
+      from (
+        select k.tenant_id, array_agg(distinct k.key) as keys from unnest(tenant_ids, keys) as k (tenant_id, key)
+        where k.key is not null
+        group by k.tenant_id
+      ) as t
+      cross join lateral automation.read_members(array[t.tenant_id], t.keys) as m
+    ) as m on m.tenant_id = u.tenant_id and m.user_id = u.key
+    order by u.place);
+  -- Who wrote it signed in, and need not be known by that.
+  for i in 1 .. cardinality(users) loop
+    if users[i] is null and responsible[i] is null and writers[i] is not null then
+      logins[i] := automation.as_uuid(writers[i]);
+    end if;
+  end loop;
+  if logins = '{}' then
+    return users;
+  end if;
+  return array(
+    select coalesce(u.record, m.record)
+    from unnest(users, tenant_ids, logins) with ordinality as u (record, tenant_id, login, place)
+    left join (
+      select distinct on (l.login, m.tenant_id) l.login, m.tenant_id, m.record
+      from (select distinct k as login from unnest(logins) as k where k is not null) as l
+      cross join lateral automation.read_signed_in(l.login) as m
+    ) as m on m.tenant_id = u.tenant_id and m.login = u.login
+    order by u.place);
+end;
+$$;
 
-comment on function automation.read_user(uuid, jsonb) is
-  '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
+comment on function automation.read_users(uuid[], text[], text[]) is
+  '{{user.*}} of each: who is responsible for the record that fired, else for its contact, else who wrote it.';
 
 -- Which contact a run is about: the one that its record belongs to now. One that was given by hand, and not
 -- read from the record, stays.
@@ -273,6 +303,20 @@ begin
 end;
 $$;
 
+create or replace function automation.responsible_for(
+  execution ridgeline.workflow_executions, known automation.known_records)
+  returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(
+    case when execution.entity is not null
+      then automation.read_root(execution, execution.entity, known) ->> 'assigned_to' end,
+    automation.read_root(execution, 'contact', known) ->> 'assigned_to');
+end;
+$$;
+
 create or replace function automation.read_root(
   execution ridgeline.workflow_executions, root text, known automation.known_records default null)
   returns jsonb
@@ -284,6 +328,8 @@ declare
 begin
   if root = 'trigger' then
     return automation.trigger_root(data);
+  elsif known.others ? root then
+    return nullif(known.others -> root, 'null');
   elsif root = 'contact' then
     if execution.version = 0 then
       return data -> 'contact';
@@ -303,11 +349,8 @@ begin
   elsif root = 'tenant' then
     return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
   elsif root = 'user' then
-    return automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
-      'user_id', data -> 'user_id')
-      || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity, known)) end);
+    return (automation.read_users(array[execution.tenant_id],
+      array[automation.responsible_for(execution, known)], array[data ->> 'user_id']))[1];
   elsif root = 'custom' then
     return coalesce(data -> 'custom', data #> array[execution.entity, 'custom_fields']);
   elsif root = 'steps' then

@@ -30,8 +30,11 @@ create or replace function automation.entry_key_in(mode ridgeline.execution_mode
   set search_path = pg_catalog, pg_temp
   as $$ select case mode when 'shadow' then 'shadow ' else '' end || key $$;
 
--- A dedupe_key that renders to nothing (no phone number) says nothing about who it is.
-create or replace function automation.entry_key(execution ridgeline.workflow_executions, lifecycle jsonb)
+-- A dedupe_key that renders to nothing (no phone number) says nothing about who it is. known, options: where they are
+-- read already.
+create or replace function automation.entry_key(
+  execution ridgeline.workflow_executions, lifecycle jsonb, known automation.known_records default null,
+  options jsonb default null)
   returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -42,8 +45,8 @@ begin
   if lifecycle ? 'key' then
     select btrim(automation.fold(automation.text_of(r.rendered))) into key
     from automation.render(
-      lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}'),
-      automation.render_options(execution.tenant_id)) as r;
+      lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}', known),
+      coalesce(options, automation.render_options(execution.tenant_id))) as r;
   end if;
   return automation.entry_key_in(execution.mode, coalesce(
     'key ' || case
@@ -111,62 +114,89 @@ $$;
 -- A run that was cancelled or failed before it had done anything for anybody keeps nobody out: waiting and
 -- choosing a way are nothing yet. One that is still open may yet, and one that history has forgotten did.
 create or replace function automation.has_done_nothing(tenant_id uuid, execution_id uuid) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-        select from ridgeline.workflow_executions as e
-        where e.tenant_id = has_done_nothing.tenant_id and e.id = has_done_nothing.execution_id
-          and e.status in ('failed', 'cancelled', 'skipped'))
-      and not exists (
-        select from ridgeline.workflow_step_executions as s
-        where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
-          and automation.has_effect(s.step_type)
-          and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
-  $$;
+begin
+  return exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = has_done_nothing.tenant_id and e.id = has_done_nothing.execution_id
+        and e.status in ('failed', 'cancelled', 'skipped'))
+    and not exists (
+      select from ridgeline.workflow_step_executions as s
+      where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
+        and automation.has_effect(s.step_type)
+        and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean));
+end;
+$$;
 
 -- The last one that was let in and has done something, or still may. Runs from before there was a rule count
 -- as well, where they can be found by their record.
+create or replace function automation.last_entries(
+  tenant_ids uuid[], workflow_ids uuid[], keys text[], record_ids text[], but uuid[])
+  returns automation.entries[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select case when (n.entry).execution_id is not null then n.entry else x.entry end
+    from unnest(tenant_ids, workflow_ids, keys, record_ids, but) with ordinality
+      as k (tenant_id, workflow_id, key, record_id, but, place)
+    left join lateral (
+      select e as entry from automation.entries as e
+      where e.tenant_id = k.tenant_id and e.workflow_id = k.workflow_id and e.key = k.key
+        and e.execution_id is distinct from k.but and not automation.has_done_nothing(e.tenant_id, e.execution_id)
+      limit 1
+    ) as n on true
+    left join lateral (
+      select row(o.tenant_id, o.workflow_id, k.key, o.id, o.created_at)::automation.entries as entry
+      from ridgeline.workflow_executions as o
+      where (n.entry).execution_id is null and k.key like 'record %'
+        and o.tenant_id = k.tenant_id and o.record_id = k.record_id
+        and o.workflow_id = k.workflow_id and o.id is distinct from k.but
+        and o.started_at is not null and o.mode <> 'shadow' and not automation.has_done_nothing(o.tenant_id, o.id)
+      order by o.created_at desc
+      limit 1
+    ) as x on true
+    order by k.place);
+end;
+$$;
+
 create or replace function automation.last_entry(
   tenant_id uuid, workflow_id uuid, key text, record_id text, but uuid default null)
   returns automation.entries
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  entry automation.entries;
 begin
-  select e.* into entry from automation.entries as e
-  where e.tenant_id = last_entry.tenant_id and e.workflow_id = last_entry.workflow_id
-    and e.key = last_entry.key and e.execution_id is distinct from but
-    and not automation.has_done_nothing(e.tenant_id, e.execution_id);
-  if not found and key like 'record %' then
-    select x.tenant_id, x.workflow_id, key, x.id, x.created_at into entry
-    from ridgeline.workflow_executions as x
-    where x.tenant_id = last_entry.tenant_id and x.record_id = last_entry.record_id
-      and x.workflow_id = last_entry.workflow_id and x.id is distinct from but
-      and x.started_at is not null and x.mode <> 'shadow' and not automation.has_done_nothing(x.tenant_id, x.id)
-    order by x.created_at desc
-    limit 1;
-  end if;
-  return entry;
+  return (automation.last_entries(
+    array[tenant_id], array[workflow_id], array[key], array[record_id], array[but]))[1];
 end;
 $$;
 
 create or replace function automation.may_enter(reentry jsonb, entry automation.entries) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when entry.execution_id is null or reentry is null or reentry ->> 'policy' = 'restart' then true
-      when reentry ->> 'policy' = 'once_in'
-        then entry.entered_at + (reentry ->> 'within')::interval <= automation.now()
-      when reentry ->> 'policy' = 'not_while_open' then not exists (
-        select from ridgeline.workflow_executions as e
-        where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null)
-      else false
-    end
-  $$;
+begin
+  if entry.execution_id is null or reentry is null or reentry ->> 'policy' = 'restart' then
+    return true;
+  elsif reentry ->> 'policy' = 'once_in' then
+    return entry.entered_at + (reentry ->> 'within')::interval <= automation.now();
+  elsif reentry ->> 'policy' = 'not_while_open' then
+    return not exists (
+      select from ridgeline.workflow_executions as e
+      where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null);
+  end if;
+  return false;
+end;
+$$;
 
 comment on function automation.may_enter(jsonb, automation.entries) is
   'Does the rule let somebody in who was let in before, then?';
@@ -271,18 +301,46 @@ create or replace function automation.entry_lock(execution ridgeline.workflow_ex
     select hashtextextended(concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)
   $$;
 
-create or replace function automation.note_entry(execution ridgeline.workflow_executions, key text) returns void
-  language sql
+create or replace function automation.note_entries(
+  executions ridgeline.workflow_executions[], keys text[])
+  returns void
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
-    values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
-    on conflict on constraint entries_pkey do update
-      set execution_id = excluded.execution_id, entered_at = excluded.entered_at
+begin
+  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+  select (executions[i]).tenant_id, (executions[i]).workflow_id, keys[i], (executions[i]).id, automation.now()
+  from generate_subscripts(keys, 1) as i
+  on conflict on constraint entries_pkey do update
+    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+end;
+$$;
+
+-- Two runs of one key are asked one after the other: while the other's transaction is open this one is put off.
+create or replace function automation.lock_entry(execution ridgeline.workflow_executions, key text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not pg_try_advisory_xact_lock(automation.entry_lock(execution, key)) then
+    raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
+  end if;
+end;
+$$;
+
+create or replace function automation.refused_reason(lifecycle jsonb, entry automation.entries) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object(
+      'code', 'already_entered', 'policy', lifecycle #> '{reentry,policy}',
+      'message', format('entered on %s already; re-entry: %s',
+        to_char(entry.entered_at, 'YYYY-MM-DD HH24:MI'), concat_ws(' ',
+          lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
+      'execution_id', entry.execution_id)
   $$;
 
--- Lets a run in and remembers it, or says why not. Two runs of one key are asked one after the other:
--- while the other's transaction is open this one is put off.
+-- Lets a run in and remembers it, or says why not.
 create or replace function automation.refuse_entry(
   execution ridgeline.workflow_executions, lifecycle jsonb)
   returns jsonb
@@ -296,9 +354,8 @@ declare
 begin
   if key is null then
     return null;
-  elsif not pg_try_advisory_xact_lock(automation.entry_lock(execution, key)) then
-    raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
   end if;
+  perform automation.lock_entry(execution, key);
   entry := automation.last_entry(
     execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
   if lifecycle #>> '{reentry,policy}' = 'restart' then
@@ -307,20 +364,79 @@ begin
       return refusal;
     end if;
   elsif not automation.may_enter(lifecycle -> 'reentry', entry) then
-    return jsonb_build_object(
-      'code', 'already_entered', 'policy', lifecycle #> '{reentry,policy}',
-      'message', format('entered on %s already; re-entry: %s',
-        to_char(entry.entered_at, 'YYYY-MM-DD HH24:MI'), concat_ws(' ',
-          lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
-      'execution_id', entry.execution_id);
+    return automation.refused_reason(lifecycle, entry);
   end if;
-  perform automation.note_entry(execution, key);
+  perform automation.note_entries(array[execution], array[key]);
   return null;
 end;
 $$;
 
 comment on function automation.refuse_entry(ridgeline.workflow_executions, jsonb) is
   'Asked once, before the first step of a run: null lets it in, otherwise the reason it is skipped.';
+
+-- The same of those of a batch at some places, in their order. One that takes another's place, and the second of a key,
+-- is asked after the others, by itself.
+create or replace function automation.refuse_entries(
+  works automation.work[], plans automation.running_plan[], places integer[])
+  returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  plan automation.running_plan;
+  key text;
+  mark text;
+  marks text[] := '{}'::text[];
+  alone integer[] := '{}'::integer[];
+  asked integer[] := '{}'::integer[];
+  asking ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  keys text[] := '{}'::text[];
+  entries automation.entries[];
+  entered ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  entered_as text[] := '{}'::text[];
+  refusals jsonb[] := array_fill(null::jsonb, array[cardinality(places)]);
+begin
+  for n in 1 .. cardinality(places) loop
+    work := works[places[n]];
+    execution := work.execution;
+    plan := plans[work.plan];
+    key := automation.entry_key(execution, plan.lifecycle, work.known, plan.options);
+    continue when key is null;
+    mark := concat_ws('/', execution.tenant_id, execution.workflow_id, key);
+    if plan.lifecycle #>> '{reentry,policy}' = 'restart' or mark = any (marks) then
+      alone := alone || n;
+    else
+      marks := marks || mark;
+      perform automation.lock_entry(execution, key);
+      asked := asked || n;
+      asking := asking || execution;
+      keys := keys || key;
+    end if;
+  end loop;
+  entries := automation.last_entries(
+    array(select e.tenant_id from unnest(asking) as e), array(select e.workflow_id from unnest(asking) as e), keys,
+    array(select e.record_id from unnest(asking) as e), array(select e.id from unnest(asking) as e));
+  for i in 1 .. cardinality(asked) loop
+    plan := plans[(works[places[asked[i]]]).plan];
+    if (entries[i]).execution_id is null or automation.may_enter(plan.lifecycle -> 'reentry', entries[i]) then
+      entered := entered || asking[i];
+      entered_as := entered_as || keys[i];
+    else
+      refusals[asked[i]] := automation.refused_reason(plan.lifecycle, entries[i]);
+    end if;
+  end loop;
+  if cardinality(entered) > 0 then
+    perform automation.note_entries(entered, entered_as);
+  end if;
+  for i in 1 .. cardinality(alone) loop
+    work := works[places[alone[i]]];
+    refusals[alone[i]] := automation.refuse_entry(work.execution, (plans[work.plan]).lifecycle);
+  end loop;
+  return refusals;
+end;
+$$;
 
 -- A run that failed halfway comes back. Where two may not be in at once it must not stand beside the one that has
 -- entered meanwhile; whoever comes after it finds it in. One that had done nothing is asked like any other, when it
@@ -348,7 +464,7 @@ begin
   if not automation.may_enter('{"policy": "not_while_open"}', entry) then
     return entry.execution_id;
   end if;
-  perform automation.note_entry(execution, key);
+  perform automation.note_entries(array[execution], array[key]);
   return null;
 end;
 $$;

@@ -133,38 +133,58 @@ create or replace function automation.concerns(
     end
   $$;
 
--- Two index probes into a table that is next to empty.
-create or replace function automation.unread_signals(execution ridgeline.workflow_executions)
-  returns setof automation.signals
-  language sql stable
+-- Those of each run, by its place. For each a few index probes into a table that is next to empty.
+create or replace function automation.unread_signals(executions ridgeline.workflow_executions[])
+  returns table (place integer, signal automation.signals)
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
-    select s.* from automation.signals as s
-    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
-      and automation.may_concern(
-        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
-      and automation.concerns(s, execution)
+begin
+  return query
+  select e.place, u.signal
+  from (
+    select i as place, (executions[i]).tenant_id, (executions[i]).workflow_id, (executions[i]).version,
+      (executions[i]).entity, (executions[i]).record_id, (executions[i]).contact_id
+    from generate_subscripts(executions, 1) as i
+    offset 0
+  ) as e
+  cross join lateral (
+    select s as signal from automation.signals as s
+    where s.contact_id = e.contact_id and s.tenant_id = e.tenant_id
+      and automation.may_concern(s, e.workflow_id, e.version, e.entity, e.record_id)
     union all
-    select s.* from automation.signals as s
-    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
-      and s.contact_id is distinct from execution.contact_id
-      and automation.concerns(s, execution)
+    select s from automation.signals as s
+    where s.record_id = e.record_id and s.tenant_id = e.tenant_id
+      and s.contact_id is distinct from e.contact_id
     union all
-    select s.* from automation.signals as s
-    where s.tenant_id = execution.tenant_id and s.address is not null
-      and s.contact_id is distinct from execution.contact_id
-      and s.record_id is distinct from execution.record_id
-      and automation.may_concern(
-        s, execution.workflow_id, execution.version, execution.entity, execution.record_id)
-      and automation.concerns(s, execution)
+    select s from automation.signals as s
+    where s.tenant_id = e.tenant_id and s.address is not null
+      and s.contact_id is distinct from e.contact_id and s.record_id is distinct from e.record_id
+      and automation.may_concern(s, e.workflow_id, e.version, e.entity, e.record_id)
     union all
     -- One about nobody is told by its own name alone.
-    select s.* from automation.signals as s
-    where execution.record_id is null and execution.contact_id is null and s.tenant_id = execution.tenant_id
-      and s.role = 'restart' and automation.concerns(s, execution)
-  $$;
+    select s from automation.signals as s
+    where e.record_id is null and e.contact_id is null and s.tenant_id = e.tenant_id and s.role = 'restart'
+  ) as u
+  where automation.concerns(u.signal, executions[e.place]);
+end;
+$$;
+
+create or replace function automation.unread_signals(execution ridgeline.workflow_executions)
+  returns setof automation.signals
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query select (u.signal).* from automation.unread_signals(array[execution]) as u;
+end;
+$$;
 
 create or replace function automation.deleted_reason(entity text) returns jsonb
   language sql immutable parallel safe
@@ -260,6 +280,88 @@ begin
 end;
 $$;
 
+-- Do a step, or the rules of its workflow, speak of the tenant or of a user?
+create or replace function automation.asks_for(step jsonb, lifecycle jsonb, root text) returns boolean
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set, and it is inlined.
+  return coalesce(step -> 'roots' ? root, false)
+    or coalesce(lifecycle #> '{exit,roots}' ? root, false) or coalesce(lifecycle #> '{key,roots}' ? root, false);
+
+-- The tenants and users that a batch speaks of, each read once. Asked when the first of it does.
+create or replace function automation.read_others(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  known automation.known_records;
+  lifecycle jsonb;
+  of_tenant integer[] := '{}'::integer[];
+  of_user integer[] := '{}'::integer[];
+  tenant_ids uuid[] := '{}'::uuid[];
+  offices uuid[] := '{}'::uuid[];
+  responsible text[] := '{}'::text[];
+  writers text[] := '{}'::text[];
+  read jsonb[];
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    execution := work.execution;
+    known := work.known;
+    lifecycle := (plans[work.plan]).lifecycle;
+    if automation.asks_for(work.step, lifecycle, 'tenant') then
+      of_tenant := of_tenant || i;
+      tenant_ids := tenant_ids || execution.tenant_id;
+    end if;
+    if automation.asks_for(work.step, lifecycle, 'user') then
+      of_user := of_user || i;
+      offices := offices || execution.tenant_id;
+      responsible := responsible || automation.responsible_for(execution, known);
+      writers := writers || (execution.trigger_data ->> 'user_id');
+    end if;
+    known.others := '{}';
+    work.known := known;
+    works[i] := work;
+  end loop;
+  if cardinality(of_tenant) > 0 then
+    read := array(
+      select t.record
+      from unnest(tenant_ids) with ordinality as k (id, place)
+      left join automation.read_tenants(array(select distinct k from unnest(tenant_ids) as k)) as t on t.id = k.id
+      order by k.place);
+    works := automation.with_others(works, of_tenant, 'tenant', read);
+  end if;
+  if cardinality(of_user) > 0 then
+    read := automation.read_users(offices, responsible, writers);
+    works := automation.with_others(works, of_user, 'user', read);
+  end if;
+  return works;
+end;
+$$;
+
+create or replace function automation.with_others(
+  works automation.work[], places integer[], root text, read jsonb[])
+  returns automation.work[]
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  known automation.known_records;
+begin
+  for i in 1 .. cardinality(places) loop
+    work := works[places[i]];
+    known := work.known;
+    known.others := known.others || jsonb_build_object(root, read[i]);
+    work.known := known;
+    works[places[i]] := work;
+  end loop;
+  return works;
+end;
+$$;
+
 -- Reads what runs are about, all of them at once: their records, which contact each has now, and that one's record.
 create or replace function automation.read_known(works automation.work[]) returns automation.work[]
   language plpgsql
@@ -294,7 +396,7 @@ begin
       work := works[i];
       execution := work.execution;
       continue when execution.entity is distinct from kind;
-      known := row(records[i], null, null);
+      known := row(records[i], null, null, null);
       if kind = 'contact' then
         if records[i] is null then
           execution := automation.follow_merge(execution);
@@ -343,20 +445,28 @@ end;
 $$;
 
 -- The events that end runs of a batch and have not been acted on: one for each run that there is one for, by its place.
-create or replace function automation.unread_endings(works automation.work[]) returns automation.signals[]
+-- Mostly none of their tenants has any.
+create or replace function automation.unread_endings(works automation.work[], tenants uuid[])
+  returns automation.signals[]
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $$
+declare
+  unread record;
+  endings automation.signals[];
 begin
-  if not exists (select from automation.signals) then
+  if not exists (select from automation.signals as s where s.tenant_id = any (tenants)) then
     return null;
   end if;
-  return array(
-    select (
-      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted', 'restart') limit 1)
-    from unnest(works) as w);
+  for unread in
+    select u.place, u.signal from automation.unread_signals(array(select w.execution from unnest(works) as w)) as u
+    where (u.signal).role in ('exit', 'deleted', 'restart')
+  loop
+    endings[unread.place] := unread.signal;
+  end loop;
+  return endings;
 end;
 $$;
 
@@ -391,7 +501,7 @@ declare
   execution constant ridgeline.workflow_executions := work.execution;
   lifecycle constant jsonb := plan.lifecycle;
   known constant automation.known_records := work.known;
-  refusal jsonb;
+  zone constant text := plan.options ->> 'zone';
   gone text;
 begin
   if lifecycle ? 'unreadable' then
@@ -412,18 +522,12 @@ begin
   elsif lifecycle is null then
     return null;
   elsif lifecycle ? 'exit' and automation.evaluate_conditions(
-    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
-    automation.tenant_zone(execution.tenant_id)) then
+    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known), zone) then
     return row('cancelled', jsonb_build_object(
       'code', 'exit_conditions', 'message', 'the exit conditions of the workflow were met',
       'conditions', automation.explain_conditions(
         lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
-        automation.tenant_zone(execution.tenant_id))))::automation.obstacle;
-  elsif execution.started_at is null and lifecycle ? 'reentry' then
-    refusal := automation.refuse_entry(execution, lifecycle);
-    if refusal is not null then
-      return row('skipped', refusal)::automation.obstacle;
-    end if;
+        zone)))::automation.obstacle;
   end if;
   return null;
 end;
@@ -444,10 +548,14 @@ declare
   plan automation.running_plan;
   states text[] := '{}'::text[];
   is_plain boolean[] := '{}'::boolean[];
-  forgotten constant uuid[] := automation.forgotten_among(array(select (p).tenant_id from unnest(plans) as p));
+  tenants constant uuid[] := array(select p.tenant_id from unnest(plans) as p);
+  forgotten constant uuid[] := automation.forgotten_among(tenants);
+  entering integer[] := '{}'::integer[];
+  refusals jsonb[];
+  asks boolean := false;
 begin
   works := automation.read_known(works);
-  endings := automation.unread_endings(works);
+  endings := automation.unread_endings(works, tenants);
   for i in 1 .. cardinality(plans) loop
     plan := plans[i];
     states[i] := case
@@ -456,12 +564,16 @@ begin
       when (works[1]).ran = 0 and (plan.tenant).id is not null then 'here'
       when i > 1 and (plans[i - 1]).tenant_id = plan.tenant_id then states[i - 1]
       else automation.tenant_state(plan.tenant_id) end;
-    is_plain[i] := endings is null and states[i] = 'here'
-      and not coalesce(plan.lifecycle ?| '{unreadable,exit,reentry}', false);
+    is_plain[i] := states[i] = 'here' and not coalesce(plan.lifecycle ?| '{unreadable,exit,reentry}', false);
+    asks := asks or automation.asks_for(null, plan.lifecycle, 'tenant')
+      or automation.asks_for(null, plan.lifecycle, 'user');
   end loop;
+  if asks then
+    works := automation.read_others(works, plans);
+  end if;
   for i in 1 .. cardinality(works) loop
     work := works[i];
-    if is_plain[work.plan] is not true
+    if is_plain[work.plan] is not true or (endings[i]).id is not null
       or ((work.execution).record_id is not null and (work.known).record is null)
       or ((work.execution).contact_id is not null and ((work.known).contact is null
         or (work.known).contact_id is distinct from (work.execution).contact_id))
@@ -470,10 +582,23 @@ begin
         work.outcome := 'untried';
       else
         work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], states[work.plan]);
+        if (work.obstacle).status is null and (work.execution).started_at is null
+          and (plans[work.plan]).lifecycle ? 'reentry' then
+          entering := entering || i;
+        end if;
       end if;
       works[i] := work;
     end if;
   end loop;
+  if cardinality(entering) > 0 then
+    refusals := automation.refuse_entries(works, plans, entering);
+    for i in 1 .. cardinality(entering) loop
+      continue when refusals[i] is null;
+      work := works[entering[i]];
+      work.obstacle := row('skipped', refusals[i]);
+      works[entering[i]] := work;
+    end loop;
+  end if;
   return works;
 end;
 $$;

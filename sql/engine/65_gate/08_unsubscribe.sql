@@ -83,14 +83,14 @@ exception when others then
 end;
 $$;
 
--- 32 bytes that nobody guesses who does not know the secret.
-create or replace function automation.unsubscribe_token(tenant_id uuid, key text) returns text
+-- 32 bytes that nobody guesses who does not know the secret. secret: that one, where it was read for another already.
+create or replace function automation.unsubscribe_token(tenant_id uuid, key text, secret bytea default null)
+  returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  secret constant bytea := automation.unsubscribe_secret();
 begin
+  secret := coalesce(secret, automation.unsubscribe_secret());
   -- An envelope of SHA-256, as HMAC is one.
   return encode(sha256(secret || sha256(secret || convert_to(tenant_id || '/' || key, 'UTF8'))), 'hex');
 end;

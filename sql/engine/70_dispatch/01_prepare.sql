@@ -15,7 +15,7 @@ end;
 $$;
 
 -- A text whose links lead through functions/link: they are a part of what is rendered, and stand in the ledger.
-create or replace function automation.with_links(tenant_id uuid, step jsonb, prepared automation.prepared_step)
+create or replace function automation.with_links(step jsonb, prepared automation.prepared_step, options jsonb)
   returns automation.prepared_step
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -25,8 +25,8 @@ declare
   base constant text := automation.link_base();
   made record;
 begin
-  made := automation.track_links(written, prepared.input ->> 'body', case when written ~ '\mtenant\.' then (
-    select t.website from automation.read_offices(array[with_links.tenant_id]) as t) end, base);
+  made := automation.track_links(written, prepared.input ->> 'body',
+    case when written ~ '\mtenant\.' then options ->> 'website' end, base);
   if base is not null and made.links <> '[]' then
     prepared.input := prepared.input || jsonb_build_object('body', made.tracked, 'tracked_links', made.links);
   end if;
@@ -121,7 +121,7 @@ begin
     prepared := automation.skip_in_shadow(execution, step, prepared);
   end if;
   if prepared.verdict = 'run' and step #> '{sending,track_links}' = 'true' then
-    prepared := automation.with_links(execution.tenant_id, step, prepared);
+    prepared := automation.with_links(step, prepared, options);
   end if;
   return prepared;
 end;

@@ -253,6 +253,10 @@ begin
     if (work.obstacle).status is not null then
       work.outcome := 'stopped';
     else
+      if (work.known).others is null and work.step -> 'roots' ?| '{user,tenant}' then
+        works := automation.read_others(works, plans);
+        work.known := (works[i]).known;
+      end if;
       prepared := automation.prepare_send(work, ledgers[i], (plans[work.plan]).options);
       work.prepared := prepared;
       if prepared.verdict = 'run' then
@@ -434,8 +438,11 @@ create or replace function automation.add_tokens(claimed automation.claimed_step
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  token text;
   step automation.claimed_step;
+  tracked automation.claimed_step[] := '{}'::automation.claimed_step[];
+  secret bytea;
+  token text;
+  marketing automation.claimed_step[] := '{}'::automation.claimed_step[];
 begin
   -- They are of one channel.
   if (claimed[1]).channel = 'webhook' then
@@ -444,38 +451,55 @@ begin
   for i in 1 .. coalesce(cardinality(claimed), 0) loop
     step := claimed[i];
     if step.payload ? 'tracked_links' then
-      claimed[i] := automation.open_links(step);
+      tracked := tracked || step;
+      step.payload := step.payload - 'tracked_links';
+      claimed[i] := step;
     end if;
     continue when not step.payload ? 'unsubscribe';
-    token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key);
-    insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
-    select sha256(convert_to(token, 'UTF8')), step.tenant_id, step.step_id, array(
-      select automation.normalize_email(automation.bare_address(m.mailbox))
-      from jsonb_array_elements_text(step.payload -> 'to') as m (mailbox))
-    on conflict on constraint unsubscribe_tokens_pkey do nothing;
+    secret := coalesce(secret, automation.unsubscribe_secret());
+    token := automation.unsubscribe_token(step.tenant_id, step.idempotency_key, secret);
     step.payload := jsonb_set(step.payload, '{unsubscribe,token}', to_jsonb(token));
     claimed[i] := step;
+    marketing := marketing || step;
   end loop;
+  if cardinality(marketing) > 0 then
+    insert into automation.unsubscribe_tokens (digest, tenant_id, step_id, addresses)
+    select sha256(convert_to(c.payload #>> '{unsubscribe,token}', 'UTF8')), c.tenant_id, c.step_id, array(
+      select automation.normalize_email(automation.bare_address(m.mailbox))
+      from jsonb_array_elements_text(c.payload -> 'to') as m (mailbox))
+    from unnest(marketing) as c
+    on conflict on constraint unsubscribe_tokens_pkey do nothing;
+  end if;
+  if cardinality(tracked) > 0 then
+    perform automation.open_links(tracked);
+  end if;
   return claimed;
 end;
 $$;
 
--- Where the links of a text lead is known before it is out.
-create or replace function automation.open_links(step automation.claimed_step) returns automation.claimed_step
+-- Where the links of texts lead is known before they are out.
+create or replace function automation.open_links(claimed automation.claimed_step[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
   as $$
 begin
   insert into automation.links (tenant_id, code, step_id, contact_id, recipient, url)
-  select step.tenant_id, l.code, step.step_id, (
-      select x.contact_id
-      from ridgeline.workflow_step_executions as s
-      join ridgeline.workflow_executions as x on x.tenant_id = s.tenant_id and x.id = s.execution_id
-      where s.tenant_id = step.tenant_id and s.id = step.step_id), step.payload ->> 'to', l.url
-  from jsonb_to_recordset(step.payload -> 'tracked_links') as l (code text, url text)
+  select c.tenant_id, l.code, c.step_id, e.contact_id, c.payload ->> 'to', l.url
+  from unnest(claimed) as c
+  cross join lateral (
+    select x.execution_id from ridgeline.workflow_step_executions as x
+    where x.tenant_id = c.tenant_id and x.id between c.step_id and c.step_id order by x.id limit 1) as s
+  cross join lateral (
+    select x.contact_id from ridgeline.workflow_executions as x
+    where x.tenant_id = c.tenant_id and x.id between s.execution_id and s.execution_id order by x.id limit 1) as e
+  cross join lateral jsonb_to_recordset(c.payload -> 'tracked_links') as l (code text, url text)
   on conflict on constraint links_pkey do nothing;
-  step.payload := step.payload - 'tracked_links';
-  return step;
 end;
 $$;
 

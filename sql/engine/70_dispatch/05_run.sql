@@ -448,6 +448,10 @@ begin
         prepared := row('run', input, null, null, null, null);
         work.prepared := prepared;
       else
+        if (work.known).others is null and work.step -> 'roots' ?| '{user,tenant}' then
+          works := automation.read_others(works, plans);
+          work.known := (works[i]).known;
+        end if;
         prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
         work.prepared := prepared;
         work.status := case prepared.verdict

@@ -87,7 +87,7 @@ grant execute on function
 alter table automation.unsubscribe_secret enable row level security;
 alter table automation.unsubscribe_tokens enable row level security;
 revoke all on automation.unsubscribe_secret from service_role;
-revoke execute on function automation.unsubscribe_token(uuid, text), automation.unsubscribe_secret(),
+revoke execute on function automation.unsubscribe_token(uuid, text, bytea), automation.unsubscribe_secret(),
   automation.kept_unsubscribe_secret() from service_role;
 grant execute on function automation.unsubscribe(text, text) to service_role;
 

@@ -2,7 +2,7 @@
 -- by whatever the office says makes two of them the same.
 begin;
 \ir ../foundation/story.psql
-select plan(57);
+select plan(59);
 
 select pg_temp.tenant() as apex \gset
 create function pg_temp.statuses(workflow uuid) returns text
@@ -74,6 +74,20 @@ select is(pg_temp.enters(:'by_phone', '{"contact_id": "00000000-0000-4000-8000-0
 select is(pg_temp.enters(:'by_phone', '{"contact_id": "00000000-0000-4000-8000-0000000000c4"}'), 'completed', 'is not everybody without a number');
 select is(pg_temp.enters(:'by_phone', '{"contact_id": "00000000-0000-4000-8000-0000000000c4"}'), 'skipped already_entered', 'but themselves');
 select is(pg_temp.enters(:'by_phone', '{"note": "nobody"}'), 'completed', 'a run about nobody always may');
+-- All that came over night, in one set: whom we know, a couple with one number, somebody else.
+insert into public.contacts (tenant_id, first_name, company, phone) values
+  (:'apex', 'Maria', 'night', '+15125550100'), (:'apex', 'Jo', 'night', '+15125550177'), (:'apex', 'Al', 'night', '(512) 555-0177'), (:'apex', 'Zoe', 'night', '+15125550178');
+create temp table night as
+  select c.first_name as name, (ridgeline.execute_workflow(:'by_phone', jsonb_build_object('contact_id', c.id))).id as run
+  from (select * from public.contacts where company = 'night' order by first_name desc) as c;
+select pg_temp.settle();
+select is(
+  (select jsonb_object_agg(n.name, concat_ws(' ', e.status, e.error ->> 'code')) from night as n join ridgeline.workflow_executions as e on e.id = n.run),
+  '{"Zoe": "completed", "Maria": "skipped already_entered", "Jo": "completed", "Al": "skipped already_entered"}',
+  'of those that come at once each number enters once, whoever came first');
+select is(
+  (select e.error ->> 'execution_id' from night as n join ridgeline.workflow_executions as e on e.id = n.run where n.name = 'Al'),
+  (select run::text from night where name = 'Jo'), 'and the other is told by whom');
 
 -- A double form post that got past the form: two rows, two runs, one text.
 select pg_temp.workflow(:'apex', 'form_submitted', '{}', '[{"type": "create_task", "config": {"title": "Ring"}}]', '[]',

@@ -2,7 +2,7 @@
 -- the others is done once, for its own run.
 begin;
 \ir ../foundation/story.psql
-select plan(27);
+select plan(28);
 -- A set at once, whatever the session did before.
 select set_config('automation.portion_size', '800', true);
 
@@ -155,6 +155,23 @@ select is((select count(*) from automation.claim_steps('w', 10)), 1::bigint, 'on
 select is((select count(*) from automation.claim_steps('w', 10)), 0::bigint, 'the other one does not');
 select is((select array_agg(s.error ->> 'code') from ridgeline.workflow_step_executions as s where s.status = 'skipped' and s.tenant_id = :'apex'),
   '{conversation_brake}', 'and says why');
+
+-- WHOM THEY SPEAK OF
+-- Two offices have the same person, who is called otherwise in each.
+insert into public.tenant_members (tenant_id, user_id, role, full_name) values
+  (:'apex', '00000000-0000-4000-8000-00000000000a', 'owner', 'Sam'), (:'apex', '00000000-0000-4000-8000-00000000000b', 'member', 'Lee'),
+  (:'blue', '00000000-0000-4000-8000-00000000000a', 'member', 'Samuel');
+select pg_temp.workflow(t.id, 'contact_created', '{"source": "fair"}',
+  '[{"type": "create_task", "config": {"title": "{{contact.first_name}}: {{user.full_name | default: \"nobody\"}} of {{tenant.name}}"}}]')
+from public.tenants as t;
+insert into public.contacts (tenant_id, first_name, source, assigned_to) values
+  (:'apex', 'Uma', 'fair', '00000000-0000-4000-8000-00000000000b'), (:'blue', 'Vic', 'fair', '00000000-0000-4000-8000-00000000000a'),
+  (:'apex', 'Wes', 'fair', null), (:'apex', 'Xia', 'fair', '00000000-0000-4000-8000-00000000000a'),
+  (:'blue', 'Yul', 'fair', '00000000-0000-4000-8000-00000000000b');
+select automation.run_database_steps();
+select is((select array_agg(t.title order by t.title) from public.tasks as t where t.title like '%: % of %'),
+  '{Uma: Lee of Apex Roofing,Vic: Samuel of Blue Ridge Solar,Wes: nobody of Apex Roofing,Xia: Sam of Apex Roofing,Yul: nobody of Blue Ridge Solar}',
+  'each task names the user of its own record, in its own office');
 
 select * from finish();
 rollback;
