@@ -27535,23 +27535,30 @@ CREATE OR REPLACE FUNCTION automation.lock_signals(tenant_ids uuid[], keys text[
  RETURNS SETOF automation.signals
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 begin
   return query
     select s.*
-    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
     cross join lateral (
       select q.* from automation.signals as q
-      where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
+      where q.tenant_id = k.tenant_id and q.id between k.key::uuid and k.key::uuid
+        and q.next_try_at <= clock_timestamp()
         and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
         -- One that is about to be merged is not gone: its runs move first.
         and not (q.role = 'deleted' and exists (
           select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
+      order by q.id
+      limit 1
       for update skip locked
-    ) as s
-    order by k.place;
+    ) as s;
 end;
 $function$;
 
@@ -28816,23 +28823,26 @@ CREATE OR REPLACE FUNCTION automation.lock_timers(tenant_ids uuid[], keys text[]
  RETURNS SETOF ridgeline.workflow_timers
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 begin
   return query
     select t.*
-    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
     cross join lateral (
       select q.* from ridgeline.workflow_timers as q
       where q.tenant_id = k.tenant_id and q.workflow_id = left(k.key, 36)::uuid
-        and q.record_id = substr(k.key, 38) and q.due_at <= automation.now()
+        and q.record_id between substr(k.key, 38) and substr(k.key, 38) and q.due_at <= automation.now()
+      order by q.record_id
+      limit 1
       for update skip locked
-    ) as t
-    order by k.place;
+    ) as t;
 end;
 $function$;
 

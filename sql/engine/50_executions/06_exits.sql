@@ -927,27 +927,35 @@ begin
 end;
 $$;
 
+-- By their whole primary key, one after the other: see 70_dispatch/00_work.
 create or replace function automation.lock_signals(tenant_ids uuid[], keys text[])
   returns setof automation.signals
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
   return query
     select s.*
-    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
     cross join lateral (
       select q.* from automation.signals as q
-      where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
+      where q.tenant_id = k.tenant_id and q.id between k.key::uuid and k.key::uuid
+        and q.next_try_at <= clock_timestamp()
         and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
         -- One that is about to be merged is not gone: its runs move first.
         and not (q.role = 'deleted' and exists (
           select from automation.merges_due as m where m.tenant_id = q.tenant_id and m.contact_id = q.record_id))
+      order by q.id
+      limit 1
       for update skip locked
-    ) as s
-    order by k.place;
+    ) as s;
 end;
 $$;
 

@@ -366,27 +366,31 @@ begin
 end;
 $$;
 
+-- By their whole primary key, one after the other: see 70_dispatch/00_work.
 create or replace function automation.lock_timers(tenant_ids uuid[], keys text[])
   returns setof ridgeline.workflow_timers
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
   set enable_bitmapscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
   return query
     select t.*
-    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
     cross join lateral (
       select q.* from ridgeline.workflow_timers as q
       where q.tenant_id = k.tenant_id and q.workflow_id = left(k.key, 36)::uuid
-        and q.record_id = substr(k.key, 38) and q.due_at <= automation.now()
+        and q.record_id between substr(k.key, 38) and substr(k.key, 38) and q.due_at <= automation.now()
+      order by q.record_id
+      limit 1
       for update skip locked
-    ) as t
-    order by k.place;
+    ) as t;
 end;
 $$;
 
