@@ -25271,8 +25271,9 @@ begin
   -- That no column says that somebody has left is kept in mind, too.
   values (automation.relation_name(attach_members.relation),
     named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb
-      || jsonb_build_object('status', automation.status_column(
-        attach_members.relation, named || case when columns ? 'status' then columns else '{}' end)), sole,
+      || case when columns -> 'status' = 'null' then '{"status": null}'
+        else jsonb_strip_nulls(jsonb_build_object(
+          'status', automation.status_column(attach_members.relation, named))) end, sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, automation.settled_further(attach_members.further),

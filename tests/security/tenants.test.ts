@@ -1,6 +1,6 @@
 // One tenant against another, over REST, by class; how many attempts of each class were made and held is printed.
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Client } from "../../scripts/lib/client.ts";
 import { startTestStack, type TestStack } from "../support/stack.ts";
 
@@ -251,4 +251,323 @@ it("an id that two tenants hold is nobody's guess", async () => {
     tenant_id: apex.tenantId,
   });
   expect(data).toHaveProperty("valid");
+});
+
+// What PostgREST can be asked to do besides the plain calls of supabase-js. lite knows most of it; where it does not, a
+// refusal is as good, and tests/security/sweep.test.ts asks the database itself.
+describe("tricks of the REST API", () => {
+  const SECRET = "TOPSECRET";
+  const ids = { workflow: randomUUID(), contact: randomUUID() };
+  const theirs = () => `tenant_id=eq.${apex.tenantId}`;
+  type Trick = [what: string, path: string, headers?: Record<string, string>, body?: object];
+  const full = { prefer: "return=representation" };
+  const merge = { prefer: "resolution=merge-duplicates,return=representation" };
+  const flow = () => ({ tenant_id: apex.tenantId, id: ids.workflow });
+
+  /** A call as somebody of an office, or as nobody. */
+  const as = async (who: Member | null) => {
+    const token = (await who?.client.auth.getSession())?.data.session?.access_token;
+    return async (
+      method: string,
+      path: string,
+      body?: object,
+      headers: Record<string, string> = placeOf(path),
+    ) => {
+      const answer = await fetch(`${stage.stack.apiUrl}/rest/v1${path}`, {
+        method,
+        headers: {
+          apikey: stage.stack.publishableKey,
+          ...(token ? { authorization: `Bearer ${token}` } : {}),
+          ...(body ? { "content-type": "application/json" } : {}),
+          ...headers,
+        },
+        ...(body ? { body: JSON.stringify(body) } : {}),
+      });
+      const count = answer.headers.get("content-range")?.split("/")[1];
+      return { status: answer.status, text: await answer.text(), count };
+    };
+  };
+  const placeOf = (path: string): Record<string, string> =>
+    /^\/(contacts|tenant_(members|invitations)|rpc\/tick)/.test(path)
+      ? {}
+      : { "accept-profile": "ridgeline", "content-profile": "ridgeline" };
+  const all = async () =>
+    await Promise.all(
+      [
+        "public.contacts",
+        "public.tenant_members",
+        "public.tenant_invitations",
+        ...[
+          "workflows",
+          "workflow_steps",
+          "workflow_versions",
+          "workflow_executions",
+          "messages",
+          "senders",
+          "forms",
+          "tenant_settings",
+          "suppressions",
+          "consents",
+        ].map((name) => `ridgeline.${name}`),
+      ].map((name) =>
+        stage.sql`select * from ${stage.sql(name)} where tenant_id = ${apex.tenantId} order by 1, 2`
+      ),
+    );
+
+  beforeAll(async () => {
+    const { sql } = stage;
+    await sql`
+      insert into public.contacts (tenant_id, id, first_name) values (${apex.tenantId}, ${ids.contact}, ${SECRET})`;
+    await sql`
+      insert into ridgeline.workflows (tenant_id, id, name, trigger_type)
+      values (${apex.tenantId}, ${ids.workflow}, ${SECRET}, 'manual')`;
+    await sql`
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
+      values (${apex.tenantId}, ${ids.workflow}, 'create_task', ${sql.json({ title: SECRET })})`;
+    await sql`update ridgeline.workflows set is_active = true where id = ${ids.workflow}`;
+    await sql`select ridgeline.execute_workflow(${ids.workflow}, ${
+      sql.json({ contact_id: ids.contact })
+    }, ${apex.tenantId})`;
+    await sql`select automation.tick()`;
+    await sql`
+      insert into ridgeline.messages (tenant_id, direction, body, from_number)
+      values (${apex.tenantId}, 'inbound', ${SECRET}, '+15125550100')`;
+    await sql`insert into ridgeline.forms (tenant_id, name) values (${apex.tenantId}, ${SECRET})`;
+    await sql`select ridgeline.record_revocation('sms', '+15125550188', ${SECRET}, tenant_id => ${apex.tenantId})`;
+  });
+
+  it("show nobody else anything, by rows, counts, orders or errors, and change nothing", async () => {
+    const reads: Trick[] = [
+      ["embedding", "/workflows?select=*,workflow_steps(*)"],
+      ["embedding upwards", "/workflow_steps?select=*,workflows(*)"],
+      [
+        "embedding what it is found by",
+        `/workflow_steps?select=id,workflows!inner(name)&workflows.name=eq.${SECRET}`,
+      ],
+      ["spreading", "/workflow_steps?select=...workflows(name)"],
+      ["a filter", `/contacts?first_name=eq.${SECRET}&select=first_name`],
+      ["or", `/messages?or=(body.eq.${SECRET},${theirs().replace("=", ".")})`],
+      ["a JSON path", `/workflow_executions?select=trigger_data->contact->>first_name&${theirs()}`],
+      ["a computed column", `/workflows?select=name,has_unpublished_changes&${theirs()}`],
+      ["one of them", `/workflows?id=eq.${ids.workflow}`, {
+        accept: "application/vnd.pgrst.object+json",
+      }],
+      ["CSV", "/contacts", { accept: "text/csv" }],
+      // What lite does not do, and what fails on what is there.
+      ["an aggregate", "/workflow_executions?select=count(),trigger_data.max()"],
+      ["a plan", "/contacts", { accept: "application/vnd.pgrst.plan+json" }],
+      ["embedding what is not told apart", "/contacts?select=*,tenants(*),tasks(*)"],
+      ["a cast that fails", "/messages?select=body::int"],
+      ["an order", "/forms?order=public_key&select=public_key"],
+    ];
+    const writes: [method: string, ...Trick][] = [
+      ["POST", "into it", "/contacts", full, { tenant_id: apex.tenantId, first_name: "x" }],
+      ["POST", "with columns", "/messages?columns=tenant_id,direction,body", full, {
+        ...flow(),
+        direction: "inbound",
+        body: "x",
+      }],
+      ["POST", "missing=default", "/workflows?columns=tenant_id,name,trigger_type,status", {
+        prefer: "missing=default,return=representation",
+      }, { tenant_id: apex.tenantId, name: "x", trigger_type: "manual" }],
+      ["POST", "merging by its key", "/workflows?on_conflict=tenant_id,id", merge, {
+        ...flow(),
+        name: "x",
+        trigger_type: "manual",
+      }],
+      ["POST", "merging by another", "/forms?on_conflict=public_key", merge, { name: "x" }],
+      ["POST", "rolled back", "/contacts", { prefer: "tx=rollback,return=representation" }, {
+        tenant_id: apex.tenantId,
+        id: ids.contact,
+      }],
+      ["PUT", "in its place", `/workflows?${theirs()}&id=eq.${ids.workflow}`, full, {
+        ...flow(),
+        name: "x",
+        trigger_type: "manual",
+      }],
+      ["PATCH", "all there is", "/workflows?name=neq.none", full, { name: "x" }],
+      ["PATCH", "moved over", `/workflow_steps?${theirs()}`, full, { tenant_id: rival.tenantId }],
+      ["DELETE", "all of it", `/contacts?${theirs()}`, full],
+      ["GET", "run", `/rpc/execute_workflow?workflow_id=${ids.workflow}`],
+      [
+        "GET",
+        "lifted",
+        `/rpc/lift_revocation?channel=sms&address=%2B15125550188&reason=x&${
+          theirs().replace("eq.", "")
+        }`,
+      ],
+      ["POST", "run", "/rpc/execute_workflow?select=trigger_data", {}, {
+        workflow_id: ids.workflow,
+        tenant_id: apex.tenantId,
+      }],
+      ["POST", "read", "/rpc/get_execution_history?select=*", {}, { tenant_id: apex.tenantId }],
+    ];
+    const before = await all();
+    const told: unknown[] = [];
+    for (const who of [null, rival]) {
+      const call = await as(who);
+      const tell = async (method: string, [what, path, headers, body]: Trick) => {
+        const { status, text, count } = await call(method, path, body, {
+          ...placeOf(path),
+          ...headers,
+        });
+        // What is refused may repeat the id that was asked for.
+        const isTold = text.includes(SECRET) || status < 300 && text.includes(apex.tenantId);
+        if (isTold || Number(count) > 0) {
+          told.push([who?.userId, method, what, status, count, text]);
+        }
+      };
+      for (const [what, path, headers] of reads) {
+        await tell("GET", [what, path, headers]);
+        const counted = `${path}${path.includes("?") ? "&" : "?"}${theirs()}`;
+        await tell("HEAD", [what, counted, { ...headers, prefer: "count=exact" }]);
+      }
+      for (const [method, ...trick] of writes) await tell(method, trick);
+    }
+    expect(told).toEqual([]);
+    expect(await all()).toEqual(before);
+    // To its own people they do show it.
+    const call = await as(apex);
+    const shown = await Promise.all(reads.map(async ([what, path, headers]) => {
+      const { text } = await call("GET", path, undefined, { ...placeOf(path), ...headers });
+      return text.includes(SECRET) ? [what] : [];
+    }));
+    expect(shown.flat()).toEqual(reads.slice(0, 10).map(([what]) => what));
+  });
+
+  it("serve public by itself, ridgeline by name, and nothing else by any", async () => {
+    const call = await as(apex);
+    const get = async (path: string, headers: Record<string, string> = {}) => {
+      const { status, text } = await call("GET", path, undefined, headers);
+      return [status, status < 300 ? undefined : JSON.parse(text).code];
+    };
+    expect(await get("/contacts?select=id")).toEqual([200, undefined]);
+    expect((await get("/workflows?select=id"))[0]).toBe(404);
+    expect(await get("/workflows?select=id", { "accept-profile": "ridgeline" })).toEqual([
+      200,
+      undefined,
+    ]);
+    for (
+      const profile of [
+        "automation",
+        "auth",
+        "vault",
+        "pg_catalog",
+        "ridgeline_crm",
+        "Ridgeline",
+        "public, automation",
+      ]
+    ) {
+      for (const path of ["/workflows", "/settings", "/users", "/contacts"]) {
+        expect([profile, path, await get(path, { "accept-profile": profile })]).toEqual([
+          profile,
+          path,
+          [406, "PGRST106"],
+        ]);
+      }
+      const { status } = await call("POST", "/rpc/tick", {}, { "content-profile": profile });
+      expect([profile, status]).toEqual([profile, 406]);
+    }
+  });
+
+  it("give a member no column and no row that is not theirs to read or write", async () => {
+    const editor = await member("member", apex.tenantId);
+    const admin = await member("admin", apex.tenantId);
+    await stage
+      .sql`insert into public.tenant_invitations (tenant_id, email, role, digest, invited_by, expires_at)
+      values (${apex.tenantId}, 'kim@apex.example', 'member', sha256('x'), ${apex.userId}, now() + interval '1 day')`;
+    const refused = async (
+      who: Member,
+      tricks: [method: string, path: string, body?: object, headers?: object][],
+    ) => {
+      const call = await as(who);
+      const before = await all();
+      const passed: unknown[] = [];
+      for (const [method, path, body, headers] of tricks) {
+        const { status, text } = await call(method, path, body, {
+          ...placeOf(path),
+          ...full,
+          ...headers,
+        });
+        if (status < 400 && text !== "[]") passed.push([method, path, status, text]);
+      }
+      expect(passed).toEqual([]);
+      expect(await all()).toEqual(before);
+    };
+    await refused(admin, [
+      ["GET", "/tenant_invitations?select=digest"],
+      ["GET", "/tenant_invitations?select=*"],
+      ["GET", "/tenant_invitations?select=email&digest=not.is.null"],
+      ["GET", "/tenant_invitations?select=email&order=digest"],
+    ]);
+    const mine = { tenant_id: apex.tenantId };
+    await refused(editor, [
+      ["POST", "/workflows?on_conflict=tenant_id,id", {
+        ...flow(),
+        name: "x",
+        trigger_type: "manual",
+        published_version: 9,
+      }, merge],
+      ["POST", "/workflows?columns=tenant_id,name,trigger_type,published_version", {
+        ...mine,
+        name: "x",
+        trigger_type: "manual",
+        published_version: 9,
+      }],
+      ["PATCH", `/workflows?id=eq.${ids.workflow}`, { published_version: 9 }],
+      ["PATCH", `/workflows?id=eq.${ids.workflow}`, { tenant_id: rival.tenantId }],
+      ["PATCH", "/workflow_versions?version=gt.0", { plan: {} }],
+      ["PATCH", "/workflow_executions?version=gt.0", { status: "failed" }],
+      ["POST", "/messages", {
+        ...mine,
+        direction: "inbound",
+        opt_out_type: "START",
+        from_number: "+15125550188",
+      }],
+      ["POST", "/messages?on_conflict=tenant_id,id", {
+        ...mine,
+        direction: "inbound",
+        provider_id: "SM1",
+      }, merge],
+      ["POST", "/suppressions", {
+        ...mine,
+        channel: "sms",
+        address: "+15125550100",
+        reason: "opt_out",
+      }],
+      ["DELETE", "/suppressions?channel=eq.sms"],
+      ["PATCH", "/senders?channel=eq.sms", { is_default: true }],
+      ["PATCH", "/senders?channel=eq.sms", { verified_at: "2026-01-01" }],
+      ["POST", "/senders", { ...mine, channel: "sms", address: "+15125550111" }],
+      ["POST", "/forms", { ...mine, name: "x" }],
+      ["PATCH", "/forms?name=neq.none", { public_key: "form_x" }],
+      ["POST", "/tenant_settings?on_conflict=tenant_id", {
+        ...mine,
+        settings: { editors_publish: true },
+      }, merge],
+      ["PATCH", "/tenant_members?role=neq.none", { role: "owner" }],
+      ["POST", "/rpc/lift_revocation", { channel: "sms", address: "+15125550188", reason: "x" }],
+      ["POST", "/rpc/erase_tenant", mine],
+    ]);
+    await stage
+      .sql`select automation.attach_members('public.tenant_members', roles => '{"member": "viewer"}')`;
+    await refused(editor, [
+      ["POST", "/workflows", { ...mine, name: "x", trigger_type: "manual" }],
+      ["POST", "/workflows?on_conflict=tenant_id,id", {
+        ...flow(),
+        name: "x",
+        trigger_type: "manual",
+      }, merge],
+      ["PATCH", `/workflows?id=eq.${ids.workflow}`, { name: "x" }],
+      ["DELETE", "/workflow_steps?step_order=gte.0"],
+      ["POST", "/messages", { ...mine, direction: "outbound", body: "x" }],
+      ["POST", "/form_submissions", { ...mine, form: "x", data: {} }],
+      ["POST", "/rpc/execute_workflow", { workflow_id: ids.workflow }],
+      ["POST", "/rpc/save_workflow", {
+        definition: { name: "x", trigger_type: "manual", steps: [] },
+      }],
+      ["POST", "/rpc/grant_consent", { channel: "sms", address: "+15125550100", wording: "x" }],
+    ]);
+    await stage.sql`select automation.attach_members('public.tenant_members')`;
+  });
 });
