@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import type { Sql } from "postgres";
+import type { Sql, TransactionSql } from "postgres";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { uninstall } from "../../scripts/lib/schema.ts";
 import { connect, using } from "../../scripts/lib/scratch.ts";
@@ -25,21 +25,28 @@ const root = path.resolve(import.meta.dirname, "../..");
 const read = (file: string) =>
   fs.readFileSync(path.join(import.meta.dirname, "../support", file), "utf8");
 
+const snapshot = read("footprint.sql");
+
 /** All that the database is besides its rows, a line a thing; a superuser reads it. */
-async function footprint(host: Host): Promise<string[]> {
-  const rows = await using(
-    host.adminUrl,
-    (sql) =>
-      sql.unsafe<{ kind: string; name: string; what: string | null }[]>(read("footprint.sql")),
-  );
-  // Other suites of the run make databases and roles of theirs on the same server.
+async function footprintBy(sql: Sql | TransactionSql): Promise<string[]> {
+  const rows = await sql.unsafe<{ kind: string; name: string; what: string | null }[]>(snapshot);
   return rows.map(({ kind, name, what }) => `${kind} ${name}: ${what}`);
 }
+const footprint = (host: Host) => using(host.adminUrl, footprintBy);
 
-const added = (before: string[], after: string[]) => {
-  const known = new Set(before);
-  return after.filter((line) => !known.has(line));
-};
+/** A sequence moves on whenever the host's own rows are written. */
+const isValue = (line: string) => line.startsWith("value of a sequence ");
+const shape = (lines: string[]) => lines.filter((line) => !isValue(line));
+const values = (lines: string[]) => lines.filter(isValue);
+
+function difference(before: string[], after: string[]) {
+  const [was, is] = [new Set(before), new Set(after)];
+  return {
+    gone: before.filter((line) => !is.has(line)),
+    come: after.filter((line) => !was.has(line)),
+  };
+}
+const none = { gone: [], come: [] };
 
 /** The dump of the host's schema, where a pg_dump of the server's version or newer is at hand. */
 async function dump(host: Host): Promise<string | null> {
@@ -98,6 +105,99 @@ async function aDay(sql: Sql): Promise<void> {
   }
 }
 
+/** What could be left of it, and the line that tells. */
+const marks: [statement: string, seen: RegExp][] = [
+  ["grant insert on public.contacts to anon", /^relation r public\.contacts:/],
+  ["grant select (stage) on public.contacts to anon", /^column public\.contacts\.stage:/],
+  ["grant create on schema public to anon", /^schema public:/],
+  ["revoke all on function public.open_balance from anon", /^function open_balance/],
+  ["grant usage on type public.task_priority to anon", /^type public\.task_priority:/],
+  ["grant usage on language plpgsql to anon", /^language plpgsql:/],
+  ["grant set on parameter work_mem to anon", /^parameter work_mem:/],
+  [
+    "alter default privileges in schema public revoke all on tables from anon",
+    /^default privileges /,
+  ],
+  ["grant anon to authenticated", /^membership authenticated in anon:/],
+  ["alter role anon connection limit 5", /^role anon:/],
+  ["alter role anon in database :name set work_mem = '1MB'", /^setting of the database anon:/],
+  ["alter role anon set work_mem = '1MB'", /^setting of the database every anon:/],
+  ["alter database :name set work_mem = '1MB'", /^setting of the database -:/],
+  ["alter database :name connection limit 5", /^database this:/],
+  ["comment on database :name is 'x'", /^comment database /],
+  ["comment on policy \"the office\" on public.invoices is 'x'", /^comment policy /],
+  ["comment on trigger contacts_touch on public.contacts is 'x'", /^comment trigger /],
+  [
+    "comment on column public.contacts.stage is 'x'",
+    /^comment table column public\.contacts\.stage:/,
+  ],
+  ["alter table public.contacts owner to anon", /^relation r public\.contacts:/],
+  ["alter table public.contacts disable row level security", /^relation r public\.contacts:/],
+  ["alter table public.contacts replica identity full", /^relation r public\.contacts:/],
+  ["alter table public.contacts set (fillfactor = 90)", /^relation r public\.contacts:/],
+  [
+    "alter table public.contacts set (toast.autovacuum_enabled = off)",
+    /^relation r public\.contacts:/,
+  ],
+  ["alter table public.activity_log set unlogged", /^relation r public\.activity_log:/],
+  ["alter table public.contacts cluster on contacts_pkey", /^index contacts_pkey:/],
+  ["alter table public.contacts alter stage set statistics 5", /^column public\.contacts\.stage:/],
+  [
+    "alter table public.contacts alter notes set storage external",
+    /^column public\.contacts\.notes:/,
+  ],
+  ["alter table public.contacts alter stage set default 'x'", /^column public\.contacts\.stage:/],
+  [
+    "alter table public.contacts disable trigger contacts_touch",
+    /^trigger public\.contacts\.contacts_touch:/,
+  ],
+  ["alter table public.jobs disable trigger all", /^triggers of foreign keys public\.jobs:/],
+  [
+    'alter policy "the office" on public.invoices using (true)',
+    /^policy public\.invoices\.the office:/,
+  ],
+  [
+    "create rule quiet as on delete to public.jobs do instead nothing",
+    /^rule public\.jobs\.quiet:/,
+  ],
+  ["alter view public.users reset (security_barrier)", /^relation v public\.users:/],
+  [
+    "create statistics public.stages on stage, type from public.contacts",
+    /^statistics public\.stages:/,
+  ],
+  ["alter function public.touch() security definer", /^function touch\(\):/],
+  ["alter type public.task_priority add value 'urgent'", /^type public\.task_priority:/],
+  [
+    "alter sequence public.project_numbers owned by public.projects.project_number",
+    /^sequence public\.project_numbers:/,
+  ],
+  ["create publication changes for table public.contacts", /^publication changes:/],
+  ["create extension hstore", /^extension hstore:/],
+  [
+    "create function public.seen() returns event_trigger language plpgsql as 'begin end';" +
+    "create event trigger seen on ddl_command_end execute function public.seen()",
+    /^event trigger seen:/,
+  ],
+  [
+    "create collation public.words (provider = icu, locale = 'en')",
+    /^other collation public\.words:/,
+  ],
+  ["select lo_create(0)", /^large object /],
+  // It is not taken back: the last.
+  ["select nextval('public.project_numbers')", /^value of a sequence public\.project_numbers:/],
+];
+
+const captured = ["delete", "insert", "truncate", "update"].map((event) => `capture_${event}`);
+const ourTriggers = Object.entries({
+  appointments: captured,
+  contacts: captured,
+  invoices: captured,
+  jobs: captured,
+  projects: captured,
+  tenant_users: ["members"],
+  tenants: ["tenant_gone"],
+}).flatMap(([table, names]) => names.map((name) => `trigger public.${table}.automation_${name}`));
+
 describe("in a CRM that was there before", { timeout: 240_000 }, () => {
   let host: Host;
   let sql: Sql;
@@ -111,23 +211,32 @@ describe("in a CRM that was there before", { timeout: 240_000 }, () => {
     await host.drop();
   });
 
+  it("would be seen in whatever differs", async () => {
+    await using(host.adminUrl, async (admin) => {
+      const before = await footprintBy(admin);
+      for (const [statement, seen] of marks) {
+        await admin`begin`;
+        await admin.unsafe(statement.replace(":name", host.name)).simple();
+        const { gone, come } = difference(before, await footprintBy(admin));
+        await admin`rollback`;
+        expect([...gone, ...come], statement).toContainEqual(expect.stringMatching(seen));
+      }
+    });
+  });
+
   it("installs, attaches, runs for a day, detaches and leaves: nothing of the host's is different", async () => {
     const before = await footprint(host);
     const dumped = await dump(host);
 
     await installEngine(sql);
-    expect(added(before, await footprint(host)), "installing").toEqual([]);
+    expect(difference(before, await footprint(host)), "installing").toEqual(none);
 
     await attachHost(sql);
-    const attached = added(before, await footprint(host));
-    const of = (line: string) => /^trigger (\S+)\.(automation_\w+): /.exec(line)?.slice(1);
-    expect(attached.filter((line) => !of(line)).filter((line) => !/^relation r .* t /.test(line)))
-      .toEqual([]);
-    expect([...new Set(attached.map(of).filter(Boolean).map((one) => one![0]))].toSorted()).toEqual(
-      ["appointments", "contacts", "invoices", "jobs", "projects", "tenant_users", "tenants"].map((
-        name,
-      ) => `public.${name}`),
-    );
+    const attached = await footprint(host);
+    const { gone, come } = difference(before, attached);
+    expect(gone).toEqual([]);
+    expect(come.map((line) => line.replace(/:.*/s, ""))).toEqual(ourTriggers);
+    for (const line of come) expect(line).toMatch(/ EXECUTE FUNCTION automation\.\w+\(.*\) [OD]$/);
 
     await aDay(sql);
     expect(
@@ -144,7 +253,8 @@ describe("in a CRM that was there before", { timeout: 240_000 }, () => {
       { name: "job_completed", status: "completed", code: null, count: 1 },
       { name: "project_won", status: "completed", code: null, count: 1 },
     ]);
-    expect(added(before, await footprint(host))).toEqual(attached);
+    const worked = await footprint(host);
+    expect(difference(shape(attached), shape(worked)), "a day").toEqual(none);
 
     for (const { name } of await sql`select name from automation.entities`) {
       await sql`select automation.detach(${name})`;
@@ -154,15 +264,13 @@ describe("in a CRM that was there before", { timeout: 240_000 }, () => {
     }
     await sql`select automation.detach_tenants()`;
     await sql`select automation.detach_members()`;
-    const detached = await footprint(host);
-    // That a table once had triggers Postgres remembers until it is vacuumed.
-    const settled = (lines: string[]) => lines.filter((line) => !/^relation r /.test(line));
-    expect(added(settled(before), settled(detached)), "detached").toEqual([]);
+    const settled = [...shape(before), ...values(worked)];
+    expect(difference(settled, await footprint(host)), "detached").toEqual(none);
 
     await uninstall(sql);
     await sql`vacuum`;
     await sql`drop schema supabase_migrations cascade`;
-    expect(await footprint(host)).toEqual(before);
+    expect(difference(settled, await footprint(host)), "gone").toEqual(none);
     if (dumped !== null) expect(await dump(host)).toEqual(dumped);
     else console.log("no pg_dump of the server's version: the dumps were not compared");
 
@@ -226,7 +334,7 @@ describe("leaving", { timeout: 240_000 }, () => {
       });
       await sql`vacuum`;
       await sql`drop schema supabase_migrations cascade`;
-      expect(await footprint(host)).toEqual(before);
+      expect(difference(shape(before), shape(await footprint(host)))).toEqual(none);
       expect(command(host)).toEqual({ status: 0, said: "Ridgeline is not in this database\n" });
     } finally {
       await sql.end({ timeout: 1 });
