@@ -1,7 +1,11 @@
 // What a host may say of its tables: no tenants at all, several numbers, keys and words of its own.
 import type { Sql, TransactionSql } from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { deliver } from "../../functions/_shared/channels/deliver.ts";
+import { createSender } from "../../functions/_shared/channels/email/resend/send.ts";
 import { connect } from "../../scripts/lib/scratch.ts";
+import { startResend } from "../../scripts/standins/resend.ts";
+import { aStep } from "../functions/fakes.ts";
 import { asRole } from "../support/database.ts";
 import {
   attachHost,
@@ -88,6 +92,41 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
         /^WARNING automation: contact was altered after it was attached \(.*phone.*\); its writes are captured, but slowly Call automation\.attach\(\) again\.$/,
       ),
     ]);
+    const slowly = (why: string) =>
+      `WARNING automation: contact was altered after it was attached (${why}); its writes are captured, but slowly ` +
+      "Call automation.attach() again.";
+    for (
+      const [alteration, why] of [
+        ["add column roof text", null],
+        [
+          "alter column lead_score type text using lead_score::text",
+          "a column that was integer is text",
+        ],
+        ["drop column address_zip", 'record "new" has no field "address_zip"'],
+      ] as const
+    ) {
+      expect(await after(`alter table public.contacts ${alteration}`, change, write, change))
+        .toBe(why ? slowly(why) : "");
+    }
+    // Where it is now it knows by itself.
+    for (
+      const [moved, table] of [
+        ["alter table public.contacts rename to people", "public.people"],
+        ["create schema crm; alter table public.contacts set schema crm", "crm.contacts"],
+      ] as const
+    ) {
+      const there = [change, write].map((one) => one.replace("public.contacts", table));
+      expect([moved, await after(moved, ...there)]).toEqual([moved, ""]);
+    }
+    // The tenant's own key: nobody can say whose the row is.
+    expect(
+      (await after("alter table public.contacts rename column tenant_id to company_id", change))
+        .split("\n").filter((line) => line.startsWith("WARNING")),
+    ).toEqual([
+      expect.stringMatching(
+        /^WARNING automation: a write to contact fires nothing: .*\btenant_id\b.* The table was altered after it was attached: call automation\.attach\(\) again\.$/,
+      ),
+    ]);
     expect(await after("alter table public.contacts rename column id to contact_key", change))
       .toMatch(
         /^WARNING automation: a write to contact fires nothing: .*\bid\b.* The table was altered after it was attached: call automation\.attach\(\) again\.$/m,
@@ -123,6 +162,92 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
         { title: "Answer Maria", contact_id: MARIA },
         { title: "Answer Maria", contact_id: MARIA },
       ]);
+  });
+
+  it("is written to at the first of several addresses, known by any, and each opts out alone", async () => {
+    await sql`update ridgeline.workflows set is_active = false`;
+    await work(sql);
+    await sql`alter table public.contacts add column work_email text`;
+    await sql`select automation.attach('public.contacts', 'contact',
+      '{"phone": ["mobile_phone", "phone"], "email": ["work_email", "email"], "deleted": "is_deleted"}',
+      '[{"type": "stage_changed", "column": "stage"}]', authors => 'members')`;
+    const write = await publish(sql, SUMMIT, "manual", [["send_email", {
+      subject: "Your roof",
+      text: "Hi {{contact.first_name}}",
+      purpose: "transactional",
+    }]]);
+    await publish(sql, SUMMIT, "email_received", [["create_task", {
+      title: "Read what {{contact.first_name}} wrote",
+    }]]);
+    await sql`insert into ridgeline.email_addresses (tenant_id, address) values (${SUMMIT}, 'office@summit.example')`;
+    const writtenTo = async () => {
+      await sql`select ridgeline.execute_workflow(${write}, ${
+        sql.json({ contact_id: MARIA })
+      }, ${SUMMIT})`;
+      return (await work(sql)).map(({ payload }) => payload.to);
+    };
+    expect(await writtenTo()).toEqual([["maria@example.com"]]);
+    await sql`update public.contacts set work_email = 'Maria@lopez.example' where id = ${MARIA}`;
+    expect(await writtenTo()).toEqual([["Maria@lopez.example"]]);
+    for (const from of ["maria@example.com", "maria@LOPEZ.example"]) {
+      await sql`select automation.receive_email(${
+        sql.json({
+          email_id: from,
+          from,
+          to: ["office@summit.example"],
+          subject: "Hm",
+          text: "Hm",
+        })
+      })`;
+    }
+    await work(sql);
+    expect(await sql`select contact_id from public.tasks where title = 'Read what Maria wrote'`)
+      .toEqual([{ contact_id: MARIA }, { contact_id: MARIA }]);
+    await sql`insert into ridgeline.suppressions (tenant_id, channel, address, reason)
+      values (${SUMMIT}, 'email', 'maria@lopez.example', 'opt_out')`;
+    expect(await writtenTo()).toEqual([]);
+    await sql`update public.contacts set work_email = null where id = ${MARIA}`;
+    expect(await writtenTo()).toEqual([["maria@example.com"]]);
+  });
+
+  it("hears from an office that is named and placed as its own tables say, and reads numbers as that country does", async () => {
+    const offer = (): Promise<string> =>
+      publish(sql, SUMMIT, "manual", [
+        ["send_email", { subject: "Spring", html: "<p>Hi</p>", purpose: "marketing" }],
+        ["send_sms", { body: "Spring", purpose: "transactional" }],
+      ]);
+    await sql`update ridgeline.workflows set is_active = false`;
+    await work(sql);
+    await expect(offer()).rejects.toThrow("postal address");
+    await sql`update public.tenant_settings set address_line = '1 Main St, Austin TX' where tenant_id = ${SUMMIT}`;
+    const resend = await startResend({ port: 0, apiKey: "re_1" });
+    try {
+      const sender = createSender({
+        settings: () => ({ apiKey: "re_1", baseUrl: resend.url, from: "office@summit.example" }),
+        timeoutMs: 5_000,
+        functions: () => "https://summit.supabase.example/functions/v1",
+      });
+      const spring = await offer();
+      await sql`update public.contacts set mobile_phone = null, phone = '020 7946 0958' where id = ${OTTO}`;
+      await sql`update public.tenant_settings set country = 'GB' where tenant_id = ${SUMMIT}`;
+      await sql`select ridgeline.execute_workflow(${spring}, ${
+        sql.json({ contact_id: OTTO })
+      }, ${SUMMIT})`;
+      const [email, text, ...more] = await work(sql);
+      expect(more).toEqual([]);
+      expect(text!.payload.to).toBe("+442079460958");
+      await deliver(aStep({ step_type: "send_email", payload: { ...email!.payload } }), sender);
+      const [post] = resend.requests().filter(({ method }) => method === "POST");
+      expect(JSON.parse(post!.body).html).toContain("Summit Roofing, 1 Main St, Austin TX");
+      // Who answers is found by the number as it stands in the CRM.
+      await receive(sql, "+442079460958", "Lovely");
+      expect(
+        await sql`select contact_id from ridgeline.messages where from_number = '+442079460958'`,
+      ).toEqual([{ contact_id: OTTO }]);
+    } finally {
+      await resend.stop();
+      await sql`update public.tenant_settings set country = 'US' where tenant_id = ${SUMMIT}`;
+    }
   });
 
   it("is written as its people write it: triggers, checks and defaults find what they name by no schema", async () => {

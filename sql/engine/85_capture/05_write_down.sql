@@ -265,14 +265,17 @@ exception when others then
 end;
 $$;
 
--- The write goes through all the same, and the server's log says what to do.
+-- The write goes through all the same, and the server's log says what to do: once a transaction, not for each row.
 create or replace function automation.warn_altered(entity text, message text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  raise warning 'automation: a write to % fires nothing: %', entity, message
-    using hint = 'The table was altered after it was attached: call automation.attach() again.';
+  if current_setting('automation.unheard', true) is distinct from entity then
+    perform set_config('automation.unheard', entity, true);
+    raise warning 'automation: a write to % fires nothing: %', entity, message
+      using hint = 'The table was altered after it was attached: call automation.attach() again.';
+  end if;
 end;
 $$;
 
@@ -284,7 +287,9 @@ begin
   if current_setting('automation.altered', true) is distinct from entity then
     perform set_config('automation.altered', entity, true);
     raise warning 'automation: % was altered after it was attached (%); its writes are captured, but slowly',
-      entity, message
+      entity, regexp_replace(message,
+        '^type of parameter \d+ \((.+)\) does not match that when preparing the plan \((.+)\)$',
+        'a column that was \2 is \1')
       using hint = 'Call automation.attach() again.';
   end if;
 end;
