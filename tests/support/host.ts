@@ -42,7 +42,8 @@ async function createOwner(sql: Sql): Promise<void> {
       end if;
     exception when duplicate_object or unique_violation then null;
     end $$;
-    grant anon, authenticated, service_role to ${OWNER} with admin option`);
+    grant anon, authenticated, service_role to ${OWNER} with admin option;
+    grant set on parameter session_replication_role to ${OWNER}`);
 }
 
 /** A project with nothing in it yet. */

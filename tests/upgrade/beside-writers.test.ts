@@ -1,8 +1,7 @@
 // A CRM whose people and crons go on writing, and a dispatcher that goes on working, while the engine is upgraded.
-import fs from "node:fs";
 import type { Sql } from "postgres";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { migrationFile, runScript, unreleased } from "../../scripts/lib/schema.ts";
+import { runScript } from "../../scripts/lib/schema.ts";
 import { connect, startScratchServer } from "../../scripts/lib/scratch.ts";
 import {
   attachHost,
@@ -13,15 +12,11 @@ import {
   speakAs,
   SUMMIT,
 } from "../support/host.ts";
-import { previousScripts } from "./releases.ts";
+import { previousEngine, shippedEngine } from "./releases.ts";
 
 const undo: (() => Promise<unknown>)[] = [];
 let host: Host;
 let owner: Sql;
-
-const further = () =>
-  unreleased().filter(({ part }) => part === "engine")
-    .map((one) => fs.readFileSync(migrationFile(one), "utf8"));
 
 beforeAll(async () => {
   const { server, stop } = await startScratchServer({
@@ -39,7 +34,7 @@ beforeAll(async () => {
     drop trigger activities_log on public.activities;
     alter table public.contacts drop constraint contacts_source_taken;
     alter table public.tasks alter number drop default`);
-  await runScript(owner, previousScripts[0]!);
+  for (const script of previousEngine) await runScript(owner, script);
   await attachHost(owner);
   await speakAs(owner, SUMMIT, "+15125550100");
 }, 120_000);
@@ -158,7 +153,7 @@ it("nobody's write fails, and each has its run, once", { timeout: 240_000 }, asy
     await sql`select count(*) from public.contacts`;
     await sql`select pg_sleep(1.5)`;
   });
-  for (const script of further()) await runScript(owner, script);
+  for (const script of shippedEngine) await runScript(owner, script);
   await open;
   await wroteSomething(writers);
   const wrote = await Promise.all(writers.map((writer) => writer.stop()));

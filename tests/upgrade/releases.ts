@@ -1,8 +1,7 @@
-// A release as it was: its migrations, and its Edge Functions as one file without their libraries.
+// A release as it was: its migrations, which never change, and its Edge Functions as one file without their libraries.
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import zlib from "node:zlib";
 import { inject } from "vitest";
 import {
   draftMigration,
@@ -10,16 +9,52 @@ import {
   handwritten,
   writtenRoutines,
 } from "../../scripts/lib/draft.ts";
-import { migrationFile, runScript, schemaScript, unreleased } from "../../scripts/lib/schema.ts";
+import {
+  migrationFile,
+  migrationFiles,
+  migrations,
+  readReleases,
+  type Releases,
+  runScript,
+  schemaScript,
+} from "../../scripts/lib/schema.ts";
 import { connect, createDatabase, dropDatabase, using } from "../../scripts/lib/scratch.ts";
 
-export const previous = "1.0.0-rc";
-const directory = path.join(import.meta.dirname, "releases", previous);
+export interface Upgrade {
+  /** The release that a database has. */
+  from: string;
+  /** Its migrations, and those that it lacks. */
+  before: string[];
+  after: string[];
+}
 
-/** The migrations of the release before this one: the engine's, and the reference CRM's. */
-export const previousScripts: string[] = fs.readdirSync(directory)
-  .filter((name) => name.endsWith(".sql.gz")).sort()
-  .map((name) => zlib.gunzipSync(fs.readFileSync(path.join(directory, name))).toString("utf8"));
+/** The last release, and what comes after it; where nothing does yet, the one before it, and the last. */
+export function upgradeOf(releases: Releases, files: readonly string[]): Upgrade {
+  const upTo = (count: number) =>
+    new Set(Object.values(releases).slice(0, count).flatMap((one) => Object.keys(one)));
+  const count = Object.keys(releases).length;
+  const isOpen = files.some((file) => !upTo(count).has(file));
+  const had = upTo(isOpen ? count : count - 1);
+  const from = Object.keys(releases)[(isOpen ? count : count - 1) - 1];
+  if (from === undefined) throw new Error("there is no release to upgrade from");
+  const sorted = files.toSorted();
+  return {
+    from,
+    before: sorted.filter((file) => had.has(file)),
+    after: sorted.filter((file) => !had.has(file)),
+  };
+}
+
+const files = migrationFiles();
+export const upgrade = upgradeOf(readReleases(), [...files.keys()]);
+export const isEngine = (file: string) => !file.includes("_reference_crm");
+
+const scriptsOf = (names: readonly string[]) => names.map((name) => files.get(name)!);
+/** What was pushed of the release before, what `supabase db push` would apply to it, and of either the engine's alone. */
+export const previousScripts = scriptsOf(upgrade.before);
+export const shippedScripts = scriptsOf(upgrade.after);
+export const previousEngine = scriptsOf(upgrade.before.filter(isEngine));
+export const shippedEngine = scriptsOf(upgrade.after.filter(isEngine));
 
 export const sourceScripts = () => [schemaScript("engine"), schemaScript("crm")];
 
@@ -27,7 +62,9 @@ const ours = ["automation", "ridgeline"];
 const theirs = ["public", "ridgeline_crm"];
 
 /** What no draft can know comes before it: data to be moved, columns that change their type. */
-const byHand = unreleased().map((one) => handwritten(migrationFile(one))).join("\n");
+const byHand = migrations.map((one) => migrationFile(one))
+  .filter((file) => upgrade.after.includes(path.basename(file)))
+  .map((file) => handwritten(file)).join("\n");
 
 export async function scratchDatabase(
   scripts: readonly string[],
@@ -82,5 +119,11 @@ export async function nextMigration(): Promise<{ statements: string[]; script: s
 
 /** The Edge Functions of the release before, put together as in their index files. */
 export async function oldFunctions<T>(): Promise<T> {
-  return await import(path.join(directory, "functions.mjs")) as T;
+  const file = path.join(import.meta.dirname, "releases", upgrade.from, "functions.mjs");
+  if (!fs.existsSync(file)) {
+    throw new Error(
+      `${file} is missing: bundle the functions of ${upgrade.from} (CONTRIBUTING.md)`,
+    );
+  }
+  return await import(file) as T;
 }

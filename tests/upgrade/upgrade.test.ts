@@ -14,7 +14,8 @@ import type {
 } from "../../functions/_shared/engine/queue.ts";
 import { runScript, settleForDevelopment } from "../../scripts/lib/schema.ts";
 import { type Functions, now, Office, task, text } from "./office.ts";
-import { nextMigration, oldFunctions, previousScripts } from "./releases.ts";
+import { createPushing } from "../support/push.ts";
+import { oldFunctions, previousScripts, shippedScripts, upgrade, upgradeOf } from "./releases.ts";
 
 /** What the queue of the release before was called by. */
 interface OldQueue {
@@ -24,10 +25,8 @@ interface OldQueue {
 const oldQueue = (office: Office) => office.queue(old) as unknown as OldQueue;
 
 let old: Functions;
-let migration: string;
 beforeAll(async () => {
   old = await oldFunctions<Functions>();
-  migration = (await nextMigration()).script;
 });
 
 const offices: { drop: () => Promise<void> }[] = [];
@@ -37,6 +36,29 @@ async function openOffice() {
   return office;
 }
 afterAll(() => Promise.all(offices.map((office) => office.drop())));
+
+/** As docs/upgrading.md says: the new files are copied into the project, and pushed. */
+async function push({ url }: Office): Promise<void> {
+  const project = createPushing(url);
+  try {
+    project.add(...upgrade.before, ...upgrade.after);
+    const { status, said } = await project.push();
+    expect(status, said).toBe(0);
+    const applied = [...said.matchAll(/Applying migration (\S+\.sql)/g)].map(([, file]) => file);
+    expect(applied).toEqual(upgrade.after);
+  } finally {
+    project.remove();
+  }
+}
+
+/** What an earlier push wrote down of the migrations that it applied. */
+const recorded = `
+  create schema supabase_migrations;
+  create table supabase_migrations.schema_migrations (version text primary key, statements text[], name text);
+  insert into supabase_migrations.schema_migrations (version, name)
+  values ${
+  upgrade.before.map((file) => `('${file.slice(0, 14)}', '${file.slice(15, -4)}')`).join(", ")
+}`;
 
 it("runs under way are finished by the release after", { timeout: 240_000 }, async () => {
   const office = await openOffice();
@@ -71,7 +93,8 @@ it("runs under way are finished by the release after", { timeout: 240_000 }, asy
     select ridgeline.enroll_records(${bulk}, null, '[]', 'contact', 1, '{}', ${tenant})`;
   expect(await office.tasks()).toEqual({ Call: 2 });
 
-  await runScript(sql, migration);
+  await sql.unsafe(recorded).simple();
+  await push(office);
 
   // The dispatcher that was in the middle of its sends reports to the new database.
   const reported = await oldQueue(office).finish(
@@ -113,7 +136,7 @@ it.each([
 ])("%s work", { timeout: 240_000 }, async (_name, isNewDatabase) => {
   const office = await openOffice();
   if (isNewDatabase) {
-    await runScript(office.sql, migration);
+    for (const script of shippedScripts) await runScript(office.sql, script);
     // An office that begins after the upgrade is asked what marketing needs; this one has said.
     await settleForDevelopment(office.sql);
   }
@@ -178,3 +201,18 @@ async function hearsTexts({ sql, tenant }: Office, isOld: boolean): Promise<void
   expect([await tell(stop), await tell(stop)]).toEqual(["stored", "duplicate"]);
   expect(await suppressed()).toEqual([{ address: maria, reason: "opt_out" }]);
 }
+
+it("where nothing has come after the last release, that is what is upgraded to", () => {
+  const releases = { "1.0.0": { a: "", b: "" }, "1.1.0": { c: "" } };
+  expect(upgradeOf(releases, ["a", "b", "c", "e", "d"])).toEqual({
+    from: "1.1.0",
+    before: ["a", "b", "c"],
+    after: ["d", "e"],
+  });
+  expect(upgradeOf(releases, ["a", "b", "c"])).toEqual({
+    from: "1.0.0",
+    before: ["a", "b"],
+    after: ["c"],
+  });
+  expect(() => upgradeOf({ "1.0.0": { a: "" } }, ["a"])).toThrow("no release to upgrade from");
+});
