@@ -46,6 +46,23 @@ describe("the embedded platform", () => {
     expect(anonymous.error?.code).toBe("42501");
   });
 
+  it("serves the CRM unless a client names the engine's schema, to a member with one and the same token", async () => {
+    const apex = await running.signUp();
+    const tenant_id = await tenantOf(apex.userId, "Summit Siding");
+    const engine = apex.client.schema("ridgeline");
+    const workflow = { tenant_id, name: "Welcome", trigger_type: "manual" };
+    expect((await engine.from("workflows").insert(workflow).select("name").single()).data)
+      .toEqual({ name: "Welcome" });
+    expect((await engine.rpc("get_execution_history", { max_rows: 5 })).data).toEqual([]);
+    // What the one has the other has not.
+    const codes = [
+      await apex.client.from("workflows" as "contacts").select(),
+      await apex.client.rpc("get_execution_history" as never),
+      await engine.from("contacts" as "workflows").select(),
+    ].map(({ error }) => error?.code);
+    expect(codes).toEqual(["PGRST205", "PGRST202", "PGRST205"]);
+  });
+
   it("shows the engine's private inside to nobody, whatever their key", async () => {
     const { stack } = running;
     for (const apikey of [stack.publishableKey, stack.secretKey]) {
