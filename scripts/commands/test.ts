@@ -100,13 +100,9 @@ const wanted = (paths: string[]) =>
 
 const nothing = { passed: 0, failed: 0 };
 
-/** What differs most between versions: triggers, the plans of hot statements, and what is bound late. */
-const essentials = ["capture", "executions", "foundation", "queue", "schedule"]
-  .map((part) => path.join("tests/database", part));
-
 /** From Node, with nothing to be installed. */
-async function pgtap(version: "17" | "18", directories = ["tests/database"]): Promise<Count> {
-  const suites = wanted(directories.flatMap((directory) => files(directory, ".sql")));
+async function pgtap(version: "17" | "18"): Promise<Count> {
+  const suites = wanted(files("tests/database", ".sql"));
   if (suites.length === 0) return nothing;
   const { url } = await server(version);
   const { passed, failures } = await provePgtap(url, root, suites);
@@ -214,6 +210,9 @@ async function vitest(where: string[], environment: Record<string, string> = {})
   }
 }
 
+/** What runs on 15 and 18 as well as on 17. */
+const onEachVersion = ["tests/database", "tests/home/footprint.test.ts"];
+
 const phases: Phase[] = [
   {
     name: "tsc",
@@ -242,20 +241,13 @@ const phases: Phase[] = [
   {
     name: "vitest-15",
     needsPackages: true,
-    run: () =>
-      vitest(["tests/database", "tests/home/footprint.test.ts"], {
-        RIDGELINE_POSTGRES_BINARIES: debianBinaries,
-      }),
+    run: () => vitest(onEachVersion, { RIDGELINE_POSTGRES_BINARIES: debianBinaries }),
   },
   { name: "validate-18", run: () => routines("18", validateRoutines) },
-  // All of it when it is asked for by name.
-  { name: "pgtap-18", run: () => pgtap("18", given.only ? undefined : essentials) },
+  { name: "pgtap-18", run: () => pgtap("18") },
   {
     name: "vitest-18",
-    run: () =>
-      vitest([...(given.only ? ["tests/database"] : essentials), "tests/home/footprint.test.ts"], {
-        RIDGELINE_POSTGRES_BINARIES: embeddedBinaries("18"),
-      }),
+    run: () => vitest(onEachVersion, { RIDGELINE_POSTGRES_BINARIES: embeddedBinaries("18") }),
   },
   { name: "vitest", run: () => vitest(["tests"]) },
 ];

@@ -68,8 +68,11 @@ export function leavesNothing(script: string): boolean {
 /** Whether it needs tables that nobody has written: it takes statistics of them. */
 export const needsFreshTables = (script: string): boolean => /^analyze\b/im.test(script);
 
+/** Longer than any statement of a file may take: one that stands ends as an error that names its file and line. */
+const patience = 5 * 60_000;
+
 async function runIn(url: string, file: string): Promise<TapReport> {
-  const client = new pg.Client({ connectionString: url });
+  const client = new pg.Client({ connectionString: url, statement_timeout: patience });
   // A server that is stopped under it ends the session with an error that its query reports as well.
   client.on("error", () => {});
   const lines: string[] = [];
@@ -123,7 +126,9 @@ export async function provePgtap(
         clone = undefined;
       }
       clone ??= await newClone(serverUrl);
+      const began = performance.now();
       const { passed, failures, notes } = await runIn(clone.url, path.join(root, file));
+      const seconds = ((performance.now() - began) / 1000).toFixed(1);
       if (!leavesNothing(script)) {
         await clone.drop();
         clone = undefined;
@@ -131,7 +136,7 @@ export async function provePgtap(
       total.passed += passed;
       total.failures.push(...failures.map((failure) => `${file} > ${failure}`));
       const verdict = failures.length ? `FAILED ${failures.length}` : "ok";
-      console.log(`${file.padEnd(widest + 3, ".")} ${verdict} (${passed} passed)`);
+      console.log(`${file.padEnd(widest + 3, ".")} ${verdict} (${passed} passed, ${seconds} s)`);
       if (failures.length) console.log([...notes, ...failures].join("\n"));
     }
     await clone?.drop();

@@ -17906,7 +17906,9 @@ begin
   if current_setting('automation.altered', true) is distinct from entity then
     perform set_config('automation.altered', entity, true);
     raise warning 'automation: % was altered after it was attached (%); its writes are captured, but slowly',
-      entity, message
+      entity, regexp_replace(message,
+        '^type of parameter \d+ \((.+)\) does not match that when preparing the plan \((.+)\)$',
+        'a column that was \2 is \1')
       using hint = 'Call automation.attach() again.';
   end if;
 end;
@@ -31487,6 +31489,20 @@ AS $function$
         attached.id_column, attached.name, automation.written_expression(attached, 'old'),
         automation.tenant_expression(attached, 'r')) else '' end))
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.warn_altered(entity text, message text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if current_setting('automation.unheard', true) is distinct from entity then
+    perform set_config('automation.unheard', entity, true);
+    raise warning 'automation: a write to % fires nothing: %', entity, message
+      using hint = 'The table was altered after it was attached: call automation.attach() again.';
+  end if;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.timeline_entry(channel text, said jsonb)
  RETURNS jsonb
