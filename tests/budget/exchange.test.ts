@@ -152,26 +152,27 @@ describe("an exchange", () => {
 
   it("leaves what is due to the next one where its results took half of its time", async () => {
     const { tenantId } = await sessions.office([TEXT]);
-    const mail = await sessions.office([EMAIL]);
+    const text = "Hi {{contact.first_name}}{{user.full_name | default: '!'}}";
+    const mail = await sessions.office([{ type: "send_email", config: { subject: "Hi", text } }]);
     await lead(tenantId, "Maria");
     const { claimed } = await queue.exchange("w", [], ten, 60);
     await lead(mail.tenantId, "Zoe");
     await sessions.sql.unsafe(`
       create function public.office_rule() returns trigger language plpgsql as $$
-      begin if new.status = 'completed' then perform pg_sleep(0.6); end if; return new; end $$;
+      begin if new.status = 'completed' then perform pg_sleep(1.1); end if; return new; end $$;
       create trigger office_rule before update on ridgeline.workflow_step_executions
         for each row execute function public.office_rule()`);
-    // Reading who looks after the lead, which the text does not ask.
     await sessions.sql.unsafe(`
-      create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb language plpgsql as
-        $$ begin perform pg_sleep(0.5); return '{"full_name": "Joe"}'; end $$`);
+      create or replace function automation.oversize(step_type text, input jsonb) returns jsonb language plpgsql as
+        $$ begin if step_type = 'send_email' then perform pg_sleep(1); end if; return null; end $$`);
     const on = sessions.connect();
-    await on`set statement_timeout = '1s'`;
-    const timed = createQueue(on, 3_000, 1_500);
+    await on`set statement_timeout = '2s'`;
+    const timed = createQueue(on, 10_000, 5_000);
     // What there is left of it is no time for a claim, which would be told that it was cut off.
     expect(await timed.exchange("w", claimed.map(reported), ten, 60))
       .toMatchObject({ finished: [{ accepted: true }], claimed: [] });
     expect(await sessions.sql`select from automation.suspects`).toHaveLength(0);
+    await on`set statement_timeout = 0`;
     expect((await timed.exchange("w", [], ten, 60)).claimed).toMatchObject([{ channel: "email" }]);
   });
 
