@@ -620,7 +620,7 @@ begin
     or exists (
       select from ridgeline.scheduled_steps as s
       where s.lane = 'database' and s.lease_expires_at is null and s.run_at <= automation.now())
-    or exists (select from automation.suspects)
+    or exists (select from automation.suspects as s where s.kind in ('database', 'signal'))
     or exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
     or exists (select from automation.tick_portions as p where p.kind = 'signal');
 end;

@@ -1,7 +1,7 @@
 -- A look for database steps that would find nothing is not made: whatever it would find says so.
 begin;
 \ir ../foundation/story.psql
-select plan(9);
+select plan(10);
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
 select pg_temp.workflow(:'apex', 'contact_created', '{}', '[{"type": "create_task", "config": {"title": "Call"}}]');
@@ -16,8 +16,10 @@ savepoint alone;
 insert into automation.signals (tenant_id, role, entity, record_id) values (:'apex', 'deleted', 'contact', 'x');
 select is(automation.has_database_work(), true, 'an event that may end a run');
 rollback to savepoint alone;
-insert into automation.suspects (tenant_id, kind, key) values (:'apex', 'sms', gen_random_uuid()::text);
-select is(automation.has_database_work(), true, 'something that is tried alone');
+insert into automation.suspects (tenant_id, kind, key) values (:'apex', 'lease', gen_random_uuid()::text);
+select is(automation.has_database_work(), false, 'a lease is tried alone by whoever reaps');
+insert into automation.suspects (tenant_id, kind, key) values (:'apex', 'database', gen_random_uuid()::text);
+select is(automation.has_database_work(), true, 'a step that is tried alone');
 rollback to savepoint alone;
 insert into automation.portions (lane, tenant_ids, step_ids) values ('database', array[:'apex'::uuid], array[gen_random_uuid()]);
 select is(automation.has_database_work(), false, 'what somebody is working on');
