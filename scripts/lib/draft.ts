@@ -114,6 +114,7 @@ export async function draftMigration(
         isOfAny(one, dropped)
       ),
     ];
+    if (kind === "grants") all.push(...columnsOf(all, after));
     return sorted(kind, unique(all)).map((one) => ({
       isBeside: isNew(one),
       statement: kind === "column" && newTables.has(relationOf(one))
@@ -232,8 +233,24 @@ function isStillThere(
     !dropped.some((one) => one.kind === kind && one.name === object);
 }
 
-/** Keys before what refers to them; the rest in the order in which the database was built. */
+const isOfColumn = ({ name }: CatalogObject) => name.includes(" (");
+
+/** What is revoked from a table is revoked from its columns: they are granted again. */
+function columnsOf(
+  grants: readonly CatalogObject[],
+  after: ReadonlyMap<string, CatalogObject>,
+): CatalogObject[] {
+  const tables = new Set(grants.map(({ name }) => name));
+  return [...after.values()].filter((one) =>
+    one.kind === "grants" && isOfColumn(one) && tables.has(one.name.replace(/ \(.*$/s, ""))
+  );
+}
+
+/** Keys before what refers to them, tables before their columns; the rest in the order in which the database was built. */
 function sorted(kind: Kind, objects: CatalogObject[]): CatalogObject[] {
+  if (kind === "grants") {
+    return [...objects].sort((a, b) => Number(isOfColumn(a)) - Number(isOfColumn(b)));
+  }
   if (kind !== "constraint") return objects;
   return [...objects].sort((a, b) => rank(a) - rank(b));
 }

@@ -46134,9 +46134,6 @@ comment on view ridgeline.automation_skipped_sends is 'Messages that did not go 
 
 comment on function automation.lock_due(ridgeline.automation_lane,integer,uuid[]) is 'Locks due rows of a lane, an equal share for each tenant that has any (but for some), then what is left to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
 
-revoke all (consent) on table ridgeline.forms from public, anon, authenticated, service_role;
-grant insert (consent), update (consent) on table ridgeline.forms to authenticated;
-
 revoke all on table ridgeline.legacy_discrepancies_by_kind from public, anon, authenticated, service_role;
 grant select on table ridgeline.legacy_discrepancies_by_kind to authenticated;
 grant select on table ridgeline.legacy_discrepancies_by_kind to service_role;
@@ -46149,12 +46146,13 @@ revoke all on table ridgeline.workflow_statistics from public, anon, authenticat
 grant select on table ridgeline.workflow_statistics to authenticated;
 grant select on table ridgeline.workflow_statistics to service_role;
 
-revoke all (mode) on table ridgeline.workflows from public, anon, authenticated, service_role;
-grant insert (mode), update (mode) on table ridgeline.workflows to authenticated;
-
 revoke all on table ridgeline.suppressions from public, anon, authenticated, service_role;
 grant insert, select on table ridgeline.suppressions to service_role;
 grant select on table ridgeline.suppressions to authenticated;
+
+revoke all on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant delete, insert, select, update on table ridgeline.tenant_settings to service_role;
+grant select on table ridgeline.tenant_settings to authenticated;
 
 revoke all on function automation.as_id(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.as_id(jsonb,text) to service_role;
@@ -46197,6 +46195,45 @@ grant select on table ridgeline.automation_queue to service_role;
 revoke all on table ridgeline.automation_skipped_sends from public, anon, authenticated, service_role;
 grant select on table ridgeline.automation_skipped_sends to authenticated;
 grant select on table ridgeline.automation_skipped_sends to service_role;
+
+revoke all (consent) on table ridgeline.forms from public, anon, authenticated, service_role;
+grant insert (consent), update (consent) on table ridgeline.forms to authenticated;
+
+revoke all (tenant_id) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (tenant_id) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (mode) on table ridgeline.workflows from public, anon, authenticated, service_role;
+grant insert (mode), update (mode) on table ridgeline.workflows to authenticated;
+
+revoke all (address) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (address), update (address) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (country) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (country), update (country) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (email) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (email), update (email) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (name) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (name), update (name) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (phone) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (phone), update (phone) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (settings) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (settings), update (settings) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (text_countries) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (text_countries), update (text_countries) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (text_strangers) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (text_strangers), update (text_strangers) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (timezone) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (timezone), update (timezone) on table ridgeline.tenant_settings to authenticated;
+
+revoke all (website) on table ridgeline.tenant_settings from public, anon, authenticated, service_role;
+grant insert (website), update (website) on table ridgeline.tenant_settings to authenticated;
 
 insert into automation.settings select r.* from jsonb_populate_record(null::automation.settings, '{"name": "consent_asked_since", "value": "-infinity", "description": "Tenants that had no workflow on then are asked what marketing needs, and it waits till they say; infinity: nobody is asked, and it goes to whoever has not opted out."}') as r on conflict (name) do update set description = excluded.description;
 

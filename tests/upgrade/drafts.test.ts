@@ -55,7 +55,8 @@ create aggregate automation.product(numeric) (
 create or replace function automation.watch_schema() returns event_trigger
   language plpgsql set search_path = pg_catalog, pg_temp as 'begin end';
 create event trigger ridgeline_watch on ddl_command_end when tag in ('DROP TABLE') execute function automation.watch_schema();
-alter default privileges in schema ridgeline grant select on tables to service_role;`;
+alter default privileges in schema ridgeline grant select on tables to service_role;
+grant truncate on ridgeline.messages to service_role;`;
 
 it("aggregates, event triggers and default privileges are drafted like the rest, and taken back", async () => {
   const own = ["automation", "ridgeline"];

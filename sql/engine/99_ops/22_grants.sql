@@ -47,7 +47,10 @@ grant delete,
   update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata, mode)
   on ridgeline.workflows to authenticated;
 
-grant insert, update (name, timezone, country, text_countries, text_strangers, phone, email, website, address, settings)
+-- Which engine is at work ridgeline.set_engine() says alone.
+grant
+  insert (tenant_id, name, timezone, country, text_countries, text_strangers, phone, email, website, address, settings),
+  update (name, timezone, country, text_countries, text_strangers, phone, email, website, address, settings)
   on ridgeline.tenant_settings to authenticated;
 
 grant insert, update, delete on

@@ -1,7 +1,7 @@
 -- However a run begins, it begins in the mode of its workflow; and what is counted and listed tells the modes apart.
 begin;
 \ir ../foundation/story.psql
-select plan(58);
+select plan(59);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Blue Ridge') as blue \gset
@@ -257,6 +257,7 @@ select alike(pg_temp.error_of(format('select ridgeline.set_workflow_mode(%L, %L)
 select pg_temp.as_user(:'sam');
 select is(pg_temp.error_of(format('select ridgeline.set_workflow_mode(%L, %L)', :'by_hand', 'loud')), '22023 mode: a workflow is live or shadow, not "loud" | Send "live" or "shadow".', 'live or shadow');
 select is(pg_temp.error_of($$update ridgeline.tenant_settings set unified_engine = 'off'$$) like '42501%', true, 'the engine of a tenant is not a column to be written');
+select is(pg_temp.error_of(format('insert into ridgeline.tenant_settings (tenant_id, unified_engine) values (%L, ''off'')', :'apex')) like '42501%', true, 'nor with the first row of its settings');
 update ridgeline.workflows set mode = 'live' where id = :'by_hand';
 reset role;
 select is((select mode::text from ridgeline.workflows where id = :'by_hand'), 'live', 'an admin may, by the column as well');
