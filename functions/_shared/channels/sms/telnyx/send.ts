@@ -18,25 +18,15 @@ import {
   type SentMessage,
   SKEW_MS,
 } from "../../sender.ts";
+import { type Sms, smsPayload } from "../payload.ts";
 import { classify } from "./codes.ts";
 import { parseTelnyxAccount, readTelnyx, type TelnyxSettings } from "./settings.ts";
 
 // No package: that of the provider is 37 MB unpacked for two requests, and a function may have 20.
 
-const smsPayload = z.object({
-  to: z.string().min(1),
-  body: z.string(),
-  from: z.string().min(1).nullish(),
-  /** What another provider calls a messaging service is a messaging profile here. */
-  messaging_service_sid: z.string().min(1).nullish(),
-  media_urls: z.array(z.url()).nullish(),
-}).refine((sms) => sms.body !== "" || sms.media_urls?.length, {
-  path: ["body"],
-  message: "must not be empty without media_urls",
-});
-type Sms = z.infer<typeof smsPayload>;
 type Origin = { from: string } | { messaging_profile_id: string };
 
+/** What another provider calls a messaging service is a messaging profile here. */
 function originOf(sms: Sms, settings: TelnyxSettings): Origin {
   if (sms.messaging_service_sid) return { messaging_profile_id: sms.messaging_service_sid };
   if (sms.from) return { from: sms.from };

@@ -26,6 +26,7 @@ import {
   type SentMessage,
   SKEW_MS,
 } from "../../sender.ts";
+import { type Sms, smsPayload } from "../payload.ts";
 import { classify } from "./codes.ts";
 import { parseTwilioAccount, readTwilio, type TwilioSettings } from "./settings.ts";
 
@@ -41,21 +42,10 @@ function defaultExport<T extends object>(module: T | { default: T }): T {
   return "default" in module ? module.default : module;
 }
 
-const smsPayload = z.object({
-  /** As Twilio will list it: the lookup filters by equality. */
+/** As Twilio will list it: the lookup filters by equality. */
+const listed = smsPayload.safeExtend({
   to: z.string().transform((number) => number.replace(/[\s().-]/g, "")).pipe(z.string().min(1)),
-  body: z.string(),
-  from: z.string().min(1).nullish(),
-  messaging_service_sid: z.string().min(1).nullish(),
-  media_urls: z.array(z.url()).nullish(),
-  /** How long it is of use, or may go out at all: Twilio queues up to ten hours by itself. */
-  validity_seconds: z.int().min(1).max(36_000).nullish(),
-}).refine((sms) => sms.body !== "" || sms.media_urls?.length, {
-  path: ["body"],
-  message: "must not be empty without media_urls",
 });
-
-type Sms = z.infer<typeof smsPayload>;
 type Origin = { from: string } | { messagingServiceSid: string };
 
 /** The step's own sender wins over the environment's; a service picks the number by itself. */
@@ -231,7 +221,7 @@ export function createSender(options: TwilioOptions = {}): Sender {
   const taken = new Map<string, string>();
 
   async function send(step: ClaimedStep, signal: AbortSignal): Promise<Outcome> {
-    const sms = parsePayload(smsPayload, step);
+    const sms = parsePayload(listed, step);
     const transport = new Transport(await settingsOf(step), signal);
     const origin = originOf(sms, transport.settings);
     const { statusCallback } = transport.settings;
@@ -259,7 +249,7 @@ export function createSender(options: TwilioOptions = {}): Sender {
         const known = new Set(knownIds);
         const isKnown = (sid: string) =>
           known.has(sid) || (taken.get(sid) ?? step.step_id) !== step.step_id;
-        const sms = parsePayload(smsPayload, step);
+        const sms = parsePayload(listed, step);
         const found = await find(await settingsOf(step), sms, since, isKnown, signal);
         if (found) remember(taken, found.provider_id, step.step_id);
         return found;
