@@ -9,7 +9,6 @@ import {
 import { logToConsole } from "../_shared/runtime/log.ts";
 import { createSenders } from "../_shared/channels/mod.ts";
 import { createQueue } from "../_shared/engine/queue.ts";
-import { createSecrets } from "../_shared/runtime/secrets.ts";
 import { listenForShutdown } from "../_shared/runtime/shutdown.ts";
 import { createHandler } from "./handler.ts";
 
@@ -21,7 +20,7 @@ function start(): Dispatcher {
   const database = connect(readDatabaseUrl());
   return createDispatcher({
     queue: createQueue(database),
-    senders: createSenders(settings.providerTimeoutMs, createSecrets(() => database)),
+    senders: createSenders(settings.providerTimeoutMs, database),
     worker: `dispatch-${crypto.randomUUID().slice(0, 8)}`,
     log: logToConsole,
     concurrency: settings.concurrency,

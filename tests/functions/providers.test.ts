@@ -9,6 +9,8 @@ import { providersOf, receiversSource, sendersSource } from "../../scripts/lib/p
 import { schemaFiles } from "../../scripts/lib/schema.ts";
 import { deliver } from "../../functions/_shared/channels/deliver.ts";
 import { byProvider, createSenders } from "../../functions/_shared/channels/mod.ts";
+import { API_VERSION } from "../../functions/_shared/engine/version.ts";
+import type { Database } from "../../functions/_shared/runtime/database.ts";
 import type { Sender } from "../../functions/_shared/channels/sender.ts";
 import { anEmail, aStep, sent } from "./fakes.ts";
 
@@ -73,18 +75,44 @@ test("one that nobody has is asked nothing", async () => {
   expect(asked).toEqual([]);
 });
 
-test.each([
-  [undefined, /^TWILIO_ACCOUNT_SID: /],
-  ["telnyx", /^TELNYX_API_KEY: /],
-  ["pigeon", /^SMS_PROVIDER: set it to one of telnyx, twilio$/],
-])(
-  "without a sender of the office, the environment's says who carries it: %s",
-  async (named, says) => {
-    const step = aStep({ step_type: "send_sms", payload: { to: "+15125550142", body: "Hi" } });
-    vi.stubEnv("SMS_PROVIDER", named);
-    for (const one of ["TWILIO_ACCOUNT_SID", "TELNYX_API_KEY"]) vi.stubEnv(one, undefined);
+/** A database whose settings say who carries what the environment's senders say. */
+const databaseOf = (providers: { sms: string; email: string }) =>
+  (() =>
+    Promise.resolve([{
+      api: API_VERSION,
+      version: "1",
+      server: 17,
+      ...providers,
+    }])) as unknown as Database;
+
+test.each(
+  [
+    ["sms", undefined, /^TWILIO_ACCOUNT_SID: /],
+    ["sms", { sms: "telnyx", email: "resend" }, /^TELNYX_API_KEY: /],
+    ["sms", { sms: "pigeon", email: "resend" }, /^the setting sms_provider: .* telnyx, twilio$/],
+    ["email", undefined, /^RESEND_API_KEY: /],
+    [
+      "email",
+      { sms: "twilio", email: "twilio" },
+      /^the setting email_provider: .* resend$/,
+    ],
+  ] as const,
+)(
+  "without a sender of the office, the setting says who carries it: %s, %o",
+  async (channel, settings, says) => {
+    const step = channel === "sms"
+      ? aStep({ step_type: "send_sms", payload: { to: "+15125550142", body: "Hi" } })
+      : aStep({ step_type: "send_email", payload: { ...anEmail, from: "office@apex.example" } });
+    for (
+      const one of [
+        "TWILIO_ACCOUNT_SID",
+        "TELNYX_API_KEY",
+        "RESEND_API_KEY",
+      ]
+    ) vi.stubEnv(one, undefined);
     try {
-      expect(await deliver(step, createSenders().sms)).toMatchObject({
+      const senders = createSenders(undefined, settings && databaseOf(settings));
+      expect(await deliver(step, senders[channel])).toMatchObject({
         outcome: "retry",
         error: { code: "not_configured", message: expect.stringMatching(says) },
       });

@@ -43,7 +43,7 @@ export async function deliver(step: ClaimedStep, sender: Sender): Promise<Outcom
 async function reconcile(step: ClaimedStep, sender: Sender): Promise<Outcome | null> {
   const { reconciliation, timeoutMs } = sender;
   const since = step.reconcile_since;
-  if (!reconciliation || !since || !reconciliation.isNeeded(since, step)) return null;
+  if (!reconciliation || !since || !await reconciliation.isNeeded(since, step)) return null;
   try {
     const found = await withTimeout(
       "the lookup",

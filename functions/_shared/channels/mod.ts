@@ -1,7 +1,8 @@
-import process from "node:process";
+import { requireVersion } from "../engine/version.ts";
 import type { ClaimedStep } from "../engine/queue.ts";
+import type { Database } from "../runtime/database.ts";
 import { ConfigurationError } from "../runtime/errors.ts";
-import { noSecrets, type Secrets } from "../runtime/secrets.ts";
+import { createSecrets, noSecrets } from "../runtime/secrets.ts";
 import { providers } from "./providers.ts";
 import { InvalidPayloadError, type Sender, type Senders } from "./sender.ts";
 import { createWebhookSender } from "./webhook/send.ts";
@@ -9,13 +10,13 @@ import { createWebhookSender } from "./webhook/send.ts";
 const providerOf = ({ payload }: ClaimedStep): unknown =>
   (payload as { sender?: { provider?: unknown } | null } | null)?.sender?.provider;
 
-/** The provider that the tenant's sender names; without one, that of the environment. */
+/** The provider that the tenant's sender names; without one, that of the environment's. */
 export function byProvider(
   providers: Readonly<Record<string, Sender>>,
-  ofEnvironment: () => string = () => Object.keys(providers)[0] ?? "",
+  ofEnvironment: () => string | Promise<string> = () => Object.keys(providers)[0] ?? "",
 ): Sender {
-  const chosen = (step: ClaimedStep): Sender => {
-    const named = providerOf(step) ?? ofEnvironment();
+  const chosen = async (step: ClaimedStep): Promise<Sender> => {
+    const named = providerOf(step) ?? await ofEnvironment();
     const provider = typeof named === "string" && Object.hasOwn(providers, named)
       ? providers[named]
       : undefined;
@@ -28,34 +29,52 @@ export function byProvider(
   };
   return {
     timeoutMs: Math.max(...Object.values(providers).map(({ timeoutMs }) => timeoutMs)),
-    send: (step, signal) => chosen(step).send(step, signal),
+    send: async (step, signal) => await (await chosen(step)).send(step, signal),
     // Each knows for itself how long a repeat is harmless: one forgets a key after a day, another has none.
     reconciliation: {
-      isNeeded: (since, step) => chosen(step).reconciliation?.isNeeded(since, step) ?? false,
+      isNeeded: async (since, step) =>
+        await (await chosen(step)).reconciliation?.isNeeded(since, step) ?? false,
       findSent: async (step, since, known, signal) =>
-        await chosen(step).reconciliation?.findSent(step, since, known, signal) ?? null,
+        await (await chosen(step)).reconciliation?.findSent(step, since, known, signal) ?? null,
     },
   };
 }
 
-/** Who carries what the environment's own sender says: the settings sms_provider and email_provider say the same. */
-function ofEnvironment(variable: string, known: object, otherwise: string) {
-  return (): string => {
-    const named = process.env[variable]?.trim() || otherwise;
+/**
+ * Who carries what the environment's own sender says. The database records its messages under that name, so it is the
+ * one that is asked.
+ */
+function ofEnvironment(channel: "sms" | "email", known: object, database: Database) {
+  return async (): Promise<string> => {
+    const named = (await requireVersion(database)).providers[channel];
     if (Object.hasOwn(known, named)) return named;
-    throw new ConfigurationError(variable, `set it to one of ${Object.keys(known).join(", ")}`);
+    throw new ConfigurationError(
+      `the setting ${channel}_provider`,
+      `set it to one of ${Object.keys(known).join(", ")}`,
+    );
   };
 }
 
-/** With one timeout for all of them in place of each one's own, if given. */
-export function createSenders(timeoutMs?: number, secrets: Secrets = noSecrets): Senders {
-  const options = { secrets, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
-  const made = (creators: Readonly<Record<string, (given: typeof options) => Sender>>) =>
-    Object.fromEntries(Object.entries(creators).map(([name, create]) => [name, create(options)]));
-  const { sms, email } = providers;
+/** With one timeout for all of them in place of each one's own, if given. Without a database nobody has a secret. */
+export function createSenders(timeoutMs?: number, database?: Database): Senders {
+  const options = {
+    secrets: database ? createSecrets(() => database) : noSecrets,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
+  const channel = (
+    name: "sms" | "email",
+    otherwise: string,
+    creators: Readonly<Record<string, (given: typeof options) => Sender>>,
+  ) => {
+    const made = Object.entries(creators).map(([name, create]) => [name, create(options)] as const);
+    return byProvider(
+      Object.fromEntries(made),
+      database ? ofEnvironment(name, creators, database) : () => otherwise,
+    );
+  };
   return {
-    sms: byProvider(made(sms), ofEnvironment("SMS_PROVIDER", sms, "twilio")),
-    email: byProvider(made(email), ofEnvironment("EMAIL_PROVIDER", email, "resend")),
+    sms: channel("sms", "twilio", providers.sms),
+    email: channel("email", "resend", providers.email),
     webhook: createWebhookSender(options),
   };
 }

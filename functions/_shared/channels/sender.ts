@@ -17,7 +17,7 @@ export interface Sender {
 /** For providers that can be asked what they accepted. */
 export interface Reconciliation {
   /** Whether an earlier, unanswered attempt makes another send unsafe without a look. */
-  isNeeded(since: Date, step: ClaimedStep): boolean;
+  isNeeded(since: Date, step: ClaimedStep): boolean | Promise<boolean>;
   /** The message, null when it was certainly not accepted; throws when that cannot be told. */
   findSent(
     step: ClaimedStep,

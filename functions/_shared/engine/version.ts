@@ -10,12 +10,20 @@ export const API_VERSION = 2;
 /** A worker may outlive an upgrade of its database. */
 const READ_AGAIN_MS = 60_000;
 
-const row = z.object({ api: z.int(), version: z.string(), server: z.int() });
+const row = z.object({
+  api: z.int(),
+  version: z.string(),
+  server: z.int(),
+  sms: z.string(),
+  email: z.string(),
+});
 
 export interface Offer {
   api: number;
   /** Of Postgres: 17. */
   server: number;
+  /** Who carries what the environment's own sender says, by channel: the settings sms_provider and email_provider. */
+  providers: Readonly<Record<"sms" | "email", string>>;
 }
 
 /** Throws what to do when the two are more than one apart. */
@@ -36,7 +44,8 @@ async function readVersion(sql: Reader): Promise<z.infer<typeof row>> {
   try {
     const rows = await sql`
       select automation.api_version() as api, automation.version() as version,
-             current_setting('server_version_num')::int / 10000 as server`;
+             current_setting('server_version_num')::int / 10000 as server,
+             automation.setting('sms_provider') as sms, automation.setting('email_provider') as email`;
     return row.parse(rows[0]);
   } catch (error) {
     // There is no such function, or no such schema.
@@ -51,7 +60,7 @@ const checks = new WeakMap<object, (sql: Reader) => Promise<Offer>>();
 
 /**
  * Asked before every use of a database, and reads once a minute, through `sql`, a transaction of it. What
- * cannot be read is read again. Returns the API version of the database and the release of its server.
+ * cannot be read is read again. Returns the API version of the database, the release of its server, and its providers.
  */
 export function requireVersion(database: Sql, sql: Reader = database): Promise<Offer> {
   let check = checks.get(database);
@@ -65,9 +74,9 @@ export function versionCheck(ours = API_VERSION): (sql: Reader) => Promise<Offer
   return (sql) => {
     if (reading === undefined || performance.now() > until) {
       until = performance.now() + READ_AGAIN_MS;
-      reading = readVersion(sql).then(({ api, version, server }) => {
+      reading = readVersion(sql).then(({ api, version, server, ...providers }) => {
         checkVersion(api, version, ours);
-        return { api, server };
+        return { api, server, providers };
       });
       reading.catch(() => reading = undefined);
     }
