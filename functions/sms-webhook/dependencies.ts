@@ -1,6 +1,6 @@
-import { createSmsReceivers } from "../_shared/channels/receivers.ts";
+import { createReceivers } from "../_shared/channels/sms/receivers.ts";
+import { createAccountFinder } from "../_shared/channels/accounts.ts";
 import {
-  createAccountFinder,
   createReplier,
   createSmsRecorder,
   type RecordSmsEvent,
@@ -21,9 +21,9 @@ export function dependencies(name: string, provider?: string): Dependencies {
   return {
     name,
     ...(provider === undefined ? {} : { provider }),
-    receivers: createSmsReceivers(),
+    receivers: createReceivers(),
     address: readPublicAddress,
-    findAccounts: (provider) => createAccountFinder(sql(), provider, logToConsole),
+    findAccounts: (provider) => createAccountFinder(sql(), "sms", provider, logToConsole),
     record: () => recorder ??= createSmsRecorder(sql()),
     reply: () => replier ??= createReplier(sql()),
     log: logToConsole,

@@ -70,6 +70,7 @@ Ridgeline is ready (${seconds} s)
   Twilio            ${stack.twilioUrl}${stack.twilio ? " (stand-in)" : ""}
   Telnyx            ${stack.telnyxUrl}${stack.telnyx ? " (stand-in)" : ""}
   Resend            ${stack.resendUrl}${stack.resend ? " (stand-in)" : ""}
+  Postmark          ${stack.postmarkUrl}${stack.postmark ? " (stand-in)" : ""}
 
 Ctrl-C stops it.`);
 }

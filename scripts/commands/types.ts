@@ -6,7 +6,7 @@ import { applySource } from "../lib/schema.ts";
 import { createDatabase, startScratchServer, using } from "../lib/scratch.ts";
 import { publishedSchemas, schemasSource, stepsDocument } from "../lib/steps.ts";
 import { databaseTypes } from "../lib/types.ts";
-import { receiversSource, sendersSource } from "../lib/providers.ts";
+import { channels, receiversSource, sendersSource } from "../lib/providers.ts";
 import { recipeRows, RECIPES_FILE } from "../lib/recipes.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -27,7 +27,9 @@ function keep(name: string, text: string): void {
 
 keep(RECIPES_FILE, recipeRows());
 keep("functions/_shared/channels/providers.ts", sendersSource());
-keep("functions/_shared/channels/receivers.ts", receiversSource());
+for (const channel of channels) {
+  keep(`functions/_shared/channels/${channel}/receivers.ts`, receiversSource(channel));
+}
 
 const { server, stop } = await startScratchServer();
 let wanted: Record<string, string>;

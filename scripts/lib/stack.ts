@@ -5,6 +5,7 @@ import path from "node:path";
 import { z } from "zod";
 import type { ResendStandIn } from "../standins/resend.ts";
 import { startResend } from "../standins/resend.ts";
+import { type PostmarkStandIn, startPostmark } from "../standins/postmark.ts";
 import { startTelnyx, type TelnyxStandIn } from "../standins/telnyx.ts";
 import type { TwilioStandIn } from "../standins/twilio.ts";
 import { startTwilio } from "../standins/twilio.ts";
@@ -71,6 +72,7 @@ export interface StackFile {
   twilioUrl: string;
   telnyxUrl: string;
   resendUrl: string;
+  postmarkUrl: string;
 }
 
 export class Stack implements StackFile {
@@ -81,12 +83,14 @@ export class Stack implements StackFile {
   twilioUrl = "";
   telnyxUrl = "";
   resendUrl = "";
+  postmarkUrl = "";
   /** The embedded server; null when an existing one is used. */
   postgres: PostgresServer | null = null;
   /** The stand-ins; null where the environment names another address. */
   twilio: TwilioStandIn | null = null;
   telnyx: TelnyxStandIn | null = null;
   resend: ResendStandIn | null = null;
+  postmark: PostmarkStandIn | null = null;
   readonly functions = new Map<string, EdgeFunction>();
   readonly #options: StackOptions;
   readonly #log: (line: string) => void;
@@ -242,7 +246,7 @@ export class Stack implements StackFile {
   }
 
   async #startStandIns(): Promise<void> {
-    const { TWILIO_BASE_URL, TELNYX_BASE_URL, RESEND_BASE_URL } = process.env;
+    const { TWILIO_BASE_URL, TELNYX_BASE_URL, RESEND_BASE_URL, POSTMARK_BASE_URL } = process.env;
     if (!TWILIO_BASE_URL) {
       const twilio = await startTwilio();
       await this.#onStop(() => twilio.stop());
@@ -258,9 +262,15 @@ export class Stack implements StackFile {
       await this.#onStop(() => resend.stop());
       this.resend = resend;
     }
+    if (!POSTMARK_BASE_URL) {
+      const postmark = await startPostmark();
+      await this.#onStop(() => postmark.stop());
+      this.postmark = postmark;
+    }
     this.twilioUrl = TWILIO_BASE_URL || this.twilio!.url;
     this.telnyxUrl = TELNYX_BASE_URL || this.telnyx!.url;
     this.resendUrl = RESEND_BASE_URL || this.resend!.url;
+    this.postmarkUrl = POSTMARK_BASE_URL || this.postmark!.url;
   }
 
   async #startFunctions(directory: string, keys: z.infer<typeof Keys>): Promise<void> {
@@ -296,7 +306,7 @@ export class Stack implements StackFile {
 
   #functionEnvironment(keys: z.infer<typeof Keys>): Record<string, string> {
     const given = Object.entries(process.env).filter(([name, value]) =>
-      value && /^(TWILIO|TELNYX|RESEND|WEBHOOK|DISPATCH|RECONCILE)_/.test(name)
+      value && /^(TWILIO|TELNYX|RESEND|POSTMARK|WEBHOOK|DISPATCH|RECONCILE)_/.test(name)
     ) as [string, string][];
     return {
       TWILIO_ACCOUNT_SID: "AC00000000000000000000000000000000",
@@ -306,11 +316,15 @@ export class Stack implements StackFile {
       ...(this.telnyx ? { TELNYX_PUBLIC_KEY: this.telnyx.keys.publicKey } : {}),
       RESEND_API_KEY: "re_standin",
       RESEND_FROM: "Ridgeline <hello@ridgeline.example>",
+      POSTMARK_SERVER_TOKEN: "postmark-standin",
+      POSTMARK_FROM: "Ridgeline <hello@ridgeline.example>",
+      POSTMARK_WEBHOOK_PASSWORD: "postmark-standin",
       WEBHOOK_ALLOW_PRIVATE: "true",
       ...Object.fromEntries(given),
       TWILIO_BASE_URL: this.twilioUrl,
       TELNYX_BASE_URL: this.telnyxUrl,
       RESEND_BASE_URL: this.resendUrl,
+      POSTMARK_BASE_URL: this.postmarkUrl,
       DATABASE_URL: this.databaseUrl,
       SUPABASE_DB_URL: this.databaseUrl,
       SUPABASE_URL: this.apiUrl,
@@ -349,8 +363,17 @@ export class Stack implements StackFile {
   /** What a client needs to reach the stack. */
   describe(): StackFile {
     const { apiUrl, databaseUrl, publishableKey, secretKey } = this;
-    const { twilioUrl, telnyxUrl, resendUrl } = this;
-    return { apiUrl, databaseUrl, publishableKey, secretKey, twilioUrl, telnyxUrl, resendUrl };
+    const { twilioUrl, telnyxUrl, resendUrl, postmarkUrl } = this;
+    return {
+      apiUrl,
+      databaseUrl,
+      publishableKey,
+      secretKey,
+      twilioUrl,
+      telnyxUrl,
+      resendUrl,
+      postmarkUrl,
+    };
   }
 
   async #writeStackFile(): Promise<void> {

@@ -1,8 +1,8 @@
 // A stand-in for the part of Resend's API that Ridgeline uses.
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
-import emailAddresses from "email-addresses";
 import { z } from "zod";
+import { HEADER_NAME, isMailbox, PRINTABLE } from "./mailbox.ts";
 import { type Answer, type Incoming, parseJson, type StandIn, startStandIn } from "./standin.ts";
 
 const ADDRESS_HELP = "The email address needs to follow the `email@example.com` or " +
@@ -12,22 +12,6 @@ const ADDRESS_HELP = "The email address needs to follow the `email@example.com` 
 const noLineBreak = z.string().refine((text) => !/[\r\n]/.test(text), {
   error: "The `\\n` is not allowed in this field.",
 });
-const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-/** Control characters end a header or hide in one. */
-const PRINTABLE = /^[^\p{Cc}\u2028\u2029]*$/u;
-const LOCAL = "[!#$%&'*+/=?^_`{|}~.\\w-]{1,64}";
-const LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
-const BARE = new RegExp(`^${LOCAL}@(?:${LABEL}\\.)+[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]$`);
-
-/** Exactly one mailbox of RFC 5322, without comments; the address itself is ASCII and has a domain. */
-export function isMailbox(text: string): boolean {
-  if (!PRINTABLE.test(text)) return false;
-  const parsed = emailAddresses.parseOneAddress({ input: text, rfc6532: true });
-  return parsed?.type === "mailbox" &&
-    !parsed.parts.comments.some(({ tokens }) => tokens.includes("(")) &&
-    BARE.test(parsed.address);
-}
-
 const Address = noLineBreak.refine(isMailbox, { error: ADDRESS_HELP });
 const Addresses = z.union([Address.transform((one) => [one]), z.array(Address).min(1).max(50)]);
 const Copies = z.union([Address.transform((one) => [one]), z.array(Address).max(50)]);

@@ -18452,7 +18452,7 @@ AS $function$
       (select min(o.tenant_id::text)::uuid from owners as o having count(distinct o.tenant_id) = 1))
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.accounts_of_senders(provider text, tenant_id uuid, address text, service text)
+CREATE OR REPLACE FUNCTION automation.accounts_of_senders(channel text, provider text, tenant_id uuid, address text, service text)
  RETURNS TABLE(owner uuid, account text)
  LANGUAGE sql
  STABLE SECURITY DEFINER
@@ -18462,7 +18462,7 @@ AS $function$
     from (
       select s.tenant_id, s.credentials, min(s.kind) as kind
       from ridgeline.senders as s
-      where s.channel = 'sms' and s.provider = accounts_of_senders.provider
+      where s.channel = accounts_of_senders.channel and s.provider = accounts_of_senders.provider
         and s.verified_at is not null and s.credentials is not null
         and (s.kind = 'number' and s.address = automation.normalize_line(accounts_of_senders.address)
           or s.kind = 'service' and s.address = btrim(accounts_of_senders.service)
@@ -28608,7 +28608,7 @@ declare
     select s.recipient from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id);
 begin
-  if recipient is null then
+  if automation.normal_address(due.tenant_id, channel, recipient) is null then
     return;
   elsif reason = 'provider' then
     perform automation.revoke_once(
@@ -31746,7 +31746,7 @@ CREATE OR REPLACE FUNCTION automation.twilio_account(address text, service text,
 AS $function$
     select a.owner, a.account
     from automation.accounts_of_senders(
-      automation.setting('sms_provider'), null, twilio_account.address, twilio_account.service) as a
+      'sms', automation.setting('sms_provider'), null, twilio_account.address, twilio_account.service) as a
     limit 1
   $function$;
 
@@ -32005,6 +32005,9 @@ declare
   email ridgeline.emails;
   outcome text := 'early';
 begin
+  if sender is not null and not automation.may_tell(event, sender) then
+    return 'unknown_message';
+  end if;
   if not is_engagement and automation.record_delivery_of_step(sender, event ->> 'email_id',
     event ->> 'type', event ->> 'error_code', null, (event ->> 'occurred_at')::timestamptz) then
     outcome := 'stored';
@@ -32042,7 +32045,8 @@ begin
     select t.tenant_id, min(r.address) as address
     from jsonb_array_elements_text(coalesce(event -> 'to', '[]') || coalesce(event -> 'cc', '[]')) as r (address)
     cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
-    where t.tenant_id is not null group by t.tenant_id
+    where t.tenant_id is not null and automation.may_tell(event, t.tenant_id)
+    group by t.tenant_id
   loop
     became := automation.keep_email(addressed.tenant_id, addressed.address, carrier, event);
     outcome := case when 'stored' in (became, outcome) then 'stored' else 'duplicate' end;
@@ -32059,6 +32063,7 @@ CREATE OR REPLACE FUNCTION automation.record_email_event(event_id text, event js
 AS $function$
 declare
   carrier constant text := automation.teller(event, 'email');
+  id constant text := coalesce(event ->> 'tenant_id' || ' ', '') || event_id;
   outcome text;
 begin
   delete from automation.provider_events as e
@@ -32067,7 +32072,7 @@ begin
     where o.received_at < automation.now() - interval '30 days'
     order by o.received_at limit 20 for update skip locked);
   insert into automation.provider_events (provider, event_id, received_at)
-  values (carrier, record_email_event.event_id, automation.now())
+  values (carrier, id, automation.now())
   on conflict on constraint provider_events_pkey do nothing;
   if not found then
     return 'duplicate';
@@ -34096,7 +34101,7 @@ comment on column ridgeline.tenant_erasures.requested_by is 'The signed-in user;
 
 comment on column ridgeline.tenant_erasures.status is 'withdrawn: the CRM had the tenant again before all was erased; what was erased by then is gone.';
 
-comment on function automation.accounts_of_senders(text,uuid,text,text) is 'Whose number, messaging service or tenant that is, and the secrets of their own accounts at this provider; no row: the environment''s. account is null where the secret is missing.';
+comment on function automation.accounts_of_senders(text,text,uuid,text,text) is 'Whose number, messaging service or tenant that is, and the secrets of their own accounts at this provider; no row: the environment''s. account is null where the secret is missing.';
 
 comment on function automation.activate_imports(uuid) is 'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. Runs in flight are another matter: automation.take_over_runs().';
 
@@ -34556,7 +34561,7 @@ comment on function automation.receive_sms(jsonb) is 'Stores a text message once
 
 comment on function automation.record_call(jsonb) is 'Stores a call, or what became of it: {provider?, call_sid, from, to, direction, status, dial_status?, duration?, tenant_id?}; status: queued, initiated, ringing, in-progress, answered, completed, no-answer, busy, failed or canceled. An inbound call that nobody took is missed. Returns stored, updated, duplicate, unknown_number or unknown_status.';
 
-comment on function automation.record_email_event(text,jsonb) is 'What became of an email, once for each event_id: {provider?, email_id, type, occurred_at, to?, link?, user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, html? and headers?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, unknown_address or unknown_sender.';
+comment on function automation.record_email_event(text,jsonb) is 'What became of an email, once for each event_id: {provider?, email_id, type, occurred_at, to?, link?, user_agent?, permanent?, error_code?, detail?, tenant_id?}; type: delivered, delivery_delayed, bounced, complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, html? and headers?; tenant_id: whose own account says so. Returns stored, duplicate, early (kept until the email is recorded), unknown_message (of another tenant''s than the account''s that says so) or, of one that came in, unknown_address or unknown_sender.';
 
 comment on function automation.record_message_status(jsonb) is 'What became of a text message: {provider?, message_sid, status, error_code?, error_class?, tenant_id?}; status: accepted, queued, sending, sent, failed, undelivered, canceled, delivered or read; error_class: error_class(). Returns updated, duplicate (nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another tenant''s than the account''s that says so, unknown_message.';
 
@@ -34570,8 +34575,8 @@ comment on function ridgeline.test_workflow(uuid,jsonb,jsonb,uuid) is 'A dry run
 
 comment on procedure automation.work_database_steps(integer,integer,interval) is 'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
 
-revoke all on function automation.accounts_of_senders(text,uuid,text,text) from public, anon, authenticated, service_role;
-grant execute on function automation.accounts_of_senders(text,uuid,text,text) to service_role;
+revoke all on function automation.accounts_of_senders(text,text,uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.accounts_of_senders(text,text,uuid,text,text) to service_role;
 
 revoke all on function automation.activate_imports(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.activate_imports(uuid) to service_role;
@@ -44632,6 +44637,8 @@ insert into automation.open_hours select r.* from jsonb_populate_record(null::au
 insert into automation.open_hours select r.* from jsonb_populate_record(null::automation.open_hours, '{"days": [1, 2, 3, 4, 5, 6, 7], "name": "marketing", "opens": "08:00:00", "closes": "21:00:00", "source": "47 CFR 64.1200(c)(1)", "channel": "sms", "purpose": "marketing", "jurisdiction": "*"}') as r on conflict (name) do update set days = excluded.days, opens = excluded.opens, closes = excluded.closes, source = excluded.source, channel = excluded.channel, purpose = excluded.purpose, jurisdiction = excluded.jurisdiction;
 
 insert into automation.open_hours select r.* from jsonb_populate_record(null::automation.open_hours, '{"days": [1, 2, 3, 4, 5, 6, 7], "name": "transactional", "opens": "08:00:00", "closes": "21:00:00", "source": "the same: few want to be woken by what they asked for", "channel": "sms", "purpose": "transactional", "jurisdiction": "*"}') as r on conflict (name) do update set days = excluded.days, opens = excluded.opens, closes = excluded.closes, source = excluded.source, channel = excluded.channel, purpose = excluded.purpose, jurisdiction = excluded.jurisdiction;
+
+insert into automation.prices select r.* from jsonb_populate_record(null::automation.prices, '{"kind": "email", "name": "postmark email *", "as_of": "2026-07-01", "amount": 0.0015, "source": "Postmark, 10,000 emails for 15 dollars a month", "country": "*", "currency": "USD", "provider": "postmark", "negotiated": null}') as r on conflict (name) do update set kind = excluded.kind, as_of = excluded.as_of, amount = excluded.amount, source = excluded.source, country = excluded.country, currency = excluded.currency, provider = excluded.provider;
 
 insert into automation.prices select r.* from jsonb_populate_record(null::automation.prices, '{"kind": "email", "name": "resend email *", "as_of": "2026-07-01", "amount": 0.0004, "source": "Resend, 50,000 emails for 20 dollars a month", "country": "*", "currency": "USD", "provider": "resend", "negotiated": null}') as r on conflict (name) do update set kind = excluded.kind, as_of = excluded.as_of, amount = excluded.amount, source = excluded.source, country = excluded.country, currency = excluded.currency, provider = excluded.provider;
 

@@ -6,7 +6,17 @@ import {
   readSecretKeys,
   readWebhook,
 } from "../../functions/_shared/runtime/env.ts";
-import { readResend } from "../../functions/_shared/channels/email/resend/settings.ts";
+import {
+  parsePostmarkAccount,
+  parsePostmarkPassword,
+  readPostmark,
+  readPostmarkPassword,
+} from "../../functions/_shared/channels/email/postmark/settings.ts";
+import {
+  parseResendAccount,
+  parseResendSigner,
+  readResend,
+} from "../../functions/_shared/channels/email/resend/settings.ts";
 import {
   parseTelnyxAccount,
   parseTelnyxSigner,
@@ -94,6 +104,45 @@ test("a Telnyx account is its API key, with or without what it signs with", () =
   expect(readTelnyxPublicKey({ TELNYX_PUBLIC_KEY: key })).toBe(key);
   for (const wrong of [undefined, "no base64", Buffer.alloc(31).toString("base64")]) {
     expect(() => readTelnyxPublicKey({ TELNYX_PUBLIC_KEY: wrong })).toThrow(/^TELNYX_PUBLIC_KEY: /);
+  }
+});
+
+test("an account for email is its key, with or without what it tells its news with", () => {
+  const webhook_secret = `whsec_${"x".repeat(24)}`;
+  expect(parseResendAccount("re_apex")).toEqual({ apiKey: "re_apex" });
+  expect(parseResendSigner(JSON.stringify({ api_key: "re_apex", webhook_secret })))
+    .toEqual({ apiKey: "re_apex", webhookSecret: webhook_secret });
+  expect(parsePostmarkAccount("apex-token")).toEqual({ serverToken: "apex-token" });
+  const own = { server_token: "apex-token", message_stream: "crm" };
+  expect(readPostmark({}, parsePostmarkAccount(JSON.stringify(own)))).toEqual({
+    serverToken: "apex-token",
+    messageStream: "crm",
+    baseUrl: "https://api.postmarkapp.com",
+  });
+  const password = "0123456789abcdef";
+  expect(parsePostmarkPassword(JSON.stringify({ ...own, webhook_password: password })))
+    .toBe(password);
+  for (const parse of [parseResendAccount, parsePostmarkAccount]) {
+    for (const secret of ['{"api_key": "hush"', '{"webhook_secret": "hush"}', "", "hush hush"]) {
+      expect(() => parse(secret)).toThrow(/^the secret of the sender: set it to/);
+      expect(() => parse(secret)).not.toThrow(/hush/);
+    }
+  }
+  expect(() => parsePostmarkAccount(JSON.stringify({ ...own, webhook_password: "short" })))
+    .toThrow(/16 characters/);
+  expect(() => parseResendSigner("hush")).toThrow(
+    /^the secret of the sender: add its webhook_secret/,
+  );
+  expect(() => parsePostmarkPassword("hush"))
+    .toThrow(/^the secret of the sender: add its webhook_password/);
+  expect(() => readPostmark({})).toThrow(/^POSTMARK_SERVER_TOKEN: /);
+  // A tenant's own server has other streams than the environment's.
+  expect(readPostmark({ POSTMARK_MESSAGE_STREAM: "all" }, { serverToken: "t" }))
+    .not.toHaveProperty("messageStream");
+  expect(readPostmarkPassword({ POSTMARK_WEBHOOK_PASSWORD: password })).toBe(password);
+  for (const wrong of [undefined, "short"]) {
+    expect(() => readPostmarkPassword({ POSTMARK_WEBHOOK_PASSWORD: wrong }))
+      .toThrow(/^POSTMARK_WEBHOOK_PASSWORD: /);
   }
 });
 

@@ -3,12 +3,13 @@ import { TimeoutError } from "../../functions/_shared/runtime/errors.ts";
 import {
   type Answer,
   classifyException,
-  classifyResend,
   classifyWebhook,
   OPERATOR_DELAY_SECONDS,
   parseRetryAfter,
   secondsToMidnightPacific,
 } from "../../functions/_shared/engine/outcome.ts";
+import { classify as classifyPostmark } from "../../functions/_shared/channels/email/postmark/codes.ts";
+import { classify as classifyResend } from "../../functions/_shared/channels/email/resend/codes.ts";
 import { classify as classifyTelnyx } from "../../functions/_shared/channels/sms/telnyx/codes.ts";
 import { classify as classifyTwilio } from "../../functions/_shared/channels/sms/twilio/codes.ts";
 
@@ -78,6 +79,22 @@ test.each<Row>([
   [{ status: 500, code: "internal_server_error" }, "ambiguous"],
 ])("Resend %o is %s", (answer, outcome, extra = {}) => {
   expect(classifyResend(answer)).toMatchObject({ outcome, ...extra });
+});
+
+test.each<Row>([
+  [{ status: 429 }, "retry"],
+  [{ status: 422, code: 406 }, "failed", { suppress: true }],
+  [{ status: 422, code: 300, message: "Illegal email address" }, "failed", {
+    error: { code: "postmark_300", message: "Illegal email address" },
+  }],
+  [{ status: 401, code: 10 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
+  [{ status: 422, code: 400 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
+  [{ status: 422, code: 405 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
+  [{ status: 403 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
+  [{ status: 503, code: 100 }, "ambiguous"],
+  [{ status: 500 }, "ambiguous"],
+])("Postmark %o is %s", (answer, outcome, extra = {}) => {
+  expect(classifyPostmark(answer)).toMatchObject({ outcome, ...extra });
 });
 
 test.each<Row>([

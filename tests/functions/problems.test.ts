@@ -6,10 +6,13 @@ import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { createHandler as createDispatch } from "../../functions/dispatch/handler.ts";
+import { createHandler as createEmails } from "../../functions/email-webhook/handler.ts";
 import { createHandler as createForms } from "../../functions/forms/handler.ts";
-import { createHandler as createResend } from "../../functions/resend-webhook/handler.ts";
 import { createHandler as createTexts } from "../../functions/sms-webhook/handler.ts";
+import { byPostmark } from "../../scripts/standins/postmark.ts";
 import { signedByTelnyx, telnyxKeys } from "../../scripts/standins/telnyx.ts";
+import { createReceiver as createPostmark } from "../../functions/_shared/channels/email/postmark/receive.ts";
+import { createReceiver as createResend } from "../../functions/_shared/channels/email/resend/receive.ts";
 import { createReceiver as createTelnyx } from "../../functions/_shared/channels/sms/telnyx/receive.ts";
 import { createReceiver as createTwilio } from "../../functions/_shared/channels/sms/twilio/receive.ts";
 import { createHandler as createWorkflows } from "../../functions/workflows/handler.ts";
@@ -81,8 +84,25 @@ const twilio = (error: unknown): Handler =>
     record: fail(error),
     log: quiet,
   });
+const withSvix = { "svix-id": "msg_1", "svix-timestamp": "1", "svix-signature": "v1,AAAA" };
 const resend = (error: unknown): Handler =>
-  createResend({ secret: fail(error), fetchContent: fail(error), record: fail(error), log: quiet });
+  createEmails({
+    name: "resend-webhook",
+    provider: "resend",
+    receivers: { resend: createResend({ secret: fail(error), fetchContent: fail(error) }) },
+    findAccounts: fail(error),
+    record: fail(error),
+    log: quiet,
+  });
+const withPassword = byPostmark("0123456789abcdef", {}).headers;
+const postmark = (error: unknown): Handler =>
+  createEmails({
+    name: "email-webhook",
+    receivers: { postmark: createPostmark({ password: fail(error) }) },
+    findAccounts: fail(error),
+    record: fail(error),
+    log: quiet,
+  });
 const forms = (error: unknown, outcome?: Outcome): Handler =>
   createForms({
     forms: outcome
@@ -165,9 +185,31 @@ const cases: Record<string, Case[]> = {
   "resend-webhook": [
     ["another method", resend(crash), at("resend-webhook"), { method: "GET" }, 405],
     ["too much", resend(crash), at("resend-webhook"), post(long), 413],
-    ["a variable that is not set", resend(unset), at("resend-webhook"), post("{}"), 500],
-    ["a database that is away", resend(lost), at("resend-webhook"), post("{}"), 503],
-    ["a crash", resend(crash), at("resend-webhook"), post("{}"), 500],
+    ["no signature", resend(crash), at("resend-webhook"), post("{}"), 403],
+    ["a variable that is not set", resend(unset), at("resend-webhook"), post("{}", withSvix), 500],
+    ["a database that is away", resend(lost), at("resend-webhook"), post("{}", withSvix), 503],
+    ["a crash", resend(crash), at("resend-webhook"), post("{}", withSvix), 500],
+  ],
+  "email-webhook": [
+    ["another method", postmark(crash), at("email-webhook/postmark"), { method: "GET" }, 405],
+    ["an unknown provider", postmark(crash), at("email-webhook/pigeon"), post("{}"), 404],
+    ["no provider", postmark(crash), at("email-webhook"), post("{}"), 404],
+    ["no password", postmark(crash), at("email-webhook/postmark"), post("{}"), 401],
+    [
+      "a variable that is not set",
+      postmark(unset),
+      at("email-webhook/postmark"),
+      post("{}", withPassword),
+      500,
+    ],
+    [
+      "a database that is away",
+      postmark(lost),
+      at("email-webhook/postmark"),
+      post("{}", withPassword),
+      503,
+    ],
+    ["a crash", postmark(crash), at("email-webhook/postmark"), post("{}", withPassword), 500],
   ],
   forms: [
     ["an unknown form", forms(crash), at("forms/nothing"), post("{}"), 404],

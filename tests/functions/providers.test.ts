@@ -3,9 +3,19 @@
 import fs from "node:fs";
 import path from "node:path";
 import { expect, test, vi } from "vitest";
+import {
+  bounces,
+  classes as ofPostmark,
+} from "../../functions/_shared/channels/email/postmark/codes.ts";
+import { classes as ofResend } from "../../functions/_shared/channels/email/resend/codes.ts";
 import { classes as ofTelnyx } from "../../functions/_shared/channels/sms/telnyx/codes.ts";
 import { classes as ofTwilio } from "../../functions/_shared/channels/sms/twilio/codes.ts";
-import { providersOf, receiversSource, sendersSource } from "../../scripts/lib/providers.ts";
+import {
+  channels,
+  providersOf,
+  receiversSource,
+  sendersSource,
+} from "../../scripts/lib/providers.ts";
 import { schemaFiles } from "../../scripts/lib/schema.ts";
 import { deliver } from "../../functions/_shared/channels/deliver.ts";
 import { byProvider, createSenders } from "../../functions/_shared/channels/mod.ts";
@@ -91,10 +101,11 @@ test.each(
     ["sms", { sms: "telnyx", email: "resend" }, /^TELNYX_API_KEY: /],
     ["sms", { sms: "pigeon", email: "resend" }, /^the setting sms_provider: .* telnyx, twilio$/],
     ["email", undefined, /^RESEND_API_KEY: /],
+    ["email", { sms: "twilio", email: "postmark" }, /^POSTMARK_SERVER_TOKEN: /],
     [
       "email",
       { sms: "twilio", email: "twilio" },
-      /^the setting email_provider: .* resend$/,
+      /^the setting email_provider: .* postmark, resend/,
     ],
   ] as const,
 )(
@@ -108,6 +119,7 @@ test.each(
         "TWILIO_ACCOUNT_SID",
         "TELNYX_API_KEY",
         "RESEND_API_KEY",
+        "POSTMARK_SERVER_TOKEN",
       ]
     ) vi.stubEnv(one, undefined);
     try {
@@ -141,12 +153,15 @@ const allowed: [file: string, line: RegExp][] = [
 
 test("no SQL of the engine names a provider, or knows one's codes", () => {
   const names = [...providersOf("sms", "send.ts"), ...providersOf("email", "send.ts"), "vonage"];
-  const codes = [...Object.keys(ofTwilio), ...Object.keys(ofTelnyx)];
-  const naming = new RegExp(`${names.join("|")}|["'](${codes.join("|")})["']`, "i");
-  expect(names).toEqual(expect.arrayContaining(["twilio", "telnyx", "resend"]));
+  // 10 is a code of Postmark's, and many another thing.
+  const codes = [ofTwilio, ofTelnyx, ofPostmark, ofResend, bounces].flatMap(Object.keys)
+    .filter((code) => code.length > 2);
+  const naming = new RegExp(names.join("|"), "i");
+  const coding = new RegExp(`["'](${codes.join("|")})["']`);
+  expect(names).toEqual(expect.arrayContaining(["twilio", "telnyx", "resend", "postmark"]));
   const said = schemaFiles("engine").flatMap((file) =>
     fs.readFileSync(path.join(root, file), "utf8").split("\n")
-      .filter((line) => naming.test(line))
+      .filter((line) => naming.test(line) || coding.test(line))
       .map((line) => ({ file, line }))
   );
   const others = said.filter(({ file, line }) =>
@@ -160,5 +175,7 @@ test("every folder of a provider is in the lists of those who send and who tell"
   const read = (name: string) =>
     fs.readFileSync(path.join(root, "functions/_shared/channels", name), "utf8");
   expect(read("providers.ts")).toBe(sendersSource());
-  expect(read("receivers.ts")).toBe(receiversSource());
+  for (const channel of channels) {
+    expect(read(`${channel}/receivers.ts`)).toBe(receiversSource(channel));
+  }
 });

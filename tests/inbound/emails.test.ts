@@ -3,7 +3,8 @@ import { createHmac, randomUUID } from "node:crypto";
 import { Resend } from "resend";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createHandler } from "../../functions/resend-webhook/handler.ts";
+import { createReceiver } from "../../functions/_shared/channels/email/resend/receive.ts";
+import { createHandler } from "../../functions/email-webhook/handler.ts";
 import { asRole, useDatabase } from "../support/database.ts";
 import {
   fired,
@@ -97,9 +98,17 @@ describe("a signature", () => {
   const counting = () => {
     const recorded: string[] = [];
     const handler = createHandler({
-      secret: () => SECRET,
-      fetchContent: () => () => Promise.resolve(null),
-      record: () => (id) => {
+      name: "resend-webhook",
+      provider: "resend",
+      receivers: {
+        resend: createReceiver({
+          secret: () => SECRET,
+          fetchContent: () => () => Promise.resolve(null),
+          log: () => {},
+        }),
+      },
+      findAccounts: () => () => Promise.resolve([]),
+      record: () => (_provider, id) => {
         recorded.push(id);
         return Promise.resolve("stored");
       },
@@ -279,6 +288,27 @@ describe("a signature", () => {
     }
     expect(recorded).toEqual([]);
   });
+});
+
+it("a call may tell several things, each once", async () => {
+  const taken = new Set<string>();
+  const told = [1, 2, 1].map((n) => ({
+    id: `e${n}`,
+    event: { email_id: `e${n}`, type: "delivered" as const, occurred_at: "2026-11-02T09:30:00Z" },
+  }));
+  const handler = createHandler({
+    name: "email-webhook",
+    receivers: { pigeon: { read: () => Promise.resolve({ events: told }) } },
+    findAccounts: () => () => Promise.resolve([]),
+    record: () => (_provider, id) => {
+      const isNew = !taken.has(id);
+      taken.add(id);
+      return Promise.resolve(isNew ? "stored" : "duplicate");
+    },
+    log: () => {},
+  });
+  const answer = await handler(new Request("http://edge/email-webhook/pigeon", { method: "POST" }));
+  expect(await answer.json()).toEqual({ result: ["stored", "stored", "duplicate"] });
 });
 
 it("a replay within the five minutes changes nothing", async () => {

@@ -2,10 +2,8 @@
 // token signs is believed of this office alone.
 import type { Sql } from "postgres";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import {
-  createAccountFinder,
-  createSmsRecorder,
-} from "../../functions/_shared/channels/sms/record.ts";
+import { createAccountFinder } from "../../functions/_shared/channels/accounts.ts";
+import { createSmsRecorder } from "../../functions/_shared/channels/sms/record.ts";
 import { createReceiver } from "../../functions/_shared/channels/sms/twilio/receive.ts";
 import {
   parseTwilioAccount,
@@ -229,7 +227,7 @@ it("an installation needs no account of its own", async () => {
     name: "twilio-webhook",
     provider: "twilio",
     receivers: { twilio: createReceiver({ authToken: () => readTwilioToken({}) }) },
-    findAccounts: (provider) => createAccountFinder(sql, provider, () => {}),
+    findAccounts: (provider) => createAccountFinder(sql, "sms", provider, () => {}),
     address: () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" }),
     record: () => createSmsRecorder(sql),
     log: () => {},
@@ -241,13 +239,13 @@ it("an installation needs no account of its own", async () => {
 it("the secret that is missing is logged with its office, and without its value", async () => {
   const logged: unknown[] = [];
   await sql`select ridgeline.set_secret('twilio', '{"auth_token": "hush"}', ${apex.tenantId})`;
-  const find = createAccountFinder(sql, "twilio", (...line) => void logged.push(line));
+  const find = createAccountFinder(sql, "sms", "twilio", (...line) => void logged.push(line));
   expect(await find({ address: apex.number, service: "" }, parseTwilioAccount)).toEqual([]);
   expect(logged).toEqual([["error", "twilio_account_unusable", { tenant_id: apex.tenantId }]]);
   // One that sends with Telnyx, and was never told what Telnyx signs with.
   await sql`select ridgeline.set_secret('twilio', 'KEY_hush', ${apex.tenantId})`;
   await sql`update ridgeline.senders set provider = 'telnyx' where tenant_id = ${apex.tenantId}`;
-  const findTelnyx = createAccountFinder(sql, "telnyx", (...line) => void logged.push(line));
+  const findTelnyx = createAccountFinder(sql, "sms", "telnyx", (...line) => void logged.push(line));
   expect(await findTelnyx({ tenantId: apex.tenantId }, parseTelnyxSigner)).toEqual([]);
   expect(await findTelnyx({ tenantId: blue.tenantId }, parseTelnyxSigner)).toEqual([]);
   expect(logged.slice(1)).toEqual([

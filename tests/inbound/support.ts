@@ -6,20 +6,16 @@ import { Webhook } from "standardwebhooks";
 import twilio from "twilio";
 import { connect } from "../../functions/_shared/runtime/database.ts";
 import { createForms } from "../../functions/_shared/http/inbound-forms.ts";
-import {
-  createEmailRecorder,
-  type FetchContent,
-} from "../../functions/_shared/channels/email/resend/receive.ts";
-import {
-  createAccountFinder,
-  createReplier,
-  createSmsRecorder,
-} from "../../functions/_shared/channels/sms/record.ts";
+import { createAccountFinder } from "../../functions/_shared/channels/accounts.ts";
+import { createEmailRecorder } from "../../functions/_shared/channels/email/record.ts";
+import type { FetchContent } from "../../functions/_shared/channels/email/resend/content.ts";
+import { createReceiver as createResend } from "../../functions/_shared/channels/email/resend/receive.ts";
+import { createReplier, createSmsRecorder } from "../../functions/_shared/channels/sms/record.ts";
 import type { Receiver } from "../../functions/_shared/channels/sms/receiver.ts";
 import { createReceiver as createTwilio } from "../../functions/_shared/channels/sms/twilio/receive.ts";
 import { readPublicAddress } from "../../functions/_shared/http/webhook-env.ts";
+import { createHandler as createEmails } from "../../functions/email-webhook/handler.ts";
 import { createHandler as createForm } from "../../functions/forms/handler.ts";
-import { createHandler as createResend } from "../../functions/resend-webhook/handler.ts";
 import { createHandler as createTexts } from "../../functions/sms-webhook/handler.ts";
 import type { TestDatabase } from "../support/database.ts";
 
@@ -158,7 +154,7 @@ export function functionsOn(
   const texts = {
     receivers: { twilio: createTwilio({ authToken: () => AUTH_TOKEN }), ...receivers },
     address,
-    findAccounts: (provider: string) => createAccountFinder(sql, provider, silent),
+    findAccounts: (provider: string) => createAccountFinder(sql, "sms", provider, silent),
     record: () => createSmsRecorder(sql),
     reply: () => createReplier(sql),
     log: silent,
@@ -167,9 +163,17 @@ export function functionsOn(
     /** Any provider's, who stands in the path. */
     sms: createTexts({ ...texts, name: "sms-webhook" }),
     twilio: createTexts({ ...texts, name: "twilio-webhook", provider: "twilio" }),
-    resend: createResend({
-      secret: () => SECRET,
-      fetchContent: () => fetchContent,
+    resend: createEmails({
+      name: "resend-webhook",
+      provider: "resend",
+      receivers: {
+        resend: createResend({
+          secret: () => SECRET,
+          fetchContent: () => fetchContent,
+          log: silent,
+        }),
+      },
+      findAccounts: (provider) => createAccountFinder(sql, "email", provider, silent),
       record: () => createEmailRecorder(sql),
       log: silent,
     }),

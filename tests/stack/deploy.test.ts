@@ -157,6 +157,12 @@ const requests: Record<string, Example> = {
     status: 404,
     says: /does not lead anywhere/,
   },
+  "email-webhook": {
+    path: "/email-webhook/postmark",
+    init: { method: "POST", headers: json, body: "{}" },
+    status: 401,
+    says: /has not the password/,
+  },
   "resend-webhook": {
     path: "/resend-webhook",
     init: { method: "POST", headers: json, body: "{}" },

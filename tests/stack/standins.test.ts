@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { SegmentedMessage } from "sms-segments-calculator";
 import type { ResendStandIn } from "../../scripts/standins/resend.ts";
 import { segmentsOf } from "../../scripts/standins/segments.ts";
+import { type PostmarkStandIn, startPostmark } from "../../scripts/standins/postmark.ts";
 import type { TwilioStandIn } from "../../scripts/standins/twilio.ts";
 import { startResend, startTwilio } from "../support/standins.ts";
 
@@ -417,4 +418,67 @@ it("a list has what arrived before it was asked for, though the provider had sle
     await worker.terminate();
     await twilio.stop();
   }
+});
+
+describe("the Postmark stand-in", () => {
+  let postmark: PostmarkStandIn;
+  beforeAll(async () => {
+    postmark = await startPostmark();
+  });
+  beforeEach(() => postmark.reset());
+  afterAll(() => postmark.stop());
+
+  const ask = async (path: string, body?: object, token = "token") => {
+    const answer = await fetch(`${postmark.url}/${path}`, {
+      headers: { "x-postmark-server-token": token },
+      ...(body ? { method: "POST", body: JSON.stringify(body) } : {}),
+    });
+    return [answer.status, await answer.json()];
+  };
+  const email = {
+    From: "Apex Roofing <office@apex.example>",
+    To: '"Lopez, Maria" <maria@example.com>, jose@example.com',
+    Subject: "Your roof",
+    TextBody: "Hi",
+  };
+
+  it("takes an email, and lists it by what was said beside it", async () => {
+    const [status, { MessageID, ErrorCode }] = await ask("email", {
+      ...email,
+      Metadata: { step: "1" },
+    });
+    expect([status, ErrorCode]).toEqual([200, 0]);
+    await ask("email", { ...email, Metadata: { step: "2" } });
+    expect(postmark.emails()[0]).toMatchObject({ to: ["maria@example.com", "jose@example.com"] });
+    expect(await ask("messages/outbound?count=10&offset=0&metadata_step=1"))
+      .toMatchObject([200, { TotalCount: 1, Messages: [{ MessageID, Metadata: { step: "1" } }] }]);
+    expect(await ask("messages/outbound?offset=0")).toMatchObject([422, {}]);
+  });
+
+  it.each<[string, object, number, number]>([
+    ["a name with a comma", { ...email, To: "Lopez, Maria <maria@example.com>" }, 422, 300],
+    ["no recipient", { ...email, To: "" }, 422, 300],
+    ["two senders", { ...email, From: "a@apex.example, b@apex.example" }, 422, 300],
+    ["a line break in the subject", { ...email, Subject: "Hi\nBcc: x@example.com" }, 422, 300],
+    ["no words", { ...email, TextBody: "" }, 422, 300],
+    ["a list as a list", { ...email, To: ["maria@example.com"] }, 422, 300],
+    ["more than fifty", { ...email, Bcc: Array(49).fill("a@example.com").join(",") }, 422, 300],
+    ["metadata that is too long", { ...email, Metadata: { key: "x".repeat(81) } }, 422, 300],
+    ["a key of metadata that is", { ...email, Metadata: { ["x".repeat(21)]: "1" } }, 422, 300],
+    ["another stream", { ...email, MessageStream: "pigeons" }, 422, 1235],
+  ])("refuses %s", async (_what, body, status, code) => {
+    expect(await ask("email", body)).toMatchObject([status, { ErrorCode: code }]);
+    expect(postmark.emails()).toEqual([]);
+  });
+
+  it("sends nothing to who is inactive, and to the others it does", async () => {
+    postmark.deactivate("Maria@example.com");
+    expect(await ask("email", email)).toMatchObject([200, {}]);
+    expect(await ask("email", { ...email, To: "maria@example.com" }))
+      .toMatchObject([422, { ErrorCode: 406 }]);
+  });
+
+  it("refuses whoever brings no token", async () => {
+    expect(await ask("email", email, "")).toMatchObject([401, { ErrorCode: 10 }]);
+  });
 });

@@ -1,9 +1,7 @@
 // A contractor's database is upgraded in the middle of its work: runs wait, are leased, have timers, schedules and
 // a bulk enrolment under way. Nothing is lost, nothing happens twice, and functions of either release go on.
-import {
-  createAccountFinder,
-  createSmsRecorder,
-} from "../../functions/_shared/channels/sms/record.ts";
+import { createAccountFinder } from "../../functions/_shared/channels/accounts.ts";
+import { createSmsRecorder } from "../../functions/_shared/channels/sms/record.ts";
 import type { SmsEvent } from "../../functions/_shared/channels/sms/receiver.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type {
@@ -168,7 +166,10 @@ async function hearsTexts({ sql, tenant }: Office, isOld: boolean): Promise<void
     values (${tenant}, 'sms', ${us}, 'twilio')`;
   const [found] = isOld
     ? (await sql`select tenant_id as "tenantId" from automation.twilio_account(${us}, '')`)
-    : await createAccountFinder(sql, "twilio", () => {})({ address: us, service: "" }, String);
+    : await createAccountFinder(sql, "sms", "twilio", () => {})(
+      { address: us, service: "" },
+      String,
+    );
   expect(found?.tenantId).toBe(tenant);
   const tell = async (event: SmsEvent): Promise<string> => {
     if (!isOld) return await createSmsRecorder(sql)("twilio", event);

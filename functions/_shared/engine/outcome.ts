@@ -2,11 +2,11 @@ import { z } from "zod";
 import { codeOf, messageOf, TimeoutError } from "../runtime/errors.ts";
 
 /**
- * Why a provider did not take a text, or did not deliver it: each says it in codes of its own, and its folder has what
- * they mean. The database acts on the first three (automation.error_class).
+ * Why a provider did not take a message, or did not deliver it: each says it in codes of its own, and its folder has
+ * what they mean. The database acts on the first three (automation.error_class).
  */
 export const errorClass = z.enum([
-  /** It wants no texts, and the provider knows. */
+  /** The recipient wants none, and the provider knows. */
   "opted_out",
   /** No text reaches it, today or later. */
   "landline",
@@ -142,24 +142,6 @@ export function classifyAnswer(provider: string, answer: Answer, meaning?: Error
     return retry(error, answer.retryAfterSeconds);
   }
   if (answer.status === 401 || meaning === "account") return retry(error, OPERATOR_DELAY_SECONDS);
-  if (answer.status >= 500 || answer.status === 408) {
-    return ambiguous(error, answer.retryAfterSeconds);
-  }
-  return { outcome: "failed", error };
-}
-
-const RESEND_OPERATOR = new Set(["missing_api_key", "invalid_api_key", "restricted_api_key"]);
-
-export function classifyResend(answer: Answer): Outcome {
-  const error = errorOf("resend", answer);
-  if (answer.status === 429) return retry(error, answer.retryAfterSeconds);
-  // Another attempt with this key is on its way, and may get through: the next one repeats it.
-  if (answer.code === "concurrent_idempotent_requests") {
-    return ambiguous(error, answer.retryAfterSeconds);
-  }
-  if (answer.status === 401 || RESEND_OPERATOR.has(String(answer.code))) {
-    return retry(error, OPERATOR_DELAY_SECONDS);
-  }
   if (answer.status >= 500 || answer.status === 408) {
     return ambiguous(error, answer.retryAfterSeconds);
   }

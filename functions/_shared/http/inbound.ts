@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { JSONValue } from "postgres";
 import type { Database } from "../runtime/database.ts";
 import { ContractError, RequestError } from "../runtime/errors.ts";
+import { parseBody } from "../runtime/json.ts";
 import { withTimeout } from "../runtime/timeout.ts";
 
 /** Holds what was read of the body till it was too much. */
@@ -51,6 +52,21 @@ export function mediaType(request: Request): string {
 /** Postgres refuses U+0000 and lone surrogates in text and jsonb. */
 export function storableText(text: string): string {
   return text.replaceAll("\0", "").replace(/\p{Surrogate}/gu, "\ufffd");
+}
+
+/** The same of at most so many characters, of which the last may be half of one that was cut. */
+export function cutText(text: string, length: number): string {
+  const storable = storableText(text);
+  return storable.length <= length ? storable : storableText(storable.slice(0, length));
+}
+
+/** What a provider posts, once it is known who it is. */
+export function parseJsonBody(text: string): unknown {
+  try {
+    return parseBody(text);
+  } catch {
+    throw new RequestError(400, "invalid_json", "the body is not JSON");
+  }
 }
 
 export function requireMethod(request: Request, method: string): void {

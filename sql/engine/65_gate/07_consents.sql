@@ -193,6 +193,7 @@ begin
 end;
 $$;
 
+-- Of an email to several nobody can say whom its provider refuses.
 create or replace function automation.suppress_recipient(
   due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
   returns void
@@ -205,7 +206,7 @@ declare
     select s.recipient from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id);
 begin
-  if recipient is null then
+  if automation.normal_address(due.tenant_id, channel, recipient) is null then
     return;
   elsif reason = 'provider' then
     perform automation.revoke_once(

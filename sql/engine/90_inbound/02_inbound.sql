@@ -41,7 +41,7 @@ comment on function automation.tenant_of_number(text, text) is
 -- An event of a tenant's own account is signed with that account's key. It is found by our number in it, by the
 -- messaging service, or by the tenant whose address at our side was called, and is then believed of this tenant alone.
 create or replace function automation.accounts_of_senders(
-  provider text, tenant_id uuid, address text, service text)
+  channel text, provider text, tenant_id uuid, address text, service text)
   returns table (owner uuid, account text)
   language sql stable
   security definer
@@ -51,7 +51,7 @@ create or replace function automation.accounts_of_senders(
     from (
       select s.tenant_id, s.credentials, min(s.kind) as kind
       from ridgeline.senders as s
-      where s.channel = 'sms' and s.provider = accounts_of_senders.provider
+      where s.channel = accounts_of_senders.channel and s.provider = accounts_of_senders.provider
         and s.verified_at is not null and s.credentials is not null
         and (s.kind = 'number' and s.address = automation.normalize_line(accounts_of_senders.address)
           or s.kind = 'service' and s.address = btrim(accounts_of_senders.service)
@@ -62,7 +62,7 @@ create or replace function automation.accounts_of_senders(
     limit 5
   $$;
 
-comment on function automation.accounts_of_senders(text, uuid, text, text) is
+comment on function automation.accounts_of_senders(text, text, uuid, text, text) is
   'Whose number, messaging service or tenant that is, and the secrets of their own accounts at this provider; no row: '
   'the environment''s. account is null where the secret is missing.';
 
@@ -75,7 +75,7 @@ create or replace function automation.twilio_account(
   as $$
     select a.owner, a.account
     from automation.accounts_of_senders(
-      automation.setting('sms_provider'), null, twilio_account.address, twilio_account.service) as a
+      'sms', automation.setting('sms_provider'), null, twilio_account.address, twilio_account.service) as a
     limit 1
   $$;
 

@@ -249,6 +249,9 @@ declare
   email ridgeline.emails;
   outcome text := 'early';
 begin
+  if sender is not null and not automation.may_tell(event, sender) then
+    return 'unknown_message';
+  end if;
   if not is_engagement and automation.record_delivery_of_step(sender, event ->> 'email_id',
     event ->> 'type', event ->> 'error_code', null, (event ->> 'occurred_at')::timestamptz) then
     outcome := 'stored';
@@ -379,7 +382,7 @@ begin
 end;
 $$;
 
--- One row for each tenant that it was written to.
+-- One row for each tenant that it was written to, and that whoever tells it may speak for.
 create or replace function automation.receive_email(event jsonb) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -397,7 +400,8 @@ begin
     select t.tenant_id, min(r.address) as address
     from jsonb_array_elements_text(coalesce(event -> 'to', '[]') || coalesce(event -> 'cc', '[]')) as r (address)
     cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
-    where t.tenant_id is not null group by t.tenant_id
+    where t.tenant_id is not null and automation.may_tell(event, t.tenant_id)
+    group by t.tenant_id
   loop
     became := automation.keep_email(addressed.tenant_id, addressed.address, carrier, event);
     outcome := case when 'stored' in (became, outcome) then 'stored' else 'duplicate' end;
@@ -406,6 +410,7 @@ begin
 end;
 $$;
 
+-- An id is its teller's own: one tenant's account uses up none of another's.
 create or replace function automation.record_email_event(event_id text, event jsonb) returns text
   language plpgsql
   security definer
@@ -413,6 +418,7 @@ create or replace function automation.record_email_event(event_id text, event js
   as $$
 declare
   carrier constant text := automation.teller(event, 'email');
+  id constant text := coalesce(event ->> 'tenant_id' || ' ', '') || event_id;
   outcome text;
 begin
   delete from automation.provider_events as e
@@ -421,7 +427,7 @@ begin
     where o.received_at < automation.now() - interval '30 days'
     order by o.received_at limit 20 for update skip locked);
   insert into automation.provider_events (provider, event_id, received_at)
-  values (carrier, record_email_event.event_id, automation.now())
+  values (carrier, id, automation.now())
   on conflict on constraint provider_events_pkey do nothing;
   if not found then
     return 'duplicate';
@@ -440,7 +446,8 @@ $$;
 
 comment on function automation.record_email_event(text, jsonb) is
   'What became of an email, once for each event_id: {provider?, email_id, type, occurred_at, to?, link?, '
-  'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
+  'user_agent?, permanent?, error_code?, detail?, tenant_id?}; type: delivered, delivery_delayed, bounced, '
   'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, '
-  'html? and headers?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
+  'html? and headers?; tenant_id: whose own account says so. Returns stored, duplicate, early (kept until the email is '
+  'recorded), unknown_message (of another tenant''s than the account''s that says so) or, of one that came in, '
   'unknown_address or unknown_sender.';

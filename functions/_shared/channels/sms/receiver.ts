@@ -2,7 +2,8 @@
 // verifies a call, reads it, and puts it into these.
 import { z } from "zod";
 import { errorClass } from "../../engine/outcome.ts";
-import { storableText } from "../../http/inbound.ts";
+import { cutText, storableText } from "../../http/inbound.ts";
+import type { ProviderCall } from "../receiver.ts";
 
 /** Any value as text that Postgres can keep. */
 export const text = z.preprocess(
@@ -11,7 +12,7 @@ export const text = z.preprocess(
 );
 
 /** Not refused for its length: a message that is cut is better than one that is lost. */
-export const cut = (length: number) => z.string().transform((value) => value.slice(0, length));
+export const cut = (length: number) => z.string().transform((value) => cutText(value, length));
 
 const id = z.string().regex(/^[0-9A-Za-z_-]{8,100}$/);
 
@@ -52,39 +53,14 @@ export function eventOf(kind: SmsEvent["kind"], value: unknown): SmsEvent | null
   return result.success ? { kind, event: result.data } as SmsEvent : null;
 }
 
-/** Of our side of an event: whose account may have signed it. */
-export interface OurSide {
-  tenantId?: string;
-  /** The number that was texted, or that the text went out from. */
-  address?: string;
-  /** The messaging service that picked it. */
-  service?: string;
-}
-
-/** A tenant's own account: what it signs is believed of this tenant alone. */
-export interface OwnAccount<T> {
-  tenantId: string;
-  account: T;
-}
-
-/** None: the side is nobody's, or is the environment's. `parse` reads the secret, and throws what it cannot read. */
-export type FindAccounts = <T>(
-  side: OurSide,
-  parse: (secret: string) => T,
-) => Promise<OwnAccount<T>[]>;
-
-/** A call from outside, of which nobody knows yet whose it is. */
-export interface Incoming {
-  headers: Headers;
+/** A text, a call or news of a delivery, as it came. */
+export interface Incoming extends ProviderCall {
   isJson: boolean;
-  /** As it came, which is what a signature is about. */
+  /** What a signature is about. */
   bytes: Uint8Array;
   body: string;
   /** The addresses under which the provider may have known this endpoint. */
   urls: () => readonly string[];
-  /** Whose account's calls come to this address. */
-  tenantId: string | undefined;
-  accounts: FindAccounts;
 }
 
 export interface Told {

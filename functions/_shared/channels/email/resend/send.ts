@@ -5,13 +5,11 @@ import { ConfigurationError, TimeoutError } from "../../../runtime/errors.ts";
 import {
   ambiguous,
   classifyException,
-  classifyResend,
   type Outcome,
   parseRetryAfter,
   stepError,
 } from "../../../engine/outcome.ts";
 import type { ClaimedStep } from "../../../engine/queue.ts";
-import { readPublicAddress } from "../../../http/webhook-env.ts";
 import { noSecrets, type Secrets } from "../../../runtime/secrets.ts";
 import {
   credentialsOf,
@@ -20,37 +18,16 @@ import {
   type SentMessage,
   SKEW_MS,
 } from "../../sender.ts";
-import { readResend, type ResendSettings } from "./settings.ts";
-
-const addresses = z.array(z.string().min(1));
-
-/** The link's token, and what is said beside it: whose email it is, and where they are. */
-const unsubscribePart = z.object({
-  token: z.string().regex(/^[0-9a-f]{64}$/),
-  name: z.string().nullish(),
-  address: z.string().nullish(),
-  required: z.boolean().nullish(),
-  /** Where the functions were found when it was first claimed: repeated by another process, it says the same. */
-  functions: z.string().nullish(),
-});
-
-const emailPayload = z.object({
-  to: addresses.min(1),
-  subject: z.string(),
-  html: z.string().nullish(),
-  text: z.string().nullish(),
-  from: z.string().min(1).nullish(),
-  reply_to: addresses.nullish(),
-  cc: addresses.nullish(),
-  bcc: addresses.nullish(),
-  headers: z.record(z.string(), z.string()).nullish(),
-  unsubscribe: unsubscribePart.nullish(),
-}).refine((email) => typeof email.html === "string" || typeof email.text === "string", {
-  path: ["html"],
-  message: "an email needs html or text",
-});
-
-type Email = z.infer<typeof emailPayload>;
+import {
+  addressOf,
+  type Email,
+  emailPayload,
+  type FunctionsAddress,
+  functionsAddress,
+  withUnsubscribe,
+} from "../payload.ts";
+import { classify } from "./codes.ts";
+import { parseResendAccount, readResend, type ResendSettings } from "./settings.ts";
 
 function fromOf(email: Email, settings: ResendSettings): string {
   const from = email.from ?? settings.from;
@@ -67,57 +44,6 @@ function bodyOf(email: Email): { html: string; text?: string } | { text: string 
   return typeof text === "string" ? { html, text } : { html };
 }
 
-const escapes: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-const escaped = (text: string) => text.replace(/[&<>"]/g, (character) => escapes[character]!);
-
-/** Where the template wants its link; where it says nothing, the footer is added. */
-const PLACE = /\{unsubscribe_url\}/g;
-
-function htmlWithLink(html: string, url: string, said: string): string {
-  if (html.search(PLACE) >= 0) return html.replace(PLACE, escaped(url));
-  const footer = `<p style="font-size:12px;color:#666">${escaped(said)}<br>` +
-    `<a href="${escaped(url)}">Unsubscribe</a></p>`;
-  const end = html.search(/<\/body\s*>/i);
-  return end < 0 ? html + footer : html.slice(0, end) + footer + html.slice(end);
-}
-
-function textWithLink(text: string, url: string, said: string): string {
-  return text.search(PLACE) >= 0
-    ? text.replace(PLACE, url)
-    : `${text}\n\n-- \n${said}\nUnsubscribe: ${url}\n`;
-}
-
-/**
- * A way out, in the headers that mail programs know (RFC 8058) and in what is read. Last, so that no step sets it.
- * `functions`: where the outside finds them; undefined: nowhere, and then no link can be made.
- */
-export function withUnsubscribe(email: Email, functions: () => string | undefined): Email {
-  const { unsubscribe, ...rest } = email;
-  if (!unsubscribe) return rest;
-  let base = unsubscribe.functions ?? undefined;
-  try {
-    base ??= functions();
-  } catch (error) {
-    if (unsubscribe.required) throw error;
-  }
-  if (base === undefined) return rest;
-  const url = `${base}/unsubscribe?token=${unsubscribe.token}`;
-  const said = [unsubscribe.name, unsubscribe.address].filter(Boolean).join(", ");
-  const others = Object.entries(email.headers ?? {}).filter(([name]) =>
-    !/^list-unsubscribe(-post)?$/i.test(name.trim())
-  );
-  return {
-    ...rest,
-    ...(typeof email.html === "string" ? { html: htmlWithLink(email.html, url, said) } : {}),
-    ...(typeof email.text === "string" ? { text: textWithLink(email.text, url, said) } : {}),
-    headers: {
-      ...Object.fromEntries(others),
-      "List-Unsubscribe": `<${url}>`,
-      "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
-    },
-  };
-}
-
 function requestOf(email: Email, settings: ResendSettings) {
   return {
     from: fromOf(email, settings),
@@ -129,10 +55,6 @@ function requestOf(email: Email, settings: ResendSettings) {
     ...(email.bcc?.length ? { bcc: email.bcc } : {}),
     ...(email.headers ? { headers: email.headers } : {}),
   };
-}
-
-function addressOf(mailbox: string): string {
-  return (/<([^<>]+)>\s*$/.exec(mailbox)?.[1] ?? mailbox).trim().toLowerCase();
 }
 
 function sameAddresses(left: readonly string[], right: readonly string[]): boolean {
@@ -190,19 +112,27 @@ async function find(
 const KEY_LIFETIME_MS = 23 * 3_600_000;
 
 export interface ResendOptions {
-  /** Of the environment, or with the key given. */
+  /** Of the environment, or of the account whose secret is given. */
   settings?: (credentials?: string) => ResendSettings;
   secrets?: Secrets;
   timeoutMs?: number;
   now?: () => number;
-  /** Where the outside finds the functions. */
-  functions?: () => string | undefined;
+  functions?: FunctionsAddress;
 }
 
+const readSettings = (credentials?: string): ResendSettings =>
+  credentials === undefined
+    ? readResend()
+    : readResend(process.env, parseResendAccount(credentials).apiKey);
+
 export function createSender(options: ResendOptions = {}): Sender {
-  const { secrets = noSecrets, timeoutMs = 10_000, now = Date.now } = options;
-  const functions = options.functions ?? (() => readPublicAddress().base);
-  const settings = options.settings ?? ((key?: string) => readResend(process.env, key));
+  const {
+    settings = readSettings,
+    secrets = noSecrets,
+    timeoutMs = 10_000,
+    now = Date.now,
+    functions = functionsAddress,
+  } = options;
   const settingsOf = async (step: ClaimedStep) =>
     settings(await credentialsOf(step, "resend", secrets));
 
@@ -224,7 +154,7 @@ export function createSender(options: ResendOptions = {}): Sender {
       return classifyException("resend", cause instanceof TimeoutError ? cause : error);
     }
     const seconds = parseRetryAfter(headers?.["retry-after"]);
-    return classifyResend({
+    return classify({
       status: error.statusCode,
       code: error.name,
       message: error.message,

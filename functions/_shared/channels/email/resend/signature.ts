@@ -8,22 +8,35 @@ const HEADERS = {
   "webhook-signature": "svix-signature",
 } as const;
 
-/**
- * The event's id, once the signature and its age (five minutes, either way) are found good. What
- * was replayed within that time is for the database to find out by the id.
- */
-export function verifyResend(secret: string, headers: Headers, body: string): string {
-  const given: Record<string, string> = {};
-  for (const [name, alias] of Object.entries(HEADERS)) {
-    given[name] = headers.get(alias) ?? headers.get(name) ?? "";
-  }
+export interface Signed {
+  /** Of the event: what was replayed within five minutes is for the database to find out by it. */
+  id: string;
+  headers: Record<string, string>;
+  body: string;
+}
+
+export const refusal = () =>
+  new RequestError(403, "bad_signature", "the request is not signed by Resend, or too old");
+
+export function signedOf(headers: Headers, body: string): Signed {
+  const given = Object.fromEntries(
+    Object.entries(HEADERS).map(([name, alias]) => [
+      name,
+      headers.get(alias) ?? headers.get(name) ?? "",
+    ]),
+  );
   const id = given["webhook-id"] ?? "";
+  // The timestamp is signed as a number, so digits are all it may be.
+  if (!/^\d{1,12}$/.test(given["webhook-timestamp"] ?? "") || id.length > 255) throw refusal();
+  return { id, headers: given, body };
+}
+
+/** The signature and its age (five minutes, either way) are good. */
+export function isSignedBy(secret: string, { headers, body }: Signed): boolean {
   try {
-    // The timestamp is signed as a number, so digits are all it may be.
-    if (!/^\d{1,12}$/.test(given["webhook-timestamp"] ?? "") || id.length > 255) throw new Error();
-    new Webhook(secret).verify(body, given, { jsonParse: false });
+    new Webhook(secret).verify(body, headers, { jsonParse: false });
+    return true;
   } catch {
-    throw new RequestError(403, "bad_signature", "the request is not signed by Resend, or too old");
+    return false;
   }
-  return id;
 }

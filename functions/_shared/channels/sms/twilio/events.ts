@@ -1,5 +1,6 @@
 // What Twilio reports, read: www.twilio.com/docs/messaging/guides/webhook-request.
-import { eventOf, type OurSide, type SmsEvent, text } from "../receiver.ts";
+import type { OurSide } from "../../receiver.ts";
+import { eventOf, type SmsEvent, text } from "../receiver.ts";
 import { classOf } from "./codes.ts";
 import type { Parameters } from "./signature.ts";
 

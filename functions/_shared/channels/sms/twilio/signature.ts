@@ -1,6 +1,7 @@
 import WebhooksModule from "twilio/lib/webhooks/webhooks.js";
+import { parseJsonBody } from "../../../http/inbound.ts";
 import { RequestError } from "../../../runtime/errors.ts";
-import { LosslessNumber, parseBody } from "../../../runtime/json.ts";
+import { LosslessNumber } from "../../../runtime/json.ts";
 
 /**
  * The package's validator alone: one module on top of node:crypto. It tries each address with and
@@ -52,12 +53,7 @@ export function verifyTwilio(authToken: string, request: SignedRequest): Paramet
 }
 
 function jsonParameters(body: string): Parameters {
-  let json: unknown;
-  try {
-    json = parseBody(body);
-  } catch {
-    throw new RequestError(400, "invalid_json", "the body is not JSON");
-  }
+  const json = parseJsonBody(body);
   if (typeof json !== "object" || json === null || Array.isArray(json)) {
     throw new RequestError(400, "invalid_json", "the body is not a JSON object");
   }

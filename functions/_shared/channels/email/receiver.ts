@@ -1,0 +1,130 @@
+// What every provider of email says, in the words that the database knows. A provider's folder beside this file
+// verifies a call, reads it, and puts it into these.
+import { z } from "zod";
+import { cutText } from "../../http/inbound.ts";
+import { RequestError } from "../../runtime/errors.ts";
+import { parsePast } from "../../runtime/moment.ts";
+import type { ProviderCall } from "../receiver.ts";
+
+/** What of a body is kept. */
+const MAX_TEXT = 100_000;
+
+/** Not refused for its length: an email that is cut is better than one that is lost. */
+const cut = (length: number) => z.string().transform((text) => cutText(text, length));
+const mailboxes = z.array(cut(1_000));
+
+/** Suppressed: the provider sends nothing to the address, which is on its own list. Received: one that came in. */
+export const EVENTS = [
+  "delivered",
+  "delivery_delayed",
+  "bounced",
+  "complained",
+  "failed",
+  "suppressed",
+  "opened",
+  "clicked",
+  "received",
+] as const;
+
+const event = z.object({
+  /** Of the email, as the provider answered when it took it, or of one that came in. */
+  email_id: z.string().regex(/^[\x21-\x7e]{1,200}$/),
+  type: z.enum(EVENTS),
+  occurred_at: z.string(),
+  /** Whom it is about, or whom an email that came in is to. */
+  to: mailboxes.optional(),
+  /** Of a bounce: whether the address is dead. */
+  permanent: z.boolean().optional(),
+  error_code: cut(200).optional(),
+  detail: z.record(z.string(), cut(500)).optional(),
+  link: cut(2_000).optional(),
+  user_agent: cut(500).optional(),
+  /** Of an email that came in. */
+  from: cut(500).optional(),
+  cc: mailboxes.optional(),
+  subject: cut(1_000).optional(),
+  text: cut(MAX_TEXT).optional(),
+  html: cut(MAX_TEXT).optional(),
+  headers: z.record(z.string(), cut(200)).optional(),
+});
+export type EmailEvent = z.infer<typeof event>;
+
+/** Null: it has not the shape of one, and is not kept. What is undefined or null is left out. */
+export function eventOf(fields: { [key in keyof EmailEvent]?: unknown }): EmailEvent | null {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
+  return event.safeParse(Object.fromEntries(given)).data ?? null;
+}
+
+/** An event that is ours to keep and says an impossible time is refused, so that the provider shows it as failed. */
+export function timeOf(field: string, value: unknown): string {
+  const at = parsePast(value);
+  if (at) return at.toISOString();
+  throw new RequestError(
+    400,
+    "invalid_date",
+    `${field}: is no date at which this can have happened`,
+  );
+}
+
+/** Of these members those that are texts. */
+export const words = (fields: Record<string, unknown>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(fields).filter((entry): entry is [string, string] =>
+      typeof entry[1] === "string"
+    ),
+  );
+
+/** What the headers say of machines; the rest is nobody's business. */
+const TELLING = new Set([
+  "auto-submitted",
+  "precedence",
+  "x-autoreply",
+  "x-autorespond",
+  "return-path",
+]);
+
+/** Of an email in HTML alone, its words. */
+function textOfHtml(html: string): string {
+  return html.slice(0, 4 * MAX_TEXT)
+    .replace(/<(style|script|head|title)\b[^>]*>[\s\S]*?<\/\1\s*>|<!--[\s\S]*?-->/gi, "")
+    .replace(/<blockquote\b[\s\S]*$/i, "")
+    .replace(/\s+/g, " ")
+    .replace(/<(br|\/p|\/div|\/tr|\/li|\/h[1-6])\b[^>]*>/gi, "\n")
+    .replace(/<[^>]*>/g, "")
+    .replace(/&nbsp;|&#160;/gi, " ")
+    .replace(/&lt;/gi, "<").replace(/&gt;/gi, ">").replace(/&quot;/gi, '"').replace(/&#39;/g, "'")
+    .replace(/&amp;/gi, "&")
+    .replace(/ *\n */g, "\n")
+    .trim();
+}
+
+export interface Content {
+  text?: string | null | undefined;
+  html?: string | null | undefined;
+  headers?: Readonly<Record<string, string>> | null | undefined;
+}
+
+/** What an email that came in says, as it is kept: words in any case, and of its headers those of machines. */
+export function contentOf({ text, html, headers }: Content) {
+  const telling = Object.entries(headers ?? {}).filter(([name]) => TELLING.has(name.toLowerCase()));
+  return {
+    text: text?.trim() ? text : html ? textOfHtml(html) : undefined,
+    html: html ?? undefined,
+    headers: Object.fromEntries(telling),
+  };
+}
+
+export interface Incoming extends ProviderCall {
+  /** As it came, and no more than `maxBytes` of it. Not read before it is needed, for an email may be long. */
+  body: (maxBytes: number) => Promise<string>;
+}
+
+export interface Told {
+  /** What one call tells, each under an id of its own that a repetition has too. None: nothing that is kept. */
+  events: readonly { id: string; event: EmailEvent }[];
+}
+
+export interface Receiver {
+  /** Verifies, then reads. A RequestError with status 401 or 403: nobody known has signed it. */
+  read(incoming: Incoming): Promise<Told>;
+}
