@@ -10466,7 +10466,11 @@ begin
         or s.reason = 'provider' and said.evidence ->> 'told_by' is distinct from 'account')
       and (said.purpose = 'all' or s.purpose = 'marketing');
     delete from automation.revoked_people as p
-    where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all';
+    where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all'
+      and not exists (
+        select from ridgeline.suppressions as s
+        where s.tenant_id = said.tenant_id and s.channel = said.channel and s.address = normal
+          and s.reason = 'provider');
     if method = 'lifted' and automation.erasure_of(said.tenant_id, said.channel, normal) is not null then
       delete from automation.erased_addresses as a
       where a.tenant_id = said.tenant_id and a.channel = said.channel
@@ -31706,7 +31710,8 @@ begin
   end if;
   -- What texts is no landline, or none any more.
   delete from ridgeline.suppressions as s
-  where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender and s.reason = 'landline';
+  where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender and s.reason = 'landline'
+    and told_by <> 'writer';
   if new.opt_out_type = 'HELP' then
     return null;
   elsif new.opt_out_type = 'START'
@@ -31720,7 +31725,7 @@ begin
     delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
     perform automation.record_consent(new.tenant_id, 'sms', sender, 'revoked', 'all',
       case when automation.is_provider_keyword(new.body) then 'keyword' else 'message' end,
-      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id,
+      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500), 'told_by', told_by), new.contact_id,
       jsonb_build_object('message_id', new.id));
     if told_by <> 'writer' then
       perform automation.stop_at_others(new.tenant_id, sender, new.to_number, new.body);

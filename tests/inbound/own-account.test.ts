@@ -157,6 +157,17 @@ describe("what an office's own account signs", () => {
       await sql`
         select distinct title from public.tasks where tenant_id = ${apex.tenantId} and title like '%asks for texts again'`,
     ).toHaveLength(1);
+    // A person whom the carrier blocks at one number is left alone at the others.
+    await sql`
+      insert into public.contacts (tenant_id, first_name, email, phone) values
+        (${apex.tenantId}, 'Mia', 'mia@wood.example', ${ours}), (${apex.tenantId}, 'Mia', 'mia@wood.example', ${newNumber()})`;
+    await sql`select automation.revoke_once(${apex.tenantId}, 'sms', ${ours}, 'provider', '{}', '{}')`;
+    const people = () =>
+      sql`select from automation.revoked_people where tenant_id = ${apex.tenantId}`;
+    await say("START", APEX);
+    expect([await reasons(), (await people()).length]).toEqual(["provider", 2]);
+    await lift();
+    expect(await people()).toHaveLength(0);
     // The installation's account is the carrier's own word.
     await sql`update ridgeline.senders set credentials = null where tenant_id = ${apex.tenantId}`;
     await block("provider");

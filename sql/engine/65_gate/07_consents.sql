@@ -158,7 +158,11 @@ begin
         or s.reason = 'provider' and said.evidence ->> 'told_by' is distinct from 'account')
       and (said.purpose = 'all' or s.purpose = 'marketing');
     delete from automation.revoked_people as p
-    where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all';
+    where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all'
+      and not exists (
+        select from ridgeline.suppressions as s
+        where s.tenant_id = said.tenant_id and s.channel = said.channel and s.address = normal
+          and s.reason = 'provider');
     if method = 'lifted' and automation.erasure_of(said.tenant_id, said.channel, normal) is not null then
       delete from automation.erased_addresses as a
       where a.tenant_id = said.tenant_id and a.channel = said.channel
