@@ -4640,7 +4640,7 @@ declare
     from unnest(responsible, writers) with ordinality as u (responsible, writer, place)
     order by u.place);
   users jsonb[];
-  logins uuid[] := '{}'::uuid[];
+  logins uuid[] := array_fill(null::uuid, array[cardinality(tenant_ids)]);
 begin
   users := array(
     select m.record
@@ -4661,7 +4661,7 @@ begin
       logins[i] := automation.as_uuid(writers[i]);
     end if;
   end loop;
-  if logins = '{}' then
+  if array_remove(logins, null) = '{}' then
     return users;
   end if;
   return array(

@@ -2,7 +2,7 @@
 -- the others is done once, for its own run.
 begin;
 \ir ../foundation/story.psql
-select plan(28);
+select plan(29);
 -- A set at once, whatever the session did before.
 select set_config('automation.portion_size', '800', true);
 
@@ -172,6 +172,21 @@ select automation.run_database_steps();
 select is((select array_agg(t.title order by t.title) from public.tasks as t where t.title like '%: % of %'),
   '{Uma: Lee of Apex Roofing,Vic: Samuel of Blue Ridge Solar,Wes: nobody of Apex Roofing,Xia: Sam of Apex Roofing,Yul: nobody of Blue Ridge Solar}',
   'each task names the user of its own record, in its own office');
+
+-- A host whose people sign in by another id than the one they are known by: who wrote it, where nobody is responsible.
+alter table public.tenant_members add column login uuid;
+insert into public.tenant_members (tenant_id, user_id, login, role, full_name)
+values (:'apex', gen_random_uuid(), '00000000-0000-4000-8000-0000000000ff', 'member', 'Dee');
+select automation.attach_members('public.tenant_members', '{"login": "login"}');
+select set_config('request.jwt.claims', '{"sub": "00000000-0000-4000-8000-0000000000ff", "role": "authenticated"}', true);
+insert into public.contacts (tenant_id, first_name, source, assigned_to) values
+  (:'apex', 'Zed', 'fair', '00000000-0000-4000-8000-00000000dead'), (:'apex', 'Zip', 'fair', '00000000-0000-4000-8000-00000000000b'),
+  (:'apex', 'Zoe', 'fair', null);
+select set_config('request.jwt.claims', '', true);
+select automation.run_database_steps();
+select is((select array_agg(t.title order by t.title) from public.tasks as t where t.title like 'Z%: % of %'),
+  '{Zed: nobody of Apex Roofing,Zip: Lee of Apex Roofing,Zoe: Dee of Apex Roofing}',
+  'who signed in is found by their own run alone, after one whose responsible person has left');
 
 select * from finish();
 rollback;
