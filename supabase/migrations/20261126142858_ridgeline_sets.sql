@@ -4501,6 +4501,39 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.enrol_sole(tenant_id uuid, entity text, event text, record_id text, contact_id text, data jsonb, known text[])
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  execution_id constant uuid := automation.new_id();
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+    contact_id, depth, root_id, fused, current_step, mode, created_at, changed_at)
+  select t.tenant_id, execution_id, t.workflow_id, t.version, 'pending', t.event, enrol_sole.data, t.entity,
+    enrol_sole.record_id, enrol_sole.contact_id, 0, null, false, t.first_step, t.mode, at, at
+  from automation.active_triggers as t
+  where t.tenant_id = enrol_sole.tenant_id and t.entity = enrol_sole.entity
+    and t.event = enrol_sole.event and t.role = 'enrol' and t.listener = '' and t.mode is not null
+    and t.workflow_id::text = known[7] and t.version::text = known[8]
+    and t.first_step = known[9] and t.first_lane::text = known[10] and t.first_delay = interval '0'
+    and num_nulls(t.conditions, t.match_any, t.field, t.from_values, t.to_values, t.on_insert, t.reentry) = 7
+    and enrol_sole.data -> enrol_sole.entity @> t.match;
+  if found then
+    insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at)
+    values (tenant_id, execution_id, execution_id, known[9], known[10]::ridgeline.automation_lane, at);
+    if known[4] <> 'none' then
+      return automation.ring_once(known[10], known[4]);
+    end if;
+  end if;
+  return known[4];
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.entry_of(tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS automation.entry
  LANGUAGE plpgsql
@@ -17069,16 +17102,19 @@ AS $function$
     where l.event <> 'time_elapsed'
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.listeners_in_short(listeners automation.active_triggers[], texts text[], is_timed boolean, bell text)
+CREATE OR REPLACE FUNCTION automation.listeners_in_short(key text, listeners automation.active_triggers[], texts text[], is_timed boolean, bell text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select (array[
-        s.how, case when is_timed then 'timed' else 'none' end,
+        key, s.how, case when is_timed then 'timed' else 'none' end,
         case when bell in ('notify', 'none') then bell else 'ask' end,
-        case when s.plain and not is_timed then 'plain' when s.path is not null and s.folds then 'folded' end, s.path]
+        case when s.plain and not is_timed then case when s.sole is null then 'plain' else 'sole' end
+          when s.path is not null and s.folds then 'folded' end,
+        s.path]
+      || case when s.plain and not is_timed then s.sole end
       || case when s.how = 'of' then s.wanted end)::text
     from (
       select
@@ -17088,6 +17124,8 @@ AS $function$
           else 'ask'
         end as how,
         bool_and(automation.is_plain(l)) filter (where l.event <> 'time_elapsed') as plain,
+        case when count(*) = 1 then min(array[l.workflow_id::text, l.version::text, l.first_step, l.first_lane::text])
+          filter (where l.listener = '' and l.first_delay = interval '0') end as sole,
         bool_or(l.quick_folds) as folds,
         array_agg(distinct l.match_value) as wanted, automation.path_of_all(listeners) as path
       from unnest(listeners) as l
@@ -17105,7 +17143,7 @@ declare
   is_settled constant boolean := automation.nobody_publishes();
   learnt text;
 begin
-  select case when count(*) = 0 then key else key || automation.listeners_in_short(array_agg(t), texts,
+  select case when count(*) = 0 then key else automation.listeners_in_short(key, array_agg(t), texts,
       exists (
         select from automation.timer_listeners as l
         where l.tenant_id = learn_listeners.tenant_id and l.entity = learn_listeners.entity),
@@ -17471,11 +17509,11 @@ AS $function$
     known := current_setting(%3$s, true);
     if known = key then%4$s
     else
-      how := case when starts_with(known, key) then right(known, -length(key))::text[] end;
-      if how[1] = 'of' then
-        if not (array[%7$s]::text[] collate "C" && how[6:]) then%9$s
+      how := case when strpos(known, key) = 3 then known::text[] end;
+      if how[2] = 'of' then
+        if not (array[%7$s]::text[] collate "C" && how[7:]) then%9$s
         end if;
-      elsif how[1] is distinct from 'any' then
+      elsif how[2] is distinct from 'any' then
         if how is not null then
           null;
         elsif automation.is_drawn() and key is not null then
@@ -17489,7 +17527,7 @@ AS $function$
         end if;
         how := coalesce(how, case when exists (
             select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s)
-          then '{ask,timed,ask}' else '{ask,none,ask}' end::text[]);%8$s
+          then '{NULL,ask,timed,ask}' else '{NULL,ask,none,ask}' end::text[]);%8$s
       end if;
     end if;$block$,
       attached.name, t.tenant,
@@ -17532,11 +17570,11 @@ AS $function$
           write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, changed, write.data);
         end if;$update$
         else $insert$
-    if %4$s then
-      write.tenant_id := %5$s;
-      write.record_id := %6$s;
-      write.enrolments := automation.match_plainly(%1$L, write.tenant_id, %2$L, write.data);
-    elsif how[2] <> 'timed' and pg_column_size(write.data) <= 8000 and %3$s is false then
+    if %4$s then%8$s
+        write.tenant_id := %5$s;
+        write.record_id := %6$s;
+        write.enrolments := automation.match_plainly(%1$L, write.tenant_id, %2$L, write.data);%9$s
+    elsif how[3] <> 'timed' and pg_column_size(write.data) <= 8000 and %3$s is false then
       return null;
     else
       write.tenant_id := %5$s;
@@ -17544,12 +17582,44 @@ AS $function$
       write.enrolments := automation.match_write(%1$L, write.tenant_id, %7$s, null, write.data);
     end if;$insert$ end,
       attached.name, attached.name || '_created',
-      '((case how[4] when ''folded'' then automation.folded(write.data) else write.data end) @@ how[5]::jsonpath)',
-      case when automation.is_one_event(attached, op) then 'how[4] = ''plain'' and not automation.has_cause()'
-        else 'false' end,
+      '((case how[5] when ''folded'' then automation.folded(write.data) else write.data end) @@ how[6]::jsonpath)',
+      case when automation.is_one_event(attached, op)
+        then 'how[5] = any (''{sole,plain}''::text[]) and not automation.has_cause()' else 'false' end,
       automation.tenant_expression(attached, 'new'),
       automation.key_expression(attached, 'new'),
-      case when automation.is_one_event(attached, op) then automation.insert_events(attached) else 'write.events' end)
+      case when automation.is_one_event(attached, op) then automation.insert_events(attached) else 'write.events' end,
+      case when automation.may_be_sole(attached, op) then format($sole$
+      if how[5] = 'sole' then
+        tenant := %s;
+      else$sole$, automation.tenant_expression(attached, 'new')) else '' end,
+      case when automation.may_be_sole(attached, op) then E'\n      end if;' else '' end)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.may_be_sole(attached automation.entities, op text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select automation.is_one_event(attached, op) and not attached.is_log
+      and automation.column_type(attached.relation::regclass, attached.id_column)
+        in ('uuid', 'smallint', 'integer', 'bigint', 'text')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.sole_block(attached automation.entities)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format($block$if tenant is not null then
+    how[4] := automation.enrol_sole(tenant, %1$L, %4$L, %2$s, %3$s, write.data, how);
+  els$block$,
+      attached.name, k.id, case attached.name when 'contact' then k.id
+        else 'automation.as_key(write.data ->> ''contact_id'')' end, attached.name || '_created')
+    from (
+      select format(case when automation.column_type(attached.relation::regclass, attached.id_column) = 'uuid'
+        then 'write.data ->> %L' else 'automation.as_key(write.data ->> %L)' end, attached.name || '_id') as id) as k
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.is_partitioned(attached automation.entities)
@@ -17585,12 +17655,12 @@ begin
       write := automation.capture_anew(%1$L, write, %4$s, sqlstate, sqlerrm);
     exception when others then%10$s
       write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
-    end;
+    end;%13$s
   end;
-  if cardinality(write.enrolments) > 0 and (%8$s) is not true then
+  %12$sif cardinality(write.enrolments) > 0 and (%8$s) is not true then
     -- An assignment is no statement of its own, which perform would be.
     written := automation.enrol_write(
-      write.tenant_id, %1$L, write.record_id, %9$s, write.data, write.enrolments, %5$L, how[3]);
+      write.tenant_id, %1$L, write.record_id, %9$s, write.data, write.enrolments, %5$L, how[4]);
   elsif %8$s then%11$s
     perform automation.write_down(%1$L, write, %5$L);
   end if;%7$s
@@ -17604,6 +17674,7 @@ $template$,
       attached.is_log, E'\n  how text[];\n  written uuid;'
         || case when op <> 'insert' then E'\n  heard boolean;\n  timed boolean;' else '' end
         || case when op <> 'delete' then E'\n  key text;\n  known text;' else '' end
+        || case when automation.may_be_sole(attached, op) then E'\n  tenant uuid;' else '' end
         || case when op = 'update' then E'\n  unfit boolean;\n  changed text[];\n  moved automation.staged_write;'
           else '' end,
       case op when 'update' then format($moved$
@@ -17611,7 +17682,7 @@ $template$,
     perform automation.note_stage(%L, moved);
   end if;$moved$, attached.name) else '' end,
       -- What is inserted has no runs yet, unless it comes from another partition.
-      case op when 'insert' then 'coalesce(write.timed, how[2] = ''timed'')' else 'write.timed' end
+      case op when 'insert' then 'coalesce(write.timed, how[3] = ''timed'')' else 'write.timed' end
         || case when op = 'insert' and not automation.is_partitioned(attached) then ''
         else ' or write.gone_id is not null or write.left_id is not null or write.moved_to is not null' end,
       case attached.name when 'contact' then 'write.record_id'
@@ -17625,7 +17696,9 @@ $template$,
         null;
       end;$ids$, automation.tenant_expression(attached, 'new'),
         automation.key_expression(attached, 'new')) else '' end,
-      case op when 'insert' then E'\n    write.timed := coalesce(write.timed, how[2] = ''timed'');' else '' end)
+      case op when 'insert' then E'\n    write.timed := coalesce(write.timed, how[3] = ''timed'');' else '' end,
+      case when automation.may_be_sole(attached, op) then automation.sole_block(attached) else '' end,
+      case when automation.may_be_sole(attached, op) then E'\n    tenant := null;' else '' end)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.staged_block(attached automation.entities)
@@ -31411,7 +31484,7 @@ AS $function$
          (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
     end if;
     if heard is not false then%13$s
-      timed := how[2] = 'timed';
+      timed := how[3] = 'timed';
       changed := %18$s;
       heard := unfit is not true and cardinality(changed) > 0 and exists (
         select from automation.active_triggers as t
@@ -34172,6 +34245,8 @@ comment on function automation.end_shadows(uuid,uuid[],jsonb) is 'Cancels the sh
 
 comment on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) is 'Starts an execution, or records the failed one that explains why it could not start; null when a loop was refused and that is on record already, or the engine is off for the tenant.';
 
+comment on function automation.enrol_sole(uuid,text,text,text,text,jsonb,text[]) is 'Begins the run of an insert, if it is for the only listener that there is. known: what the session keeps in mind (85_capture/01_enrol). Returns how to ring, as ring_once() does.';
+
 comment on function automation.enrol_write(uuid,text,text,text,jsonb,automation.enrolment[],boolean,text) is 'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. Returns the last execution. is_log: what strangers write counts against the fuse. bell: what the setting doorbell says, where that is known.';
 
 comment on function automation.enter(automation.entry[]) is 'Writes down executions and their first steps, failed ones that explain why they could not start among them.';
@@ -35256,6 +35331,9 @@ grant execute on function automation.enrol(uuid,text,text,jsonb,automation.enrol
 revoke all on function automation.enrol_listener(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.enrol_listener(jsonb) to service_role;
 
+revoke all on function automation.enrol_sole(uuid,text,text,text,text,jsonb,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.enrol_sole(uuid,text,text,text,text,jsonb,text[]) to service_role;
+
 revoke all on function automation.enrol_write(uuid,text,text,text,jsonb,automation.enrolment[],boolean,text) from public, anon, authenticated, service_role;
 grant execute on function automation.enrol_write(uuid,text,text,text,jsonb,automation.enrolment[],boolean,text) to service_role;
 
@@ -36120,8 +36198,8 @@ grant execute on function automation.listen_by_clock() to service_role;
 revoke all on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) from public, anon, authenticated, service_role;
 grant execute on function automation.listened_entity(ridgeline.workflow_versions,automation.compiled_trigger) to service_role;
 
-revoke all on function automation.listeners_in_short(automation.active_triggers[],text[],boolean,text) from public, anon, authenticated, service_role;
-grant execute on function automation.listeners_in_short(automation.active_triggers[],text[],boolean,text) to service_role;
+revoke all on function automation.listeners_in_short(text,automation.active_triggers[],text[],boolean,text) from public, anon, authenticated, service_role;
+grant execute on function automation.listeners_in_short(text,automation.active_triggers[],text[],boolean,text) to service_role;
 
 revoke all on function automation.listening_block(automation.entities,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.listening_block(automation.entities,text,text) to service_role;
@@ -36220,6 +36298,9 @@ grant execute on function automation.may_author_any(uuid) to service_role;
 
 revoke all on function automation.may_be_plain(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.may_be_plain(jsonb) to service_role;
+
+revoke all on function automation.may_be_sole(automation.entities,text) from public, anon, authenticated, service_role;
+grant execute on function automation.may_be_sole(automation.entities,text) to service_role;
 
 revoke all on function automation.may_concern(automation.signals,uuid,integer,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.may_concern(automation.signals,uuid,integer,text,text) to service_role;
@@ -37041,6 +37122,9 @@ grant execute on function automation.snapshot_of(automation.entities,uuid,jsonb)
 
 revoke all on function automation.snapshot_root(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.snapshot_root(text[]) to service_role;
+
+revoke all on function automation.sole_block(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.sole_block(automation.entities) to service_role;
 
 revoke all on function automation.some_receiver_rests(automation.ticket[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.some_receiver_rests(automation.ticket[],timestamp with time zone) to service_role;

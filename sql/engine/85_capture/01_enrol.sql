@@ -20,11 +20,12 @@
 -- number before it commits: so it is learnt only while nobody who has taken one is under way, itself neither, and never
 -- from a snapshot that is older than that. Where it cannot be kept, the write asks as if it had not been tried.
 --
--- '<number> <tenant>': nobody listens. With {how, timers, bell, kind, path, ...} after it: how: of: the row must have
--- one of the texts that follow in a column of text; any: rows of every kind; ask: whoever listens. timed, or none: do
--- timers follow the records? bell: notify, none, or ask the setting. kind: plain: all that they ask is to contain
--- something, and no timers follow; folded: their path is over automation.folded(data). path: where it says false, no
--- condition of theirs holds.
+-- '<number> <tenant>': nobody listens. '{"<number> <tenant>", how, timers, bell, kind, path, ...}': how: of: the row
+-- must have one of the texts that follow in a column of text; any: rows of every kind; ask: whoever listens. timed, or
+-- none: do timers follow the records? bell: notify, none, or ask the setting. kind: plain: all that they ask is to
+-- contain something, and no timers follow; sole: there is one such listener and no other, which begins at once, and
+-- before the texts stand its workflow, version, first step and lane; folded: their path is over
+-- automation.folded(data). path: where it says false, no condition of theirs holds.
 --
 -- A setting of the session can be read and written by whoever writes SQL in it. So nothing is enrolled because of what
 -- is kept there: it says only what need not be asked, and who writes it deprives nobody's writes but their own.
@@ -74,15 +75,18 @@ create or replace function automation.path_of_all(listeners automation.active_tr
   $$;
 
 create or replace function automation.listeners_in_short(
-  listeners automation.active_triggers[], texts text[], is_timed boolean, bell text)
+  key text, listeners automation.active_triggers[], texts text[], is_timed boolean, bell text)
   returns text
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
     select (array[
-        s.how, case when is_timed then 'timed' else 'none' end,
+        key, s.how, case when is_timed then 'timed' else 'none' end,
         case when bell in ('notify', 'none') then bell else 'ask' end,
-        case when s.plain and not is_timed then 'plain' when s.path is not null and s.folds then 'folded' end, s.path]
+        case when s.plain and not is_timed then case when s.sole is null then 'plain' else 'sole' end
+          when s.path is not null and s.folds then 'folded' end,
+        s.path]
+      || case when s.plain and not is_timed then s.sole end
       || case when s.how = 'of' then s.wanted end)::text
     from (
       select
@@ -92,6 +96,8 @@ create or replace function automation.listeners_in_short(
           else 'ask'
         end as how,
         bool_and(automation.is_plain(l)) filter (where l.event <> 'time_elapsed') as plain,
+        case when count(*) = 1 then min(array[l.workflow_id::text, l.version::text, l.first_step, l.first_lane::text])
+          filter (where l.listener = '' and l.first_delay = interval '0') end as sole,
         bool_or(l.quick_folds) as folds,
         array_agg(distinct l.match_value) as wanted, automation.path_of_all(listeners) as path
       from unnest(listeners) as l
@@ -110,7 +116,7 @@ declare
   is_settled constant boolean := automation.nobody_publishes();
   learnt text;
 begin
-  select case when count(*) = 0 then key else key || automation.listeners_in_short(array_agg(t), texts,
+  select case when count(*) = 0 then key else automation.listeners_in_short(key, array_agg(t), texts,
       exists (
         select from automation.timer_listeners as l
         where l.tenant_id = learn_listeners.tenant_id and l.entity = learn_listeners.entity),

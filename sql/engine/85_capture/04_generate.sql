@@ -244,11 +244,11 @@ create or replace function automation.listening_block(attached automation.entiti
     known := current_setting(%3$s, true);
     if known = key then%4$s
     else
-      how := case when starts_with(known, key) then right(known, -length(key))::text[] end;
-      if how[1] = 'of' then
-        if not (array[%7$s]::text[] collate "C" && how[6:]) then%9$s
+      how := case when strpos(known, key) = 3 then known::text[] end;
+      if how[2] = 'of' then
+        if not (array[%7$s]::text[] collate "C" && how[7:]) then%9$s
         end if;
-      elsif how[1] is distinct from 'any' then
+      elsif how[2] is distinct from 'any' then
         if how is not null then
           null;
         elsif automation.is_drawn() and key is not null then
@@ -262,7 +262,7 @@ create or replace function automation.listening_block(attached automation.entiti
         end if;
         how := coalesce(how, case when exists (
             select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s)
-          then '{ask,timed,ask}' else '{ask,none,ask}' end::text[]);%8$s
+          then '{NULL,ask,timed,ask}' else '{NULL,ask,none,ask}' end::text[]);%8$s
       end if;
     end if;$block$,
       attached.name, t.tenant,
@@ -291,7 +291,8 @@ create or replace function automation.is_one_event(attached automation.entities,
   set search_path = pg_catalog, pg_temp
   as $$ select op = 'insert' and cardinality(automation.possible_events(attached, op)) = 1 $$;
 
--- Who of those that listen is it for? Where what the session knows answers that, nobody is asked. Without timers there
+-- Who of those that listen is it for? Where what the session knows answers that, nobody is asked; and where it may be
+-- for one only, who asks nothing but to contain something, that is asked where the run is written. Without timers there
 -- is nothing else to do for an insert that is for nobody.
 create or replace function automation.matching_block(attached automation.entities, op text) returns text
   language sql stable
@@ -304,11 +305,11 @@ create or replace function automation.matching_block(attached automation.entitie
           write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, changed, write.data);
         end if;$update$
         else $insert$
-    if %4$s then
-      write.tenant_id := %5$s;
-      write.record_id := %6$s;
-      write.enrolments := automation.match_plainly(%1$L, write.tenant_id, %2$L, write.data);
-    elsif how[2] <> 'timed' and pg_column_size(write.data) <= 8000 and %3$s is false then
+    if %4$s then%8$s
+        write.tenant_id := %5$s;
+        write.record_id := %6$s;
+        write.enrolments := automation.match_plainly(%1$L, write.tenant_id, %2$L, write.data);%9$s
+    elsif how[3] <> 'timed' and pg_column_size(write.data) <= 8000 and %3$s is false then
       return null;
     else
       write.tenant_id := %5$s;
@@ -316,12 +317,42 @@ create or replace function automation.matching_block(attached automation.entitie
       write.enrolments := automation.match_write(%1$L, write.tenant_id, %7$s, null, write.data);
     end if;$insert$ end,
       attached.name, attached.name || '_created',
-      '((case how[4] when ''folded'' then automation.folded(write.data) else write.data end) @@ how[5]::jsonpath)',
-      case when automation.is_one_event(attached, op) then 'how[4] = ''plain'' and not automation.has_cause()'
-        else 'false' end,
+      '((case how[5] when ''folded'' then automation.folded(write.data) else write.data end) @@ how[6]::jsonpath)',
+      case when automation.is_one_event(attached, op)
+        then 'how[5] = any (''{sole,plain}''::text[]) and not automation.has_cause()' else 'false' end,
       automation.tenant_expression(attached, 'new'),
       automation.key_expression(attached, 'new'),
-      case when automation.is_one_event(attached, op) then automation.insert_events(attached) else 'write.events' end)
+      case when automation.is_one_event(attached, op) then automation.insert_events(attached) else 'write.events' end,
+      case when automation.may_be_sole(attached, op) then format($sole$
+      if how[5] = 'sole' then
+        tenant := %s;
+      else$sole$, automation.tenant_expression(attached, 'new')) else '' end,
+      case when automation.may_be_sole(attached, op) then E'\n      end if;' else '' end)
+  $$;
+
+-- Could the run of an insert be written by automation.enrol_sole()? The id is taken from the record as JSON, where it
+-- is the same as the column's text.
+create or replace function automation.may_be_sole(attached automation.entities, op text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.is_one_event(attached, op) and not attached.is_log
+      and automation.column_type(attached.relation::regclass, attached.id_column)
+        in ('uuid', 'smallint', 'integer', 'bigint', 'text')
+  $$;
+
+create or replace function automation.sole_block(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($block$if tenant is not null then
+    how[4] := automation.enrol_sole(tenant, %1$L, %4$L, %2$s, %3$s, write.data, how);
+  els$block$,
+      attached.name, k.id, case attached.name when 'contact' then k.id
+        else 'automation.as_key(write.data ->> ''contact_id'')' end, attached.name || '_created')
+    from (
+      select format(case when automation.column_type(attached.relation::regclass, attached.id_column) = 'uuid'
+        then 'write.data ->> %L' else 'automation.as_key(write.data ->> %L)' end, attached.name || '_id') as id) as k
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean
@@ -356,12 +387,12 @@ begin
       write := automation.capture_anew(%1$L, write, %4$s, sqlstate, sqlerrm);
     exception when others then%10$s
       write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
-    end;
+    end;%13$s
   end;
-  if cardinality(write.enrolments) > 0 and (%8$s) is not true then
+  %12$sif cardinality(write.enrolments) > 0 and (%8$s) is not true then
     -- An assignment is no statement of its own, which perform would be.
     written := automation.enrol_write(
-      write.tenant_id, %1$L, write.record_id, %9$s, write.data, write.enrolments, %5$L, how[3]);
+      write.tenant_id, %1$L, write.record_id, %9$s, write.data, write.enrolments, %5$L, how[4]);
   elsif %8$s then%11$s
     perform automation.write_down(%1$L, write, %5$L);
   end if;%7$s
@@ -375,6 +406,7 @@ $template$,
       attached.is_log, E'\n  how text[];\n  written uuid;'
         || case when op <> 'insert' then E'\n  heard boolean;\n  timed boolean;' else '' end
         || case when op <> 'delete' then E'\n  key text;\n  known text;' else '' end
+        || case when automation.may_be_sole(attached, op) then E'\n  tenant uuid;' else '' end
         || case when op = 'update' then E'\n  unfit boolean;\n  changed text[];\n  moved automation.staged_write;'
           else '' end,
       case op when 'update' then format($moved$
@@ -382,7 +414,7 @@ $template$,
     perform automation.note_stage(%L, moved);
   end if;$moved$, attached.name) else '' end,
       -- What is inserted has no runs yet, unless it comes from another partition.
-      case op when 'insert' then 'coalesce(write.timed, how[2] = ''timed'')' else 'write.timed' end
+      case op when 'insert' then 'coalesce(write.timed, how[3] = ''timed'')' else 'write.timed' end
         || case when op = 'insert' and not automation.is_partitioned(attached) then ''
         else ' or write.gone_id is not null or write.left_id is not null or write.moved_to is not null' end,
       case attached.name when 'contact' then 'write.record_id'
@@ -396,7 +428,9 @@ $template$,
         null;
       end;$ids$, automation.tenant_expression(attached, 'new'),
         automation.key_expression(attached, 'new')) else '' end,
-      case op when 'insert' then E'\n    write.timed := coalesce(write.timed, how[2] = ''timed'');' else '' end)
+      case op when 'insert' then E'\n    write.timed := coalesce(write.timed, how[3] = ''timed'');' else '' end,
+      case when automation.may_be_sole(attached, op) then automation.sole_block(attached) else '' end,
+      case when automation.may_be_sole(attached, op) then E'\n    tenant := null;' else '' end)
   $$;
 
 create or replace function automation.insert_function(attached automation.entities) returns text
@@ -452,7 +486,7 @@ create or replace function automation.update_function(attached automation.entiti
          (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
     end if;
     if heard is not false then%13$s
-      timed := how[2] = 'timed';
+      timed := how[3] = 'timed';
       changed := %18$s;
       heard := unfit is not true and cardinality(changed) > 0 and exists (
         select from automation.active_triggers as t

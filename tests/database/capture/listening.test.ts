@@ -228,7 +228,7 @@ describe("what a session knows of who listens", () => {
     const odd = `Joe's "roofs", {x} \\ NULL`;
     for (const source of ["angi", odd]) await turn(writer, await draft(writer, { source }), true);
     await leads(writer, 200);
-    expect(await kept(writer)).toContain("{of,none,");
+    expect(await kept(writer)).toContain('",of,none,');
     expect(await runs(writer)).toBe(0);
     await leads(writer, 2, "angi");
     await leads(writer, 3, odd);
@@ -247,7 +247,7 @@ describe("what a session knows of who listens", () => {
       await turn(author!, ids.at(-1)!, true);
     }
     await leads(writer, 200);
-    expect(await kept(writer)).toContain("{any,none,none,folded,");
+    expect(await kept(writer)).toContain('",any,none,none,folded,');
     expect(await runs(writer)).toBe(0);
     await leads(writer, 2, "angi");
     await leads(writer, 3, odd.toUpperCase());
@@ -282,13 +282,13 @@ describe("what a session knows of who listens", () => {
     const setBell = (sql: Sql, value: string) =>
       sql`update automation.settings set value = ${value} where name = 'doorbell'`;
     await leads(writer, 200);
-    expect(await kept(writer)).toContain("{any,none,none,plain,");
+    expect(await kept(writer)).toContain('",any,none,none,sole,');
     expect(await rung()).toBe(0);
     await setBell(author!, "notify");
     await leads(writer, 1);
     expect(await rung()).toBe(1);
     await leads(writer, 200);
-    expect(await kept(writer)).toContain("{any,none,notify,plain,");
+    expect(await kept(writer)).toContain('",any,none,notify,sole,');
     expect(await rung()).toBe(1);
     await author!.begin(async (sql) => {
       await setBell(sql as unknown as Sql, "none");
@@ -301,32 +301,65 @@ describe("what a session knows of who listens", () => {
 
   it("starts nothing that the tables do not say, whoever wrote it there", async () => {
     const [writer] = await office(1);
-    await turn(
-      writer,
-      await draft(writer, {}, [{ field: "contact.source", operator: "equals", value: "angi" }]),
-      true,
-    );
+    const angi = await draft(writer, {}, [
+      { field: "contact.source", operator: "equals", value: "angi" },
+    ]);
+    await turn(writer, angi, true);
     const paused = await draft(writer);
     await turn(writer, paused, true);
     await turn(writer, paused, false);
     await leads(writer, 200);
-    const [number] = (await kept(writer))!.split("{");
+    const [number] = (await kept(writer))!.split(",");
     for (
       const forged of [
         "any,none,none,plain,NULL",
         "of,none,none,plain,NULL,web",
+        `any,none,none,sole,NULL,${paused},1,step_1,database`,
+        `any,none,none,sole,NULL,${angi},1,step_1,database`,
+        "any,none,none,sole,NULL,none,x,y,z",
+        "any,none,none,sole",
         "any,none,x,y,broken (",
         "x",
       ]
     ) {
-      await writer`select set_config('automation.heard_contact_insert_a', ${`${number}{${forged}}`}, false)`;
+      await writer`select set_config('automation.heard_contact_insert_a', ${`${number},${forged}}`}, false)`;
       await leads(writer, 1);
       expect(await runs(writer), forged).toBe(0);
     }
-    await writer`select set_config('automation.heard_contact_insert_a', ${`${number}{`}, false)`;
+    await writer`select set_config('automation.heard_contact_insert_a', ${`${number},`}, false)`;
     await leads(writer, 2, "angi");
     expect(await runs(writer)).toBe(2);
-    expect((await writer`select from public.contacts`).length).toBe(206);
+    expect((await writer`select from public.contacts`).length).toBe(210);
+  });
+
+  it("begins a run of the only listener as it says, and of none that has changed", async () => {
+    const [writer, author] = await office(2);
+    const id = await draft(author!, { source: "angi" });
+    await turn(author!, id, true);
+    await leads(writer, 200);
+    expect(await kept(writer)).toMatch(/",of,none,none,sole,NULL,.*,1,step_1,database,angi\}$/);
+    await leads(writer, 2, "angi");
+    // The step is no source that anybody asks for, and stands beside those.
+    await leads(writer, 1, "step_1");
+    const modes = async () =>
+      (await author!<[{ modes: string }]>`
+        select string_agg(distinct e.mode || ' ' || e.status || ' ' || s.lane, ', ') as modes
+        from ridgeline.workflow_executions as e
+        left join ridgeline.scheduled_steps as s on s.tenant_id = e.tenant_id and s.execution_id = e.id`)[
+        0
+      ]
+        .modes;
+    expect(await runs(writer)).toBe(2);
+    expect(await modes()).toBe("live pending database");
+    await author!`update ridgeline.workflow_steps set delay_minutes = 5 where workflow_id = ${id}`;
+    await author!`select ridgeline.publish_workflow(${id})`;
+    await author!`delete from ridgeline.workflow_executions`;
+    await leads(writer, 1, "angi");
+    await leads(writer, 200);
+    expect(await kept(writer)).toContain('",of,none,none,plain,');
+    await leads(writer, 1, "angi");
+    expect(await modes()).toBe("live waiting database");
+    expect(await runs(writer)).toBe(2);
   });
 
   it("is of one tenant only", async () => {

@@ -1,11 +1,12 @@
--- A run that a write begins and one that time, a list or a person begins are written by two functions, for what a row at a
--- time costs (docs/decisions/0011). Nobody can tell from the rows which of them it was.
+-- A run that a write begins and one that time, a list or a person begins are written by other functions, and by one of
+-- its own where one listener only asks to contain something, for what a row at a time costs (docs/decisions/0011). Nobody can
+-- tell from the rows which of them it was.
 begin;
 \ir ../foundation/story.psql
-select plan(10);
+select plan(18);
 
 -- What either of them names. Only what was planned before a date expires, which no write is; what could not start is
--- written by the same function.
+-- written by the same function. The number of the write may be the column's own.
 create function pg_temp.written_columns(writer regproc, relation text) returns text[]
   language sql
   as $$
@@ -16,13 +17,15 @@ create function pg_temp.written_columns(writer regproc, relation text) returns t
         'insert into ' || relation || ' \(([^)]*)\)') as m (said),
         regexp_split_to_table(m.said[1], ',') as n
     ) as s
-    where c not in ('expires_at', 'error', 'finished_at')
+    where c not in ('expires_at', 'error', 'finished_at', 'seq')
   $$;
 select cmp_ok(cardinality(pg_temp.written_columns('automation.enter', w.relation)), '>', w.at_least, w.relation || ' has columns')
 from (values ('ridgeline.workflow_executions', 15), ('ridgeline.scheduled_steps', 4)) as w (relation, at_least);
-select is(pg_temp.written_columns('automation.enrol_write', w.relation), pg_temp.written_columns('automation.enter', w.relation),
-  'both write the same columns of ' || w.relation)
-from (values ('ridgeline.workflow_executions'), ('ridgeline.scheduled_steps')) as w (relation);
+select is(pg_temp.written_columns(w.writer::regproc, w.relation), pg_temp.written_columns('automation.enter', w.relation),
+  w.writer || ' writes the same columns of ' || w.relation)
+from (values ('automation.enrol_write', 'ridgeline.workflow_executions'), ('automation.enrol_write', 'ridgeline.scheduled_steps'),
+  ('automation.enrol_sole', 'ridgeline.workflow_executions'), ('automation.enrol_sole', 'ridgeline.scheduled_steps'))
+  as w (writer, relation);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.workflow(:'apex', 'contact_created', '{}', '[{"type": "create_task", "config": {"title": "Call"}}]') as at_once \gset
@@ -58,6 +61,48 @@ order by a.status, a.mode;
 select is(jsonb_agg(pg_temp.told(to_jsonb(a)) order by n.captured), jsonb_agg(pg_temp.told(to_jsonb(b)) order by n.captured), 'and the same first steps')
 from entered as n
 join ridgeline.scheduled_steps as a on a.execution_id = n.captured
+join ridgeline.scheduled_steps as b on b.execution_id = n.id;
+
+-- What a session knows to be the only listener has its run begun as it is found. Each is said to be the only one in turn.
+update ridgeline.workflows set is_active = false where id = :'broken';
+create function pg_temp.insert_for(sole uuid) returns setof ridgeline.workflow_executions
+  language plpgsql
+  as $$
+declare
+  listener automation.active_triggers;
+  lead uuid;
+begin
+  select t.* into strict listener from automation.active_triggers as t where t.workflow_id = sole;
+  perform set_config('automation.heard_contact_insert_' || right(listener.tenant_id::text, 1), array[
+    concat(pg_sequence_last_value('automation.listening'), ' ', listener.tenant_id), 'any', 'none', 'none', 'sole', null,
+    sole::text, listener.version::text, listener.first_step, listener.first_lane::text]::text, true);
+  lead := pg_temp.contact(listener.tenant_id, 'Jose');
+  return query select e.* from ridgeline.workflow_executions as e where e.record_id = lead::text;
+end;
+$$;
+-- Nobody else writes them.
+drop function automation.enrol_write;
+create temp table alone as
+  select e.* from unnest(array[:'at_once', :'shadow', :'later']::uuid[]) as w cross join lateral pg_temp.insert_for(w) as e;
+select is((select array_agg(a.workflow_id order by a.seq) from alone as a), array[:'at_once', :'shadow']::uuid[],
+  'each run is begun alone, but one that begins later');
+select is(pg_temp.told(to_jsonb(a)) - '{record_id,contact_id,trigger_data}'::text[],
+  pg_temp.told(to_jsonb(b)) - '{record_id,contact_id,trigger_data}'::text[], format('%s %s: the same run', a.status, a.mode))
+from alone as a
+join captured as c using (workflow_id)
+join entered as n on n.captured = c.id
+join ridgeline.workflow_executions as b on b.id = n.id
+order by a.mode;
+select is(a.trigger_data, jsonb_build_object('entity', 'contact', 'contact', to_jsonb(c), 'contact_id', c.id, 'user_id', null),
+  'about its record')
+from alone as a
+join public.contacts as c on c.id::text = a.record_id and a.contact_id = a.record_id
+order by a.mode;
+select is(jsonb_agg(pg_temp.told(to_jsonb(a)) order by p.mode), jsonb_agg(pg_temp.told(to_jsonb(b)) order by p.mode), 'and the same first steps')
+from alone as p
+join captured as c using (workflow_id)
+join entered as n on n.captured = c.id
+join ridgeline.scheduled_steps as a on a.execution_id = p.id
 join ridgeline.scheduled_steps as b on b.execution_id = n.id;
 
 select * from finish();
