@@ -35,7 +35,7 @@ insert into automation.prices (name, provider, kind, country, amount, source, as
   ('telnyx sms US', 'telnyx', 'sms', 'US', 0.004,
    'Telnyx''s list price a segment; carriers add about 0.003 to 0.006', '2026-07-01'),
   ('resend email *', 'resend', 'email', '*', 0.0004, 'Resend, 50,000 emails for 20 dollars a month', '2026-07-01'),
-  ('postmark email *', 'postmark', 'email', '*', 0.0015, 'Postmark, 10,000 emails for 15 dollars a month', '2026-07-01')
+  ('postmark email *', 'postmark', 'email', '*', 0.0015, 'Postmark, 10,000 emails for 15 dollars a month', '2026-08-13')
 on conflict on constraint prices_pkey do update set
   (provider, kind, country, amount, currency, source, as_of) = row (
     excluded.provider, excluded.kind, excluded.country, excluded.amount, excluded.currency, excluded.source,
