@@ -24,9 +24,10 @@ const signals = async (session: Sql | ReservedSql): Promise<number> => {
   const [ran] = await session`select automation.run_signals() as ran`;
   return ran?.ran;
 };
+/** All that is due: on a busy machine one portion may be over after the first step. */
 const run = async (session: Sql | ReservedSql): Promise<number> => {
-  const [ran] = await session`select automation.run_database_steps() as ran`;
-  return ran?.ran;
+  const [{ ran }] = await session<[{ ran: number }]>`select automation.run_database_steps() as ran`;
+  return ran > 0 ? ran + await run(session) : 0;
 };
 const later = (interval: string) => sql`select automation.advance_clock(${interval}::interval)`;
 /** What is put off for a moment of real time is due again. */
