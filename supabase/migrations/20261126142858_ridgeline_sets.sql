@@ -16796,6 +16796,33 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.follows_its_steps(tenant_id uuid, workflow_id uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  published integer;
+begin
+  select w.published_version into published
+  from ridgeline.workflows as w
+  where w.tenant_id = follows_its_steps.tenant_id and w.id = follows_its_steps.workflow_id and w.is_active;
+  return found
+    and not exists (
+      select from ridgeline.workflow_versions as v
+      where v.tenant_id = follows_its_steps.tenant_id and v.workflow_id = follows_its_steps.workflow_id
+        and v.version = published and v.published_via <> 'steps')
+    and not exists (
+      select from automation.activations as a
+      where a.tenant_id = follows_its_steps.tenant_id and a.workflow_id = follows_its_steps.workflow_id
+        and a.ended_by = 'switch')
+    and exists (
+      select from ridgeline.workflow_steps as s
+      where s.tenant_id = follows_its_steps.tenant_id and s.workflow_id = follows_its_steps.workflow_id and s.enabled);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.is_rating_name(name text)
  RETURNS boolean
  LANGUAGE sql
@@ -30760,6 +30787,26 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.publish_with_first_steps()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  waiting record;
+begin
+  for waiting in
+    select distinct a.tenant_id, a.workflow_id from added as a order by a.tenant_id, a.workflow_id
+  loop
+    if automation.follows_its_steps(waiting.tenant_id, waiting.workflow_id) then
+      perform automation.publish(waiting.tenant_id, waiting.workflow_id, 'steps');
+    end if;
+  end loop;
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_starter(version ridgeline.workflow_versions, data jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -35589,6 +35636,9 @@ grant execute on function automation.follow_mode() to service_role;
 
 revoke all on function automation.followed_field(text) from public, anon, authenticated, service_role;
 grant execute on function automation.followed_field(text) to service_role;
+
+revoke all on function automation.follows_its_steps(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.follows_its_steps(uuid,uuid) to service_role;
 
 revoke all on function automation.forbidden_destination(automation.phone_number,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.forbidden_destination(automation.phone_number,text[]) to service_role;

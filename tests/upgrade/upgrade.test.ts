@@ -121,7 +121,8 @@ it("runs under way are finished by the release after", { timeout: 240_000 }, asy
   expect(office.sends).toEqual([]);
   expect(Object.keys(await office.statuses())).toEqual(["completed"]);
   // And what is written from now on fires as before.
-  await office.lead("Zoe");
+  const zoe = await office.lead("Zoe");
+  expect(await sql`select from ridgeline.workflow_timers where record_id = ${zoe}`).toHaveLength(1);
   await office.dispatch(now);
   expect((await office.tasks()).Call).toBe(3);
   expect(await sql`select held from ridgeline.scheduled_steps where held is not null`).toEqual([]);
