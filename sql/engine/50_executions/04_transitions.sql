@@ -146,18 +146,17 @@ create or replace function automation.transition_after(done automation.work) ret
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  execution constant ridgeline.workflow_executions := done.execution;
   ended ridgeline.automation_status := automation.ends_as(done.status, done.step, done.result, done.next_step);
   why jsonb;
 begin
   -- What is only sent again has been followed by what comes next.
-  if ended is null and execution.trigger_data ? 'sent_again_for' then
+  if ended is null and (done.execution).trigger_data ? 'sent_again_for' then
     ended := 'completed';
   end if;
   if ended is null then
-    return automation.transition_to(execution, done.next_step,
+    return automation.transition_to(done.execution, done.next_step,
       automation.due_after(done.next_step, done.result, automation.now()),
-      coalesce((done.result ->> 'expires_at')::timestamptz, execution.expires_at));
+      coalesce((done.result ->> 'expires_at')::timestamptz, (done.execution).expires_at));
   elsif ended = 'failed' then
     why := done.error || jsonb_build_object('step', done.step ->> 'key');
   elsif ended = 'cancelled' then
@@ -165,7 +164,8 @@ begin
       'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
       'step', done.step -> 'key');
   end if;
-  return row(execution.tenant_id, execution.id, null, ended, why, null, null, null, null)::automation.transition;
+  return row((done.execution).tenant_id, (done.execution).id, null, ended, why, null, null, null, null
+    )::automation.transition;
 end;
 $$;
 

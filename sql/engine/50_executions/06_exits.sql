@@ -362,7 +362,8 @@ begin
 end;
 $$;
 
--- Reads what runs are about, all of them at once: their records, which contact each has now, and that one's record.
+-- Reads what runs are about, all of them at once: their records, which contact each has now, and that one's record. A
+-- run is copied where something of it changes, and not to look at it.
 create or replace function automation.read_known(works automation.work[]) returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -370,56 +371,52 @@ create or replace function automation.read_known(works automation.work[]) return
 declare
   kind text;
   kinds text[] := '{}'::text[];
-  ids text[];
+  entities text[] := '{}'::text[];
+  ids text[] := '{}'::text[];
+  tenants uuid[] := '{}'::uuid[];
+  contacts text[] := array_fill(null::text, array[cardinality(works)]);
   records jsonb[];
   work automation.work;
   known automation.known_records;
   execution ridgeline.workflow_executions;
-  tenants uuid[] := '{}'::uuid[];
-  contacts text[] := '{}'::text[];
 begin
-  foreach work in array works loop
-    execution := work.execution;
-    tenants := tenants || execution.tenant_id;
-    if execution.record_id is not null and array_position(kinds, execution.entity) is null then
-      kinds := kinds || execution.entity;
+  for i in 1 .. cardinality(works) loop
+    kind := ((works[i]).execution).entity;
+    tenants := tenants || ((works[i]).execution).tenant_id;
+    entities := entities || kind;
+    ids := ids || ((works[i]).execution).record_id;
+    if ids[i] is not null and array_position(kinds, kind) is null then
+      kinds := kinds || kind;
     end if;
   end loop;
   foreach kind in array kinds loop
-    ids := '{}'::text[];
-    foreach work in array works loop
-      execution := work.execution;
-      ids := ids || case when execution.entity = kind then execution.record_id end;
-    end loop;
-    records := automation.read_records(kind, tenants, ids);
+    records := automation.read_records(kind, tenants, case cardinality(kinds) when 1 then ids else array(
+      select case when e.entity = kind then e.id end
+      from unnest(entities, ids) with ordinality as e (entity, id, place) order by e.place) end);
     for i in 1 .. cardinality(works) loop
+      continue when entities[i] is distinct from kind;
       work := works[i];
-      execution := work.execution;
-      continue when execution.entity is distinct from kind;
-      known := row(records[i], null, null, null);
       if kind = 'contact' then
         if records[i] is null then
-          execution := automation.follow_merge(execution);
-          known.record := automation.read_record('contact', execution.tenant_id, execution.record_id);
-          records[i] := known.record;
+          execution := automation.follow_merge(work.execution);
+          work.execution := execution;
+          records[i] := automation.read_record('contact', execution.tenant_id, execution.record_id);
         end if;
-        if execution.record_id = execution.trigger_data ->> 'contact_id' then
-          known.contact_id := execution.record_id;
-          known.contact := records[i];
-        end if;
+        known := case when (work.execution).record_id = (work.execution).trigger_data ->> 'contact_id'
+          then row(records[i], (work.execution).record_id, records[i], null)
+          else row(records[i], null, null, null) end;
       else
-        known.contact_id := automation.contact_key(execution, known);
-        execution := automation.follow_contact(execution, known.contact_id);
+        known := row(records[i], null, null, null);
+        known.contact_id := automation.contact_key(work.execution, known);
+        contacts[i] := known.contact_id;
+        if known.contact_id is distinct from (work.execution).contact_id then
+          execution := automation.follow_contact(work.execution, known.contact_id);
+          work.execution := execution;
+        end if;
       end if;
-      work.execution := execution;
       work.known := known;
       works[i] := work;
     end loop;
-  end loop;
-  foreach work in array works loop
-    execution := work.execution;
-    known := work.known;
-    contacts := contacts || case when execution.entity <> 'contact' then known.contact_id end;
   end loop;
   if array_remove(contacts, null) <> '{}' then
     records := automation.read_records('contact', tenants, contacts);
@@ -572,12 +569,12 @@ begin
     works := automation.read_others(works, plans);
   end if;
   for i in 1 .. cardinality(works) loop
-    work := works[i];
-    if is_plain[work.plan] is not true or (endings[i]).id is not null
-      or ((work.execution).record_id is not null and (work.known).record is null)
-      or ((work.execution).contact_id is not null and ((work.known).contact is null
-        or (work.known).contact_id is distinct from (work.execution).contact_id))
+    if is_plain[(works[i]).plan] is not true or (endings[i]).id is not null
+      or (((works[i]).execution).record_id is not null and ((works[i]).known).record is null)
+      or (((works[i]).execution).contact_id is not null and (((works[i]).known).contact is null
+        or ((works[i]).known).contact_id is distinct from ((works[i]).execution).contact_id))
     then
+      work := works[i];
       if i > 1 and clock_timestamp() >= until then
         work.outcome := 'untried';
       else

@@ -49,23 +49,6 @@ begin
 end;
 $$;
 
-create or replace function automation.tenants_of(works automation.work[]) returns uuid[]
-  language plpgsql immutable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  work automation.work;
-  tenants uuid[] := '{}'::uuid[];
-begin
-  foreach work in array works loop
-    if (work.execution).tenant_id <> all (tenants) then
-      tenants := tenants || (work.execution).tenant_id;
-    end if;
-  end loop;
-  return tenants;
-end;
-$$;
-
 -- The versions that runs of a batch are pinned to, and their tenants, each read once, in the order that lock_runs()
 -- numbers them in. at: when texts are rendered; null: none are, and nothing is read of the tenants.
 create or replace function automation.read_plans(works automation.work[], at timestamptz)
@@ -81,29 +64,36 @@ create or replace function automation.read_plans(works automation.work[], at tim
   as $$
 declare
   tenants automation.tenant[];
+  tenant_ids uuid[] := '{}'::uuid[];
+  workflow_ids uuid[] := '{}'::uuid[];
+  versions integer[] := '{}'::integer[];
   ids uuid[];
 begin
+  select array_agg(k.tenant_id), array_agg(k.workflow_id), array_agg(k.version)
+    into tenant_ids, workflow_ids, versions
+  from (
+    select distinct ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id,
+      ((works[i]).execution).version
+    from generate_subscripts(works, 1) as i
+    order by 1, 2, 3
+  ) as k;
   if at is not null then
     select array_agg(t), array_agg(t.id) into tenants, ids
-    from automation.read_offices(automation.tenants_of(works)) as t;
+    from automation.read_offices(array(select distinct k from unnest(tenant_ids) as k)) as t;
   end if;
   -- offset 0: what is used more than once is worked out once.
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
       case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
       )::automation.running_plan
-    from (
-      select distinct ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id,
-        ((works[i]).execution).version
-      from generate_subscripts(works, 1) as i
-    ) as k
+    from unnest(tenant_ids, workflow_ids, versions) with ordinality as k (tenant_id, workflow_id, version, place)
     cross join lateral (
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
       offset 0
     ) as p
     cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant offset 0) as t
-    order by k.tenant_id, k.workflow_id, k.version);
+    order by k.place);
 end;
 $$;
 
@@ -169,24 +159,23 @@ create or replace function automation.paused_plans(works automation.work[]) retu
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  work automation.work;
   plans integer[] := '{}'::integer[];
   tenants uuid[] := '{}'::uuid[];
   workflows uuid[] := '{}'::uuid[];
   pauses jsonb[];
   paused integer[] := '{}'::integer[];
 begin
-  foreach work in array works loop
-    if work.plan <> all (plans) then
-      plans := plans || work.plan;
-      tenants := tenants || (work.execution).tenant_id;
-      workflows := workflows || (work.execution).workflow_id;
+  for i in 1 .. cardinality(works) loop
+    if (works[i]).plan <> all (plans) then
+      plans := plans || (works[i]).plan;
+      tenants := tenants || ((works[i]).execution).tenant_id;
+      workflows := workflows || ((works[i]).execution).workflow_id;
     end if;
   end loop;
   if plans = '{}' then
     return paused;
   end if;
-  pauses := automation.pauses_of(tenants, workflows, (work.due).lane <> 'database');
+  pauses := automation.pauses_of(tenants, workflows, ((works[1]).due).lane <> 'database');
   for i in 1 .. cardinality(plans) loop
     if pauses[i] is not null then
       paused := paused || plans[i];
@@ -226,21 +215,23 @@ declare
   locked constant automation.work[] := automation.without_merging(automation.lock_runs(dues));
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
-  execution ridgeline.workflow_executions;
   ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
   works := '{}'::automation.work[];
+  plans := automation.read_plans(locked, automation.now());
   foreach work in array locked loop
-    execution := work.execution;
-    if execution.finished_at is not null then
+    if (work.execution).finished_at is not null then
       ended := ended || work.due;
     elsif work.plan = any (paused)
-        and (execution.mode <> 'shadow' or automation.is_switched_off(execution.tenant_id, execution.workflow_id))
-      or execution.fused and execution.started_at is null
-        and automation.is_held(execution, (work.due).lane <> 'database') then
+        and ((work.execution).mode <> 'shadow'
+          or automation.is_switched_off((work.execution).tenant_id, (work.execution).workflow_id))
+      or (work.execution).fused and (work.execution).started_at is null
+        and automation.is_held(work.execution, (work.due).lane <> 'database') then
       held := held || work.due;
     else
+      work.step := coalesce((plans[work.plan]).steps -> (work.due).step_key,
+        jsonb_build_object('key', (work.due).step_key, 'type', 'unknown'));
       works := works || work;
     end if;
   end loop;
@@ -255,13 +246,6 @@ begin
       select d from unnest(dues) as d
       where not exists (select from unnest(locked) as l where (l.due).id = d.id and (l.due).tenant_id = d.tenant_id)));
   end if;
-  plans := automation.read_plans(locked, automation.now());
-  for i in 1 .. cardinality(works) loop
-    work := works[i];
-    work.step := coalesce((plans[work.plan]).steps -> (work.due).step_key,
-      jsonb_build_object('key', (work.due).step_key, 'type', 'unknown'));
-    works[i] := work;
-  end loop;
 end;
 $$;
 

@@ -70,8 +70,8 @@ declare
   going automation.work[];
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
-  work automation.work;
   done automation.work[];
+  rest integer[];
   is_over boolean;
   holds boolean[];
 begin
@@ -89,24 +89,28 @@ begin
   while cardinality(going) > 0 loop
     done := automation.run_wave(going, plans, until);
     going := '{}'::automation.work[];
-    is_over := automation.is_over(began);
-    foreach work in array done loop
-      is_over := is_over or work.outcome = 'cut off';
-    end loop;
-    foreach work in array done loop
-      if work.outcome not in ('busy', 'cut off', 'untried') then
-        report.ran := report.ran + 1;
-        work.ran := work.ran + 1;
-      end if;
-      report.cut_off := report.cut_off or work.outcome = 'cut off';
-      if work.outcome = 'go on' and not is_over then
-        going := going || automation.next_of(work);
-      elsif work.outcome = 'go on' then
-        ended := ended || automation.next_of(work);
+    rest := '{}'::integer[];
+    for i in 1 .. cardinality(done) loop
+      report.ran := report.ran + ((done[i]).outcome not in ('busy', 'cut off', 'untried'))::integer;
+      report.cut_off := report.cut_off or (done[i]).outcome = 'cut off';
+      if (done[i]).outcome = 'go on' then
+        going := going || automation.next_of(done[i]);
       else
-        ended := ended || work;
+        rest := rest || i;
       end if;
     end loop;
+    -- Mostly all of them have ended, or none has: a set is not put together anew then.
+    if cardinality(going) > 0 and cardinality(rest) > 0 then
+      done := array(select done[p] from unnest(rest) as p);
+    end if;
+    if cardinality(rest) > 0 then
+      ended := case cardinality(ended) when 0 then done else ended || done end;
+    end if;
+    is_over := report.cut_off or automation.is_over(began);
+    if is_over then
+      ended := ended || going;
+      going := '{}'::automation.work[];
+    end if;
     if apart then
       holds := automation.holding(going);
       if true = any (holds) then
@@ -151,7 +155,7 @@ begin
 end;
 $$;
 
--- The same of each step of a batch, asked once for those that are one step of one plan.
+-- The same of each step of a batch, asked once for those of a plan that are at one step.
 create or replace function automation.holding(works automation.work[]) returns boolean[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -160,18 +164,17 @@ declare
   holds boolean[] := '{}'::boolean[];
   asked text[] := '{}'::text[];
   said boolean[] := '{}'::boolean[];
+  plan integer;
   key text;
-  place integer;
 begin
   for i in 1 .. cardinality(works) loop
-    key := concat_ws(' ', (works[i]).plan, (works[i]).step ->> 'key');
-    place := array_position(asked, key);
-    if place is null then
-      asked := asked || key;
-      said := said || automation.holds_record((works[i]).step);
-      place := cardinality(said);
+    plan := (works[i]).plan;
+    key := (works[i]).step ->> 'key';
+    if asked[plan] is distinct from key then
+      asked[plan] := key;
+      said[plan] := automation.holds_record((works[i]).step);
     end if;
-    holds := holds || said[place];
+    holds := holds || said[plan];
   end loop;
   return holds;
 end;
@@ -185,6 +188,7 @@ create or replace function automation.leave_batch(works automation.work[], began
 declare
   work automation.work;
   due ridgeline.scheduled_steps;
+  outcome text;
   transition automation.transition;
   at constant timestamptz := automation.now();
   transitions automation.transition[] := '{}'::automation.transition[];
@@ -192,11 +196,17 @@ declare
   busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
-  foreach work in array works loop
+  for i in 1 .. cardinality(works) loop
+    outcome := (works[i]).outcome;
+    -- Most have, and are not copied to be looked at.
+    if outcome = 'done' then
+      transitions := transitions || automation.transition_after(works[i]);
+      leaving := leaving || (works[i]).due;
+      continue;
+    end if;
+    work := works[i];
     due := work.due;
-    if work.outcome = 'done' then
-      transitions := transitions || automation.transition_after(work);
-    elsif work.ran > 0 and work.outcome in ('go on', 'busy', 'cut off', 'untried') then
+    if work.ran > 0 and work.outcome in ('go on', 'busy', 'cut off', 'untried') then
       transition := automation.transition_to(work.execution, work.step,
         at + case work.outcome when 'busy' then interval '1 second' else interval '0' end,
         (work.execution).expires_at);
@@ -206,7 +216,7 @@ begin
     elsif work.outcome = 'busy' then
       busy := busy || due;
     end if;
-    if work.outcome in ('done', 'put off') or work.ran > 0 then
+    if work.outcome = 'put off' or work.ran > 0 then
       leaving := leaving || work.due;
     end if;
     if work.outcome = 'cut off' then
@@ -240,6 +250,7 @@ create or replace function automation.run_wave(
 declare
   began constant timestamptz := clock_timestamp();
   tried automation.work[] := works;
+  performed record;
   caught text;
   why jsonb;
   middle constant integer := cardinality(works) / 2;
@@ -247,8 +258,8 @@ begin
   begin
     tried := automation.find_obstacles(tried, plans, until);
     tried := automation.prepare_works(tried, plans, until);
-    tried := automation.perform_works(tried, plans, until);
-    return automation.conclude_works(tried, plans, began);
+    performed := automation.perform_works(tried, plans, until);
+    return automation.conclude_works(tried, performed.did, performed.results, plans, began);
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
       caught := 'busy';
@@ -265,7 +276,7 @@ begin
   if caught = 'cut off' or caught = 'busy' and middle = 0 then
     return automation.with_outcome(works, caught);
   elsif middle = 0 then
-    return automation.conclude_works(automation.with_failure(tried, why), plans, began);
+    return automation.conclude_works(automation.with_failure(tried, why), null, null, plans, began);
   elsif caught = 'busy' then
     return automation.run_around(works, plans, until);
   end if;
@@ -466,84 +477,84 @@ end;
 $$;
 
 -- What the steps of a batch do, those of one type together, in sets of a size that follows what that type last cost: a
--- statement cannot be ended early.
+-- statement cannot be ended early, but what is done one by one asks the clock itself. By the places of the works:
+-- whether each was done (null: it has nothing to do), and what came of it.
 create or replace function automation.perform_works(
-  works automation.work[], plans automation.running_plan[], until timestamptz)
-  returns automation.work[]
+  works automation.work[], plans automation.running_plan[], until timestamptz, out did boolean[], out results jsonb[])
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  work automation.work;
+  kinds text[] := '{}'::text[];
   types text[] := '{}'::text[];
   type text;
+  zones text[] := '{}'::text[];
   places integer[];
   alike automation.work[];
-  zones text[];
-  results jsonb[];
+  theirs text[];
+  answers jsonb[];
   many integer;
   place integer;
-  known integer;
   size integer;
   count integer;
   set_began timestamptz;
   is_begun boolean := false;
 begin
-  foreach work in array works loop
-    type := work.step ->> 'type';
-    if (work.obstacle).status is null and work.status is null and work.outcome is distinct from 'untried'
-      and (type = any (types)) is not true then
+  did := array_fill(null::boolean, array[cardinality(works)]);
+  results := array_fill(null::jsonb, array[cardinality(works)]);
+  for i in 1 .. cardinality(works) loop
+    type := case when ((works[i]).obstacle).status is null and (works[i]).status is null
+      and (works[i]).outcome is distinct from 'untried' then (works[i]).step ->> 'type' end;
+    kinds := kinds || type;
+    zones := zones || ((plans[(works[i]).plan]).options ->> 'zone');
+    if type <> all (types) then
       types := types || type;
     end if;
   end loop;
   foreach type in array types loop
-    places := '{}'::integer[];
-    alike := '{}'::automation.work[];
-    zones := '{}'::text[];
-    for i in 1 .. cardinality(works) loop
-      work := works[i];
-      if (work.obstacle).status is null and work.status is null and work.outcome is distinct from 'untried'
-        and work.step ->> 'type' = type then
-        places := places || i;
-        alike := alike || work;
-        zones := zones || ((plans[work.plan]).options ->> 'zone');
-      end if;
-    end loop;
+    -- Mostly all are alike, and a set is not put together anew.
+    if type = all (kinds) then
+      places := array(select generate_series(1, cardinality(works)));
+      alike := works;
+      theirs := zones;
+    else
+      places := array(
+        select k.place::integer from unnest(kinds) with ordinality as k (kind, place)
+        where k.kind = type order by k.place);
+      alike := array(select works[p] from unnest(places) as p);
+      theirs := array(select zones[p] from unnest(places) as p);
+    end if;
     many := cardinality(places);
     place := 1;
     size := case many when 1 then 1 else automation.known_size(type) end;
-    known := size;
     while place <= many loop
       set_began := clock_timestamp();
       exit when is_begun and set_began >= until;
       is_begun := true;
       count := least(size, many - place + 1);
-      results := automation.step_perform_all(type, alike[place:place + count - 1], zones[place:place + count - 1]);
+      answers := case count when many then automation.step_perform_all(type, alike, theirs)
+        else automation.step_perform_all(type, alike[place:place + count - 1], theirs[place:place + count - 1]) end;
+      count := cardinality(answers);
       for n in 1 .. count loop
-        work := works[places[place + n - 1]];
-        work.result := results[n];
-        work.status := 'completed';
-        works[places[place + n - 1]] := work;
+        did[places[place + n - 1]] := true;
+        results[places[place + n - 1]] := answers[n];
       end loop;
       place := place + count;
       size := automation.grown(size, count, clock_timestamp() - set_began);
     end loop;
     for n in place .. many loop
-      work := works[places[n]];
-      work.outcome := 'untried';
-      works[places[n]] := work;
+      did[places[n]] := false;
     end loop;
-    if size <> known and many > 1 then
+    if many > 1 then
       perform automation.keep_size(type, size);
     end if;
   end loop;
-  return works;
 end;
 $$;
 
 -- What came of each: where its run goes, and its row of the ledger.
 create or replace function automation.conclude_works(
-  works automation.work[], plans automation.running_plan[], began timestamptz)
+  works automation.work[], did boolean[], results jsonb[], plans automation.running_plan[], began timestamptz)
   returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -552,12 +563,21 @@ declare
   work automation.work;
   said jsonb;
   tried integer := 0;
-  recorded automation.work[] := '{}'::automation.work[];
+  recorded integer[] := '{}'::integer[];
 begin
   for i in 1 .. cardinality(works) loop
+    continue when (works[i]).outcome = 'untried';
     work := works[i];
-    continue when work.outcome = 'untried';
+    if did[i] then
+      work.result := results[i];
+      work.status := 'completed';
+    elsif not did[i] then
+      work.outcome := 'untried';
+      works[i] := work;
+      continue;
+    end if;
     tried := tried + 1;
+    work.ran := work.ran + 1;
     said := coalesce(work.result, work.error #> '{would,result}');
     if (said ->> 'adopted')::boolean and (work.obstacle).status is null then
       work.execution := automation.adopt_contact(
@@ -572,16 +592,18 @@ begin
       work.outcome := 'put off';
     else
       work.next_step := (plans[work.plan]).steps -> automation.next_key(work.step, work.result);
-      work.outcome := case
-        when automation.goes_on(work.status, work.result, work.next_step) then 'go on' else 'done' end;
-      recorded := recorded || work;
+      work.outcome := case when work.next_step is not null
+        and automation.goes_on(work.status, work.result, work.next_step) then 'go on' else 'done' end;
+      recorded := recorded || i;
     end if;
     works[i] := work;
   end loop;
   if cardinality(recorded) > 0 then
     -- They were worked on together: what each took is its share.
-    perform automation.record_ends(recorded, ceil(
-      extract(epoch from clock_timestamp() - began) * 1000 / tried)::integer);
+    perform automation.record_ends(
+      case cardinality(recorded) when cardinality(works) then works
+        else array(select works[p] from unnest(recorded) as p) end,
+      ceil(extract(epoch from clock_timestamp() - began) * 1000 / tried)::integer);
   end if;
   return works;
 end;
