@@ -4934,18 +4934,17 @@ CREATE OR REPLACE FUNCTION automation.transition_after(done automation.work)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  execution constant ridgeline.workflow_executions := done.execution;
   ended ridgeline.automation_status := automation.ends_as(done.status, done.step, done.result, done.next_step);
   why jsonb;
 begin
   -- What is only sent again has been followed by what comes next.
-  if ended is null and execution.trigger_data ? 'sent_again_for' then
+  if ended is null and (done.execution).trigger_data ? 'sent_again_for' then
     ended := 'completed';
   end if;
   if ended is null then
-    return automation.transition_to(execution, done.next_step,
+    return automation.transition_to(done.execution, done.next_step,
       automation.due_after(done.next_step, done.result, automation.now()),
-      coalesce((done.result ->> 'expires_at')::timestamptz, execution.expires_at));
+      coalesce((done.result ->> 'expires_at')::timestamptz, (done.execution).expires_at));
   elsif ended = 'failed' then
     why := done.error || jsonb_build_object('step', done.step ->> 'key');
   elsif ended = 'cancelled' then
@@ -4953,7 +4952,8 @@ begin
       'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
       'step', done.step -> 'key');
   end if;
-  return row(execution.tenant_id, execution.id, null, ended, why, null, null, null, null)::automation.transition;
+  return row((done.execution).tenant_id, (done.execution).id, null, ended, why, null, null, null, null
+    )::automation.transition;
 end;
 $function$;
 
@@ -5609,56 +5609,52 @@ AS $function$
 declare
   kind text;
   kinds text[] := '{}'::text[];
-  ids text[];
+  entities text[] := '{}'::text[];
+  ids text[] := '{}'::text[];
+  tenants uuid[] := '{}'::uuid[];
+  contacts text[] := array_fill(null::text, array[cardinality(works)]);
   records jsonb[];
   work automation.work;
   known automation.known_records;
   execution ridgeline.workflow_executions;
-  tenants uuid[] := '{}'::uuid[];
-  contacts text[] := '{}'::text[];
 begin
-  foreach work in array works loop
-    execution := work.execution;
-    tenants := tenants || execution.tenant_id;
-    if execution.record_id is not null and array_position(kinds, execution.entity) is null then
-      kinds := kinds || execution.entity;
+  for i in 1 .. cardinality(works) loop
+    kind := ((works[i]).execution).entity;
+    tenants := tenants || ((works[i]).execution).tenant_id;
+    entities := entities || kind;
+    ids := ids || ((works[i]).execution).record_id;
+    if ids[i] is not null and array_position(kinds, kind) is null then
+      kinds := kinds || kind;
     end if;
   end loop;
   foreach kind in array kinds loop
-    ids := '{}'::text[];
-    foreach work in array works loop
-      execution := work.execution;
-      ids := ids || case when execution.entity = kind then execution.record_id end;
-    end loop;
-    records := automation.read_records(kind, tenants, ids);
+    records := automation.read_records(kind, tenants, case cardinality(kinds) when 1 then ids else array(
+      select case when e.entity = kind then e.id end
+      from unnest(entities, ids) with ordinality as e (entity, id, place) order by e.place) end);
     for i in 1 .. cardinality(works) loop
+      continue when entities[i] is distinct from kind;
       work := works[i];
-      execution := work.execution;
-      continue when execution.entity is distinct from kind;
-      known := row(records[i], null, null, null);
       if kind = 'contact' then
         if records[i] is null then
-          execution := automation.follow_merge(execution);
-          known.record := automation.read_record('contact', execution.tenant_id, execution.record_id);
-          records[i] := known.record;
+          execution := automation.follow_merge(work.execution);
+          work.execution := execution;
+          records[i] := automation.read_record('contact', execution.tenant_id, execution.record_id);
         end if;
-        if execution.record_id = execution.trigger_data ->> 'contact_id' then
-          known.contact_id := execution.record_id;
-          known.contact := records[i];
-        end if;
+        known := case when (work.execution).record_id = (work.execution).trigger_data ->> 'contact_id'
+          then row(records[i], (work.execution).record_id, records[i], null)
+          else row(records[i], null, null, null) end;
       else
-        known.contact_id := automation.contact_key(execution, known);
-        execution := automation.follow_contact(execution, known.contact_id);
+        known := row(records[i], null, null, null);
+        known.contact_id := automation.contact_key(work.execution, known);
+        contacts[i] := known.contact_id;
+        if known.contact_id is distinct from (work.execution).contact_id then
+          execution := automation.follow_contact(work.execution, known.contact_id);
+          work.execution := execution;
+        end if;
       end if;
-      work.execution := execution;
       work.known := known;
       works[i] := work;
     end loop;
-  end loop;
-  foreach work in array works loop
-    execution := work.execution;
-    known := work.known;
-    contacts := contacts || case when execution.entity <> 'contact' then known.contact_id end;
   end loop;
   if array_remove(contacts, null) <> '{}' then
     records := automation.read_records('contact', tenants, contacts);
@@ -5804,12 +5800,12 @@ begin
     works := automation.read_others(works, plans);
   end if;
   for i in 1 .. cardinality(works) loop
-    work := works[i];
-    if is_plain[work.plan] is not true or (endings[i]).id is not null
-      or ((work.execution).record_id is not null and (work.known).record is null)
-      or ((work.execution).contact_id is not null and ((work.known).contact is null
-        or (work.known).contact_id is distinct from (work.execution).contact_id))
+    if is_plain[(works[i]).plan] is not true or (endings[i]).id is not null
+      or (((works[i]).execution).record_id is not null and ((works[i]).known).record is null)
+      or (((works[i]).execution).contact_id is not null and (((works[i]).known).contact is null
+        or ((works[i]).known).contact_id is distinct from ((works[i]).execution).contact_id))
     then
+      work := works[i];
       if i > 1 and clock_timestamp() >= until then
         work.outcome := 'untried';
       else
@@ -6240,10 +6236,12 @@ CREATE OR REPLACE FUNCTION automation.perform_each(works automation.work[])
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  began constant timestamptz := clock_timestamp();
   work automation.work;
   results jsonb[] := '{}'::jsonb[];
 begin
   foreach work in array works loop
+    exit when cardinality(results) > 0 and automation.is_over(began);
     perform automation.cause_of(work.execution);
     results := results || automation.perform(work.execution, work.step, (work.prepared).input);
   end loop;
@@ -6446,6 +6444,8 @@ CREATE OR REPLACE FUNCTION automation.create_tasks(works automation.work[], zone
 AS $function$
 declare
   rows constant jsonb[] := automation.task_rows(works, zones);
+  began constant timestamptz := clock_timestamp();
+  tried integer := cardinality(rows);
   ids text[];
 begin
   perform automation.check_target('task', 'create_task');
@@ -6453,16 +6453,17 @@ begin
     ids := '{}'::text[];
     for i in 1 .. cardinality(rows) loop
       ids := ids || automation.write_tasks(rows[i:i]);
+      tried := i;
+      exit when automation.is_over(began);
     end loop;
   else
     ids := automation.write_tasks(rows);
   end if;
   -- A trigger of the table's own kept one out: which one is found when they are written alone.
-  if cardinality(rows) > 1 and cardinality(ids) is distinct from cardinality(rows) then
-    raise exception 'create_task: % of % tasks were written', coalesce(cardinality(ids), 0), cardinality(rows);
+  if cardinality(rows) > 1 and cardinality(ids) is distinct from tried then
+    raise exception 'create_task: % of % tasks were written', coalesce(cardinality(ids), 0), tried;
   end if;
-  return array(
-    select jsonb_build_object('task_id', ids[i]) from generate_subscripts(rows, 1) as i order by i);
+  return array(select jsonb_build_object('task_id', ids[i]) from generate_series(1, tried) as i order by i);
 end;
 $function$;
 
@@ -6803,7 +6804,8 @@ AS $function$
       -- What it does, of a type that runs in the database: its result.
       ('perform', 'execution ridgeline.workflow_executions, step jsonb, input jsonb', 'execution, step, input', 'jsonb',
         'null::jsonb', 'volatile'),
-      -- The same for several runs at once, results in their order; zones: of their tenants.
+      -- The same for several runs at once, results in their order, of the first at least: those that there was no time
+      -- for in a portion are left. zones: of their tenants.
       ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
         'automation.perform_each(works)', 'volatile'),
       -- What keeps it from running though nothing is wrong, of a type that runs in the database: verdict skip.
@@ -13426,25 +13428,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.tenants_of(works automation.work[])
- RETURNS uuid[]
- LANGUAGE plpgsql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  work automation.work;
-  tenants uuid[] := '{}'::uuid[];
-begin
-  foreach work in array works loop
-    if (work.execution).tenant_id <> all (tenants) then
-      tenants := tenants || (work.execution).tenant_id;
-    end if;
-  end loop;
-  return tenants;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at timestamp with time zone)
  RETURNS automation.running_plan[]
  LANGUAGE plpgsql
@@ -13459,29 +13442,36 @@ CREATE OR REPLACE FUNCTION automation.read_plans(works automation.work[], at tim
 AS $function$
 declare
   tenants automation.tenant[];
+  tenant_ids uuid[] := '{}'::uuid[];
+  workflow_ids uuid[] := '{}'::uuid[];
+  versions integer[] := '{}'::integer[];
   ids uuid[];
 begin
+  select array_agg(k.tenant_id), array_agg(k.workflow_id), array_agg(k.version)
+    into tenant_ids, workflow_ids, versions
+  from (
+    select distinct ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id,
+      ((works[i]).execution).version
+    from generate_subscripts(works, 1) as i
+    order by 1, 2, 3
+  ) as k;
   if at is not null then
     select array_agg(t), array_agg(t.id) into tenants, ids
-    from automation.read_offices(automation.tenants_of(works)) as t;
+    from automation.read_offices(array(select distinct k from unnest(tenant_ids) as k)) as t;
   end if;
   -- offset 0: what is used more than once is worked out once.
   return array(
     select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
       case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
       )::automation.running_plan
-    from (
-      select distinct ((works[i]).execution).tenant_id, ((works[i]).execution).workflow_id,
-        ((works[i]).execution).version
-      from generate_subscripts(works, 1) as i
-    ) as k
+    from unnest(tenant_ids, workflow_ids, versions) with ordinality as k (tenant_id, workflow_id, version, place)
     cross join lateral (
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
       offset 0
     ) as p
     cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant offset 0) as t
-    order by k.tenant_id, k.workflow_id, k.version);
+    order by k.place);
 end;
 $function$;
 
@@ -13547,24 +13537,23 @@ CREATE OR REPLACE FUNCTION automation.paused_plans(works automation.work[])
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  work automation.work;
   plans integer[] := '{}'::integer[];
   tenants uuid[] := '{}'::uuid[];
   workflows uuid[] := '{}'::uuid[];
   pauses jsonb[];
   paused integer[] := '{}'::integer[];
 begin
-  foreach work in array works loop
-    if work.plan <> all (plans) then
-      plans := plans || work.plan;
-      tenants := tenants || (work.execution).tenant_id;
-      workflows := workflows || (work.execution).workflow_id;
+  for i in 1 .. cardinality(works) loop
+    if (works[i]).plan <> all (plans) then
+      plans := plans || (works[i]).plan;
+      tenants := tenants || ((works[i]).execution).tenant_id;
+      workflows := workflows || ((works[i]).execution).workflow_id;
     end if;
   end loop;
   if plans = '{}' then
     return paused;
   end if;
-  pauses := automation.pauses_of(tenants, workflows, (work.due).lane <> 'database');
+  pauses := automation.pauses_of(tenants, workflows, ((works[1]).due).lane <> 'database');
   for i in 1 .. cardinality(plans) loop
     if pauses[i] is not null then
       paused := paused || plans[i];
@@ -13602,21 +13591,23 @@ declare
   locked constant automation.work[] := automation.without_merging(automation.lock_runs(dues));
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
-  execution ridgeline.workflow_executions;
   ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
   works := '{}'::automation.work[];
+  plans := automation.read_plans(locked, automation.now());
   foreach work in array locked loop
-    execution := work.execution;
-    if execution.finished_at is not null then
+    if (work.execution).finished_at is not null then
       ended := ended || work.due;
     elsif work.plan = any (paused)
-        and (execution.mode <> 'shadow' or automation.is_switched_off(execution.tenant_id, execution.workflow_id))
-      or execution.fused and execution.started_at is null
-        and automation.is_held(execution, (work.due).lane <> 'database') then
+        and ((work.execution).mode <> 'shadow'
+          or automation.is_switched_off((work.execution).tenant_id, (work.execution).workflow_id))
+      or (work.execution).fused and (work.execution).started_at is null
+        and automation.is_held(work.execution, (work.due).lane <> 'database') then
       held := held || work.due;
     else
+      work.step := coalesce((plans[work.plan]).steps -> (work.due).step_key,
+        jsonb_build_object('key', (work.due).step_key, 'type', 'unknown'));
       works := works || work;
     end if;
   end loop;
@@ -13631,13 +13622,6 @@ begin
       select d from unnest(dues) as d
       where not exists (select from unnest(locked) as l where (l.due).id = d.id and (l.due).tenant_id = d.tenant_id)));
   end if;
-  plans := automation.read_plans(locked, automation.now());
-  for i in 1 .. cardinality(works) loop
-    work := works[i];
-    work.step := coalesce((plans[work.plan]).steps -> (work.due).step_key,
-      jsonb_build_object('key', (work.due).step_key, 'type', 'unknown'));
-    works[i] := work;
-  end loop;
 end;
 $function$;
 
@@ -15019,15 +15003,38 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.known_size(step_type text)
+CREATE OR REPLACE FUNCTION automation.kept_size(setting text, otherwise integer)
  RETURNS integer
  LANGUAGE plpgsql
- STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  kept constant text[] := regexp_match(current_setting(setting, true), '^([1-9]\d{0,2})(?: (\d{1,12}))?$');
+begin
+  return case
+    when kept is null then otherwise
+    when kept[2]::bigint < extract(epoch from clock_timestamp()) - 10 then least(kept[1]::integer, 25)
+    else kept[1]::integer end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_in_mind(setting text, size integer)
+ RETURNS void
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return coalesce(
-    substring(current_setting(automation.size_setting(step_type), true) from '^[1-9]\d{0,2}$'), '1')::integer;
+  perform set_config(setting, concat_ws(' ', size, extract(epoch from clock_timestamp())::bigint), false);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.known_size(step_type text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.kept_size(automation.size_setting(step_type), 1);
 end;
 $function$;
 
@@ -15037,7 +15044,7 @@ CREATE OR REPLACE FUNCTION automation.keep_size(step_type text, size integer)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  perform set_config(automation.size_setting(step_type), size::text, false);
+  perform automation.keep_in_mind(automation.size_setting(step_type), size);
 end;
 $function$;
 
@@ -15246,8 +15253,8 @@ declare
   going automation.work[];
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
-  work automation.work;
   done automation.work[];
+  rest integer[];
   is_over boolean;
   holds boolean[];
 begin
@@ -15265,24 +15272,28 @@ begin
   while cardinality(going) > 0 loop
     done := automation.run_wave(going, plans, until);
     going := '{}'::automation.work[];
-    is_over := automation.is_over(began);
-    foreach work in array done loop
-      is_over := is_over or work.outcome = 'cut off';
-    end loop;
-    foreach work in array done loop
-      if work.outcome not in ('busy', 'cut off', 'untried') then
-        report.ran := report.ran + 1;
-        work.ran := work.ran + 1;
-      end if;
-      report.cut_off := report.cut_off or work.outcome = 'cut off';
-      if work.outcome = 'go on' and not is_over then
-        going := going || automation.next_of(work);
-      elsif work.outcome = 'go on' then
-        ended := ended || automation.next_of(work);
+    rest := '{}'::integer[];
+    for i in 1 .. cardinality(done) loop
+      report.ran := report.ran + ((done[i]).outcome not in ('busy', 'cut off', 'untried'))::integer;
+      report.cut_off := report.cut_off or (done[i]).outcome = 'cut off';
+      if (done[i]).outcome = 'go on' then
+        going := going || automation.next_of(done[i]);
       else
-        ended := ended || work;
+        rest := rest || i;
       end if;
     end loop;
+    -- Mostly all of them have ended, or none has: a set is not put together anew then.
+    if cardinality(going) > 0 and cardinality(rest) > 0 then
+      done := array(select done[p] from unnest(rest) as p);
+    end if;
+    if cardinality(rest) > 0 then
+      ended := case cardinality(ended) when 0 then done else ended || done end;
+    end if;
+    is_over := report.cut_off or automation.is_over(began);
+    if is_over then
+      ended := ended || going;
+      going := '{}'::automation.work[];
+    end if;
     if apart then
       holds := automation.holding(going);
       if true = any (holds) then
@@ -15338,18 +15349,17 @@ declare
   holds boolean[] := '{}'::boolean[];
   asked text[] := '{}'::text[];
   said boolean[] := '{}'::boolean[];
+  plan integer;
   key text;
-  place integer;
 begin
   for i in 1 .. cardinality(works) loop
-    key := concat_ws(' ', (works[i]).plan, (works[i]).step ->> 'key');
-    place := array_position(asked, key);
-    if place is null then
-      asked := asked || key;
-      said := said || automation.holds_record((works[i]).step);
-      place := cardinality(said);
+    plan := (works[i]).plan;
+    key := (works[i]).step ->> 'key';
+    if asked[plan] is distinct from key then
+      asked[plan] := key;
+      said[plan] := automation.holds_record((works[i]).step);
     end if;
-    holds := holds || said[place];
+    holds := holds || said[plan];
   end loop;
   return holds;
 end;
@@ -15363,6 +15373,7 @@ AS $function$
 declare
   work automation.work;
   due ridgeline.scheduled_steps;
+  outcome text;
   transition automation.transition;
   at constant timestamptz := automation.now();
   transitions automation.transition[] := '{}'::automation.transition[];
@@ -15370,11 +15381,17 @@ declare
   busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
-  foreach work in array works loop
+  for i in 1 .. cardinality(works) loop
+    outcome := (works[i]).outcome;
+    -- Most have, and are not copied to be looked at.
+    if outcome = 'done' then
+      transitions := transitions || automation.transition_after(works[i]);
+      leaving := leaving || (works[i]).due;
+      continue;
+    end if;
+    work := works[i];
     due := work.due;
-    if work.outcome = 'done' then
-      transitions := transitions || automation.transition_after(work);
-    elsif work.ran > 0 and work.outcome in ('go on', 'busy', 'cut off', 'untried') then
+    if work.ran > 0 and work.outcome in ('go on', 'busy', 'cut off', 'untried') then
       transition := automation.transition_to(work.execution, work.step,
         at + case work.outcome when 'busy' then interval '1 second' else interval '0' end,
         (work.execution).expires_at);
@@ -15384,7 +15401,7 @@ begin
     elsif work.outcome = 'busy' then
       busy := busy || due;
     end if;
-    if work.outcome in ('done', 'put off') or work.ran > 0 then
+    if work.outcome = 'put off' or work.ran > 0 then
       leaving := leaving || work.due;
     end if;
     if work.outcome = 'cut off' then
@@ -15408,6 +15425,7 @@ AS $function$
 declare
   began constant timestamptz := clock_timestamp();
   tried automation.work[] := works;
+  performed record;
   caught text;
   why jsonb;
   middle constant integer := cardinality(works) / 2;
@@ -15415,8 +15433,8 @@ begin
   begin
     tried := automation.find_obstacles(tried, plans, until);
     tried := automation.prepare_works(tried, plans, until);
-    tried := automation.perform_works(tried, plans, until);
-    return automation.conclude_works(tried, plans, began);
+    performed := automation.perform_works(tried, plans, until);
+    return automation.conclude_works(tried, performed.did, performed.results, plans, began);
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
       caught := 'busy';
@@ -15433,7 +15451,7 @@ begin
   if caught = 'cut off' or caught = 'busy' and middle = 0 then
     return automation.with_outcome(works, caught);
   elsif middle = 0 then
-    return automation.conclude_works(automation.with_failure(tried, why), plans, began);
+    return automation.conclude_works(automation.with_failure(tried, why), null, null, plans, began);
   elsif caught = 'busy' then
     return automation.run_around(works, plans, until);
   end if;
@@ -15627,80 +15645,80 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.perform_works(works automation.work[], plans automation.running_plan[], until timestamp with time zone)
- RETURNS automation.work[]
+CREATE OR REPLACE FUNCTION automation.perform_works(works automation.work[], plans automation.running_plan[], until timestamp with time zone, OUT did boolean[], OUT results jsonb[])
+ RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  work automation.work;
+  kinds text[] := '{}'::text[];
   types text[] := '{}'::text[];
   type text;
+  zones text[] := '{}'::text[];
   places integer[];
   alike automation.work[];
-  zones text[];
-  results jsonb[];
+  theirs text[];
+  answers jsonb[];
   many integer;
   place integer;
-  known integer;
   size integer;
   count integer;
   set_began timestamptz;
   is_begun boolean := false;
 begin
-  foreach work in array works loop
-    type := work.step ->> 'type';
-    if (work.obstacle).status is null and work.status is null and work.outcome is distinct from 'untried'
-      and (type = any (types)) is not true then
+  did := array_fill(null::boolean, array[cardinality(works)]);
+  results := array_fill(null::jsonb, array[cardinality(works)]);
+  for i in 1 .. cardinality(works) loop
+    type := case when ((works[i]).obstacle).status is null and (works[i]).status is null
+      and (works[i]).outcome is distinct from 'untried' then (works[i]).step ->> 'type' end;
+    kinds := kinds || type;
+    zones := zones || ((plans[(works[i]).plan]).options ->> 'zone');
+    if type <> all (types) then
       types := types || type;
     end if;
   end loop;
   foreach type in array types loop
-    places := '{}'::integer[];
-    alike := '{}'::automation.work[];
-    zones := '{}'::text[];
-    for i in 1 .. cardinality(works) loop
-      work := works[i];
-      if (work.obstacle).status is null and work.status is null and work.outcome is distinct from 'untried'
-        and work.step ->> 'type' = type then
-        places := places || i;
-        alike := alike || work;
-        zones := zones || ((plans[work.plan]).options ->> 'zone');
-      end if;
-    end loop;
+    -- Mostly all are alike, and a set is not put together anew.
+    if type = all (kinds) then
+      places := array(select generate_series(1, cardinality(works)));
+      alike := works;
+      theirs := zones;
+    else
+      places := array(
+        select k.place::integer from unnest(kinds) with ordinality as k (kind, place)
+        where k.kind = type order by k.place);
+      alike := array(select works[p] from unnest(places) as p);
+      theirs := array(select zones[p] from unnest(places) as p);
+    end if;
     many := cardinality(places);
     place := 1;
     size := case many when 1 then 1 else automation.known_size(type) end;
-    known := size;
     while place <= many loop
       set_began := clock_timestamp();
       exit when is_begun and set_began >= until;
       is_begun := true;
       count := least(size, many - place + 1);
-      results := automation.step_perform_all(type, alike[place:place + count - 1], zones[place:place + count - 1]);
+      answers := case count when many then automation.step_perform_all(type, alike, theirs)
+        else automation.step_perform_all(type, alike[place:place + count - 1], theirs[place:place + count - 1]) end;
+      count := cardinality(answers);
       for n in 1 .. count loop
-        work := works[places[place + n - 1]];
-        work.result := results[n];
-        work.status := 'completed';
-        works[places[place + n - 1]] := work;
+        did[places[place + n - 1]] := true;
+        results[places[place + n - 1]] := answers[n];
       end loop;
       place := place + count;
       size := automation.grown(size, count, clock_timestamp() - set_began);
     end loop;
     for n in place .. many loop
-      work := works[places[n]];
-      work.outcome := 'untried';
-      works[places[n]] := work;
+      did[places[n]] := false;
     end loop;
-    if size <> known and many > 1 then
+    if many > 1 then
       perform automation.keep_size(type, size);
     end if;
   end loop;
-  return works;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.conclude_works(works automation.work[], plans automation.running_plan[], began timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.conclude_works(works automation.work[], did boolean[], results jsonb[], plans automation.running_plan[], began timestamp with time zone)
  RETURNS automation.work[]
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -15709,12 +15727,21 @@ declare
   work automation.work;
   said jsonb;
   tried integer := 0;
-  recorded automation.work[] := '{}'::automation.work[];
+  recorded integer[] := '{}'::integer[];
 begin
   for i in 1 .. cardinality(works) loop
+    continue when (works[i]).outcome = 'untried';
     work := works[i];
-    continue when work.outcome = 'untried';
+    if did[i] then
+      work.result := results[i];
+      work.status := 'completed';
+    elsif not did[i] then
+      work.outcome := 'untried';
+      works[i] := work;
+      continue;
+    end if;
     tried := tried + 1;
+    work.ran := work.ran + 1;
     said := coalesce(work.result, work.error #> '{would,result}');
     if (said ->> 'adopted')::boolean and (work.obstacle).status is null then
       work.execution := automation.adopt_contact(
@@ -15729,16 +15756,18 @@ begin
       work.outcome := 'put off';
     else
       work.next_step := (plans[work.plan]).steps -> automation.next_key(work.step, work.result);
-      work.outcome := case
-        when automation.goes_on(work.status, work.result, work.next_step) then 'go on' else 'done' end;
-      recorded := recorded || work;
+      work.outcome := case when work.next_step is not null
+        and automation.goes_on(work.status, work.result, work.next_step) then 'go on' else 'done' end;
+      recorded := recorded || i;
     end if;
     works[i] := work;
   end loop;
   if cardinality(recorded) > 0 then
     -- They were worked on together: what each took is its share.
-    perform automation.record_ends(recorded, ceil(
-      extract(epoch from clock_timestamp() - began) * 1000 / tried)::integer);
+    perform automation.record_ends(
+      case cardinality(recorded) when cardinality(works) then works
+        else array(select works[p] from unnest(recorded) as p) end,
+      ceil(extract(epoch from clock_timestamp() - began) * 1000 / tried)::integer);
   end if;
   return works;
 end;
@@ -15848,11 +15877,22 @@ $function$;
 CREATE OR REPLACE FUNCTION automation.first_slice()
  RETURNS integer
  LANGUAGE plpgsql
- STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return coalesce(substring(current_setting('automation.slice_size', true) from '^[1-9]\d{0,2}$'), '10')::integer;
+  return automation.kept_size('automation.slice_size', 3);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.keep_slice(count integer, took interval)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if took > automation.portion_length() / 2 then
+    perform automation.keep_in_mind('automation.slice_size', automation.grown(count, took));
+  end if;
 end;
 $function$;
 
@@ -15901,8 +15941,7 @@ AS $procedure$
 declare
   until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time('5 seconds');
   reports constant pg_catalog.jsonb[] := automation.check_reports(results);
-  known constant pg_catalog.int4 := automation.first_slice();
-  size pg_catalog.int4 := known;
+  size pg_catalog.int4 := automation.first_slice();
   place pg_catalog.int4 := 1;
   count pg_catalog.int4;
   slice pg_catalog.jsonb;
@@ -15917,7 +15956,7 @@ begin
     recorded := automation.record_slice(slice);
     if recorded.error is not null then
       answer := answer || pg_catalog.jsonb_build_object('error', recorded.error);
-      size := 10;
+      size := 3;
       exit;
     end if;
     commit;
@@ -15929,9 +15968,7 @@ begin
     end if;
     exit when place > pg_catalog.cardinality(reports) or pg_catalog.clock_timestamp() >= until;
   end loop;
-  if size <> known then
-    perform pg_catalog.set_config('automation.slice_size', size::pg_catalog.text, false);
-  end if;
+  perform automation.keep_in_mind('automation.slice_size', size);
   commit;
   answer := answer || pg_catalog.jsonb_build_object('finished', finished);
 end;
@@ -15952,16 +15989,19 @@ declare
 begin
   lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
-  if many > 10 then
+  -- So few are recorded in one transaction, if the session has not seen that they take long.
+  if many > least(10, automation.first_slice()) then
     call automation.record_in_slices(answer, results);
     if pg_catalog.jsonb_array_length(answer -> 'finished') < many then
       wanted := '{}';
     end if;
   elsif many > 0 then
+    until := pg_catalog.clock_timestamp();
     -- An assignment, which costs less than a statement.
     left_as := array[pg_catalog.set_config('lock_timeout', '500ms', true)];
     left_as := automation.finish_reported(results);
     answer := pg_catalog.jsonb_build_object('finished', automation.finished_rows(results, left_as));
+    perform automation.keep_slice(many, pg_catalog.clock_timestamp() - until);
     commit;
   end if;
   -- Of the whole statement half the time at most, results included: a claim that is begun then has the other half.
@@ -34278,7 +34318,7 @@ comment on function automation.contact_with(uuid,text,text) is 'The contact that
 
 comment on function automation.costs_of(uuid[],text[],jsonb[],text[],text[]) is 'How many segments texts are, and what messages cost; null where nobody said a price.';
 
-comment on function automation.create_tasks(automation.work[],text[]) is 'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
+comment on function automation.create_tasks(automation.work[],text[]) is 'Writes one task for each run, in one statement, and returns their results in the same order; one by one, where the table asks for that, those of the first, for which there was time. zones: of the tenants.';
 
 comment on function automation.daily_fuse(uuid,uuid) is 'How many runs of a workflow may be set off in a day by others or by itself before it is held.';
 
@@ -35191,8 +35231,8 @@ grant execute on function automation.compile_send_email(jsonb,text,jsonb) to ser
 revoke all on function automation.compile_wait(jsonb,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.compile_wait(jsonb,text,jsonb) to service_role;
 
-revoke all on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.conclude_works(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
+revoke all on function automation.conclude_works(automation.work[],boolean[],jsonb[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.conclude_works(automation.work[],boolean[],jsonb[],automation.running_plan[],timestamp with time zone) to service_role;
 
 revoke all on function automation.consent_in_record(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.consent_in_record(jsonb,text) to service_role;
@@ -36058,6 +36098,9 @@ grant execute on function automation.keep_claim(text,integer) to service_role;
 revoke all on function automation.keep_email(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_email(uuid,text,text,jsonb) to service_role;
 
+revoke all on function automation.keep_in_mind(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_in_mind(text,integer) to service_role;
+
 revoke all on function automation.keep_mark() from public, anon, authenticated, service_role;
 grant execute on function automation.keep_mark() to service_role;
 
@@ -36070,11 +36113,17 @@ grant execute on function automation.keep_size(integer) to service_role;
 revoke all on function automation.keep_size(text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.keep_size(text,integer) to service_role;
 
+revoke all on function automation.keep_slice(integer,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.keep_slice(integer,interval) to service_role;
+
 revoke all on function automation.keeps_quiet_hours() from public, anon, authenticated, service_role;
 grant execute on function automation.keeps_quiet_hours() to service_role;
 
 revoke all on function automation.kept_for(text) from public, anon, authenticated, service_role;
 grant execute on function automation.kept_for(text) to service_role;
+
+revoke all on function automation.kept_size(text,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.kept_size(text,integer) to service_role;
 
 revoke all on function automation.kept_unsubscribe_secret() from public, anon, authenticated, service_role;
 
@@ -37419,9 +37468,6 @@ grant execute on function automation.tenants_asked(automation.send_question[]) t
 
 revoke all on function automation.tenants_in(automation.running_plan[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tenants_in(automation.running_plan[]) to service_role;
-
-revoke all on function automation.tenants_of(automation.work[]) from public, anon, authenticated, service_role;
-grant execute on function automation.tenants_of(automation.work[]) to service_role;
 
 revoke all on function automation.tenants_query(text,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.tenants_query(text,boolean) to service_role;

@@ -282,6 +282,16 @@ describe("results that take long to record", { timeout: 120_000 }, () => {
     expect(kept!.at_once).toBeLessThanOrEqual(32);
   });
 
+  it("are as few at once as that needs, also where there are no more than ten", async () => {
+    const many = 10;
+    const on = await timelineThat("perform pg_sleep(0.05);", many, "30s");
+    const { summary } = await dispatchAll(on, many);
+    expect(summary).toMatchObject({ succeeded: many, late: 0, unrecorded: 0 });
+    const kept = await recorded();
+    expect(kept).toMatchObject({ shown: many, kept: many });
+    expect(kept!.at_once).toBeLessThanOrEqual(4);
+  });
+
   it("are taken apart where one of them hangs, and that one is tried again alone", async () => {
     const many = 60;
     const hangs = "if new.content = 'Hi Lead 42' then perform pg_sleep(60); end if;";

@@ -272,6 +272,23 @@ it("steps of a kind that is dear are not worked on by what a cheap kind has cost
   expect((await sql`select from projects`).length).toBeGreaterThan(50);
 });
 
+it("a table that becomes dear while a session rests is not written to by what it has cost before", {
+  timeout: 60_000,
+}, async () => {
+  const { tenantId } = await sessions.office([TASK]);
+  const ids = await leads(tenantId, ...Array.from({ length: 200 }, (_, n) => `Lead ${n}`));
+  const worker = sessions.connect();
+  await wholeSets(worker);
+  await worker`select set_config('automation.size_of_create_task', '200 1', false)`;
+  await ruleOn("public.tasks", SLOWLY_TOUCHES);
+  const longest = await longestWait(
+    (on, turn) => on`update contacts set company = 'Lee' where id = ${ids[turn % ids.length]!}`,
+    () => work(worker),
+  );
+  expect(longest).toBeLessThan(AT_MOST);
+  expect(await sql`select from tasks`).toHaveLength(200);
+});
+
 it.each([
   ["contacts", "for update", ""],
   [

@@ -27,10 +27,12 @@ create or replace function automation.perform_each(works automation.work[]) retu
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   work automation.work;
   results jsonb[] := '{}'::jsonb[];
 begin
   foreach work in array works loop
+    exit when cardinality(results) > 0 and automation.is_over(began);
     perform automation.cause_of(work.execution);
     results := results || automation.perform(work.execution, work.step, (work.prepared).input);
   end loop;
@@ -299,6 +301,8 @@ create or replace function automation.create_tasks(works automation.work[], zone
   as $$
 declare
   rows constant jsonb[] := automation.task_rows(works, zones);
+  began constant timestamptz := clock_timestamp();
+  tried integer := cardinality(rows);
   ids text[];
 begin
   perform automation.check_target('task', 'create_task');
@@ -306,21 +310,23 @@ begin
     ids := '{}'::text[];
     for i in 1 .. cardinality(rows) loop
       ids := ids || automation.write_tasks(rows[i:i]);
+      tried := i;
+      exit when automation.is_over(began);
     end loop;
   else
     ids := automation.write_tasks(rows);
   end if;
   -- A trigger of the table's own kept one out: which one is found when they are written alone.
-  if cardinality(rows) > 1 and cardinality(ids) is distinct from cardinality(rows) then
-    raise exception 'create_task: % of % tasks were written', coalesce(cardinality(ids), 0), cardinality(rows);
+  if cardinality(rows) > 1 and cardinality(ids) is distinct from tried then
+    raise exception 'create_task: % of % tasks were written', coalesce(cardinality(ids), 0), tried;
   end if;
-  return array(
-    select jsonb_build_object('task_id', ids[i]) from generate_subscripts(rows, 1) as i order by i);
+  return array(select jsonb_build_object('task_id', ids[i]) from generate_series(1, tried) as i order by i);
 end;
 $$;
 
 comment on function automation.create_tasks(automation.work[], text[]) is
-  'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
+  'Writes one task for each run, in one statement, and returns their results in the same order; one by one, where the '
+  'table asks for that, those of the first, for which there was time. zones: of the tenants.';
 
 -- Writes fields of one attached record, in one statement that names only those columns. Locks the
 -- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.

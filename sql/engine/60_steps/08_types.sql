@@ -63,7 +63,8 @@ create or replace function automation.step_questions()
       -- What it does, of a type that runs in the database: its result.
       ('perform', 'execution ridgeline.workflow_executions, step jsonb, input jsonb', 'execution, step, input', 'jsonb',
         'null::jsonb', 'volatile'),
-      -- The same for several runs at once, results in their order; zones: of their tenants.
+      -- The same for several runs at once, results in their order, of the first at least: those that there was no time
+      -- for in a portion are left. zones: of their tenants.
       ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
         'automation.perform_each(works)', 'volatile'),
       -- What keeps it from running though nothing is wrong, of a type that runs in the database: verdict skip.

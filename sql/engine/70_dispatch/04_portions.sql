@@ -390,15 +390,39 @@ begin
 end;
 $$;
 
--- How many steps of a type are performed at once, which is where the triggers of its table take their time: one, until
--- the session has seen what that type costs.
-create or replace function automation.known_size(step_type text) returns integer
-  language plpgsql stable
+-- What a session keeps in mind is a size, and when that was. After ten seconds it is twenty-five at most: somebody may
+-- have added a trigger meanwhile that takes long.
+create or replace function automation.kept_size(setting text, otherwise integer) returns integer
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kept constant text[] := regexp_match(current_setting(setting, true), '^([1-9]\d{0,2})(?: (\d{1,12}))?$');
+begin
+  return case
+    when kept is null then otherwise
+    when kept[2]::bigint < extract(epoch from clock_timestamp()) - 10 then least(kept[1]::integer, 25)
+    else kept[1]::integer end;
+end;
+$$;
+
+create or replace function automation.keep_in_mind(setting text, size integer) returns void
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return coalesce(
-    substring(current_setting(automation.size_setting(step_type), true) from '^[1-9]\d{0,2}$'), '1')::integer;
+  perform set_config(setting, concat_ws(' ', size, extract(epoch from clock_timestamp())::bigint), false);
+end;
+$$;
+
+-- How many steps of a type are performed at once, which is where the triggers of its table take their time: one, until
+-- the session has seen what that type costs.
+create or replace function automation.known_size(step_type text) returns integer
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.kept_size(automation.size_setting(step_type), 1);
 end;
 $$;
 
@@ -407,7 +431,7 @@ create or replace function automation.keep_size(step_type text, size integer) re
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform set_config(automation.size_setting(step_type), size::text, false);
+  perform automation.keep_in_mind(automation.size_setting(step_type), size);
 end;
 $$;
 

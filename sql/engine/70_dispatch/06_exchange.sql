@@ -108,14 +108,26 @@ begin
 end;
 $$;
 
--- Many results are recorded in slices, each its own transaction, so that nobody waits long for what they lock. How many
--- at once follows what they cost (a CRM's timeline may have triggers): ten, until the session has seen it.
+-- Results are recorded in slices, each its own transaction, so that nobody waits long for what they lock. How many at
+-- once follows what they cost (a CRM's timeline may have triggers): three, until the session has seen it.
 create or replace function automation.first_slice() returns integer
-  language plpgsql stable
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return coalesce(substring(current_setting('automation.slice_size', true) from '^[1-9]\d{0,2}$'), '10')::integer;
+  return automation.kept_size('automation.slice_size', 3);
+end;
+$$;
+
+-- A few that took long tell as much as many do.
+create or replace function automation.keep_slice(count integer, took interval) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if took > automation.portion_length() / 2 then
+    perform automation.keep_in_mind('automation.slice_size', automation.grown(count, took));
+  end if;
 end;
 $$;
 
@@ -166,8 +178,7 @@ create or replace procedure automation.record_in_slices(inout answer jsonb, resu
 declare
   until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time('5 seconds');
   reports constant pg_catalog.jsonb[] := automation.check_reports(results);
-  known constant pg_catalog.int4 := automation.first_slice();
-  size pg_catalog.int4 := known;
+  size pg_catalog.int4 := automation.first_slice();
   place pg_catalog.int4 := 1;
   count pg_catalog.int4;
   slice pg_catalog.jsonb;
@@ -182,7 +193,7 @@ begin
     recorded := automation.record_slice(slice);
     if recorded.error is not null then
       answer := answer || pg_catalog.jsonb_build_object('error', recorded.error);
-      size := 10;
+      size := 3;
       exit;
     end if;
     commit;
@@ -194,9 +205,7 @@ begin
     end if;
     exit when place > pg_catalog.cardinality(reports) or pg_catalog.clock_timestamp() >= until;
   end loop;
-  if size <> known then
-    perform pg_catalog.set_config('automation.slice_size', size::pg_catalog.text, false);
-  end if;
+  perform automation.keep_in_mind('automation.slice_size', size);
   commit;
   answer := answer || pg_catalog.jsonb_build_object('finished', finished);
 end;
@@ -220,16 +229,19 @@ declare
 begin
   lease := automation.check_lease(lease);
   answer := '{}'::pg_catalog.jsonb;
-  if many > 10 then
+  -- So few are recorded in one transaction, if the session has not seen that they take long.
+  if many > least(10, automation.first_slice()) then
     call automation.record_in_slices(answer, results);
     if pg_catalog.jsonb_array_length(answer -> 'finished') < many then
       wanted := '{}';
     end if;
   elsif many > 0 then
+    until := pg_catalog.clock_timestamp();
     -- An assignment, which costs less than a statement.
     left_as := array[pg_catalog.set_config('lock_timeout', '500ms', true)];
     left_as := automation.finish_reported(results);
     answer := pg_catalog.jsonb_build_object('finished', automation.finished_rows(results, left_as));
+    perform automation.keep_slice(many, pg_catalog.clock_timestamp() - until);
     commit;
   end if;
   -- Of the whole statement half the time at most, results included: a claim that is begun then has the other half.
