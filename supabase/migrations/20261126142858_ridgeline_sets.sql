@@ -17598,7 +17598,8 @@ AS $function$
       end if;
     end if;$block$,
       attached.name, t.tenant,
-      format('%L || right(key, 1)', format('automation.heard_%s_%s_', attached.name, op)),
+      -- right() counts all letters twice: 2,500 instructions a row more.
+      format('%L || left(reverse(key), 1)', format('automation.heard_%s_%s_', attached.name, op)),
       nobody, automation.possible_events(attached, op) || 'time_elapsed'::text, automation.text_columns(attached),
       (select string_agg(format('new.%I', c), ', ') from unnest(automation.text_columns(attached)) as c),
       -- An update asks the listeners together with what has changed.
