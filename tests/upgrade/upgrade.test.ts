@@ -81,6 +81,11 @@ it("runs under way are finished by the release after", { timeout: 240_000 }, asy
     field: "created_at",
     offset: "5 days",
   });
+  await office.workflow("time_elapsed", [task("How is the roof?")], {
+    entity: "project",
+    field: "created_at",
+    offset: "5 days",
+  });
   const bulk = await office.workflow("manual", [task("Newsletter")]);
   await office.lead("Maria");
   await office.lead("Bob");
@@ -122,7 +127,11 @@ it("runs under way are finished by the release after", { timeout: 240_000 }, asy
   expect(Object.keys(await office.statuses())).toEqual(["completed"]);
   // And what is written from now on fires as before.
   const zoe = await office.lead("Zoe");
-  expect(await sql`select from ridgeline.workflow_timers where record_id = ${zoe}`).toHaveLength(1);
+  await sql`insert into public.projects (tenant_id, contact_id, name) values (${tenant}, ${zoe}, 'Roof')`;
+  expect(
+    await sql`select w.trigger_config ->> 'entity' as entity, count(*)::int as n
+      from ridgeline.workflow_timers as t join ridgeline.workflows as w on w.id = t.workflow_id group by 1 order by 1`,
+  ).toEqual([{ entity: "contact", n: 1 }, { entity: "project", n: 1 }]);
   await office.dispatch(now);
   expect((await office.tasks()).Call).toBe(3);
   expect(await sql`select held from ridgeline.scheduled_steps where held is not null`).toEqual([]);
