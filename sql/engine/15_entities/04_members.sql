@@ -158,12 +158,22 @@ $template$,
       automation.mapped_texts(m.columns, m.further, 'phone') || ', ',
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
       automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'user')),
-      coalesce(' and ' || automation.mapped_json('t', m.columns ->> 'active') || format(' <@ %L::jsonb', m.active), '')
-        || coalesce(' and not (' || automation.left_expression(m.relation, 't', m.columns) || ')', '')
-        || coalesce(' and not ' || automation.shut_out_expression(m.relation, 't', m.columns), ''),
+      coalesce(' and ' || nullif(automation.belongs_expression(m.relation, 't', m.columns, m.active), ''), ''),
       wanted, automation.mapped_expression('t', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
+  $$;
+
+-- Which rows are members, rather than people who have left or are not in yet; empty: all of them.
+create or replace function automation.belongs_expression(
+  relation regclass, written text, columns jsonb, active jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select concat_ws(' and ',
+      automation.mapped_json(written, columns ->> 'active') || format(' <@ %L::jsonb', active),
+      'not (' || automation.left_expression(relation, written, columns) || ')',
+      'not ' || automation.shut_out_expression(written, columns ->> 'status'))
   $$;
 
 -- Which columns say that somebody has left, besides one that says that the row is deleted: who is shut out of the CRM
@@ -209,29 +219,58 @@ create or replace function automation.shut_out_words() returns text[]
       expired,left,former,invited,pending,requested,declined,rejected}'::text[]
   $$;
 
--- Which column holds such a word: a text that is called so, unless it is mapped as active, whose values are said.
-create or replace function automation.status_column(relation regclass, columns jsonb) returns text
+-- Which column may hold such a word: a text that is called so. Only whoever attaches is there to be told of a guess, so
+-- it is made then and kept: neither a release nor a column that is added later shuts anybody out.
+create or replace function automation.guessed_status(relation regclass, columns jsonb) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when columns ? 'status' then columns ->> 'status' else (
-      select c.name
-      from automation.relation_columns(relation) as c
-      join unnest('{status,memberstatus,membershipstatus,userstatus,accountstatus,staffstatus,state}'::text[])
-        with ordinality as n (name, place) on n.name = automation.same_name(c.name)
-      join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = c.name
-      where automation.value_kind(a.atttypid) in ('text', 'enum') and c.name is distinct from columns ->> 'active'
-      order by n.place, c.name limit 1) end
+    select c.name
+    from automation.relation_columns(relation) as c
+    join unnest('{status,memberstatus,membershipstatus,userstatus,accountstatus,staffstatus,state}'::text[])
+      with ordinality as n (name, place) on n.name = automation.same_name(c.name)
+    join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = c.name
+    where automation.value_kind(a.atttypid) in ('text', 'enum') and c.name is distinct from columns ->> 'active'
+    order by n.place, c.name limit 1
   $$;
 
-create or replace function automation.shut_out_expression(relation regclass, written text, columns jsonb) returns text
+-- As it is kept. Who says with which values of another column somebody is a member has said it all.
+create or replace function automation.settled_status(relation regclass, given jsonb, named jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select format('coalesce(lower(btrim(%s::text)) = any (%L::text[]), false)',
-      automation.mapped_expression(written, c.name), automation.shut_out_words())
-    from automation.status_column(relation, columns) as c (name)
-    where c.name is not null
+    select case
+      when given ? 'status' then jsonb_build_object('status', given -> 'status')
+      when given ->> 'active' is not null then '{"status": null}'
+      else jsonb_strip_nulls(jsonb_build_object('status', automation.guessed_status(relation, named))) end
+  $$;
+
+create or replace function automation.check_status(relation regclass, name text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kind constant text := (
+    select automation.value_kind(a.atttypid) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attname = name and not a.attisdropped);
+begin
+  -- What is read out of JSON is a text.
+  if kind is not null and kind not in ('text', 'enum') then
+    raise exception 'columns: status: %.% is %, and holds no word that says that somebody has left', relation, name,
+      automation.column_type(relation, name)
+      using errcode = 'invalid_parameter_value', hint = format(
+        'Say with which of its values somebody is a member: {"active": "%s"} with active => ''[%s]''.', name,
+        case kind when 'number' then '1' else 'true' end);
+  end if;
+end;
+$$;
+
+create or replace function automation.shut_out_expression(written text, name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when name is not null then format('coalesce(lower(btrim(%s::text)) = any (%L::text[]), false)',
+      automation.mapped_expression(written, name), automation.shut_out_words()) end
   $$;
 
 -- Whoever attaches is told what the words of a status that nobody explained are taken for.
@@ -245,7 +284,7 @@ declare
   others text;
 begin
   select y.* into members from automation.membership as y;
-  name := automation.status_column(to_regclass(members.relation), members.columns);
+  name := members.columns ->> 'status';
   if name is null then
     return;
   end if;
@@ -257,6 +296,49 @@ begin
     array_to_string(automation.shut_out_words(), ', '), coalesce(', such as ' || others, '')
     using hint = format('Say with which values somebody is a member: {"active": "%s"} with active => ''["active"]''; '
       'or that it says nothing of the kind: {"status": null}.', name);
+end;
+$$;
+
+-- The statement that attaches the members as they are, but for what is said of their status.
+create or replace function automation.attach_members_again(members automation.membership, status text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('select automation.attach_members(%L, %L, %L, %L, %L, %L);', members.relation,
+      members.columns || jsonb_build_object('status', status)
+        || case when members.sole is null then '{}' else jsonb_build_object('tenant', members.sole) end,
+      (select coalesce(jsonb_object_agg(r.key, r.value), '{}') from jsonb_each(members.roles) as r
+        where automation.usual_roles() -> r.key is distinct from r.value),
+      members.active, members.further, members.visible)
+  $$;
+
+-- Those who were attached before such a word was looked for, or before the column was there, are left as they are.
+create or replace function automation.warn_of_status() returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  members automation.membership;
+  name text;
+  others bigint;
+begin
+  select y.* into members from automation.membership as y;
+  name := automation.guessed_status(to_regclass(members.relation), members.columns);
+  if name is null or members.columns ? 'status' then
+    return;
+  end if;
+  execute 'select count(*) from ' || members.relation || ' as t where ' || concat_ws(' and ',
+      nullif(automation.belongs_expression(to_regclass(members.relation), 't', members.columns, members.active), ''),
+      automation.shut_out_expression('t', name))
+    into others;
+  if others > 0 then
+    raise warning 'automation: by %.% % of those who count as members look to have left, or not to be in yet; it shuts '
+      'nobody out', members.relation, name, others
+      using hint = format('Where it should: %s Where not, the same with "status": null, and this is not said again.',
+        automation.attach_members_again(members, name));
+  end if;
+exception when undefined_column or undefined_table or insufficient_privilege then
+  null; -- Whoever reads the members is told.
 end;
 $$;
 
@@ -368,6 +450,7 @@ begin
     case when sole is null then '{tenant,user}' else '{user}' end::text[]);
   perform automation.check_further(further, automation.member_names());
   perform automation.check_own_words(named);
+  perform automation.check_status(relation, named ->> 'status');
   select r.value into wrong from jsonb_each_text(roles) as r
   where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;
   if wrong is not null then
@@ -382,9 +465,7 @@ begin
   -- That no column says that somebody has left is kept in mind, too.
   values (automation.relation_name(attach_members.relation),
     named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb
-      || case when columns -> 'status' = 'null' then '{"status": null}'
-        else jsonb_strip_nulls(jsonb_build_object(
-          'status', automation.status_column(attach_members.relation, named))) end, sole,
+      || automation.settled_status(attach_members.relation, columns, named), sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, automation.settled_further(attach_members.further),

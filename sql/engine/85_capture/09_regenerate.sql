@@ -88,6 +88,7 @@ begin
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
+  perform automation.warn_of_status();
   perform automation.follow_membership();
   if exists (select from automation.targets)
     or exists (select from automation.entities as e where e.relation !~ '^(automation|ridgeline)\.') then
