@@ -334,6 +334,12 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
     await sql`drop trigger z_path on public.contacts`;
   });
 
+  const entered = async (name: string) => {
+    const [{ path }] = await sql<[{ path: string }]>`
+      select c as path from pg_proc, unnest(proconfig) as c where proname = ${name} and c like 'search_path%'`;
+    return path.slice("search_path=".length);
+  };
+
   it("under the path that whoever attached it has, and never under one that callers can add to", async () => {
     const set = (sql: Sql | TransactionSql, path: string) =>
       sql`update automation.settings set value = ${path} where name = 'host_search_path'`;
@@ -365,12 +371,17 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
     expect(said.filter((one) => /by itself/.test(one))).toEqual([
       expect.stringContaining("do not find what is in open by itself"),
     ]);
-    expect(await kept()).toBe('"Odd One", public');
+    // It is kept, and comes back with the next attaching once it is nobody else's.
+    expect(await kept()).toBe('open, "Odd One", public');
+    expect(await entered("in_host_path")).toBe('"Odd One", public, pg_temp');
     await sql`update public.contacts set company = 'Lopez & Sons' where id = ${MARIA}`;
     await sql`select automation.tick()`;
     expect(await sql`select done from "Odd One".activity_log`).toEqual([{
       done: "contacts update",
     }]);
+    await sql`revoke create on schema open from authenticated`;
+    await attachHost(sql);
+    expect(await entered("in_host_path")).toBe('open, "Odd One", public, pg_temp');
     await sql.unsafe(`alter database ${host.name} reset search_path`);
     await set(sql, '"$user", public');
   });
@@ -380,9 +391,7 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
     const admin = connect(host.adminUrl, { max: 1 });
     const written = async () => {
       await sql`select automation.prune()`;
-      const [{ path }] = await sql<[{ path: string }]>`
-        select c as path from pg_proc, unnest(proconfig) as c where proname = 'in_host_path' and c like 'search_path%'`;
-      return path.slice("search_path=".length);
+      return await entered("in_host_path");
     };
     try {
       await sql`create schema shelf`;
@@ -422,8 +431,13 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
         await admin.unsafe(`drop owned by ${insider} cascade; drop role ${insider}`);
       }
       expect(await written()).toBe("shelf, public, pg_temp");
+      // A target that cannot be generated any more keeps nothing under the path that is open, itself neither.
+      await sql`alter table public.tasks rename column title to headline`;
       await admin`grant create on schema shelf to public`;
       expect(await written()).toBe("public, pg_temp");
+      expect(await entered("write_task")).toBe("public, pg_temp");
+      await sql`select automation.regenerate_readers()`;
+      await sql`alter table public.tasks rename column headline to title`;
     } finally {
       await admin.unsafe(`drop owned by ${role}; drop role ${role}`);
       await admin.end();

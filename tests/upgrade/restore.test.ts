@@ -176,11 +176,16 @@ async function hostStory(usesDump: boolean, isAttached: boolean): Promise<void> 
     const sql = connect(host.url);
     undo.push(() => sql.end({ timeout: 1 }));
     await fillHost(sql);
+    await sql`create schema shelf`;
     return { ...host, sql };
   };
   const old = await open();
   await installEngine(old.sql);
   await attachHost(old.sql);
+  // A schema on the path that somebody else may write in by now.
+  await old
+    .sql`update automation.settings set value = 'shelf, public' where name = 'host_search_path'`;
+  await old.sql`grant create on schema shelf to public`;
   await speakAs(old.sql, SUMMIT, "+15125550100");
   await old.sql`select automation.set_clock('2026-06-01 15:00+00')`;
   await old.sql`update automation.settings set value = '3' where name = 'max_attempts'`;
@@ -218,7 +223,12 @@ async function hostStory(usesDump: boolean, isAttached: boolean): Promise<void> 
   // pg_dump empties the search_path, and this CRM's check finds its table by it: docs/upgrading.md.
   if (usesDump) await fresh.sql`alter table public.contacts drop constraint contacts_source_taken`;
   await installEngine(fresh.sql);
-  if (isAttached) await attachHost(fresh.sql);
+  if (isAttached) {
+    await attachHost(fresh.sql);
+    await fresh
+      .sql`update automation.settings set value = 'shelf, public' where name = 'host_search_path'`;
+  }
+  await fresh.sql`grant create on schema shelf to public`;
   await (usesDump ? byPgDump : bySql)(old.url, fresh.url);
 
   const { sql } = fresh;
@@ -230,6 +240,7 @@ async function hostStory(usesDump: boolean, isAttached: boolean): Promise<void> 
       (select value from automation.settings where name = 'max_attempts') as attempts,
       (select settings from ridgeline.tenant_settings where tenant_id = ${SUMMIT}) as settings`;
   expect(await rows(sql)).toEqual(await rows(old.sql));
+  expect(await sql`select automation.host_path() as path`).toEqual([{ path: "public, pg_temp" }]);
   // One appointment is put off after the restore, and a new one made.
   await sql`update public.appointments set starts_at = '2026-06-05 15:00+00' where id = ${appointment}`;
   await lead(sql, "Zoe", "+15125550153");

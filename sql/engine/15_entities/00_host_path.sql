@@ -121,7 +121,10 @@ create or replace function automation.check_host_path() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform automation.check_path(new.value);
+  -- What an office's people have is kept as it is: what is open in it is left out where it is used.
+  if current_setting('automation.remembers_path', true) is distinct from 'on' then
+    perform automation.check_path(new.value);
+  end if;
   return new;
 exception when others then
   raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
@@ -129,11 +132,13 @@ exception when others then
 end;
 $$;
 
+-- Not of a release, or of a restore, that says again what the setting is: a schema that was opened since must not stop
+-- it.
 create trigger settings_check_host_path
-  before insert or update on automation.settings
+  before update of value on automation.settings
   for each row when (new.name = 'host_search_path') execute function automation.check_host_path();
 
--- As a function that writes tables of the CRM is given it: what is open to others is left out, since when it may be
+-- As a function that writes tables of the CRM is given it: what is open to others is left out, for as long as it is
 -- (guard_host_path() asks). Last what is temporary, which anybody can make.
 create or replace function automation.host_path() returns text
   language plpgsql stable
@@ -163,7 +168,8 @@ begin
 end;
 $$;
 
--- What the session has from its database and role, whatever was set since.
+-- What the session has from its database and role, whatever was set since; also what is open now, which comes back when
+-- it no longer is.
 create or replace function automation.remember_host_path() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -175,18 +181,18 @@ declare
     cross join lateral unnest(automation.path_schemas(c.reset_val)) with ordinality as s (name, place)
     where c.name = 'search_path' and automation.is_schema(s.name)
     order by s.place);
-  open constant text[] := automation.open_schemas(schemas);
 begin
-  if automation.setting('host_search_path') <> '' then
+  if automation.setting('host_search_path') <> '' or schemas = '{}' then
     return;
   end if;
-  perform automation.tell_of_open_schemas(open);
+  perform automation.tell_of_open_schemas(automation.open_schemas(schemas));
+  perform set_config('automation.remembers_path', 'on', true);
   update automation.settings as s
-  set value = p.path
-  from (
-    select string_agg(quote_ident(n.name), ', ' order by n.place) as path
-    from unnest(schemas) with ordinality as n (name, place) where not n.name = any (open)) as p
-  where s.name = 'host_search_path' and p.path <> '';
+  set value = (
+    select string_agg(quote_ident(n.name), ', ' order by n.place)
+    from unnest(schemas) with ordinality as n (name, place))
+  where s.name = 'host_search_path';
+  perform set_config('automation.remembers_path', '', true);
 end;
 $$;
 

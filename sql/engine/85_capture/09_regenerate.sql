@@ -2,7 +2,46 @@
 -- generator generates again what is attached: its migration ends with this call. Workflows stay switched on, and
 -- runs go on.
 
--- What writes tables of the CRM, each with the path that it is entered under written down in it.
+-- What is generated to write tables of the CRM, each with the path that it is entered under written down in it.
+create or replace function automation.host_writers() returns setof regprocedure
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.oid::regprocedure
+    from pg_catalog.pg_proc as p
+    where p.pronamespace = 'automation'::regnamespace
+      and (p.proname = 'in_host_path'
+        or p.proname in ('link_tag', 'unlink_tag') and exists (
+          select from automation.entities as e where e.name = 'contact' and e.tags ? 'links')
+        or p.proname in (
+          select 'write_' || t.name || e.ending from automation.targets as t, unnest('{"",s}'::text[]) as e (ending)))
+  $$;
+
+-- All of them at once, and what cannot be generated any more too: nothing goes on under a path that is open. Returns
+-- whether any was entered under another one.
+create or replace function automation.enter_host_path() returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  path constant text := automation.host_path();
+  writer regprocedure;
+  changed boolean := false;
+begin
+  for writer in
+    select w from automation.host_writers() as w
+    join pg_catalog.pg_proc as p on p.oid = w
+    where not coalesce('search_path=' || path = any (p.proconfig), false)
+    order by w::text
+  loop
+    execute format('alter function %s set search_path = %s', writer, path);
+    changed := true;
+  end loop;
+  return changed;
+end;
+$$;
+
+-- What cannot be generated (its table was altered) stays as it was, and keeps nothing else from being.
 create or replace function automation.regenerate_writers() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -12,35 +51,43 @@ declare
   contacts automation.entities;
 begin
   execute automation.host_path_function();
+  perform automation.enter_host_path();
   for target in
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop
-    execute automation.target_function(target);
+    begin
+      execute automation.target_function(target);
+    exception when others then
+      raise warning 'automation: what writes % as % could not be generated again: %', target.relation, target.name,
+        sqlerrm
+        using hint = 'The table was altered after it was attached: call automation.attach_target() again.';
+    end;
   end loop;
   select e.* into contacts from automation.entities as e where e.name = 'contact' and e.tags is not null;
-  if to_regclass(contacts.tags ->> 'links') is not null and to_regclass(contacts.tags ->> 'tags') is not null then
-    execute automation.linked_tags_functions(contacts);
-  end if;
+  begin
+    if to_regclass(contacts.tags ->> 'links') is not null and to_regclass(contacts.tags ->> 'tags') is not null then
+      execute automation.linked_tags_functions(contacts);
+    end if;
+  exception when others then
+    raise warning 'automation: what writes the tags of contacts could not be generated again: %', sqlerrm
+      using hint = 'A table of tags was altered after it was attached: call automation.attach() again.';
+  end;
   perform automation.close_functions();
 end;
 $$;
 
--- A grant or an owner may change after a schema was found to be nobody else's. Then what writes is generated again
--- without it, and with it once that is taken back: each tick asks, and each attaching.
+-- A grant or an owner may change after a schema was found to be nobody else's. Then what writes is entered without it,
+-- and with it once that is taken back: each tick asks, and each attaching.
 create or replace function automation.guard_host_path() returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if exists (
-    select from pg_catalog.pg_proc as p
-    where p.oid = 'automation.in_host_path(text, uuid, text, jsonb)'::regprocedure
-      and 'search_path=' || automation.host_path() = any (p.proconfig)) then
+  if not automation.enter_host_path() then
     return false;
   end if;
   perform automation.tell_of_open_schemas(automation.open_schemas(automation.path_schemas(
     automation.setting('host_search_path'))));
-  perform automation.regenerate_writers();
   return true;
 end;
 $$;
