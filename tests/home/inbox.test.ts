@@ -283,7 +283,7 @@ test("somebody who is signed in speaks for no office but their own where only th
   const { sql } = host;
   await sql.unsafe(`
     create table public.texts (id bigint generated always as identity primary key, from_number text, to_number text, body text);
-    grant all on public.texts to authenticated, service_role;
+    grant all on public.texts to anon, authenticated, service_role;
     select automation.attach_inbox('public.texts')`);
   const customer = "+13125550188";
   await sql`
@@ -299,7 +299,8 @@ test("somebody who is signed in speaks for no office but their own where only th
     title: "Answer {{trigger.body}}",
   }]]);
   const before = { stops: await stops(), kept: (await kept()).length };
-  const text = (body: string, to: string, who: { user: string } | "service_role" = { user: SAM }) =>
+  type Who = { user: string } | "anon" | "service_role";
+  const text = (body: string, to: string, who: Who = { user: SAM }) =>
     asRole(
       sql,
       who,
@@ -309,6 +310,7 @@ test("somebody who is signed in speaks for no office but their own where only th
   await text("STOP", "+13125550777");
   await text("STOP", "+13125550100");
   await text("I cancel it all", "+13125550100");
+  await text("STOP", "+13125550100", "anon");
   await sql`select automation.take_waiting(100)`;
   await work(sql);
   expect({ stops: await stops(), kept: (await kept()).length }).toEqual(before);
@@ -336,8 +338,12 @@ test("their STOP there counts, and their START does not, however late it is take
   await sql`grant all on public.communications to authenticated, service_role`;
   await text("STOP");
   expect(await stops()).toContain(`summit ${customer}`);
+  const told = () =>
+    sql`select from public.tasks where title = ${`${customer} asks for texts again`}`;
+  expect(await told()).toHaveLength(0);
   await text("START");
   expect(await stops()).toContain(`summit ${customer}`);
+  expect(await told()).toHaveLength(1);
   // Not taken now, but by the tick.
   await sql`update ridgeline.senders set verified_at = null where tenant_id = ${SUMMIT}`;
   await text("START");

@@ -256,6 +256,22 @@ begin
 end;
 $$;
 
+-- A start in a row that the CRM's program did not write as the service role lifts nothing, and somebody waits for it.
+create or replace function automation.tell_of_start(message ridgeline.messages, sender text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_pending(message.tenant_id, sender)
+    or automation.suppression_of(message.tenant_id, 'sms', sender) is not null then
+    perform automation.tell_office(message.tenant_id, 'start_not_enough', sender, interval '1 day', message.contact_id,
+      format('%s asks for texts again', sender), 'A START or YES in the CRM''s inbox counts where the service role '
+      'wrote its row, and another role did. Where it is right, an owner or an admin lifts what stopped them: '
+      'lift_revocation(), with the reason.');
+  end if;
+end;
+$$;
+
 -- Where the provider says what the message was (in any language), that counts. What it
 -- took for nothing special may still be a stop in other words. What a member types is a note of theirs, and says
 -- nothing for the customer: who was told to stop on the telephone is suppressed by the office's own doing, not by a
@@ -285,6 +301,8 @@ begin
     if told_by <> 'writer' then
       delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
       perform automation.honour_start(new, sender, told_by);
+    else
+      perform automation.tell_of_start(new, sender);
     end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;

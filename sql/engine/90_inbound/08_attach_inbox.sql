@@ -191,18 +191,21 @@ end;
 $$;
 
 -- Whose word it is: the CRM's own program's, or of whoever else may write there. Where no column says whose a text is,
--- its number does, and somebody who is signed in speaks for their own tenants alone. It stays what it is when it is
--- taken later. Null: it is nobody's to say.
+-- its number does, and somebody who comes through the API speaks for their own tenants alone, so who is not signed in
+-- for none. A program with a role of its own may. It stays what it is when it is taken later. Null: it is nobody's to
+-- say.
 create or replace function automation.event_of_writer(event jsonb) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   is_service constant boolean := automation.is_service();
+  is_client constant boolean := automation.current_user_id() is not null
+    or coalesce(nullif(current_setting('role', true), 'none'), session_user) in ('anon', 'authenticated');
   owner uuid;
 begin
   event := event || jsonb_build_object('told_by', case when is_service then 'provider' else 'writer' end);
-  if is_service or event ? 'tenant_id' or automation.current_user_id() is null then
+  if is_service or event ? 'tenant_id' or not is_client then
     return event;
   end if;
   owner := automation.tenant_of_number(event ->> 'to', automation.teller(event, 'sms'));
