@@ -314,7 +314,8 @@ create or replace function automation.naming_columns() returns jsonb
   set search_path = pg_catalog, pg_temp
   as $$ select coalesce(jsonb_object_agg(e.name, e.related), '{}') from automation.entities as e $$;
 
--- However deep inside: a template, a condition or the record that a call brings along may lead to any of it.
+-- However deep inside: a template, a condition or the record that a call brings along may lead to any of it. What does
+-- not exist is refused like what is hidden (check_seen): who could tell them apart would learn which ids there are.
 create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -376,7 +377,8 @@ begin
     end;
     if not seen then
       raise exception '%_id: % was not found', named.entity, left(named.id, 60)
-        using errcode = 'PT404', hint = 'It must be a record of the same tenant that you may see.';
+        using errcode = 'PT404', hint = format('It must be a record of the same tenant that you may see. Where it is '
+          'none of this CRM''s, call it otherwise than "%s" in the data.', named.entity);
     end if;
   end loop;
   return data;
