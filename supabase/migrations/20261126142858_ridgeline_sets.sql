@@ -1629,7 +1629,10 @@ CREATE OR REPLACE FUNCTION automation.check_host_path()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  perform automation.check_path(new.value);
+  -- What an office's people have is kept as it is: what is open in it is left out where it is used.
+  if current_setting('automation.remembers_path', true) is distinct from 'on' then
+    perform automation.check_path(new.value);
+  end if;
   return new;
 exception when others then
   raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
@@ -1680,18 +1683,18 @@ declare
     cross join lateral unnest(automation.path_schemas(c.reset_val)) with ordinality as s (name, place)
     where c.name = 'search_path' and automation.is_schema(s.name)
     order by s.place);
-  open constant text[] := automation.open_schemas(schemas);
 begin
-  if automation.setting('host_search_path') <> '' then
+  if automation.setting('host_search_path') <> '' or schemas = '{}' then
     return;
   end if;
-  perform automation.tell_of_open_schemas(open);
+  perform automation.tell_of_open_schemas(automation.open_schemas(schemas));
+  perform set_config('automation.remembers_path', 'on', true);
   update automation.settings as s
-  set value = p.path
-  from (
-    select string_agg(quote_ident(n.name), ', ' order by n.place) as path
-    from unnest(schemas) with ordinality as n (name, place) where not n.name = any (open)) as p
-  where s.name = 'host_search_path' and p.path <> '';
+  set value = (
+    select string_agg(quote_ident(n.name), ', ' order by n.place)
+    from unnest(schemas) with ordinality as n (name, place))
+  where s.name = 'host_search_path';
+  perform set_config('automation.remembers_path', '', true);
 end;
 $function$;
 
@@ -2265,12 +2268,22 @@ $template$,
       automation.mapped_texts(m.columns, m.further, 'phone') || ', ',
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
       automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'user')),
-      coalesce(' and ' || automation.mapped_json('t', m.columns ->> 'active') || format(' <@ %L::jsonb', m.active), '')
-        || coalesce(' and not (' || automation.left_expression(m.relation, 't', m.columns) || ')', '')
-        || coalesce(' and not ' || automation.shut_out_expression(m.relation, 't', m.columns), ''),
+      coalesce(' and ' || nullif(automation.belongs_expression(m.relation, 't', m.columns, m.active), ''), ''),
       wanted, automation.mapped_expression('t', m.columns ->> 'user'))
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.belongs_expression(relation regclass, written text, columns jsonb, active jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select concat_ws(' and ',
+      automation.mapped_json(written, columns ->> 'active') || format(' <@ %L::jsonb', active),
+      'not (' || automation.left_expression(relation, written, columns) || ')',
+      'not ' || automation.shut_out_expression(written, columns ->> 'status'))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.left_columns(relation regclass)
@@ -2318,32 +2331,63 @@ AS $function$
       expired,left,former,invited,pending,requested,declined,rejected}'::text[]
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.status_column(relation regclass, columns jsonb)
+CREATE OR REPLACE FUNCTION automation.guessed_status(relation regclass, columns jsonb)
  RETURNS text
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select case when columns ? 'status' then columns ->> 'status' else (
-      select c.name
-      from automation.relation_columns(relation) as c
-      join unnest('{status,memberstatus,membershipstatus,userstatus,accountstatus,staffstatus,state}'::text[])
-        with ordinality as n (name, place) on n.name = automation.same_name(c.name)
-      join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = c.name
-      where automation.value_kind(a.atttypid) in ('text', 'enum') and c.name is distinct from columns ->> 'active'
-      order by n.place, c.name limit 1) end
+    select c.name
+    from automation.relation_columns(relation) as c
+    join unnest('{status,memberstatus,membershipstatus,userstatus,accountstatus,staffstatus,state}'::text[])
+      with ordinality as n (name, place) on n.name = automation.same_name(c.name)
+    join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = c.name
+    where automation.value_kind(a.atttypid) in ('text', 'enum') and c.name is distinct from columns ->> 'active'
+    order by n.place, c.name limit 1
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.shut_out_expression(relation regclass, written text, columns jsonb)
+CREATE OR REPLACE FUNCTION automation.settled_status(relation regclass, given jsonb, named jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when given ? 'status' then jsonb_build_object('status', given -> 'status')
+      when given ->> 'active' is not null then '{"status": null}'
+      else jsonb_strip_nulls(jsonb_build_object('status', automation.guessed_status(relation, named))) end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_status(relation regclass, name text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  kind constant text := (
+    select automation.value_kind(a.atttypid) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attname = name and not a.attisdropped);
+begin
+  -- What is read out of JSON is a text.
+  if kind is not null and kind not in ('text', 'enum') then
+    raise exception 'columns: status: %.% is %, and holds no word that says that somebody has left', relation, name,
+      automation.column_type(relation, name)
+      using errcode = 'invalid_parameter_value', hint = format(
+        'Say with which of its values somebody is a member: {"active": "%s"} with active => ''[%s]''.', name,
+        case kind when 'number' then '1' else 'true' end);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.shut_out_expression(written text, name text)
  RETURNS text
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select format('coalesce(lower(btrim(%s::text)) = any (%L::text[]), false)',
-      automation.mapped_expression(written, c.name), automation.shut_out_words())
-    from automation.status_column(relation, columns) as c (name)
-    where c.name is not null
+    select case when name is not null then format('coalesce(lower(btrim(%s::text)) = any (%L::text[]), false)',
+      automation.mapped_expression(written, name), automation.shut_out_words()) end
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.tell_of_status()
@@ -2358,7 +2402,7 @@ declare
   others text;
 begin
   select y.* into members from automation.membership as y;
-  name := automation.status_column(to_regclass(members.relation), members.columns);
+  name := members.columns ->> 'status';
   if name is null then
     return;
   end if;
@@ -2370,6 +2414,51 @@ begin
     array_to_string(automation.shut_out_words(), ', '), coalesce(', such as ' || others, '')
     using hint = format('Say with which values somebody is a member: {"active": "%s"} with active => ''["active"]''; '
       'or that it says nothing of the kind: {"status": null}.', name);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.attach_members_again(members automation.membership, status text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format('select automation.attach_members(%L, %L, %L, %L, %L, %L);', members.relation,
+      members.columns || jsonb_build_object('status', status)
+        || case when members.sole is null then '{}' else jsonb_build_object('tenant', members.sole) end,
+      (select coalesce(jsonb_object_agg(r.key, r.value), '{}') from jsonb_each(members.roles) as r
+        where automation.usual_roles() -> r.key is distinct from r.value),
+      members.active, members.further, members.visible)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.warn_of_status()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  members automation.membership;
+  name text;
+  others bigint;
+begin
+  select y.* into members from automation.membership as y;
+  name := automation.guessed_status(to_regclass(members.relation), members.columns);
+  if name is null or members.columns ? 'status' then
+    return;
+  end if;
+  execute 'select count(*) from ' || members.relation || ' as t where ' || concat_ws(' and ',
+      nullif(automation.belongs_expression(to_regclass(members.relation), 't', members.columns, members.active), ''),
+      automation.shut_out_expression('t', name))
+    into others;
+  if others > 0 then
+    raise warning 'automation: by %.% % of those who count as members look to have left, or not to be in yet; it shuts '
+      'nobody out', members.relation, name, others
+      using hint = format('Where it should: %s Where not, the same with "status": null, and this is not said again.',
+        automation.attach_members_again(members, name));
+  end if;
+exception when undefined_column or undefined_table or insufficient_privilege then
+  null; -- Whoever reads the members is told.
 end;
 $function$;
 
@@ -4140,7 +4229,6 @@ CREATE OR REPLACE FUNCTION automation.check_editor(tenant_id uuid, doing text)
 AS $function$
 begin
   if automation.is_service() or tenant_id = any (automation.editor_tenants()) then
-    perform automation.check_not_forgotten(tenant_id);
     return;
   end if;
   raise exception 'role: a viewer only looks; % is for editors', doing
@@ -5031,6 +5119,24 @@ begin
     end if;
   end loop;
   return automation.go_on(transitions);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.cancel_run(tenant_id uuid, execution_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  execution ridgeline.workflow_executions;
+begin
+  delete from ridgeline.scheduled_steps as s
+  where s.execution_id = cancel_run.execution_id and s.tenant_id = cancel_run.tenant_id and s.lease_expires_at is null;
+  execution := automation.lock_execution(tenant_id, execution_id);
+  -- A step that advanced while we waited for the lock has queued the next one.
+  if execution.id is not null and not automation.is_finished(execution) then
+    perform automation.stop_execution(execution, 'cancelled', null);
+  end if;
 end;
 $function$;
 
@@ -10583,6 +10689,7 @@ CREATE OR REPLACE FUNCTION automation.grant_consent(tenant_id uuid, channel text
 AS $function$
 begin
   perform automation.check_editor(tenant_id, 'recording consent');
+  perform automation.check_not_forgotten(tenant_id);
   if coalesce(channel, '') not in ('sms', 'email') then
     raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
   elsif coalesce(purpose, '') not in ('marketing', 'all') then
@@ -10655,6 +10762,8 @@ begin
   perform automation.check_editor(tenant_id, 'saying what somebody meant');
   if is_stop is null then
     raise exception 'is_stop: true or false is needed' using errcode = 'invalid_parameter_value';
+  elsif not is_stop then
+    perform automation.check_not_forgotten(tenant_id);
   end if;
   delete from automation.doubtful_stops as d
   where d.tenant_id = answer_doubt.tenant_id
@@ -18386,6 +18495,45 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.host_writers()
+ RETURNS SETOF regprocedure
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select p.oid::regprocedure
+    from pg_catalog.pg_proc as p
+    where p.pronamespace = 'automation'::regnamespace
+      and (p.proname = 'in_host_path'
+        or p.proname in ('link_tag', 'unlink_tag') and exists (
+          select from automation.entities as e where e.name = 'contact' and e.tags ? 'links')
+        or p.proname in (
+          select 'write_' || t.name || e.ending from automation.targets as t, unnest('{"",s}'::text[]) as e (ending)))
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.enter_host_path()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  path constant text := automation.host_path();
+  writer regprocedure;
+  changed boolean := false;
+begin
+  for writer in
+    select w from automation.host_writers() as w
+    join pg_catalog.pg_proc as p on p.oid = w
+    where not coalesce('search_path=' || path = any (p.proconfig), false)
+    order by w::text
+  loop
+    execute format('alter function %s set search_path = %s', writer, path);
+    changed := true;
+  end loop;
+  return changed;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.regenerate_writers()
  RETURNS void
  LANGUAGE plpgsql
@@ -18396,15 +18544,27 @@ declare
   contacts automation.entities;
 begin
   execute automation.host_path_function();
+  perform automation.enter_host_path();
   for target in
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop
-    execute automation.target_function(target);
+    begin
+      execute automation.target_function(target);
+    exception when others then
+      raise warning 'automation: what writes % as % could not be generated again: %', target.relation, target.name,
+        sqlerrm
+        using hint = 'The table was altered after it was attached: call automation.attach_target() again.';
+    end;
   end loop;
   select e.* into contacts from automation.entities as e where e.name = 'contact' and e.tags is not null;
-  if to_regclass(contacts.tags ->> 'links') is not null and to_regclass(contacts.tags ->> 'tags') is not null then
-    execute automation.linked_tags_functions(contacts);
-  end if;
+  begin
+    if to_regclass(contacts.tags ->> 'links') is not null and to_regclass(contacts.tags ->> 'tags') is not null then
+      execute automation.linked_tags_functions(contacts);
+    end if;
+  exception when others then
+    raise warning 'automation: what writes the tags of contacts could not be generated again: %', sqlerrm
+      using hint = 'A table of tags was altered after it was attached: call automation.attach() again.';
+  end;
   perform automation.close_functions();
 end;
 $function$;
@@ -18415,15 +18575,11 @@ CREATE OR REPLACE FUNCTION automation.guard_host_path()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if exists (
-    select from pg_catalog.pg_proc as p
-    where p.oid = 'automation.in_host_path(text, uuid, text, jsonb)'::regprocedure
-      and 'search_path=' || automation.host_path() = any (p.proconfig)) then
+  if not automation.enter_host_path() then
     return false;
   end if;
   perform automation.tell_of_open_schemas(automation.open_schemas(automation.path_schemas(
     automation.setting('host_search_path'))));
-  perform automation.regenerate_writers();
   return true;
 end;
 $function$;
@@ -18569,6 +18725,22 @@ begin
     perform automation.tell_office(message.tenant_id, 'start_not_enough', sender, interval '1 day', message.contact_id,
       format('%s asks for texts again', sender), 'START does not lift what stopped them: a block of the carrier, or '
       'the office''s own. Where it is right, an owner or an admin does: lift_revocation(), with the reason.');
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_start(message ridgeline.messages, sender text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if automation.is_pending(message.tenant_id, sender)
+    or automation.suppression_of(message.tenant_id, 'sms', sender) is not null then
+    perform automation.tell_office(message.tenant_id, 'start_not_enough', sender, interval '1 day', message.contact_id,
+      format('%s asks for texts again', sender), 'A START or YES in the CRM''s inbox counts where the service role '
+      'wrote its row, and another role did. Where it is right, an owner or an admin lifts what stopped them: '
+      'lift_revocation(), with the reason.');
   end if;
 end;
 $function$;
@@ -19094,10 +19266,12 @@ CREATE OR REPLACE FUNCTION automation.event_of_writer(event jsonb)
 AS $function$
 declare
   is_service constant boolean := automation.is_service();
+  is_client constant boolean := automation.current_user_id() is not null
+    or coalesce(nullif(current_setting('role', true), 'none'), session_user) in ('anon', 'authenticated');
   owner uuid;
 begin
   event := event || jsonb_build_object('told_by', case when is_service then 'provider' else 'writer' end);
-  if is_service or event ? 'tenant_id' or automation.current_user_id() is null then
+  if is_service or event ? 'tenant_id' or not is_client then
     return event;
   end if;
   owner := automation.tenant_of_number(event ->> 'to', automation.teller(event, 'sms'));
@@ -19299,7 +19473,7 @@ begin
   if not found then
     return;
   end if;
-  perform automation.cancel_execution(x.id)
+  perform automation.cancel_run(x.tenant_id, x.id)
   from ridgeline.workflow_executions as x
   where x.tenant_id = take_click_back.tenant_id and x.record_id = message.id::text
     and x.trigger_type = 'sms_clicked' and x.finished_at is null;
@@ -19673,6 +19847,7 @@ declare
   source jsonb;
 begin
   perform automation.check_editor(tenant, 'writing a workflow');
+  perform automation.check_not_forgotten(tenant);
   perform automation.check_definition(definition);
   select w.* into before from ridgeline.workflows as w
   where w.tenant_id = tenant and w.id = target
@@ -19758,6 +19933,7 @@ begin
   perform automation.in_tenant(tenant);
   if trigger_data is not null then
     perform automation.check_editor(tenant, 'trying a workflow');
+    perform automation.check_not_forgotten(tenant);
   end if;
   perform automation.check_definition(definition);
   begin
@@ -19907,6 +20083,7 @@ begin
   from_id := automation.as_key(from_id);
   into_id := automation.as_key(into_id);
   perform automation.check_editor(tenant_id, 'merging contacts');
+  perform automation.check_not_forgotten(tenant_id);
   if nullif(from_id, '') is null or nullif(into_id, '') is null then
     raise exception 'from_contact: both contacts are needed' using errcode = 'invalid_parameter_value';
   elsif from_id = into_id then
@@ -20397,6 +20574,7 @@ declare
   definitions jsonb;
 begin
   perform automation.check_editor(tenant_id, 'writing a workflow');
+  perform automation.check_not_forgotten(tenant_id);
   perform automation.check_recipe(document);
   perform automation.check_object(answers, 'answers');
   perform automation.raise_problems(automation.missing_needs(document), 'recipe');
@@ -25404,6 +25582,7 @@ begin
     case when sole is null then '{tenant,user}' else '{user}' end::text[]);
   perform automation.check_further(further, automation.member_names());
   perform automation.check_own_words(named);
+  perform automation.check_status(relation, named ->> 'status');
   select r.value into wrong from jsonb_each_text(roles) as r
   where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;
   if wrong is not null then
@@ -25418,9 +25597,7 @@ begin
   -- That no column says that somebody has left is kept in mind, too.
   values (automation.relation_name(attach_members.relation),
     named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb
-      || case when columns -> 'status' = 'null' then '{"status": null}'
-        else jsonb_strip_nulls(jsonb_build_object(
-          'status', automation.status_column(attach_members.relation, named))) end, sole,
+      || automation.settled_status(attach_members.relation, columns, named), sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, automation.settled_further(attach_members.further),
@@ -27104,6 +27281,38 @@ AS $function$
     select distinct n.entity, n.id from named as n
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_seen(data jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  named record;
+  statement text;
+  seen boolean;
+begin
+  if current_user <> 'authenticated' or jsonb_typeof(data) is distinct from 'object' then
+    return data;
+  end if;
+  for named in select * from automation.named_records(data) loop
+    statement := automation.look_up(named.entity);
+    continue when statement is null;
+    begin
+      execute statement into seen using named.id;
+    exception when insufficient_privilege then
+      seen := false;
+    end;
+    if not seen then
+      raise exception '%_id: % was not found', named.entity, left(named.id, 60)
+        using errcode = 'PT404', hint = format('It must be a record of the same tenant that you may see. Where it is '
+          'none of this CRM''s, call it otherwise than "%s" in the data.', named.entity);
+    end if;
+  end loop;
+  return data;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.list_records(workflow_id uuid, entity text)
  RETURNS text
  LANGUAGE plpgsql
@@ -27419,18 +27628,10 @@ CREATE OR REPLACE FUNCTION automation.cancel_execution(execution_id uuid)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  execution ridgeline.workflow_executions := automation.find_execution(execution_id);
+  execution constant ridgeline.workflow_executions := automation.find_execution(execution_id);
 begin
   perform automation.check_editor(execution.tenant_id, 'cancelling a run');
-  delete from ridgeline.scheduled_steps as s
-  where s.execution_id = execution.id and s.tenant_id is not distinct from execution.tenant_id
-    and s.lease_expires_at is null;
-  execution := automation.lock_execution(execution.tenant_id, execution.id);
-  if automation.is_finished(execution) then
-    return execution;
-  end if;
-  -- A step that advanced while we waited for the lock has queued the next one.
-  perform automation.stop_execution(execution, 'cancelled', null);
+  perform automation.cancel_run(execution.tenant_id, execution.id);
   return automation.find_execution(execution_id);
 end;
 $function$;
@@ -31811,6 +32012,7 @@ begin
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
+  perform automation.warn_of_status();
   perform automation.follow_membership();
   if exists (select from automation.targets)
     or exists (select from automation.entities as e where e.relation !~ '^(automation|ridgeline)\.') then
@@ -31881,6 +32083,8 @@ begin
     if told_by <> 'writer' then
       delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
       perform automation.honour_start(new, sender, told_by);
+    else
+      perform automation.tell_of_start(new, sender);
     end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
@@ -32133,6 +32337,76 @@ AS $function$
     end
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.withdraw_clicks(email ridgeline.emails, event ridgeline.email_events)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  began timestamptz;
+begin
+  select min(e.occurred_at) into began from ridgeline.email_events as e
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = 'clicked'
+    and e.link <> event.link
+    and e.occurred_at between event.occurred_at - interval '2 seconds'
+      and event.occurred_at + interval '2 seconds';
+  if began is null then
+    return false;
+  end if;
+  perform automation.cancel_run(x.tenant_id, x.id)
+  from ridgeline.workflow_executions as x
+  join ridgeline.workflow_versions as v
+    on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version
+  where x.tenant_id = email.tenant_id and x.record_id = email.id::text
+    and x.trigger_type = 'email_clicked' and x.finished_at is null
+    and not automation.includes_machine(v);
+  update ridgeline.email_events as e
+  set is_machine = true, machine_reason = coalesce(e.machine_reason, 'every_link_at_once')
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = 'clicked'
+    and e.occurred_at between began and event.occurred_at + interval '2 seconds';
+  update ridgeline.emails as m
+  set clicked_at = null
+  where m.tenant_id = email.tenant_id and m.id = email.id and m.clicked_at >= began
+    and m.clicked_at <= event.occurred_at + interval '2 seconds';
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.withdraw_quick_events(email ridgeline.emails, delivered timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  first_opened timestamptz;
+  first_clicked timestamptz;
+begin
+  update ridgeline.email_events as e
+  set is_machine = true, machine_reason = 'soon_after_delivery'
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type in ('opened', 'clicked')
+    and not e.is_machine and e.occurred_at < delivered + automation.machine_haste();
+  if not found then
+    return;
+  end if;
+  select min(e.occurred_at), min(e.occurred_at) filter (where e.type = 'clicked')
+    into first_opened, first_clicked
+  from ridgeline.email_events as e
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type in ('opened', 'clicked')
+    and not e.is_machine;
+  perform automation.cancel_run(x.tenant_id, x.id)
+  from ridgeline.workflow_executions as x
+  join ridgeline.workflow_versions as v
+    on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version
+  where x.tenant_id = email.tenant_id and x.record_id = email.id::text and x.finished_at is null
+    and (x.trigger_type = 'email_opened' and first_opened is null
+      or x.trigger_type = 'email_clicked' and first_clicked is null)
+    and not automation.includes_machine(v);
+  update ridgeline.emails as m
+  set opened_at = first_opened, clicked_at = first_clicked
+  where m.tenant_id = email.tenant_id and m.id = email.id;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.suppress_email(email ridgeline.emails, event jsonb)
  RETURNS void
  LANGUAGE sql
@@ -32307,6 +32581,7 @@ begin
     perform automation.raise_not_found('held_id', held_id);
   end if;
   perform automation.check_editor(held.tenant_id, 'releasing a submission');
+  perform automation.check_not_forgotten(held.tenant_id);
   if held.submission_id is null then
     select f.* into form from ridgeline.forms as f where f.tenant_id = held.tenant_id and f.id = held.form_id;
     held.submission_id := automation.accept_submission(
@@ -32418,6 +32693,7 @@ declare
   data jsonb;
 begin
   perform automation.check_editor(workflow.tenant_id, 'starting a workflow');
+  perform automation.check_not_forgotten(workflow.tenant_id);
   perform automation.check_object(trigger_data, 'trigger_data');
   if workflow.published_version is null or not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
@@ -32453,6 +32729,7 @@ begin
   perform automation.check_object(trigger_data, 'trigger_data');
   tenant := automation.resolve_tenant(tenant_id, trigger_data);
   perform automation.check_editor(tenant, 'starting workflows');
+  perform automation.check_not_forgotten(tenant);
   data := automation.complete_trigger_data(tenant, trigger_data);
   fired := coalesce(
     data -> (select t.entity from automation.trigger_types as t
@@ -32519,6 +32796,7 @@ declare
   other uuid;
 begin
   perform automation.check_editor(execution.tenant_id, 'retrying a run');
+  perform automation.check_not_forgotten(execution.tenant_id);
   execution := automation.lock_execution(execution.tenant_id, execution.id);
   if execution.id is null then
     -- Pruned or erased while we waited: not found, in the same words.
@@ -32807,6 +33085,7 @@ declare
   conditions jsonb;
 begin
   perform automation.check_editor(workflow.tenant_id, 'trying a workflow');
+  perform automation.check_not_forgotten(workflow.tenant_id);
   perform automation.check_object(trigger_data, 'trigger_data');
   tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
   workflow := tested.workflow;
@@ -34871,6 +35150,9 @@ revoke all on function automation.attach_conversations() from public, anon, auth
 
 revoke all on function automation.attach_inbox(regclass,jsonb,jsonb,text) from public, anon, authenticated, service_role;
 
+revoke all on function automation.attach_members_again(automation.membership,text) from public, anon, authenticated, service_role;
+grant execute on function automation.attach_members_again(automation.membership,text) to service_role;
+
 revoke all on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.attempt_entry(ridgeline.scheduled_steps,text,jsonb,timestamp with time zone) to service_role;
 
@@ -34899,6 +35181,9 @@ grant execute on function automation.begins_anew(automation.signals,ridgeline.wo
 
 revoke all on function automation.begun_there_since(uuid,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.begun_there_since(uuid,timestamp with time zone) to service_role;
+
+revoke all on function automation.belongs_expression(regclass,text,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.belongs_expression(regclass,text,jsonb,jsonb) to service_role;
 
 revoke all on function automation.blank_consent(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.blank_consent(jsonb) to service_role;
@@ -34962,6 +35247,9 @@ grant execute on function automation.came_in_numbers(ridgeline.workflow_executio
 
 revoke all on function automation.can_tell(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.can_tell(uuid,text) to service_role;
+
+revoke all on function automation.cancel_run(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.cancel_run(uuid,uuid) to service_role;
 
 revoke all on function automation.cap_of(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.cap_of(jsonb) to service_role;
@@ -35119,6 +35407,9 @@ grant execute on function automation.check_reviews(jsonb,jsonb) to service_role;
 
 revoke all on function automation.check_single_values(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.check_single_values(automation.entities) to service_role;
+
+revoke all on function automation.check_status(regclass,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_status(regclass,text) to service_role;
 
 revoke all on function automation.check_target_of(jsonb,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_target_of(jsonb,text,text) to service_role;
@@ -35427,6 +35718,9 @@ grant execute on function automation.enrol_write(uuid,text,text,text,jsonb,autom
 
 revoke all on function automation.enter(automation.entry[]) from public, anon, authenticated, service_role;
 grant execute on function automation.enter(automation.entry[]) to service_role;
+
+revoke all on function automation.enter_host_path() from public, anon, authenticated, service_role;
+grant execute on function automation.enter_host_path() to service_role;
 
 revoke all on function automation.entity_of_target(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.entity_of_target(jsonb) to service_role;
@@ -35758,6 +36052,9 @@ grant execute on function automation.gsm_character() to service_role;
 revoke all on function automation.guard_host_path() from public, anon, authenticated, service_role;
 grant execute on function automation.guard_host_path() to service_role;
 
+revoke all on function automation.guessed_status(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.guessed_status(regclass,jsonb) to service_role;
+
 revoke all on function automation.hand_over(text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hand_over(text,jsonb,jsonb) to service_role;
 
@@ -35865,6 +36162,9 @@ grant execute on function automation.host_path_changed() to service_role;
 
 revoke all on function automation.host_path_function() from public, anon, authenticated, service_role;
 grant execute on function automation.host_path_function() to service_role;
+
+revoke all on function automation.host_writers() from public, anon, authenticated, service_role;
+grant execute on function automation.host_writers() to service_role;
 
 revoke all on function automation.hours_of(text,text[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.hours_of(text,text[],jsonb) to service_role;
@@ -37172,6 +37472,9 @@ grant execute on function automation.settle_ways() to service_role;
 revoke all on function automation.settled_further(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.settled_further(jsonb) to service_role;
 
+revoke all on function automation.settled_status(regclass,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.settled_status(regclass,jsonb,jsonb) to service_role;
+
 revoke all on function automation.shadow_beside(uuid,uuid[],text,text,timestamp with time zone,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.shadow_beside(uuid,uuid[],text,text,timestamp with time zone,interval) to service_role;
 
@@ -37187,8 +37490,8 @@ grant execute on function automation.shadow_tickets(automation.ticket[]) to serv
 revoke all on function automation.share_of_try(timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.share_of_try(timestamp with time zone) to service_role;
 
-revoke all on function automation.shut_out_expression(regclass,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.shut_out_expression(regclass,text,jsonb) to service_role;
+revoke all on function automation.shut_out_expression(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.shut_out_expression(text,text) to service_role;
 
 revoke all on function automation.shut_out_words() from public, anon, authenticated, service_role;
 grant execute on function automation.shut_out_words() to service_role;
@@ -37241,9 +37544,6 @@ grant execute on function automation.start_trouble(uuid,jsonb) to service_role;
 revoke all on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to authenticated;
 grant execute on function automation.statistic_facts(timestamp with time zone,timestamp with time zone,text) to service_role;
-
-revoke all on function automation.status_column(regclass,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.status_column(regclass,jsonb) to service_role;
 
 revoke all on function automation.step_dispatcher(text,text,text,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.step_dispatcher(text,text,text,text,text,text) to service_role;
@@ -37397,6 +37697,9 @@ grant execute on function automation.tell_of_silence() to service_role;
 
 revoke all on function automation.tell_of_standstill() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_standstill() to service_role;
+
+revoke all on function automation.tell_of_start(ridgeline.messages,text) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_start(ridgeline.messages,text) to service_role;
 
 revoke all on function automation.tell_of_status() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_status() to service_role;
@@ -37637,6 +37940,9 @@ grant execute on function automation.warn_hidden(regclass) to service_role;
 
 revoke all on function automation.warn_named_otherwise(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_named_otherwise(regclass,jsonb) to service_role;
+
+revoke all on function automation.warn_of_status() from public, anon, authenticated, service_role;
+grant execute on function automation.warn_of_status() to service_role;
 
 revoke all on function automation.warn_shared_tags(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_shared_tags(automation.entities) to service_role;
@@ -46050,7 +46356,7 @@ UNION ALL
    FROM (automation.deaf_workflows() d(tenant_id, workflow_id, code, message, since)
      JOIN ridgeline.workflows w ON (((w.tenant_id = d.tenant_id) AND (w.id = d.workflow_id))));
 
-CREATE TRIGGER settings_check_host_path BEFORE INSERT OR UPDATE ON automation.settings FOR EACH ROW WHEN ((new.name = 'host_search_path'::text)) EXECUTE FUNCTION automation.check_host_path();
+CREATE TRIGGER settings_check_host_path BEFORE UPDATE OF value ON automation.settings FOR EACH ROW WHEN ((new.name = 'host_search_path'::text)) EXECUTE FUNCTION automation.check_host_path();
 
 CREATE TRIGGER held_submissions_changed BEFORE UPDATE ON ridgeline.held_submissions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 

@@ -333,6 +333,12 @@ it(
         sql`select automation.take_over_runs(${SUMMIT})`,
       ]
     ) await expect(again).rejects.toThrow("is being forgotten");
+    // What ends something may.
+    expect(
+      await sql`
+        select (ridgeline.cancel_execution(id, tenant_id)).id is not null as went from ridgeline.workflow_executions
+        where tenant_id = ${SUMMIT} limit 1`,
+    ).toEqual([{ went: true }]);
     // One that was put into the queue while it was asked for.
     await sql`insert into ridgeline.scheduled_steps ${sql(queued)}`;
     await sql`update public.contacts set notes = 'y' where id = ${MARIA}`;

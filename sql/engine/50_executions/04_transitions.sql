@@ -254,7 +254,24 @@ comment on function automation.advance(automation.work[]) is
 
 -- Everything that has not been claimed is stopped. Lock order: queue rows first, as in a claim; a
 -- claim that is under way is waited for and then left alone. Once the execution is locked no queue row
--- is waited for.
+-- is waited for. Nobody is asked: what comes in may show that a run should not have begun, whoever reports it.
+create or replace function automation.cancel_run(tenant_id uuid, execution_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions;
+begin
+  delete from ridgeline.scheduled_steps as s
+  where s.execution_id = cancel_run.execution_id and s.tenant_id = cancel_run.tenant_id and s.lease_expires_at is null;
+  execution := automation.lock_execution(tenant_id, execution_id);
+  -- A step that advanced while we waited for the lock has queued the next one.
+  if execution.id is not null and not automation.is_finished(execution) then
+    perform automation.stop_execution(execution, 'cancelled', null);
+  end if;
+end;
+$$;
+
 create or replace function automation.cancel_execution(execution_id uuid)
   returns ridgeline.workflow_executions
   language plpgsql
@@ -262,18 +279,10 @@ create or replace function automation.cancel_execution(execution_id uuid)
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  execution ridgeline.workflow_executions := automation.find_execution(execution_id);
+  execution constant ridgeline.workflow_executions := automation.find_execution(execution_id);
 begin
   perform automation.check_editor(execution.tenant_id, 'cancelling a run');
-  delete from ridgeline.scheduled_steps as s
-  where s.execution_id = execution.id and s.tenant_id is not distinct from execution.tenant_id
-    and s.lease_expires_at is null;
-  execution := automation.lock_execution(execution.tenant_id, execution.id);
-  if automation.is_finished(execution) then
-    return execution;
-  end if;
-  -- A step that advanced while we waited for the lock has queued the next one.
-  perform automation.stop_execution(execution, 'cancelled', null);
+  perform automation.cancel_run(execution.tenant_id, execution.id);
   return automation.find_execution(execution_id);
 end;
 $$;

@@ -276,6 +276,7 @@ create or replace function automation.grant_consent(
   as $$
 begin
   perform automation.check_editor(tenant_id, 'recording consent');
+  perform automation.check_not_forgotten(tenant_id);
   if coalesce(channel, '') not in ('sms', 'email') then
     raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
   elsif coalesce(purpose, '') not in ('marketing', 'all') then
@@ -379,6 +380,8 @@ begin
   perform automation.check_editor(tenant_id, 'saying what somebody meant');
   if is_stop is null then
     raise exception 'is_stop: true or false is needed' using errcode = 'invalid_parameter_value';
+  elsif not is_stop then
+    perform automation.check_not_forgotten(tenant_id);
   end if;
   delete from automation.doubtful_stops as d
   where d.tenant_id = answer_doubt.tenant_id

@@ -92,7 +92,7 @@ begin
   if began is null then
     return false;
   end if;
-  perform automation.cancel_execution(x.id)
+  perform automation.cancel_run(x.tenant_id, x.id)
   from ridgeline.workflow_executions as x
   join ridgeline.workflow_versions as v
     on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version
@@ -134,7 +134,7 @@ begin
   from ridgeline.email_events as e
   where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type in ('opened', 'clicked')
     and not e.is_machine;
-  perform automation.cancel_execution(x.id)
+  perform automation.cancel_run(x.tenant_id, x.id)
   from ridgeline.workflow_executions as x
   join ridgeline.workflow_versions as v
     on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version

@@ -484,6 +484,7 @@ begin
     perform automation.raise_not_found('held_id', held_id);
   end if;
   perform automation.check_editor(held.tenant_id, 'releasing a submission');
+  perform automation.check_not_forgotten(held.tenant_id);
   if held.submission_id is null then
     select f.* into form from ridgeline.forms as f where f.tenant_id = held.tenant_id and f.id = held.form_id;
     held.submission_id := automation.accept_submission(

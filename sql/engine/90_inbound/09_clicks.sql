@@ -43,7 +43,7 @@ begin
   if not found then
     return;
   end if;
-  perform automation.cancel_execution(x.id)
+  perform automation.cancel_run(x.tenant_id, x.id)
   from ridgeline.workflow_executions as x
   where x.tenant_id = take_click_back.tenant_id and x.record_id = message.id::text
     and x.trigger_type = 'sms_clicked' and x.finished_at is null;

@@ -195,6 +195,7 @@ declare
   data jsonb;
 begin
   perform automation.check_editor(workflow.tenant_id, 'starting a workflow');
+  perform automation.check_not_forgotten(workflow.tenant_id);
   perform automation.check_object(trigger_data, 'trigger_data');
   if workflow.published_version is null or not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
@@ -231,6 +232,7 @@ begin
   perform automation.check_object(trigger_data, 'trigger_data');
   tenant := automation.resolve_tenant(tenant_id, trigger_data);
   perform automation.check_editor(tenant, 'starting workflows');
+  perform automation.check_not_forgotten(tenant);
   data := automation.complete_trigger_data(tenant, trigger_data);
   fired := coalesce(
     data -> (select t.entity from automation.trigger_types as t

@@ -48,6 +48,7 @@ declare
   other uuid;
 begin
   perform automation.check_editor(execution.tenant_id, 'retrying a run');
+  perform automation.check_not_forgotten(execution.tenant_id);
   execution := automation.lock_execution(execution.tenant_id, execution.id);
   if execution.id is null then
     -- Pruned or erased while we waited: not found, in the same words.

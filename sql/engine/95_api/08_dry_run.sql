@@ -405,6 +405,7 @@ declare
   conditions jsonb;
 begin
   perform automation.check_editor(workflow.tenant_id, 'trying a workflow');
+  perform automation.check_not_forgotten(workflow.tenant_id);
   perform automation.check_object(trigger_data, 'trigger_data');
   tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
   workflow := tested.workflow;

@@ -126,6 +126,7 @@ declare
   source jsonb;
 begin
   perform automation.check_editor(tenant, 'writing a workflow');
+  perform automation.check_not_forgotten(tenant);
   perform automation.check_definition(definition);
   select w.* into before from ridgeline.workflows as w
   where w.tenant_id = tenant and w.id = target
@@ -225,6 +226,7 @@ begin
   perform automation.in_tenant(tenant);
   if trigger_data is not null then
     perform automation.check_editor(tenant, 'trying a workflow');
+    perform automation.check_not_forgotten(tenant);
   end if;
   perform automation.check_definition(definition);
   begin

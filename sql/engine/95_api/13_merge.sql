@@ -12,6 +12,7 @@ begin
   from_id := automation.as_key(from_id);
   into_id := automation.as_key(into_id);
   perform automation.check_editor(tenant_id, 'merging contacts');
+  perform automation.check_not_forgotten(tenant_id);
   if nullif(from_id, '') is null or nullif(into_id, '') is null then
     raise exception 'from_contact: both contacts are needed' using errcode = 'invalid_parameter_value';
   elsif from_id = into_id then

@@ -460,6 +460,7 @@ declare
   definitions jsonb;
 begin
   perform automation.check_editor(tenant_id, 'writing a workflow');
+  perform automation.check_not_forgotten(tenant_id);
   perform automation.check_recipe(document);
   perform automation.check_object(answers, 'answers');
   perform automation.raise_problems(automation.missing_needs(document), 'recipe');
