@@ -4003,6 +4003,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tries_of(tenant_id uuid, kind text, key text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce((
+    select s.tries from automation.suspects as s
+    where s.tenant_id = tries_of.tenant_id and s.kind = tries_of.kind and s.key = tries_of.key), 0);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.try_alone(tenant_ids uuid[], kind text, keys text[], next_try_at timestamp with time zone DEFAULT clock_timestamp())
  RETURNS void
  LANGUAGE sql
@@ -12682,7 +12695,7 @@ declare
 begin
   update ridgeline.workflow_schedules as s
   set next_run_at = automation.now() + interval '1 minute' * power(4, least(tried, 6)),
-    error = automation.cut_off_error(tried)
+    error = automation.cut_off_error(greatest(tried, 1))
   where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
 end;
 $function$;
@@ -12735,15 +12748,21 @@ AS $function$
 declare
   key constant text := automation.timer_key(waiting);
   tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key, began);
+begin
+  update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 minute' * greatest(tried, 1)
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.give_up_timer(waiting ridgeline.workflow_timers, error jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
   listener automation.timer_listeners;
 begin
-  if tried < automation.setting('max_cut_offs')::integer then
-    update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 minute' * tried
-    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-      and t.record_id = waiting.record_id;
-    return;
-  end if;
-  perform automation.clear_suspect(waiting.tenant_id, 'timer', key);
   delete from ridgeline.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
     and t.record_id = waiting.record_id;
@@ -12753,7 +12772,7 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '', null, false,
+        error, 'enrol', '', null, false,
         automation.mode_of(waiting.tenant_id, waiting.workflow_id))::automation.enrolment);
   end if;
 end;
@@ -13015,14 +13034,9 @@ AS $function$
 declare
   tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text, began);
 begin
-  if tried >= automation.setting('max_cut_offs')::integer then
-    perform automation.clear_suspect(job.tenant_id, 'bulk', job.id::text);
-    perform automation.finish_bulk(job, 'failed', automation.cut_off_error(tried));
-  else
-    update ridgeline.bulk_enrollments as b
-    set next_batch_at = automation.now() + interval '30 seconds' * tried
-    where b.tenant_id = job.tenant_id and b.id = job.id;
-  end if;
+  update ridgeline.bulk_enrollments as b
+  set next_batch_at = automation.now() + interval '30 seconds' * greatest(tried, 1)
+  where b.tenant_id = job.tenant_id and b.id = job.id;
 end;
 $function$;
 
@@ -14934,29 +14948,17 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.note_cut_off(due ridgeline.scheduled_steps, began timestamp with time zone)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  tried constant integer := automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
-begin
-  if tried >= automation.setting('max_cut_offs')::integer then
-    perform automation.fail_step(due, automation.cut_off_error(tried));
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
-  end if;
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.note_cut_offs(dues ridgeline.scheduled_steps[], began timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  due ridgeline.scheduled_steps;
 begin
   if cardinality(dues) = 1 then
-    perform automation.note_cut_off(dues[1], began);
+    due := dues[1];
+    perform automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
   elsif cardinality(dues) > 1 then
     insert into automation.suspects (tenant_id, kind, key)
     select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
@@ -15076,6 +15078,57 @@ begin
     end if;
   end loop;
   return begun;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.gave_up(due ridgeline.scheduled_steps)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  lane constant text := due.lane;
+  key constant text := due.id;
+  tried constant integer := automation.tries_of(due.tenant_id, lane, key);
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    return false;
+  end if;
+  begin
+    perform automation.fail_step(due, automation.cut_off_error(tried));
+    perform automation.clear_suspect(due.tenant_id, lane, key);
+  exception
+    when lock_not_available or deadlock_detected or serialization_failure then
+      perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');
+    when query_canceled or others then
+      perform automation.suspect(due.tenant_id, lane, key, began);
+      raise warning 'step % of tenant % cannot be given up: %', due.id, due.tenant_id, sqlerrm;
+  end;
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_trial(lane ridgeline.automation_lane)
+ RETURNS ridgeline.scheduled_steps[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  due ridgeline.scheduled_steps;
+begin
+  loop
+    select d.* into due from automation.lock_suspect(lane) as d;
+    if not found then
+      return '{}'::ridgeline.scheduled_steps[];
+    elsif not automation.gave_up(due) then
+      return array[due];
+    end if;
+    exit when automation.is_over(began) or automation.time_is_up();
+  end loop;
+  return '{}'::ridgeline.scheduled_steps[];
 end;
 $function$;
 
@@ -16236,15 +16289,7 @@ CREATE OR REPLACE FUNCTION automation.take_back_leases(tenant_ids uuid[], keys t
 AS $function$
 declare
   dues constant ridgeline.scheduled_steps[] := array(select l from automation.lock_leases(tenant_ids, keys) as l);
-  tried integer;
 begin
-  if cardinality(keys) = 1 then
-    select s.tries into tried from automation.suspects as s
-    where s.tenant_id = tenant_ids[1] and s.kind = 'lease' and s.key = keys[1];
-  end if;
-  if tried >= automation.setting('max_cut_offs')::integer then
-    return automation.fail_lost(dues[1], automation.cut_off_error(tried));
-  end if;
   return automation.finish_lost(dues, 'ambiguous',
     '{"code": "lease_expired", "message": "the worker stopped before it reported an outcome"}');
 end;
@@ -16292,9 +16337,35 @@ begin
       perform automation.cut_off_bulk(b, began) from automation.lock_bulk(array[tenant_id], array[key]) as b;
     when 'signal' then
       perform automation.cut_off_signal(s, began) from automation.lock_signals(array[tenant_id], array[key]) as s;
-    -- It is given up when it is tried next (take_back_leases), where its own end is written down as well.
     when 'lease' then perform automation.suspect(tenant_id, 'lease', key, began);
   end case;
+exception when query_canceled or others then
+  perform automation.suspect(tenant_id, kind, key, began);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.gave_up_work(kind text, tenant_id uuid, key text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  tried constant integer := case when kind in ('timer', 'bulk', 'lease')
+    then automation.tries_of(tenant_id, kind, key) else 0 end;
+  why constant jsonb := automation.cut_off_error(tried);
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    return false;
+  end if;
+  case kind
+    when 'timer' then
+      perform automation.give_up_timer(t, why) from automation.lock_timers(array[tenant_id], array[key]) as t;
+    when 'bulk' then
+      perform automation.finish_bulk(b, 'failed', why) from automation.lock_bulk(array[tenant_id], array[key]) as b;
+    when 'lease' then
+      perform automation.fail_lost(l, why) from automation.lock_leases(array[tenant_id], array[key]) as l;
+  end case;
+  return true;
 end;
 $function$;
 
@@ -16368,6 +16439,9 @@ begin
   end if;
   begin
     became := 'done';
+    if cardinality(keys) = 1 and automation.gave_up_work(kind, tenant_ids[1], keys[1]) then
+      return;
+    end if;
     case kind
       when 'schedule' then did := automation.run_these_schedules(tenant_ids, keys, until);
       when 'timer' then did := automation.fire_these_timers(tenant_ids, keys);
@@ -29556,7 +29630,7 @@ begin
   -- What cut others off is tried when there is nothing else.
   if not found_any then
     foreach channel in array automation.channels() loop
-      dues := array(select d from automation.lock_suspect(channel) as d);
+      dues := automation.lock_trial(channel);
       continue when cardinality(dues) = 0;
       report := automation.claim_batch(dues, worker, lease);
       return query select * from unnest(report.claimed);
@@ -29668,7 +29742,7 @@ begin
   loop
     foreach due in array automation.lock_portion(portion) loop
       if cardinality(portion.step_ids) = 1 then
-        perform automation.note_cut_off(due, null);
+        perform automation.suspect(due.tenant_id, due.lane::text, due.id::text);
       else
         -- The one that was being worked on is tried after the others.
         insert into automation.suspects (tenant_id, kind, key, next_try_at)
@@ -29744,16 +29818,17 @@ CREATE OR REPLACE FUNCTION automation.begin_trial(lane ridgeline.automation_lane
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  portion automation.portions;
+  dues ridgeline.scheduled_steps[];
 begin
   if not automation.is_left_over() then
     return null;
   end if;
   perform automation.sweep_portions();
-  insert into automation.portions (lane, tenant_ids, step_ids)
-  select begin_trial.lane, array[s.tenant_id], array[s.id] from automation.lock_suspect(lane) as s
-  returning * into portion;
-  return portion;
+  dues := automation.lock_trial(lane);
+  if dues = '{}' then
+    return null;
+  end if;
+  return automation.write_down(lane, dues);
 end;
 $function$;
 
@@ -29888,7 +29963,7 @@ begin
   end loop;
   -- What cut others off is tried when there is nothing else.
   if cardinality(dues) = 0 then
-    dues := array(select d from automation.lock_suspect('database') as d);
+    dues := automation.lock_trial('database');
     report := automation.run_batch(dues);
     ran := report.ran;
     if not report.cut_off then
@@ -36005,6 +36080,12 @@ grant execute on function automation.gate(automation.send_question[],timestamp w
 revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) from public, anon, authenticated, service_role;
 grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) to service_role;
 
+revoke all on function automation.gave_up(ridgeline.scheduled_steps) from public, anon, authenticated, service_role;
+grant execute on function automation.gave_up(ridgeline.scheduled_steps) to service_role;
+
+revoke all on function automation.gave_up_work(text,uuid,text) from public, anon, authenticated, service_role;
+grant execute on function automation.gave_up_work(text,uuid,text) to service_role;
+
 revoke all on function automation.generate_captures(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.generate_captures(text[]) to service_role;
 
@@ -36023,6 +36104,9 @@ grant execute on function automation.give_back_run(automation.legacy_links) to s
 
 revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) to service_role;
+
+revoke all on function automation.give_up_timer(ridgeline.workflow_timers,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.give_up_timer(ridgeline.workflow_timers,jsonb) to service_role;
 
 revoke all on function automation.go_on(automation.transition[]) from public, anon, authenticated, service_role;
 grant execute on function automation.go_on(automation.transition[]) to service_role;
@@ -36631,6 +36715,9 @@ grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
 revoke all on function automation.lock_shares(ridgeline.automation_lane,uuid[],integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_shares(ridgeline.automation_lane,uuid[],integer,uuid[]) to service_role;
 
+revoke all on function automation.lock_trial(ridgeline.automation_lane) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_trial(ridgeline.automation_lane) to service_role;
+
 revoke all on function automation.lock_work(text,uuid[],text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_work(text,uuid[],text[]) to service_role;
 
@@ -36889,9 +36976,6 @@ grant execute on function automation.note_change(uuid,text,text,uuid,text,jsonb,
 
 revoke all on function automation.note_click() from public, anon, authenticated, service_role;
 grant execute on function automation.note_click() to service_role;
-
-revoke all on function automation.note_cut_off(ridgeline.scheduled_steps,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.note_cut_off(ridgeline.scheduled_steps,timestamp with time zone) to service_role;
 
 revoke all on function automation.note_cut_offs(ridgeline.scheduled_steps[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.note_cut_offs(ridgeline.scheduled_steps[],timestamp with time zone) to service_role;
@@ -37805,6 +37889,9 @@ grant execute on function automation.transition_after(automation.work) to servic
 
 revoke all on function automation.transition_to(ridgeline.workflow_executions,jsonb,timestamp with time zone,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.transition_to(ridgeline.workflow_executions,jsonb,timestamp with time zone,timestamp with time zone) to service_role;
+
+revoke all on function automation.tries_of(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.tries_of(uuid,text,text) to service_role;
 
 revoke all on function automation.truncate_function(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.truncate_function(automation.entities) to service_role;

@@ -55,12 +55,12 @@ async function workflow(
   return made?.id;
 }
 
-/** What a trigger that somebody has put on the history does to the poison. */
-const ruleThat = (deed: string) =>
+/** What a trigger that somebody has put on the history does to the poison, as long as its run has not failed. */
+const ruleThat = (deed: string, spares = "new.status = 'failed'") =>
   sql.unsafe(`
     create function public.office_rule() returns trigger language plpgsql as $$
     begin
-      if new.status <> 'failed' and (
+      if not (${spares}) and (
         exists (select from ridgeline.workflows as w where w.id = new.workflow_id and w.name = 'Poison')
         or exists (select from public.contacts as c where c.id::text = new.contact_id and c.first_name = 'Poison'))
       then
@@ -221,6 +221,26 @@ describe.each([["is cut off", IS_CUT_OFF], ["ends its session", DIES]])(
     });
   },
 );
+
+it("a timer that cannot even be given up stands in nobody's way", { timeout: 60_000 }, async () => {
+  const config = { entity: "contact", field: "last_contacted_at", offset: "1 hour" };
+  const [mine, other] = [await office("Poison"), await office("Zoe")];
+  for (const tenant of [mine, other]) await workflow(tenant, { trigger: "time_elapsed", config });
+  await ruleThat(IS_CUT_OFF, "false");
+  const fires = (tenant: string) =>
+    sql`update contacts set last_contacted_at = automation.now() - interval '1 hour 1 second' where tenant_id = ${tenant}`;
+  await fires(mine);
+  await tickUntil(
+    "tried as often as anything is",
+    async () => (await sql`select from automation.suspects where tries > 3`).length === 1,
+  );
+  await fires(other);
+  await tickUntil("Zoe called", async () => (await runs()).includes("Zoe completed"), 2);
+  // What a tick does at its end.
+  expect(await count("automation.statistic_changes")).toBe(0);
+  await sql`drop trigger office_rule on ridgeline.workflow_executions`;
+  await tickUntil("given up", async () => (await runs()).includes(GIVEN_UP), 2);
+});
 
 const text = { type: "send_sms", config: { body: "Hi", purpose: "transactional" } };
 /** What a worker that is lost has claimed; then there is a rule. */

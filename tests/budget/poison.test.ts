@@ -93,13 +93,52 @@ describe.each([
   });
 });
 
+describe.each([
+  ["raises", "raise exception 'not this one';"],
+  ["is cut off", "perform pg_cancel_backend(pg_backend_pid()); perform pg_sleep(60);"],
+])("a step whose run's trigger %s whatever is done about it", (_what, deed) => {
+  it("is not to be given up either, and stands in nobody's way", { timeout: 60_000 }, async () => {
+    const { tenantId } = await sessions.office([EDIT]);
+    const other = await sessions.office([EDIT]);
+    await leads(sql, tenantId, "Poison", "Maria");
+    await sql.unsafe(`
+      create function public.office_rule() returns trigger language plpgsql as $$
+      begin
+        if exists (select from public.contacts as c where c.id::text = new.contact_id and c.first_name = 'Poison')
+        then ${deed} end if;
+        return new;
+      end $$;
+      create trigger office_rule before update on ridgeline.workflow_executions
+        for each row execute function public.office_rule()`);
+    const connection = sessions.connect();
+    for (let ticks = 0; ticks < 8; ticks++) {
+      await tick(connection);
+      await age(sql);
+    }
+    const [poison] = await sql`select tries from automation.suspects`;
+    expect(poison?.tries).toBeGreaterThanOrEqual(3);
+    await leads(sql, other.tenantId, "Zoe");
+    await tick(connection);
+    expect(await outcome(sql)).toEqual([
+      MARIA,
+      ZOE,
+      { name: "Poison", status: "pending", code: null },
+    ]);
+    // What a tick does at its end.
+    expect(await sql`select from automation.statistic_changes`).toHaveLength(0);
+    await sql`drop trigger office_rule on ridgeline.workflow_executions`;
+    await tick(connection);
+    expect(await outcome(sql)).toEqual([MARIA, ZOE, GIVEN_UP]);
+  });
+});
+
 it("a tick in one transaction that is cancelled keeps what it had done", async () => {
   const { tenantId } = await sessions.office([EDIT]);
   await triggerThat(sql, "perform pg_sleep(60);");
   await leads(sql, tenantId, "Maria", "Poison", "Zoe");
   const connection = sessions.connect();
   await connection`set statement_timeout = '500ms'`;
-  for (let ticks = 0; ticks < 5; ticks++) {
+  for (let ticks = 0; ticks < 6; ticks++) {
     await connection`select automation.tick()`.catch(() => {});
   }
   expect(await outcome(sql)).toEqual([MARIA, ZOE, GIVEN_UP]);

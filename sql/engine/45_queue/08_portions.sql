@@ -106,6 +106,17 @@ begin
 end;
 $$;
 
+create or replace function automation.tries_of(tenant_id uuid, kind text, key text) returns integer
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce((
+    select s.tries from automation.suspects as s
+    where s.tenant_id = tries_of.tenant_id and s.kind = tries_of.kind and s.key = tries_of.key), 0);
+end;
+$$;
+
 -- It was on while others were, or somebody holds what it needs: it is tried alone, then.
 create or replace function automation.try_alone(
   tenant_ids uuid[], kind text, keys text[], next_try_at timestamptz default clock_timestamp())

@@ -177,7 +177,7 @@ declare
 begin
   update ridgeline.workflow_schedules as s
   set next_run_at = automation.now() + interval '1 minute' * power(4, least(tried, 6)),
-    error = automation.cut_off_error(tried)
+    error = automation.cut_off_error(greatest(tried, 1))
   where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
 end;
 $$;

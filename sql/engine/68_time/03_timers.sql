@@ -450,8 +450,7 @@ begin
 end;
 $$;
 
--- A timer during which the statement was cancelled is put off, and after a few times given up: with an
--- execution that says why.
+-- A timer during which the statement was cancelled is put off.
 create or replace function automation.cut_off_timer(waiting ridgeline.workflow_timers, began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -459,15 +458,21 @@ create or replace function automation.cut_off_timer(waiting ridgeline.workflow_t
 declare
   key constant text := automation.timer_key(waiting);
   tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key, began);
+begin
+  update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 minute' * greatest(tried, 1)
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+end;
+$$;
+
+-- After a few times it is given up: with an execution that says why.
+create or replace function automation.give_up_timer(waiting ridgeline.workflow_timers, error jsonb) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
   listener automation.timer_listeners;
 begin
-  if tried < automation.setting('max_cut_offs')::integer then
-    update ridgeline.workflow_timers as t set due_at = automation.now() + interval '1 minute' * tried
-    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-      and t.record_id = waiting.record_id;
-    return;
-  end if;
-  perform automation.clear_suspect(waiting.tenant_id, 'timer', key);
   delete from ridgeline.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
     and t.record_id = waiting.record_id;
@@ -477,7 +482,7 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '', null, false,
+        error, 'enrol', '', null, false,
         automation.mode_of(waiting.tenant_id, waiting.workflow_id))::automation.enrolment);
   end if;
 end;

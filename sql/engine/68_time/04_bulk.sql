@@ -376,7 +376,7 @@ begin
 end;
 $$;
 
--- A batch during which the statement was cancelled is taken again later, and not for ever.
+-- A batch during which the statement was cancelled is taken again later.
 create or replace function automation.cut_off_bulk(job ridgeline.bulk_enrollments, began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -384,14 +384,9 @@ create or replace function automation.cut_off_bulk(job ridgeline.bulk_enrollment
 declare
   tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text, began);
 begin
-  if tried >= automation.setting('max_cut_offs')::integer then
-    perform automation.clear_suspect(job.tenant_id, 'bulk', job.id::text);
-    perform automation.finish_bulk(job, 'failed', automation.cut_off_error(tried));
-  else
-    update ridgeline.bulk_enrollments as b
-    set next_batch_at = automation.now() + interval '30 seconds' * tried
-    where b.tenant_id = job.tenant_id and b.id = job.id;
-  end if;
+  update ridgeline.bulk_enrollments as b
+  set next_batch_at = automation.now() + interval '30 seconds' * greatest(tried, 1)
+  where b.tenant_id = job.tenant_id and b.id = job.id;
 end;
 $$;
 

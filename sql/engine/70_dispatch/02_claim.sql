@@ -99,7 +99,7 @@ begin
   -- What cut others off is tried when there is nothing else.
   if not found_any then
     foreach channel in array automation.channels() loop
-      dues := array(select d from automation.lock_suspect(channel) as d);
+      dues := automation.lock_trial(channel);
       continue when cardinality(dues) = 0;
       report := automation.claim_batch(dues, worker, lease);
       return query select * from unnest(report.claimed);

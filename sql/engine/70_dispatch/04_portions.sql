@@ -5,7 +5,7 @@
 -- transaction that never ends well, whatever stopped it, leaves the names of those it was working on:
 --
 --   cut off in company   a portion of several: each of those left is tried alone, next
---   cut off alone        counted, left alone for a while, and after max_cut_offs times failed
+--   cut off alone        counted, left alone for a while, and after max_cut_offs times failed when its turn comes
 --
 -- A statement that is cancelled (statement_timeout, a dispatcher that gave up) is caught where the step is
 -- run, which tells the culprit at once and lets what was done before it commit. Catching one uses the
@@ -14,29 +14,18 @@
 -- The functions that read the queue are held to its indexes, as in 45_queue/05_due: a session keeps the plan that it
 -- made while the queue was empty.
 
--- Working on this step alone was cut off; it began then, if that is known. May be called with the step locked.
-create or replace function automation.note_cut_off(due ridgeline.scheduled_steps, began timestamptz) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  tried constant integer := automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
-begin
-  if tried >= automation.setting('max_cut_offs')::integer then
-    perform automation.fail_step(due, automation.cut_off_error(tried));
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
-  end if;
-end;
-$$;
-
--- Several at once were cut off: each is tried alone, next.
+-- Work on these steps was cut off; it began then, if that is known. One of them is counted, of several each is tried
+-- alone, next. May be called with the steps locked.
 create or replace function automation.note_cut_offs(dues ridgeline.scheduled_steps[], began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  due ridgeline.scheduled_steps;
 begin
   if cardinality(dues) = 1 then
-    perform automation.note_cut_off(dues[1], began);
+    due := dues[1];
+    perform automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
   elsif cardinality(dues) > 1 then
     insert into automation.suspects (tenant_id, kind, key)
     select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
@@ -138,7 +127,7 @@ begin
   loop
     foreach due in array automation.lock_portion(portion) loop
       if cardinality(portion.step_ids) = 1 then
-        perform automation.note_cut_off(due, null);
+        perform automation.suspect(due.tenant_id, due.lane::text, due.id::text);
       else
         -- The one that was being worked on is tried after the others.
         insert into automation.suspects (tenant_id, kind, key, next_try_at)
@@ -306,6 +295,61 @@ begin
 end;
 $$;
 
+-- A step that was cut off too often fails, if that is its turn: then this was it. Where even that is not to be had
+-- (somebody's trigger on the run hangs, or raises), it comes again later, like any other work that is cut off.
+create or replace function automation.gave_up(due ridgeline.scheduled_steps) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  -- What holds the run is waited for no longer than by a step.
+  set lock_timeout = '100ms'
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  lane constant text := due.lane;
+  key constant text := due.id;
+  tried constant integer := automation.tries_of(due.tenant_id, lane, key);
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    return false;
+  end if;
+  begin
+    perform automation.fail_step(due, automation.cut_off_error(tried));
+    perform automation.clear_suspect(due.tenant_id, lane, key);
+  exception
+    when lock_not_available or deadlock_detected or serialization_failure then
+      perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');
+    when query_canceled or others then
+      perform automation.suspect(due.tenant_id, lane, key, began);
+      raise warning 'step % of tenant % cannot be given up: %', due.id, due.tenant_id, sqlerrm;
+  end;
+  return true;
+end;
+$$;
+
+-- The next that is to be tried, if there is one. Those that were cut off too often come last, and are given up: here,
+-- in a statement that has time left, and not where the last try was caught, after which nothing ends it.
+create or replace function automation.lock_trial(lane ridgeline.automation_lane)
+  returns ridgeline.scheduled_steps[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  due ridgeline.scheduled_steps;
+begin
+  loop
+    select d.* into due from automation.lock_suspect(lane) as d;
+    if not found then
+      return '{}'::ridgeline.scheduled_steps[];
+    elsif not automation.gave_up(due) then
+      return array[due];
+    end if;
+    exit when automation.is_over(began) or automation.time_is_up();
+  end loop;
+  return '{}'::ridgeline.scheduled_steps[];
+end;
+$$;
+
 create or replace function automation.begin_trial(lane ridgeline.automation_lane)
   returns automation.portions
   language plpgsql
@@ -313,16 +357,17 @@ create or replace function automation.begin_trial(lane ridgeline.automation_lane
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  portion automation.portions;
+  dues ridgeline.scheduled_steps[];
 begin
   if not automation.is_left_over() then
     return null;
   end if;
   perform automation.sweep_portions();
-  insert into automation.portions (lane, tenant_ids, step_ids)
-  select begin_trial.lane, array[s.tenant_id], array[s.id] from automation.lock_suspect(lane) as s
-  returning * into portion;
-  return portion;
+  dues := automation.lock_trial(lane);
+  if dues = '{}' then
+    return null;
+  end if;
+  return automation.write_down(lane, dues);
 end;
 $$;
 

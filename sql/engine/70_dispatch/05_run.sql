@@ -37,7 +37,7 @@ begin
   end loop;
   -- What cut others off is tried when there is nothing else.
   if cardinality(dues) = 0 then
-    dues := array(select d from automation.lock_suspect('database') as d);
+    dues := automation.lock_trial('database');
     report := automation.run_batch(dues);
     ran := report.ran;
     if not report.cut_off then

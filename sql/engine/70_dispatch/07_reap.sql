@@ -81,22 +81,13 @@ begin
 end;
 $$;
 
--- One that was cut off too often fails.
 create or replace function automation.take_back_leases(tenant_ids uuid[], keys text[]) returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   dues constant ridgeline.scheduled_steps[] := array(select l from automation.lock_leases(tenant_ids, keys) as l);
-  tried integer;
 begin
-  if cardinality(keys) = 1 then
-    select s.tries into tried from automation.suspects as s
-    where s.tenant_id = tenant_ids[1] and s.kind = 'lease' and s.key = keys[1];
-  end if;
-  if tried >= automation.setting('max_cut_offs')::integer then
-    return automation.fail_lost(dues[1], automation.cut_off_error(tried));
-  end if;
   return automation.finish_lost(dues, 'ambiguous',
     '{"code": "lease_expired", "message": "the worker stopped before it reported an outcome"}');
 end;

@@ -8,7 +8,7 @@
 --   failed    in company, halves of the set are tried until whatever fails stands alone, and that is its own failure
 --   held      somebody has what it needs: the same, but the halves wait for moments only, and it comes again alone
 --   cut off   in company, each is tried alone, after the others; alone, it is counted and put off, and a timer, a bulk
---             enrolment or a step is given up after max_cut_offs times
+--             enrolment, a lease or a step is given up after max_cut_offs times, when its turn comes
 --
 -- One tenant's never comes before another's first.
 
@@ -88,7 +88,8 @@ $$;
 comment on function automation.lock_work(text, uuid[], text[]) is
   'Is any of it due, and nobody else working on it? Locks that.';
 
--- One that was cut off with nothing else in its transaction.
+-- One that was cut off with nothing else in its transaction. Whatever stands in the way of its being put off, it is
+-- counted.
 create or replace function automation.cut_off_work(kind text, tenant_id uuid, key text, began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -103,9 +104,36 @@ begin
       perform automation.cut_off_bulk(b, began) from automation.lock_bulk(array[tenant_id], array[key]) as b;
     when 'signal' then
       perform automation.cut_off_signal(s, began) from automation.lock_signals(array[tenant_id], array[key]) as s;
-    -- It is given up when it is tried next (take_back_leases), where its own end is written down as well.
     when 'lease' then perform automation.suspect(tenant_id, 'lease', key, began);
   end case;
+exception when query_canceled or others then
+  perform automation.suspect(tenant_id, kind, key, began);
+end;
+$$;
+
+-- One that was cut off too often, as its next try: that has a statement's time, may be cut off or fail like any other
+-- (somebody's trigger is asked about its end as well), and keeps nobody waiting.
+create or replace function automation.gave_up_work(kind text, tenant_id uuid, key text) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer := case when kind in ('timer', 'bulk', 'lease')
+    then automation.tries_of(tenant_id, kind, key) else 0 end;
+  why constant jsonb := automation.cut_off_error(tried);
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    return false;
+  end if;
+  case kind
+    when 'timer' then
+      perform automation.give_up_timer(t, why) from automation.lock_timers(array[tenant_id], array[key]) as t;
+    when 'bulk' then
+      perform automation.finish_bulk(b, 'failed', why) from automation.lock_bulk(array[tenant_id], array[key]) as b;
+    when 'lease' then
+      perform automation.fail_lost(l, why) from automation.lock_leases(array[tenant_id], array[key]) as l;
+  end case;
+  return true;
 end;
 $$;
 
@@ -294,6 +322,9 @@ begin
   end if;
   begin
     became := 'done';
+    if cardinality(keys) = 1 and automation.gave_up_work(kind, tenant_ids[1], keys[1]) then
+      return;
+    end if;
     case kind
       when 'schedule' then did := automation.run_these_schedules(tenant_ids, keys, until);
       when 'timer' then did := automation.fire_these_timers(tenant_ids, keys);
