@@ -266,8 +266,10 @@ export async function startPostmark(
     const asked = [...url.searchParams].flatMap(([name, value]) =>
       name.startsWith("metadata_") ? [[name.slice("metadata_".length), value] as const] : []
     );
-    const found = emails.filter(({ metadata }) =>
-      asked.every(([name, value]) => metadata[name] === value)
+    // Of one stream alone, also where none is named.
+    const stream = url.searchParams.get("messagestream") ?? "outbound";
+    const found = emails.filter((email) =>
+      email.stream === stream && asked.every(([name, value]) => email.metadata[name] === value)
     ).toReversed();
     const Messages = found.slice(offset, offset + count).map((email) => ({
       MessageID: email.id,

@@ -64,12 +64,12 @@ interface Open {
 }
 
 /** An office with an account of its own at this provider. */
-async function open(provider: Provider, workflow = greeting): Promise<Open> {
+async function open(provider: Provider, workflow = greeting, more: object = {}): Promise<Open> {
   const office = await Office.open(stage());
   const password = randomBytes(12).toString("hex");
   const signing = `whsec_${randomBytes(24).toString("base64")}`;
   const account = provider === "postmark"
-    ? { server_token: TOKEN, webhook_password: password }
+    ? { server_token: TOKEN, webhook_password: password, ...more }
     : { api_key: "re_apex", webhook_secret: signing };
   const { error } = await office.client.schema("ridgeline").rpc("set_secret", {
     name: provider,
@@ -170,19 +170,25 @@ describe("an office whose sender of email is Postmark's", () => {
     expect(await emailsOf(apex)).toMatchObject([{ provider: "postmark", provider_id: email!.id }]);
   });
 
-  it("sends nothing twice when an answer never comes: the list of what was sent is asked", async () => {
-    const own = await open("postmark");
-    const to = newEmail();
-    postmark.fault({ kind: "reset_after_accept", match: { to } });
-    await own.office.lead({ email: to });
-    await ended(own).toBe("completed");
-    expect(sentTo(to)).toHaveLength(1);
-    expect((await own.office.steps())[0]).toMatchObject({
-      status: "completed",
-      provider_id: sentTo(to)[0]!.id,
-      result_data: { reconciled: true },
-    });
-  });
+  it.each([
+    ["outbound", {}],
+    ["broadcast", { message_stream: "broadcast" }],
+  ])(
+    "sends nothing twice when an answer never comes: the list of %s is asked",
+    async (stream, account) => {
+      const own = await open("postmark", greeting, account);
+      const to = newEmail();
+      postmark.fault({ kind: "reset_after_accept", match: { to } });
+      await own.office.lead({ email: to });
+      await ended(own).toBe("completed");
+      expect(sentTo(to)).toMatchObject([{ stream }]);
+      expect((await own.office.steps())[0]).toMatchObject({
+        status: "completed",
+        provider_id: sentTo(to)[0]!.id,
+        result_data: { reconciled: true },
+      });
+    },
+  );
 
   it("takes no other email of the same words to the same person for its own", async () => {
     const again = { ...greeting.steps[0]!, delay_minutes: 60 };

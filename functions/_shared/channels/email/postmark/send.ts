@@ -41,6 +41,8 @@ function fromOf(email: Email, settings: PostmarkSettings): string {
   );
 }
 
+const streamOf = ({ messageStream }: PostmarkSettings) => messageStream ?? "outbound";
+
 const listOf = (name: string, mailboxes: readonly string[] | null | undefined) =>
   mailboxes?.length ? { [name]: mailboxes.join(", ") } : {};
 
@@ -56,7 +58,7 @@ function messageOf(email: Email, key: string, settings: PostmarkSettings) {
     ...(typeof email.html === "string" ? { HtmlBody: email.html } : {}),
     ...(typeof email.text === "string" ? { TextBody: email.text } : {}),
     ...(headers.length ? { Headers: headers.map(([Name, Value]) => ({ Name, Value })) } : {}),
-    MessageStream: settings.messageStream ?? "outbound",
+    MessageStream: streamOf(settings),
     Metadata: { [KEY]: key },
   };
 }
@@ -121,6 +123,7 @@ const page = z.object({
 
 const PAGE_SIZE = 500;
 
+/** Of one stream at a time, which is `outbound` where none is named. No filter by status: one may be queued still. */
 async function find(
   settings: PostmarkSettings,
   key: string,
@@ -129,6 +132,7 @@ async function find(
   const query = new URLSearchParams({
     count: String(PAGE_SIZE),
     offset: "0",
+    messagestream: streamOf(settings),
     [`metadata_${KEY}`]: key,
   });
   const { status, body } = await ask(settings, `messages/outbound?${query}`, signal);
