@@ -4,6 +4,7 @@ import { z } from "zod";
 import { cutText } from "../../http/inbound.ts";
 import { RequestError } from "../../runtime/errors.ts";
 import { parsePast } from "../../runtime/moment.ts";
+import { textOfHtml } from "./html.ts";
 import type { ProviderCall } from "../receiver.ts";
 
 /** What of a body is kept. */
@@ -83,21 +84,6 @@ const TELLING = new Set([
   "return-path",
 ]);
 
-/** Of an email in HTML alone, its words. */
-function textOfHtml(html: string): string {
-  return html.slice(0, 4 * MAX_TEXT)
-    .replace(/<(style|script|head|title)\b[^>]*>[\s\S]*?<\/\1\s*>|<!--[\s\S]*?-->/gi, "")
-    .replace(/<blockquote\b[\s\S]*$/i, "")
-    .replace(/\s+/g, " ")
-    .replace(/<(br|\/p|\/div|\/tr|\/li|\/h[1-6])\b[^>]*>/gi, "\n")
-    .replace(/<[^>]*>/g, "")
-    .replace(/&nbsp;|&#160;/gi, " ")
-    .replace(/&lt;/gi, "<").replace(/&gt;/gi, ">").replace(/&quot;/gi, '"').replace(/&#39;/g, "'")
-    .replace(/&amp;/gi, "&")
-    .replace(/ *\n */g, "\n")
-    .trim();
-}
-
 export interface Content {
   text?: string | null | undefined;
   html?: string | null | undefined;
@@ -108,7 +94,7 @@ export interface Content {
 export function contentOf({ text, html, headers }: Content) {
   const telling = Object.entries(headers ?? {}).filter(([name]) => TELLING.has(name.toLowerCase()));
   return {
-    text: text?.trim() ? text : html ? textOfHtml(html) : undefined,
+    text: text?.trim() ? text : html ? textOfHtml(html.slice(0, 4 * MAX_TEXT)) : undefined,
     html: html ?? undefined,
     headers: Object.fromEntries(telling),
   };
