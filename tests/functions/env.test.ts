@@ -92,8 +92,8 @@ test("Twilio and Resend need their credentials, and base addresses are http", ()
 
 test("a Telnyx account is its API key, with or without what it signs with", () => {
   const key = Buffer.alloc(32, 7).toString("base64");
-  expect(parseTelnyxAccount("KEY0123_apex")).toEqual({ apiKey: "KEY0123_apex" });
-  expect(parseTelnyxAccount(JSON.stringify({ api_key: "KEY1", public_key: key })))
+  expect(parseTelnyxAccount("KEY0123_apex\n")).toEqual({ apiKey: "KEY0123_apex" });
+  expect(parseTelnyxAccount(JSON.stringify({ api_key: " KEY1\n", public_key: `${key}\n` })))
     .toEqual({ apiKey: "KEY1", publicKey: key });
   for (const secret of ['{"api_key": "hush"', '{"public_key": "hush"}', "", "hush hush"]) {
     expect(() => parseTelnyxAccount(secret)).toThrow(/^the secret of the sender: set it to/);
@@ -109,10 +109,15 @@ test("a Telnyx account is its API key, with or without what it signs with", () =
 
 test("an account for email is its key, with or without what it tells its news with", () => {
   const webhook_secret = `whsec_${"x".repeat(24)}`;
-  expect(parseResendAccount("re_apex")).toEqual({ apiKey: "re_apex" });
-  expect(parseResendSigner(JSON.stringify({ api_key: "re_apex", webhook_secret })))
+  // As it is pasted.
+  expect(parseResendAccount("re_apex\n")).toEqual({ apiKey: "re_apex" });
+  expect(
+    parseResendSigner(
+      JSON.stringify({ api_key: "re_apex ", webhook_secret: `${webhook_secret}\n` }),
+    ),
+  )
     .toEqual({ apiKey: "re_apex", webhookSecret: webhook_secret });
-  expect(parsePostmarkAccount("apex-token")).toEqual({ serverToken: "apex-token" });
+  expect(parsePostmarkAccount(" apex-token\n")).toEqual({ serverToken: "apex-token" });
   const own = { server_token: "apex-token", message_stream: "crm" };
   expect(readPostmark({}, parsePostmarkAccount(JSON.stringify(own)))).toEqual({
     serverToken: "apex-token",
@@ -120,7 +125,7 @@ test("an account for email is its key, with or without what it tells its news wi
     baseUrl: "https://api.postmarkapp.com",
   });
   const password = "0123456789abcdef";
-  expect(parsePostmarkPassword(JSON.stringify({ ...own, webhook_password: password })))
+  expect(parsePostmarkPassword(JSON.stringify({ ...own, webhook_password: `${password}\n` })))
     .toBe(password);
   for (const parse of [parseResendAccount, parsePostmarkAccount]) {
     for (const secret of ['{"api_key": "hush"', '{"webhook_secret": "hush"}', "", "hush hush"]) {

@@ -10,7 +10,7 @@ export interface PostmarkSettings {
   messageStream?: string;
 }
 
-const webhookPassword = z.string().min(16).max(200);
+const webhookPassword = z.string().trim().min(16).max(200);
 
 /** Postmark signs nothing: it logs in, with what its webhooks' addresses are written with. */
 export function readPostmarkPassword(env: Environment = process.env): string {
@@ -25,11 +25,11 @@ export function readPostmarkPassword(env: Environment = process.env): string {
 
 const postmarkAccount = z.union([
   z.string().transform(parseJson).pipe(z.object({
-    server_token: z.string().min(1),
+    server_token: z.string().trim().min(1),
     webhook_password: webhookPassword.optional(),
-    message_stream: z.string().min(1).optional(),
+    message_stream: z.string().trim().min(1).optional(),
   })),
-  z.string().regex(/^[^{\s]+$/).transform((server_token) => ({
+  z.string().trim().regex(/^[^{\s]+$/).transform((server_token) => ({
     server_token,
     webhook_password: undefined,
     message_stream: undefined,

@@ -28,7 +28,7 @@ export function readResend(
   return settings;
 }
 
-const webhookSecret = z.string().regex(/^whsec_[A-Za-z0-9+/]{16,}={0,2}$/);
+const webhookSecret = z.string().trim().regex(/^whsec_[A-Za-z0-9+/]{16,}={0,2}$/);
 
 export function readResendSecret(env: Environment = process.env): string {
   return parse(
@@ -41,9 +41,12 @@ export function readResendSecret(env: Environment = process.env): string {
 
 const resendAccount = z.union([
   z.string().transform(parseJson).pipe(
-    z.object({ api_key: z.string().min(1), webhook_secret: webhookSecret.optional() }),
+    z.object({ api_key: z.string().trim().min(1), webhook_secret: webhookSecret.optional() }),
   ),
-  z.string().regex(/^[^{\s]+$/).transform((api_key) => ({ api_key, webhook_secret: undefined })),
+  z.string().trim().regex(/^[^{\s]+$/).transform((api_key) => ({
+    api_key,
+    webhook_secret: undefined,
+  })),
 ]);
 
 export interface ResendAccount {

@@ -11,7 +11,9 @@ export interface TelnyxSettings {
   messagingProfileId?: string;
 }
 
-const publicKey = z.base64().refine((key) => Buffer.from(key, "base64").length === 32);
+const publicKey = z.string().trim().pipe(z.base64()).refine((key) =>
+  Buffer.from(key, "base64").length === 32
+);
 
 /** What Telnyx signs with is checked with the account's public key, which is no secret. */
 export function readTelnyxPublicKey(env: Environment = process.env): string {
@@ -25,9 +27,9 @@ export function readTelnyxPublicKey(env: Environment = process.env): string {
 
 const telnyxAccount = z.union([
   z.string().transform(parseJson).pipe(
-    z.object({ api_key: z.string().min(1), public_key: publicKey.optional() }),
+    z.object({ api_key: z.string().trim().min(1), public_key: publicKey.optional() }),
   ),
-  z.string().regex(/^[^{\s]+$/).transform((api_key) => ({ api_key, public_key: undefined })),
+  z.string().trim().regex(/^[^{\s]+$/).transform((api_key) => ({ api_key, public_key: undefined })),
 ]);
 
 export interface TelnyxAccount {

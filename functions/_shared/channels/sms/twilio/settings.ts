@@ -33,8 +33,8 @@ function readTwilioAccount(env: Environment): TwilioAccount {
 }
 
 const twilioAccount = z.string().transform(parseJson).pipe(z.object({
-  account_sid: z.string().regex(/^AC[0-9A-Za-z]+$/),
-  auth_token: z.string().min(1),
+  account_sid: z.string().trim().regex(/^AC[0-9A-Za-z]+$/),
+  auth_token: z.string().trim().min(1),
 }));
 
 /** A tenant's own account, as its secret has it. */
