@@ -317,8 +317,8 @@ describe("an office whose sender of email is Postmark's", () => {
     ],
     ["complained", (sent, at) => postmarkComplaint(sent, at), "complained", "complaint"],
     [
-      "unsubscribed at Postmark",
-      (sent, at) => postmarkSubscription(sent, "ManualSuppression", at),
+      "is on the office's list at Postmark",
+      (sent, at) => postmarkBounce(sent, "ManuallyDeactivated", at),
       "suppressed",
       "provider",
     ],
@@ -342,6 +342,33 @@ describe("an office whose sender of email is Postmark's", () => {
     await own.office.lead({ email: to });
     await own.office.quiet();
     expect(sentTo(to)).toHaveLength(reason === null ? 2 : 1);
+  });
+
+  it.each<[string, (sent: PostmarkEmail, at: Date) => object]>([
+    ["Postmark's own link", (sent, at) => postmarkSubscription(sent, "ManualSuppression", at)],
+    ["an answer", (sent, at) => postmarkBounce(sent, "Unsubscribe", at)],
+  ])("sends receipts and no more offers to who unsubscribes with %s", async (_what, news) => {
+    const own = await open("postmark");
+    const { to, email, after } = await sentBy(own);
+    expect(await tell(postmarkDelivery(email, after(1)), own)).toBe("stored");
+    expect(await tell(postmarkOpen(email, after(300)), own)).toBe("stored");
+    const unsubscribed = news(email, after(360));
+    expect(await tell(unsubscribed, own)).toBe("stored");
+    expect(await tell(unsubscribed, own)).toBe("duplicate");
+    expect(await suppressionsOf(own)).toEqual([{ address: to, reason: "opt_out" }]);
+    expect(await emailsOf(own)).toMatchObject([{ status: "delivered" }]);
+    expect((await own.office.steps())[0]?.result_data).toMatchObject({
+      delivery: { status: "delivered" },
+    });
+    await own.office.workflow({
+      steps: [{
+        step_type: "send_email",
+        step_config: { subject: "Receipt", text: "Paid", purpose: "transactional" },
+      }],
+    });
+    await own.office.lead({ email: to });
+    await own.office.quiet();
+    expect(subjectsTo(to)).toEqual(["Hello Maria", "Receipt"]);
   });
 
   it("counts what people open and click, and no machine", async () => {

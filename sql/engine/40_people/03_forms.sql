@@ -340,7 +340,7 @@ create table ridgeline.email_events (
   type text not null
     constraint email_events_type_known
     check (type in ('delivered', 'delivery_delayed', 'bounced', 'complained', 'failed', 'suppressed',
-      'opened', 'clicked')),
+      'unsubscribed', 'opened', 'clicked')),
   is_machine boolean not null default false,
   machine_reason text,
   link text,

@@ -133,6 +133,24 @@ begin
 end;
 $$;
 
+-- What is said again and again is one revocation.
+create or replace function automation.unsubscribe_address(
+  tenant_id uuid, mailbox text, purpose text, evidence jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not exists (
+    select from ridgeline.suppressions as s
+    where s.tenant_id = unsubscribe_address.tenant_id and s.channel = 'email'
+      and s.address = automation.normalize_email(mailbox)
+      and s.purpose in ('all', unsubscribe_address.purpose)) then
+    perform automation.record_consent(tenant_id, 'email', mailbox, 'revoked', purpose, 'unsubscribe', evidence);
+  end if;
+end;
+$$;
+
 create or replace function automation.unsubscribe(token text, purpose text) returns void
   language plpgsql
   security definer
@@ -150,13 +168,8 @@ begin
     return;
   end if;
   foreach mailbox in array link.addresses loop
-    -- A link that is posted again and again is one revocation.
-    continue when exists (
-      select from ridgeline.suppressions as s
-      where s.tenant_id = link.tenant_id and s.channel = 'email' and s.address = mailbox
-        and (s.purpose = 'all' or s.purpose = wanted));
-    perform automation.record_consent(link.tenant_id, 'email', mailbox, 'revoked', wanted, 'unsubscribe',
-      jsonb_build_object('step_id', link.step_id));
+    perform automation.unsubscribe_address(
+      link.tenant_id, mailbox, wanted, jsonb_build_object('step_id', link.step_id));
   end loop;
 end;
 $$;

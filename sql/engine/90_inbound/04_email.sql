@@ -177,7 +177,8 @@ begin
 end;
 $$;
 
--- What the provider itself suppresses is left alone here too.
+-- What the provider itself suppresses is left alone here too. Whoever unsubscribes with the provider's own link gets no
+-- more marketing, as with ours; receipts go on.
 -- A hard bounce of a mail to one address is that address's; of a mail to several nobody can say
 -- whose. A complaint stops all of them.
 create or replace function automation.suppress_email(email ridgeline.emails, event jsonb) returns void
@@ -186,6 +187,7 @@ create or replace function automation.suppress_email(email ridgeline.emails, eve
   as $$
     select case event ->> 'type'
       when 'bounced' then automation.suppress(email.tenant_id, 'email', a.bare, 'bounce', a.detail)
+      when 'unsubscribed' then automation.unsubscribe_address(email.tenant_id, a.bare, 'marketing', a.detail)
       else automation.revoke_once(email.tenant_id, 'email', a.bare,
         case event ->> 'type' when 'suppressed' then 'provider' else 'complaint' end, a.detail, a.detail) end
     from (
@@ -201,7 +203,7 @@ create or replace function automation.suppress_email(email ridgeline.emails, eve
     ) as a
     where automation.normalize_email(automation.bare_address(a.address)) is not null
       and (event ->> 'type' = 'complained'
-        or a.addresses = 1 and (event ->> 'type' = 'suppressed'
+        or a.addresses = 1 and (event ->> 'type' in ('suppressed', 'unsubscribed')
           or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean))
   $$;
 
@@ -447,7 +449,7 @@ $$;
 comment on function automation.record_email_event(text, jsonb) is
   'What became of an email, once for each event_id: {provider?, email_id, type, occurred_at, to?, link?, '
   'user_agent?, permanent?, error_code?, detail?, tenant_id?}; type: delivered, delivery_delayed, bounced, '
-  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, '
+  'complained, failed, suppressed, unsubscribed, opened or clicked; or received, with from, to, cc?, subject?, text?, '
   'html? and headers?; tenant_id: whose own account says so. Returns stored, duplicate, early (kept until the email is '
   'recorded), unknown_message (of another tenant''s than the account''s that says so) or, of one that came in, '
   'unknown_address or unknown_sender.';

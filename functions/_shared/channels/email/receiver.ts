@@ -12,9 +12,15 @@ const MAX_TEXT = 100_000;
 
 /** Not refused for its length: an email that is cut is better than one that is lost. */
 const cut = (length: number) => z.string().transform((text) => cutText(text, length));
-const mailboxes = z.array(cut(1_000));
+/** A stranger chooses how many it is to. */
+const mailboxes = z.array(z.string()).transform((all) =>
+  all.slice(0, 200).map((one) => cutText(one, 1_000))
+);
 
-/** Suppressed: the provider sends nothing to the address, which is on its own list. Received: one that came in. */
+/**
+ * Suppressed: the provider sends nothing to the address, which is on its own list. Unsubscribed: whoever got it wants no
+ * more of its kind, and said so to the provider. Received: one that came in.
+ */
 export const EVENTS = [
   "delivered",
   "delivery_delayed",
@@ -22,6 +28,7 @@ export const EVENTS = [
   "complained",
   "failed",
   "suppressed",
+  "unsubscribed",
   "opened",
   "clicked",
   "received",

@@ -35,14 +35,15 @@ export const classify = (answer: Answer): Outcome =>
     classOf(answer.code) ?? (answer.status === 403 ? "account" : undefined),
   );
 
-type Bounce = "permanent" | "suppressed" | "delayed" | "failed" | "none";
+type Bounce = "permanent" | "suppressed" | "unsubscribed" | "delayed" | "failed" | "none";
 
 /** What a bounce of that type is; of a type that is not here it is one that may pass. */
 export const bounces: Readonly<Record<string, Bounce>> = {
   HardBounce: "permanent",
   BadEmailAddress: "permanent",
-  // Whoever gets it asks to be left alone, or the office has put the address on Postmark's list.
-  Unsubscribe: "suppressed",
+  // Whoever gets it asks for no more of its kind.
+  Unsubscribe: "unsubscribed",
+  // The office has put the address on Postmark's list.
   ManuallyDeactivated: "suppressed",
   // Postmark goes on trying.
   Transient: "delayed",

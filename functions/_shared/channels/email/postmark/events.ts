@@ -41,6 +41,8 @@ function bounced(said: Report): Fields | null {
       return null;
     case "suppressed":
       return bounce("suppressed", said);
+    case "unsubscribed":
+      return bounce("unsubscribed", said);
     case "delayed":
       return bounce("delivery_delayed", said);
     case "failed":
@@ -59,10 +61,13 @@ const seen = (type: "opened" | "clicked", said: Report): Fields => ({
   user_agent: said.UserAgent,
 });
 
-/** That somebody unsubscribed at Postmark itself; bounces and complaints are told beside. */
+/**
+ * That somebody unsubscribed at Postmark itself, by the link that it adds to a broadcast stream, and from that alone; of
+ * bounces and complaints it tells beside.
+ */
 const unsubscribed = (said: Report): Fields | null =>
   said.SuppressSending && said.SuppressionReason === "ManualSuppression"
-    ? { type: "suppressed", occurred_at: timeOf("ChangedAt", said.ChangedAt) }
+    ? { type: "unsubscribed", occurred_at: timeOf("ChangedAt", said.ChangedAt) }
     : null;
 
 const OF_RECORD: Readonly<Record<string, (said: Report) => Fields | null>> = {
@@ -115,8 +120,11 @@ function received(email: Inbound): EmailEvent | null {
     type: "received",
     occurred_at: new Date().toISOString(),
     from: FromFull?.Name ? `${FromFull.Name.replace(/[<>"]/g, "")} <${FromFull.Email}>` : From,
-    to: [...addresses(email.ToFull), ...addresses(email.BccFull)]
-      .concat(OriginalRecipient ? [OriginalRecipient] : []),
+    to: [
+      ...(OriginalRecipient ? [OriginalRecipient] : []),
+      ...addresses(email.ToFull),
+      ...addresses(email.BccFull),
+    ],
     cc: addresses(email.CcFull),
     subject: email.Subject,
     ...contentOf({
