@@ -6058,6 +6058,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.environment_payload(channel text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('sender', jsonb_build_object('provider', automation.setting(channel || '_provider')));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.await_sender(prepared automation.prepared_step, channel text)
  RETURNS automation.prepared_step
  LANGUAGE plpgsql
@@ -11111,6 +11122,22 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.unsubscribe_address(tenant_id uuid, mailbox text, purpose text, evidence jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not exists (
+    select from ridgeline.suppressions as s
+    where s.tenant_id = unsubscribe_address.tenant_id and s.channel = 'email'
+      and s.address = automation.normalize_email(mailbox)
+      and s.purpose in ('all', unsubscribe_address.purpose)) then
+    perform automation.record_consent(tenant_id, 'email', mailbox, 'revoked', purpose, 'unsubscribe', evidence);
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.unsubscribe(token text, purpose text)
  RETURNS void
  LANGUAGE plpgsql
@@ -11129,13 +11156,8 @@ begin
     return;
   end if;
   foreach mailbox in array link.addresses loop
-    -- A link that is posted again and again is one revocation.
-    continue when exists (
-      select from ridgeline.suppressions as s
-      where s.tenant_id = link.tenant_id and s.channel = 'email' and s.address = mailbox
-        and (s.purpose = 'all' or s.purpose = wanted));
-    perform automation.record_consent(link.tenant_id, 'email', mailbox, 'revoked', wanted, 'unsubscribe',
-      jsonb_build_object('step_id', link.step_id));
+    perform automation.unsubscribe_address(
+      link.tenant_id, mailbox, wanted, jsonb_build_object('step_id', link.step_id));
   end loop;
 end;
 $function$;
@@ -28145,7 +28167,8 @@ begin
     return automation.await_sender(prepared, channel);
   end if;
   prepared.input := (prepared.input - '{sender,from,messaging_service_sid}'::text[])
-    || case when sender.id is null then '{}' else automation.sender_payload(sender, named) end;
+    || case when sender.id is null then automation.environment_payload(channel)
+      else automation.sender_payload(sender, named) end;
   return prepared;
 end;
 $function$;
@@ -28159,7 +28182,7 @@ AS $function$
 begin
   if automation.channel_of(step_type) not in ('sms', 'email') then
     return prepared;
-  elsif prepared.input ? 'sender' then
+  elsif prepared.input #> '{sender,id}' is not null then
     if not exists (
       select from ridgeline.senders as s
       where s.tenant_id = recheck_sender.tenant_id
@@ -32489,6 +32512,7 @@ CREATE OR REPLACE FUNCTION automation.suppress_email(email ridgeline.emails, eve
 AS $function$
     select case event ->> 'type'
       when 'bounced' then automation.suppress(email.tenant_id, 'email', a.bare, 'bounce', a.detail)
+      when 'unsubscribed' then automation.unsubscribe_address(email.tenant_id, a.bare, 'marketing', a.detail)
       else automation.revoke_once(email.tenant_id, 'email', a.bare,
         case event ->> 'type' when 'suppressed' then 'provider' else 'complaint' end, a.detail, a.detail) end
     from (
@@ -32504,7 +32528,7 @@ AS $function$
     ) as a
     where automation.normalize_email(automation.bare_address(a.address)) is not null
       and (event ->> 'type' = 'complained'
-        or a.addresses = 1 and (event ->> 'type' = 'suppressed'
+        or a.addresses = 1 and (event ->> 'type' in ('suppressed', 'unsubscribed')
           or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean))
   $function$;
 
@@ -35083,7 +35107,7 @@ comment on function automation.receive_sms(jsonb) is 'Stores a text message once
 
 comment on function automation.record_call(jsonb) is 'Stores a call, or what became of it: {provider?, call_sid, from, to, direction, status, dial_status?, duration?, tenant_id?}; status: queued, initiated, ringing, in-progress, answered, completed, no-answer, busy, failed or canceled. An inbound call that nobody took is missed. Returns stored, updated, duplicate, unknown_number or unknown_status.';
 
-comment on function automation.record_email_event(text,jsonb) is 'What became of an email, once for each event_id: {provider?, email_id, type, occurred_at, to?, link?, user_agent?, permanent?, error_code?, detail?, tenant_id?}; type: delivered, delivery_delayed, bounced, complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, html? and headers?; tenant_id: whose own account says so. Returns stored, duplicate, early (kept until the email is recorded), unknown_message (of another tenant''s than the account''s that says so) or, of one that came in, unknown_address or unknown_sender.';
+comment on function automation.record_email_event(text,jsonb) is 'What became of an email, once for each event_id: {provider?, email_id, type, occurred_at, to?, link?, user_agent?, permanent?, error_code?, detail?, tenant_id?}; type: delivered, delivery_delayed, bounced, complained, failed, suppressed, unsubscribed, opened or clicked; or received, with from, to, cc?, subject?, text?, html? and headers?; tenant_id: whose own account says so. Returns stored, duplicate, early (kept until the email is recorded), unknown_message (of another tenant''s than the account''s that says so) or, of one that came in, unknown_address or unknown_sender.';
 
 comment on function automation.record_message_status(jsonb) is 'What became of a text message: {provider?, message_sid, status, error_code?, error_class?, tenant_id?}; status: accepted, queued, sending, sent, failed, undelivered, canceled, delivered or read; error_class: error_class(). Returns updated, duplicate (nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another tenant''s than the account''s that says so, unknown_message.';
 
@@ -35814,6 +35838,9 @@ grant execute on function automation.entry_lock(ridgeline.workflow_executions,te
 
 revoke all on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.entry_of(uuid,text,text,jsonb,automation.enrolment,timestamp with time zone) to service_role;
+
+revoke all on function automation.environment_payload(text) from public, anon, authenticated, service_role;
+grant execute on function automation.environment_payload(text) to service_role;
 
 revoke all on function automation.erase_all_found(automation.erasures_under_way,regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.erase_all_found(automation.erasures_under_way,regclass,jsonb) to service_role;
@@ -37962,6 +37989,9 @@ grant execute on function automation.unsent(automation.work,automation.prepared_
 
 revoke all on function automation.unsubscribe(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.unsubscribe(text,text) to service_role;
+
+revoke all on function automation.unsubscribe_address(uuid,text,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.unsubscribe_address(uuid,text,text,jsonb) to service_role;
 
 revoke all on function automation.unsubscribe_secret() from public, anon, authenticated, service_role;
 
@@ -45361,6 +45391,8 @@ alter table automation.tick_portions drop constraint tick_portions_kind_known;
 
 alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
 
+alter table ridgeline.email_events drop constraint email_events_type_known;
+
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
 
 drop function automation.lock_portion(automation.portions);
@@ -46020,6 +46052,8 @@ alter table ridgeline.workflows add constraint workflows_mode_is_live_or_shadow 
 alter table ridgeline.workflow_versions add constraint workflow_versions_note_at_most_4_kb CHECK ((octet_length(note) <= 4096));
 
 alter table ridgeline.suppressions add constraint suppressions_purpose_known CHECK ((purpose = ANY (ARRAY['marketing'::text, 'all'::text])));
+
+alter table ridgeline.email_events add constraint email_events_type_known CHECK ((type = ANY (ARRAY['delivered'::text, 'delivery_delayed'::text, 'bounced'::text, 'complained'::text, 'failed'::text, 'suppressed'::text, 'unsubscribed'::text, 'opened'::text, 'clicked'::text])));
 
 alter table ridgeline.workflow_versions add constraint workflow_versions_via_known CHECK ((published_via = ANY (ARRAY['publish'::text, 'activation'::text, 'steps'::text, 'import'::text])));
 

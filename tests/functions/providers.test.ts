@@ -107,13 +107,29 @@ test.each(
       { sms: "twilio", email: "twilio" },
       /^the setting email_provider: .* postmark, resend/,
     ],
+    // Settled when it was claimed first: what a dispatcher has read of the settings may be a minute old.
+    [
+      "email",
+      { sms: "twilio", email: "resend" },
+      /^POSTMARK_SERVER_TOKEN: /,
+      { provider: "postmark" },
+    ],
+    [
+      "sms",
+      { sms: "twilio", email: "resend" },
+      /^the setting sms_provider: .* telnyx, twilio$/,
+      { provider: "pigeon" },
+    ],
   ] as const,
 )(
   "without a sender of the office, the setting says who carries it: %s, %o",
-  async (channel, settings, says) => {
+  async (channel, settings, says, sender: object | undefined = undefined) => {
     const step = channel === "sms"
-      ? aStep({ step_type: "send_sms", payload: { to: "+15125550142", body: "Hi" } })
-      : aStep({ step_type: "send_email", payload: { ...anEmail, from: "office@apex.example" } });
+      ? aStep({ step_type: "send_sms", payload: { to: "+15125550142", body: "Hi", sender } })
+      : aStep({
+        step_type: "send_email",
+        payload: { ...anEmail, from: "office@apex.example", sender },
+      });
     for (
       const one of [
         "TWILIO_ACCOUNT_SID",

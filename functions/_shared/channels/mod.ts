@@ -7,16 +7,21 @@ import { providers } from "./providers.ts";
 import { InvalidPayloadError, type Sender, type Senders } from "./sender.ts";
 import { createWebhookSender } from "./webhook/send.ts";
 
-const providerOf = ({ payload }: ClaimedStep): unknown =>
-  (payload as { sender?: { provider?: unknown } | null } | null)?.sender?.provider;
+type OfEnvironment = (named: string | undefined) => string | Promise<string>;
 
-/** The provider that the tenant's sender names; without one, that of the environment's. */
+const senderOf = ({ payload }: ClaimedStep): { id?: unknown; provider?: unknown } =>
+  (payload as { sender?: { id?: unknown; provider?: unknown } | null } | null)?.sender ?? {};
+
+/** The provider that the tenant's sender names; without one, that of the environment's, which has no id. */
 export function byProvider(
   providers: Readonly<Record<string, Sender>>,
-  ofEnvironment: () => string | Promise<string> = () => Object.keys(providers)[0] ?? "",
+  ofEnvironment: OfEnvironment = (named) => named ?? Object.keys(providers)[0] ?? "",
 ): Sender {
   const chosen = async (step: ClaimedStep): Promise<Sender> => {
-    const named = providerOf(step) ?? await ofEnvironment();
+    const { id, provider: said } = senderOf(step);
+    const named = typeof id === "string"
+      ? said
+      : await ofEnvironment(typeof said === "string" ? said : undefined);
     const provider = typeof named === "string" && Object.hasOwn(providers, named)
       ? providers[named]
       : undefined;
@@ -41,12 +46,16 @@ export function byProvider(
 }
 
 /**
- * Who carries what the environment's own sender says. The database records its messages under that name, so it is the
- * one that is asked.
+ * Who carries what the environment's own sender says: whom the database named when it was claimed first, and records it
+ * under. The setting is asked about what a database of the release before has claimed.
  */
-function ofEnvironment(channel: "sms" | "email", known: object, database: Database) {
-  return async (): Promise<string> => {
-    const named = (await requireVersion(database)).providers[channel];
+function ofEnvironment(
+  channel: "sms" | "email",
+  known: object,
+  database: Database,
+): OfEnvironment {
+  return async (said) => {
+    const named = said ?? (await requireVersion(database)).providers[channel];
     if (Object.hasOwn(known, named)) return named;
     throw new ConfigurationError(
       `the setting ${channel}_provider`,
@@ -69,7 +78,7 @@ export function createSenders(timeoutMs?: number, database?: Database): Senders 
     const made = Object.entries(creators).map(([name, create]) => [name, create(options)] as const);
     return byProvider(
       Object.fromEntries(made),
-      database ? ofEnvironment(name, creators, database) : () => otherwise,
+      database ? ofEnvironment(name, creators, database) : (named) => named ?? otherwise,
     );
   };
   return {

@@ -84,6 +84,17 @@ begin
 end;
 $$;
 
+-- Who carries what the environment's sender says is settled with the message: what may have been accepted is asked of
+-- that provider, and its news believed, whatever the setting says by then.
+create or replace function automation.environment_payload(channel text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_build_object('sender', jsonb_build_object('provider', automation.setting(channel || '_provider')));
+end;
+$$;
+
 create or replace function automation.fail_unaddressed(
   prepared automation.prepared_step, code text, message text)
   returns automation.prepared_step
@@ -163,7 +174,8 @@ begin
     return automation.await_sender(prepared, channel);
   end if;
   prepared.input := (prepared.input - '{sender,from,messaging_service_sid}'::text[])
-    || case when sender.id is null then '{}' else automation.sender_payload(sender, named) end;
+    || case when sender.id is null then automation.environment_payload(channel)
+      else automation.sender_payload(sender, named) end;
   return prepared;
 end;
 $$;
@@ -183,7 +195,7 @@ create or replace function automation.recheck_sender(
 begin
   if automation.channel_of(step_type) not in ('sms', 'email') then
     return prepared;
-  elsif prepared.input ? 'sender' then
+  elsif prepared.input #> '{sender,id}' is not null then
     if not exists (
       select from ridgeline.senders as s
       where s.tenant_id = recheck_sender.tenant_id

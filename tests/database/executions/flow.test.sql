@@ -138,12 +138,12 @@ select pg_temp.workflow(:'apex', 'contact_created', '{}',
 insert into public.contacts (tenant_id, id, first_name, email, phone, lead_score)
 values (:'apex', '00000000-0000-0000-0000-0000000000c2', '<b>Bo</b>', 'Bo Lee <bo@Example.com>', '(512) 555-0199', 7);
 select is(payload, '{"to": ["Bo Lee <bo@Example.com>"], "subject": "For <b>Bo</b>", "text": "<b>Bo</b>",
-    "html": "<p>&lt;b&gt;Bo&lt;/b&gt;</p><b>Bo</b>"}', 'HTML is escaped, subjects and texts are not')
+    "html": "<p>&lt;b&gt;Bo&lt;/b&gt;</p><b>Bo</b>", "sender": {"provider": "resend"}}', 'HTML is escaped, subjects and texts are not')
 from automation.claim_steps('w', 10) as c, lateral (select pg_temp.finish(c, 'succeeded', '{"result": {"provider_id": "e1", "from": "us@apex.example"}}')) as f;
 select is(array[direction, to_address, from_address, subject, status, provider_id, contact_id::text],
   array['outbound', 'bo@example.com', 'us@apex.example', 'For <b>Bo</b>', 'sent', 'e1', '00000000-0000-0000-0000-0000000000c2'],
   'the CRM shows the email') from ridgeline.emails;
-select is(payload, '{"to": "+15125550199", "body": "Hi <b>Bo</b> <3"}', 'a text to the normalised number')
+select is(payload, '{"to": "+15125550199", "body": "Hi <b>Bo</b> <3", "sender": {"provider": "twilio"}}', 'a text to the normalised number')
 from automation.claim_steps('w', 10) as c, lateral (select pg_temp.finish(c, 'succeeded', '{"result": {"provider_id": "SM1"}}')) as f;
 select is(array[direction, to_number, body, status, provider_id, execution_id::text],
   array['outbound', '+15125550199', 'Hi <b>Bo</b> <3', 'sent', 'SM1', (pg_temp.only_run(:'sends')).id::text],

@@ -56,7 +56,7 @@ select is((select count(*) from automation.claim_steps('w', 10)), 0::bigint, 'no
 select is(automation.next_due_at(), null, 'nor will be');
 select pg_temp.contact(:'apex', 'Maria') as maria \gset
 select is(automation.next_due_at(), automation.now(), 'now something is');
-select is((pg_temp.claim()).payload, '{"to": "+15125550100", "body": "Hi Maria"}', 'the payload is ready to go');
+select is((pg_temp.claim()).payload, '{"to": "+15125550100", "body": "Hi Maria", "sender": {"provider": "twilio"}}', 'the payload is ready to go');
 select is(array[c.attempt::text, c.idempotency_key, c.step_type, c.reconcile_since::text],
   array['1', c.step_id::text, 'send_sms', null], 'the first attempt, nothing to look up') from pg_temp.held() as c;
 select cmp_ok((pg_temp.held()).lease_expires_at - clock_timestamp(), '>', interval '50 seconds', 'a lease of a minute');

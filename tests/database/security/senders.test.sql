@@ -1,7 +1,7 @@
 -- A tenant speaks as its own senders and keeps its own secrets.
 begin;
 \ir ../foundation/story.psql
-select plan(59);
+select plan(61);
 
 update automation.settings set value = 'single_tenant' where name = 'environment_serves';
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
@@ -58,6 +58,19 @@ insert into ridgeline.senders (tenant_id, channel, kind, address) values (:'apex
 select is(pg_temp.sent_from(:'apex', 'send_sms', '{}'), 'environment', 'unless whoever runs it says so');
 select is(pg_temp.sent_from(:'blue', 'send_sms', '{}'), 'no_sender', 'of this one');
 select is(pg_temp.sent_from(:'apex', 'send_email', '{}'), 'no_sender', 'and this channel');
+-- Who carries it is settled at the first attempt.
+savepoint carriers;
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "s", "type": "send_sms", "config": {"body": "Hi"}}]') as flow \gset
+select count(ridgeline.execute_workflow(:'flow', jsonb_build_object('contact_id', pg_temp.contact(:'apex')), :'apex')) from generate_series(1, 2) \gset
+select count(pg_temp.finish(c, 'ambiguous')) from automation.claim_steps('w', 1) as c \gset
+select count(pg_temp.finish(c, 'retry')) from automation.claim_steps('w', 1) as c \gset
+update automation.settings set value = 'telnyx' where name = 'sms_provider';
+select automation.advance_clock('1 hour');
+select set_eq($$ select case when c.reconcile_since is null then 'refused' else 'unclear' end, c.payload #>> '{sender,provider}', pg_temp.finish(c, 'succeeded', jsonb_build_object('result', jsonb_build_object('provider_id', c.step_id))) from automation.claim_steps('w', 10) as c $$,
+  $$ values ('unclear', 'twilio', 'completed'), ('refused', 'telnyx', 'completed') $$, 'what may be out is asked of whom it was given to; what is not goes where the setting says');
+select set_eq($$ select m.provider, automation.sent_by('ridgeline.messages', m.provider, m.provider_id) from ridgeline.messages as m $$,
+  format($$ values ('twilio', %L::uuid), ('telnyx', %1$L) $$, :'apex'), 'and is recorded, and told of, so');
+rollback to carriers;
 delete from ridgeline.senders;
 
 insert into ridgeline.senders (tenant_id, channel, address, is_default) values
