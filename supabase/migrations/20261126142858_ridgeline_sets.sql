@@ -16304,6 +16304,28 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.leave_leases(tenant_ids uuid[], keys text[], but ridgeline.scheduled_steps[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  taken constant text[] := array(select concat_ws('/', b.tenant_id, b.id) from unnest(but) as b);
+  places constant integer[] := array(
+    select i from generate_subscripts(keys, 1) as i
+    where concat_ws('/', tenant_ids[i], keys[i]) <> all (taken) and exists (
+      select from ridgeline.scheduled_steps as s
+      where s.tenant_id = tenant_ids[i] and s.id = keys[i]::uuid and s.lease_expires_at < clock_timestamp()));
+begin
+  if places <> '{}' then
+    perform automation.try_alone(array(select tenant_ids[p] from unnest(places) as p), 'lease',
+      array(select keys[p] from unnest(places) as p), clock_timestamp() + interval '5 seconds');
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.take_back_leases(tenant_ids uuid[], keys text[])
  RETURNS integer
  LANGUAGE plpgsql
@@ -16312,6 +16334,9 @@ AS $function$
 declare
   dues constant ridgeline.scheduled_steps[] := array(select l from automation.lock_leases(tenant_ids, keys) as l);
 begin
+  if cardinality(dues) < cardinality(keys) then
+    perform automation.leave_leases(tenant_ids, keys, dues);
+  end if;
   return automation.finish_lost(dues, 'ambiguous',
     '{"code": "lease_expired", "message": "the worker stopped before it reported an outcome"}');
 end;
@@ -16457,11 +16482,15 @@ begin
   did := 0;
   became := 'left';
   if not automation.lock_work(kind, tenant_ids, keys) then
+    if kind = 'lease' then
+      perform automation.leave_leases(tenant_ids, keys, '{}');
+    end if;
     return;
   end if;
   begin
     became := 'done';
     if cardinality(keys) = 1 and automation.gave_up_work(kind, tenant_ids[1], keys[1]) then
+      did := (kind = 'lease')::integer;
       return;
     end if;
     case kind
@@ -16495,6 +16524,8 @@ begin
     perform automation.hold_work(kind, tenant_ids[1], keys[1]);
   elsif cardinality(keys) = 1 then
     became := automation.fail_work(kind, tenant_ids[1], keys[1], state, message, began);
+    -- A lease that has ended so is done with as well: whoever asks whether there are more counts on it.
+    did := (kind = 'lease' and became = 'failed')::integer;
   end if;
 end;
 $function$;
@@ -16587,8 +16618,8 @@ CREATE OR REPLACE PROCEDURE automation.work_on(IN kind text, INOUT did integer, 
 AS $procedure$
 declare
   most constant integer := coalesce(at_most, case kind when 'timer' then 500 when 'bulk' then 1000 else 200 end);
-  -- Then another part of the tick has its turn.
-  ends constant timestamptz := least(pg_catalog.clock_timestamp() + interval '2 seconds',
+  -- Then another part of the tick has its turn. One that is tried alone is tried all the same, once.
+  ends constant timestamptz := least(until, pg_catalog.clock_timestamp() + interval '2 seconds',
     pg_catalog.statement_timestamp() + automation.allowed_time('1 day'));
   portion automation.tick_portions;
   piece record;
@@ -16610,7 +16641,7 @@ begin
       exit when piece.is_done;
     end loop;
     did := did + so_far;
-    exit when is_cut_off or automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= until;
+    exit when is_cut_off or automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= ends;
     is_trial := true;
   end loop;
 end;
@@ -30112,19 +30143,30 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.suspect_work(kind text)
  RETURNS TABLE(tenant_id uuid, key text)
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  suspect record;
+begin
+  for suspect in
     select s.tenant_id, s.key from automation.suspects as s
     where s.kind = suspect_work.kind and s.next_try_at <= clock_timestamp()
       and not exists (
         select from automation.tick_portions as p
         cross join lateral unnest(p.tenant_ids, p.keys) as k (tenant_id, key)
         where p.kind = s.kind and k.tenant_id = s.tenant_id and k.key = s.key)
-      and automation.lock_work(s.kind, array[s.tenant_id], array[s.key])
     order by s.tries, s.next_try_at
-    limit 1
-  $function$;
+  loop
+    if automation.lock_work(kind, array[suspect.tenant_id], array[suspect.key]) then
+      return query select suspect.tenant_id, suspect.key;
+      return;
+    end if;
+    perform automation.try_alone(array[suspect.tenant_id], kind, array[suspect.key],
+      clock_timestamp() + interval '5 seconds');
+  end loop;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.work_off(kind text, at_most integer)
  RETURNS integer
@@ -36593,6 +36635,9 @@ grant execute on function automation.lease_steps(automation.work[],text,interval
 
 revoke all on function automation.leave_batch(automation.work[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.leave_batch(automation.work[],timestamp with time zone) to service_role;
+
+revoke all on function automation.leave_leases(uuid[],text[],ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.leave_leases(uuid[],text[],ridgeline.scheduled_steps[]) to service_role;
 
 revoke all on function automation.leave_out_of_email(automation.prepared_step,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.leave_out_of_email(automation.prepared_step,text[]) to service_role;

@@ -344,6 +344,54 @@ describe(
       expect(await count("automation.suspects")).toBe(0);
     });
 
+    it("keeps none waiting that ran out later, while somebody holds its run", async () => {
+      await lostTexts("perform pg_sleep(0);");
+      await sql`update ridgeline.scheduled_steps as s set lease_expires_at = s.lease_expires_at - interval '1 minute'
+        from ridgeline.workflow_executions as e join contacts as c on c.id::text = e.contact_id
+        where e.id = s.execution_id and c.first_name in ('Ann', 'Maria', 'Poison')`;
+      const user = await sessions.begin();
+      await user`select from ridgeline.workflow_executions as e join contacts as c on c.id::text = e.contact_id
+        where c.first_name in ('Ann', 'Maria', 'Poison') for update of e`;
+      const connection = sessions.connect();
+      const few = () => connection.unsafe("call automation.reap_leases(0, 3, '50 milliseconds')");
+      for (let calls = 0; calls < 2; calls++) await few();
+      expect((await runs()).filter((run) => run.includes("waiting"))).toEqual([
+        "Bo waiting",
+        "Cy waiting",
+        "Di waiting",
+      ]);
+      await user`rollback`;
+      await tickUntil("all taken back", areBack, 2);
+    });
+
+    it("is counted when it fails by itself", async () => {
+      await lostTexts("raise exception 'not this one';");
+      const [done] = await sql.unsafe("call automation.reap_leases(0, 100, '1 second')");
+      expect(done?.reaped).toBe(6);
+    });
+
+    it("takes the time that it was given, and no more of a tick than other parts", async () => {
+      const tenant = await office(...Array.from({ length: 40 }, () => "Poison"));
+      await workflow(tenant, { trigger: "contact_updated", step: text });
+      await sql`update contacts set company = 'Lee'`;
+      expect(await sql`select from automation.claim_steps('lost', 100)`).toHaveLength(40);
+      await sql`update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'`;
+      await ruleThat("perform pg_advisory_xact_lock(42); perform pg_sleep(0.05);");
+      const took = async (duration: string) => {
+        const began = performance.now();
+        await sql.unsafe(`call automation.reap_leases(0, 100, '${duration}')`);
+        return performance.now() - began;
+      };
+      expect(await took("200 milliseconds")).toBeLessThan(1_000);
+      await sql`
+        insert into automation.suspects (tenant_id, kind, key)
+        select s.tenant_id, 'lease', s.id from ridgeline.scheduled_steps as s where s.attempt_token is not null`;
+      const user = await sessions.begin();
+      await user`select pg_advisory_xact_lock(42)`;
+      expect(await took("10 seconds")).toBeLessThan(2_700);
+      await user`rollback`;
+    });
+
     it("keeps no other waiting that is tried alone as well", async () => {
       await lostTexts("perform pg_advisory_xact_lock(42);");
       // All six were cut off in company, the poison first.

@@ -81,6 +81,30 @@ begin
 end;
 $$;
 
+-- Those whose run somebody holds: tried alone, later, or a long transaction that holds the first two hundred would keep
+-- all that ran out after them.
+create or replace function automation.leave_leases(tenant_ids uuid[], keys text[], but ridgeline.scheduled_steps[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  taken constant text[] := array(select concat_ws('/', b.tenant_id, b.id) from unnest(but) as b);
+  places constant integer[] := array(
+    select i from generate_subscripts(keys, 1) as i
+    where concat_ws('/', tenant_ids[i], keys[i]) <> all (taken) and exists (
+      select from ridgeline.scheduled_steps as s
+      where s.tenant_id = tenant_ids[i] and s.id = keys[i]::uuid and s.lease_expires_at < clock_timestamp()));
+begin
+  if places <> '{}' then
+    perform automation.try_alone(array(select tenant_ids[p] from unnest(places) as p), 'lease',
+      array(select keys[p] from unnest(places) as p), clock_timestamp() + interval '5 seconds');
+  end if;
+end;
+$$;
+
 create or replace function automation.take_back_leases(tenant_ids uuid[], keys text[]) returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -88,6 +112,9 @@ create or replace function automation.take_back_leases(tenant_ids uuid[], keys t
 declare
   dues constant ridgeline.scheduled_steps[] := array(select l from automation.lock_leases(tenant_ids, keys) as l);
 begin
+  if cardinality(dues) < cardinality(keys) then
+    perform automation.leave_leases(tenant_ids, keys, dues);
+  end if;
   return automation.finish_lost(dues, 'ambiguous',
     '{"code": "lease_expired", "message": "the worker stopped before it reported an outcome"}');
 end;

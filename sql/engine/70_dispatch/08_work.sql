@@ -241,22 +241,34 @@ begin
 end;
 $$;
 
--- The next that has to be tried alone and whose time has come.
+-- The next that has to be tried alone and whose time has come. One that cannot be locked (somebody has it, or it is
+-- not due) is asked again in a while: were it asked each time, many of them would take the time of the others.
 create or replace function automation.suspect_work(kind text)
   returns table (tenant_id uuid, key text)
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  suspect record;
+begin
+  for suspect in
     select s.tenant_id, s.key from automation.suspects as s
     where s.kind = suspect_work.kind and s.next_try_at <= clock_timestamp()
       and not exists (
         select from automation.tick_portions as p
         cross join lateral unnest(p.tenant_ids, p.keys) as k (tenant_id, key)
         where p.kind = s.kind and k.tenant_id = s.tenant_id and k.key = s.key)
-      and automation.lock_work(s.kind, array[s.tenant_id], array[s.key])
     order by s.tries, s.next_try_at
-    limit 1
-  $$;
+  loop
+    if automation.lock_work(kind, array[suspect.tenant_id], array[suspect.key]) then
+      return query select suspect.tenant_id, suspect.key;
+      return;
+    end if;
+    perform automation.try_alone(array[suspect.tenant_id], kind, array[suspect.key],
+      clock_timestamp() + interval '5 seconds');
+  end loop;
+end;
+$$;
 
 -- Each tenant's first before anybody's second.
 create or replace function automation.begin_work(kind text, at_most integer, is_trial boolean default false)
@@ -318,11 +330,15 @@ begin
   did := 0;
   became := 'left';
   if not automation.lock_work(kind, tenant_ids, keys) then
+    if kind = 'lease' then
+      perform automation.leave_leases(tenant_ids, keys, '{}');
+    end if;
     return;
   end if;
   begin
     became := 'done';
     if cardinality(keys) = 1 and automation.gave_up_work(kind, tenant_ids[1], keys[1]) then
+      did := (kind = 'lease')::integer;
       return;
     end if;
     case kind
@@ -356,6 +372,8 @@ begin
     perform automation.hold_work(kind, tenant_ids[1], keys[1]);
   elsif cardinality(keys) = 1 then
     became := automation.fail_work(kind, tenant_ids[1], keys[1], state, message, began);
+    -- A lease that has ended so is done with as well: whoever asks whether there are more counts on it.
+    did := (kind = 'lease' and became = 'failed')::integer;
   end if;
 end;
 $$;
@@ -454,8 +472,8 @@ create or replace procedure automation.work_on(
   as $$
 declare
   most constant integer := coalesce(at_most, case kind when 'timer' then 500 when 'bulk' then 1000 else 200 end);
-  -- Then another part of the tick has its turn.
-  ends constant timestamptz := least(pg_catalog.clock_timestamp() + interval '2 seconds',
+  -- Then another part of the tick has its turn. One that is tried alone is tried all the same, once.
+  ends constant timestamptz := least(until, pg_catalog.clock_timestamp() + interval '2 seconds',
     pg_catalog.statement_timestamp() + automation.allowed_time('1 day'));
   portion automation.tick_portions;
   piece record;
@@ -477,7 +495,7 @@ begin
       exit when piece.is_done;
     end loop;
     did := did + so_far;
-    exit when is_cut_off or automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= until;
+    exit when is_cut_off or automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= ends;
     is_trial := true;
   end loop;
 end;
