@@ -212,14 +212,16 @@ create or replace function automation.take_work(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  locked constant automation.work[] := automation.without_merging(automation.lock_runs(dues));
+  -- A work names its plan by its place among those of all that were locked.
+  everything constant automation.work[] := automation.lock_runs(dues);
+  locked constant automation.work[] := automation.without_merging(everything);
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
   ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
   works := '{}'::automation.work[];
-  plans := automation.read_plans(locked, automation.now());
+  plans := automation.read_plans(everything, automation.now());
   foreach work in array locked loop
     if (work.execution).finished_at is not null then
       ended := ended || work.due;

@@ -2,7 +2,7 @@
 -- thing twice.
 begin;
 \ir ../foundation/story.psql
-select plan(57);
+select plan(58);
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
 select pg_temp.tenant('Bluff Roofing') as bluff \gset
@@ -215,6 +215,24 @@ select pg_temp.contact(:'apex', 'Vic', '+15125550191') as vic \gset
 select pg_temp.contact(:'apex', 'Victor', '+15125550191') as vic2 \gset
 select (ridgeline.record_revocation('sms', '+15125550191', 'wrote', tenant_id => :'apex')).status \gset
 select is((ridgeline.merge_contacts(:'vic', :'vic2', :'apex') ->> 'revocations')::integer, 0, 'with one number there is nothing to add');
+
+-- While one office's merge waits, what is due beside it is done by its own workflow, whichever office comes first.
+select set_config('automation.portion_size', '800', true);
+create temp table offices as
+  select pg_temp.tenant(n) as id, n as name from unnest('{Cedar,Dune,Elm}'::text[]) as n;
+select pg_temp.workflow(o.id, 'contact_created', '{"source": "fair"}',
+  jsonb_build_array(jsonb_build_object('type', 'create_task', 'config', jsonb_build_object('title', 'Call for ' || o.name))))
+from offices as o;
+insert into public.contacts (tenant_id, first_name, source) select o.id, o.name, 'fair' from offices as o;
+insert into automation.merges_due (tenant_id, contact_id, into_contact_id, next_try_at)
+select c.tenant_id, c.id, gen_random_uuid(), clock_timestamp() + interval '1 hour'
+from public.contacts as c where c.tenant_id = (select min(o.id::text)::uuid from offices as o);
+select automation.run_database_steps();
+select is(
+  (select array_agg(o.name || ': ' || t.title order by o.id) from public.tasks as t join offices as o on o.id = t.tenant_id),
+  (select array_agg(o.name || ': Call for ' || o.name order by o.id) from offices as o
+    where o.id > (select min(m.id::text)::uuid from offices as m)), 'each of the others has the task of its own office');
+delete from automation.merges_due;
 
 -- A text that is on its way when they are merged.
 select pg_temp.contact(:'apex', 'Wim', '+15125550193') as wim \gset
