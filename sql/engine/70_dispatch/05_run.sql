@@ -507,7 +507,8 @@ begin
       and (works[i]).outcome is distinct from 'untried' then (works[i]).step ->> 'type' end;
     kinds := kinds || type;
     zones := zones || ((plans[(works[i]).plan]).options ->> 'zone');
-    if type <> all (types) then
+    -- Null is unlike all of none.
+    if type is not null and type <> all (types) then
       types := types || type;
     end if;
   end loop;

@@ -2,7 +2,7 @@
 -- the others is done once, for its own run.
 begin;
 \ir ../foundation/story.psql
-select plan(29);
+select plan(30);
 -- A set at once, whatever the session did before.
 select set_config('automation.portion_size', '800', true);
 
@@ -187,6 +187,21 @@ select automation.run_database_steps();
 select is((select array_agg(t.title order by t.title) from public.tasks as t where t.title like 'Z%: % of %'),
   '{Zed: nobody of Apex Roofing,Zip: Lee of Apex Roofing,Zoe: Dee of Apex Roofing}',
   'who signed in is found by their own run alone, after one whose responsible person has left');
+
+-- ONE THAT HAS NOTHING TO DO comes first: the others are done with it, in one wave, and not one by one.
+select pg_temp.workflow(:'apex', 'contact_created', '{"source": "show"}',
+  '[{"type": "create_task", "config": {"title": "Call"}, "conditions": [{"field": "contact.lead_score", "operator": "greater_than", "value": 0}]}]') as shown \gset
+create function pg_temp.no_halves() returns void
+  language plpgsql
+  as $$
+  begin
+    execute replace(pg_get_functiondef('automation.run_halves'::regproc), 'begin', $b$begin raise exception 'taken apart';$b$);
+  end $$;
+select pg_temp.no_halves();
+insert into public.contacts (tenant_id, first_name, source, lead_score)
+select :'apex', n.name, 'show', n.score from (values ('Abe', 0), ('Bea', 1), ('Cal', 2)) as n (name, score);
+select automation.run_database_steps();
+select is(pg_temp.outcome(:'shown'), 'Abe completed 0, Bea completed 1, Cal completed 1', 'a set that one who is skipped begins');
 
 select * from finish();
 rollback;
