@@ -527,15 +527,21 @@ export async function undoLegacy(
       >`select automation.undo_history(${row.tenant_id}, ${row.workflow_id}) as gone`;
       gone = page?.gone ?? 0;
     }
-    const [done] = await sql<
-      { undone: { undone: boolean; reason?: string; given_back?: number } }[]
-    >`
-      select automation.undo_import(${row.tenant_id}, ${row.source}, ${row.legacy_id}, ${row.part}) as undone`;
+    let done: { undone: boolean; again?: boolean; reason?: string; given_back?: number };
+    let givenBack = 0;
+    do {
+      const [answer] = await sql<{ done: typeof done }[]>`
+        select automation.undo_import(${row.tenant_id}, ${row.source}, ${row.legacy_id}, ${row.part}) as done`;
+      done = answer!.done;
+      givenBack += done.given_back ?? 0;
+    } while (done.again);
     report.undone.push({
       legacyId: row.legacy_id,
       source: row.source,
       name: row.name,
-      ...done!.undone,
+      undone: done.undone,
+      ...(done.reason === undefined ? {} : { reason: done.reason }),
+      given_back: givenBack,
     });
   }
   report.needsPerson = report.undone.some(({ undone }) => !undone);

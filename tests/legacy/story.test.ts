@@ -370,4 +370,28 @@ describe("undo", () => {
       { name: "Won", status: "archived" },
     ]);
   });
+
+  it("a lead who is written meanwhile is, and has begun", async () => {
+    const BUSY = "1a000000-0000-4000-8000-000000000004";
+    await sql`insert into public.workflows (id, tenant_id, name, trigger_type, is_active)
+      values (${BUSY}, ${SUMMIT}, 'Busy', 'contact_created', true)`;
+    await sql`insert into public.workflow_steps (workflow_id, step_order, step_type, step_config)
+      values (${BUSY}, 1, 'create_task', '{"title": "Call"}')`;
+    await importLegacy(sql, order({ activate: true }));
+    const undoing = await sql.reserve();
+    await undoing`begin`;
+    await undoing`
+      select automation.undo_import(i.tenant_id, i.source, i.legacy_id, i.part)
+      from automation.legacy_imports as i where i.legacy_id = ${BUSY}`;
+    await sql.begin(async (writer) => {
+      await writer`set local statement_timeout = '5s'`;
+      await writer`insert into public.contacts (tenant_id, first_name, last_name, phone)
+        values (${SUMMIT}, 'Cy', 'Lee', '+15125550334')`;
+    });
+    await undoing`commit`;
+    undoing.release();
+    const report = await undoLegacy(sql, [], [SUMMIT]);
+    expect(report.undone.find(({ name }) => name === "Busy"))
+      .toMatchObject({ undone: false, reason: "it has run here since" });
+  });
 });

@@ -1,6 +1,6 @@
 -- An enrolment becomes an execution and its first scheduled step: two plain inserts, in the transaction of
 -- whoever enrolled it. They cannot raise: every value was computed before, and the rows they refer to are
--- never deleted while the tenant exists.
+-- never deleted while somebody listens for them.
 
 -- What it computes cannot fail; what it writes has no constraint that it could break.
 create or replace function automation.raise_signal(
