@@ -13733,14 +13733,16 @@ CREATE OR REPLACE FUNCTION automation.take_work(dues ridgeline.scheduled_steps[]
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  locked constant automation.work[] := automation.without_merging(automation.lock_runs(dues));
+  -- A work names its plan by its place among those of all that were locked.
+  everything constant automation.work[] := automation.lock_runs(dues);
+  locked constant automation.work[] := automation.without_merging(everything);
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
   ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
   works := '{}'::automation.work[];
-  plans := automation.read_plans(locked, automation.now());
+  plans := automation.read_plans(everything, automation.now());
   foreach work in array locked loop
     if (work.execution).finished_at is not null then
       ended := ended || work.due;
@@ -15857,7 +15859,8 @@ begin
       and (works[i]).outcome is distinct from 'untried' then (works[i]).step ->> 'type' end;
     kinds := kinds || type;
     zones := zones || ((plans[(works[i]).plan]).options ->> 'zone');
-    if type <> all (types) then
+    -- Null is unlike all of none.
+    if type is not null and type <> all (types) then
       types := types || type;
     end if;
   end loop;
@@ -17077,6 +17080,8 @@ CREATE OR REPLACE FUNCTION automation.follows_its_steps(tenant_id uuid, workflow
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   published integer;
@@ -17895,7 +17900,9 @@ AS $function$
       case when automation.may_be_sole(attached, op) then format($sole$
       if how[5] = 'sole' then
         tenant := %s;
-      else$sole$, automation.tenant_expression(attached, 'new')) else '' end,
+        write.record_id := %s;
+      else$sole$, automation.tenant_expression(attached, 'new'), automation.key_expression(attached, 'new'))
+        else '' end,
       case when automation.may_be_sole(attached, op) then E'\n      end if;' else '' end)
   $function$;
 
@@ -17917,13 +17924,10 @@ CREATE OR REPLACE FUNCTION automation.sole_block(attached automation.entities)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select format($block$if tenant is not null then
-    how[4] := automation.enrol_sole(tenant, %1$L, %4$L, %2$s, %3$s, write.data, how);
+    how[4] := automation.enrol_sole(tenant, %1$L, %2$L, write.record_id, %3$s, write.data, how);
   els$block$,
-      attached.name, k.id, case attached.name when 'contact' then k.id
-        else 'automation.as_key(write.data ->> ''contact_id'')' end, attached.name || '_created')
-    from (
-      select format(case when automation.column_type(attached.relation::regclass, attached.id_column) = 'uuid'
-        then 'write.data ->> %L' else 'automation.as_key(write.data ->> %L)' end, attached.name || '_id') as id) as k
+      attached.name, attached.name || '_created', case attached.name when 'contact' then 'write.record_id'
+        else 'automation.as_key(write.data ->> ''contact_id'')' end)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.is_partitioned(attached automation.entities)
@@ -23392,6 +23396,12 @@ begin
     return jsonb_build_object('undone', false, 'given_back', given_back, 'workflow_id', import.workflow_id,
       'reason', format('%s of the runs that were taken over have gone on here', kept));
   end if;
+  -- Whoever writes a record at this moment may have matched it already: what their run refers to goes when nobody can.
+  update ridgeline.workflows as w set is_active = false
+  where w.tenant_id = import.tenant_id and w.id = import.workflow_id and w.is_active;
+  if found then
+    return jsonb_build_object('undone', false, 'again', true, 'given_back', given_back);
+  end if;
   -- Its history went before, a page at a time; whatever is left goes along.
   delete from automation.legacy_links as l
   where l.tenant_id = import.tenant_id and l.workflow_id = import.workflow_id;
@@ -23401,7 +23411,7 @@ begin
       where i.tenant_id = import.tenant_id and secret = any (i.secrets) and i.workflow_id <> import.workflow_id);
     perform automation.delete_secret(import.tenant_id, secret);
   end loop;
-  update ridgeline.workflows as w set published_version = null, is_active = false
+  update ridgeline.workflows as w set published_version = null
   where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
   delete from ridgeline.workflows as w where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
   return jsonb_build_object('undone', true, 'given_back', given_back);
@@ -34917,7 +34927,7 @@ comment on function automation.track_links(text,text,text,text) is 'A rendered t
 
 comment on function automation.transition_after(automation.work) is 'The end of the run that ends_as() says, or else the next step on the branch that the result chose, when due_after() says.';
 
-comment on function automation.undo_import(uuid,text,text,integer) is 'Takes out what an import made: {undone, reason, given_back}. Runs that were taken over and stand where they stood go back to the old engine. What has run here since, or was edited, stays as it is.';
+comment on function automation.undo_import(uuid,text,text,integer) is 'Takes out what an import made: {undone, again, reason, given_back}. Runs that were taken over and stand where they stood go back to the old engine. What has run here since, or was edited, stays as it is. again: it is switched off now; commit, and call once more.';
 
 comment on function automation.unicode_characters(text) is 'The characters that are not in GSM-7, for which a text is sent as 70 characters a segment instead of 160.';
 

@@ -452,6 +452,8 @@ create trigger tenant_settings_begin_with_engine
 create or replace function automation.follows_its_steps(tenant_id uuid, workflow_id uuid) returns boolean
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
   as $$
 declare
   published integer;

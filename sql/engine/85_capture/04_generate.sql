@@ -327,12 +327,13 @@ create or replace function automation.matching_block(attached automation.entitie
       case when automation.may_be_sole(attached, op) then format($sole$
       if how[5] = 'sole' then
         tenant := %s;
-      else$sole$, automation.tenant_expression(attached, 'new')) else '' end,
+        write.record_id := %s;
+      else$sole$, automation.tenant_expression(attached, 'new'), automation.key_expression(attached, 'new'))
+        else '' end,
       case when automation.may_be_sole(attached, op) then E'\n      end if;' else '' end)
   $$;
 
--- Could the run of an insert be written by automation.enrol_sole()? The id is taken from the record as JSON, where it
--- is the same as the column's text.
+-- Could the run of an insert be written by automation.enrol_sole()?
 create or replace function automation.may_be_sole(attached automation.entities, op text) returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -347,13 +348,10 @@ create or replace function automation.sole_block(attached automation.entities) r
   set search_path = pg_catalog, pg_temp
   as $$
     select format($block$if tenant is not null then
-    how[4] := automation.enrol_sole(tenant, %1$L, %4$L, %2$s, %3$s, write.data, how);
+    how[4] := automation.enrol_sole(tenant, %1$L, %2$L, write.record_id, %3$s, write.data, how);
   els$block$,
-      attached.name, k.id, case attached.name when 'contact' then k.id
-        else 'automation.as_key(write.data ->> ''contact_id'')' end, attached.name || '_created')
-    from (
-      select format(case when automation.column_type(attached.relation::regclass, attached.id_column) = 'uuid'
-        then 'write.data ->> %L' else 'automation.as_key(write.data ->> %L)' end, attached.name || '_id') as id) as k
+      attached.name, attached.name || '_created', case attached.name when 'contact' then 'write.record_id'
+        else 'automation.as_key(write.data ->> ''contact_id'')' end)
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean
