@@ -577,12 +577,14 @@ describe("an office with an account of its own at Resend", () => {
     // The account of one office says nothing of another's, and uses up none of its events.
     const id = `msg_${randomUUID()}`;
     const theirs = received(blue.address, randomUUID());
-    const said = async (own: Open) =>
+    const said = async (own: Open, tenant = own.office.tenantId) =>
       (await (await call(
-        `email-webhook/resend/${own.office.tenantId}`,
+        `email-webhook/resend/${tenant}`,
         signed(own.signing, theirs, { id }),
       )).json()).result;
     expect([await said(own), await said(blue)]).toEqual(["unknown_address", "stored"]);
+    // Nor does another spelling of whose it is make another event of it.
+    expect(await said(own, own.office.tenantId.toUpperCase())).toBe("duplicate");
   });
 });
 

@@ -26,7 +26,8 @@ function namesIn(url: string, { name, provider }: Door<unknown>) {
   if (provider !== undefined) return { provider };
   const path = new RegExp(`/${name}/([a-z0-9-]{1,40})(?:/(${UUID}))?/?$`, "i");
   const [, named, tenantId] = path.exec(new URL(url).pathname) ?? [];
-  if (named !== undefined) return { provider: named, tenantId };
+  // In one spelling: an event that is told again under another would be another one.
+  if (named !== undefined) return { provider: named, tenantId: tenantId?.toLowerCase() };
   throw new RequestError(404, "unknown_provider", `use ${name}/<provider>`);
 }
 
