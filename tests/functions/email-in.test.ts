@@ -1,5 +1,6 @@
-// Of an email in HTML alone, its words: whatever a stranger has made of it.
+// An email that comes in, whatever a stranger has made of it; of one in HTML alone, its words.
 import { expect, test } from "vitest";
+import { postmarkEventOf } from "../../functions/_shared/channels/email/postmark/events.ts";
 import { contentOf } from "../../functions/_shared/channels/email/receiver.ts";
 
 const wordsOf = (html: string) => contentOf({ html }).text;
@@ -37,4 +38,16 @@ test.each([
     wordsOf(piece.repeat(size / piece.length));
     expect(performance.now() - began).toBeLessThan(1_000);
   }
+});
+
+test("of all whom it is to, a thousand are looked for: first who got it", () => {
+  const email = {
+    MessageID: "1",
+    From: "maria@example.com",
+    ToFull: Array.from({ length: 50_000 }, (_, i) => ({ Email: `crew-${i}@example.com` })),
+    OriginalRecipient: "office@apex.example",
+  };
+  const { to } = postmarkEventOf(email)!.event;
+  expect([to?.length, to?.[0], to?.[1]])
+    .toEqual([1_000, "office@apex.example", "crew-0@example.com"]);
 });

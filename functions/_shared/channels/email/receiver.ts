@@ -12,9 +12,9 @@ const MAX_TEXT = 100_000;
 
 /** Not refused for its length: an email that is cut is better than one that is lost. */
 const cut = (length: number) => z.string().transform((text) => cutText(text, length));
-/** A stranger chooses how many it is to. */
+/** A stranger chooses how many it is to, and each is looked for among the addresses of offices. */
 const mailboxes = z.array(z.string()).transform((all) =>
-  all.slice(0, 200).map((one) => cutText(one, 1_000))
+  all.slice(0, 1_000).map((one) => cutText(one, 1_000))
 );
 
 /**
