@@ -5425,19 +5425,20 @@ begin
     if plan.lifecycle #>> '{reentry,policy}' = 'restart' or mark = any (marks) then
       alone := alone || n;
     else
-      marks := marks || mark;
       perform automation.lock_entry(execution, key);
       asked := asked || n;
       asking := asking || execution;
       keys := keys || key;
     end if;
+    marks := marks || mark;
   end loop;
   entries := automation.last_entries(
     array(select e.tenant_id from unnest(asking) as e), array(select e.workflow_id from unnest(asking) as e), keys,
     array(select e.record_id from unnest(asking) as e), array(select e.id from unnest(asking) as e));
   for i in 1 .. cardinality(asked) loop
     plan := plans[(works[places[asked[i]]]).plan];
-    if (entries[i]).execution_id is null or automation.may_enter(plan.lifecycle -> 'reentry', entries[i]) then
+    if (entries[i]).execution_id is null
+      or automation.may_enter(plan.lifecycle -> 'reentry', entries[i]) is not false then
       entered := entered || asking[i];
       entered_as := entered_as || keys[i];
     else
@@ -5816,6 +5817,8 @@ begin
     select u.place, u.signal from automation.unread_signals(array(select w.execution from unnest(works) as w)) as u
     where (u.signal).role in ('exit', 'deleted', 'restart')
   loop
+    -- Of several the first counts.
+    continue when (endings[unread.place]).seq <= (unread.signal).seq;
     endings[unread.place] := unread.signal;
   end loop;
   return endings;
@@ -14347,9 +14350,10 @@ begin
   cross join lateral (
     select x.execution_id from ridgeline.workflow_step_executions as x
     where x.tenant_id = c.tenant_id and x.id between c.step_id and c.step_id order by x.id limit 1) as s
-  cross join lateral (
+  left join lateral (
     select x.contact_id from ridgeline.workflow_executions as x
-    where x.tenant_id = c.tenant_id and x.id between s.execution_id and s.execution_id order by x.id limit 1) as e
+    where x.tenant_id = c.tenant_id and x.id between s.execution_id and s.execution_id order by x.id limit 1
+  ) as e on true
   cross join lateral jsonb_to_recordset(c.payload -> 'tracked_links') as l (code text, url text)
   on conflict on constraint links_pkey do nothing;
 end;

@@ -408,19 +408,20 @@ begin
     if plan.lifecycle #>> '{reentry,policy}' = 'restart' or mark = any (marks) then
       alone := alone || n;
     else
-      marks := marks || mark;
       perform automation.lock_entry(execution, key);
       asked := asked || n;
       asking := asking || execution;
       keys := keys || key;
     end if;
+    marks := marks || mark;
   end loop;
   entries := automation.last_entries(
     array(select e.tenant_id from unnest(asking) as e), array(select e.workflow_id from unnest(asking) as e), keys,
     array(select e.record_id from unnest(asking) as e), array(select e.id from unnest(asking) as e));
   for i in 1 .. cardinality(asked) loop
     plan := plans[(works[places[asked[i]]]).plan];
-    if (entries[i]).execution_id is null or automation.may_enter(plan.lifecycle -> 'reentry', entries[i]) then
+    if (entries[i]).execution_id is null
+      or automation.may_enter(plan.lifecycle -> 'reentry', entries[i]) is not false then
       entered := entered || asking[i];
       entered_as := entered_as || keys[i];
     else

@@ -461,6 +461,8 @@ begin
     select u.place, u.signal from automation.unread_signals(array(select w.execution from unnest(works) as w)) as u
     where (u.signal).role in ('exit', 'deleted', 'restart')
   loop
+    -- Of several the first counts.
+    continue when (endings[unread.place]).seq <= (unread.signal).seq;
     endings[unread.place] := unread.signal;
   end loop;
   return endings;

@@ -495,9 +495,10 @@ begin
   cross join lateral (
     select x.execution_id from ridgeline.workflow_step_executions as x
     where x.tenant_id = c.tenant_id and x.id between c.step_id and c.step_id order by x.id limit 1) as s
-  cross join lateral (
+  left join lateral (
     select x.contact_id from ridgeline.workflow_executions as x
-    where x.tenant_id = c.tenant_id and x.id between s.execution_id and s.execution_id order by x.id limit 1) as e
+    where x.tenant_id = c.tenant_id and x.id between s.execution_id and s.execution_id order by x.id limit 1
+  ) as e on true
   cross join lateral jsonb_to_recordset(c.payload -> 'tracked_links') as l (code text, url text)
   on conflict on constraint links_pkey do nothing;
 end;

@@ -2,7 +2,7 @@
 -- waits for days; and before the next message, whoever is faster.
 begin;
 \ir ../foundation/story.psql
-select plan(40);
+select plan(41);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.contact(:'apex', 'Maria') as maria \gset
@@ -163,6 +163,19 @@ select pg_temp.settle();
 select lives_ok(format('delete from public.tenants where id = %L', :'blue'), 'a tenant with runs in flight can be deleted');
 select lives_ok('select automation.run_signals()', 'and the engine goes on');
 select is((select count(*) from automation.signals where kept_for is null), 0::bigint, 'with nothing left of it');
+
+-- Two events come before anybody has read one: it is the first that ends a run.
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "create_task", "delay": 1440, "config": {"title": "Call"}}]', '[]',
+  '{"exit_events": ["project_created", "sms_received"]}') as twice \gset
+select (ridgeline.execute_workflow(:'twice', jsonb_build_object('contact_id', :'maria'))).status \gset
+select automation.advance_clock('1 day');
+insert into public.projects (tenant_id, contact_id, name) values (:'apex', :'maria', 'Porch');
+select pg_temp.says('Yes please');
+update automation.signals set next_try_at = clock_timestamp() + interval '1 hour';
+select automation.run_database_steps();
+select is((pg_temp.only_run(:'twice')).error ->> 'event', 'project_created', 'of two events that nobody has read the first ends a run');
+update automation.signals set next_try_at = clock_timestamp();
+select pg_temp.settle();
 
 -- A pause keeps the exits of runs in flight; history tells.
 update ridgeline.workflows set is_active = false where id = :'follow_up';

@@ -2,7 +2,7 @@
 -- by whatever the office says makes two of them the same.
 begin;
 \ir ../foundation/story.psql
-select plan(59);
+select plan(60);
 
 select pg_temp.tenant() as apex \gset
 create function pg_temp.statuses(workflow uuid) returns text
@@ -209,6 +209,17 @@ select (ridgeline.cancel_execution(pg_temp.last_run(:'anew'))).status \gset
 select pg_temp.try_again(:'failed') \g /dev/null
 select pg_temp.enters(:'anew', :'for_ann') \g /dev/null
 select is(pg_temp.statuses(:'anew'), 'cancelled, cancelled, waiting', 'and one that came back gives its place to the next');
+
+-- One that takes another's place, and one of the next version, which lets nobody in again, in one set: in their order.
+select pg_temp.with('"restart"', '{"dedupe_key": "{{contact.first_name}}"}') as changed \gset
+select (ridgeline.execute_workflow(:'changed', :'for_ann')).status \gset
+update ridgeline.workflows set settings = settings || '{"reentry": "never"}' where id = :'changed';
+select ridgeline.publish_workflow(:'changed') \g /dev/null
+select set_config('automation.portion_size', '800', true) \g /dev/null
+insert into public.contacts (tenant_id, first_name) values (:'apex', 'Ann') returning jsonb_build_object('contact_id', id) as other_ann \gset
+select (ridgeline.execute_workflow(:'changed', :'other_ann')).status \gset
+select automation.run_database_steps() \g /dev/null
+select is(pg_temp.statuses(:'changed'), 'completed, skipped', 'who came first is in, whatever the rule of the next one');
 
 select * from finish();
 rollback;
