@@ -14988,9 +14988,8 @@ begin
     due := dues[1];
     perform automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
   elsif cardinality(dues) > 1 then
-    insert into automation.suspects (tenant_id, kind, key)
-    select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
-    on conflict on constraint suspects_pkey do nothing;
+    perform automation.try_alone(array(select d.tenant_id from unnest(dues) as d), (dues[1]).lane::text,
+      array(select d.id::text from unnest(dues) as d));
   end if;
 end;
 $function$;
@@ -29139,6 +29138,33 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_schedules(tenant_ids uuid[], keys text[])
+ RETURNS SETOF ridgeline.workflow_schedules
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return query
+    select s.*
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
+    cross join lateral (
+      select q.* from ridgeline.workflow_schedules as q
+      where q.tenant_id = k.tenant_id and q.workflow_id between k.key::uuid and k.key::uuid
+        and q.next_run_at <= automation.now()
+      order by q.workflow_id
+      limit 1
+      for update skip locked
+    ) as s;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.contact_zone(entity text, tenant_id uuid, record jsonb)
  RETURNS text
  LANGUAGE sql
@@ -29399,6 +29425,33 @@ begin
       then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
     automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
     using job.tenant_id, job.last_record_id, at_most;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.lock_bulk(tenant_ids uuid[], keys text[])
+ RETURNS SETOF ridgeline.bulk_enrollments
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return query
+    select b.*
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
+    cross join lateral (
+      select q.* from ridgeline.bulk_enrollments as q
+      where q.tenant_id = k.tenant_id and q.id between k.key::uuid and k.key::uuid
+        and q.status = 'running' and q.next_batch_at <= automation.now()
+      order by q.id
+      limit 1
+      for update skip locked
+    ) as b;
 end;
 $function$;
 
@@ -29813,10 +29866,8 @@ begin
         perform automation.suspect(due.tenant_id, due.lane::text, due.id::text);
       else
         -- The one that was being worked on is tried after the others.
-        insert into automation.suspects (tenant_id, kind, key, next_try_at)
-        values (due.tenant_id, due.lane::text, due.id::text, case
-          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end)
-        on conflict on constraint suspects_pkey do nothing;
+        perform automation.try_alone(array[due.tenant_id], due.lane::text, array[due.id::text], case
+          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end);
       end if;
     end loop;
     delete from automation.portions as p where p.id = portion.id;
@@ -30107,28 +30158,38 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.has_work(kind text, tenant_id uuid, key text)
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select case kind
-      when 'schedule' then exists (
+declare
+  has boolean;
+begin
+  case kind
+    when 'schedule' then
+      has := exists (
         select from ridgeline.workflow_schedules as s
-        where s.tenant_id = has_work.tenant_id and s.workflow_id = key::uuid)
-      when 'timer' then exists (
+        where s.tenant_id = has_work.tenant_id and s.workflow_id = key::uuid);
+    when 'timer' then
+      has := exists (
         select from ridgeline.workflow_timers as t
         where t.tenant_id = has_work.tenant_id and t.workflow_id = left(key, 36)::uuid
-          and t.record_id = substr(key, 38))
-      when 'bulk' then exists (
+          and t.record_id = substr(key, 38));
+    when 'bulk' then
+      has := exists (
         select from ridgeline.bulk_enrollments as b
-        where b.tenant_id = has_work.tenant_id and b.id = key::uuid and b.status = 'running')
-      when 'signal' then exists (
-        select from automation.signals as s where s.tenant_id = has_work.tenant_id and s.id = key::uuid)
-      when 'lease' then exists (
+        where b.tenant_id = has_work.tenant_id and b.id = key::uuid and b.status = 'running');
+    when 'signal' then
+      has := exists (
+        select from automation.signals as s where s.tenant_id = has_work.tenant_id and s.id = key::uuid);
+    when 'lease' then
+      has := exists (
         select from ridgeline.scheduled_steps as q
-        where q.tenant_id = has_work.tenant_id and q.id = key::uuid and q.lease_expires_at < clock_timestamp())
-    end
-  $function$;
+        where q.tenant_id = has_work.tenant_id and q.id = key::uuid and q.lease_expires_at < clock_timestamp());
+  end case;
+  return has;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.sweep_work(kind text)
  RETURNS void

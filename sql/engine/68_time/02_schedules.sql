@@ -206,20 +206,33 @@ create or replace function automation.due_schedules(at_most integer, aside text[
     limit at_most
   $$;
 
+-- By their whole primary key, one after the other: see 70_dispatch/00_work.
 create or replace function automation.lock_schedules(tenant_ids uuid[], keys text[])
   returns setof ridgeline.workflow_schedules
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_sort = off
+  set jit = off
   as $$
+begin
+  return query
     select s.*
-    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
     cross join lateral (
       select q.* from ridgeline.workflow_schedules as q
-      where q.tenant_id = k.tenant_id and q.workflow_id = k.key::uuid and q.next_run_at <= automation.now()
+      where q.tenant_id = k.tenant_id and q.workflow_id between k.key::uuid and k.key::uuid
+        and q.next_run_at <= automation.now()
+      order by q.workflow_id
+      limit 1
       for update skip locked
-    ) as s
-    order by k.place
-  $$;
+    ) as s;
+end;
+$$;
 
 create or replace function automation.run_these_schedules(tenant_ids uuid[], keys text[], until timestamptz)
   returns integer

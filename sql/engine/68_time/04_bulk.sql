@@ -403,21 +403,33 @@ create or replace function automation.due_bulk(at_most integer, aside text[])
     limit least(at_most, 20)
   $$;
 
+-- By their whole primary key, one after the other: see 70_dispatch/00_work.
 create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
   returns setof ridgeline.bulk_enrollments
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_sort = off
+  set jit = off
   as $$
+begin
+  return query
     select b.*
-    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
     cross join lateral (
       select q.* from ridgeline.bulk_enrollments as q
-      where q.tenant_id = k.tenant_id and q.id = k.key::uuid
+      where q.tenant_id = k.tenant_id and q.id between k.key::uuid and k.key::uuid
         and q.status = 'running' and q.next_batch_at <= automation.now()
+      order by q.id
+      limit 1
       for update skip locked
-    ) as b
-    order by k.place
-  $$;
+    ) as b;
+end;
+$$;
 
 -- became: stopped, when it was the time that ended it; held, when it waited for somebody.
 create or replace function automation.run_this_bulk(

@@ -27,9 +27,8 @@ begin
     due := dues[1];
     perform automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
   elsif cardinality(dues) > 1 then
-    insert into automation.suspects (tenant_id, kind, key)
-    select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
-    on conflict on constraint suspects_pkey do nothing;
+    perform automation.try_alone(array(select d.tenant_id from unnest(dues) as d), (dues[1]).lane::text,
+      array(select d.id::text from unnest(dues) as d));
   end if;
 end;
 $$;
@@ -130,10 +129,8 @@ begin
         perform automation.suspect(due.tenant_id, due.lane::text, due.id::text);
       else
         -- The one that was being worked on is tried after the others.
-        insert into automation.suspects (tenant_id, kind, key, next_try_at)
-        values (due.tenant_id, due.lane::text, due.id::text, case
-          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end)
-        on conflict on constraint suspects_pkey do nothing;
+        perform automation.try_alone(array[due.tenant_id], due.lane::text, array[due.id::text], case
+          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end);
       end if;
     end loop;
     delete from automation.portions as p where p.id = portion.id;

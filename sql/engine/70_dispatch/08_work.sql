@@ -193,28 +193,39 @@ exception
 end;
 $$;
 
+-- A kind that is not told of here raises.
 create or replace function automation.has_work(kind text, tenant_id uuid, key text) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case kind
-      when 'schedule' then exists (
+declare
+  has boolean;
+begin
+  case kind
+    when 'schedule' then
+      has := exists (
         select from ridgeline.workflow_schedules as s
-        where s.tenant_id = has_work.tenant_id and s.workflow_id = key::uuid)
-      when 'timer' then exists (
+        where s.tenant_id = has_work.tenant_id and s.workflow_id = key::uuid);
+    when 'timer' then
+      has := exists (
         select from ridgeline.workflow_timers as t
         where t.tenant_id = has_work.tenant_id and t.workflow_id = left(key, 36)::uuid
-          and t.record_id = substr(key, 38))
-      when 'bulk' then exists (
+          and t.record_id = substr(key, 38));
+    when 'bulk' then
+      has := exists (
         select from ridgeline.bulk_enrollments as b
-        where b.tenant_id = has_work.tenant_id and b.id = key::uuid and b.status = 'running')
-      when 'signal' then exists (
-        select from automation.signals as s where s.tenant_id = has_work.tenant_id and s.id = key::uuid)
-      when 'lease' then exists (
+        where b.tenant_id = has_work.tenant_id and b.id = key::uuid and b.status = 'running');
+    when 'signal' then
+      has := exists (
+        select from automation.signals as s where s.tenant_id = has_work.tenant_id and s.id = key::uuid);
+    when 'lease' then
+      has := exists (
         select from ridgeline.scheduled_steps as q
-        where q.tenant_id = has_work.tenant_id and q.id = key::uuid and q.lease_expires_at < clock_timestamp())
-    end
-  $$;
+        where q.tenant_id = has_work.tenant_id and q.id = key::uuid and q.lease_expires_at < clock_timestamp());
+  end case;
+  return has;
+end;
+$$;
 
 -- Portions that nobody holds and nobody is about to take up.
 create or replace function automation.sweep_work(kind text) returns void
