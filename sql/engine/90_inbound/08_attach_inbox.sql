@@ -192,8 +192,8 @@ $$;
 
 -- Whose word it is: the CRM's own program's, or of whoever else may write there. Where no column says whose a text is,
 -- its number does, and somebody who comes through the API speaks for their own tenants alone, so who is not signed in
--- for none. A program with a role of its own may. It stays what it is when it is taken later. Null: it is nobody's to
--- say.
+-- for none, but for a stop, which only silences: a CRM's function may write with the key that everybody has. A program
+-- with a role of its own may. It stays what it is when it is taken later. Null: it is nobody's to say.
 create or replace function automation.event_of_writer(event jsonb) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -205,7 +205,8 @@ declare
   owner uuid;
 begin
   event := event || jsonb_build_object('told_by', case when is_service then 'provider' else 'writer' end);
-  if is_service or event ? 'tenant_id' or not is_client then
+  if is_service or event ? 'tenant_id' or not is_client or automation.current_user_id() is null
+      and (upper(event ->> 'opt_out_type') = 'STOP' or automation.is_stop_request(event ->> 'body')) then
     return event;
   end if;
   owner := automation.tenant_of_number(event ->> 'to', automation.teller(event, 'sms'));
