@@ -528,20 +528,24 @@ export async function undoLegacy(
       gone = page?.gone ?? 0;
     }
     let done: { undone: boolean; again?: boolean; reason?: string; given_back?: number };
-    let givenBack = 0;
+    let isSwitchedOff = false;
     do {
       const [answer] = await sql<{ done: typeof done }[]>`
         select automation.undo_import(${row.tenant_id}, ${row.source}, ${row.legacy_id}, ${row.part}) as done`;
       done = answer!.done;
-      givenBack += done.given_back ?? 0;
+      isSwitchedOff ||= done.again === true;
     } while (done.again);
+    // It is as it was where it stays after all: a lead came in between.
+    if (isSwitchedOff && !done.undone) {
+      await sql`
+        update ridgeline.workflows set is_active = true
+        where tenant_id = ${row.tenant_id} and id = ${row.workflow_id}`;
+    }
     report.undone.push({
       legacyId: row.legacy_id,
       source: row.source,
       name: row.name,
-      undone: done.undone,
-      ...(done.reason === undefined ? {} : { reason: done.reason }),
-      given_back: givenBack,
+      ...done,
     });
   }
   report.needsPerson = report.undone.some(({ undone }) => !undone);
