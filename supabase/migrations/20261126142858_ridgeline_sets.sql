@@ -19405,7 +19405,8 @@ declare
   owner uuid;
 begin
   event := event || jsonb_build_object('told_by', case when is_service then 'provider' else 'writer' end);
-  if is_service or event ? 'tenant_id' or not is_client then
+  if is_service or event ? 'tenant_id' or not is_client or automation.current_user_id() is null
+      and (upper(event ->> 'opt_out_type') = 'STOP' or automation.is_stop_request(event ->> 'body')) then
     return event;
   end if;
   owner := automation.tenant_of_number(event ->> 'to', automation.teller(event, 'sms'));
@@ -23385,6 +23386,12 @@ begin
   if reason is not null then
     return jsonb_build_object('undone', false, 'reason', reason, 'given_back', 0, 'workflow_id', import.workflow_id);
   end if;
+  -- Whoever writes a record at this moment may have matched it already: what their run refers to goes when nobody can.
+  update ridgeline.workflows as w set is_active = false
+  where w.tenant_id = import.tenant_id and w.id = import.workflow_id and w.is_active;
+  if found then
+    return jsonb_build_object('undone', false, 'again', true);
+  end if;
   for link in
     select l.* from automation.legacy_links as l
     where l.tenant_id = import.tenant_id and l.workflow_id = import.workflow_id and l.kind = 'in_flight'
@@ -23398,12 +23405,6 @@ begin
   if kept > 0 then
     return jsonb_build_object('undone', false, 'given_back', given_back, 'workflow_id', import.workflow_id,
       'reason', format('%s of the runs that were taken over have gone on here', kept));
-  end if;
-  -- Whoever writes a record at this moment may have matched it already: what their run refers to goes when nobody can.
-  update ridgeline.workflows as w set is_active = false
-  where w.tenant_id = import.tenant_id and w.id = import.workflow_id and w.is_active;
-  if found then
-    return jsonb_build_object('undone', false, 'again', true, 'given_back', given_back);
   end if;
   -- Its history went before, a page at a time; whatever is left goes along.
   delete from automation.legacy_links as l

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import type { Sql, TransactionSql } from "postgres";
-import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { uninstall } from "../../scripts/lib/schema.ts";
 import { connect, using } from "../../scripts/lib/scratch.ts";
 import {
@@ -202,7 +202,7 @@ describe("in a CRM that was there before", { timeout: 240_000 }, () => {
   let host: Host;
   let sql: Sql;
   beforeAll(async () => {
-    host = await createProject(inject("adminUrl"));
+    host = await createProject();
     sql = connect(host.url);
     await fillHost(sql);
   });
@@ -298,7 +298,7 @@ describe("leaving", { timeout: 240_000 }, () => {
   };
 
   it("waits for what is in flight, and for what was built on it, unless it is told otherwise", async () => {
-    const host = await createProject(inject("adminUrl"));
+    const host = await createProject();
     const sql = connect(host.url);
     try {
       await fillHost(sql);

@@ -1,7 +1,7 @@
 // Tables whose rows several columns tell apart, and a restore by a role that is no superuser: both say what to do.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { connect, using } from "../../scripts/lib/scratch.ts";
-import { createHost, createProject, installEngine, OWNER } from "../support/host.ts";
+import { createHost, createProject, installEngine } from "../support/host.ts";
 
 let host: Awaited<ReturnType<typeof createHost>>;
 beforeAll(async () => {
@@ -72,17 +72,18 @@ test("and so is what a record belongs to: who wrote it is another question than 
 });
 
 test("a restore by a role that may not switch triggers off says what to grant; with it, it goes", async () => {
-  const project = await createProject();
+  const owner = "modest_owner";
+  const project = await createProject({ owner });
   const sql = connect(project.url);
   try {
     await installEngine(sql);
     await expect(sql`select automation.begin_restore()`).rejects.toMatchObject({
       code: "42501",
-      hint: expect.stringContaining(`grant set on parameter session_replication_role to ${OWNER}`),
+      hint: expect.stringContaining(`grant set on parameter session_replication_role to ${owner}`),
     });
     await using(
       project.adminUrl,
-      (admin) => admin.unsafe(`grant set on parameter session_replication_role to ${OWNER}`),
+      (admin) => admin.unsafe(`grant set on parameter session_replication_role to ${owner}`),
     );
     await sql.begin(async (own) => {
       await own`select automation.begin_restore()`;
@@ -99,7 +100,7 @@ test("a restore by a role that may not switch triggers off says what to grant; w
   } finally {
     await using(
       project.adminUrl,
-      (admin) => admin.unsafe(`revoke set on parameter session_replication_role from ${OWNER}`),
+      (admin) => admin.unsafe(`revoke set on parameter session_replication_role from ${owner}`),
     );
     await sql.end({ timeout: 1 });
     await project.drop();

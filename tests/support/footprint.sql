@@ -152,7 +152,9 @@ from pg_db_role_setting as s left join pg_roles as r on r.oid = s.setrole
 where s.setdatabase = (select d.oid from pg_database as d where d.datname = current_database())
   or s.setdatabase = 0 and r.rolname in ('postgres', 'host_owner', 'anon', 'authenticated', 'service_role')
 union all
-select 'parameter', p.parname, p.paracl::text from pg_parameter_acl as p
+select 'parameter', p.parname, concat_ws(' ', a.grantor::regrole, a.grantee::regrole, a.privilege_type, a.is_grantable)
+from pg_parameter_acl as p cross join lateral aclexplode(p.paracl) as a
+where a.grantee = 0 or a.grantee::regrole::text in ('postgres', 'host_owner', 'anon', 'authenticated', 'service_role')
 union all
 select 'database', 'this', concat_ws(' ', pg_get_userbyid(d.datdba), d.datacl, d.datallowconn, d.datconnlimit)
 from pg_database as d where d.datname = current_database()

@@ -34,39 +34,42 @@ export interface Host {
   drop: () => Promise<void>;
 }
 
-async function createOwner(sql: Sql): Promise<void> {
+// What is granted for the whole server is granted once: suites that do it at the same time would fail of each other.
+async function createOwner(sql: Sql, owner: string): Promise<void> {
   await sql.unsafe(`
     do $$ begin
-      if to_regrole('${OWNER}') is null then
-        create role ${OWNER} login nosuperuser createrole createdb bypassrls;
+      if to_regrole('${owner}') is null then
+        create role ${owner} login nosuperuser createrole createdb bypassrls;
+        ${owner === OWNER ? `grant set on parameter session_replication_role to ${owner};` : ""}
       end if;
     exception when duplicate_object or unique_violation then null;
     end $$;
-    grant anon, authenticated, service_role to ${OWNER} with admin option;
-    grant set on parameter session_replication_role to ${OWNER}`);
+    grant anon, authenticated, service_role to ${owner} with admin option`);
 }
 
-/** A project with nothing in it yet. */
-export async function createProject(adminUrl: string = inject("adminUrl")): Promise<Host> {
+/** A project with nothing in it yet. `owner`: OWNER may what the platform's postgres may, another no more than it needs. */
+export async function createProject(
+  { adminUrl = inject("adminUrl"), owner = OWNER }: { adminUrl?: string; owner?: string } = {},
+): Promise<Host> {
   const name = `host_${randomBytes(6).toString("hex")}`;
   const admin = await createDatabase(adminUrl, name);
   await using(admin, async (sql) => {
-    await createOwner(sql);
+    await createOwner(sql, owner);
     await sql.unsafe(`
-      alter database ${name} owner to ${OWNER};
-      alter default privileges for role ${OWNER} in schema public
+      alter database ${name} owner to ${owner};
+      alter default privileges for role ${owner} in schema public
         grant all on tables to anon, authenticated, service_role;
-      alter default privileges for role ${OWNER} in schema public
+      alter default privileges for role ${owner} in schema public
         grant all on functions to anon, authenticated, service_role;
-      alter default privileges for role ${OWNER} in schema public
+      alter default privileges for role ${owner} in schema public
         grant all on sequences to anon, authenticated, service_role;
-      grant usage on schema auth, vault to ${OWNER} with grant option;
-      grant select, insert, update, delete on vault.secrets to ${OWNER};
-      grant select on vault.decrypted_secrets to ${OWNER} with grant option;
-      grant execute on all functions in schema vault to ${OWNER}`);
+      grant usage on schema auth, vault to ${owner} with grant option;
+      grant select, insert, update, delete on vault.secrets to ${owner};
+      grant select on vault.decrypted_secrets to ${owner} with grant option;
+      grant execute on all functions in schema vault to ${owner}`);
   });
   const owned = new URL(admin);
-  owned.username = OWNER;
+  owned.username = owner;
   return { adminUrl: admin, url: owned.href, name, drop: () => dropDatabase(adminUrl, name) };
 }
 

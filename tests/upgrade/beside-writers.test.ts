@@ -23,7 +23,7 @@ beforeAll(async () => {
     settings: { max_connections: "60", log_lock_waits: "on" },
   });
   undo.push(stop);
-  host = await createProject(server.url());
+  host = await createProject({ adminUrl: server.url() });
   owner = connect(host.url);
   undo.push(() => owner.end({ timeout: 1 }));
   await fillHost(owner);

@@ -171,7 +171,7 @@ it("a CRM of its own, by SQL alone", () => hostStory(false, true), 90_000);
 async function hostStory(usesDump: boolean, isAttached: boolean): Promise<void> {
   const adminUrl = await adminOf(usesDump);
   const open = async () => {
-    const host = await createProject(adminUrl);
+    const host = await createProject({ adminUrl });
     undo.push(host.drop);
     const sql = connect(host.url);
     undo.push(() => sql.end({ timeout: 1 }));
