@@ -116,11 +116,16 @@ export const postmarkClick = (sent: Sent, link: string, at: Date, userAgent = CH
     ...engagement(sent, at, userAgent),
   });
 
-export const postmarkSubscription = (sent: Sent, reason: string, at: Date, suppress = true) =>
+export const postmarkSubscription = (
+  sent: Sent,
+  reason: string,
+  at: Date,
+  { suppress = true, origin = "Recipient" }: { suppress?: boolean; origin?: string } = {},
+) =>
   eventOf("SubscriptionChange", sent, {
     Recipient: sent.to[0],
     ChangedAt: at.toISOString(),
-    Origin: "Recipient",
+    Origin: origin,
     SuppressSending: suppress,
     SuppressionReason: suppress ? reason : null,
   });
@@ -268,6 +273,9 @@ export async function startPostmark(
     );
     // Of one stream alone, also where none is named.
     const stream = url.searchParams.get("messagestream") ?? "outbound";
+    if (!streams.includes(stream)) {
+      return refusal(422, 1226, `The message stream '${stream}' was not found.`);
+    }
     const found = emails.filter((email) =>
       email.stream === stream && asked.every(([name, value]) => email.metadata[name] === value)
     ).toReversed();
@@ -284,6 +292,15 @@ export async function startPostmark(
     }));
     return { status: 200, body: { TotalCount: found.length, Messages } };
   }
+
+  /** Those that are archived are left out, as Postmark does unasked. */
+  const MessageStreams = [
+    ...streams.map((ID) => ({
+      ID,
+      MessageStreamType: ID.startsWith("broadcast") ? "Broadcasts" : "Transactional",
+    })),
+    { ID: "inbound", MessageStreamType: "Inbound" },
+  ];
 
   const standIn = await startStandIn({
     name: "postmark",
@@ -305,6 +322,9 @@ export async function startPostmark(
       }
       const action = `${request.method} ${request.url.pathname}`;
       if (action === "GET /messages/outbound") return list(request);
+      if (action === "GET /message-streams") {
+        return { status: 200, body: { MessageStreams, TotalCount: MessageStreams.length } };
+      }
       if (action !== "POST /email") return refusal(404, 0, "Not found.");
       const input = parseJson(request.body);
       return input === undefined ? refusal(422, 402, "Invalid JSON.") : send(input);

@@ -20,6 +20,7 @@ const report = z.looseObject({
   ChangedAt: z.unknown().optional(),
   OriginalLink: text,
   UserAgent: text,
+  Origin: text,
   SuppressSending: z.boolean().nullish().catch(null),
   SuppressionReason: text,
 });
@@ -62,12 +63,16 @@ const seen = (type: "opened" | "clicked", said: Report): Fields => ({
 });
 
 /**
- * That somebody unsubscribed at Postmark itself, by the link that it adds to a broadcast stream, and from that alone; of
- * bounces and complaints it tells beside.
+ * That somebody unsubscribed at Postmark itself, by the link that it adds to a broadcast stream, and from that alone; or
+ * that the office (`Customer`), or Postmark for it (`Admin`), has put the address on its list, which tells of no wish
+ * and stops all. Of bounces and complaints it tells beside.
  */
-const unsubscribed = (said: Report): Fields | null =>
+const subscription = (said: Report): Fields | null =>
   said.SuppressSending && said.SuppressionReason === "ManualSuppression"
-    ? { type: "unsubscribed", occurred_at: timeOf("ChangedAt", said.ChangedAt) }
+    ? {
+      type: said.Origin === "Recipient" ? "unsubscribed" : "suppressed",
+      occurred_at: timeOf("ChangedAt", said.ChangedAt),
+    }
     : null;
 
 const OF_RECORD: Readonly<Record<string, (said: Report) => Fields | null>> = {
@@ -79,7 +84,7 @@ const OF_RECORD: Readonly<Record<string, (said: Report) => Fields | null>> = {
   SpamComplaint: (said) => bounce("complained", said),
   Open: (said) => seen("opened", said),
   Click: (said) => seen("clicked", said),
-  SubscriptionChange: unsubscribed,
+  SubscriptionChange: subscription,
 };
 
 function outgoing(said: Report): EmailEvent | null {

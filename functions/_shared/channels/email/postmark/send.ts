@@ -123,8 +123,27 @@ const page = z.object({
 
 const PAGE_SIZE = 500;
 
+const streams = z.object({
+  MessageStreams: z.array(z.looseObject({ ID: z.string(), MessageStreamType: z.string() })),
+});
+
+/**
+ * All that an email may have gone into: the setting may have changed since. A server has ten at most. That of today is
+ * asked even where it is not listed, so that an empty list never counts as a look.
+ */
+async function streamsOf(settings: PostmarkSettings, signal: AbortSignal): Promise<Set<string>> {
+  const { status, body } = await ask(settings, "message-streams?MessageStreamType=All", signal);
+  if (status !== 200) throw new Error(`the list of streams answered ${status}`);
+  const { MessageStreams } = streams.parse(body);
+  return new Set([
+    streamOf(settings),
+    ...MessageStreams.flatMap((one) => one.MessageStreamType === "Inbound" ? [] : [one.ID]),
+  ]);
+}
+
 /** Of one stream at a time, which is `outbound` where none is named. No filter by status: one may be queued still. */
-async function find(
+async function findIn(
+  messagestream: string,
   settings: PostmarkSettings,
   key: string,
   signal: AbortSignal,
@@ -132,7 +151,7 @@ async function find(
   const query = new URLSearchParams({
     count: String(PAGE_SIZE),
     offset: "0",
-    messagestream: streamOf(settings),
+    messagestream,
     [`metadata_${KEY}`]: key,
   });
   const { status, body } = await ask(settings, `messages/outbound?${query}`, signal);
@@ -143,6 +162,17 @@ async function find(
   // More than were asked for: whether it is behind this page nobody can tell.
   if (TotalCount > Messages.length) throw new Error("more emails than can be searched");
   return null;
+}
+
+async function find(
+  settings: PostmarkSettings,
+  key: string,
+  signal: AbortSignal,
+): Promise<SentMessage | null> {
+  const found = await Promise.all(
+    [...await streamsOf(settings, signal)].map((stream) => findIn(stream, settings, key, signal)),
+  );
+  return found.find((hit) => hit !== null) ?? null;
 }
 
 export interface PostmarkOptions {
