@@ -15125,7 +15125,9 @@ begin
   end if;
   begin
     perform automation.fail_step(due, automation.cut_off_error(tried));
-    perform automation.clear_suspect(due.tenant_id, lane, key);
+    if automation.is_gone(due.tenant_id, due.id) then
+      perform automation.clear_suspect(due.tenant_id, lane, key);
+    end if;
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
       perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');
@@ -16329,6 +16331,9 @@ begin
     perform automation.try_alone(array(select tenant_ids[p] from unnest(places) as p), 'lease',
       array(select keys[p] from unnest(places) as p), clock_timestamp() + interval '5 seconds');
   end if;
+exception
+  when lock_not_available or deadlock_detected then
+    null;
 end;
 $function$;
 
@@ -16438,6 +16443,9 @@ begin
     else
       perform automation.try_alone(array[tenant_id], kind, array[key], clock_timestamp() + interval '5 seconds');
   end case;
+exception
+  when lock_not_available or deadlock_detected then
+    null;
 end;
 $function$;
 
@@ -16453,6 +16461,9 @@ begin
       from automation.lock_schedules(array[tenant_id], array[key]) as s;
     when 'timer' then
       perform automation.fail_timer(t, message) from automation.lock_timers(array[tenant_id], array[key]) as t;
+      if automation.tries_of(tenant_id, kind, key) >= automation.setting('max_cut_offs')::integer then
+        perform automation.suspect(tenant_id, kind, key, began);
+      end if;
     when 'bulk' then
       perform automation.finish_bulk(b, 'failed', automation.engine_error('bulk_failed', state, message))
       from automation.lock_bulk(array[tenant_id], array[key]) as b;

@@ -222,11 +222,14 @@ describe.each([["is cut off", IS_CUT_OFF], ["ends its session", DIES]])(
   },
 );
 
-it("a timer that cannot even be given up stands in nobody's way", { timeout: 60_000 }, async () => {
+it.each([
+  ["is cut off", IS_CUT_OFF],
+  ["raises", `if new.status = 'failed' then raise exception 'not so'; end if; ${IS_CUT_OFF}`],
+])("a timer whose giving up %s stands in nobody's way", { timeout: 60_000 }, async (_, deed) => {
   const config = { entity: "contact", field: "last_contacted_at", offset: "1 hour" };
   const [mine, other] = [await office("Poison"), await office("Zoe")];
   for (const tenant of [mine, other]) await workflow(tenant, { trigger: "time_elapsed", config });
-  await ruleThat(IS_CUT_OFF, "false");
+  await ruleThat(deed, "false");
   const fires = (tenant: string) =>
     sql`update contacts set last_contacted_at = automation.now() - interval '1 hour 1 second' where tenant_id = ${tenant}`;
   await fires(mine);
@@ -362,6 +365,27 @@ describe(
       ]);
       await user`rollback`;
       await tickUntil("all taken back", areBack, 2);
+    });
+
+    it("does not end a reaper that is noting the same as another", async () => {
+      await lostTexts("perform pg_sleep(0);");
+      // Another reaper has found somebody on Ann's run, and has not committed that.
+      const other = await sessions.begin();
+      await other`
+        with held as (
+          select e.tenant_id, e.id from ridgeline.workflow_executions as e
+          join contacts as c on c.id::text = e.contact_id where c.first_name = 'Ann' for update of e)
+        insert into automation.suspects (tenant_id, kind, key)
+        select s.tenant_id, 'lease', s.id from ridgeline.scheduled_steps as s
+        join held on held.tenant_id = s.tenant_id and held.id = s.execution_id`;
+      const connection = sessions.connect();
+      const [done] = await connection.unsafe("call automation.reap_leases(0, 100, '1 second')");
+      expect(done?.reaped).toBe(5);
+      expect(await count("automation.tick_portions")).toBe(0);
+      await other`rollback`;
+      await reap(connection);
+      expect(await areBack()).toBe(true);
+      expect(await count("automation.suspects")).toBe(0);
     });
 
     it("is counted when it fails by itself", async () => {

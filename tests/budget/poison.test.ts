@@ -163,6 +163,25 @@ it("a step that is only slow once is done once, and its count forgotten", async 
   expect(await sql`select title from tasks`).toEqual([{ title: "Call Poison" }]);
 });
 
+it("a step of a workflow that is paused is given up when that goes on, and not tried anew", async () => {
+  const { tenantId, workflowId } = await sessions.office([EDIT]);
+  await triggerThat(sql, "perform pg_sleep(60);");
+  await leads(sql, tenantId, "Poison");
+  const connection = sessions.connect();
+  for (let ticks = 0; ticks < 3; ticks++) await tick(connection, "500ms");
+  const tries = () => sql`select tries from automation.suspects`;
+  expect(await tries()).toEqual([{ tries: 3 }]);
+  const isActive = (is: boolean) =>
+    sql`update ridgeline.workflows set is_active = ${is} where id = ${workflowId}`;
+  await isActive(false);
+  await tick(connection);
+  expect(await tries()).toEqual([{ tries: 3 }]);
+  await isActive(true);
+  await tick(connection);
+  expect(await outcome(sql)).toEqual([GIVEN_UP]);
+  expect(await tries()).toEqual([]);
+});
+
 it("a step further down a run is the one that fails, and what came before it stays done once", async () => {
   const { tenantId } = await sessions.office([TASK, EDIT]);
   await triggerThat(sql, "perform pg_sleep(60);");

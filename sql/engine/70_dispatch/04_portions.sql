@@ -293,7 +293,8 @@ end;
 $$;
 
 -- A step that was cut off too often fails, if that is its turn: then this was it. Where even that is not to be had
--- (somebody's trigger on the run hangs, or raises), it comes again later, like any other work that is cut off.
+-- (somebody's trigger on the run hangs, or raises), it comes again later, like any other work that is cut off. One that
+-- waits (its workflow is paused, its records are being merged) keeps its count.
 create or replace function automation.gave_up(due ridgeline.scheduled_steps) returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -311,7 +312,9 @@ begin
   end if;
   begin
     perform automation.fail_step(due, automation.cut_off_error(tried));
-    perform automation.clear_suspect(due.tenant_id, lane, key);
+    if automation.is_gone(due.tenant_id, due.id) then
+      perform automation.clear_suspect(due.tenant_id, lane, key);
+    end if;
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
       perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');

@@ -138,7 +138,7 @@ end;
 $$;
 
 -- One that somebody keeps waiting. An event is tried again in a second, as is a bulk enrolment; others alone, so that
--- nobody waits behind them.
+-- nobody waits behind them. Where somebody is noting the same, nothing is: it is due still.
 create or replace function automation.hold_work(kind text, tenant_id uuid, key text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -154,10 +154,14 @@ begin
     else
       perform automation.try_alone(array[tenant_id], kind, array[key], clock_timestamp() + interval '5 seconds');
   end case;
+exception
+  when lock_not_available or deadlock_detected then
+    null;
 end;
 $$;
 
--- One that raises. Where its failure is not to be had either, it is left for a while.
+-- One that raises. Where its failure is not to be had either, it is left for a while; so is a timer that raises as it
+-- is given up, which stays: were its count forgotten, it would be cut off anew each hour.
 create or replace function automation.fail_work(
   kind text, tenant_id uuid, key text, state text, message text, began timestamptz)
   returns text
@@ -171,6 +175,9 @@ begin
       from automation.lock_schedules(array[tenant_id], array[key]) as s;
     when 'timer' then
       perform automation.fail_timer(t, message) from automation.lock_timers(array[tenant_id], array[key]) as t;
+      if automation.tries_of(tenant_id, kind, key) >= automation.setting('max_cut_offs')::integer then
+        perform automation.suspect(tenant_id, kind, key, began);
+      end if;
     when 'bulk' then
       perform automation.finish_bulk(b, 'failed', automation.engine_error('bulk_failed', state, message))
       from automation.lock_bulk(array[tenant_id], array[key]) as b;
