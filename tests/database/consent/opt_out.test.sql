@@ -1,7 +1,7 @@
 -- A customer who says stop gets nothing more, whatever is already on its way to them.
 begin;
 \ir ../foundation/story.psql
-select plan(29);
+select plan(30);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 select pg_temp.tenant('Blue Ridge Solar') as blue \gset
@@ -97,6 +97,9 @@ select pg_temp.contact(:'apex');
 select is(array[payload -> 'to', payload -> 'cc', payload -> 'bcc'],
   array['["bob@example.com", "cy@example.com"]', '[]', '["eve@example.com"]']::jsonb[], 'who opted out is left out')
 from automation.claim_steps('w', 10);
+select pg_temp.contact(:'apex');
+select count(pg_temp.finish(c, 'failed', '{"suppress": true, "error": {"code": "refused", "message": "refused"}}')) from automation.claim_steps('w', 10) as c;
+select is((select count(*) from ridgeline.suppressions), 3::bigint, 'whom of several its provider refuses nobody can say');
 insert into ridgeline.suppressions (tenant_id, channel, address, reason)
 values (:'apex', 'email', 'bob@example.com', 'opt_out'), (:'apex', 'email', 'cy@example.com', 'opt_out');
 select pg_temp.contact(:'apex');
