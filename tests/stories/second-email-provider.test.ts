@@ -205,31 +205,40 @@ describe("an office whose sender of email is Postmark's", () => {
     expect(ids.toSorted()).toEqual(sentTo(to).map(({ id }) => id).toSorted());
   });
 
-  it("tries again what was refused for now", async () => {
+  it("tries again what was refused for now, and remembers to whom nothing goes", async () => {
     const own = await open("postmark");
-    const to = newEmail();
-    postmark.fault({ kind: "status", status: 429, match: { to } });
-    await own.office.lead({ email: to });
+    const [later, never] = [newEmail(), newEmail()];
+    postmark.fault({ kind: "status", status: 429, match: { to: later } });
+    await own.office.lead({ email: later });
     await ended(own).toBe("completed");
-    expect(sentTo(to)).toHaveLength(1);
+    expect(sentTo(later)).toHaveLength(1);
+    postmark.deactivate(never);
+    await own.office.lead({ email: never });
+    await expect.poll(() => suppressionsOf(own), { timeout: 20_000 })
+      .toEqual([{ address: never, reason: "provider" }]);
+    expect(sentTo(never)).toEqual([]);
+    await own.office.lead({ email: never });
+    await own.office.quiet();
+    expect((await own.office.steps()).map(({ status }) => status).toSorted())
+      .toEqual(["completed", "failed", "skipped"]);
   });
 
-  it("silences nobody whom it refuses: they may have left that one stream", async () => {
-    const own = await open("postmark");
-    const to = newEmail();
-    postmark.deactivate(to);
-    await own.office.lead({ email: to });
+  it("says nothing of either when it refuses an email to two, and the run goes on", async () => {
+    const [one, two] = [newEmail(), newEmail()];
+    const own = await open("postmark", {
+      steps: [{
+        step_type: "send_email",
+        step_config: { subject: "Hello", text: "Both", to: [one, two], purpose: "transactional" },
+      }],
+    });
+    for (const address of [one, two]) postmark.deactivate(address);
+    await own.office.lead({ email: newEmail() });
     await ended(own).toBe("failed");
     expect((await own.office.steps())[0]).toMatchObject({
       status: "failed",
       error: { code: "postmark_406" },
     });
     expect(await suppressionsOf(own)).toEqual([]);
-    // What they are written next is refused again.
-    await own.office.lead({ email: to });
-    await own.office.quiet();
-    expect((await own.office.steps()).map(({ status }) => status)).toEqual(["failed", "failed"]);
-    expect(sentTo(to)).toEqual([]);
   });
 
   it("hears what a customer answers, with the attachments left out, and the run ends", async () => {
@@ -366,6 +375,12 @@ describe("an office whose sender of email is Postmark's", () => {
     await own.office.lead({ email: to });
     await own.office.quiet();
     expect(subjectsTo(to)).toEqual(["Hello Maria", "Receipt"]);
+    // Refused where they left, which does not say why: it takes no more from them than they did.
+    postmark.deactivate(to);
+    await own.office.lead({ email: to });
+    await own.office.quiet();
+    expect((await own.office.steps()).map(({ error }) => error?.code)).toContain("postmark_406");
+    expect(await suppressionsOf(own)).toEqual([{ address: to, reason: "opt_out" }]);
   });
 
   it("counts what people open and click, and no machine", async () => {

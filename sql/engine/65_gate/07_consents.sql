@@ -213,6 +213,14 @@ begin
   if automation.normal_address(due.tenant_id, channel, recipient) is null then
     return;
   elsif reason = 'provider' then
+    -- Who has unsubscribed from marketing is refused where it goes, and the provider does not say that it was only
+    -- that: their receipts go on. Of whom nothing is known, all stops.
+    if channel = 'email' and exists (
+      select from ridgeline.suppressions as s
+      where s.tenant_id = due.tenant_id and s.channel = 'email' and s.purpose = 'marketing'
+        and s.address = automation.normal_address(due.tenant_id, 'email', recipient)) then
+      return;
+    end if;
     perform automation.revoke_once(
       due.tenant_id, channel, recipient, 'provider', jsonb_build_object('step_id', due.id, 'said', detail), detail);
   else

@@ -8,9 +8,10 @@ import {
   type Outcome,
 } from "../../../engine/outcome.ts";
 
-// 406, "all recipients are inactive", has no meaning of its own: Postmark sends nothing, and does not say whether they
-// bounced, complained or only left that one stream, which a receipt in another may still reach. Its webhooks say which.
 export const classes: ErrorClasses = {
+  // All recipients are inactive: they bounced for good, complained, or unsubscribed from that stream. Which of them it
+  // does not say; where its webhook has told of the last, receipts go on (automation.suppress_recipient).
+  406: "opted_out",
   429: "throttled",
   // The token.
   10: "account",
