@@ -11,7 +11,7 @@ const MANY = 30_000;
 /** In a set. */
 const SET = 20;
 /** Levels of indexes, and dead entries not cleared yet, that each element of a set may meet on tables a hundred times as large. */
-const MORE_PAGES_EACH = 20;
+const MORE_PAGES_EACH = 30;
 
 /** Of an idle call the least of a few: what is done once a minute, and what autovacuum has not seen yet, is not of it. */
 async function idlePagesOf(sql: Sql, statement: string): Promise<number> {
