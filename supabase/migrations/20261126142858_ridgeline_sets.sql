@@ -14998,12 +14998,16 @@ CREATE OR REPLACE FUNCTION automation.clear_suspects(dues ridgeline.scheduled_st
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 begin
   delete from automation.suspects as s
   using unnest(dues) as d
   where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text
-    and s.next_try_at <= clock_timestamp();
+    and s.next_try_at <= clock_timestamp() and not exists (
+      select from ridgeline.scheduled_steps as q
+      where q.tenant_id = d.tenant_id and q.id = d.id and q.run_at = 'infinity');
 end;
 $function$;
 
@@ -15108,8 +15112,8 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.gave_up(due ridgeline.scheduled_steps)
- RETURNS boolean
+CREATE OR REPLACE FUNCTION automation.give_up_step(due ridgeline.scheduled_steps)
+ RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '100ms'
@@ -15121,21 +15125,22 @@ declare
   tried constant integer := automation.tries_of(due.tenant_id, lane, key);
 begin
   if tried < automation.setting('max_cut_offs')::integer then
-    return false;
+    return null;
   end if;
-  begin
-    perform automation.fail_step(due, automation.cut_off_error(tried));
-    if automation.is_gone(due.tenant_id, due.id) then
-      perform automation.clear_suspect(due.tenant_id, lane, key);
-    end if;
-  exception
-    when lock_not_available or deadlock_detected or serialization_failure then
-      perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');
-    when query_canceled or others then
-      perform automation.suspect(due.tenant_id, lane, key, began);
-      raise warning 'step % of tenant % cannot be given up: %', due.id, due.tenant_id, sqlerrm;
-  end;
-  return true;
+  perform automation.fail_step(due, automation.cut_off_error(tried));
+  if not automation.is_gone(due.tenant_id, due.id) then
+    return 'left';
+  end if;
+  perform automation.clear_suspect(due.tenant_id, lane, key);
+  return 'given up';
+exception
+  when lock_not_available or deadlock_detected or serialization_failure then
+    perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');
+    return 'left';
+  when query_canceled or others then
+    perform automation.suspect(due.tenant_id, lane, key, began);
+    raise warning 'step % of tenant % cannot be given up: %', due.id, due.tenant_id, sqlerrm;
+    return case sqlstate when '57014' then 'cut off' else 'left' end;
 end;
 $function$;
 
@@ -15147,17 +15152,34 @@ AS $function$
 declare
   began constant timestamptz := clock_timestamp();
   due ridgeline.scheduled_steps;
+  became text;
 begin
   loop
     select d.* into due from automation.lock_suspect(lane) as d;
     if not found then
       return '{}'::ridgeline.scheduled_steps[];
-    elsif not automation.gave_up(due) then
+    end if;
+    became := automation.give_up_step(due);
+    if became is null then
       return array[due];
     end if;
-    exit when automation.is_over(began) or automation.time_is_up();
+    exit when became = 'cut off' or automation.is_over(began) or automation.time_is_up();
   end loop;
   return '{}'::ridgeline.scheduled_steps[];
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.give_up_alone(portion automation.portions, dues ridgeline.scheduled_steps[])
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if cardinality(portion.step_ids) <> 1 or cardinality(dues) <> 1
+    or not exists (select from automation.suspects) then
+    return null;
+  end if;
+  return automation.give_up_step(dues[1]);
 end;
 $function$;
 
@@ -15308,10 +15330,15 @@ declare
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
   report automation.portion_report;
+  became text;
 begin
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
   delete from automation.portions as p where p.id = portion_id returning p.* into portion;
   dues := automation.lock_portion(portion);
+  became := automation.give_up_alone(portion, dues);
+  if became is not null then
+    return row('{}'::automation.claimed_step[], became <> 'cut off');
+  end if;
   report := automation.claim_dues(dues, worker, lease);
   if report.done and cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
     perform automation.clear_suspects(dues);
@@ -15392,6 +15419,7 @@ declare
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
   report automation.batch_report;
+  became text;
 begin
   perform set_config('synchronous_commit', 'off', true);
   update automation.portions as p
@@ -15401,6 +15429,11 @@ begin
   portion.tenant_ids := portion.tenant_ids[:upto];
   portion.step_ids := portion.step_ids[:upto];
   dues := automation.lock_portion(portion);
+  became := automation.give_up_alone(portion, dues);
+  if became is not null then
+    perform automation.clear_cause();
+    return row((became = 'given up')::integer, became = 'cut off', '{}'::uuid[]);
+  end if;
   report := automation.run_batch(dues, true);
   if not report.cut_off and exists (select from automation.suspects) then
     perform automation.clear_suspects(dues);
@@ -29963,7 +29996,7 @@ begin
     return null;
   end if;
   perform automation.sweep_portions();
-  dues := automation.lock_trial(lane);
+  dues := array(select d from automation.lock_suspect(lane) as d);
   if dues = '{}' then
     return null;
   end if;
@@ -36244,9 +36277,6 @@ grant execute on function automation.gate(automation.send_question[],timestamp w
 revoke all on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) from public, anon, authenticated, service_role;
 grant execute on function automation.gate_of_messages(automation.send_question[],automation.ticket[],integer[],timestamp with time zone,boolean,automation.tenant[]) to service_role;
 
-revoke all on function automation.gave_up(ridgeline.scheduled_steps) from public, anon, authenticated, service_role;
-grant execute on function automation.gave_up(ridgeline.scheduled_steps) to service_role;
-
 revoke all on function automation.gave_up_work(text,uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.gave_up_work(text,uuid,text) to service_role;
 
@@ -36268,6 +36298,12 @@ grant execute on function automation.give_back_run(automation.legacy_links) to s
 
 revoke all on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.give_places(uuid,uuid,numeric,boolean,automation.sized_text[],timestamp with time zone,text) to service_role;
+
+revoke all on function automation.give_up_alone(automation.portions,ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.give_up_alone(automation.portions,ridgeline.scheduled_steps[]) to service_role;
+
+revoke all on function automation.give_up_step(ridgeline.scheduled_steps) from public, anon, authenticated, service_role;
+grant execute on function automation.give_up_step(ridgeline.scheduled_steps) to service_role;
 
 revoke all on function automation.give_up_timer(ridgeline.workflow_timers,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.give_up_timer(ridgeline.workflow_timers,jsonb) to service_role;

@@ -53,6 +53,18 @@ async function tick(connection: Sql, timeout = "1s"): Promise<void> {
   await connection.unsafe("call automation.tick_for('200 milliseconds')").catch(() => {});
 }
 
+/** What somebody's trigger on the history does to the poison's run, whatever is done about it. */
+const ruleThat = (deed: string) =>
+  sql.unsafe(`
+    create function public.office_rule() returns trigger language plpgsql as $$
+    begin
+      if exists (select from public.contacts as c where c.id::text = new.contact_id and c.first_name = 'Poison')
+      then ${deed} end if;
+      return new;
+    end $$;
+    create trigger office_rule before update on ridgeline.workflow_executions
+      for each row execute function public.office_rule()`);
+
 /** Portions that were cut off a moment ago are noticed a little later. */
 const age = (on: Sql) =>
   on`update automation.portions set started_at = started_at - interval '1 minute'`;
@@ -101,15 +113,7 @@ describe.each([
     const { tenantId } = await sessions.office([EDIT]);
     const other = await sessions.office([EDIT]);
     await leads(sql, tenantId, "Poison", "Maria");
-    await sql.unsafe(`
-      create function public.office_rule() returns trigger language plpgsql as $$
-      begin
-        if exists (select from public.contacts as c where c.id::text = new.contact_id and c.first_name = 'Poison')
-        then ${deed} end if;
-        return new;
-      end $$;
-      create trigger office_rule before update on ridgeline.workflow_executions
-        for each row execute function public.office_rule()`);
+    await ruleThat(deed);
     const connection = sessions.connect();
     for (let ticks = 0; ticks < 8; ticks++) {
       await tick(connection);
@@ -129,6 +133,63 @@ describe.each([
     await sql`drop trigger office_rule on ridgeline.workflow_executions`;
     await tick(connection);
     expect(await outcome(sql)).toEqual([MARIA, ZOE, GIVEN_UP]);
+  });
+});
+
+describe("a step whose giving up ends the session", { timeout: 60_000 }, () => {
+  const DIES = "perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(1);";
+  const tries = async () => (await sql`select tries from automation.suspects`)[0]?.tries ?? 0;
+  /** Until it was tried as often as anything is; then what is cut off is left alone for an hour. */
+  async function triedOften(attempt: () => Promise<unknown>): Promise<number> {
+    for (let times = 0; times < 30 && await tries() < 3; times++) {
+      await attempt();
+      await age(sql);
+    }
+    await sql`update automation.settings set value = '1 hour' where name = 'cut_off_pause'`;
+    return await tries();
+  }
+
+  it("is counted, and the next tick comes to its end", async () => {
+    const { tenantId } = await sessions.office([EDIT]);
+    await ruleThat(DIES);
+    await leads(sql, tenantId, "Poison");
+    const connection = sessions.connect();
+    const before = await triedOften(() => tick(connection));
+    expect(before).toBe(3);
+    await tick(connection);
+    await age(sql);
+    await leads(sql, tenantId, "Zoe");
+    await tick(connection);
+    await tick(connection);
+    expect(await tries()).toBe(before + 1);
+    expect(await outcome(sql)).toEqual([ZOE, { name: "Poison", status: "pending", code: null }]);
+    // What a tick does at its end.
+    expect(await sql`select from automation.statistic_changes`).toHaveLength(0);
+  });
+
+  it("is counted by a dispatcher as well, which tries others meanwhile", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    await ruleThat(DIES);
+    await leads(sql, tenantId, "Poison");
+    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const wanted = { sms: { most: 10, but: [] } };
+    const suspect = () => queue.claimSuspect("w", 60);
+    const before = await triedOften(async () => {
+      await queue.exchange("w", [], wanted, 60).catch(() => {});
+      await suspect().catch(() => {});
+    });
+    expect(before).toBe(3);
+    await expect(suspect()).rejects.toThrow();
+    await age(sql);
+    // Cut off in company once, and to be tried alone.
+    await leads(sql, tenantId, "Maria");
+    await sql`
+      insert into automation.suspects (tenant_id, kind, key)
+      select s.tenant_id, 'sms', s.id from ridgeline.scheduled_steps as s
+      where not exists (select from automation.suspects as o where o.key = s.id::text)`;
+    expect(await suspect()).toHaveLength(1);
+    expect(await suspect()).toHaveLength(0);
+    expect(await sql`select max(tries) as tries from automation.suspects`).toEqual([{ tries: 4 }]);
   });
 });
 
@@ -180,6 +241,23 @@ it("a step of a workflow that is paused is given up when that goes on, and not t
   await tick(connection);
   expect(await outcome(sql)).toEqual([GIVEN_UP]);
   expect(await tries()).toEqual([]);
+});
+
+it("a step that was cut off once and waits for its workflow keeps its count", async () => {
+  const { tenantId, workflowId } = await sessions.office([EDIT]);
+  await triggerThat(sql, "perform pg_sleep(60);");
+  await leads(sql, tenantId, "Poison");
+  const connection = sessions.connect();
+  const tries = () => sql`select tries from automation.suspects`;
+  const isActive = (is: boolean) =>
+    sql`update ridgeline.workflows set is_active = ${is} where id = ${workflowId}`;
+  await tick(connection, "500ms");
+  await isActive(false);
+  await tick(connection, "500ms");
+  expect(await tries()).toEqual([{ tries: 1 }]);
+  await isActive(true);
+  await tick(connection, "500ms");
+  expect(await tries()).toEqual([{ tries: 2 }]);
 });
 
 it("a step further down a run is the one that fails, and what came before it stays done once", async () => {

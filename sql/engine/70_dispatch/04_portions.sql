@@ -33,16 +33,21 @@ begin
 end;
 $$;
 
--- They came to an end, but for those that somebody held (yield_steps).
+-- They came to an end, but for those that were not tried: that somebody held (yield_steps), or that wait until somebody
+-- lets them go on (hold_steps).
 create or replace function automation.clear_suspects(dues ridgeline.scheduled_steps[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
   as $$
 begin
   delete from automation.suspects as s
   using unnest(dues) as d
   where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text
-    and s.next_try_at <= clock_timestamp();
+    and s.next_try_at <= clock_timestamp() and not exists (
+      select from ridgeline.scheduled_steps as q
+      where q.tenant_id = d.tenant_id and q.id = d.id and q.run_at = 'infinity');
 end;
 $$;
 
@@ -292,10 +297,11 @@ begin
 end;
 $$;
 
--- A step that was cut off too often fails, if that is its turn: then this was it. Where even that is not to be had
--- (somebody's trigger on the run hangs, or raises), it comes again later, like any other work that is cut off. One that
--- waits (its workflow is paused, its records are being merged) keeps its count.
-create or replace function automation.gave_up(due ridgeline.scheduled_steps) returns boolean
+-- A step that was cut off too often fails, if that is its turn: then this was it. Says what became of it: null, it is
+-- not its turn. Where even that is not to be had (somebody's trigger on the run hangs, or raises), it comes again
+-- later, like any other work that is cut off. One that waits (its workflow is paused, its records are being merged)
+-- keeps its count.
+create or replace function automation.give_up_step(due ridgeline.scheduled_steps) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
   -- What holds the run is waited for no longer than by a step.
@@ -308,26 +314,28 @@ declare
   tried constant integer := automation.tries_of(due.tenant_id, lane, key);
 begin
   if tried < automation.setting('max_cut_offs')::integer then
-    return false;
+    return null;
   end if;
-  begin
-    perform automation.fail_step(due, automation.cut_off_error(tried));
-    if automation.is_gone(due.tenant_id, due.id) then
-      perform automation.clear_suspect(due.tenant_id, lane, key);
-    end if;
-  exception
-    when lock_not_available or deadlock_detected or serialization_failure then
-      perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');
-    when query_canceled or others then
-      perform automation.suspect(due.tenant_id, lane, key, began);
-      raise warning 'step % of tenant % cannot be given up: %', due.id, due.tenant_id, sqlerrm;
-  end;
-  return true;
+  perform automation.fail_step(due, automation.cut_off_error(tried));
+  if not automation.is_gone(due.tenant_id, due.id) then
+    return 'left';
+  end if;
+  perform automation.clear_suspect(due.tenant_id, lane, key);
+  return 'given up';
+exception
+  when lock_not_available or deadlock_detected or serialization_failure then
+    perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');
+    return 'left';
+  when query_canceled or others then
+    perform automation.suspect(due.tenant_id, lane, key, began);
+    raise warning 'step % of tenant % cannot be given up: %', due.id, due.tenant_id, sqlerrm;
+    return case sqlstate when '57014' then 'cut off' else 'left' end;
 end;
 $$;
 
--- The next that is to be tried, if there is one. Those that were cut off too often come last, and are given up: here,
--- in a statement that has time left, and not where the last try was caught, after which nothing ends it.
+-- The next that is to be tried, if there is one, in one transaction with its try. Those that were cut off too often
+-- come last, and are given up: here, in a statement that has time left, and not where the last try was caught, after
+-- which nothing ends it.
 create or replace function automation.lock_trial(lane ridgeline.automation_lane)
   returns ridgeline.scheduled_steps[]
   language plpgsql
@@ -336,15 +344,18 @@ create or replace function automation.lock_trial(lane ridgeline.automation_lane)
 declare
   began constant timestamptz := clock_timestamp();
   due ridgeline.scheduled_steps;
+  became text;
 begin
   loop
     select d.* into due from automation.lock_suspect(lane) as d;
     if not found then
       return '{}'::ridgeline.scheduled_steps[];
-    elsif not automation.gave_up(due) then
+    end if;
+    became := automation.give_up_step(due);
+    if became is null then
       return array[due];
     end if;
-    exit when automation.is_over(began) or automation.time_is_up();
+    exit when became = 'cut off' or automation.is_over(began) or automation.time_is_up();
   end loop;
   return '{}'::ridgeline.scheduled_steps[];
 end;
@@ -363,7 +374,7 @@ begin
     return null;
   end if;
   perform automation.sweep_portions();
-  dues := automation.lock_trial(lane);
+  dues := array(select d from automation.lock_suspect(lane) as d);
   if dues = '{}' then
     return null;
   end if;
@@ -395,6 +406,23 @@ comment on function automation.begin_trial() is 'begin_trial() on any channel.';
 comment on function automation.begin_trial(ridgeline.automation_lane) is
   'begin_portion() for one step during which work was cut off before; null when there is none whose time has '
   'come.';
+
+-- What is left of a portion of one, if it is to be given up: written down like any other try, so that whatever ends the
+-- session then is counted.
+create or replace function automation.give_up_alone(
+  portion automation.portions, dues ridgeline.scheduled_steps[])
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(portion.step_ids) <> 1 or cardinality(dues) <> 1
+    or not exists (select from automation.suspects) then
+    return null;
+  end if;
+  return automation.give_up_step(dues[1]);
+end;
+$$;
 
 create or replace function automation.end_portion(portion_id uuid) returns void
   language plpgsql
@@ -556,10 +584,15 @@ declare
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
   report automation.portion_report;
+  became text;
 begin
   -- Gone with what becomes of its steps, in one transaction; until then it is held.
   delete from automation.portions as p where p.id = portion_id returning p.* into portion;
   dues := automation.lock_portion(portion);
+  became := automation.give_up_alone(portion, dues);
+  if became is not null then
+    return row('{}'::automation.claimed_step[], became <> 'cut off');
+  end if;
   report := automation.claim_dues(dues, worker, lease);
   if report.done and cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
     perform automation.clear_suspects(dues);
@@ -655,6 +688,7 @@ declare
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
   report automation.batch_report;
+  became text;
 begin
   perform set_config('synchronous_commit', 'off', true);
   update automation.portions as p
@@ -664,6 +698,11 @@ begin
   portion.tenant_ids := portion.tenant_ids[:upto];
   portion.step_ids := portion.step_ids[:upto];
   dues := automation.lock_portion(portion);
+  became := automation.give_up_alone(portion, dues);
+  if became is not null then
+    perform automation.clear_cause();
+    return row((became = 'given up')::integer, became = 'cut off', '{}'::uuid[]);
+  end if;
   report := automation.run_batch(dues, true);
   if not report.cut_off and exists (select from automation.suspects) then
     perform automation.clear_suspects(dues);
