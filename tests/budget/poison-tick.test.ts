@@ -245,6 +245,53 @@ it.each([
   await tickUntil("given up", async () => (await runs()).includes(GIVEN_UP), 2);
 });
 
+/** How far ahead it is due again, in seconds, and how often its error says it was cut off. */
+const IS_DUE = {
+  timer:
+    "select extract(epoch from due_at - automation.now())::int as later from ridgeline.workflow_timers",
+  bulk:
+    "select extract(epoch from next_batch_at - automation.now())::int as later from ridgeline.bulk_enrollments",
+  schedule:
+    "select extract(epoch from next_run_at - automation.now())::int as later, error -> 'tries' as tries from ridgeline.workflow_schedules",
+};
+it.each(
+  [["timer", "fire_timers", 60], ["bulk", "run_bulk", 30], [
+    "schedule",
+    "run_schedules",
+    60,
+  ]] as const,
+)(
+  "a %s that is cut off by the end of a time that others used up is put off as after a whole try",
+  { timeout: 60_000 },
+  async (kind, does, seconds) => {
+    const tenant = await office("Poison");
+    if (kind === "timer") {
+      const config = { entity: "contact", field: "last_contacted_at", offset: "1 hour" };
+      await workflow(tenant, { trigger: "time_elapsed", config });
+      await sql`update contacts set last_contacted_at = automation.now() - interval '1 hour 1 second'`;
+    } else if (kind === "bulk") {
+      const id = await workflow(tenant, { trigger: "manual" });
+      await sql`select ridgeline.enroll_records(${id}, filter => '[]', entity => 'contact')`;
+    } else {
+      await workflow(tenant, { name: "Poison", trigger: "scheduled", config: { every: "1 hour" } });
+      await sql`update ridgeline.workflow_schedules set next_run_at = automation.now() - interval '1 second'`;
+    }
+    await ruleThat("perform pg_sleep(60);");
+    const connection = sessions.connect();
+    await connection`set statement_timeout = '2s'`;
+    const tries = () => sql`select tries from automation.suspects`;
+    while ((await tries()).length === 0) {
+      await connection.unsafe(
+        `do $$ begin perform pg_sleep(1.85); perform automation.${does}(); end $$`,
+      ).catch(() => {});
+    }
+    expect(await tries()).toEqual([{ tries: 0 }]);
+    const [due] = await sql.unsafe(IS_DUE[kind]);
+    expect(due!.later).toBeGreaterThan(seconds - 15);
+    if (kind === "schedule") expect(due!.tries).toBe(1);
+  },
+);
+
 const text = { type: "send_sms", config: { body: "Hi", purpose: "transactional" } };
 /** What a worker that is lost has claimed; then there is a rule. */
 async function lose(many: number, deed: string): Promise<void> {

@@ -318,6 +318,23 @@ describe("a claim", () => {
       expect(await outcome(sql)).toContainEqual(GIVEN_UP);
     },
   );
+
+  it("that meets somebody as it tries one alone tries it alone again, and counts on", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    await leads(sql, tenantId, "Maria");
+    await sql`
+      insert into automation.suspects (tenant_id, kind, key, tries)
+      select tenant_id, lane, id, 2 from ridgeline.scheduled_steps`;
+    const user = await sessions.begin();
+    await user`select from ridgeline.workflow_executions for update`;
+    const queue = createQueue(sessions.connect(), 2_000, 500);
+    expect(await queue.claimSuspect("w", 60)).toEqual([]);
+    expect(await sql`select tries from automation.suspects`).toEqual([{ tries: 2 }]);
+    await user`rollback`;
+    await sql`update automation.suspects set next_try_at = clock_timestamp()`;
+    await sql`select automation.advance_clock('2 seconds')`;
+    expect(await queue.claimSuspect("w", 60)).toHaveLength(1);
+  });
 });
 
 test(

@@ -168,6 +168,29 @@ it("a table whose triggers take 8 ms a row is written in portions, under a timeo
   expect(written!.at_once).toBeLessThanOrEqual(32);
 });
 
+it("steps that are done one by one ask the clock themselves, whatever their kind has cost before", {
+  timeout: 60_000,
+}, async () => {
+  const { tenantId } = await sessions.office([{ type: "add_tag", config: { tag: "roof" } }]);
+  await ruleOn("public.contact_tags", "perform pg_sleep(0.008);");
+  await leads(tenantId, ...Array.from({ length: 100 }, (_, n) => `Lead ${n}`));
+  const worker = sessions.connect();
+  await wholeSets(worker);
+  await worker`select set_config('automation.size_of_add_tag', '200', false)`;
+  for (
+    let rounds = 0;
+    rounds < 15 && (await sql`select from contact_tags`).length < 100;
+    rounds++
+  ) {
+    await work(worker);
+  }
+  const [written] = await sql`
+    select sum(p.n)::int as all, max(p.n)::int as at_once
+    from (select count(*) as n from contact_tags group by xmin) as p`;
+  expect(written!.all).toBe(100);
+  expect(written!.at_once).toBeLessThanOrEqual(32);
+});
+
 it("a set that is cut off is tried one by one, and the one that takes for ever is given up", {
   timeout: 60_000,
 }, async () => {

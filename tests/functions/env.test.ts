@@ -22,7 +22,10 @@ import {
   parseTelnyxSigner,
   readTelnyxPublicKey,
 } from "../../functions/_shared/channels/sms/telnyx/settings.ts";
-import { readTwilio } from "../../functions/_shared/channels/sms/twilio/settings.ts";
+import {
+  parseTwilioAccount,
+  readTwilio,
+} from "../../functions/_shared/channels/sms/twilio/settings.ts";
 import { statedAddress } from "../../functions/_shared/http/webhook-env.ts";
 
 describe("the database address", () => {
@@ -88,6 +91,17 @@ test("Twilio and Resend need their credentials, and base addresses are http", ()
   expect(() => readResend({})).toThrow(/^RESEND_API_KEY: /);
   expect(() => readResend({ RESEND_API_KEY: "re_1", RESEND_BASE_URL: "file:///etc" }))
     .toThrow(/^RESEND_BASE_URL: /);
+});
+
+test("a Twilio account is its SID and its token, as they were pasted", () => {
+  const pasted = { account_sid: " AC1\n", auth_token: "hush\n" };
+  expect(parseTwilioAccount(`${JSON.stringify(pasted)}\n`))
+    .toEqual({ accountSid: "AC1", authToken: "hush" });
+  for (const wrong of [{ ...pasted, account_sid: "SK1" }, { ...pasted, auth_token: " " }, "hush"]) {
+    expect(() => parseTwilioAccount(JSON.stringify(wrong)))
+      .toThrow(/^the secret of the sender: set it to/);
+    expect(() => parseTwilioAccount(JSON.stringify(wrong))).not.toThrow(/hush/);
+  }
 });
 
 test("a Telnyx account is its API key, with or without what it signs with", () => {

@@ -132,5 +132,7 @@ it("what has gone on here since it was taken over is not given back", async () =
   expect(await sql`select status from public.workflow_executions where id = ${RUN}`).toEqual([{
     status: "cancelled",
   }]);
+  // It stays as it was: what is undone is switched off first.
+  expect(await sql`select is_active from ridgeline.workflows`).toEqual([{ is_active: true }]);
   expect(await sql`select title from public.tasks where title = 'Call'`).toHaveLength(1);
 });

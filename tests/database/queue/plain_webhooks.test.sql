@@ -2,7 +2,7 @@
 -- of it. What it cannot fill in the interpreter is asked.
 begin;
 \ir ../foundation/story.psql
-select plan(12);
+select plan(13);
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
 create function pg_temp.hook(config jsonb) returns uuid
@@ -28,12 +28,12 @@ create function pg_temp.claimed(workflow uuid) returns table (payload jsonb, is_
     order by e.seq
   $$;
 
-select pg_temp.hook('{"url": "https://crm.example/hooks", "method": "put", "headers": {"X-Office": "Apex"},
+select pg_temp.hook('{"url": "https://crm.example/hooks", "headers": {"X-Office": "Apex"},
   "body": {"id": "{{trigger.contact.id}}", "say": "New: {{contact.first_name}} {{contact.last_name}}", "fee": 9.50,
     "phone": "{{contact.phone | default: \"none\"}}"}}') as told \gset
-select pg_temp.hook('{"url": "https://crm.example/hooks", "headers": {"X-Name": "{{contact.first_name}}"},
+select pg_temp.hook('{"url": "https://crm.example/hooks", "headers": {"X-Name": "Lead {{contact.first_name}}"},
   "body": {"id": "{{contact.id}}"}}') as named \gset
-select pg_temp.hook('{"url": "https://crm.example/hooks?name={{contact.first_name}}"}') as bare \gset
+select pg_temp.hook('{"url": "https://crm.example/hooks", "secret_name": "Key of {{contact.first_name}}"}') as bare \gset
 select ok(pg_temp.is_plain(:'told'), 'a webhook of letters and of variables is plain');
 select ok(not pg_temp.is_plain(:'named'), 'one whose header is told by a variable is not: its lines are looked at');
 select ok(not pg_temp.is_plain(:'bare'), 'nor is one that says all of its run');
@@ -45,14 +45,16 @@ select is((select count(*) from automation.claim_steps('w', 20)), 9::bigint, 'th
 select is(
   (select payload - '{body}'::text[] || jsonb_build_object('say', payload #> '{body,say}', 'fee', payload #>> '{body,fee}')
    from pg_temp.claimed(:'told') limit 1),
-  '{"url": "https://crm.example/hooks", "method": "PUT", "headers": {"X-Office": "Apex"}, "say": "New: Maria Lopez",
+  '{"url": "https://crm.example/hooks", "method": "POST", "headers": {"X-Office": "Apex"}, "say": "New: Maria Lopez",
     "fee": "9.50"}', 'what is called says who it is about, how it is called and with which digits');
 select is((select count(*) from pg_temp.claimed(:'told') where is_alike), 3::bigint,
   'as the interpreter says it, whatever stands in a name');
 select is((select payload #>> '{body,phone}' from pg_temp.claimed(:'told') offset 2 limit 1), 'none',
   'where nothing is known, what the step says for that');
 select is((select count(*) from pg_temp.claimed(:'named') where is_alike), 3::bigint, 'and so are the others');
-select is((select payload #>> '{headers,X-Name}' from pg_temp.claimed(:'named') offset 1 limit 1), 'Jo "%1$s" \',
+select is((select count(payload #> '{body,data,contact}') from pg_temp.claimed(:'bare')), 3::bigint,
+  'each with all of its run, where it says nothing else');
+select is((select payload #>> '{headers,X-Name}' from pg_temp.claimed(:'named') offset 1 limit 1), 'Lead Jo "%1$s" \',
   'no value ends its header');
 
 -- A plan that asks nothing of its runs is asked nothing, of whatever lane.
