@@ -92,7 +92,7 @@ create or replace function automation.plain_webhook(config jsonb) returns jsonb
 begin
   if not config -> 'base' ? 'body' or exists (
     select from jsonb_array_elements(config -> 'slots') as s
-    where ((s ->> 'at')::text[])[1] in ('method', 'headers')) then
+    where ((s ->> 'at')::text[])[1] = 'headers') then
     return null;
   end if;
   return config || jsonb_build_object('base', automation.webhook_input(null, config -> 'base'));
