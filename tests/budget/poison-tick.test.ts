@@ -435,6 +435,83 @@ describe(
       expect(await count("automation.suspects")).toBe(0);
     });
 
+    describe("keeps nobody waiting who finds another session at its note", () => {
+      const leaseOf = (name: string) =>
+        sql`
+          select s.tenant_id, 'lease' as kind, s.id::text as key from ridgeline.scheduled_steps as s
+          join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+          join contacts as c on c.id::text = e.contact_id
+          where c.first_name = ${name} and s.attempt_token is not null`;
+      /** Another session notes something of a lease, and has not committed that. */
+      async function noting(name: string) {
+        const [lease] = await leaseOf(name);
+        const session = await sessions.begin();
+        await session`
+          insert into automation.suspects (tenant_id, kind, key)
+          values (${lease?.tenant_id}, 'lease', ${lease?.key})
+          on conflict on constraint suspects_pkey do update set next_try_at = excluded.next_try_at`;
+        return session;
+      }
+      const noted = (name: string) =>
+        sql`insert into automation.suspects (tenant_id, kind, key) ${leaseOf(name)}`;
+      async function reaped(): Promise<number> {
+        const connection = sessions.connect();
+        await connection`set statement_timeout = '5s'`;
+        return (await connection.unsafe("call automation.reap_leases(0, 100, '1 second')"))[0]
+          ?.reaped;
+      }
+
+      it("and its run: it is not tried", async () => {
+        await lostTexts("perform pg_sleep(0);");
+        await noted("Ann");
+        const other = await noting("Ann");
+        await other`select from ridgeline.workflow_executions as e join contacts as c on c.id::text = e.contact_id
+          where c.first_name = 'Ann' for update of e`;
+        expect(await reaped()).toBe(5);
+        await other`rollback`;
+        await tickUntil("all taken back", areBack, 2);
+        expect(await count("automation.suspects")).toBe(0);
+      });
+
+      it("when it has been taken back: it stays so", async () => {
+        await lostTexts("perform pg_sleep(0);");
+        await noted("Ann");
+        const other = await noting("Ann");
+        expect(await reaped()).toBe(6);
+        await other`rollback`;
+        expect(await areBack()).toBe(true);
+        await reaped();
+        expect(await count("automation.suspects")).toBe(0);
+      });
+
+      it("when what a session left is swept: it is counted the next time", async () => {
+        await lostTexts("perform pg_sleep(0);");
+        await sql`
+          insert into automation.tick_portions (kind, tenant_ids, keys, started_at)
+          select l.kind, array[l.tenant_id], array[l.key], clock_timestamp() - interval '1 minute'
+          from (${leaseOf("Ann")}) as l`;
+        const other = await noting("Ann");
+        expect(await reaped()).toBe(5);
+        expect(await count("automation.tick_portions")).toBe(1);
+        await other`rollback`;
+        await sql`update automation.settings set value = '1 hour' where name = 'cut_off_pause'`;
+        expect(await reaped()).toBe(0);
+        expect(await sql`select tries from automation.suspects`).toEqual([{ tries: 1 }]);
+        expect(await count("automation.tick_portions")).toBe(0);
+      });
+
+      it("when it has been cut off: it is counted the next time", async () => {
+        await lostTexts(IS_CUT_OFF);
+        const other = await noting("Poison");
+        await reaped();
+        expect(await count("automation.tick_portions")).toBe(1);
+        await other`rollback`;
+        await tickUntil("the others taken back", areBack, 6);
+        await tickUntil("given up", async () => (await runs()).includes(GIVEN_UP));
+        expect(await count("automation.tick_portions")).toBe(0);
+      });
+    });
+
     it("is counted when it fails by itself", async () => {
       await lostTexts("raise exception 'not this one';");
       const [done] = await sql.unsafe("call automation.reap_leases(0, 100, '1 second')");

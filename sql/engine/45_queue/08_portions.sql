@@ -106,6 +106,22 @@ begin
 end;
 $$;
 
+-- The same, waited for no longer than moments: false where somebody is noting the same, and has not committed that.
+create or replace function automation.suspected(tenant_id uuid, kind text, key text, began timestamptz default null)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+  as $$
+begin
+  perform automation.suspect(tenant_id, kind, key, began);
+  return true;
+exception
+  when lock_not_available or deadlock_detected then
+    return false;
+end;
+$$;
+
 create or replace function automation.tries_of(tenant_id uuid, kind text, key text) returns integer
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -129,6 +145,23 @@ create or replace function automation.try_alone(
     on conflict on constraint suspects_pkey do update
       set next_try_at = greatest(s.next_try_at, excluded.next_try_at)
   $$;
+
+-- As suspected().
+create or replace function automation.set_apart(
+  tenant_ids uuid[], kind text, keys text[], next_try_at timestamptz default clock_timestamp())
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+  as $$
+begin
+  perform automation.try_alone(tenant_ids, kind, keys, next_try_at);
+  return true;
+exception
+  when lock_not_available or deadlock_detected then
+    return false;
+end;
+$$;
 
 create or replace function automation.clear_suspect(tenant_id uuid, kind text, key text) returns void
   language sql

@@ -89,10 +89,12 @@ comment on function automation.lock_work(text, uuid[], text[]) is
   'Is any of it due, and nobody else working on it? Locks that.';
 
 -- One that was cut off with nothing else in its transaction. Whatever stands in the way of its being put off, it is
--- counted.
-create or replace function automation.cut_off_work(kind text, tenant_id uuid, key text, began timestamptz) returns void
+-- counted; false where that is not to be had now.
+create or replace function automation.count_work(kind text, tenant_id uuid, key text, began timestamptz)
+  returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
   as $$
 begin
   case kind
@@ -106,8 +108,9 @@ begin
       perform automation.cut_off_signal(s, began) from automation.lock_signals(array[tenant_id], array[key]) as s;
     when 'lease' then perform automation.suspect(tenant_id, 'lease', key, began);
   end case;
+  return true;
 exception when query_canceled or others then
-  perform automation.suspect(tenant_id, kind, key, began);
+  return automation.suspected(tenant_id, kind, key, began);
 end;
 $$;
 
@@ -161,7 +164,8 @@ end;
 $$;
 
 -- One that raises. Where its failure is not to be had either, it is left for a while; so is a timer that raises as it
--- is given up, which stays: were its count forgotten, it would be cut off anew each hour.
+-- is given up, which stays: were its count forgotten, it would be cut off anew each hour. Where somebody is noting the
+-- same, it is due still.
 create or replace function automation.fail_work(
   kind text, tenant_id uuid, key text, state text, message text, began timestamptz)
   returns text
@@ -192,11 +196,9 @@ exception
     perform automation.hold_work(kind, tenant_id, key);
     return 'held';
   when query_canceled then
-    perform automation.suspect(tenant_id, kind, key, began);
-    return 'cut off';
+    return case when automation.suspected(tenant_id, kind, key, began) then 'cut off' else 'uncounted' end;
   when others then
-    perform automation.suspect(tenant_id, kind, key, began);
-    return 'failed';
+    return case when automation.suspected(tenant_id, kind, key, began) then 'failed' else 'held' end;
 end;
 $$;
 
@@ -234,30 +236,53 @@ begin
 end;
 $$;
 
--- Portions that nobody holds and nobody is about to take up.
+-- Portions that nobody holds and nobody is about to take up. Nobody is waited for but for moments: where somebody is
+-- noting the same, a portion is left for the next time, and so is a note that somebody holds.
 create or replace function automation.sweep_work(kind text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   portion automation.tick_portions;
+  is_noted boolean;
 begin
   for portion in
     select p.* from automation.tick_portions as p
     where p.kind = sweep_work.kind and p.started_at < clock_timestamp() - interval '5 seconds'
     for update skip locked
   loop
-    if cardinality(portion.keys) = 1 then
-      perform automation.cut_off_work(portion.kind, portion.tenant_ids[1], portion.keys[1], null);
-    else
-      perform automation.try_alone(portion.tenant_ids, portion.kind, portion.keys);
+    is_noted := case cardinality(portion.keys)
+      when 1 then automation.count_work(portion.kind, portion.tenant_ids[1], portion.keys[1], null)
+      else automation.set_apart(portion.tenant_ids, portion.kind, portion.keys) end;
+    if is_noted then
+      delete from automation.tick_portions as p where p.id = portion.id;
     end if;
-    delete from automation.tick_portions as p where p.id = portion.id;
+    exit when automation.is_over(began);
   end loop;
   delete from automation.suspects as s
-  where s.kind = sweep_work.kind and not automation.has_work(s.kind, s.tenant_id, s.key);
+  using (
+    select q.tenant_id, q.key from automation.suspects as q
+    where q.kind = sweep_work.kind and not automation.has_work(q.kind, q.tenant_id, q.key)
+    for update skip locked
+  ) as idle
+  where s.tenant_id = idle.tenant_id and s.kind = sweep_work.kind and s.key = idle.key;
 end;
 $$;
+
+-- One that cannot be tried now. Whoever holds its note is not waited for.
+create or replace function automation.put_off_trial(tenant_id uuid, kind text, key text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.suspects as s
+    set next_try_at = greatest(s.next_try_at, clock_timestamp() + interval '5 seconds')
+    from (
+      select q.tenant_id, q.kind, q.key from automation.suspects as q
+      where q.tenant_id = put_off_trial.tenant_id and q.kind = put_off_trial.kind and q.key = put_off_trial.key
+      for no key update skip locked) as free
+    where s.tenant_id = free.tenant_id and s.kind = free.kind and s.key = free.key
+  $$;
 
 -- The next that has to be tried alone and whose time has come. One that cannot be locked (somebody has it, or it is
 -- not due) is asked again in a while: were it asked each time, many of them would take the time of the others.
@@ -282,8 +307,7 @@ begin
       return query select suspect.tenant_id, suspect.key;
       return;
     end if;
-    perform automation.try_alone(array[suspect.tenant_id], kind, array[suspect.key],
-      clock_timestamp() + interval '5 seconds');
+    perform automation.put_off_trial(suspect.tenant_id, kind, suspect.key);
   end loop;
 end;
 $$;
@@ -335,6 +359,7 @@ comment on function automation.begin_work(text, integer, boolean) is
 --   stopped   its time was over, and there is more
 --   left      somebody else has it, or it is not due any more
 --   held, failed, cut off   as above; of one alone, what follows from that was done
+--   uncounted   cut off as well, and somebody is noting the same
 create or replace function automation.try_work(
   kind text, tenant_ids uuid[], keys text[], at_most integer, until timestamptz, out did integer, out became text)
   language plpgsql
@@ -382,10 +407,10 @@ begin
       message := sqlerrm;
   end;
   did := 0;
-  if became = 'cut off' and cardinality(keys) > 1 then
-    perform automation.try_alone(tenant_ids, kind, keys);
-  elsif became = 'cut off' then
-    perform automation.cut_off_work(kind, tenant_ids[1], keys[1], began);
+  if became = 'cut off' then
+    became := case when case cardinality(keys)
+      when 1 then automation.count_work(kind, tenant_ids[1], keys[1], began)
+      else automation.set_apart(tenant_ids, kind, keys) end then 'cut off' else 'uncounted' end;
   elsif became = 'held' and cardinality(keys) = 1 then
     perform automation.hold_work(kind, tenant_ids[1], keys[1]);
   elsif cardinality(keys) = 1 then
@@ -395,6 +420,20 @@ begin
   end if;
 end;
 $$;
+
+-- Where somebody is noting the same, that stands; it is swept when there is nothing of it.
+create or replace function automation.clear_work(kind text, tenant_id uuid, key text, began timestamptz) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    delete from automation.suspects as s
+    using (
+      select q.tenant_id, q.kind, q.key from automation.suspects as q
+      where q.tenant_id = clear_work.tenant_id and q.kind = clear_work.kind and q.key = clear_work.key
+        and q.next_try_at <= began
+      for update skip locked) as idle
+    where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key
+  $$;
 
 -- What of a portion may be done before its locks are let go, in sets that grow as long as they are quick: what writing
 -- them costs is not known, and cannot be cut short. Each set is locked when its turn comes. Committed, it is called
@@ -444,7 +483,7 @@ begin
     one := automation.try_work(portion.kind, portion.tenant_ids[place:upto], portion.keys[place:upto],
       greatest(1, at_most / many), least(ends, set_began + each_time));
     did := did + one.did;
-    is_cut_off := one.became = 'cut off';
+    is_cut_off := one.became in ('cut off', 'uncounted');
     exit when is_cut_off;
     if one.became in ('held', 'failed') and upto > place then
       broken_upto := upto;
@@ -460,9 +499,14 @@ begin
   end loop;
   -- One that was tried alone is a suspect no more, unless it was cut off again, or somebody held it.
   if many = 1 and one.became in ('done', 'stopped', 'failed') then
-    delete from automation.suspects as s
-    where s.tenant_id = portion.tenant_ids[1] and s.kind = portion.kind and s.key = portion.keys[1]
-      and s.next_try_at <= began;
+    perform automation.clear_work(portion.kind, portion.tenant_ids[1], portion.keys[1], began);
+  end if;
+  -- What could not be counted stays written down: it is, when the portion is swept.
+  if one.became = 'uncounted' then
+    update automation.tick_portions as p
+    set started_at = clock_timestamp(), tenant_ids = portion.tenant_ids[place:upto], keys = portion.keys[place:upto]
+    where p.id = portion_id;
+    return;
   end if;
   -- Where one was cut off the statement has had its time: the others are due still, and have the next one.
   rest := case when is_cut_off then '{}'::integer[] else array(select generate_series(place, many)) || rest end;
