@@ -4003,6 +4003,21 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.suspected(tenant_id uuid, kind text, key text, began timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+begin
+  perform automation.suspect(tenant_id, kind, key, began);
+  return true;
+exception
+  when lock_not_available or deadlock_detected then
+    return false;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.tries_of(tenant_id uuid, kind text, key text)
  RETURNS integer
  LANGUAGE plpgsql
@@ -4026,6 +4041,21 @@ AS $function$
     on conflict on constraint suspects_pkey do update
       set next_try_at = greatest(s.next_try_at, excluded.next_try_at)
   $function$;
+
+CREATE OR REPLACE FUNCTION automation.set_apart(tenant_ids uuid[], kind text, keys text[], next_try_at timestamp with time zone DEFAULT clock_timestamp())
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+begin
+  perform automation.try_alone(tenant_ids, kind, keys, next_try_at);
+  return true;
+exception
+  when lock_not_available or deadlock_detected then
+    return false;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.grown(size integer, took interval)
  RETURNS integer
@@ -14046,9 +14076,9 @@ begin
   elsif caught = 'busy' then
     perform automation.yield_steps(dues);
   else
-    perform automation.fail_works(works, plans, why);
+    caught := automation.end_step(dues[1], why, began);
   end if;
-  return row('{}'::automation.claimed_step[], false);
+  return row('{}'::automation.claimed_step[], caught = 'cut off');
 end;
 $function$;
 
@@ -14986,15 +15016,35 @@ declare
 begin
   if cardinality(dues) = 1 then
     due := dues[1];
-    perform automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
+    perform automation.suspected(due.tenant_id, due.lane::text, due.id::text, began);
   elsif cardinality(dues) > 1 then
-    perform automation.try_alone(array(select d.tenant_id from unnest(dues) as d), (dues[1]).lane::text,
+    perform automation.set_apart(array(select d.tenant_id from unnest(dues) as d), (dues[1]).lane::text,
       array(select d.id::text from unnest(dues) as d));
   end if;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.clear_suspects(dues ridgeline.scheduled_steps[])
+CREATE OR REPLACE FUNCTION automation.end_step(due ridgeline.scheduled_steps, error jsonb, began timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+begin
+  perform automation.fail_step(due, error);
+  return 'ended';
+exception
+  when lock_not_available or deadlock_detected or serialization_failure then
+    perform automation.yield_steps(array[due]);
+    return 'left';
+  when query_canceled or others then
+    perform automation.note_cut_offs(array[due], began);
+    raise warning 'step % of tenant % cannot be ended: %', due.id, due.tenant_id, sqlerrm;
+    return case sqlstate when '57014' then 'cut off' else 'left' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.clear_suspects(dues ridgeline.scheduled_steps[], began timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -15005,7 +15055,7 @@ begin
   delete from automation.suspects as s
   using unnest(dues) as d
   where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text
-    and s.next_try_at <= clock_timestamp() and not exists (
+    and s.next_try_at <= began and not exists (
       select from ridgeline.scheduled_steps as q
       where q.tenant_id = d.tenant_id and q.id = d.id and q.run_at = 'infinity');
 end;
@@ -15116,31 +15166,22 @@ CREATE OR REPLACE FUNCTION automation.give_up_step(due ridgeline.scheduled_steps
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET lock_timeout TO '100ms'
 AS $function$
 declare
-  began constant timestamptz := clock_timestamp();
-  lane constant text := due.lane;
-  key constant text := due.id;
-  tried constant integer := automation.tries_of(due.tenant_id, lane, key);
+  tried constant integer := automation.tries_of(due.tenant_id, due.lane::text, due.id::text);
+  became text;
 begin
   if tried < automation.setting('max_cut_offs')::integer then
     return null;
   end if;
-  perform automation.fail_step(due, automation.cut_off_error(tried));
-  if not automation.is_gone(due.tenant_id, due.id) then
+  became := automation.end_step(due, automation.cut_off_error(tried), clock_timestamp());
+  if became <> 'ended' then
+    return became;
+  elsif not automation.is_gone(due.tenant_id, due.id) then
     return 'left';
   end if;
-  perform automation.clear_suspect(due.tenant_id, lane, key);
-  return 'given up';
-exception
-  when lock_not_available or deadlock_detected or serialization_failure then
-    perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');
-    return 'left';
-  when query_canceled or others then
-    perform automation.suspect(due.tenant_id, lane, key, began);
-    raise warning 'step % of tenant % cannot be given up: %', due.id, due.tenant_id, sqlerrm;
-    return case sqlstate when '57014' then 'cut off' else 'left' end;
+  perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  return became;
 end;
 $function$;
 
@@ -15327,6 +15368,7 @@ CREATE OR REPLACE FUNCTION automation.claim_of_portion(portion_id uuid, worker t
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  began constant timestamptz := clock_timestamp();
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
   report automation.portion_report;
@@ -15341,7 +15383,7 @@ begin
   end if;
   report := automation.claim_dues(dues, worker, lease);
   if report.done and cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
-    perform automation.clear_suspects(dues);
+    perform automation.clear_suspects(dues, began);
   end if;
   if report.done and portion.lane = any (automation.channels()) then
     perform automation.calm_down(automation.claim_mark(portion.lane));
@@ -15416,6 +15458,7 @@ CREATE OR REPLACE FUNCTION automation.run_portion(portion_id uuid, place integer
  SET lock_timeout TO '100ms'
 AS $function$
 declare
+  began constant timestamptz := clock_timestamp();
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
   report automation.batch_report;
@@ -15432,11 +15475,11 @@ begin
   became := automation.give_up_alone(portion, dues);
   if became is not null then
     perform automation.clear_cause();
-    return row((became = 'given up')::integer, became = 'cut off', '{}'::uuid[]);
+    return row((became = 'ended')::integer, became = 'cut off', '{}'::uuid[]);
   end if;
   report := automation.run_batch(dues, true);
   if not report.cut_off and exists (select from automation.suspects) then
-    perform automation.clear_suspects(dues);
+    perform automation.clear_suspects(dues, began);
   end if;
   perform automation.clear_cause();
   return report;
@@ -15464,7 +15507,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION automation.run_waves(dues ridgeline.scheduled_steps[], apart boolean)
  RETURNS automation.batch_report
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -15532,6 +15575,41 @@ begin
   end if;
   perform automation.leave_batch(ended, began);
   return report;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean DEFAULT false)
+ RETURNS automation.batch_report
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  began constant timestamptz := clock_timestamp();
+  became text;
+  why jsonb;
+begin
+  if cardinality(dues) = 0 then
+    return row(0, false, '{}'::uuid[]);
+  end if;
+  begin
+    return automation.run_waves(dues, apart);
+  exception
+    when lock_not_available or deadlock_detected or serialization_failure then
+      became := 'busy';
+    when query_canceled then
+      became := 'cut off';
+    when others then
+      became := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
+  end;
+  if became = 'cut off' or cardinality(dues) > 1 then
+    perform automation.note_cut_offs(dues, began);
+  elsif became = 'busy' then
+    perform automation.yield_steps(dues);
+  else
+    became := automation.end_step(dues[1], why, began);
+  end if;
+  return row((became = 'ended')::integer, became = 'cut off', '{}'::uuid[]);
 end;
 $function$;
 
@@ -16413,10 +16491,11 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.cut_off_work(kind text, tenant_id uuid, key text, began timestamp with time zone)
- RETURNS void
+CREATE OR REPLACE FUNCTION automation.count_work(kind text, tenant_id uuid, key text, began timestamp with time zone)
+ RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
 AS $function$
 begin
   case kind
@@ -16430,8 +16509,9 @@ begin
       perform automation.cut_off_signal(s, began) from automation.lock_signals(array[tenant_id], array[key]) as s;
     when 'lease' then perform automation.suspect(tenant_id, 'lease', key, began);
   end case;
+  return true;
 exception when query_canceled or others then
-  perform automation.suspect(tenant_id, kind, key, began);
+  return automation.suspected(tenant_id, kind, key, began);
 end;
 $function$;
 
@@ -16511,13 +16591,25 @@ exception
     perform automation.hold_work(kind, tenant_id, key);
     return 'held';
   when query_canceled then
-    perform automation.suspect(tenant_id, kind, key, began);
-    return 'cut off';
+    return case when automation.suspected(tenant_id, kind, key, began) then 'cut off' else 'uncounted' end;
   when others then
-    perform automation.suspect(tenant_id, kind, key, began);
-    return 'failed';
+    return case when automation.suspected(tenant_id, kind, key, began) then 'failed' else 'held' end;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.put_off_trial(tenant_id uuid, kind text, key text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    update automation.suspects as s
+    set next_try_at = greatest(s.next_try_at, clock_timestamp() + interval '5 seconds')
+    from (
+      select q.tenant_id, q.kind, q.key from automation.suspects as q
+      where q.tenant_id = put_off_trial.tenant_id and q.kind = put_off_trial.kind and q.key = put_off_trial.key
+      for no key update skip locked) as free
+    where s.tenant_id = free.tenant_id and s.kind = free.kind and s.key = free.key
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.try_work(kind text, tenant_ids uuid[], keys text[], at_most integer, until timestamp with time zone, OUT did integer, OUT became text)
  RETURNS record
@@ -16566,10 +16658,10 @@ begin
       message := sqlerrm;
   end;
   did := 0;
-  if became = 'cut off' and cardinality(keys) > 1 then
-    perform automation.try_alone(tenant_ids, kind, keys);
-  elsif became = 'cut off' then
-    perform automation.cut_off_work(kind, tenant_ids[1], keys[1], began);
+  if became = 'cut off' then
+    became := case when case cardinality(keys)
+      when 1 then automation.count_work(kind, tenant_ids[1], keys[1], began)
+      else automation.set_apart(tenant_ids, kind, keys) end then 'cut off' else 'uncounted' end;
   elsif became = 'held' and cardinality(keys) = 1 then
     perform automation.hold_work(kind, tenant_ids[1], keys[1]);
   elsif cardinality(keys) = 1 then
@@ -16579,6 +16671,20 @@ begin
   end if;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.clear_work(kind text, tenant_id uuid, key text, began timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from automation.suspects as s
+    using (
+      select q.tenant_id, q.kind, q.key from automation.suspects as q
+      where q.tenant_id = clear_work.tenant_id and q.kind = clear_work.kind and q.key = clear_work.key
+        and q.next_try_at <= began
+      for update skip locked) as idle
+    where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.run_work(portion_id uuid, at_most integer, until timestamp with time zone, OUT did integer, OUT is_done boolean, OUT is_cut_off boolean)
  RETURNS record
@@ -16625,7 +16731,7 @@ begin
     one := automation.try_work(portion.kind, portion.tenant_ids[place:upto], portion.keys[place:upto],
       greatest(1, at_most / many), least(ends, set_began + each_time));
     did := did + one.did;
-    is_cut_off := one.became = 'cut off';
+    is_cut_off := one.became in ('cut off', 'uncounted');
     exit when is_cut_off;
     if one.became in ('held', 'failed') and upto > place then
       broken_upto := upto;
@@ -16641,9 +16747,14 @@ begin
   end loop;
   -- One that was tried alone is a suspect no more, unless it was cut off again, or somebody held it.
   if many = 1 and one.became in ('done', 'stopped', 'failed') then
-    delete from automation.suspects as s
-    where s.tenant_id = portion.tenant_ids[1] and s.kind = portion.kind and s.key = portion.keys[1]
-      and s.next_try_at <= began;
+    perform automation.clear_work(portion.kind, portion.tenant_ids[1], portion.keys[1], began);
+  end if;
+  -- What could not be counted stays written down: it is, when the portion is swept.
+  if one.became = 'uncounted' then
+    update automation.tick_portions as p
+    set started_at = clock_timestamp(), tenant_ids = portion.tenant_ids[place:upto], keys = portion.keys[place:upto]
+    where p.id = portion_id;
+    return;
   end if;
   -- Where one was cut off the statement has had its time: the others are due still, and have the next one.
   rest := case when is_cut_off then '{}'::integer[] else array(select generate_series(place, many)) || rest end;
@@ -29759,6 +29870,7 @@ CREATE OR REPLACE FUNCTION automation.claim_steps(worker text, max_steps integer
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  began constant timestamptz := clock_timestamp();
   channel ridgeline.automation_lane;
   channels ridgeline.automation_lane[];
   dues ridgeline.scheduled_steps[];
@@ -29810,7 +29922,7 @@ begin
       return query select * from unnest(report.claimed);
       exit when report.cut_off;
       if cardinality(report.claimed) = 0 then
-        perform automation.clear_suspects(dues);
+        perform automation.clear_suspects(dues, began);
       end if;
     end loop;
   end if;
@@ -29905,6 +30017,7 @@ AS $function$
 declare
   portion automation.portions;
   due ridgeline.scheduled_steps;
+  is_noted boolean;
 begin
   if not automation.is_left_over() then
     return;
@@ -29914,20 +30027,26 @@ begin
     where p.started_at < clock_timestamp() - interval '5 seconds'
     for update skip locked
   loop
+    is_noted := true;
     foreach due in array automation.lock_portion(portion) loop
-      if cardinality(portion.step_ids) = 1 then
-        perform automation.suspect(due.tenant_id, due.lane::text, due.id::text);
-      else
+      is_noted := is_noted and case cardinality(portion.step_ids)
+        when 1 then automation.suspected(due.tenant_id, due.lane::text, due.id::text)
         -- The one that was being worked on is tried after the others.
-        perform automation.try_alone(array[due.tenant_id], due.lane::text, array[due.id::text], case
-          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end);
-      end if;
+        else automation.set_apart(array[due.tenant_id], due.lane::text, array[due.id::text], case
+          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end) end;
     end loop;
-    delete from automation.portions as p where p.id = portion.id;
+    if is_noted then
+      delete from automation.portions as p where p.id = portion.id;
+    end if;
   end loop;
   delete from automation.suspects as s
-  where s.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
-    and automation.is_gone(s.tenant_id, automation.as_uuid(s.key));
+  using (
+    select q.tenant_id, q.kind, q.key from automation.suspects as q
+    where q.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
+      and automation.is_gone(q.tenant_id, automation.as_uuid(q.key))
+    for update skip locked
+  ) as idle
+  where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key;
 end;
 $function$;
 
@@ -30135,11 +30254,12 @@ begin
   end loop;
   -- What cut others off is tried when there is nothing else.
   if cardinality(dues) = 0 then
+    began := clock_timestamp();
     dues := automation.lock_trial('database');
     report := automation.run_batch(dues);
     ran := report.ran;
     if not report.cut_off then
-      perform automation.clear_suspects(dues);
+      perform automation.clear_suspects(dues, began);
     end if;
   end if;
   perform automation.clear_cause();
@@ -30250,22 +30370,30 @@ CREATE OR REPLACE FUNCTION automation.sweep_work(kind text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  began constant timestamptz := clock_timestamp();
   portion automation.tick_portions;
+  is_noted boolean;
 begin
   for portion in
     select p.* from automation.tick_portions as p
     where p.kind = sweep_work.kind and p.started_at < clock_timestamp() - interval '5 seconds'
     for update skip locked
   loop
-    if cardinality(portion.keys) = 1 then
-      perform automation.cut_off_work(portion.kind, portion.tenant_ids[1], portion.keys[1], null);
-    else
-      perform automation.try_alone(portion.tenant_ids, portion.kind, portion.keys);
+    is_noted := case cardinality(portion.keys)
+      when 1 then automation.count_work(portion.kind, portion.tenant_ids[1], portion.keys[1], null)
+      else automation.set_apart(portion.tenant_ids, portion.kind, portion.keys) end;
+    if is_noted then
+      delete from automation.tick_portions as p where p.id = portion.id;
     end if;
-    delete from automation.tick_portions as p where p.id = portion.id;
+    exit when automation.is_over(began);
   end loop;
   delete from automation.suspects as s
-  where s.kind = sweep_work.kind and not automation.has_work(s.kind, s.tenant_id, s.key);
+  using (
+    select q.tenant_id, q.key from automation.suspects as q
+    where q.kind = sweep_work.kind and not automation.has_work(q.kind, q.tenant_id, q.key)
+    for update skip locked
+  ) as idle
+  where s.tenant_id = idle.tenant_id and s.kind = sweep_work.kind and s.key = idle.key;
 end;
 $function$;
 
@@ -30290,8 +30418,7 @@ begin
       return query select suspect.tenant_id, suspect.key;
       return;
     end if;
-    perform automation.try_alone(array[suspect.tenant_id], kind, array[suspect.key],
-      clock_timestamp() + interval '5 seconds');
+    perform automation.put_off_trial(suspect.tenant_id, kind, suspect.key);
   end loop;
 end;
 $function$;
@@ -35722,8 +35849,11 @@ grant execute on function automation.claim_portion(uuid,text,interval,text) to s
 revoke all on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) to service_role;
 
-revoke all on function automation.clear_suspects(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.clear_suspects(ridgeline.scheduled_steps[]) to service_role;
+revoke all on function automation.clear_suspects(ridgeline.scheduled_steps[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.clear_suspects(ridgeline.scheduled_steps[],timestamp with time zone) to service_role;
+
+revoke all on function automation.clear_work(text,uuid,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.clear_work(text,uuid,text,timestamp with time zone) to service_role;
 
 revoke all on function automation.close_steps(automation.work[],automation.report[],tid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.close_steps(automation.work[],automation.report[],tid[]) to service_role;
@@ -35856,6 +35986,9 @@ grant execute on function automation.count_steps() to service_role;
 revoke all on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.count_today(uuid,uuid,bigint,bigint,bigint,timestamp with time zone) to service_role;
 
+revoke all on function automation.count_work(text,uuid,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.count_work(text,uuid,text,timestamp with time zone) to service_role;
+
 revoke all on function automation.counted_from(automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.counted_from(automation.timer_listeners,text,jsonb) to service_role;
 
@@ -35879,9 +36012,6 @@ grant execute on function automation.cut_off_signal(automation.signals,timestamp
 
 revoke all on function automation.cut_off_timer(ridgeline.workflow_timers,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.cut_off_timer(ridgeline.workflow_timers,timestamp with time zone) to service_role;
-
-revoke all on function automation.cut_off_work(text,uuid,text,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.cut_off_work(text,uuid,text,timestamp with time zone) to service_role;
 
 revoke all on function automation.daily_fuse(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.daily_fuse(uuid,uuid) to service_role;
@@ -35952,6 +36082,9 @@ grant execute on function automation.end_runs_of(uuid,text[]) to service_role;
 
 revoke all on function automation.end_shadows(uuid,uuid[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.end_shadows(uuid,uuid[],jsonb) to service_role;
+
+revoke all on function automation.end_step(ridgeline.scheduled_steps,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.end_step(ridgeline.scheduled_steps,jsonb,timestamp with time zone) to service_role;
 
 revoke all on function automation.end_tenant_erasure(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.end_tenant_erasure(uuid,text) to service_role;
@@ -37443,6 +37576,9 @@ grant execute on function automation.purpose_problem(jsonb) to service_role;
 revoke all on function automation.put_off_signal(automation.signals,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.put_off_signal(automation.signals,interval) to service_role;
 
+revoke all on function automation.put_off_trial(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.put_off_trial(uuid,text,text) to service_role;
+
 revoke all on function automation.question_types() from public, anon, authenticated, service_role;
 grant execute on function automation.question_types() to service_role;
 
@@ -37702,6 +37838,9 @@ grant execute on function automation.run_this_bulk(uuid,text,integer,timestamp w
 revoke all on function automation.run_wave(automation.work[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.run_wave(automation.work[],automation.running_plan[],timestamp with time zone) to service_role;
 
+revoke all on function automation.run_waves(ridgeline.scheduled_steps[],boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.run_waves(ridgeline.scheduled_steps[],boolean) to service_role;
+
 revoke all on function automation.run_work(uuid,integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.run_work(uuid,integer,timestamp with time zone) to service_role;
 
@@ -37732,6 +37871,9 @@ grant execute on function automation.sending_keys(text) to service_role;
 
 revoke all on function automation.sending_of(text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.sending_of(text,jsonb) to service_role;
+
+revoke all on function automation.set_apart(uuid[],text,text[],timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.set_apart(uuid[],text,text[],timestamp with time zone) to service_role;
 
 revoke all on function automation.set_engine(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.set_engine(uuid,text) to authenticated;
@@ -37873,6 +38015,9 @@ grant execute on function automation.suppress(uuid,text,text,text,jsonb,text) to
 
 revoke all on function automation.suspect(uuid,text,text,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.suspect(uuid,text,text,timestamp with time zone) to service_role;
+
+revoke all on function automation.suspected(uuid,text,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.suspected(uuid,text,text,timestamp with time zone) to service_role;
 
 revoke all on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) to service_role;

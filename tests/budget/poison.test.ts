@@ -193,6 +193,22 @@ describe("a step whose giving up ends the session", { timeout: 60_000 }, () => {
   });
 });
 
+it("a step whose run cannot go on fails by itself, in a tick that does the others", async () => {
+  const { tenantId } = await sessions.office([TASK, { ...TASK, delay: 60 }]);
+  await ruleThat("if new.status <> 'failed' then raise exception 'not this one'; end if;");
+  await leads(sql, tenantId, "Maria", "Ann", "Poison", "Zoe");
+  await sessions.connect().unsafe("call automation.tick_for('2 seconds')");
+  expect(await outcome(sql)).toEqual([
+    { name: "Poison", status: "failed", code: "step_failed" },
+    ...["Ann", "Maria", "Zoe"].map((name) => ({ name, status: "waiting", code: null })),
+  ]);
+  expect((await sql`select title from tasks order by 1`).map(({ title }) => title))
+    .toEqual(["Call Ann", "Call Maria", "Call Zoe"]);
+  expect(await sql`select from automation.suspects`).toHaveLength(0);
+  // What a tick does at its end.
+  expect(await sql`select from automation.statistic_changes`).toHaveLength(0);
+});
+
 it("a tick in one transaction that is cancelled keeps what it had done", async () => {
   const { tenantId } = await sessions.office([EDIT]);
   await triggerThat(sql, "perform pg_sleep(60);");
@@ -285,6 +301,18 @@ describe("a claim", () => {
         return null;
       end $$`);
   const wanted = { sms: { most: 10, but: [] } };
+
+  it("of a step that neither goes out nor fails brings the others", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    await claimThat("raise exception 'not this one';");
+    await ruleThat("raise exception 'nor this';");
+    await leads(sql, tenantId, "Maria", "Poison", "Zoe");
+    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const { claimed } = await queue.exchange("w", [], wanted, 60);
+    expect(claimed.map(({ payload }) => (payload as { body: string }).body).sort())
+      .toEqual(["Hi Maria!", "Hi Zoe!"]);
+    expect(await sql`select tries from automation.suspects`).toEqual([{ tries: 1 }]);
+  });
 
   it.each([
     ["that hangs", "perform pg_sleep(60);"],

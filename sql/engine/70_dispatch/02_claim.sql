@@ -54,6 +54,7 @@ create or replace function automation.claim_steps(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   channel ridgeline.automation_lane;
   channels ridgeline.automation_lane[];
   dues ridgeline.scheduled_steps[];
@@ -105,7 +106,7 @@ begin
       return query select * from unnest(report.claimed);
       exit when report.cut_off;
       if cardinality(report.claimed) = 0 then
-        perform automation.clear_suspects(dues);
+        perform automation.clear_suspects(dues, began);
       end if;
     end loop;
   end if;
@@ -187,9 +188,9 @@ begin
   elsif caught = 'busy' then
     perform automation.yield_steps(dues);
   else
-    perform automation.fail_works(works, plans, why);
+    caught := automation.end_step(dues[1], why, began);
   end if;
-  return row('{}'::automation.claimed_step[], false);
+  return row('{}'::automation.claimed_step[], caught = 'cut off');
 end;
 $$;
 

@@ -15,7 +15,7 @@
 -- made while the queue was empty.
 
 -- Work on these steps was cut off; it began then, if that is known. One of them is counted, of several each is tried
--- alone, next. May be called with the steps locked.
+-- alone, next. May be called with the steps locked. Where somebody is noting the same, they are due still.
 create or replace function automation.note_cut_offs(dues ridgeline.scheduled_steps[], began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -25,17 +25,41 @@ declare
 begin
   if cardinality(dues) = 1 then
     due := dues[1];
-    perform automation.suspect(due.tenant_id, due.lane::text, due.id::text, began);
+    perform automation.suspected(due.tenant_id, due.lane::text, due.id::text, began);
   elsif cardinality(dues) > 1 then
-    perform automation.try_alone(array(select d.tenant_id from unnest(dues) as d), (dues[1]).lane::text,
+    perform automation.set_apart(array(select d.tenant_id from unnest(dues) as d), (dues[1]).lane::text,
       array(select d.id::text from unnest(dues) as d));
   end if;
 end;
 $$;
 
--- They came to an end, but for those that were not tried: that somebody held (yield_steps), or that wait until somebody
--- lets them go on (hold_steps).
-create or replace function automation.clear_suspects(dues ridgeline.scheduled_steps[]) returns void
+-- A step fails for a reason, and this says what became of it: ended; left or cut off, where even that is not to be had
+-- (somebody's trigger on the run hangs, or raises), and then it is counted and comes again later, like any other work
+-- that is cut off. began: when the work on it did.
+create or replace function automation.end_step(due ridgeline.scheduled_steps, error jsonb, began timestamptz)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  -- What holds the run is waited for no longer than by a step.
+  set lock_timeout = '100ms'
+  as $$
+begin
+  perform automation.fail_step(due, error);
+  return 'ended';
+exception
+  when lock_not_available or deadlock_detected or serialization_failure then
+    perform automation.yield_steps(array[due]);
+    return 'left';
+  when query_canceled or others then
+    perform automation.note_cut_offs(array[due], began);
+    raise warning 'step % of tenant % cannot be ended: %', due.id, due.tenant_id, sqlerrm;
+    return case sqlstate when '57014' then 'cut off' else 'left' end;
+end;
+$$;
+
+-- They came to an end, after they were begun then, but for those that were noted since, and those that were not tried:
+-- that somebody held (yield_steps), or that wait until somebody lets them go on (hold_steps).
+create or replace function automation.clear_suspects(dues ridgeline.scheduled_steps[], began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
@@ -45,7 +69,7 @@ begin
   delete from automation.suspects as s
   using unnest(dues) as d
   where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text
-    and s.next_try_at <= clock_timestamp() and not exists (
+    and s.next_try_at <= began and not exists (
       select from ridgeline.scheduled_steps as q
       where q.tenant_id = d.tenant_id and q.id = d.id and q.run_at = 'infinity');
 end;
@@ -108,7 +132,8 @@ begin
 end;
 $$;
 
--- Portions that nobody holds and nobody is about to take up.
+-- Portions that nobody holds and nobody is about to take up. Nobody is waited for: what somebody is noting meanwhile is
+-- left for the next time.
 create or replace function automation.sweep_portions() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -120,6 +145,7 @@ create or replace function automation.sweep_portions() returns void
 declare
   portion automation.portions;
   due ridgeline.scheduled_steps;
+  is_noted boolean;
 begin
   if not automation.is_left_over() then
     return;
@@ -129,20 +155,26 @@ begin
     where p.started_at < clock_timestamp() - interval '5 seconds'
     for update skip locked
   loop
+    is_noted := true;
     foreach due in array automation.lock_portion(portion) loop
-      if cardinality(portion.step_ids) = 1 then
-        perform automation.suspect(due.tenant_id, due.lane::text, due.id::text);
-      else
+      is_noted := is_noted and case cardinality(portion.step_ids)
+        when 1 then automation.suspected(due.tenant_id, due.lane::text, due.id::text)
         -- The one that was being worked on is tried after the others.
-        perform automation.try_alone(array[due.tenant_id], due.lane::text, array[due.id::text], case
-          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end);
-      end if;
+        else automation.set_apart(array[due.tenant_id], due.lane::text, array[due.id::text], case
+          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end) end;
     end loop;
-    delete from automation.portions as p where p.id = portion.id;
+    if is_noted then
+      delete from automation.portions as p where p.id = portion.id;
+    end if;
   end loop;
   delete from automation.suspects as s
-  where s.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
-    and automation.is_gone(s.tenant_id, automation.as_uuid(s.key));
+  using (
+    select q.tenant_id, q.kind, q.key from automation.suspects as q
+    where q.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
+      and automation.is_gone(q.tenant_id, automation.as_uuid(q.key))
+    for update skip locked
+  ) as idle
+  where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key;
 end;
 $$;
 
@@ -298,38 +330,26 @@ end;
 $$;
 
 -- A step that was cut off too often fails, if that is its turn: then this was it. Says what became of it: null, it is
--- not its turn. Where even that is not to be had (somebody's trigger on the run hangs, or raises), it comes again
--- later, like any other work that is cut off. One that waits (its workflow is paused, its records are being merged)
--- keeps its count.
+-- not its turn. One that waits (its workflow is paused, its records are being merged) keeps its count.
 create or replace function automation.give_up_step(due ridgeline.scheduled_steps) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  -- What holds the run is waited for no longer than by a step.
-  set lock_timeout = '100ms'
   as $$
 declare
-  began constant timestamptz := clock_timestamp();
-  lane constant text := due.lane;
-  key constant text := due.id;
-  tried constant integer := automation.tries_of(due.tenant_id, lane, key);
+  tried constant integer := automation.tries_of(due.tenant_id, due.lane::text, due.id::text);
+  became text;
 begin
   if tried < automation.setting('max_cut_offs')::integer then
     return null;
   end if;
-  perform automation.fail_step(due, automation.cut_off_error(tried));
-  if not automation.is_gone(due.tenant_id, due.id) then
+  became := automation.end_step(due, automation.cut_off_error(tried), clock_timestamp());
+  if became <> 'ended' then
+    return became;
+  elsif not automation.is_gone(due.tenant_id, due.id) then
     return 'left';
   end if;
-  perform automation.clear_suspect(due.tenant_id, lane, key);
-  return 'given up';
-exception
-  when lock_not_available or deadlock_detected or serialization_failure then
-    perform automation.try_alone(array[due.tenant_id], lane, array[key], clock_timestamp() + interval '5 seconds');
-    return 'left';
-  when query_canceled or others then
-    perform automation.suspect(due.tenant_id, lane, key, began);
-    raise warning 'step % of tenant % cannot be given up: %', due.id, due.tenant_id, sqlerrm;
-    return case sqlstate when '57014' then 'cut off' else 'left' end;
+  perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  return became;
 end;
 $$;
 
@@ -581,6 +601,7 @@ create or replace function automation.claim_of_portion(portion_id uuid, worker t
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
   report automation.portion_report;
@@ -595,7 +616,7 @@ begin
   end if;
   report := automation.claim_dues(dues, worker, lease);
   if report.done and cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
-    perform automation.clear_suspects(dues);
+    perform automation.clear_suspects(dues, began);
   end if;
   if report.done and portion.lane = any (automation.channels()) then
     perform automation.calm_down(automation.claim_mark(portion.lane));
@@ -685,6 +706,7 @@ create or replace function automation.run_portion(portion_id uuid, place integer
   set lock_timeout = '100ms'
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   portion automation.portions;
   dues ridgeline.scheduled_steps[];
   report automation.batch_report;
@@ -701,11 +723,11 @@ begin
   became := automation.give_up_alone(portion, dues);
   if became is not null then
     perform automation.clear_cause();
-    return row((became = 'given up')::integer, became = 'cut off', '{}'::uuid[]);
+    return row((became = 'ended')::integer, became = 'cut off', '{}'::uuid[]);
   end if;
   report := automation.run_batch(dues, true);
   if not report.cut_off and exists (select from automation.suspects) then
-    perform automation.clear_suspects(dues);
+    perform automation.clear_suspects(dues, began);
   end if;
   perform automation.clear_cause();
   return report;

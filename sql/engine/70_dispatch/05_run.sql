@@ -37,11 +37,12 @@ begin
   end loop;
   -- What cut others off is tried when there is nothing else.
   if cardinality(dues) = 0 then
+    began := clock_timestamp();
     dues := automation.lock_trial('database');
     report := automation.run_batch(dues);
     ran := report.ran;
     if not report.cut_off then
-      perform automation.clear_suspects(dues);
+      perform automation.clear_suspects(dues, began);
     end if;
   end if;
   perform automation.clear_cause();
@@ -57,7 +58,7 @@ comment on function automation.run_database_steps(integer) is
 -- portion has had its time: the first step of all, then the second of those that go on, and so forth. apart: the caller
 -- commits, so that what there is no time for is left to the next portion, and what changes records of users to
 -- transactions of its own, where there is more than one.
-create or replace function automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean default false)
+create or replace function automation.run_waves(dues ridgeline.scheduled_steps[], apart boolean)
   returns automation.batch_report
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -125,6 +126,43 @@ begin
   end if;
   perform automation.leave_batch(ended, began);
   return report;
+end;
+$$;
+
+-- The same, whatever becomes of it. What stands in the way of a batch as a whole (somebody's trigger on the history, as
+-- its runs go on) undoes all of it: each step is tried alone then, and one that is alone fails, or is counted.
+create or replace function automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean default false)
+  returns automation.batch_report
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  became text;
+  why jsonb;
+begin
+  if cardinality(dues) = 0 then
+    return row(0, false, '{}'::uuid[]);
+  end if;
+  begin
+    return automation.run_waves(dues, apart);
+  exception
+    when lock_not_available or deadlock_detected or serialization_failure then
+      became := 'busy';
+    when query_canceled then
+      became := 'cut off';
+    when others then
+      became := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
+  end;
+  if became = 'cut off' or cardinality(dues) > 1 then
+    perform automation.note_cut_offs(dues, began);
+  elsif became = 'busy' then
+    perform automation.yield_steps(dues);
+  else
+    became := automation.end_step(dues[1], why, began);
+  end if;
+  return row((became = 'ended')::integer, became = 'cut off', '{}'::uuid[]);
 end;
 $$;
 
