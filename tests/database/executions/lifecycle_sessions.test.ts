@@ -246,3 +246,50 @@ describe("under load", () => {
     expect(silent?.count).toBe(0);
   });
 });
+
+describe("a definition that is saved", () => {
+  const save = (
+    session: Sql | ReservedSql,
+    id: string,
+    tenantId: string,
+    title: string,
+    base?: string,
+  ) =>
+    session<{ saved: { saved: boolean; conflict?: { definition: { steps: Step[] } } } }[]>`
+      select ridgeline.save_workflow(${
+      session.json({
+        id,
+        name: "Welcome",
+        trigger_type: "contact_created",
+        steps: [{ step_type: "create_task", step_config: { title } }],
+      })
+    }, ${base ?? null}, ${tenantId}) as saved`.then(([row]) => row!.saved);
+
+  it("meets an edit of a step that commits meanwhile", async () => {
+    const { tenantId, workflowId } = await sessions.office([task]);
+    const [{ revision }] = await sql<[{ revision: string }]>`
+      select ridgeline.get_definition(${workflowId}, null, ${tenantId}) ->> 'revision' as revision`;
+    const studio = await sessions.begin();
+    await studio`update ridgeline.workflow_steps set step_config = '{"title": "Ring"}'`;
+    const screen = save(sql, workflowId, tenantId, "Write", revision);
+    await sessions.somebodyWaits();
+    await studio`commit`;
+    expect(await screen).toMatchObject({
+      saved: false,
+      conflict: { definition: { steps: [{ step_config: { title: "Ring" } }] } },
+    });
+    expect(await sql`select step_config ->> 'title' as title from ridgeline.workflow_steps`)
+      .toEqual([{ title: "Ring" }]);
+  });
+
+  it("and is new is written by one of two who save it under the same id", async () => {
+    const { tenantId } = await sessions.office([task]);
+    const id = crypto.randomUUID();
+    const first = await sessions.begin();
+    expect(await save(first, id, tenantId, "Ring")).toMatchObject({ saved: true });
+    const second = save(sql, id, tenantId, "Write");
+    await sessions.somebodyWaits();
+    await first`commit`;
+    await expect(second).rejects.toThrow("this workflow exists");
+  });
+});
