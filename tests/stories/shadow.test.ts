@@ -144,11 +144,23 @@ describe("a week of a shadow beside the live workflow", () => {
     await office.lead({ first_name: "Zoe", phone, email: "zoe@example.com" });
     await office.quiet();
     const { data } = await office.client.auth.getSession();
-    const call = caller(apiOf(stage()), { token: data.session!.access_token });
+    const call = caller(apiOf(stage()), {
+      token: data.session!.access_token,
+      headers: { "x-forwarded-for": "203.0.113.7" },
+    });
     expect(await call("POST", "/mode", { workflow_id: shadow, mode: "live" })).toMatchObject({
       status: 200,
       body: { workflow_id: shadow, mode: "live", in_force: "live", cancelled_shadows: 1 },
     });
+    const changes = got(
+      await office.client.schema("ridgeline").from("changes").select("source, user_id, after")
+        .eq("workflow_id", shadow).order("changed_at", { ascending: false }).limit(1),
+    );
+    expect(changes).toMatchObject([{
+      source: { role: "authenticated", address: "203.0.113.7" },
+      user_id: data.session!.user.id,
+      after: { mode: "live" },
+    }]);
     expect((await runs(shadow)).at(-1)).toMatchObject({
       mode: "shadow",
       status: "cancelled",

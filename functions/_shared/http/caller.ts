@@ -11,6 +11,8 @@ import { requireVersion } from "../engine/version.ts";
 export type Caller = ({ kind: "user"; claims: Claims } | { kind: "service" }) & {
   /** Whose rows the request means, where it says so: an id alone may be several tenants'. */
   tenantId?: string;
+  /** From where, as the proxies in front of the functions say: for the record of changes. */
+  forwardedFor?: string;
 };
 
 export interface Credentials {
@@ -25,8 +27,9 @@ export interface Credentials {
 export async function identify(request: Request, credentials: Credentials): Promise<Caller> {
   const bearer = /^Bearer\s+(\S+)$/i.exec(request.headers.get("authorization") ?? "")?.[1];
   const key = request.headers.get("apikey");
+  const forwardedFor = request.headers.get("x-forwarded-for") ?? undefined;
   if (bearer !== undefined && bearer !== key && !bearer.startsWith("sb_")) {
-    return { kind: "user", claims: await credentials.verify(bearer) };
+    return { kind: "user", claims: await credentials.verify(bearer), forwardedFor };
   }
   try {
     requireSecretKey(request, credentials.secretKeys());
@@ -39,7 +42,7 @@ export async function identify(request: Request, credentials: Credentials): Prom
       { headers: { "www-authenticate": "Bearer" } },
     );
   }
-  return { kind: "service" };
+  return { kind: "service", forwardedFor };
 }
 
 const STATEMENT_TIMEOUT = "8s";
@@ -48,7 +51,8 @@ const STATEMENT_TIMEOUT = "8s";
 export async function become(sql: TransactionSql, caller: Caller): Promise<void> {
   const role = caller.kind === "user" ? "authenticated" : "service_role";
   const claims = caller.kind === "user" ? caller.claims : { role };
-  const headers = caller.tenantId === undefined ? {} : { "x-tenant-id": caller.tenantId };
+  // What is not known is left out.
+  const headers = { "x-tenant-id": caller.tenantId, "x-forwarded-for": caller.forwardedFor };
   await sql`
     select set_config('statement_timeout', ${STATEMENT_TIMEOUT}, true),
       set_config('request.jwt.claims', ${JSON.stringify(claims)}, true),
