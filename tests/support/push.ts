@@ -9,7 +9,10 @@ const root = path.resolve(import.meta.dirname, "../..");
 export interface Pushing {
   /** Puts files of supabase/migrations into the project, as one who upgrades copies them. */
   add: (...names: string[]) => void;
-  push: () => Promise<{ status: number | null; said: string }>;
+  /** A migration of the project's own. */
+  write: (name: string, script: string) => void;
+  /** `until`: it is killed as soon as that has come. */
+  push: (until?: () => Promise<unknown>) => Promise<{ status: number | null; said: string }>;
   remove: () => void;
 }
 
@@ -28,18 +31,22 @@ export function createPushing(databaseUrl: string): Pushing {
         fs.copyFileSync(path.join(root, "supabase/migrations", name), path.join(migrations, name));
       }
     },
-    push: () =>
+    write: (name, script) => fs.writeFileSync(path.join(migrations, name), script),
+    push: (until) =>
       new Promise((resolve, reject) => {
         const child = spawn(
           path.join(root, "node_modules/.bin/supabase"),
-          ["db", "push", "--db-url", `${databaseUrl}?sslmode=disable`, "--yes"],
+          ["db", "push", "--include-all", "--db-url", `${databaseUrl}?sslmode=disable`, "--yes"],
           {
             cwd: project,
             env: { ...process.env, DO_NOT_TRACK: "1", SUPABASE_TELEMETRY_DISABLED: "1" },
             stdio: ["ignore", "pipe", "pipe"],
             timeout: 100_000,
+            // It is started by another program, which is not to be killed alone.
+            detached: until !== undefined,
           },
         );
+        until?.().then(() => process.kill(-child.pid!, "SIGKILL")).catch(reject);
         let said = "";
         for (const from of [child.stdout, child.stderr]) {
           from.on("data", (chunk: Buffer) => said += chunk.toString());
