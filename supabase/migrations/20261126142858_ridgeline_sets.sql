@@ -20139,10 +20139,17 @@ begin
   perform automation.check_editor(tenant, 'writing a workflow');
   perform automation.check_not_forgotten(tenant);
   perform automation.check_definition(definition);
+  -- Of two who make a new one of the same id the second finds it.
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, target, 'save'), 0));
   select w.* into before from ridgeline.workflows as w
   where w.tenant_id = tenant and w.id = target
   for update;
   if found then
+    -- Whoever has edited a step and not committed yet is waited for, or their edit would be gone unseen.
+    perform from ridgeline.workflow_steps as s
+    where s.tenant_id = tenant and s.workflow_id = target
+    order by s.id
+    for update;
     source := automation.workflow_source(before);
     if base_revision is null then
       raise exception 'base_revision: this workflow exists; which revision of it was edited?'
