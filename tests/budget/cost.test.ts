@@ -378,6 +378,12 @@ describe("what fifty runs ask of tables", () => {
       values (${tenant!.id}, ${sam}, 'owner', 'Sam')`;
     for (const [, type, config] of kinds) await workflow(sql, tenant!.id, type, [{ type, config }]);
     await sql`update ridgeline.workflows set settings = ${sql.json(rules)}`;
+    // Besides: a run of these takes the place of another of its record.
+    await workflow(sql, tenant!.id, "restart", [{
+      type: "create_task",
+      config: { title: greeting },
+    }]);
+    await sql`update ridgeline.workflows set settings = '{"reentry": "restart"}' where name = 'restart'`;
     await sql`select ridgeline.publish_workflow(id) from ridgeline.workflows`;
     // An event that is none of theirs has not been acted on.
     await sql`
@@ -427,7 +433,7 @@ describe("what fifty runs ask of tables", () => {
         await keepSets(sql);
         const one = connect({ max: 1 });
         const more: string[] = [];
-        for (const [lane, type] of kinds) {
+        for (const [lane, type] of [...kinds, ["database", "restart"] as const]) {
           await callsFor(one, tenant, lane, type, 2);
           const few = await callsFor(one, tenant, lane, type, 5);
           const many = await callsFor(one, tenant, lane, type, 50);

@@ -216,73 +216,87 @@ create or replace function automation.may_enter_again(
       may_enter_again.record_id))
   $$;
 
--- A run that was written later: of the same record, or, of those that come next and have not begun, with the same key.
-create or replace function automation.later_run(
-  execution ridgeline.workflow_executions, lifecycle jsonb, key text)
-  returns uuid
+-- Whom each meets that is to take another's place: a run that was written later (of the same record, or, of those that
+-- come next and have not begun, with the same key), and the open one that was let in before, with its number.
+create or replace function automation.rivals_of(
+  executions ridgeline.workflow_executions[], lifecycles jsonb[], keys text[], entries automation.entries[],
+  out laters uuid[], out others uuid[], out seqs bigint[])
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set jit = off
   as $$
 begin
-  if not lifecycle ? 'key' then
-    return (
-      select e.id from ridgeline.workflow_executions as e
-      where e.record_id = execution.record_id and e.tenant_id = execution.tenant_id
-        and e.workflow_id = execution.workflow_id and e.created_at >= execution.created_at
-        and e.seq > execution.seq and e.finished_at is null and e.mode = execution.mode and e.entity = execution.entity
-      limit 1);
-  end if;
-  return (
+  select array_agg(coalesce(l.id, k.id) order by x.ordinality), array_agg(o.id order by x.ordinality),
+    array_agg(o.seq order by x.ordinality)
+  into laters, others, seqs
+  from unnest(executions) with ordinality as x
+  left join lateral (
+    select e.id from ridgeline.workflow_executions as e
+    where not lifecycles[x.ordinality] ? 'key'
+      and e.record_id = x.record_id and e.tenant_id = x.tenant_id and e.workflow_id = x.workflow_id
+      and e.created_at >= x.created_at and e.seq > x.seq and e.finished_at is null and e.mode = x.mode
+      and e.entity = x.entity
+    limit 1
+  ) as l on true
+  left join lateral (
     select (n.run).id
     from (
       select e as run from ridgeline.workflow_executions as e
-      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
-        and e.version = execution.version and e.created_at >= execution.created_at
-        and e.seq > execution.seq and e.finished_at is null and e.started_at is null and e.mode = execution.mode
+      where lifecycles[x.ordinality] ? 'key'
+        and e.workflow_id = x.workflow_id and e.tenant_id = x.tenant_id and e.version = x.version
+        and e.created_at >= x.created_at and e.seq > x.seq and e.finished_at is null and e.started_at is null
+        and e.mode = x.mode
       order by e.created_at
       limit 50
     ) as n
-    where automation.entry_key(n.run, lifecycle) = key
-    limit 1);
+    where automation.entry_key(n.run, lifecycles[x.ordinality]) = keys[x.ordinality]
+    limit 1
+  ) as k on true
+  left join lateral (
+    select e.id, e.seq from ridgeline.workflow_executions as e
+    where e.tenant_id = x.tenant_id and e.finished_at is null
+      and e.id between (entries[x.ordinality]).execution_id and (entries[x.ordinality]).execution_id
+    order by e.id
+    limit 1
+  ) as o on true;
 end;
 $$;
 
--- Of several that are to take each other's place the one that was written last stays. Runs about the same record know
--- that by their signals before they come here; those that could not see each other, and those that a dedupe_key makes
--- the same, meet here.
-create or replace function automation.take_place_of(
-  execution ridgeline.workflow_executions, lifecycle jsonb, key text, entry automation.entries)
-  returns jsonb
+-- Tells open runs that others have taken their places. One about the same record may have been told by the write, and
+-- somebody holds it.
+create or replace function automation.tell_rivals(
+  executions ridgeline.workflow_executions[], others uuid[], lifecycles jsonb[])
+  returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set jit = off
   as $$
-declare
-  later constant uuid := automation.later_run(execution, lifecycle, key);
-  other ridgeline.workflow_executions;
 begin
-  if later is not null then
-    return automation.restarted_reason(execution.trigger_type, later);
-  end if;
-  select e.* into other from ridgeline.workflow_executions as e
-  where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null;
-  if not found then
-    return null;
-  elsif other.seq > execution.seq then
-    return automation.restarted_reason(execution.trigger_type, other.id);
-  elsif not lifecycle ? 'key' and exists (
-    select from automation.signals as s
-    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id and s.role = 'restart'
-      and s.listener = execution.id::text) then
-    -- It has been told, and somebody holds the other.
-    return null;
-  end if;
   insert into automation.signals (
     tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, record, seq)
-  values (
-    other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
-    coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
-  perform automation.ring_once('database');
-  return null;
+  select o.tenant_id, 'restart', x.workflow_id, x.version, x.id, x.trigger_type, coalesce(o.entity, ''), o.record_id,
+    o.contact_id, jsonb_build_object('run', o.id), x.seq
+  from unnest(executions) with ordinality as x
+  cross join lateral (
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = x.tenant_id and e.id between others[x.ordinality] and others[x.ordinality]
+    order by e.id
+    limit 1
+  ) as o
+  where lifecycles[x.ordinality] ? 'key' or not exists (
+    select from automation.signals as s
+    where s.record_id = x.record_id and s.tenant_id = x.tenant_id and s.role = 'restart' and s.listener = x.id::text);
+  if found then
+    perform automation.ring_once('database');
+  end if;
 end;
 $$;
 
@@ -340,42 +354,82 @@ create or replace function automation.refused_reason(lifecycle jsonb, entry auto
       'execution_id', entry.execution_id)
   $$;
 
--- Lets a run in and remembers it, or says why not.
-create or replace function automation.refuse_entry(
-  execution ridgeline.workflow_executions, lifecycle jsonb)
-  returns jsonb
+-- Lets runs in and remembers them, or says why not, in their order: of several with one key those that are let in
+-- are known to the next. Of several that are to take each other's place the one that was written last stays. Runs about
+-- the same record know that by their signals before they come here; those that could not see each other, and those that
+-- a dedupe_key makes the same, meet here.
+create or replace function automation.let_in(
+  executions ridgeline.workflow_executions[], lifecycles jsonb[], keys text[])
+  returns jsonb[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  key constant text := automation.entry_key(execution, lifecycle);
-  entry automation.entries;
-  refusal jsonb;
+  execution ridgeline.workflow_executions;
+  entries automation.entries[] := automation.last_entries(
+    array(select e.tenant_id from unnest(executions) as e), array(select e.workflow_id from unnest(executions) as e),
+    keys, array(select e.record_id from unnest(executions) as e), array(select e.id from unnest(executions) as e));
+  restarts constant boolean[] := array(
+    select coalesce(l #>> '{reentry,policy}' = 'restart', false) from unnest(lifecycles) as l);
+  rivals record;
+  mark text;
+  marks text[] := '{}'::text[];
+  place integer;
+  entered ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  entered_as text[] := '{}'::text[];
+  taking ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  taken uuid[] := '{}'::uuid[];
+  by_rule jsonb[] := '{}'::jsonb[];
+  refusals jsonb[] := array_fill(null::jsonb, array[cardinality(keys)]);
 begin
-  if key is null then
-    return null;
+  if true = any (restarts) then
+    rivals := automation.rivals_of(executions, lifecycles, keys, entries);
   end if;
-  perform automation.lock_entry(execution, key);
-  entry := automation.last_entry(
-    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
-  if lifecycle #>> '{reentry,policy}' = 'restart' then
-    refusal := automation.take_place_of(execution, lifecycle, key, entry);
-    if refusal is not null then
-      return refusal;
+  for i in 1 .. cardinality(keys) loop
+    execution := executions[i];
+    mark := concat_ws('/', execution.tenant_id, execution.workflow_id, keys[i]);
+    place := array_position(marks, mark);
+    if place is not null then
+      entries[i] := row(execution.tenant_id, execution.workflow_id, keys[i], (entered[place]).id, automation.now());
     end if;
-  elsif not automation.may_enter(lifecycle -> 'reentry', entry) then
-    return automation.refused_reason(lifecycle, entry);
+    if not restarts[i] then
+      if (entries[i]).execution_id is not null
+        and automation.may_enter(lifecycles[i] -> 'reentry', entries[i]) is false then
+        refusals[i] := automation.refused_reason(lifecycles[i], entries[i]);
+      end if;
+    elsif rivals.laters[i] is not null then
+      refusals[i] := automation.restarted_reason(execution.trigger_type, rivals.laters[i]);
+    elsif place is not null or rivals.others[i] is not null then
+      if coalesce((entered[place]).seq, rivals.seqs[i]) > execution.seq then
+        refusals[i] := automation.restarted_reason(execution.trigger_type, (entries[i]).execution_id);
+      else
+        taking := taking || execution;
+        taken := taken || (entries[i]).execution_id;
+        by_rule := by_rule || lifecycles[i];
+      end if;
+    end if;
+    if refusals[i] is null then
+      place := coalesce(place, cardinality(marks) + 1);
+      marks[place] := mark;
+      entered[place] := execution;
+      entered_as[place] := keys[i];
+    end if;
+  end loop;
+  if cardinality(taking) > 0 then
+    perform automation.tell_rivals(taking, taken, by_rule);
   end if;
-  perform automation.note_entries(array[execution], array[key]);
-  return null;
+  if cardinality(entered) > 0 then
+    perform automation.note_entries(entered, entered_as);
+  end if;
+  return refusals;
 end;
 $$;
 
-comment on function automation.refuse_entry(ridgeline.workflow_executions, jsonb) is
-  'Asked once, before the first step of a run: null lets it in, otherwise the reason it is skipped.';
+comment on function automation.let_in(ridgeline.workflow_executions[], jsonb[], text[]) is
+  'Asked once, before the first step of runs: null lets one in, otherwise the reason it is skipped. keys: entry_key() '
+  'of each.';
 
--- The same of those of a batch at some places, in their order. One that takes another's place, and the second of a key,
--- is asked after the others, by itself.
+-- The same of those of a batch at some places.
 create or replace function automation.refuse_entries(
   works automation.work[], plans automation.running_plan[], places integer[])
   returns jsonb[]
@@ -384,56 +438,29 @@ create or replace function automation.refuse_entries(
   as $$
 declare
   work automation.work;
-  execution ridgeline.workflow_executions;
   plan automation.running_plan;
   key text;
-  mark text;
-  marks text[] := '{}'::text[];
-  alone integer[] := '{}'::integer[];
   asked integer[] := '{}'::integer[];
   asking ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  lifecycles jsonb[] := '{}'::jsonb[];
   keys text[] := '{}'::text[];
-  entries automation.entries[];
-  entered ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
-  entered_as text[] := '{}'::text[];
+  answers jsonb[];
   refusals jsonb[] := array_fill(null::jsonb, array[cardinality(places)]);
 begin
   for n in 1 .. cardinality(places) loop
     work := works[places[n]];
-    execution := work.execution;
     plan := plans[work.plan];
-    key := automation.entry_key(execution, plan.lifecycle, work.known, plan.options);
+    key := automation.entry_key(work.execution, plan.lifecycle, work.known, plan.options);
     continue when key is null;
-    mark := concat_ws('/', execution.tenant_id, execution.workflow_id, key);
-    if plan.lifecycle #>> '{reentry,policy}' = 'restart' or mark = any (marks) then
-      alone := alone || n;
-    else
-      perform automation.lock_entry(execution, key);
-      asked := asked || n;
-      asking := asking || execution;
-      keys := keys || key;
-    end if;
-    marks := marks || mark;
+    perform automation.lock_entry(work.execution, key);
+    asked := asked || n;
+    asking := asking || work.execution;
+    lifecycles := lifecycles || plan.lifecycle;
+    keys := keys || key;
   end loop;
-  entries := automation.last_entries(
-    array(select e.tenant_id from unnest(asking) as e), array(select e.workflow_id from unnest(asking) as e), keys,
-    array(select e.record_id from unnest(asking) as e), array(select e.id from unnest(asking) as e));
+  answers := automation.let_in(asking, lifecycles, keys);
   for i in 1 .. cardinality(asked) loop
-    plan := plans[(works[places[asked[i]]]).plan];
-    if (entries[i]).execution_id is null
-      or automation.may_enter(plan.lifecycle -> 'reentry', entries[i]) is not false then
-      entered := entered || asking[i];
-      entered_as := entered_as || keys[i];
-    else
-      refusals[asked[i]] := automation.refused_reason(plan.lifecycle, entries[i]);
-    end if;
-  end loop;
-  if cardinality(entered) > 0 then
-    perform automation.note_entries(entered, entered_as);
-  end if;
-  for i in 1 .. cardinality(alone) loop
-    work := works[places[alone[i]]];
-    refusals[alone[i]] := automation.refuse_entry(work.execution, (plans[work.plan]).lifecycle);
+    refusals[asked[i]] := answers[i];
   end loop;
   return refusals;
 end;
