@@ -1201,6 +1201,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.refuse_setting(setting automation.settings, why text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  raise exception 'value: "%" is no value for %: %', left(setting.value, 60), setting.name, why
+    using errcode = 'invalid_parameter_value';
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.touch_changed_at()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1635,8 +1646,8 @@ begin
   end if;
   return new;
 exception when others then
-  raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
-    using errcode = 'invalid_parameter_value';
+  perform automation.refuse_setting(new, sqlerrm);
+  return null;
 end;
 $function$;
 
@@ -5300,68 +5311,82 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.later_run(execution ridgeline.workflow_executions, lifecycle jsonb, key text)
- RETURNS uuid
+CREATE OR REPLACE FUNCTION automation.rivals_of(executions ridgeline.workflow_executions[], lifecycles jsonb[], keys text[], entries automation.entries[], OUT laters uuid[], OUT others uuid[], OUT seqs bigint[])
+ RETURNS record
  LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 begin
-  if not lifecycle ? 'key' then
-    return (
-      select e.id from ridgeline.workflow_executions as e
-      where e.record_id = execution.record_id and e.tenant_id = execution.tenant_id
-        and e.workflow_id = execution.workflow_id and e.created_at >= execution.created_at
-        and e.seq > execution.seq and e.finished_at is null and e.mode = execution.mode and e.entity = execution.entity
-      limit 1);
-  end if;
-  return (
+  select array_agg(coalesce(l.id, k.id) order by x.ordinality), array_agg(o.id order by x.ordinality),
+    array_agg(o.seq order by x.ordinality)
+  into laters, others, seqs
+  from unnest(executions) with ordinality as x
+  left join lateral (
+    select e.id from ridgeline.workflow_executions as e
+    where not lifecycles[x.ordinality] ? 'key'
+      and e.record_id = x.record_id and e.tenant_id = x.tenant_id and e.workflow_id = x.workflow_id
+      and e.created_at >= x.created_at and e.seq > x.seq and e.finished_at is null and e.mode = x.mode
+      and e.entity = x.entity
+    limit 1
+  ) as l on true
+  left join lateral (
     select (n.run).id
     from (
       select e as run from ridgeline.workflow_executions as e
-      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
-        and e.version = execution.version and e.created_at >= execution.created_at
-        and e.seq > execution.seq and e.finished_at is null and e.started_at is null and e.mode = execution.mode
+      where lifecycles[x.ordinality] ? 'key'
+        and e.workflow_id = x.workflow_id and e.tenant_id = x.tenant_id and e.version = x.version
+        and e.created_at >= x.created_at and e.seq > x.seq and e.finished_at is null and e.started_at is null
+        and e.mode = x.mode
       order by e.created_at
       limit 50
     ) as n
-    where automation.entry_key(n.run, lifecycle) = key
-    limit 1);
+    where automation.entry_key(n.run, lifecycles[x.ordinality]) = keys[x.ordinality]
+    limit 1
+  ) as k on true
+  left join lateral (
+    select e.id, e.seq from ridgeline.workflow_executions as e
+    where e.tenant_id = x.tenant_id and e.finished_at is null
+      and e.id between (entries[x.ordinality]).execution_id and (entries[x.ordinality]).execution_id
+    order by e.id
+    limit 1
+  ) as o on true;
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.take_place_of(execution ridgeline.workflow_executions, lifecycle jsonb, key text, entry automation.entries)
- RETURNS jsonb
+CREATE OR REPLACE FUNCTION automation.tell_rivals(executions ridgeline.workflow_executions[], others uuid[], lifecycles jsonb[])
+ RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
-declare
-  later constant uuid := automation.later_run(execution, lifecycle, key);
-  other ridgeline.workflow_executions;
 begin
-  if later is not null then
-    return automation.restarted_reason(execution.trigger_type, later);
-  end if;
-  select e.* into other from ridgeline.workflow_executions as e
-  where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null;
-  if not found then
-    return null;
-  elsif other.seq > execution.seq then
-    return automation.restarted_reason(execution.trigger_type, other.id);
-  elsif not lifecycle ? 'key' and exists (
-    select from automation.signals as s
-    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id and s.role = 'restart'
-      and s.listener = execution.id::text) then
-    -- It has been told, and somebody holds the other.
-    return null;
-  end if;
   insert into automation.signals (
     tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, record, seq)
-  values (
-    other.tenant_id, 'restart', execution.workflow_id, execution.version, execution.id, execution.trigger_type,
-    coalesce(other.entity, ''), other.record_id, other.contact_id, jsonb_build_object('run', other.id), execution.seq);
-  perform automation.ring_once('database');
-  return null;
+  select o.tenant_id, 'restart', x.workflow_id, x.version, x.id, x.trigger_type, coalesce(o.entity, ''), o.record_id,
+    o.contact_id, jsonb_build_object('run', o.id), x.seq
+  from unnest(executions) with ordinality as x
+  cross join lateral (
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = x.tenant_id and e.id between others[x.ordinality] and others[x.ordinality]
+    order by e.id
+    limit 1
+  ) as o
+  where lifecycles[x.ordinality] ? 'key' or not exists (
+    select from automation.signals as s
+    where s.record_id = x.record_id and s.tenant_id = x.tenant_id and s.role = 'restart' and s.listener = x.id::text);
+  if found then
+    perform automation.ring_once('database');
+  end if;
 end;
 $function$;
 
@@ -5424,6 +5449,72 @@ AS $function$
       'execution_id', entry.execution_id)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.let_in(executions ridgeline.workflow_executions[], lifecycles jsonb[], keys text[])
+ RETURNS jsonb[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  execution ridgeline.workflow_executions;
+  entries automation.entries[] := automation.last_entries(
+    array(select e.tenant_id from unnest(executions) as e), array(select e.workflow_id from unnest(executions) as e),
+    keys, array(select e.record_id from unnest(executions) as e), array(select e.id from unnest(executions) as e));
+  restarts constant boolean[] := array(
+    select coalesce(l #>> '{reentry,policy}' = 'restart', false) from unnest(lifecycles) as l);
+  rivals record;
+  mark text;
+  marks text[] := '{}'::text[];
+  place integer;
+  entered ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  entered_as text[] := '{}'::text[];
+  taking ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  taken uuid[] := '{}'::uuid[];
+  by_rule jsonb[] := '{}'::jsonb[];
+  refusals jsonb[] := array_fill(null::jsonb, array[cardinality(keys)]);
+begin
+  if true = any (restarts) then
+    rivals := automation.rivals_of(executions, lifecycles, keys, entries);
+  end if;
+  for i in 1 .. cardinality(keys) loop
+    execution := executions[i];
+    mark := concat_ws('/', execution.tenant_id, execution.workflow_id, keys[i]);
+    place := array_position(marks, mark);
+    if place is not null then
+      entries[i] := row(execution.tenant_id, execution.workflow_id, keys[i], (entered[place]).id, automation.now());
+    end if;
+    if not restarts[i] then
+      if (entries[i]).execution_id is not null
+        and automation.may_enter(lifecycles[i] -> 'reentry', entries[i]) is false then
+        refusals[i] := automation.refused_reason(lifecycles[i], entries[i]);
+      end if;
+    elsif rivals.laters[i] is not null then
+      refusals[i] := automation.restarted_reason(execution.trigger_type, rivals.laters[i]);
+    elsif place is not null or rivals.others[i] is not null then
+      if coalesce((entered[place]).seq, rivals.seqs[i]) > execution.seq then
+        refusals[i] := automation.restarted_reason(execution.trigger_type, (entries[i]).execution_id);
+      else
+        taking := taking || execution;
+        taken := taken || (entries[i]).execution_id;
+        by_rule := by_rule || lifecycles[i];
+      end if;
+    end if;
+    if refusals[i] is null then
+      place := coalesce(place, cardinality(marks) + 1);
+      marks[place] := mark;
+      entered[place] := execution;
+      entered_as[place] := keys[i];
+    end if;
+  end loop;
+  if cardinality(taking) > 0 then
+    perform automation.tell_rivals(taking, taken, by_rule);
+  end if;
+  if cardinality(entered) > 0 then
+    perform automation.note_entries(entered, entered_as);
+  end if;
+  return refusals;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.refuse_entries(works automation.work[], plans automation.running_plan[], places integer[])
  RETURNS jsonb[]
  LANGUAGE plpgsql
@@ -5431,56 +5522,29 @@ CREATE OR REPLACE FUNCTION automation.refuse_entries(works automation.work[], pl
 AS $function$
 declare
   work automation.work;
-  execution ridgeline.workflow_executions;
   plan automation.running_plan;
   key text;
-  mark text;
-  marks text[] := '{}'::text[];
-  alone integer[] := '{}'::integer[];
   asked integer[] := '{}'::integer[];
   asking ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
+  lifecycles jsonb[] := '{}'::jsonb[];
   keys text[] := '{}'::text[];
-  entries automation.entries[];
-  entered ridgeline.workflow_executions[] := '{}'::ridgeline.workflow_executions[];
-  entered_as text[] := '{}'::text[];
+  answers jsonb[];
   refusals jsonb[] := array_fill(null::jsonb, array[cardinality(places)]);
 begin
   for n in 1 .. cardinality(places) loop
     work := works[places[n]];
-    execution := work.execution;
     plan := plans[work.plan];
-    key := automation.entry_key(execution, plan.lifecycle, work.known, plan.options);
+    key := automation.entry_key(work.execution, plan.lifecycle, work.known, plan.options);
     continue when key is null;
-    mark := concat_ws('/', execution.tenant_id, execution.workflow_id, key);
-    if plan.lifecycle #>> '{reentry,policy}' = 'restart' or mark = any (marks) then
-      alone := alone || n;
-    else
-      perform automation.lock_entry(execution, key);
-      asked := asked || n;
-      asking := asking || execution;
-      keys := keys || key;
-    end if;
-    marks := marks || mark;
+    perform automation.lock_entry(work.execution, key);
+    asked := asked || n;
+    asking := asking || work.execution;
+    lifecycles := lifecycles || plan.lifecycle;
+    keys := keys || key;
   end loop;
-  entries := automation.last_entries(
-    array(select e.tenant_id from unnest(asking) as e), array(select e.workflow_id from unnest(asking) as e), keys,
-    array(select e.record_id from unnest(asking) as e), array(select e.id from unnest(asking) as e));
+  answers := automation.let_in(asking, lifecycles, keys);
   for i in 1 .. cardinality(asked) loop
-    plan := plans[(works[places[asked[i]]]).plan];
-    if (entries[i]).execution_id is null
-      or automation.may_enter(plan.lifecycle -> 'reentry', entries[i]) is not false then
-      entered := entered || asking[i];
-      entered_as := entered_as || keys[i];
-    else
-      refusals[asked[i]] := automation.refused_reason(plan.lifecycle, entries[i]);
-    end if;
-  end loop;
-  if cardinality(entered) > 0 then
-    perform automation.note_entries(entered, entered_as);
-  end if;
-  for i in 1 .. cardinality(alone) loop
-    work := works[places[alone[i]]];
-    refusals[alone[i]] := automation.refuse_entry(work.execution, (plans[work.plan]).lifecycle);
+    refusals[asked[i]] := answers[i];
   end loop;
   return refusals;
 end;
@@ -25172,8 +25236,8 @@ begin
   end if;
   return new;
 exception when others then
-  raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
-    using errcode = 'invalid_parameter_value';
+  perform automation.refuse_setting(new, sqlerrm);
+  return null;
 end;
 $function$;
 
@@ -28002,35 +28066,6 @@ AS $function$
         listener.mode, automation.record_key(listener.entity, may_enter_again.record_id)),
       may_enter_again.record_id))
   $function$;
-
-CREATE OR REPLACE FUNCTION automation.refuse_entry(execution ridgeline.workflow_executions, lifecycle jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  key constant text := automation.entry_key(execution, lifecycle);
-  entry automation.entries;
-  refusal jsonb;
-begin
-  if key is null then
-    return null;
-  end if;
-  perform automation.lock_entry(execution, key);
-  entry := automation.last_entry(
-    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
-  if lifecycle #>> '{reentry,policy}' = 'restart' then
-    refusal := automation.take_place_of(execution, lifecycle, key, entry);
-    if refusal is not null then
-      return refusal;
-    end if;
-  elsif not automation.may_enter(lifecycle -> 'reentry', entry) then
-    return automation.refused_reason(lifecycle, entry);
-  end if;
-  perform automation.note_entries(array[execution], array[key]);
-  return null;
-end;
-$function$;
 
 CREATE OR REPLACE FUNCTION automation.concerns(signal automation.signals, execution ridgeline.workflow_executions)
  RETURNS boolean
@@ -35085,6 +35120,8 @@ comment on function automation.learn_listeners(text,uuid,text[],text[],text,text
 
 comment on function automation.legacy_render(text,jsonb) is 'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
 
+comment on function automation.let_in(ridgeline.workflow_executions[],jsonb[],text[]) is 'Asked once, before the first step of runs: null lets one in, otherwise the reason it is skipped. keys: entry_key() of each.';
+
 comment on function automation.lock_work(text,uuid[],text[]) is 'Is any of it due, and nobody else working on it? Locks that.';
 
 comment on function automation.mapped_consent(uuid,text,text) is 'What the contacts of the CRM that have this address say of a channel: revoked, no, yes; null: nothing.';
@@ -36892,9 +36929,6 @@ grant execute on function automation.late_lanes(uuid,interval) to service_role;
 revoke all on function automation.late_today(automation.text_sender,bigint,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.late_today(automation.text_sender,bigint,timestamp with time zone) to service_role;
 
-revoke all on function automation.later_run(ridgeline.workflow_executions,jsonb,text) from public, anon, authenticated, service_role;
-grant execute on function automation.later_run(ridgeline.workflow_executions,jsonb,text) to service_role;
-
 revoke all on function automation.leads_to_contact(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.leads_to_contact(automation.entities) to service_role;
 
@@ -36978,6 +37012,9 @@ grant execute on function automation.legacy_type(regclass,text) to service_role;
 
 revoke all on function automation.length_of_list(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.length_of_list(jsonb) to service_role;
+
+revoke all on function automation.let_in(ridgeline.workflow_executions[],jsonb[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.let_in(ridgeline.workflow_executions[],jsonb[],text[]) to service_role;
 
 revoke all on function automation.let_receivers_rest(uuid[],uuid[],numeric[]) from public, anon, authenticated, service_role;
 grant execute on function automation.let_receivers_rest(uuid[],uuid[],numeric[]) to service_role;
@@ -37710,6 +37747,9 @@ grant execute on function automation.refuse_entries(automation.work[],automation
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
 
+revoke all on function automation.refuse_setting(automation.settings,text) from public, anon, authenticated, service_role;
+grant execute on function automation.refuse_setting(automation.settings,text) to service_role;
+
 revoke all on function automation.refused_for_the_day(ridgeline.messages) from public, anon, authenticated, service_role;
 grant execute on function automation.refused_for_the_day(ridgeline.messages) to service_role;
 
@@ -37801,6 +37841,9 @@ grant execute on function automation.revoked_of(automation.ticket[]) to service_
 
 revoke all on function automation.ring_once(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.ring_once(text,text) to service_role;
+
+revoke all on function automation.rivals_of(ridgeline.workflow_executions[],jsonb[],text[],automation.entries[]) from public, anon, authenticated, service_role;
+grant execute on function automation.rivals_of(ridgeline.workflow_executions[],jsonb[],text[],automation.entries[]) to service_role;
 
 revoke all on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.room_today(uuid,uuid,bigint,bigint,boolean,timestamp with time zone) to service_role;
@@ -38059,9 +38102,6 @@ grant execute on function automation.take_over_run(text,automation.legacy_import
 revoke all on function automation.take_over_runs(uuid,text,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.take_over_runs(uuid,text,text,integer) to service_role;
 
-revoke all on function automation.take_place_of(ridgeline.workflow_executions,jsonb,text,automation.entries) from public, anon, authenticated, service_role;
-grant execute on function automation.take_place_of(ridgeline.workflow_executions,jsonb,text,automation.entries) to service_role;
-
 revoke all on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.take_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
 
@@ -38151,6 +38191,9 @@ grant execute on function automation.tell_of_unreachable(automation.entities,jso
 
 revoke all on function automation.tell_operator(text,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_operator(text,text,jsonb) to service_role;
+
+revoke all on function automation.tell_rivals(ridgeline.workflow_executions[],uuid[],jsonb[]) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_rivals(ridgeline.workflow_executions[],uuid[],jsonb[]) to service_role;
 
 revoke all on function automation.tell_timelines() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_timelines() to service_role;
@@ -45936,6 +45979,8 @@ drop function automation.find_obstacle(ridgeline.workflow_executions,jsonb);
 drop function automation.gone_entity(ridgeline.workflow_executions);
 
 drop function automation.follow_contact(ridgeline.workflow_executions);
+
+drop function automation.refuse_entry(ridgeline.workflow_executions,jsonb);
 
 drop function automation.entry_key(ridgeline.workflow_executions,jsonb);
 

@@ -92,6 +92,16 @@ begin
 end;
 $$;
 
+create or replace function automation.refuse_setting(setting automation.settings, why text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  raise exception 'value: "%" is no value for %: %', left(setting.value, 60), setting.name, why
+    using errcode = 'invalid_parameter_value';
+end;
+$$;
+
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
   language plpgsql
@@ -127,8 +137,8 @@ begin
   end if;
   return new;
 exception when others then
-  raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
-    using errcode = 'invalid_parameter_value';
+  perform automation.refuse_setting(new, sqlerrm);
+  return null;
 end;
 $$;
 

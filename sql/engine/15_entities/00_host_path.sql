@@ -127,8 +127,8 @@ begin
   end if;
   return new;
 exception when others then
-  raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
-    using errcode = 'invalid_parameter_value';
+  perform automation.refuse_setting(new, sqlerrm);
+  return null;
 end;
 $$;
 
