@@ -6,7 +6,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, it } from "vitest";
 import { z } from "zod";
-import { createDatabase, dropDatabase } from "../../scripts/lib/scratch.ts";
+import { createDatabase, dropDatabase, using } from "../../scripts/lib/scratch.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const name = `platform_${randomBytes(6).toString("hex")}`;
@@ -63,7 +63,34 @@ const MEANT: Record<string, { why: string; about?: RegExp }> = {
   },
 };
 
+/** The connection ends in the middle of the first migration. */
+const cut = `
+  create function public.cut() returns event_trigger language plpgsql as $$
+  begin
+    if exists (
+      select from pg_event_trigger_ddl_commands() as c
+      where c.object_identity = 'ridgeline.workflow_executions')
+    then
+      perform pg_terminate_backend(pg_backend_pid());
+    end if;
+  end $$;
+  create event trigger cut on ddl_command_end when tag in ('CREATE TABLE') execute function public.cut()`;
+
 describe("the platform's command line", { timeout: 180_000 }, () => {
+  it("leaves nothing of a push that is broken off", async () => {
+    await using(databaseUrl, (sql) => sql.unsafe(cut));
+    const broken = supabase("db", "push");
+    expect(broken.output).toMatch(/Applying migration \S+_ridgeline\.sql/);
+    expect(broken.status).not.toBe(0);
+    await using(databaseUrl, async (sql) => {
+      expect(
+        await sql`select to_regnamespace('automation') as engine, count(*)::int as pushed
+          from supabase_migrations.schema_migrations`,
+      ).toEqual([{ engine: null, pushed: 0 }]);
+      await sql.unsafe("drop event trigger cut; drop function public.cut()");
+    });
+  });
+
   it("pushes the migrations once, and says so", () => {
     const dry = supabase("db", "push", "--dry-run");
     expect(dry.status, dry.output).toBe(0);

@@ -258,6 +258,11 @@ async function goesOnWithWhatIsNew(office: Office, maria: string): Promise<void>
       where lane = 'sms' order by held is null`;
     expect(due).toEqual([{ held: "sending_paused" }, { held: "" }]);
   });
+  await sql.begin(async (reader) => {
+    await reader`select from ridgeline.messages`;
+    const impatient = nextRelease.replace("75 seconds", "1 second");
+    await expect(runScript(sql, impatient)).rejects.toThrow("too long: nothing is changed");
+  });
   await runScript(sql, nextRelease);
   expect(sends.length).toBe(2);
   expect(
