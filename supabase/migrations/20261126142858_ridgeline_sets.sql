@@ -4252,6 +4252,12 @@ CREATE OR REPLACE FUNCTION automation.naming_columns()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select coalesce(jsonb_object_agg(e.name, e.related), '{}') from automation.entities as e $function$;
 
+CREATE OR REPLACE FUNCTION automation.note_secret(tenant_id uuid, name text, operation text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.note_change(tenant_id, 'vault.secrets', name, null, operation, null, null) $function$;
+
 CREATE OR REPLACE FUNCTION automation.editor_tenants()
  RETURNS uuid[]
  LANGUAGE sql
@@ -20351,6 +20357,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.last_retry(tenant_id uuid, workflow_id uuid)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select max(s.run_at) from ridgeline.scheduled_steps as s
+    where s.tenant_id = last_retry.tenant_id and s.held ->> 'code' = 'retry' and s.run_at < 'infinity'
+      and (last_retry.workflow_id is null or exists (
+        select from ridgeline.workflow_executions as e
+        where e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = last_retry.workflow_id))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.retry_executions(tenant_id uuid, filter jsonb, per_minute integer)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -20359,6 +20378,9 @@ CREATE OR REPLACE FUNCTION automation.retry_executions(tenant_id uuid, filter js
 AS $function$
 declare
   tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  most integer;
+  every interval;
+  next_at timestamptz;
   failed record;
   retried integer := 0;
   refused jsonb := '[]'::jsonb;
@@ -20369,22 +20391,31 @@ begin
     raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
   end if;
   perform automation.in_tenant(tenant);
+  most := least(coalesce((filter ->> 'limit')::integer, 500), 500);
+  every := interval '1 minute' / per_minute;
+  next_at := greatest(
+    automation.now(), automation.last_retry(tenant, (filter ->> 'workflow_id')::uuid) + every);
   for failed in
     select e.id from ridgeline.workflow_executions as e
-    where e.tenant_id = tenant and e.status = 'failed'
+    where e.tenant_id = tenant and e.status = 'failed' and e.mode <> 'imported'
       and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
       and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
       and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
       and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
       and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
     order by e.created_at, e.id
-    limit least(coalesce((filter ->> 'limit')::integer, 500), 500)
+    -- Those that are refused keep no others from their turn.
+    limit most + 500
   loop
+    exit when retried >= most or jsonb_array_length(refused) >= 500;
     begin
       perform automation.retry_execution(failed.id);
       update ridgeline.scheduled_steps as s
-      set run_at = automation.now() + retried * interval '1 minute' / per_minute
+      set run_at = next_at,
+        held = case when next_at > automation.now() then jsonb_build_object('code', 'retry', 'until', next_at,
+          'since', automation.now(), 'why', format('failed runs are run again, %s a minute', per_minute)) end
       where s.execution_id = failed.id and s.tenant_id is not distinct from tenant;
+      next_at := next_at + every;
       retried := retried + 1;
     exception when others then
       refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
@@ -27701,6 +27732,69 @@ begin
     'order by r.%1$I limit 100001)',
     attached.id_column, attached.relation,
     automation.tenant_expression(attached, 'r'), workflow.tenant_id);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.set_secret(tenant_id uuid, name text, value text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  operation constant text := case when automation.read_secret(tenant_id, name) is null then 'insert' else 'update' end;
+begin
+  perform automation.may_use_secrets(tenant_id);
+  if name like 'webhook_signing%' then
+    perform automation.check_signing_secret(value);
+  end if;
+  perform automation.write_secret(tenant_id, name, value);
+  perform automation.note_secret(tenant_id, name, operation);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.delete_secret(tenant_id uuid, name text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  deleted integer;
+begin
+  perform automation.may_use_secrets(tenant_id);
+  if to_regclass('vault.secrets') is null then
+    return false;
+  end if;
+  execute 'delete from vault.secrets as s where s.name = $1' using automation.vault_name(tenant_id, name);
+  get diagnostics deleted = row_count;
+  if deleted > 0 then
+    perform automation.note_secret(tenant_id, name, 'delete');
+  end if;
+  return deleted > 0;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.rotate_webhook_secret(tenant_id uuid)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  made constant text := automation.make_signing_secret();
+  previous text;
+begin
+  perform automation.may_use_secrets(tenant_id);
+  perform pg_advisory_xact_lock(hashtextextended('signing ' || tenant_id, 0));
+  previous := automation.read_secret(tenant_id, 'webhook_signing');
+  if previous is not null then
+    perform automation.write_secret(tenant_id, 'webhook_signing_previous', previous);
+  end if;
+  perform automation.write_secret(tenant_id, 'webhook_signing', made);
+  perform automation.note_secret(
+    tenant_id, 'webhook_signing', case when previous is null then 'insert' else 'update' end);
+  return made;
 end;
 $function$;
 
@@ -35272,7 +35366,7 @@ comment on function ridgeline.record_revocation(text,text,text,text,uuid) is 'So
 
 comment on function ridgeline.resume_sending(uuid) is 'Ends pause_sending(): what waited goes on, spread over up to half an hour, and says how many that were. What has expired meanwhile is not sent.';
 
-comment on function ridgeline.retry_executions(jsonb,integer,uuid) is 'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call. filter: {workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, refused: [{execution_id, message}]}; call it again until retried is 0.';
+comment on function ridgeline.retry_executions(jsonb,integer,uuid) is 'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call; the next call goes on where this one ends. filter: {workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, refused: [{execution_id, message}]}, of those that were looked at; call it again until retried is 0.';
 
 comment on function ridgeline.save_workflow(jsonb,text,uuid) is 'Writes a whole definition as a draft, all of it or nothing: {id?, name, description, trigger_type, trigger_config, conditions, settings, metadata, steps: [{step_key, name, step_type, step_config, delay_minutes, enabled, conditions, continue_on_error, retry, branches: {name: [steps]}}]}. What is left out is as in a new row. base_revision: the revision that was edited; none for a new one. Answers {saved: true, workflow_id, revision}, or, where somebody else has written it meanwhile, {saved: false, conflict: {revision, definition, changed_at}} and writes nothing.';
 
@@ -36920,6 +37014,9 @@ grant execute on function automation.known_zones(text[]) to service_role;
 revoke all on function automation.last_entries(uuid[],uuid[],text[],text[],uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.last_entries(uuid[],uuid[],text[],text[],uuid[]) to service_role;
 
+revoke all on function automation.last_retry(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.last_retry(uuid,uuid) to service_role;
+
 revoke all on function automation.late_by_a_second(automation.text_sender,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.late_by_a_second(automation.text_sender,timestamp with time zone) to service_role;
 
@@ -37386,6 +37483,9 @@ grant execute on function automation.note_reply() to service_role;
 
 revoke all on function automation.note_rests(automation.work[],automation.report[]) from public, anon, authenticated, service_role;
 grant execute on function automation.note_rests(automation.work[],automation.report[]) to service_role;
+
+revoke all on function automation.note_secret(uuid,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.note_secret(uuid,text,text) to service_role;
 
 revoke all on function automation.note_stage(text,automation.staged_write) from public, anon, authenticated, service_role;
 grant execute on function automation.note_stage(text,automation.staged_write) to service_role;

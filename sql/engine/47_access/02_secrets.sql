@@ -75,17 +75,26 @@ begin
 end;
 $$;
 
+-- Of a secret its name is on record, and who changed it.
+create or replace function automation.note_secret(tenant_id uuid, name text, operation text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.note_change(tenant_id, 'vault.secrets', name, null, operation, null, null) $$;
+
 create or replace function automation.set_secret(tenant_id uuid, name text, value text) returns void
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  operation constant text := case when automation.read_secret(tenant_id, name) is null then 'insert' else 'update' end;
 begin
   perform automation.may_use_secrets(tenant_id);
   if name like 'webhook_signing%' then
     perform automation.check_signing_secret(value);
   end if;
   perform automation.write_secret(tenant_id, name, value);
+  perform automation.note_secret(tenant_id, name, operation);
 end;
 $$;
 
@@ -103,6 +112,9 @@ begin
   end if;
   execute 'delete from vault.secrets as s where s.name = $1' using automation.vault_name(tenant_id, name);
   get diagnostics deleted = row_count;
+  if deleted > 0 then
+    perform automation.note_secret(tenant_id, name, 'delete');
+  end if;
   return deleted > 0;
 end;
 $$;
@@ -198,6 +210,8 @@ begin
     perform automation.write_secret(tenant_id, 'webhook_signing_previous', previous);
   end if;
   perform automation.write_secret(tenant_id, 'webhook_signing', made);
+  perform automation.note_secret(
+    tenant_id, 'webhook_signing', case when previous is null then 'insert' else 'update' end);
   return made;
 end;
 $$;

@@ -24,6 +24,18 @@ begin
 end;
 $$;
 
+-- Where the row ends of those that calls before this one have put off.
+create or replace function automation.last_retry(tenant_id uuid, workflow_id uuid) returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select max(s.run_at) from ridgeline.scheduled_steps as s
+    where s.tenant_id = last_retry.tenant_id and s.held ->> 'code' = 'retry' and s.run_at < 'infinity'
+      and (last_retry.workflow_id is null or exists (
+        select from ridgeline.workflow_executions as e
+        where e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = last_retry.workflow_id))
+  $$;
+
 create or replace function automation.retry_executions(tenant_id uuid, filter jsonb, per_minute integer) returns jsonb
   language plpgsql
   security definer
@@ -31,6 +43,9 @@ create or replace function automation.retry_executions(tenant_id uuid, filter js
   as $$
 declare
   tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  most integer;
+  every interval;
+  next_at timestamptz;
   failed record;
   retried integer := 0;
   refused jsonb := '[]'::jsonb;
@@ -41,22 +56,31 @@ begin
     raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
   end if;
   perform automation.in_tenant(tenant);
+  most := least(coalesce((filter ->> 'limit')::integer, 500), 500);
+  every := interval '1 minute' / per_minute;
+  next_at := greatest(
+    automation.now(), automation.last_retry(tenant, (filter ->> 'workflow_id')::uuid) + every);
   for failed in
     select e.id from ridgeline.workflow_executions as e
-    where e.tenant_id = tenant and e.status = 'failed'
+    where e.tenant_id = tenant and e.status = 'failed' and e.mode <> 'imported'
       and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
       and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
       and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
       and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
       and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
     order by e.created_at, e.id
-    limit least(coalesce((filter ->> 'limit')::integer, 500), 500)
+    -- Those that are refused keep no others from their turn.
+    limit most + 500
   loop
+    exit when retried >= most or jsonb_array_length(refused) >= 500;
     begin
       perform automation.retry_execution(failed.id);
       update ridgeline.scheduled_steps as s
-      set run_at = automation.now() + retried * interval '1 minute' / per_minute
+      set run_at = next_at,
+        held = case when next_at > automation.now() then jsonb_build_object('code', 'retry', 'until', next_at,
+          'since', automation.now(), 'why', format('failed runs are run again, %s a minute', per_minute)) end
       where s.execution_id = failed.id and s.tenant_id is not distinct from tenant;
+      next_at := next_at + every;
       retried := retried + 1;
     exception when others then
       refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
@@ -74,6 +98,7 @@ create or replace function ridgeline.retry_executions(
   as $$ select automation.retry_executions(tenant_id, filter, per_minute) from automation.in_tenant(tenant_id) $$;
 
 comment on function ridgeline.retry_executions(jsonb, integer, uuid) is
-  'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call. filter: '
-  '{workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, '
-  'refused: [{execution_id, message}]}; call it again until retried is 0.';
+  'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call; the next call '
+  'goes on where this one ends. filter: {workflow_id, version, code (of error), since, until (of finished_at), limit}, '
+  'each optional. Answers {retried, refused: [{execution_id, message}]}, of those that were looked at; call it again '
+  'until retried is 0.';

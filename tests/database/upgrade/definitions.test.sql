@@ -1,7 +1,7 @@
 -- A definition as one document: saved whole or not at all, tried before it is there, and who changed it is known.
 begin;
 \ir ../foundation/story.psql
-select plan(58);
+select plan(62);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Bolt') as bolt \gset
@@ -116,6 +116,11 @@ select is((select string_agg(concat_ws(' ', split_part(c.relation, '.', 2), c.op
   'senders insert true, senders update Front desk, forms insert true, forms update false, forms delete, tenant_settings insert, tenant_settings update https://bolt.example',
   'what is changed of senders, forms and settings');
 
+select ridgeline.set_secret('twilio', '{"account_sid": "AC1"}', :'bolt') from generate_series(1, 2) \g /dev/null
+select ridgeline.delete_secret('twilio', :'bolt') \g /dev/null
+select is((select string_agg(concat_ws(' ', c.operation, c.record_id, c.before, c.after), ', ' order by c.id) from ridgeline.changes as c where c.relation = 'vault.secrets'),
+  'insert twilio, update twilio, delete twilio', 'and of secrets, which senders name, that they were');
+
 -- How the CRM is mapped.
 create function pg_temp.mappings() returns text
   language sql
@@ -178,6 +183,16 @@ select pg_temp.settle();
 select is(ridgeline.retry_executions('{}', 2, :'bolt'), '{"retried": 4, "refused": []}', 'all that failed are tried again');
 select is((select max(run_at) - min(run_at) from ridgeline.scheduled_steps where tenant_id = :'bolt'), interval '90 seconds',
   'two a minute');
+select is(string_agg(q.state || ' ' || coalesce(q.held_by, '-') || ' ' || q.steps, ', ' order by q.state), 'due - 1, held retry 3',
+  'and the queue says why they wait') from ridgeline.automation_queue as q where q.tenant_id = :'bolt';
+-- The next call goes on where that one ended; what is history of another engine, and came first, is nobody's to run again.
+insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, mode, trigger_type, trigger_data, status, error, created_at, started_at, finished_at)
+select :'bolt', :'broken', 1, 'imported', 'contact_created', '{}', 'failed', '{"code": "old"}', '2020-01-01', '2020-01-01', '2020-01-01' from generate_series(1, 3);
+select pg_temp.contact(:'bolt', 'D' || n) from generate_series(1, 2) as n;
+select pg_temp.settle();
+select is(ridgeline.retry_executions('{"limit": 2}', 2, :'bolt'), '{"retried": 2, "refused": []}', 'two more have failed since');
+select is((select max(run_at) - automation.now() from ridgeline.scheduled_steps where tenant_id = :'bolt'), interval '150 seconds',
+  'and wait for their turn');
 select alike(pg_temp.error_of(format('select ridgeline.retry_executions(%L, 60, %L)', '{"workflow": 1}', :'bolt')),
   '22023 filter: filter.workflow: "workflow" is not known here%', 'a filter that nobody knows is refused');
 
