@@ -1395,15 +1395,7 @@ export type Database = {
           step_key?: string;
           tenant_id?: string;
         };
-        Relationships: [
-          {
-            foreignKeyName: "scheduled_steps_execution_fk";
-            columns: ["tenant_id", "execution_id"];
-            isOneToOne: false;
-            referencedRelation: "workflow_executions";
-            referencedColumns: ["tenant_id", "id"];
-          },
-        ];
+        Relationships: [];
       };
       senders: {
         Row: {
@@ -1724,15 +1716,7 @@ export type Database = {
           workflow_id?: string;
           written_by?: string;
         };
-        Relationships: [
-          {
-            foreignKeyName: "workflow_executions_version_fk";
-            columns: ["tenant_id", "workflow_id", "version"];
-            isOneToOne: false;
-            referencedRelation: "workflow_versions";
-            referencedColumns: ["tenant_id", "workflow_id", "version"];
-          },
-        ];
+        Relationships: [];
       };
       workflow_holds: {
         Row: {
@@ -2686,6 +2670,16 @@ export type Database = {
         };
         Returns: Json;
       };
+      scheduled_steps: {
+        Args: never;
+        Returns: Database["ridgeline"]["Tables"]["scheduled_steps"]["Row"][];
+        SetofOptions: {
+          from: "*";
+          to: "scheduled_steps";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
       set_engine: {
         Args: {
           engine: string;
@@ -2768,6 +2762,36 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: Json;
+      };
+      workflow_executions: {
+        Args: never;
+        Returns: Database["ridgeline"]["Tables"]["workflow_executions"]["Row"][];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      }
+      | {
+        Args: never;
+        Returns: Database["ridgeline"]["Tables"]["workflow_executions"]["Row"][];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
+      workflow_versions: {
+        Args: never;
+        Returns: Database["ridgeline"]["Tables"]["workflow_versions"]["Row"][];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_versions";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
       };
     };
     Enums: {

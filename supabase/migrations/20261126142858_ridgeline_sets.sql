@@ -3878,6 +3878,54 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.delete_runs_of_versions()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  delete from ridgeline.workflow_executions as e
+  using gone as v
+  where e.workflow_id = v.workflow_id and e.tenant_id = v.tenant_id and e.version = v.version;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.refuse_half_a_lease()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  raise exception 'scheduled_steps: a lease has a token, a beginning and an end, and a database step has none'
+    using errcode = 'check_violation', constraint = 'scheduled_steps_lease_is_whole', table = 'scheduled_steps',
+      schema = 'ridgeline';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.delete_steps_of_runs()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  delete from ridgeline.scheduled_steps as s
+  using gone as e
+  where s.execution_id = e.id and s.tenant_id = e.tenant_id;
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.lock_due_of(lane ridgeline.automation_lane, tenants uuid[], share integer, at_most integer, taken uuid[])
  RETURNS ridgeline.scheduled_steps[]
  LANGUAGE plpgsql
@@ -4583,7 +4631,6 @@ CREATE OR REPLACE FUNCTION automation.enrol_write(tenant_id uuid, entity text, r
  RETURNS uuid
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET enable_seqscan TO 'off'
 AS $function$
 declare
   enrolment automation.enrolment;
@@ -4653,7 +4700,6 @@ CREATE OR REPLACE FUNCTION automation.enrol_sole(tenant_id uuid, entity text, ev
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET enable_seqscan TO 'off'
 AS $function$
 declare
   execution_id constant uuid := automation.new_id();
@@ -13709,15 +13755,16 @@ begin
   end if;
   -- offset 0: what is used more than once is worked out once.
   return array(
-    select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
+    select row(k.tenant_id, k.workflow_id, k.version,
+      case when p.plan is not null then coalesce(p.plan -> 'steps', '{}') end, p.plan -> 'lifecycle',
       case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
       )::automation.running_plan
     from unnest(tenant_ids, workflow_ids, versions) with ordinality as k (tenant_id, workflow_id, version, place)
-    cross join lateral (
+    left join lateral (
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
       offset 0
-    ) as p
+    ) as p on true
     cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant offset 0) as t
     order by k.place);
 end;
@@ -13830,6 +13877,39 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.without_run(dues ridgeline.scheduled_steps[])
+ RETURNS ridgeline.scheduled_steps[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return array(
+    select d from unnest(dues) as d
+    where not exists (
+      select from ridgeline.workflow_executions as e where e.tenant_id = d.tenant_id and e.id = d.execution_id));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.drop_strays(dues ridgeline.scheduled_steps[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  delete from ridgeline.workflow_executions as e
+  using unnest(dues) as d
+  where e.tenant_id = d.tenant_id and e.id = d.execution_id;
+  perform automation.unschedule(dues);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.take_work(dues ridgeline.scheduled_steps[], OUT works automation.work[], OUT plans automation.running_plan[])
  RETURNS record
  LANGUAGE plpgsql
@@ -13843,12 +13923,16 @@ declare
   work automation.work;
   ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  strays ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  missed ridgeline.scheduled_steps[];
 begin
   works := '{}'::automation.work[];
   plans := automation.read_plans(everything, automation.now());
   foreach work in array locked loop
     if (work.execution).finished_at is not null then
       ended := ended || work.due;
+    elsif (plans[work.plan]).steps is null then
+      strays := strays || work.due;
     elsif work.plan = any (paused)
         and ((work.execution).mode <> 'shadow'
           or automation.is_switched_off((work.execution).tenant_id, (work.execution).workflow_id))
@@ -13868,9 +13952,14 @@ begin
     perform automation.hold_steps(held);
   end if;
   if cardinality(locked) < cardinality(dues) then
-    perform automation.yield_steps(array(
+    missed := array(
       select d from unnest(dues) as d
-      where not exists (select from unnest(locked) as l where (l.due).id = d.id and (l.due).tenant_id = d.tenant_id)));
+      where not exists (select from unnest(locked) as l where (l.due).id = d.id and (l.due).tenant_id = d.tenant_id));
+    strays := strays || automation.without_run(missed);
+    perform automation.yield_steps(missed);
+  end if;
+  if cardinality(strays) > 0 then
+    perform automation.drop_strays(strays);
   end if;
 end;
 $function$;
@@ -20076,6 +20165,46 @@ AS $function$
     select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as h
   $function$;
 
+CREATE OR REPLACE FUNCTION ridgeline.workflow_versions(ridgeline.workflow_executions)
+ RETURNS SETOF ridgeline.workflow_versions
+ LANGUAGE sql
+ STABLE ROWS 1
+BEGIN ATOMIC
+ SELECT v.*::ridgeline.workflow_versions AS v
+    FROM ridgeline.workflow_versions v
+   WHERE ((v.tenant_id = ($1).tenant_id) AND (v.workflow_id = ($1).workflow_id) AND (v.version = ($1).version));
+END;
+
+CREATE OR REPLACE FUNCTION ridgeline.workflow_executions(ridgeline.workflow_versions)
+ RETURNS SETOF ridgeline.workflow_executions
+ LANGUAGE sql
+ STABLE
+BEGIN ATOMIC
+ SELECT e.*::ridgeline.workflow_executions AS e
+    FROM ridgeline.workflow_executions e
+   WHERE ((e.workflow_id = ($1).workflow_id) AND (e.tenant_id = ($1).tenant_id) AND (e.version = ($1).version));
+END;
+
+CREATE OR REPLACE FUNCTION ridgeline.workflow_executions(ridgeline.scheduled_steps)
+ RETURNS SETOF ridgeline.workflow_executions
+ LANGUAGE sql
+ STABLE ROWS 1
+BEGIN ATOMIC
+ SELECT e.*::ridgeline.workflow_executions AS e
+    FROM ridgeline.workflow_executions e
+   WHERE ((e.tenant_id = ($1).tenant_id) AND (e.id = ($1).execution_id));
+END;
+
+CREATE OR REPLACE FUNCTION ridgeline.scheduled_steps(ridgeline.workflow_executions)
+ RETURNS SETOF ridgeline.scheduled_steps
+ LANGUAGE sql
+ STABLE
+BEGIN ATOMIC
+ SELECT s.*::ridgeline.scheduled_steps AS s
+    FROM ridgeline.scheduled_steps s
+   WHERE ((s.execution_id = ($1).id) AND (s.tenant_id = ($1).tenant_id));
+END;
+
 CREATE OR REPLACE FUNCTION automation.known_keys(given jsonb, known text[], path text)
  RETURNS jsonb
  LANGUAGE sql
@@ -21734,10 +21863,17 @@ AS $function$
     ), below (relation, depth) as (
       select o.relation, 0 from owned as o
       union
-      select k.conrelid::regclass, b.depth + 1
+      select k.relation, b.depth + 1
       from below as b
-      join pg_catalog.pg_constraint as k
-        on k.confrelid = b.relation and k.contype = 'f' and k.confdeltype = 'c' and k.conrelid <> k.confrelid
+      join (
+        select c.confrelid::regclass as refers_to, c.conrelid::regclass as relation
+        from pg_catalog.pg_constraint as c
+        where c.contype = 'f' and c.confdeltype = 'c' and c.conrelid <> c.confrelid
+        -- By triggers, and not by keys.
+        union all values
+          ('ridgeline.workflow_versions'::regclass, 'ridgeline.workflow_executions'::regclass),
+          ('ridgeline.workflow_executions'::regclass, 'ridgeline.scheduled_steps'::regclass)
+      ) as k on k.refers_to = b.relation
       where b.depth < 20
     )
     select b.relation from below as b join owned as o on o.relation = b.relation
@@ -35370,6 +35506,8 @@ comment on function ridgeline.retry_executions(jsonb,integer,uuid) is 'Runs fail
 
 comment on function ridgeline.save_workflow(jsonb,text,uuid) is 'Writes a whole definition as a draft, all of it or nothing: {id?, name, description, trigger_type, trigger_config, conditions, settings, metadata, steps: [{step_key, name, step_type, step_config, delay_minutes, enabled, conditions, continue_on_error, retry, branches: {name: [steps]}}]}. What is left out is as in a new row. base_revision: the revision that was edited; none for a new one. Answers {saved: true, workflow_id, revision}, or, where somebody else has written it meanwhile, {saved: false, conflict: {revision, definition, changed_at}} and writes nothing.';
 
+comment on function ridgeline.scheduled_steps(ridgeline.workflow_executions) is 'What is still to happen of a run, for REST to embed.';
+
 comment on function ridgeline.set_engine(text,uuid) is 'Says what this engine does for a tenant beside the one that it replaces: off, shadow or on. on: runs begin live, shadows end, and the runs in flight of the old engine go on here, each once, from the step they stood at (taken_over; where more is true, or a run was left because a step of it was running there, call it again). stop_calling lists the calls that the application must stop making for this tenant. off and shadow: nothing begins live any more; runs that were taken over and stand where they stood go back (given_back), the others end here (going_on_here).';
 
 comment on function ridgeline.set_workflow_mode(uuid,text,uuid) is 'Switches a workflow between live and shadow, active or not: {workflow_id, mode, in_force, cancelled_shadows}. Runs keep the mode that they began in; switching to live cancels the shadow runs that are open. in_force: what runs begin in, shadow or off where the engine of the tenant says so.';
@@ -35379,6 +35517,12 @@ comment on function ridgeline.tenant_of(text) is 'The tenant_id by which a tenan
 comment on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) is 'ridgeline.test_workflow() of a definition that is not saved. It leaves nothing behind.';
 
 comment on function ridgeline.validate_definition(jsonb,uuid) is 'ridgeline.validate_workflow() of a definition that is not saved: {valid, problems}. It leaves nothing behind.';
+
+comment on function ridgeline.workflow_executions(ridgeline.scheduled_steps) is 'The run of a step that is due or waits, for REST to embed.';
+
+comment on function ridgeline.workflow_executions(ridgeline.workflow_versions) is 'The runs of a version, for REST to embed.';
+
+comment on function ridgeline.workflow_versions(ridgeline.workflow_executions) is 'The version that a run is pinned to, for REST to embed.';
 
 comment on procedure automation.erase_people(interval,integer) is 'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
 
@@ -36171,6 +36315,12 @@ grant execute on function automation.definition_steps(jsonb) to service_role;
 revoke all on function automation.delete_rows(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.delete_rows(regclass,jsonb) to service_role;
 
+revoke all on function automation.delete_runs_of_versions() from public, anon, authenticated, service_role;
+grant execute on function automation.delete_runs_of_versions() to service_role;
+
+revoke all on function automation.delete_steps_of_runs() from public, anon, authenticated, service_role;
+grant execute on function automation.delete_steps_of_runs() to service_role;
+
 revoke all on function automation.deleted_column(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.deleted_column(regclass) to service_role;
 
@@ -36190,6 +36340,9 @@ grant execute on function automation.doubled(text[]) to service_role;
 
 revoke all on function automation.doubtful_moment(text) from public, anon, authenticated, service_role;
 grant execute on function automation.doubtful_moment(text) to service_role;
+
+revoke all on function automation.drop_strays(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.drop_strays(ridgeline.scheduled_steps[]) to service_role;
 
 revoke all on function automation.drop_suppressed(automation.prepared_step,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.drop_suppressed(automation.prepared_step,text,text[]) to service_role;
@@ -37844,6 +37997,9 @@ grant execute on function automation.records_to_complete(automation.entities) to
 revoke all on function automation.refuse_entries(automation.work[],automation.running_plan[],integer[]) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_entries(automation.work[],automation.running_plan[],integer[]) to service_role;
 
+revoke all on function automation.refuse_half_a_lease() from public, anon, authenticated, service_role;
+grant execute on function automation.refuse_half_a_lease() to service_role;
+
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
 
@@ -38607,6 +38763,9 @@ grant execute on function automation.without_cases(jsonb) to service_role;
 revoke all on function automation.without_merging(automation.work[]) from public, anon, authenticated, service_role;
 grant execute on function automation.without_merging(automation.work[]) to service_role;
 
+revoke all on function automation.without_run(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.without_run(ridgeline.scheduled_steps[]) to service_role;
+
 revoke all on function automation.word_of_consent(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.word_of_consent(jsonb) to service_role;
 
@@ -38833,6 +38992,10 @@ revoke all on function ridgeline.save_workflow(jsonb,text,uuid) from public, ano
 grant execute on function ridgeline.save_workflow(jsonb,text,uuid) to authenticated;
 grant execute on function ridgeline.save_workflow(jsonb,text,uuid) to service_role;
 
+revoke all on function ridgeline.scheduled_steps(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.scheduled_steps(ridgeline.workflow_executions) to authenticated;
+grant execute on function ridgeline.scheduled_steps(ridgeline.workflow_executions) to service_role;
+
 revoke all on function ridgeline.set_engine(text,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.set_engine(text,uuid) to authenticated;
 grant execute on function ridgeline.set_engine(text,uuid) to service_role;
@@ -38852,6 +39015,18 @@ grant execute on function ridgeline.test_definition(jsonb,jsonb,jsonb,uuid) to s
 revoke all on function ridgeline.validate_definition(jsonb,uuid) from public, anon, authenticated, service_role;
 grant execute on function ridgeline.validate_definition(jsonb,uuid) to authenticated;
 grant execute on function ridgeline.validate_definition(jsonb,uuid) to service_role;
+
+revoke all on function ridgeline.workflow_executions(ridgeline.scheduled_steps) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.workflow_executions(ridgeline.scheduled_steps) to authenticated;
+grant execute on function ridgeline.workflow_executions(ridgeline.scheduled_steps) to service_role;
+
+revoke all on function ridgeline.workflow_executions(ridgeline.workflow_versions) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.workflow_executions(ridgeline.workflow_versions) to authenticated;
+grant execute on function ridgeline.workflow_executions(ridgeline.workflow_versions) to service_role;
+
+revoke all on function ridgeline.workflow_versions(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function ridgeline.workflow_versions(ridgeline.workflow_executions) to authenticated;
+grant execute on function ridgeline.workflow_versions(ridgeline.workflow_executions) to service_role;
 
 revoke all on procedure automation.erase_people(interval,integer) from public, anon, authenticated, service_role;
 grant execute on procedure automation.erase_people(interval,integer) to service_role;
@@ -45852,6 +46027,10 @@ drop index ridgeline.workflow_executions_by_record;
 
 drop index ridgeline.workflow_executions_by_workflow;
 
+alter table ridgeline.scheduled_steps drop constraint scheduled_steps_execution_fk;
+
+alter table ridgeline.workflow_executions drop constraint workflow_executions_version_fk;
+
 alter table automation.suspects drop constraint suspects_kind_known;
 
 alter table automation.signals drop constraint signals_listener_matches_role;
@@ -45863,6 +46042,8 @@ alter table automation.tick_portions drop constraint tick_portions_kind_known;
 alter table ridgeline.workflow_versions drop constraint workflow_versions_via_known;
 
 alter table ridgeline.email_events drop constraint email_events_type_known;
+
+alter table ridgeline.scheduled_steps drop constraint scheduled_steps_lease_is_whole;
 
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
 
@@ -46959,6 +47140,12 @@ alter table automation.active_triggers enable always trigger active_triggers_not
 
 CREATE TRIGGER active_triggers_replicated AFTER INSERT OR DELETE OR UPDATE ON automation.active_triggers FOR EACH ROW EXECUTE FUNCTION automation.note_listening();
 alter table automation.active_triggers enable replica trigger active_triggers_replicated;
+
+CREATE TRIGGER workflow_versions_delete_runs AFTER DELETE ON ridgeline.workflow_versions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION automation.delete_runs_of_versions();
+
+CREATE TRIGGER scheduled_steps_lease_is_whole AFTER UPDATE OF attempt_token, leased_at, lease_expires_at, lane ON ridgeline.scheduled_steps FOR EACH ROW WHEN (((num_nulls(new.attempt_token, new.leased_at, new.lease_expires_at) = ANY (ARRAY[1, 2])) OR ((new.attempt_token IS NOT NULL) AND (new.lane = 'database'::ridgeline.automation_lane)))) EXECUTE FUNCTION automation.refuse_half_a_lease();
+
+CREATE TRIGGER workflow_executions_delete_steps AFTER DELETE ON ridgeline.workflow_executions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION automation.delete_steps_of_runs();
 
 CREATE TRIGGER settings_note_listening AFTER INSERT OR DELETE OR UPDATE ON automation.settings FOR EACH STATEMENT EXECUTE FUNCTION automation.note_listening();
 alter table automation.settings enable always trigger settings_note_listening;

@@ -117,7 +117,7 @@ describe("an error of the database", () => {
     ["PT404", "workflow_id: x was not found", 404],
     ["42501", "permission denied for table settings", 403],
     ["PT409", "execution_id: only a failed execution can be retried", 409],
-    ["23503", 'violates foreign key constraint "workflow_executions_version_fk"', 409],
+    ["23503", 'violates foreign key constraint "workflow_steps_workflow_fk"', 409],
     ["PT413", "trigger_data: at most 1 MB is taken", 413],
     ["PT429", "workflow_id: 2 workflows of this tenant are being published already", 429],
     ["42883", "function ridgeline.test_workflow(uuid, jsonb) does not exist", 501],

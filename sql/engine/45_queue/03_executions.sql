@@ -41,8 +41,6 @@ create table ridgeline.workflow_executions (
   mode ridgeline.execution_mode not null default 'live',
   changed_at timestamptz not null default automation.now(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
-  constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
-    references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
   constraint workflow_executions_finished_matches_status check (
     (finished_at is not null) = (status >= 'completed')),
   constraint workflow_executions_failed_says_why check (status <> 'failed' or error is not null)
@@ -77,7 +75,7 @@ comment on column ridgeline.workflow_executions.seq is
 comment on column ridgeline.workflow_executions.seen is
   'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
--- Queue and ledger refer to a run by (tenant_id, id). A session plans that look when it first writes such a row, and
+-- The ledger refers to a run by (tenant_id, id). A session plans that look when it first writes such a row, and
 -- to a plan made while the table is empty every index that has one of the two in it looks as good as the primary key,
 -- and reading the table better. So no other index answers a question that names only these (each holds rows whose
 -- first column is not null, as whoever asks by that column wants), and whatever writes such rows does so with
@@ -93,6 +91,30 @@ create index workflow_executions_by_record
 create index workflow_executions_by_contact
   on ridgeline.workflow_executions (contact_id, tenant_id, created_at)
   where contact_id is not null and entity <> 'contact';
+
+-- No foreign key leads from a run to its version: each lead that comes in would lock a row that all of them share, wait
+-- where somebody deletes it, and fail when it is gone. So what is deleted takes its runs along here, and one that began
+-- meanwhile goes when its first step is due (automation.drop_strays).
+create or replace function automation.delete_runs_of_versions() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
+  as $$
+begin
+  delete from ridgeline.workflow_executions as e
+  using gone as v
+  where e.workflow_id = v.workflow_id and e.tenant_id = v.tenant_id and e.version = v.version;
+  return null;
+end;
+$$;
+
+create trigger workflow_versions_delete_runs after delete on ridgeline.workflow_versions
+  referencing old table as gone
+  for each statement execute function automation.delete_runs_of_versions();
 
 create table ridgeline.workflow_step_executions (
   tenant_id uuid not null,

@@ -29,13 +29,7 @@ create table ridgeline.scheduled_steps (
   reconcile_since timestamptz,
   expires_at timestamptz,
   held jsonb,
-  constraint scheduled_steps_pkey primary key (tenant_id, id),
-  constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
-    references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
-  constraint scheduled_steps_lease_is_whole check (
-    (attempt_token is null) = (lease_expires_at is null)
-    and (attempt_token is null) = (leased_at is null)
-    and (attempt_token is null or lane <> 'database'))
+  constraint scheduled_steps_pkey primary key (tenant_id, id)
 ) with (
   fillfactor = 80,
   autovacuum_vacuum_scale_factor = 0.02,
@@ -73,6 +67,48 @@ create index scheduled_steps_leased
 -- distinct from`, which no index answers: by either the whole of a tenant's queue would be read.
 create index scheduled_steps_by_execution
   on ridgeline.scheduled_steps (execution_id, tenant_id) where execution_id is not null;
+
+-- Capture writes a row of the queue for each lead, and a CHECK or a foreign key costs as much as the row itself
+-- (docs/decisions/0012): so a lease is looked at where it is taken or left, and a run that is deleted takes along what
+-- waits of it.
+create or replace function automation.refuse_half_a_lease() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  raise exception 'scheduled_steps: a lease has a token, a beginning and an end, and a database step has none'
+    using errcode = 'check_violation', constraint = 'scheduled_steps_lease_is_whole', table = 'scheduled_steps',
+      schema = 'ridgeline';
+end;
+$$;
+
+create trigger scheduled_steps_lease_is_whole
+  after update of attempt_token, leased_at, lease_expires_at, lane on ridgeline.scheduled_steps
+  for each row when (
+    num_nulls(new.attempt_token, new.leased_at, new.lease_expires_at) in (1, 2)
+    or new.attempt_token is not null and new.lane = 'database')
+  execute function automation.refuse_half_a_lease();
+
+create or replace function automation.delete_steps_of_runs() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
+  as $$
+begin
+  delete from ridgeline.scheduled_steps as s
+  using gone as e
+  where s.execution_id = e.id and s.tenant_id = e.tenant_id;
+  return null;
+end;
+$$;
+
+create trigger workflow_executions_delete_steps after delete on ridgeline.workflow_executions
+  referencing old table as gone
+  for each statement execute function automation.delete_steps_of_runs();
 
 -- WORK UNDER WAY
 --

@@ -74,8 +74,7 @@ create or replace function automation.enrol_write(
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  -- Capture, which calls it, has set jit = off.
-  set enable_seqscan = off
+  -- Capture, which calls it, has set enable_seqscan and jit off.
   as $$
 declare
   enrolment automation.enrolment;
@@ -156,8 +155,7 @@ create or replace function automation.enrol_sole(
   returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
-  -- Capture, which calls it, has set jit = off.
-  set enable_seqscan = off
+  -- Capture, which calls it, has set enable_seqscan and jit off.
   as $$
 declare
   execution_id constant uuid := automation.new_id();

@@ -50,7 +50,8 @@ end;
 $$;
 
 -- The versions that runs of a batch are pinned to, and their tenants, each read once, in the order that lock_runs()
--- numbers them in. at: when texts are rendered; null: none are, and nothing is read of the tenants.
+-- numbers them in; steps: null where a version is gone. at: when texts are rendered; null: none are, and nothing is
+-- read of the tenants.
 create or replace function automation.read_plans(works automation.work[], at timestamptz)
   returns automation.running_plan[]
   language plpgsql stable
@@ -83,15 +84,16 @@ begin
   end if;
   -- offset 0: what is used more than once is worked out once.
   return array(
-    select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
+    select row(k.tenant_id, k.workflow_id, k.version,
+      case when p.plan is not null then coalesce(p.plan -> 'steps', '{}') end, p.plan -> 'lifecycle',
       case when (t.tenant).id is not null then automation.render_options(t.tenant, at) end, t.tenant
       )::automation.running_plan
     from unnest(tenant_ids, workflow_ids, versions) with ordinality as k (tenant_id, workflow_id, version, place)
-    cross join lateral (
+    left join lateral (
       select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
       where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
       offset 0
-    ) as p
+    ) as p on true
     cross join lateral (select tenants[array_position(ids, k.tenant_id)] as tenant offset 0) as t
     order by k.place);
 end;
@@ -204,8 +206,42 @@ begin
 end;
 $$;
 
--- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, those of a
--- workflow that is held wait there, and those whose run somebody holds come again in a second.
+create or replace function automation.without_run(dues ridgeline.scheduled_steps[])
+  returns ridgeline.scheduled_steps[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select d from unnest(dues) as d
+    where not exists (
+      select from ridgeline.workflow_executions as e where e.tenant_id = d.tenant_id and e.id = d.execution_id));
+end;
+$$;
+
+-- What is left of a workflow that was deleted while a write began a run of it, as if that had been deleted too; and a
+-- step without a run.
+create or replace function automation.drop_strays(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  delete from ridgeline.workflow_executions as e
+  using unnest(dues) as d
+  where e.tenant_id = d.tenant_id and e.id = d.execution_id;
+  perform automation.unschedule(dues);
+end;
+$$;
+
+-- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, as do those whose
+-- run or version is gone; those of a workflow that is held wait there, and those whose run somebody holds come again in
+-- a second.
 create or replace function automation.take_work(
   dues ridgeline.scheduled_steps[], out works automation.work[], out plans automation.running_plan[])
   language plpgsql
@@ -219,12 +255,16 @@ declare
   work automation.work;
   ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  strays ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  missed ridgeline.scheduled_steps[];
 begin
   works := '{}'::automation.work[];
   plans := automation.read_plans(everything, automation.now());
   foreach work in array locked loop
     if (work.execution).finished_at is not null then
       ended := ended || work.due;
+    elsif (plans[work.plan]).steps is null then
+      strays := strays || work.due;
     elsif work.plan = any (paused)
         and ((work.execution).mode <> 'shadow'
           or automation.is_switched_off((work.execution).tenant_id, (work.execution).workflow_id))
@@ -244,9 +284,14 @@ begin
     perform automation.hold_steps(held);
   end if;
   if cardinality(locked) < cardinality(dues) then
-    perform automation.yield_steps(array(
+    missed := array(
       select d from unnest(dues) as d
-      where not exists (select from unnest(locked) as l where (l.due).id = d.id and (l.due).tenant_id = d.tenant_id)));
+      where not exists (select from unnest(locked) as l where (l.due).id = d.id and (l.due).tenant_id = d.tenant_id));
+    strays := strays || automation.without_run(missed);
+    perform automation.yield_steps(missed);
+  end if;
+  if cardinality(strays) > 0 then
+    perform automation.drop_strays(strays);
   end if;
 end;
 $$;

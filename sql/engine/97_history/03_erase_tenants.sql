@@ -49,10 +49,17 @@ create or replace function automation.tenant_tables() returns table (relation re
     ), below (relation, depth) as (
       select o.relation, 0 from owned as o
       union
-      select k.conrelid::regclass, b.depth + 1
+      select k.relation, b.depth + 1
       from below as b
-      join pg_catalog.pg_constraint as k
-        on k.confrelid = b.relation and k.contype = 'f' and k.confdeltype = 'c' and k.conrelid <> k.confrelid
+      join (
+        select c.confrelid::regclass as refers_to, c.conrelid::regclass as relation
+        from pg_catalog.pg_constraint as c
+        where c.contype = 'f' and c.confdeltype = 'c' and c.conrelid <> c.confrelid
+        -- By triggers, and not by keys.
+        union all values
+          ('ridgeline.workflow_versions'::regclass, 'ridgeline.workflow_executions'::regclass),
+          ('ridgeline.workflow_executions'::regclass, 'ridgeline.scheduled_steps'::regclass)
+      ) as k on k.refers_to = b.relation
       where b.depth < 20
     )
     select b.relation from below as b join owned as o on o.relation = b.relation

@@ -30,7 +30,7 @@ begin
         'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission',
         'install_recipe', 'export_workflow', 'import_workflow', 'save_workflow', 'get_definition',
         'validate_definition', 'test_definition', 'retry_executions',
-        'engine_status', 'tenant_of')
+        'engine_status', 'tenant_of', 'workflow_versions', 'workflow_executions', 'scheduled_steps')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;

@@ -1,0 +1,86 @@
+// A workflow is deleted (its import is undone, its office forgotten) in the moment in which a lead comes in for it.
+import type { Sql } from "postgres";
+import { beforeEach, describe, expect, it } from "vitest";
+import { type Step, useSessions } from "../executions/support.ts";
+
+const sessions = useSessions();
+let sql: Sql;
+beforeEach(() => {
+  sql = sessions.sql;
+});
+
+const task: Step = { type: "create_task", config: { title: "Call {{contact.first_name}}" } };
+const text: Step = {
+  type: "send_sms",
+  config: { body: "Hi {{contact.first_name}}", purpose: "transactional" },
+};
+
+/** As whoever undoes an import does it. */
+async function drop(session: Sql, workflow: string): Promise<void> {
+  await session`update ridgeline.workflows set published_version = null where id = ${workflow}`;
+  await session`delete from ridgeline.workflows where id = ${workflow}`;
+}
+
+const insert = (session: Sql, tenant: string) =>
+  session`insert into contacts (tenant_id, first_name, phone)
+    values (${tenant}, 'Maria', '+15125550100') returning first_name`;
+
+async function left() {
+  const [rows] = await sql`
+    select (select count(*)::int from contacts) as contacts,
+      (select count(*)::int from tasks) as tasks,
+      (select count(*)::int from ridgeline.messages) as texts,
+      (select count(*)::int from ridgeline.workflow_executions) as runs,
+      (select count(*)::int from ridgeline.workflow_step_executions) as steps,
+      (select count(*)::int from ridgeline.scheduled_steps) as queued`;
+  return rows;
+}
+
+describe.each([["a task", task], ["a text", text]])("a workflow that begins with %s", (_, step) => {
+  // Another office's is due in the same set, and is not mistaken for it.
+  const others = async () => {
+    const { tenantId } = await sessions.office([task]);
+    await sessions.lead(tenantId, "+15125550199");
+  };
+  const work = async () => {
+    await sql`select automation.tick()`;
+    await sql`select automation.claim_steps('w', 10)`;
+    return await left();
+  };
+  const onlyTheOthers = { contacts: 2, tasks: 1, texts: 0, runs: 1, steps: 1, queued: 0 };
+
+  it("is deleted while a lead is written, who waits for nobody", async () => {
+    const { tenantId, workflowId } = await sessions.office([step]);
+    await others();
+    const manager = await sessions.begin();
+    await drop(manager, workflowId);
+    const writer = sessions.connect();
+    await writer`set statement_timeout = '5s'`;
+    expect(await insert(writer, tenantId)).toEqual([{ first_name: "Maria" }]);
+    await manager`commit`;
+    expect(await work()).toEqual(onlyTheOthers);
+  });
+
+  it("is gone for everybody but who looked at the CRM before", async () => {
+    const { tenantId, workflowId } = await sessions.office([step]);
+    await others();
+    const writer = await sessions.begin();
+    await writer`set transaction isolation level repeatable read`;
+    await writer`select count(*) from contacts`;
+    await sql.begin((manager) => drop(manager, workflowId));
+    expect(await insert(writer, tenantId)).toEqual([{ first_name: "Maria" }]);
+    await writer`commit`;
+    expect(await work()).toEqual(onlyTheOthers);
+  });
+});
+
+it("a step whose run is nowhere leaves the queue", async () => {
+  const { tenantId } = await sessions.office([task]);
+  await sessions.lead(tenantId);
+  await sql.begin(async (restored) => {
+    await restored`set local session_replication_role = replica`;
+    await restored`delete from ridgeline.workflow_executions`;
+  });
+  await sql`select automation.tick()`;
+  expect(await left()).toMatchObject({ tasks: 0, runs: 0, queued: 0 });
+});
