@@ -56,6 +56,26 @@ test("STOP there stops the engine's texts", async () => {
   ]);
 });
 
+test("and where it stands inside a JSON column", async () => {
+  const { sql } = host;
+  await sql.unsafe(`
+    create table public.chat (id bigint generated always as identity primary key, company_id uuid not null, content jsonb not null);
+    select automation.attach_inbox('public.chat', '{"tenant": "company_id", "from": "content.sender.number", "body": "content.text",
+      "media": "content.files", "direction": "content.way"}', '{"inbound": "in"}')`);
+  const said = (text: string, way: string) =>
+    sql`insert into public.chat (company_id, content) values (${SUMMIT}, ${
+      sql.json({ text, way, sender: { number: "512-555-0177" }, files: ["https://x.example/1.png"] })
+    })`;
+  await said("Stop it", "out");
+  await said("STOP", "in");
+  expect(
+    await sql`select body, from_number, media_urls from ridgeline.messages where from_number = '+15125550177'`,
+  ).toEqual([{ body: "STOP", from_number: "+15125550177", media_urls: ["https://x.example/1.png"] }]);
+  expect(await sql`select reason from ridgeline.suppressions where address = '+15125550177'`)
+    .toEqual([{ reason: "opt_out" }]);
+  await sql.unsafe("select automation.detach_inbox('public.chat'); drop table public.chat");
+});
+
 test("what cannot be taken costs the writer nothing, and is taken when it can", async () => {
   const { sql } = host;
   await arrives("Hello?", "312.555.0142", "incoming", LAKESIDE);
@@ -85,6 +105,9 @@ test("what attaching cannot know it asks for", async () => {
     })`;
   await expect(attach({ from: "phone" })).rejects.toThrow(/has no column "phone"/);
   await expect(attach({ whom: "sender" })).rejects.toThrow(/"whom" is none of/);
+  await expect(attach({ from: "sender", body: "message.text" })).rejects.toThrow(
+    /body "message\.text" is inside message, which is no JSON but text/,
+  );
   await expect(attach({ tenant: "company_id" })).rejects.toThrow(/which column .* is the from/);
   await expect(attach({ from: "sender", body: "message" })).rejects.toThrow(
     /neither tenant nor to/,

@@ -245,6 +245,15 @@ begin
     raise exception '%: % has no column "%"', argument, relation, wrong.value using errcode = 'undefined_column',
       hint = format('Name the column, such as {"%s": "<column>"}.', wrong.key);
   end if;
+  select c.key, split_part(c.value, '.', 1) as name, format_type(a.atttypid, a.atttypmod) as type into wrong
+  from jsonb_each_text(columns) as c
+  join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = split_part(c.value, '.', 1)
+  where strpos(c.value, '.') > 0 and automation.value_kind(a.atttypid) <> 'json' limit 1;
+  if found then
+    raise exception '%: % "%" is inside %, which is no JSON but %', argument, wrong.key, columns ->> wrong.key,
+      wrong.name, wrong.type
+      using errcode = 'invalid_parameter_value', hint = format('Name the column: {"%s": "%s"}.', wrong.key, wrong.name);
+  end if;
   select n into wrong from unnest(needed) as n where not columns ? n limit 1;
   if found then
     raise exception '%: which column of % is the %?', argument, relation, wrong.n

@@ -69,13 +69,22 @@ create or replace function automation.is_word(words jsonb, ours text, said text)
         else jsonb_build_array(ours) end) as w (word)), false)
   $$;
 
+-- {field: what the row says there}: in a column, or in a key of a JSON column ("content.text").
+create or replace function automation.said_in_row(names jsonb, written jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(n.key, written #> string_to_array(n.value, '.')), '{}')
+    from jsonb_each_text(names) as n
+  $$;
+
 create or replace function automation.kind_of_row(inbox automation.inboxes, written jsonb) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case when inbox.kind <> 'any' then inbox.kind else (
       select k from unnest('{sms,email,call}'::text[]) as k
-      where automation.is_word(inbox.words, k, written ->> (inbox.columns ->> 'kind'))
+      where automation.is_word(inbox.words, k, automation.said_in_row(inbox.columns, written) ->> 'kind')
       limit 1) end
   $$;
 
@@ -85,7 +94,8 @@ create or replace function automation.fields_of_row(names jsonb, written jsonb) 
   set search_path = pg_catalog, pg_temp
   as $$
     select case
-      when jsonb_typeof(written -> (names ->> 'data')) = 'object' then written -> (names ->> 'data')
+      when jsonb_typeof(automation.said_in_row(names, written) -> 'data') = 'object'
+        then automation.said_in_row(names, written) -> 'data'
       when names ? 'data' then '{}'
       else jsonb_strip_nulls(written) - array(
         select names ->> k from unnest('{id,tenant,form}'::text[]) as k where names ? k)
@@ -99,13 +109,14 @@ create or replace function automation.event_of_inbox(inbox automation.inboxes, k
   as $$
 declare
   names constant jsonb := inbox.columns;
-  tenant constant text := coalesce(automation.tenant_in_row(
-    written ->> (names ->> 'tenant')), (select t.sole from automation.tenancy as t))::text;
-  source constant text := format('%s %s', inbox.relation, written ->> (names ->> 'id'));
+  said constant jsonb := automation.said_in_row(names, written);
+  tenant constant text := coalesce(automation.tenant_in_row(said ->> 'tenant'), (
+    select t.sole from automation.tenancy as t))::text;
+  source constant text := format('%s %s', inbox.relation, said ->> 'id');
   is_inbound constant boolean := not names ? 'direction'
-    or automation.is_word(inbox.words, 'inbound', written ->> (names ->> 'direction'));
+    or automation.is_word(inbox.words, 'inbound', said ->> 'direction');
   -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
-  own_number constant text := coalesce(nullif(written ->> (names ->> 'to'), ''), (
+  own_number constant text := coalesce(nullif(said ->> 'to', ''), (
     select s.address from ridgeline.senders as s
     where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
       and s.verified_at is not null
@@ -116,29 +127,28 @@ begin
   end if;
   return jsonb_strip_nulls(jsonb_build_object('tenant_id', tenant) || case kind
     when 'sms' then jsonb_build_object(
-      'message_sid', source, 'from', written ->> (names ->> 'from'), 'to', own_number,
-      'body', written ->> (names ->> 'body'),
-      'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
-        when 'array' then written -> (names ->> 'media') end)
+      'message_sid', source, 'from', said ->> 'from', 'to', own_number,
+      'body', said ->> 'body',
+      'media_urls', case jsonb_typeof(said -> 'media')
+        when 'array' then said -> 'media' end)
     when 'email' then jsonb_build_object(
-      'email_id', source, 'from', written ->> (names ->> 'from'), 'to', written ->> (names ->> 'to'),
-      'subject', written ->> (names ->> 'subject'),
+      'email_id', source, 'from', said ->> 'from', 'to', said ->> 'to',
+      'subject', said ->> 'subject',
       -- Where one column holds all that is said, texts among it, that is it.
-      'text', coalesce(written ->> (names ->> 'text'), written ->> (names ->> 'body')),
-      'html', written ->> (names ->> 'html'),
-      'headers', case jsonb_typeof(written -> (names ->> 'headers'))
-        when 'object' then written -> (names ->> 'headers') end)
+      'text', coalesce(said ->> 'text', said ->> 'body'),
+      'html', said ->> 'html',
+      'headers', case jsonb_typeof(said -> 'headers')
+        when 'object' then said -> 'headers' end)
     when 'call' then jsonb_build_object(
       'call_sid', source, 'direction', case when is_inbound then 'inbound' else 'outbound' end,
-      'from', case when is_inbound then written ->> (names ->> 'from') else coalesce(
-        written ->> (names ->> 'from'), own_number) end,
-      'to', own_number, 'said', written ->> (names ->> 'status'),
+      'from', case when is_inbound then said ->> 'from' else coalesce(said ->> 'from', own_number) end,
+      'to', own_number, 'said', said ->> 'status',
       'status', (
         select k from unnest(automation.call_words()) with ordinality as w (k, place)
-        where automation.is_word(inbox.words, k, written ->> (names ->> 'status')) order by place limit 1),
-      'duration', round(automation.as_number(jsonb_build_object('n', written -> (names ->> 'duration')), 'n')))
+        where automation.is_word(inbox.words, k, said ->> 'status') order by place limit 1),
+      'duration', round(automation.as_number(jsonb_build_object('n', said -> 'duration'), 'n')))
     when 'form' then jsonb_build_object(
-      'form', coalesce(written ->> (names ->> 'form'), inbox.words ->> 'form'),
+      'form', coalesce(said ->> 'form', inbox.words ->> 'form'),
       'fields', automation.fields_of_row(names, written))
   end);
 end;
@@ -358,7 +368,8 @@ $$;
 comment on function automation.attach_inbox(regclass, jsonb, jsonb, text) is
   'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. '
   'kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where '
-  'they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that '
+  'they differ, "content.text" reads a key of a JSON column; the fields are those of '
+  'automation.inbox_fields(kind), and {"kind": "channel"} names a column that '
   'says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as '
   '{"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. '
   'Raises 22023, 42703.';
