@@ -123,15 +123,46 @@ $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
       string_agg(w.value, ', ' order by w.name), target.id_column, automation.host_path())
     from (
-      select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
-        c.key, automation.column_type(target.relation::regclass, c.value), target.words, target.times_zone)) as value
+      select c.value as name, case
+          when d.value is null then automation.or_default(target.relation::regclass, c.value, v.said)
+          else format('coalesce(%s, %L::%s)', v.said, d.value, k.type) end as value
       from jsonb_each_text(target.columns) as c
+      cross join lateral automation.column_type(target.relation::regclass, c.value) as k (type)
+      cross join lateral automation.target_value(c.key, k.type, target.words, target.times_zone) as v (said)
+      left join jsonb_each_text(target.defaults) as d on d.key = c.value
       union all
       select d.key, format('%L::%s', d.value, automation.column_type(target.relation::regclass, d.key))
       from jsonb_each_text(target.defaults) as d
+      where d.key not in (select c.value from jsonb_each_text(target.columns) as c)
       union all
       select f.name, f.value from automation.filled_of_target(target) as f
     ) as w
+  $$;
+
+-- What a step may say of a task, and the keys that say it; in which order it is told of.
+create or replace function automation.told_of_task() returns table (field text, keys text[], place integer)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select f.field, f.keys::text[], f.place
+    from (values ('due', '{due_at,due_in_days,due_in_hours,due_in_minutes}', 1), ('assigned_to', '{assigned_to}', 2),
+      ('description', '{description}', 3), ('priority', '{priority}', 4)) as f (field, keys, place)
+  $$;
+
+-- A column of a target that must hold something, and holds nothing unless a step says it, or a trigger of the table's.
+create or replace function automation.must_be_said(target automation.targets, field text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from pg_catalog.pg_attribute as a
+      where a.attrelid = to_regclass(target.relation) and a.attname = target.columns ->> field and not a.attisdropped
+        and a.attnotnull and not a.atthasdef and a.attidentity = '' and target.defaults ->> a.attname is null
+        and not exists (
+          select from automation.filled_of_target(target) as f where f.name = a.attname)
+        and not exists (
+          select from pg_catalog.pg_trigger as g
+          where g.tgrelid = a.attrelid and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 7 = 7))
   $$;
 
 create or replace function automation.filled_of_target(target automation.targets)

@@ -77,6 +77,38 @@ begin
 end;
 $$;
 
+-- What steps say of a task and nothing takes, or what a task of the office's own, which is nobody's, lacks.
+create or replace function automation.tell_of_tasks(target automation.targets, columns jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  lost constant text := (
+    select string_agg(f.field, ', ' order by f.place)
+    from (select t.field, t.place from automation.told_of_task() as t union all values ('contact', 0)) as f
+    where f.field in ('contact', 'due', 'assigned_to') and not target.columns ? f.field and not columns ? f.field);
+  needed text;
+begin
+  if target.name <> 'task' then
+    return;
+  end if;
+  if lost is not null then
+    raise notice 'automation: no column of % is known as %: what a task says of that is written nowhere',
+      target.relation, lost
+      using hint = format('Say which it is, {"%s": "<column>"}, or that there is none: null.',
+        split_part(lost, ', ', 1));
+  end if;
+  for needed in
+    select target.columns ->> f.field from automation.told_of_task() as f
+    where automation.must_be_said(target, f.field) and f.field <> 'priority' order by f.place
+  loop
+    raise warning 'automation: % of % must not be empty: a step that does not say it is refused, and so is what the '
+      'office is told', needed, target.relation
+      using hint = format('Say what it is then: defaults => {"%s": "<value>"}.', needed);
+  end loop;
+end;
+$$;
+
 create or replace function automation.attach_target(
   target text, relation regclass, columns jsonb default '{}', words jsonb default '{}', defaults jsonb default '{}')
   returns void
@@ -116,6 +148,7 @@ begin
   perform automation.check_tenant_type(relation, made.columns ->> 'tenant');
   perform automation.warn_hidden(relation);
   perform automation.warn_unfilled(made, columns);
+  perform automation.tell_of_tasks(made, columns);
   perform automation.tell_of_times(relation, made.times_zone,
     array(select c.value from jsonb_each_text(made.columns) as c));
   wrong := automation.late_constraint(relation);
@@ -144,7 +177,7 @@ comment on function automation.attach_target(text, regclass, jsonb, jsonb, jsonb
   '(what was sent and received, as the CRM shows it). columns: {field: column} where they differ, null: there is '
   'none; the fields are those of automation.target_names(). words: {field: {our word: the CRM''s}}, such as '
   '{"priority": {"normal": "medium"}, "status": {"open": "todo"}}. defaults: {column: value} for columns of its own '
-  'that must not be empty.';
+  'that must not be empty, and for those of fields that a step leaves out.';
 
 create or replace function automation.detach_target(target text) returns void
   language plpgsql

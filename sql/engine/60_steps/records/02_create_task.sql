@@ -28,9 +28,37 @@ create or replace function automation.needs_create_task(workflow ridgeline.workf
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.needs_target(workflow, step, step #>> '{config,base,entity}');
+  return automation.needs_target(workflow, step, step #>> '{config,base,entity}')
+    || automation.needs_task_columns(step);
 end;
 $$;
+
+-- What the step says and no column of the tasks takes is lost, and what they need and it does not say fails it.
+create or replace function automation.needs_task_columns(step jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(case when t.columns ? f.field then automation.problem(
+        at.path || f.keys[1], 'missing',
+        format('%s of %s must not be empty, and this task would have none', t.columns ->> f.field, t.relation),
+        format('Say it here, or what it is unless a step says it: automation.attach_target(''task'', ..., '
+          'defaults => ''{"%s": "..."}'').', t.columns ->> f.field))
+      else automation.problem(
+        at.path || f.said, 'no_column', format('%s is written nowhere: no column of %s is known as %s', f.said,
+          t.relation, f.field),
+        format('Say which it is: automation.attach_target(''task'', ..., ''{"%s": "<column>"}'').', f.field),
+        'warning') end order by f.place), '[]')
+    from automation.targets as t
+    cross join (select automation.step_path(step) || '.step_config.' as path) as at
+    cross join lateral (
+      select f.*, (
+        select k from unnest(f.keys) as k where not automation.is_blank(step #> array['config', 'base', k]) limit 1)
+          as said
+      from automation.told_of_task() as f) as f
+    where t.name = 'task' and case when t.columns ? f.field
+      then f.said is null and f.field <> 'priority' and automation.must_be_said(t, f.field)
+      else f.said is not null end
+  $$;
 
 create or replace function automation.writes_create_task(step jsonb, fired text)
   returns automation.step_write[]
