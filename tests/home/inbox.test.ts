@@ -64,13 +64,22 @@ test("and where it stands inside a JSON column", async () => {
       "media": "content.files", "direction": "content.way"}', '{"inbound": "in"}')`);
   const said = (text: string, way: string) =>
     sql`insert into public.chat (company_id, content) values (${SUMMIT}, ${
-      sql.json({ text, way, sender: { number: "512-555-0177" }, files: ["https://x.example/1.png"] })
+      sql.json({
+        text,
+        way,
+        sender: { number: "512-555-0177" },
+        files: ["https://x.example/1.png"],
+      })
     })`;
   await said("Stop it", "out");
   await said("STOP", "in");
   expect(
     await sql`select body, from_number, media_urls from ridgeline.messages where from_number = '+15125550177'`,
-  ).toEqual([{ body: "STOP", from_number: "+15125550177", media_urls: ["https://x.example/1.png"] }]);
+  ).toEqual([{
+    body: "STOP",
+    from_number: "+15125550177",
+    media_urls: ["https://x.example/1.png"],
+  }]);
   expect(await sql`select reason from ridgeline.suppressions where address = '+15125550177'`)
     .toEqual([{ reason: "opt_out" }]);
   await sql.unsafe("select automation.detach_inbox('public.chat'); drop table public.chat");

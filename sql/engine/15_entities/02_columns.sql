@@ -328,6 +328,7 @@ create or replace function automation.aliases(attached automation.entities) retu
     select coalesce(jsonb_object_agg(m.key, m.value), '{}')
     from jsonb_each(attached.mapped) as m
     where not m.key = any (attached.columns)
+      and not (m.key = 'deleted' and automation.says_present(m.value #>> '{}'))
   $$;
 
 create or replace function automation.own_name(attached automation.entities, name text) returns text
@@ -417,7 +418,13 @@ create or replace function automation.stage_column(entity text) returns text
   set search_path = pg_catalog, pg_temp
   as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
 
--- Does a row count as deleted, by what says so: a boolean, or since when?
+-- A column that says of a row that it is there, and not that it is gone.
+create or replace function automation.says_present(column_name text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.same_name(column_name) in ('active', 'isactive', 'enabled', 'isenabled') $$;
+
+-- Does a row count as deleted, by what says so: a boolean (of is_active its opposite), or since when?
 create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
   returns text
   language sql stable
@@ -428,7 +435,9 @@ create or replace function automation.is_deleted_expression(relation regclass, w
       when strpos(column_name, '.') > 0 then format(
         'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') <> ''false''', written, split_part(column_name, '.', 1),
         string_to_array(substr(column_name, strpos(column_name, '.') + 1), '.'))
-      when automation.column_type(relation, column_name) = 'boolean' then format('%s.%I is true', written, column_name)
+      when automation.column_type(relation, column_name) = 'boolean' then format(
+        case when automation.says_present(column_name) then '%s.%I is false' else '%s.%I is true' end,
+        written, column_name)
       else format('%s.%I is not null', written, column_name) end
   $$;
 

@@ -210,6 +210,37 @@ create or replace function automation.tenant_value(given text, type text) return
   $$;
 
 -- A table says whose its rows are by a key that the tenants must be found by.
+-- In a CRM of landlords tenant_id is who rents: a key of another table than the tenants' makes every row nobody's.
+create or replace function automation.warn_other_tenants(relation regclass, tenant_column text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  other regclass;
+begin
+  select f.confrelid::regclass into other
+  from pg_catalog.pg_constraint as f
+  join pg_catalog.pg_attribute as a on a.attrelid = f.conrelid and a.attnum = f.conkey[1]
+  cross join automation.tenancy as y
+  join pg_catalog.pg_class as c on c.oid = to_regclass(y.relation) and c.relkind in ('r', 'p')
+  where f.contype = 'f' and f.conrelid = warn_other_tenants.relation and cardinality(f.conkey) = 1
+    and a.attname = tenant_column and f.confrelid <> c.oid
+    -- What says more of a tenant has its key.
+    and not exists (
+      select from jsonb_array_elements(y.further) as x where to_regclass(x ->> 'relation') = f.confrelid)
+    and not exists (
+      select from pg_catalog.pg_constraint as on_it
+      where on_it.contype = 'f' and on_it.conrelid = f.confrelid and on_it.confrelid = c.oid
+        and on_it.conkey[1] = f.confkey[1] and cardinality(on_it.conkey) = 1)
+  order by f.conname limit 1;
+  if found then
+    raise warning 'automation: %.% refers to %, and the tenants are %: no row of it is a tenant''s', relation,
+      tenant_column, other, (select y.relation from automation.tenancy as y)
+      using hint = 'Name the column that says whose row it is, such as {"tenant": "organization_id"}.';
+  end if;
+end;
+$$;
+
 create or replace function automation.check_tenant_type(relation regclass, tenant_column text) returns void
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -222,6 +253,7 @@ begin
   if type is null or type = 'uuid' or type = theirs
     or type ~ '^(text|character)' and theirs ~ '^(text|character)'
     or type ~ '^(smallint|integer|bigint)$' and theirs ~ '^(smallint|integer|bigint)$' then
+    perform automation.warn_other_tenants(relation, tenant_column);
     return;
   end if;
   raise exception 'columns: the tenant column "%" is %, and %', tenant_column, type,

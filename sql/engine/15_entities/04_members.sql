@@ -144,7 +144,7 @@ create or replace function automation.members_query(wanted text) returns text
       coalesce(%6$snull::text) as full_name, coalesce(%7$snull::text) as email, coalesce(%8$snull::text) as phone,
       to_jsonb(t) - %9$L::text[] as record, %13$s::text as key
     from %1$s as t%10$s
-    where (%12$s)%11$s
+    where (%12$s) and %13$s is not null%11$s
     offset 0
   ) as k
 $template$,
@@ -185,7 +185,8 @@ create or replace function automation.left_columns(relation regclass) returns te
     select coalesce(array_agg(c.name order by n.place, c.name), '{}')
     from automation.relation_columns(relation) as c
     join unnest('{disabled,isdisabled,disabledat,deactivated,isdeactivated,deactivatedat,suspended,issuspended,
-      suspendedat,blocked,isblocked,blockedat,revokedat,removedat,banneduntil}'::text[])
+      suspendedat,blocked,isblocked,blockedat,revokedat,removedat,banneduntil,banned,isbanned,bannedat,archived,
+      isarchived,archivedat,terminatedat,leftat}'::text[])
       with ordinality as n (name, place) on n.name = automation.same_name(c.name)
     where automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'
   $$;
@@ -443,6 +444,9 @@ declare
       || case when columns ? 'active' or automation.named_column(relation, 'active') is not null
           or automation.column_type(relation, automation.named_column(relation, 'is_active')) is distinct from 'boolean'
         then '{}' else jsonb_build_object('active', automation.named_column(relation, 'is_active')) end
+      || case when automation.named_column(relation, 'full_name') is null and automation.joined_name(relation) is null
+          and not jsonb_path_exists(further, '$[*].columns.full_name')
+        then jsonb_build_object('full_name', automation.named_column(relation, 'display_name', 'name')) else '{}' end
       || columns || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
   wrong text;
 begin

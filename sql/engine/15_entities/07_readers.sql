@@ -100,7 +100,9 @@ create or replace function automation.is_marked_deleted(attached automation.enti
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(record ->> (attached.mapped ->> 'deleted'), 'false') <> 'false'
+    select case when automation.says_present(attached.mapped ->> 'deleted')
+      then coalesce(record ->> (attached.mapped ->> 'deleted') = 'false', false)
+      else coalesce(record ->> (attached.mapped ->> 'deleted'), 'false') <> 'false' end
   $$;
 
 -- The live record of a table that was renamed, moved or altered since it was attached: it is where its triggers

@@ -174,7 +174,8 @@ begin
   select m.* into members from automation.membership as m;
   was := case when tg_op <> 'INSERT' then automation.membership_said(members, to_jsonb(old)) end;
   is_now := case when tg_op <> 'DELETE' then automation.membership_said(members, to_jsonb(new)) end;
-  if was = is_now then
+  -- A row without one, such as somebody who was invited, or a machine, is nobody's membership.
+  if was = is_now or coalesce(is_now, was) ->> 'user' is null then
     return null;
   end if;
   tenant := coalesce(members.sole, automation.tenant_in_row(coalesce(is_now, was) ->> 'tenant'));

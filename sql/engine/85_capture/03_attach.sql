@@ -17,6 +17,10 @@ begin
   perform automation.check_attachment(attached, events);
   perform automation.check_single_values(attached);
   perform automation.tell_of_unreachable(attached, columns);
+  perform automation.tell_of_others(attached, columns);
+  perform automation.tell_of_gone(attached, columns);
+  perform automation.tell_of_links(attached);
+  perform automation.warn_of_consent(attached, columns);
   perform automation.warn_shared_tags(attached);
   perform automation.warn_hidden(relation);
   perform automation.tell_of_times(relation, attached.times_zone, attached.columns);
@@ -391,6 +395,122 @@ begin
         when wrong.is_json then format('%I #>> %L', wrong.value,
           '{0,' || case wrong.key when 'phone' then 'number' when 'email' then 'email' else 'id' end || '}')
         else format('%I::text', wrong.value) end);
+end;
+$$;
+
+-- Numbers and addresses of a contact besides the one that is mapped by its name alone: nobody is known by them.
+create or replace function automation.tell_of_others(attached automation.entities, columns jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  other record;
+begin
+  for other in
+    select n.name, string_agg(c.name, ', ' order by c.name) as names,
+      jsonb_build_array(attached.mapped -> n.name) || jsonb_agg(c.name order by c.name) as list
+    from (values ('phone', 'phone|mobile|cell'), ('email', 'mail')) as n (name, looks)
+    cross join automation.relation_columns(to_regclass(attached.relation)) as c
+    where attached.name = 'contact' and attached.mapped ? n.name and not columns ? n.name and c.is_cheap
+      and c.name <> attached.mapped ->> n.name and automation.same_name(c.name) ~ n.looks
+      and not c.name = any (array(select v.value from jsonb_each_text(attached.mapped) as v))
+      and automation.same_name(c.name)
+        !~ ('type|ext|country|verif|status|consent|opt|normal|hash|label|carrier|valid|fax|reason|bounce|prefer'
+          '|emergency|last|count')
+      and automation.column_type(to_regclass(attached.relation), c.name) ~ '^(text|character|citext)'
+    group by n.name order by n.name
+  loop
+    raise notice 'automation: of % % alone is mapped as %, and nobody is known by %', attached.relation,
+      attached.mapped ->> other.name, other.name, other.names
+      using hint = format('Where those are the contact''s too: {"%s": %s}, the one to write to first.', other.name,
+        other.list);
+  end loop;
+end;
+$$;
+
+-- Rows that are gone in the way of many CRMs, by a column that nothing is told of.
+create or replace function automation.tell_of_gone(attached automation.entities, columns jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  sign text;
+begin
+  if attached.mapped ? 'deleted' or columns ? 'deleted' or attached.relation ~ '^(automation|ridgeline)\.' then
+    return;
+  end if;
+  select c.name into sign
+  from automation.relation_columns(to_regclass(attached.relation)) as c
+  join unnest('{isactive,active,isarchived,archived,archivedat}'::text[]) with ordinality as n (name, place)
+    on n.name = automation.same_name(c.name)
+  where automation.column_type(to_regclass(attached.relation), c.name)
+      ~ case when automation.says_present(c.name) then '^boolean' else '^(boolean|date|timestamp)' end
+  order by n.place limit 1;
+  if found then
+    raise notice 'automation: nothing says which rows of % are gone: they are written to whatever % says',
+      attached.relation, sign
+      using hint = format('Where that is it: {"deleted": "%s"}; where not: {"deleted": null}.', sign);
+  end if;
+end;
+$$;
+
+-- What a record belongs to is said, never guessed: but that its table refers to one that is attached is told.
+create or replace function automation.tell_of_links(attached automation.entities) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  link record;
+begin
+  for link in
+    select e.relation, o.name, string_agg(a.attname, ', ' order by a.attnum) as columns, min(a.attname) as first
+    from pg_catalog.pg_constraint as f
+    join pg_catalog.pg_attribute as a on a.attrelid = f.conrelid and a.attnum = f.conkey[1]
+    join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as e
+      on to_regclass(e.relation) = f.conrelid
+    join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as o
+      on to_regclass(o.relation) = f.confrelid
+    where f.contype = 'f' and cardinality(f.conkey) = 1 and e.name <> o.name and attached.name in (e.name, o.name)
+      and not e.related ? o.name and e.tenant_column is distinct from a.attname
+      and e.relation !~ '^(automation|ridgeline)\.'
+    group by e.relation, e.name, o.name order by e.name, o.name
+  loop
+    raise notice 'automation: % of % names a record of "%", and nothing says so', link.columns, link.relation, link.name
+      using hint = format('Where it belongs to that: attach %s with {"%s": "%s"}.', link.relation, link.name,
+        link.first);
+  end loop;
+end;
+$$;
+
+-- Whoever has said no in a column that nobody is told of would be written to.
+create or replace function automation.warn_of_consent(attached automation.entities, columns jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  unheard text;
+begin
+  select string_agg(a.attname, ', ' order by a.attnum) into unheard
+  from pg_catalog.pg_attribute as a
+  cross join automation.same_name(a.attname) as n (name)
+  where attached.name = 'contact' and a.attrelid = to_regclass(attached.relation) and a.attnum > 0
+    and not a.attisdropped and automation.value_kind(a.atttypid) in ('boolean', 'text', 'enum', 'date')
+    and n.name ~ ('^(is)?(do)?(dont|not?)(contact|disturb|text|sms|e?mail|message)|^(dnc|dnd)|opt(ed)?(out|in)'
+      '|unsubscri|^(is)?subscribed|consent|(accepts|allows|wants)(marketing|e?mails?|sms|texts?)')
+    and n.name !~ '(reason|source|method|ip|version|by|notes?|token|consenttext)$|call|voice|record'
+    and not a.attname in (
+      select v.value from jsonb_each_text(attached.mapped) as v where v.key ~ '_(consent|opt_out)$')
+    -- Where something is said of a channel, somebody has looked.
+    and exists (
+      select from (values ('sms', 'sms|text|phone|mobile'), ('email', 'mail')) as k (channel, words)
+      where (n.name ~ k.words) = (n.name ~ 'sms|text|phone|mobile|mail')
+        and not columns || attached.mapped ?| array[k.channel || '_opt_out', k.channel || '_consent']);
+  if unheard is not null then
+    raise warning 'automation: % of % may say who is not to be written to, and nothing heeds it', unheard,
+      attached.relation
+      using hint = 'Say what it is: {"sms_opt_out": "<column>", "email_opt_out": "<column>"} where it stops a channel, '
+        '{"sms_consent": ..., "email_consent": ...} where a no stops its marketing; null: none is it.';
+  end if;
 end;
 $$;
 

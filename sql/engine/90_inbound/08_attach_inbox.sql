@@ -353,6 +353,7 @@ begin
     raise exception 'relation: % is the timeline, in which the engine writes what came in', called
       using errcode = 'invalid_parameter_value', hint = 'An inbox is a table in which the CRM alone writes.';
   end if;
+  perform automation.warn_other_tenants(relation, mapped ->> 'tenant');
   insert into automation.inboxes as i (relation, columns, words, kind)
   values (called, mapped, attach_inbox.words, asked)
   on conflict on constraint inboxes_pkey do update set

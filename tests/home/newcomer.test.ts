@@ -1,0 +1,179 @@
+// A newcomer attaches a CRM of landlords by the names that the pages use, and is told of what would have been silent:
+// who rents is no tenant here, who said no is in a column nobody heeds, what a task says has no column.
+import fs from "node:fs";
+import path from "node:path";
+import type { Sql } from "postgres";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { connect } from "../../scripts/lib/scratch.ts";
+import {
+  createProject,
+  type Host,
+  installEngine,
+  publish,
+  receive,
+  speakAs,
+  work,
+} from "../support/host.ts";
+
+const OFFICE = "0a000000-0000-4000-8000-0000000000e1";
+const PAULA = "0b000000-0000-4000-8000-0000000000e1";
+let host: Host;
+let sql: Sql;
+let said: string[] = [];
+const told = (pattern: RegExp) => said.filter((one) => pattern.test(one));
+beforeAll(async () => {
+  host = await createProject();
+  sql = connect(host.url, {
+    onnotice: ({ severity, message, hint }) => said.push(`${severity}: ${message} ${hint ?? ""}`),
+  });
+  await sql.unsafe(`
+    create table public.offices (id uuid primary key, name text not null, is_active boolean not null default true);
+    create table public.people (
+      id bigint generated always as identity primary key, office_id uuid not null references public.offices, first_name text,
+      phone text, mobile text, email text, do_not_email boolean not null default false, "optedOutAt" timestamptz,
+      is_active boolean not null default true);
+    create table public.tenants (
+      id uuid primary key default gen_random_uuid(), office_id uuid not null references public.offices,
+      person_id bigint not null references public.people, rent numeric);
+    create table public.leases (
+      id bigint generated always as identity primary key, office_id uuid not null references public.offices,
+      tenant_id uuid not null references public.tenants, billed_to bigint references public.people, status text);
+    create table public.caretakers (
+      id bigint generated always as identity primary key, office_id uuid not null references public.offices, user_id uuid,
+      display_name text not null, role text not null default 'member', banned boolean not null default false);
+    create table public.errands (
+      id bigint generated always as identity primary key, office uuid not null references public.offices, title text not null,
+      who uuid not null, person_id bigint references public.people, by_when timestamptz);
+    insert into public.offices (id, name) values ('${OFFICE}', 'Elm Street');
+    insert into public.caretakers (office_id, user_id, display_name, role, banned) values
+      ('${OFFICE}', '${PAULA}', 'Paula Pike', 'admin', false),
+      ('${OFFICE}', gen_random_uuid(), 'Ben Banned', 'admin', true),
+      ('${OFFICE}', null, 'A machine', 'admin', false)`);
+  await installEngine(sql);
+  await sql`select automation.attach_tenants('public.offices', '{"deleted": "is_active"}')`;
+  await speakAs(sql, OFFICE, "+15125550100");
+});
+beforeEach(() => {
+  said = [];
+});
+afterAll(async () => {
+  await sql.end({ timeout: 1 });
+  await host.drop();
+});
+
+test("counts neither a machine nor whoever is banned as a member, and calls the others by their name", async () => {
+  await sql`select automation.attach_members('public.caretakers', '{"tenant": "office_id"}')`;
+  expect(await sql`select user_id, full_name from automation.read_members(null, null)`).toEqual([
+    { user_id: PAULA, full_name: "Paula Pike" },
+  ]);
+  await sql`insert into public.caretakers (office_id, display_name) values (${OFFICE}, 'Another machine')`;
+  expect(told(/^WARNING/)).toEqual([]);
+});
+
+test("knows a role that is a row of another table, through a view as the pages have it", async () => {
+  const page = fs.readFileSync(path.join(import.meta.dirname, "../../docs/members.md"), "utf8");
+  await sql.unsafe(`
+    create table public.roles (id int primary key, name text not null);
+    create table public.memberships (organization_id uuid, user_id uuid, role_id int references public.roles);
+    insert into public.roles values (1, 'Owner');
+    insert into public.memberships values ('${OFFICE}', '${PAULA}', 1)`);
+  await sql.unsafe(/^```text\n(create view public\.members_by_role[^]*?)^```/m.exec(page)![1]!);
+  expect(await sql`select user_id, role from automation.read_members(null, null)`).toEqual([
+    { user_id: PAULA, role: "owner" },
+  ]);
+  await sql`select automation.attach_members('public.caretakers', '{"tenant": "office_id"}')`;
+});
+
+test("is told of who said no, of numbers that nobody is known by, and of rows that are gone", async () => {
+  await sql`select automation.attach('public.people', 'contact', '{"tenant": "office_id"}')`;
+  expect(said).toEqual([
+    expect.stringMatching(
+      /^NOTICE: .*of public\.people phone alone is mapped as phone, .* mobile .*\["phone", "mobile"\]/,
+    ),
+    expect.stringMatching(
+      /^NOTICE: .*which rows of public\.people are gone: .* \{"deleted": "is_active"\}/,
+    ),
+    expect.stringMatching(
+      /^WARNING: .*: do_not_email, optedOutAt of public\.people may say who is not to be written to, and nothing heeds it/,
+    ),
+  ]);
+  said = [];
+  await sql`select automation.attach('public.people', 'contact', '{"tenant": "office_id", "phone": ["mobile", "phone"],
+    "deleted": "is_active", "email_opt_out": "do_not_email", "sms_opt_out": "optedOutAt"}')`;
+  expect(said).toEqual([]);
+});
+
+test("writes to nobody who is not active any more, and ends their runs", async () => {
+  await publish(sql, OFFICE, "contact_created", [
+    ["send_sms", { body: "Hi {{contact.first_name}}", purpose: "transactional" }],
+    ["wait", { days: 1 }],
+    ["send_sms", { body: "Still here?", purpose: "transactional" }],
+  ]);
+  await sql`insert into public.people (office_id, first_name, mobile, is_active) values
+    (${OFFICE}, 'Rita', '512-555-0142', true), (${OFFICE}, 'Gone', '512-555-0143', false)`;
+  expect((await work(sql)).map(({ payload }) => payload.to)).toEqual(["+15125550142"]);
+  await receive(sql, "+15125550142", "Thanks");
+  await receive(sql, "+15125550143", "Who is this?");
+  expect(
+    await sql`select contact_id from ridgeline.messages where direction = 'inbound' order by created_at, id`,
+  ).toEqual([{ contact_id: "1" }, { contact_id: null }]);
+  await sql`update public.people set is_active = false where first_name = 'Rita'`;
+  await work(sql);
+  expect(await sql`select distinct status from ridgeline.workflow_executions where record_id = '1'`)
+    .toEqual([{ status: "cancelled" }]);
+  expect(await sql`select automation.read_record('contact', ${OFFICE}, '1') as gone`).toEqual([
+    { gone: null },
+  ]);
+  await sql`update public.offices set is_active = false`;
+  expect(await sql`select automation.tenant_state(${OFFICE}) as state`).toEqual([{
+    state: "deleted",
+  }]);
+  await sql`update public.offices set is_active = true`;
+});
+
+test("is told that tenant_id is another table's key, and which columns lead to a contact", async () => {
+  await sql`select automation.attach('public.leases', 'lease')`;
+  expect(told(/^WARNING/)).toEqual([
+    expect.stringMatching(
+      /public\.leases\.tenant_id refers to public\.tenants, and the tenants are public\.offices/,
+    ),
+  ]);
+  expect(told(/names a record of/)).toEqual([
+    expect.stringMatching(/billed_to of public\.leases .* "contact".*\{"contact": "billed_to"\}/),
+  ]);
+  said = [];
+  await sql`select automation.attach('public.leases', 'lease', '{"tenant": "office_id", "contact": "billed_to"}')`;
+  expect(said).toEqual([]);
+});
+
+test("is told what a task says that no column takes, and what it must not leave out", async () => {
+  await sql`select automation.attach_target('task', 'public.errands', '{"tenant": "office", "assigned_to": "who"}')`;
+  expect(said).toEqual([
+    expect.stringMatching(/^NOTICE: .*no column of public\.errands is known as contact, due:/),
+    expect.stringMatching(
+      /^WARNING: .*who of public\.errands must not be empty: .*defaults => \{"who"/,
+    ),
+  ]);
+  const greet = (config: object) =>
+    publish(sql, OFFICE, "lease_created", [["create_task", { title: "Call", ...config }]]);
+  await expect(greet({})).rejects.toThrow(
+    /steps\[0\]\.step_config\.assigned_to: who of public\.errands must not be empty/,
+  );
+  said = [];
+  await greet({ due_in_days: 2, assigned_to: PAULA });
+  expect(told(/due_in_days is written nowhere: no column of public\.errands is known as due/))
+    .toHaveLength(1);
+  await sql`select automation.attach_target('task', 'public.errands', '{"tenant": "office", "assigned_to": "who",
+    "due": "by_when", "contact": "person_id"}', defaults => ${sql.json({ who: PAULA })})`;
+  said = [];
+  await greet({ due_in_days: 1 });
+  expect(said).toEqual([]);
+  await sql.unsafe(`
+    insert into public.people (office_id, first_name) values ('${OFFICE}', 'Lee');
+    insert into public.tenants (office_id, person_id) select p.office_id, p.id from public.people as p where p.first_name = 'Lee';
+    insert into public.leases (office_id, tenant_id, billed_to) select t.office_id, t.id, t.person_id from public.tenants as t`);
+  await work(sql);
+  expect(
+    await sql`select who, person_id is not null as about, by_when is not null as due from public.errands`,
+  ).toEqual([{ who: PAULA, about: true, due: true }, { who: PAULA, about: true, due: true }]);
+});
