@@ -61,6 +61,18 @@ afterAll(async () => {
   await host.drop();
 });
 
+test("is told that nobody says where its offices are", async () => {
+  await sql`select automation.attach_tenants('public.offices', '{"deleted": "is_active"}')`;
+  expect(said).toEqual([
+    expect.stringMatching(
+      /^NOTICE: .*no column of public\.offices is known as timezone, country: .*New_York, US/,
+    ),
+  ]);
+  said = [];
+  await sql`select automation.attach_tenants('public.offices', '{"deleted": "is_active", "timezone": null, "country": null}')`;
+  expect(said).toEqual([]);
+});
+
 test("counts neither a machine nor whoever is banned as a member, and calls the others by their name", async () => {
   await sql`select automation.attach_members('public.caretakers', '{"tenant": "office_id"}')`;
   expect(await sql`select user_id, full_name from automation.read_members(null, null)`).toEqual([
@@ -176,4 +188,49 @@ test("is told what a task says that no column takes, and what it must not leave 
   expect(
     await sql`select who, person_id is not null as about, by_when is not null as due from public.errands`,
   ).toEqual([{ who: PAULA, about: true, due: true }, { who: PAULA, about: true, due: true }]);
+});
+
+test("brings the schemas of its offices together as the pages say, and writes into each", async () => {
+  const page = fs.readFileSync(path.join(import.meta.dirname, "../../docs/attach.md"), "utf8");
+  const oak = "0a000000-0000-4000-8000-0000000000e2";
+  for (const slug of ["elm", "oak"]) {
+    await sql.unsafe(`
+      create schema ${slug};
+      create table ${slug}.contacts (id uuid primary key default gen_random_uuid(), first_name text, phone text, email text);
+      create table ${slug}.tasks (id uuid primary key, title text, contact_id uuid references ${slug}.contacts, due_at timestamptz,
+        assigned_to uuid)`);
+  }
+  await sql.unsafe(`
+    alter table public.offices add column slug text;
+    update public.offices set slug = 'elm';
+    insert into public.offices (id, name, slug) values ('${oak}', 'Oak Street', 'oak');
+    select automation.attach_tenants('public.offices');
+    select automation.detach('contact')`);
+  await sql.unsafe(/^```text\n(create table public\.everybody [^]*?)^```/m.exec(page)![1]!);
+  await speakAs(sql, oak, "+15125550200");
+  for (const office of [OFFICE, oak]) {
+    await publish(sql, office, "contact_created", [
+      ["send_sms", {
+        body: "{{tenant.name}}: hi {{contact.first_name}}",
+        purpose: "transactional",
+      }],
+      ["create_task", { title: "Call {{contact.first_name}}", due_in_days: 1 }],
+    ], { trigger_config: {} });
+  }
+  await sql.unsafe(`
+    insert into elm.contacts (first_name, phone) values ('Ida', '512-555-0160');
+    insert into oak.contacts (first_name, phone) values ('Otto', '512-555-0161')`);
+  const sent = (await work(sql)).map(({ payload }) => [payload.to, payload.body?.split("\n")[0]]);
+  expect(sent.filter(([, body]) => / Street: /.test(String(body))).toSorted()).toEqual([
+    ["+15125550160", expect.stringContaining("Elm Street: hi Ida")],
+    ["+15125550161", expect.stringContaining("Oak Street: hi Otto")],
+  ]);
+  expect(
+    await sql`select 'elm' as at, title, due_at is not null as due from elm.tasks
+      union all select 'oak', title, due_at is not null from oak.tasks order by 1`,
+  ).toEqual([{ at: "elm", title: "Call Ida", due: true }, {
+    at: "oak",
+    title: "Call Otto",
+    due: true,
+  }]);
 });

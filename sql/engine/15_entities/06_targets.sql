@@ -139,14 +139,14 @@ $template$,
     ) as w
   $$;
 
--- What a step may say of a task, and the keys that say it; in which order it is told of.
+-- What a step may say of a task that the office misses, and the keys that say it; in which order it is told of.
 create or replace function automation.told_of_task() returns table (field text, keys text[], place integer)
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
     select f.field, f.keys::text[], f.place
     from (values ('due', '{due_at,due_in_days,due_in_hours,due_in_minutes}', 1), ('assigned_to', '{assigned_to}', 2),
-      ('description', '{description}', 3), ('priority', '{priority}', 4)) as f (field, keys, place)
+      ('description', '{description}', 3)) as f (field, keys, place)
   $$;
 
 -- A column of a target that must hold something, and holds nothing unless a step says it, or a trigger of the table's.

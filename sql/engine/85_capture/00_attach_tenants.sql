@@ -91,6 +91,28 @@ begin
 end;
 $$;
 
+-- Where nobody says it, it is New York, and texts go out at its hours and numbers are read as American.
+create or replace function automation.tell_of_places(relation regclass, columns jsonb, named jsonb, further jsonb)
+  returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  unsaid constant text := (
+    select string_agg(n.name, ', ' order by n.place)
+    from unnest('{timezone,country}'::text[]) with ordinality as n (name, place)
+    where not columns ? n.name and not named ? n.name
+      and not exists (select from jsonb_array_elements(further) as f where f.value -> 'columns' ? n.name));
+begin
+  if unsaid is not null then
+    raise notice 'automation: no column of % is known as %: where ridgeline.tenant_settings does not say it, it is '
+      'America/New_York, US', relation, unsaid
+      using hint = format('Say which it is, such as {"%s": "<column>"} or a key of a JSON column '
+        '("settings.timezone"); null: none is it.', split_part(unsaid, ', ', 1));
+  end if;
+end;
+$$;
+
 create or replace function automation.attach_tenants(
   relation regclass, columns jsonb default '{}', further jsonb default '[]', visible text[] default null)
   returns void
@@ -111,6 +133,7 @@ begin
   if named ? 'timezone' then
     perform automation.warn_zones(relation, named ->> 'timezone');
   end if;
+  perform automation.tell_of_places(relation, columns, named, further);
   insert into automation.tenancy as y (relation, columns, sole, further, visible)
   values (automation.relation_name(attach_tenants.relation), named, sole,
     automation.settled_further(attach_tenants.further),

@@ -100,7 +100,7 @@ begin
   end if;
   for needed in
     select target.columns ->> f.field from automation.told_of_task() as f
-    where automation.must_be_said(target, f.field) and f.field <> 'priority' order by f.place
+    where automation.must_be_said(target, f.field) order by f.place
   loop
     raise warning 'automation: % of % must not be empty: a step that does not say it is refused, and so is what the '
       'office is told', needed, target.relation

@@ -56,7 +56,7 @@ create or replace function automation.needs_task_columns(step jsonb) returns jso
           as said
       from automation.told_of_task() as f) as f
     where t.name = 'task' and case when t.columns ? f.field
-      then f.said is null and f.field <> 'priority' and automation.must_be_said(t, f.field)
+      then f.said is null and automation.must_be_said(t, f.field)
       else f.said is not null end
   $$;
 
