@@ -1877,6 +1877,13 @@ AS $function$
     from jsonb_each_text(automation.aliases(attached)) as a
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.says_present(column_name text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$ select automation.same_name(column_name) in ('active', 'isactive', 'enabled', 'isenabled') $function$;
+
 CREATE OR REPLACE FUNCTION automation.zone_of_times(columns jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -1965,6 +1972,38 @@ AS $function$
       else format('automation.tenant_key((%s)::uuid)::%s', given, type) end
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.warn_other_tenants(relation regclass, tenant_column text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  other regclass;
+begin
+  select f.confrelid::regclass into other
+  from pg_catalog.pg_constraint as f
+  join pg_catalog.pg_attribute as a on a.attrelid = f.conrelid and a.attnum = f.conkey[1]
+  cross join automation.tenancy as y
+  join pg_catalog.pg_class as c on c.oid = to_regclass(y.relation) and c.relkind in ('r', 'p')
+  where f.contype = 'f' and f.conrelid = warn_other_tenants.relation and cardinality(f.conkey) = 1
+    and a.attname = tenant_column and f.confrelid <> c.oid
+    -- What says more of a tenant has its key.
+    and not exists (
+      select from jsonb_array_elements(y.further) as x where to_regclass(x ->> 'relation') = f.confrelid)
+    and not exists (
+      select from pg_catalog.pg_constraint as on_it
+      where on_it.contype = 'f' and on_it.conrelid = f.confrelid and on_it.confrelid = c.oid
+        and on_it.conkey[1] = f.confkey[1] and cardinality(on_it.conkey) = 1)
+  order by f.conname limit 1;
+  if found then
+    raise warning 'automation: %.% refers to %, and the tenants are %: no row of it is a tenant''s', relation,
+      tenant_column, other, (select y.relation from automation.tenancy as y)
+      using hint = 'Name the column that says whose row it is, such as {"tenant": "organization_id"}.';
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_tenant_type(relation regclass, tenant_column text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1979,6 +2018,7 @@ begin
   if type is null or type = 'uuid' or type = theirs
     or type ~ '^(text|character)' and theirs ~ '^(text|character)'
     or type ~ '^(smallint|integer|bigint)$' and theirs ~ '^(smallint|integer|bigint)$' then
+    perform automation.warn_other_tenants(relation, tenant_column);
     return;
   end if;
   raise exception 'columns: the tenant column "%" is %, and %', tenant_column, type,
@@ -2265,7 +2305,7 @@ AS $function$
       coalesce(%6$snull::text) as full_name, coalesce(%7$snull::text) as email, coalesce(%8$snull::text) as phone,
       to_jsonb(t) - %9$L::text[] as record, %13$s::text as key
     from %1$s as t%10$s
-    where (%12$s)%11$s
+    where (%12$s) and %13$s is not null%11$s
     offset 0
   ) as k
 $template$,
@@ -2306,7 +2346,8 @@ AS $function$
     select coalesce(array_agg(c.name order by n.place, c.name), '{}')
     from automation.relation_columns(relation) as c
     join unnest('{disabled,isdisabled,disabledat,deactivated,isdeactivated,deactivatedat,suspended,issuspended,
-      suspendedat,blocked,isblocked,blockedat,revokedat,removedat,banneduntil}'::text[])
+      suspendedat,blocked,isblocked,blockedat,revokedat,removedat,banneduntil,banned,isbanned,bannedat,archived,
+      isarchived,archivedat,terminatedat,leftat}'::text[])
       with ordinality as n (name, place) on n.name = automation.same_name(c.name)
     where automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'
   $function$;
@@ -2659,6 +2700,34 @@ AS $function$
       else format('(given operator(pg_catalog.->>) %L)::%s', field, type) end
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.told_of_task()
+ RETURNS TABLE(field text, keys text[], place integer)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select f.field, f.keys::text[], f.place
+    from (values ('due', '{due_at,due_in_days,due_in_hours,due_in_minutes}', 1), ('assigned_to', '{assigned_to}', 2),
+      ('description', '{description}', 3)) as f (field, keys, place)
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.must_be_said(target automation.targets, field text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select exists (
+      select from pg_catalog.pg_attribute as a
+      where a.attrelid = to_regclass(target.relation) and a.attname = target.columns ->> field and not a.attisdropped
+        and a.attnotnull and not a.atthasdef and a.attidentity = '' and target.defaults ->> a.attname is null
+        and not exists (
+          select from automation.filled_of_target(target) as f where f.name = a.attname)
+        and not exists (
+          select from pg_catalog.pg_trigger as g
+          where g.tgrelid = a.attrelid and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 7 = 7))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.filled_of_target(target automation.targets)
  RETURNS TABLE(name text, value text)
  LANGUAGE sql
@@ -2737,7 +2806,9 @@ CREATE OR REPLACE FUNCTION automation.is_marked_deleted(attached automation.enti
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select coalesce(record ->> (attached.mapped ->> 'deleted'), 'false') <> 'false'
+    select case when automation.says_present(attached.mapped ->> 'deleted')
+      then coalesce(record ->> (attached.mapped ->> 'deleted') = 'false', false)
+      else coalesce(record ->> (attached.mapped ->> 'deleted'), 'false') <> 'false' end
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.read_anew(entity text, tenant_id uuid, id text)
@@ -8317,9 +8388,38 @@ CREATE OR REPLACE FUNCTION automation.needs_create_task(workflow ridgeline.workf
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  return automation.needs_target(workflow, step, step #>> '{config,base,entity}');
+  return automation.needs_target(workflow, step, step #>> '{config,base,entity}')
+    || automation.needs_task_columns(step);
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.needs_task_columns(step jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(case when t.columns ? f.field then automation.problem(
+        at.path || f.keys[1], 'missing',
+        format('%s of %s must not be empty, and this task would have none', t.columns ->> f.field, t.relation),
+        format('Say it here, or what it is unless a step says it: automation.attach_target(''task'', ..., '
+          'defaults => ''{"%s": "..."}'').', t.columns ->> f.field))
+      else automation.problem(
+        at.path || f.said, 'no_column', format('%s is written nowhere: no column of %s is known as %s', f.said,
+          t.relation, f.field),
+        format('Say which it is: automation.attach_target(''task'', ..., ''{"%s": "<column>"}'').', f.field),
+        'warning') end order by f.place), '[]')
+    from automation.targets as t
+    cross join (select automation.step_path(step) || '.step_config.' as path) as at
+    cross join lateral (
+      select f.*, (
+        select k from unnest(f.keys) as k where not automation.is_blank(step #> array['config', 'base', k]) limit 1)
+          as said
+      from automation.told_of_task() as f) as f
+    where t.name = 'task' and case when t.columns ? f.field
+      then f.said is null and automation.must_be_said(t, f.field)
+      else f.said is not null end
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.writes_create_task(step jsonb, fired text)
  RETURNS automation.step_write[]
@@ -17602,6 +17702,28 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tell_of_places(relation regclass, columns jsonb, named jsonb, further jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  unsaid constant text := (
+    select string_agg(n.name, ', ' order by n.place)
+    from unnest('{timezone,country}'::text[]) with ordinality as n (name, place)
+    where not columns ? n.name and not named ? n.name
+      and not exists (select from jsonb_array_elements(further) as f where f.value -> 'columns' ? n.name));
+begin
+  if unsaid is not null then
+    raise notice 'automation: no column of % is known as %: where ridgeline.tenant_settings does not say it, it is '
+      'America/New_York, US', relation, unsaid
+      using hint = format('Say which it is, such as {"%s": "<column>"} or a key of a JSON column '
+        '("settings.timezone"); null: none is it.', split_part(unsaid, ', ', 1));
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.watch_members()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -17617,7 +17739,8 @@ begin
   select m.* into members from automation.membership as m;
   was := case when tg_op <> 'INSERT' then automation.membership_said(members, to_jsonb(old)) end;
   is_now := case when tg_op <> 'DELETE' then automation.membership_said(members, to_jsonb(new)) end;
-  if was = is_now then
+  -- A row without one, such as somebody who was invited, or a machine, is nobody's membership.
+  if was = is_now or coalesce(is_now, was) ->> 'user' is null then
     return null;
   end if;
   tenant := coalesce(members.sole, automation.tenant_in_row(coalesce(is_now, was) ->> 'tenant'));
@@ -17977,6 +18100,126 @@ begin
         when wrong.is_json then format('%I #>> %L', wrong.value,
           '{0,' || case wrong.key when 'phone' then 'number' when 'email' then 'email' else 'id' end || '}')
         else format('%I::text', wrong.value) end);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_others(attached automation.entities, columns jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  other record;
+begin
+  for other in
+    select n.name, string_agg(c.name, ', ' order by c.name) as names,
+      jsonb_build_array(attached.mapped -> n.name) || jsonb_agg(c.name order by c.name) as list
+    from (values ('phone', 'phone|mobile|cell'), ('email', 'mail')) as n (name, looks)
+    cross join automation.relation_columns(to_regclass(attached.relation)) as c
+    where attached.name = 'contact' and attached.mapped ? n.name and not columns ? n.name and c.is_cheap
+      and c.name <> attached.mapped ->> n.name and automation.same_name(c.name) ~ n.looks
+      and not c.name = any (array(select v.value from jsonb_each_text(attached.mapped) as v))
+      and automation.same_name(c.name)
+        !~ ('type|ext|country|verif|status|consent|opt|normal|hash|label|carrier|valid|fax|reason|bounce|prefer'
+          '|emergency|last|count')
+      and automation.column_type(to_regclass(attached.relation), c.name) ~ '^(text|character|citext)'
+    group by n.name order by n.name
+  loop
+    raise notice 'automation: of % % alone is mapped as %, and nobody is known by %', attached.relation,
+      attached.mapped ->> other.name, other.name, other.names
+      using hint = format('Where those are the contact''s too: {"%s": %s}, the one to write to first.', other.name,
+        other.list);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_gone(attached automation.entities, columns jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  sign text;
+begin
+  if attached.mapped ? 'deleted' or columns ? 'deleted' or attached.relation ~ '^(automation|ridgeline)\.' then
+    return;
+  end if;
+  select c.name into sign
+  from automation.relation_columns(to_regclass(attached.relation)) as c
+  join unnest('{isactive,active,isarchived,archived,archivedat}'::text[]) with ordinality as n (name, place)
+    on n.name = automation.same_name(c.name)
+  where automation.column_type(to_regclass(attached.relation), c.name)
+      ~ case when automation.says_present(c.name) then '^boolean' else '^(boolean|date|timestamp)' end
+  order by n.place limit 1;
+  if found then
+    raise notice 'automation: nothing says which rows of % are gone: they are written to whatever % says',
+      attached.relation, sign
+      using hint = format('Where that is it: {"deleted": "%s"}; where not: {"deleted": null}.', sign);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.tell_of_links(attached automation.entities)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  link record;
+begin
+  for link in
+    select e.relation, o.name, string_agg(a.attname, ', ' order by a.attnum) as columns, min(a.attname) as first
+    from pg_catalog.pg_constraint as f
+    join pg_catalog.pg_attribute as a on a.attrelid = f.conrelid and a.attnum = f.conkey[1]
+    join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as e
+      on to_regclass(e.relation) = f.conrelid
+    join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as o
+      on to_regclass(o.relation) = f.confrelid
+    where f.contype = 'f' and cardinality(f.conkey) = 1 and e.name <> o.name and attached.name in (e.name, o.name)
+      and not e.related ? o.name and e.tenant_column is distinct from a.attname
+      and e.relation !~ '^(automation|ridgeline)\.'
+    group by e.relation, e.name, o.name order by e.name, o.name
+  loop
+    raise notice 'automation: % of % names a record of "%", and nothing says so', link.columns, link.relation, link.name
+      using hint = format('Where it belongs to that: attach %s with {"%s": "%s"}.', link.relation, link.name,
+        link.first);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.warn_of_consent(attached automation.entities, columns jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  unheard text;
+begin
+  select string_agg(a.attname, ', ' order by a.attnum) into unheard
+  from pg_catalog.pg_attribute as a
+  cross join automation.same_name(a.attname) as n (name)
+  where attached.name = 'contact' and a.attrelid = to_regclass(attached.relation) and a.attnum > 0
+    and not a.attisdropped and automation.value_kind(a.atttypid) in ('boolean', 'text', 'enum', 'date')
+    and n.name ~ ('^(is)?(do)?(dont|not?)(contact|disturb|text|sms|e?mail|message)|^(dnc|dnd)|opt(ed)?(out|in)'
+      '|unsubscri|^(is)?subscribed|consent|(accepts|allows|wants)(marketing|e?mails?|sms|texts?)')
+    and n.name !~ '(reason|source|method|ip|version|by|notes?|token|consenttext)$|call|voice|record'
+    and not a.attname in (
+      select v.value from jsonb_each_text(attached.mapped) as v where v.key ~ '_(consent|opt_out)$')
+    -- Where something is said of a channel, somebody has looked.
+    and exists (
+      select from (values ('sms', 'sms|text|phone|mobile'), ('email', 'mail')) as k (channel, words)
+      where (n.name ~ k.words) = (n.name ~ 'sms|text|phone|mobile|mail')
+        and not columns || attached.mapped ?| array[k.channel || '_opt_out', k.channel || '_consent']);
+  if unheard is not null then
+    raise warning 'automation: % of % may say who is not to be written to, and nothing heeds it', unheard,
+      attached.relation
+      using hint = 'Say what it is: {"sms_opt_out": "<column>", "email_opt_out": "<column>"} where it stops a channel, '
+        '{"sms_consent": ..., "email_consent": ...} where a no stops its marketing; null: none is it.';
+  end if;
 end;
 $function$;
 
@@ -18943,6 +19186,39 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tell_of_tasks(target automation.targets, columns jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lost constant text := (
+    select string_agg(f.field, ', ' order by f.place)
+    from (select t.field, t.place from automation.told_of_task() as t union all values ('contact', 0)) as f
+    where f.field in ('contact', 'due', 'assigned_to') and not target.columns ? f.field and not columns ? f.field);
+  needed text;
+begin
+  if target.name <> 'task' then
+    return;
+  end if;
+  if lost is not null then
+    raise notice 'automation: no column of % is known as %: what a task says of that is written nowhere',
+      target.relation, lost
+      using hint = format('Say which it is, {"%s": "<column>"}, or that there is none: null.',
+        split_part(lost, ', ', 1));
+  end if;
+  for needed in
+    select target.columns ->> f.field from automation.told_of_task() as f
+    where automation.must_be_said(target, f.field) order by f.place
+  loop
+    raise warning 'automation: % of % must not be empty: a step that does not say it is refused, and so is what the '
+      'office is told', needed, target.relation
+      using hint = format('Say what it is then: defaults => {"%s": "<value>"}.', needed);
+  end loop;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.host_writers()
  RETURNS SETOF regprocedure
  LANGUAGE sql
@@ -19580,6 +19856,16 @@ AS $function$
         else jsonb_build_array(ours) end) as w (word)), false)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.said_in_row(names jsonb, written jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(n.key, written #> string_to_array(n.value, '.')), '{}')
+    from jsonb_each_text(names) as n
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.kind_of_row(inbox automation.inboxes, written jsonb)
  RETURNS text
  LANGUAGE sql
@@ -19588,7 +19874,7 @@ CREATE OR REPLACE FUNCTION automation.kind_of_row(inbox automation.inboxes, writ
 AS $function$
     select case when inbox.kind <> 'any' then inbox.kind else (
       select k from unnest('{sms,email,call}'::text[]) as k
-      where automation.is_word(inbox.words, k, written ->> (inbox.columns ->> 'kind'))
+      where automation.is_word(inbox.words, k, automation.said_in_row(inbox.columns, written) ->> 'kind')
       limit 1) end
   $function$;
 
@@ -19599,7 +19885,8 @@ CREATE OR REPLACE FUNCTION automation.fields_of_row(names jsonb, written jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select case
-      when jsonb_typeof(written -> (names ->> 'data')) = 'object' then written -> (names ->> 'data')
+      when jsonb_typeof(automation.said_in_row(names, written) -> 'data') = 'object'
+        then automation.said_in_row(names, written) -> 'data'
       when names ? 'data' then '{}'
       else jsonb_strip_nulls(written) - array(
         select names ->> k from unnest('{id,tenant,form}'::text[]) as k where names ? k)
@@ -19614,13 +19901,14 @@ CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, k
 AS $function$
 declare
   names constant jsonb := inbox.columns;
-  tenant constant text := coalesce(automation.tenant_in_row(
-    written ->> (names ->> 'tenant')), (select t.sole from automation.tenancy as t))::text;
-  source constant text := format('%s %s', inbox.relation, written ->> (names ->> 'id'));
+  said constant jsonb := automation.said_in_row(names, written);
+  tenant constant text := coalesce(automation.tenant_in_row(said ->> 'tenant'), (
+    select t.sole from automation.tenancy as t))::text;
+  source constant text := format('%s %s', inbox.relation, said ->> 'id');
   is_inbound constant boolean := not names ? 'direction'
-    or automation.is_word(inbox.words, 'inbound', written ->> (names ->> 'direction'));
+    or automation.is_word(inbox.words, 'inbound', said ->> 'direction');
   -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
-  own_number constant text := coalesce(nullif(written ->> (names ->> 'to'), ''), (
+  own_number constant text := coalesce(nullif(said ->> 'to', ''), (
     select s.address from ridgeline.senders as s
     where s.tenant_id = automation.as_uuid(tenant) and s.channel = 'sms' and s.kind = 'number'
       and s.verified_at is not null
@@ -19631,29 +19919,28 @@ begin
   end if;
   return jsonb_strip_nulls(jsonb_build_object('tenant_id', tenant) || case kind
     when 'sms' then jsonb_build_object(
-      'message_sid', source, 'from', written ->> (names ->> 'from'), 'to', own_number,
-      'body', written ->> (names ->> 'body'),
-      'media_urls', case jsonb_typeof(written -> (names ->> 'media'))
-        when 'array' then written -> (names ->> 'media') end)
+      'message_sid', source, 'from', said ->> 'from', 'to', own_number,
+      'body', said ->> 'body',
+      'media_urls', case jsonb_typeof(said -> 'media')
+        when 'array' then said -> 'media' end)
     when 'email' then jsonb_build_object(
-      'email_id', source, 'from', written ->> (names ->> 'from'), 'to', written ->> (names ->> 'to'),
-      'subject', written ->> (names ->> 'subject'),
+      'email_id', source, 'from', said ->> 'from', 'to', said ->> 'to',
+      'subject', said ->> 'subject',
       -- Where one column holds all that is said, texts among it, that is it.
-      'text', coalesce(written ->> (names ->> 'text'), written ->> (names ->> 'body')),
-      'html', written ->> (names ->> 'html'),
-      'headers', case jsonb_typeof(written -> (names ->> 'headers'))
-        when 'object' then written -> (names ->> 'headers') end)
+      'text', coalesce(said ->> 'text', said ->> 'body'),
+      'html', said ->> 'html',
+      'headers', case jsonb_typeof(said -> 'headers')
+        when 'object' then said -> 'headers' end)
     when 'call' then jsonb_build_object(
       'call_sid', source, 'direction', case when is_inbound then 'inbound' else 'outbound' end,
-      'from', case when is_inbound then written ->> (names ->> 'from') else coalesce(
-        written ->> (names ->> 'from'), own_number) end,
-      'to', own_number, 'said', written ->> (names ->> 'status'),
+      'from', case when is_inbound then said ->> 'from' else coalesce(said ->> 'from', own_number) end,
+      'to', own_number, 'said', said ->> 'status',
       'status', (
         select k from unnest(automation.call_words()) with ordinality as w (k, place)
-        where automation.is_word(inbox.words, k, written ->> (names ->> 'status')) order by place limit 1),
-      'duration', round(automation.as_number(jsonb_build_object('n', written -> (names ->> 'duration')), 'n')))
+        where automation.is_word(inbox.words, k, said ->> 'status') order by place limit 1),
+      'duration', round(automation.as_number(jsonb_build_object('n', said -> 'duration'), 'n')))
     when 'form' then jsonb_build_object(
-      'form', coalesce(written ->> (names ->> 'form'), inbox.words ->> 'form'),
+      'form', coalesce(said ->> 'form', inbox.words ->> 'form'),
       'fields', automation.fields_of_row(names, written))
   end);
 end;
@@ -19858,6 +20145,7 @@ begin
     raise exception 'relation: % is the timeline, in which the engine writes what came in', called
       using errcode = 'invalid_parameter_value', hint = 'An inbox is a table in which the CRM alone writes.';
   end if;
+  perform automation.warn_other_tenants(relation, mapped ->> 'tenant');
   insert into automation.inboxes as i (relation, columns, words, kind)
   values (called, mapped, attach_inbox.words, asked)
   on conflict on constraint inboxes_pkey do update set
@@ -25783,6 +26071,44 @@ AS $function$
     ) as n
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_columns(argument text, relation regclass, columns jsonb, names text[], needed text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  wrong record;
+begin
+  select k into wrong from jsonb_object_keys(columns) as k where not k = any (names) limit 1;
+  if found then
+    raise exception '%: "%" is none of %', argument, wrong.k, array_to_string(names, ', ')
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select c.key, c.value into wrong from jsonb_each_text(columns) as c
+  where not exists (
+    select from automation.relation_columns(relation) as r where r.name = split_part(c.value, '.', 1)) limit 1;
+  if found then
+    raise exception '%: % has no column "%"', argument, relation, wrong.value using errcode = 'undefined_column',
+      hint = format('Name the column, such as {"%s": "<column>"}.', wrong.key);
+  end if;
+  select c.key, split_part(c.value, '.', 1) as name, format_type(a.atttypid, a.atttypmod) as type into wrong
+  from jsonb_each_text(columns) as c
+  join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = split_part(c.value, '.', 1)
+  where strpos(c.value, '.') > 0 and automation.value_kind(a.atttypid) <> 'json' limit 1;
+  if found then
+    raise exception '%: % "%" is inside %, which is no JSON but %', argument, wrong.key, columns ->> wrong.key,
+      wrong.name, wrong.type
+      using errcode = 'invalid_parameter_value', hint = format('Name the column: {"%s": "%s"}.', wrong.key, wrong.name);
+  end if;
+  select n into wrong from unnest(needed) as n where not columns ? n limit 1;
+  if found then
+    raise exception '%: which column of % is the %?', argument, relation, wrong.n
+      using errcode = 'invalid_parameter_value', hint = format('Name it, such as {"%s": "<column>"}.', wrong.n);
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.mapped_names()
  RETURNS text[]
  LANGUAGE sql
@@ -25792,6 +26118,18 @@ AS $function$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
       'sms_opt_out', 'email_opt_out', 'merged_into', 'full_name', 'custom_fields']
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.aliases(attached automation.entities)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(m.key, m.value), '{}')
+    from jsonb_each(attached.mapped) as m
+    where not m.key = any (attached.columns)
+      and not (m.key = 'deleted' and automation.says_present(m.value #>> '{}'))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.own_name(attached automation.entities, name text)
@@ -25845,7 +26183,9 @@ AS $function$
       when strpos(column_name, '.') > 0 then format(
         'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') <> ''false''', written, split_part(column_name, '.', 1),
         string_to_array(substr(column_name, strpos(column_name, '.') + 1), '.'))
-      when automation.column_type(relation, column_name) = 'boolean' then format('%s.%I is true', written, column_name)
+      when automation.column_type(relation, column_name) = 'boolean' then format(
+        case when automation.says_present(column_name) then '%s.%I is false' else '%s.%I is true' end,
+        written, column_name)
       else format('%s.%I is not null', written, column_name) end
   $function$;
 
@@ -26109,6 +26449,9 @@ declare
       || case when columns ? 'active' or automation.named_column(relation, 'active') is not null
           or automation.column_type(relation, automation.named_column(relation, 'is_active')) is distinct from 'boolean'
         then '{}' else jsonb_build_object('active', automation.named_column(relation, 'is_active')) end
+      || case when automation.named_column(relation, 'full_name') is null and automation.joined_name(relation) is null
+          and not jsonb_path_exists(further, '$[*].columns.full_name')
+        then jsonb_build_object('full_name', automation.named_column(relation, 'display_name', 'name')) else '{}' end
       || columns || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
   wrong text;
 begin
@@ -26362,12 +26705,17 @@ $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
       string_agg(w.value, ', ' order by w.name), target.id_column, automation.host_path())
     from (
-      select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
-        c.key, automation.column_type(target.relation::regclass, c.value), target.words, target.times_zone)) as value
+      select c.value as name, case
+          when d.value is null then automation.or_default(target.relation::regclass, c.value, v.said)
+          else format('coalesce(%s, %L::%s)', v.said, d.value, k.type) end as value
       from jsonb_each_text(target.columns) as c
+      cross join lateral automation.column_type(target.relation::regclass, c.value) as k (type)
+      cross join lateral automation.target_value(c.key, k.type, target.words, target.times_zone) as v (said)
+      left join jsonb_each_text(target.defaults) as d on d.key = c.value
       union all
       select d.key, format('%L::%s', d.value, automation.column_type(target.relation::regclass, d.key))
       from jsonb_each_text(target.defaults) as d
+      where d.key not in (select c.value from jsonb_each_text(target.columns) as c)
       union all
       select f.name, f.value from automation.filled_of_target(target) as f
     ) as w
@@ -31810,6 +32158,7 @@ begin
   if named ? 'timezone' then
     perform automation.warn_zones(relation, named ->> 'timezone');
   end if;
+  perform automation.tell_of_places(relation, columns, named, further);
   insert into automation.tenancy as y (relation, columns, sole, further, visible)
   values (automation.relation_name(attach_tenants.relation), named, sole,
     automation.settled_further(attach_tenants.further),
@@ -31923,6 +32272,10 @@ begin
   perform automation.check_attachment(attached, events);
   perform automation.check_single_values(attached);
   perform automation.tell_of_unreachable(attached, columns);
+  perform automation.tell_of_others(attached, columns);
+  perform automation.tell_of_gone(attached, columns);
+  perform automation.tell_of_links(attached);
+  perform automation.warn_of_consent(attached, columns);
   perform automation.warn_shared_tags(attached);
   perform automation.warn_hidden(relation);
   perform automation.tell_of_times(relation, attached.times_zone, attached.columns);
@@ -32614,6 +32967,7 @@ begin
   perform automation.check_tenant_type(relation, made.columns ->> 'tenant');
   perform automation.warn_hidden(relation);
   perform automation.warn_unfilled(made, columns);
+  perform automation.tell_of_tasks(made, columns);
   perform automation.tell_of_times(relation, made.times_zone,
     array(select c.value from jsonb_each_text(made.columns) as c));
   wrong := automation.late_constraint(relation);
@@ -35236,7 +35590,7 @@ comment on function automation.ask_receivers(automation.send_question[],automati
 
 comment on function automation.ask_room_of_shadows(automation.send_question[],timestamp with time zone,automation.tenant[]) is 'Texts and emails of shadows for which there would be no room, were shadows all there is; the others are counted.';
 
-comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
+comment on function automation.attach_inbox(regclass,jsonb,jsonb,text) is 'A table of the CRM in which something arrives: each row that is inserted is received like one from a provider. kind: sms, email, call (whose rows may be updated while the call goes on) or form. columns: {field: column} where they differ, "content.text" reads a key of a JSON column; the fields are those of automation.inbox_fields(kind), and {"kind": "channel"} names a column that says what a row is (sms, email or call). words: {our word: theirs, or a list of theirs}, such as {"inbound": "incoming", "missed": ["no answer", "voicemail"], "sms": "text"}; without direction every row came in. Raises 22023, 42703.';
 
 comment on function automation.await_sender(automation.prepared_step,text) is 'Verdict hold: reason is {held, until}, as the gate holds what it holds.';
 
@@ -35659,6 +36013,8 @@ comment on type automation.work is 'One due step on its way through a batch: the
 comment on type ridgeline.execution_mode is 'live: a run like any other. shadow: beside another system that does the work. test: kept for runs that somebody tries; none is written, since a dry run leaves no row. imported: history of another system, taken over.';
 
 comment on function automation.attach_members(regclass,jsonb,jsonb,jsonb,jsonb,text[]) is 'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted, status} where they differ from tenant_id, user_id and columns of that name; "raw_app_meta_data.role" reads a key of JSON; tenant: null where there is one office and no column. login: what auth.uid() is, where user, by which other tables name a member, is another. roles: {"the CRM''s word": "owner", "admin", "editor" or "viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. An editor drafts and tries workflows, an admin publishes them, a viewer looks.';
+
+comment on function automation.attach_target(text,regclass,jsonb,jsonb,jsonb) is 'Where steps write. target: task (create_task and what the office is told), project (create_project) or timeline (what was sent and received, as the CRM shows it). columns: {field: column} where they differ, null: there is none; the fields are those of automation.target_names(). words: {field: {our word: the CRM''s}}, such as {"priority": {"normal": "medium"}, "status": {"open": "todo"}}. defaults: {column: value} for columns of its own that must not be empty, and for those of fields that a step leaves out.';
 
 comment on function automation.begin_portion(ridgeline.automation_lane,integer,uuid[]) is 'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. Call it in a transaction of its own, then claim_portion() or run_portion().';
 
@@ -37501,6 +37857,9 @@ grant execute on function automation.move_statistics(uuid,uuid,uuid,integer,inte
 revoke all on function automation.move_traces(uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.move_traces(uuid,text,text) to service_role;
 
+revoke all on function automation.must_be_said(automation.targets,text) from public, anon, authenticated, service_role;
+grant execute on function automation.must_be_said(automation.targets,text) to service_role;
+
 revoke all on function automation.name_column(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.name_column(automation.entities) to service_role;
 
@@ -37567,6 +37926,9 @@ grant execute on function automation.needs_tags(jsonb) to service_role;
 
 revoke all on function automation.needs_target(ridgeline.workflows,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_target(ridgeline.workflows,jsonb,text) to service_role;
+
+revoke all on function automation.needs_task_columns(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.needs_task_columns(jsonb) to service_role;
 
 revoke all on function automation.needs_update_contact(ridgeline.workflows,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.needs_update_contact(ridgeline.workflows,jsonb,jsonb) to service_role;
@@ -38150,12 +38512,18 @@ grant execute on function automation.run_waves(ridgeline.scheduled_steps[],boole
 revoke all on function automation.run_work(uuid,integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.run_work(uuid,integer,timestamp with time zone) to service_role;
 
+revoke all on function automation.said_in_row(jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.said_in_row(jsonb,jsonb) to service_role;
+
 revoke all on function automation.same_name(text) from public, anon, authenticated, service_role;
 grant execute on function automation.same_name(text) to service_role;
 
 revoke all on function automation.save_workflow(uuid,jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.save_workflow(uuid,jsonb,text) to authenticated;
 grant execute on function automation.save_workflow(uuid,jsonb,text) to service_role;
+
+revoke all on function automation.says_present(text) from public, anon, authenticated, service_role;
+grant execute on function automation.says_present(text) to service_role;
 
 revoke all on function automation.scalar_problem(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.scalar_problem(jsonb) to service_role;
@@ -38421,8 +38789,20 @@ grant execute on function automation.tell_of_engine() to service_role;
 revoke all on function automation.tell_of_failures() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_failures() to service_role;
 
+revoke all on function automation.tell_of_gone(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_gone(automation.entities,jsonb) to service_role;
+
+revoke all on function automation.tell_of_links(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_links(automation.entities) to service_role;
+
 revoke all on function automation.tell_of_open_schemas(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_open_schemas(text[]) to service_role;
+
+revoke all on function automation.tell_of_others(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_others(automation.entities,jsonb) to service_role;
+
+revoke all on function automation.tell_of_places(regclass,jsonb,jsonb,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_places(regclass,jsonb,jsonb,jsonb) to service_role;
 
 revoke all on function automation.tell_of_roles() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_roles() to service_role;
@@ -38438,6 +38818,9 @@ grant execute on function automation.tell_of_start(ridgeline.messages,text) to s
 
 revoke all on function automation.tell_of_status() from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_status() to service_role;
+
+revoke all on function automation.tell_of_tasks(automation.targets,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_tasks(automation.targets,jsonb) to service_role;
 
 revoke all on function automation.tell_of_times(regclass,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_times(regclass,text,text[]) to service_role;
@@ -38531,6 +38914,9 @@ grant execute on function automation.told_by() to service_role;
 
 revoke all on function automation.told_member(uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.told_member(uuid) to service_role;
+
+revoke all on function automation.told_of_task() from public, anon, authenticated, service_role;
+grant execute on function automation.told_of_task() to service_role;
 
 revoke all on function automation.touch_changed_at() from public, anon, authenticated, service_role;
 grant execute on function automation.touch_changed_at() to service_role;
@@ -38685,8 +39071,14 @@ grant execute on function automation.warn_hidden(regclass) to service_role;
 revoke all on function automation.warn_named_otherwise(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_named_otherwise(regclass,jsonb) to service_role;
 
+revoke all on function automation.warn_of_consent(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.warn_of_consent(automation.entities,jsonb) to service_role;
+
 revoke all on function automation.warn_of_status() from public, anon, authenticated, service_role;
 grant execute on function automation.warn_of_status() to service_role;
+
+revoke all on function automation.warn_other_tenants(regclass,text) from public, anon, authenticated, service_role;
+grant execute on function automation.warn_other_tenants(regclass,text) to service_role;
 
 revoke all on function automation.warn_shared_tags(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_shared_tags(automation.entities) to service_role;
