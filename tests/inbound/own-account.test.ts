@@ -263,3 +263,82 @@ it("the secret that is missing is logged with its office, and without its value"
     ["error", "telnyx_account_unusable", { tenant_id: apex.tenantId }],
   ]);
 });
+
+describe("an office whose own account says more than it ever sent", () => {
+  const early = (office: Office | null, many: number, prefix = "SM-never-") =>
+    sql`
+      select automation.record_message_status(jsonb_strip_nulls(jsonb_build_object(
+        'provider', 'twilio', 'tenant_id', ${office?.tenantId ?? null}::text,
+        'message_sid', ${prefix}::text || n, 'status', 'delivered')))
+      from generate_series(1, ${many}) as n`;
+  const waiting = async (office: Office | null) =>
+    (await sql`
+      select from automation.early_events
+      where event ->> 'tenant_id' is not distinct from ${office?.tenantId ?? null}`).length;
+  async function record(office: Office, sid: string): Promise<void> {
+    await sql`
+      insert into ridgeline.messages (tenant_id, direction, from_number, to_number, body, status, provider, provider_id)
+      values (${office.tenantId}, 'outbound', ${office.number}, ${newNumber()}, 'Hi', 'sent', 'twilio', ${sid})`;
+  }
+
+  it("pushes out its own oldest reports, and what is recorded soon is found", async () => {
+    await ownAccount(blue, "the token of Blue");
+    const shared = await waiting(null);
+    await early(blue, 1, "SM-blue-");
+    await early(null, 3, "SM-shared-");
+    await sql`
+      insert into automation.early_events (provider, provider_id, event, received_at, account_of)
+      select 'twilio', 'SM-old-' || n, jsonb_build_object('tenant_id', ${apex.tenantId}::text),
+        automation.now() - interval '1 hour', ${apex.tenantId}
+      from generate_series(1, 2000) as n`;
+    await early(apex, 50);
+    expect(await waiting(apex)).toBe(2_000);
+    expect(await waiting(blue)).toBe(1);
+    expect(await waiting(null)).toBe(shared + 3);
+    for (const [office, sid] of [[apex, "SM-never-50"], [blue, "SM-blue-1"]] as const) {
+      await record(office, sid);
+      expect(await statusOf(sid)).toBe("delivered");
+    }
+    expect(await sql`select from automation.early_events where provider_id = 'SM-old-2000'`)
+      .toHaveLength(1);
+  });
+
+  it("fills no table with ids either, and the last are still known", async () => {
+    const say = (id: string, office = apex) =>
+      sql`
+        select automation.record_email_event(${id}, jsonb_build_object('provider', 'resend',
+          'tenant_id', ${office.tenantId}::text, 'email_id', 'never', 'type', 'failed',
+          'occurred_at', clock_timestamp())) as became`;
+    await say("ours", blue);
+    await sql`
+      insert into automation.provider_events (provider, event_id, received_at, account_of)
+      select 'resend', ${`${apex.tenantId} old-`}::text || n, automation.now() - interval '1 hour', ${apex.tenantId}
+      from generate_series(1, 101000) as n`;
+    // Ids are counted now and then: at the same of them each time.
+    await sql.begin(async (session) => {
+      await session`select setseed(0.5)`;
+      await session`
+        select automation.record_email_event('new-' || n, jsonb_build_object('provider', 'resend',
+          'tenant_id', ${apex.tenantId}::text, 'email_id', 'never', 'type', 'failed',
+          'occurred_at', clock_timestamp()))
+        from generate_series(1, 400) as n`;
+    });
+    const [kept] = await sql`
+      select count(*)::int as many from automation.provider_events where account_of = ${apex.tenantId}`;
+    expect(kept?.many).toBeLessThan(100_400);
+    expect((await say("new-1"))[0]?.became).toBe("duplicate");
+    expect((await say("ours", blue))[0]?.became).toBe("duplicate");
+  });
+
+  it("is forgotten by the tick, a portion at a time", async () => {
+    await early(apex, 30, "SM-late-");
+    await sql`update automation.early_events set received_at = received_at - interval '25 hours'`;
+    await sql`update automation.provider_events set received_at = received_at - interval '31 days'
+      where account_of = ${blue.tenantId}`;
+    expect(await waiting(apex)).toBe(30);
+    expect((await sql`select automation.prune_events(10) as pruned`)[0]?.pruned)
+      .toBeLessThanOrEqual(20);
+    for (let n = 0; n < 3; n++) await sql`select automation.prune()`;
+    expect(await waiting(apex)).toBe(0);
+  });
+});

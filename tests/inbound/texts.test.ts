@@ -465,7 +465,7 @@ describe("the way of a text that was sent", () => {
     await sql`
       update automation.early_events set received_at = received_at - interval '25 hours'
       where provider_id = ${sid}`;
-    await status(newSid(), "delivered");
+    await sql`select automation.prune()`;
     expect(await sql`select from automation.early_events where provider_id = ${sid}`).toEqual([]);
   });
 });

@@ -40,7 +40,9 @@ create or replace function automation.limits()
       ('match_ms', 250, 'milliseconds', 'to match one write against the workflows of its tenant'),
       ('conditions_ms', 200, 'milliseconds', 'to evaluate one document of conditions'),
       ('dear_calls', 2, 'calls', 'of a tenant at once that publish, check, try or explain a workflow'),
-      ('portion_ms', 200, 'milliseconds', 'of work before the engine commits')
+      ('portion_ms', 200, 'milliseconds', 'of work before the engine commits'),
+      ('early_events', 2000, 'reports', 'of a tenant''s own account about messages that are not recorded yet'),
+      ('known_events', 100000, 'events', 'of a tenant''s own account that are known when they come again')
   $$;
 
 comment on function automation.limits() is

@@ -366,25 +366,37 @@ create table automation.provider_events (
   provider text not null,
   event_id text not null,
   received_at timestamptz not null,
+  account_of uuid,
   constraint provider_events_pkey primary key (provider, event_id)
 );
 
 create index provider_events_by_age on automation.provider_events (received_at);
+create index provider_events_by_account on automation.provider_events (account_of, received_at)
+  where account_of is not null;
 
 comment on table automation.provider_events is
-  'Events that were taken in already; the same again changes nothing. Kept for thirty days.';
+  'Events that were taken in already; the same again changes nothing. Kept for thirty days, and of a tenant''s own '
+  'account the last known_events (automation.limits()).';
+comment on column automation.provider_events.account_of is
+  'The tenant whose own account says so, which signs what it likes.';
 
 create table automation.early_events (
   id uuid not null default automation.new_id() constraint early_events_pkey primary key,
   provider text not null,
   provider_id text not null,
   event jsonb not null,
-  received_at timestamptz not null
+  received_at timestamptz not null,
+  account_of uuid
 );
 
 create index early_events_by_provider_id on automation.early_events (provider_id, provider);
 create index early_events_by_age on automation.early_events (received_at);
+create index early_events_by_account on automation.early_events (account_of, received_at)
+  where account_of is not null;
 
 comment on table automation.early_events is
   'Reports about a message that is not recorded yet: providers can be quicker than the dispatcher. '
-  'They are applied when its row is written, and dropped after a day.';
+  'They are applied when its row is written, and dropped after a day; of a tenant''s own account the last early_events '
+  '(automation.limits()) are kept.';
+comment on column automation.early_events.account_of is
+  'The tenant whose own account says so, which signs what it likes.';

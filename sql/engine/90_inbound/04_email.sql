@@ -412,6 +412,23 @@ begin
 end;
 $$;
 
+-- Those of a tenant's own account beyond the last known_events: providers repeat an event for some hours.
+create or replace function automation.forget_events(teller uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set jit = off
+  as $$
+begin
+  delete from automation.provider_events as e
+  where e.ctid = any (array(
+    select o.ctid from automation.provider_events as o
+    where o.account_of = teller
+    order by o.received_at desc offset automation.at_most('known_events') limit 1000 for update skip locked));
+end;
+$$;
+
 -- An id is its teller's own: one tenant's account uses up none of another's.
 create or replace function automation.record_email_event(event_id text, event jsonb) returns text
   language plpgsql
@@ -420,19 +437,19 @@ create or replace function automation.record_email_event(event_id text, event js
   as $$
 declare
   carrier constant text := automation.teller(event, 'email');
-  id constant text := coalesce(event ->> 'tenant_id' || ' ', '') || event_id;
+  teller constant uuid := event ->> 'tenant_id';
+  id constant text := coalesce(teller || ' ', '') || event_id;
   outcome text;
 begin
-  delete from automation.provider_events as e
-  where (e.provider, e.event_id) in (
-    select o.provider, o.event_id from automation.provider_events as o
-    where o.received_at < automation.now() - interval '30 days'
-    order by o.received_at limit 20 for update skip locked);
-  insert into automation.provider_events (provider, event_id, received_at)
-  values (carrier, id, automation.now())
+  insert into automation.provider_events (provider, event_id, received_at, account_of)
+  values (carrier, id, automation.now(), teller)
   on conflict on constraint provider_events_pkey do nothing;
   if not found then
     return 'duplicate';
+  end if;
+  -- Now and then, and then more than came meanwhile.
+  if teller is not null and random() < 0.01 then
+    perform automation.forget_events(teller);
   end if;
   perform automation.lock_inbound(carrier || ' ' || (event ->> 'email_id'));
   if event ->> 'type' = 'received' then

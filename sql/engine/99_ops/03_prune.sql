@@ -149,6 +149,36 @@ $$;
 comment on function automation.prune_links(integer) is
   'One portion of the links of texts that are older than the setting keep_links.';
 
+-- What is matched is matched long before, and no provider repeats an event for so long.
+create or replace function automation.prune_events(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  early integer;
+  known integer;
+begin
+  delete from automation.early_events as e
+  where e.ctid = any (array(
+    select o.ctid from automation.early_events as o
+    where o.received_at < automation.now() - interval '1 day'
+    order by o.received_at limit portion for update skip locked));
+  get diagnostics early = row_count;
+  delete from automation.provider_events as e
+  where e.ctid = any (array(
+    select o.ctid from automation.provider_events as o
+    where o.received_at < automation.now() - interval '30 days'
+    order by o.received_at limit portion for update skip locked));
+  get diagnostics known = row_count;
+  return early + known;
+end;
+$$;
+
+comment on function automation.prune_events(integer) is
+  'One portion of the reports that found no message within a day, and of the events that were taken in more than '
+  'thirty days ago.';
+
 create or replace function automation.prune() returns integer
   language plpgsql
   security definer
@@ -159,6 +189,7 @@ declare
   responses integer := 0;
   changes integer := 0;
   links integer := 0;
+  events integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -181,14 +212,20 @@ begin
     null;
   end;
   begin
+    events := automation.prune_events(2000);
+  exception when others then
+    null;
+  end;
+  begin
     perform automation.guard_host_path();
   exception when others then
     raise warning 'automation: the path under which steps write could not be checked: %', sqlerrm;
   end;
-  return runs + responses + changes + links;
+  return runs + responses + changes + links + events;
 end;
 $$;
 
 comment on function automation.prune() is
-  'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of '
-  'automation.links. Looks once whether the path of the CRM is still nobody else''s. Never raises.';
+  'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes, of '
+  'automation.links, and of events of providers. Looks once whether the path of the CRM is still nobody else''s. '
+  'Never raises.';
