@@ -14264,8 +14264,8 @@ CREATE OR REPLACE FUNCTION automation.known_provider_ids(tenant_id uuid, step_id
 AS $function$
     select coalesce(array_agg(s.provider_id), '{}')
     from ridgeline.workflow_step_executions as s
-    where s.tenant_id = known_provider_ids.tenant_id and s.recipient = known_provider_ids.recipient
-      and s.id <> step_id and s.provider_id is not null
+    where s.recipient = known_provider_ids.recipient and s.provider_id is not null
+      and (s.id <> step_id or s.tenant_id <> known_provider_ids.tenant_id)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.claim_batch(dues ridgeline.scheduled_steps[], worker text, lease interval)
@@ -14837,12 +14837,17 @@ AS $function$
 begin
   return array(
     select p.id is not null and (
-      row_number() over (partition by (p.due).tenant_id, p.id order by p.place) > 1
+      row_number() over (partition by p.tenant_id, p.id order by p.place) > 1
+      or p.was_found and row_number() over (partition by p.id order by p.place) > 1
       or exists (
         select from ridgeline.workflow_step_executions as s
-        where s.tenant_id = (p.due).tenant_id and s.provider_id = p.id and s.id <> (p.due).id))
+        where s.tenant_id = p.tenant_id and s.provider_id = p.id and s.id <> p.step_id)
+      or p.was_found and exists (
+        select from ridgeline.workflow_step_executions as s
+        where s.provider_id = p.id and s.tenant_id <> p.tenant_id))
     from (
-      select (works[i]).due, (reports[i]).result ->> 'provider_id' as id, i as place
+      select ((works[i]).due).tenant_id, ((works[i]).due).id as step_id, (reports[i]).result ->> 'provider_id' as id,
+        (reports[i]).result ? 'reconciled' as was_found, i as place
       from generate_subscripts(works, 1) as i
     ) as p
     order by p.place);
@@ -19723,6 +19728,23 @@ begin
       jsonb_build_object('email_id', event ->> 'email_id'));
   end if;
   return case when is_new then 'stored' else 'duplicate' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.forget_events(teller uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  delete from automation.provider_events as e
+  where e.ctid = any (array(
+    select o.ctid from automation.provider_events as o
+    where o.account_of = teller
+    order by o.received_at desc offset automation.at_most('known_events') limit 1000 for update skip locked));
 end;
 $function$;
 
@@ -24995,6 +25017,32 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.prune_events(portion integer DEFAULT 500)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  early integer;
+  known integer;
+begin
+  delete from automation.early_events as e
+  where e.ctid = any (array(
+    select o.ctid from automation.early_events as o
+    where o.received_at < automation.now() - interval '1 day'
+    order by o.received_at limit portion for update skip locked));
+  get diagnostics early = row_count;
+  delete from automation.provider_events as e
+  where e.ctid = any (array(
+    select o.ctid from automation.provider_events as o
+    where o.received_at < automation.now() - interval '30 days'
+    order by o.received_at limit portion for update skip locked));
+  get diagnostics known = row_count;
+  return early + known;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.registries()
  RETURNS TABLE(relation text, key text, kept text[])
  LANGUAGE sql
@@ -25718,6 +25766,51 @@ begin
   return transaction_timestamp() + coalesce((select c.ahead_by from automation.clock as c), interval '0');
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.limits()
+ RETURNS TABLE(name text, most integer, unit text, what text)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    values
+      ('steps', 1000, 'steps', 'in a workflow'),
+      ('branch_depth', 20, 'levels', 'of branches within branches'),
+      ('step_config', 262144, 'bytes', 'of a step_config'),
+      ('trigger_config', 65536, 'bytes', 'of a trigger_config'),
+      ('conditions', 262144, 'bytes', 'of one document of conditions'),
+      ('settings', 65536, 'bytes', 'of settings'),
+      ('metadata', 262144, 'bytes', 'of metadata'),
+      ('definition', 4194304, 'bytes', 'of all the steps of a workflow together'),
+      ('condition_count', 500, 'conditions', 'in one document'),
+      ('condition_depth', 50, 'levels', 'of groups within groups'),
+      ('all_conditions', 5000, 'conditions', 'in a workflow'),
+      ('condition_list', 1000, 'values', 'in the list of a condition'),
+      ('templates', 200, 'texts', 'with variables in a step_config'),
+      ('tags', 500, 'variables and blocks', 'in one text'),
+      ('step_tags', 2000, 'variables and blocks', 'in a step_config'),
+      ('filters', 10, 'filters', 'on a variable'),
+      ('active_workflows', 2000, 'active workflows', 'of a tenant'),
+      ('listeners', 500, 'active workflows', 'of a tenant that listen to one event of one entity'),
+      ('waits', 1000, 'steps and exits', 'of a tenant''s workflows that wait for one event of one entity'),
+      ('value', 65536, 'bytes', 'of a value that a filter takes or gives'),
+      ('compared', 65536, 'bytes', 'of a text that a condition looks at'),
+      ('compared_list', 1000, 'values', 'of a list that a condition looks at'),
+      ('text', 524288, 'bytes', 'of one rendered text'),
+      ('step', 1048576, 'bytes', 'of all that a step renders'),
+      ('sms', 1600, 'characters', 'of a text message'),
+      ('email_subject', 998, 'characters', 'of an email''s subject'),
+      ('email_body', 512000, 'bytes', 'of an email''s html, and of its text'),
+      ('webhook_body', 262144, 'bytes', 'of what a webhook posts'),
+      ('field', 65536, 'bytes', 'of a value that a step writes to a record'),
+      ('render_ms', 1000, 'milliseconds', 'to render a step'),
+      ('match_ms', 250, 'milliseconds', 'to match one write against the workflows of its tenant'),
+      ('conditions_ms', 200, 'milliseconds', 'to evaluate one document of conditions'),
+      ('dear_calls', 2, 'calls', 'of a tenant at once that publish, check, try or explain a workflow'),
+      ('portion_ms', 200, 'milliseconds', 'of work before the engine commits'),
+      ('early_events', 2000, 'reports', 'of a tenant''s own account about messages that are not recorded yet'),
+      ('known_events', 100000, 'events', 'of a tenant''s own account that are known when they come again')
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.as_uuid(value text)
  RETURNS uuid
@@ -33242,6 +33335,29 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.keep_early_event(provider text, provider_id text, event jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  teller constant uuid := event ->> 'tenant_id';
+begin
+  insert into automation.early_events (provider, provider_id, event, received_at, account_of)
+  values (keep_early_event.provider, keep_early_event.provider_id, keep_early_event.event, automation.now(), teller);
+  if teller is not null then
+    delete from automation.early_events as e
+    where e.id in (
+      select o.id from automation.early_events as o
+      where o.account_of = teller
+      order by o.received_at desc offset automation.at_most('early_events') limit 20 for update skip locked);
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.record_message_status(event jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -33525,19 +33641,19 @@ CREATE OR REPLACE FUNCTION automation.record_email_event(event_id text, event js
 AS $function$
 declare
   carrier constant text := automation.teller(event, 'email');
-  id constant text := coalesce(event ->> 'tenant_id' || ' ', '') || event_id;
+  teller constant uuid := event ->> 'tenant_id';
+  id constant text := coalesce(teller || ' ', '') || event_id;
   outcome text;
 begin
-  delete from automation.provider_events as e
-  where (e.provider, e.event_id) in (
-    select o.provider, o.event_id from automation.provider_events as o
-    where o.received_at < automation.now() - interval '30 days'
-    order by o.received_at limit 20 for update skip locked);
-  insert into automation.provider_events (provider, event_id, received_at)
-  values (carrier, id, automation.now())
+  insert into automation.provider_events (provider, event_id, received_at, account_of)
+  values (carrier, id, automation.now(), teller)
   on conflict on constraint provider_events_pkey do nothing;
   if not found then
     return 'duplicate';
+  end if;
+  -- Now and then, and then more than came meanwhile.
+  if teller is not null and random() < 0.01 then
+    perform automation.forget_events(teller);
   end if;
   perform automation.lock_inbound(carrier || ' ' || (event ->> 'email_id'));
   if event ->> 'type' = 'received' then
@@ -34330,6 +34446,7 @@ declare
   responses integer := 0;
   changes integer := 0;
   links integer := 0;
+  events integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -34352,11 +34469,16 @@ begin
     null;
   end;
   begin
+    events := automation.prune_events(2000);
+  exception when others then
+    null;
+  end;
+  begin
     perform automation.guard_host_path();
   exception when others then
     raise warning 'automation: the path under which steps write could not be checked: %', sqlerrm;
   end;
-  return runs + responses + changes + links;
+  return runs + responses + changes + links + events;
 end;
 $function$;
 
@@ -35726,6 +35848,8 @@ comment on function automation.price_of(uuid,text,text,text) is 'What a segment 
 
 comment on function automation.prune_changes(integer) is 'One portion of what was changed longer ago than the setting keep_changes.';
 
+comment on function automation.prune_events(integer) is 'One portion of the reports that found no message within a day, and of the events that were taken in more than thirty days ago.';
+
 comment on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) is 'Deletes the runs that ended before a time, among the next so many. looked: how many it looked at; up_to: the last one of them.';
 
 comment on function automation.prune_inputs(uuid,timestamp with time zone,uuid,integer) is 'Forgets what the steps that ended before a time were told, among the next so many; as prune_executions().';
@@ -36032,7 +36156,7 @@ comment on function automation.named_records(jsonb) is 'The records that trigger
 
 comment on function automation.own_name(automation.entities,text) is 'What the table itself calls a column: mobile_no for phone, and details.roof for custom_fields.roof. Its own names stay as they are.';
 
-comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes and of automation.links. Looks once whether the path of the CRM is still nobody else''s. Never raises.';
+comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes, of automation.links, and of events of providers. Looks once whether the path of the CRM is still nobody else''s. Never raises.';
 
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
@@ -37035,6 +37159,9 @@ grant execute on function automation.foresee(ridgeline.workflow_executions,jsonb
 
 revoke all on function automation.foresee_contact(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.foresee_contact(ridgeline.workflow_executions,jsonb) to service_role;
+
+revoke all on function automation.forget_events(uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.forget_events(uuid) to service_role;
 
 revoke all on function automation.forget_pair() from public, anon, authenticated, service_role;
 grant execute on function automation.forget_pair() to service_role;
@@ -38209,6 +38336,9 @@ grant execute on function automation.projected_reason(text) to service_role;
 
 revoke all on function automation.prune_changes(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.prune_changes(integer) to service_role;
+
+revoke all on function automation.prune_events(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.prune_events(integer) to service_role;
 
 revoke all on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.prune_executions(uuid,timestamp with time zone,uuid,integer) to service_role;
@@ -46733,6 +46863,10 @@ alter table ridgeline.forms add column consent jsonb;
 
 alter table ridgeline.held_submissions add column changed_at timestamp with time zone default automation.now() not null;
 
+alter table automation.provider_events add column account_of uuid;
+
+alter table automation.early_events add column account_of uuid;
+
 alter table automation.step_types add column ends_run boolean default false not null;
 
 alter table automation.step_types add column has_effect boolean default true not null;
@@ -47139,6 +47273,28 @@ begin
   else
     drop index if exists ridgeline.held_submissions_by_change_next;
     CREATE INDEX held_submissions_by_change ON ridgeline.held_submissions USING btree (changed_at, tenant_id);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('automation.provider_events_by_account_next') and i.indisvalid) then
+    alter index automation.provider_events_by_account_next rename to provider_events_by_account;
+  else
+    drop index if exists automation.provider_events_by_account_next;
+    CREATE INDEX provider_events_by_account ON automation.provider_events USING btree (account_of, received_at) WHERE (account_of IS NOT NULL);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('automation.early_events_by_account_next') and i.indisvalid) then
+    alter index automation.early_events_by_account_next rename to early_events_by_account;
+  else
+    drop index if exists automation.early_events_by_account_next;
+    CREATE INDEX early_events_by_account ON automation.early_events USING btree (account_of, received_at) WHERE (account_of IS NOT NULL);
   end if;
 end;
 $$;
@@ -47708,6 +47864,8 @@ comment on column automation.active_triggers.on_insert is 'Of a change that coun
 
 comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
 
+comment on column automation.early_events.account_of is 'The tenant whose own account says so, which signs what it likes.';
+
 comment on column automation.entities.contact_way is 'How it leads to a contact that it does not name itself: {entity, column}, a record it belongs to and which of that one''s columns names the contact; the nearest where there are several. See automation.ways_to_contact().';
 
 comment on column automation.entities.contact_ways is 'The other ways, and longer ones, [[entity, column, entity, column, ...], ...], as they are tried.';
@@ -47717,6 +47875,8 @@ comment on column automation.entities.tenant_type is 'The type of the tenant col
 comment on column automation.entities.times_zone is 'In which zone its timestamps without one are; null: in the tenant''s.';
 
 comment on column automation.gone_tenants.is_asked is 'ridgeline.erase_tenant() was called: the CRM may have the tenant still.';
+
+comment on column automation.provider_events.account_of is 'The tenant whose own account says so, which signs what it likes.';
 
 comment on column automation.step_types.ends_run is 'No step comes after this one.';
 
@@ -47792,7 +47952,11 @@ comment on column ridgeline.scheduled_steps.expires_at is 'It is not sent after 
 
 comment on function automation.plan_wait(ridgeline.workflow_executions,jsonb,timestamp with time zone) is 'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of day; window the hours and weekdays that it may end in, in the zone. late: by how much the time has passed.';
 
+comment on table automation.early_events is 'Reports about a message that is not recorded yet: providers can be quicker than the dispatcher. They are applied when its row is written, and dropped after a day; of a tenant''s own account the last early_events (automation.limits()) are kept.';
+
 comment on table automation.gone_tenants is 'Tenants that were deleted in the CRM, or are to be forgotten, and whose rows are being erased here.';
+
+comment on table automation.provider_events is 'Events that were taken in already; the same again changes nothing. Kept for thirty days, and of a tenant''s own account the last known_events (automation.limits()).';
 
 comment on table automation.tick_portions is 'The same for the other work of a tick: schedules, timers, bulk enrolments, signals and expired leases, by their keys.';
 

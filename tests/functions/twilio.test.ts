@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -203,6 +204,7 @@ describe("what may have been accepted", () => {
 });
 
 describe("which message is the step's own", () => {
+  const ONE_ID = randomUUID();
   const reconciled = async (changes: object, payload: object = { to: TO, body: "Hello" }) => {
     const step = aStep({ payload, reconcile_since: since(), ...changes });
     const outcome = await deliver(step, sender());
@@ -249,12 +251,15 @@ describe("which message is the step's own", () => {
     expect(twilio.requests().filter(({ method }) => method === "GET")).toHaveLength(2);
   });
 
-  test("two equal texts looked up at once do not share one message", async () => {
+  test.each([
+    ["two steps", () => ({})],
+    ["steps of two tenants by one id", () => ({ tenant_id: randomUUID(), step_id: ONE_ID })],
+  ])("%s looked up at once do not share one message", async (_who, idsOf) => {
     await accept({ to: TO, body: "Hello" });
     const shared = sender();
     const payload = { to: TO, body: "Hello" };
     const outcomes = await Promise.all(
-      [1, 2].map(() => deliver(aStep({ payload, reconcile_since: since() }), shared)),
+      [1, 2].map(() => deliver(aStep({ payload, reconcile_since: since(), ...idsOf() }), shared)),
     );
     const ids = outcomes.map((outcome) =>
       outcome.outcome === "succeeded" ? outcome.result.provider_id : null

@@ -29,7 +29,8 @@ begin
 end;
 $$;
 
--- Two workflows may send the same words to the same person: what another step sent is not ours.
+-- Two workflows may send the same words to the same person, and two tenants with one account: what another step sent is
+-- not ours.
 create or replace function automation.known_provider_ids(tenant_id uuid, step_id uuid, recipient text)
   returns text[]
   language sql stable
@@ -37,8 +38,8 @@ create or replace function automation.known_provider_ids(tenant_id uuid, step_id
   as $$
     select coalesce(array_agg(s.provider_id), '{}')
     from ridgeline.workflow_step_executions as s
-    where s.tenant_id = known_provider_ids.tenant_id and s.recipient = known_provider_ids.recipient
-      and s.id <> step_id and s.provider_id is not null
+    where s.recipient = known_provider_ids.recipient and s.provider_id is not null
+      and (s.id <> step_id or s.tenant_id <> known_provider_ids.tenant_id)
   $$;
 
 create type automation.claim_report as (

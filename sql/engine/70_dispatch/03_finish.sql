@@ -138,8 +138,8 @@ begin
 end;
 $$;
 
--- Two workers that look the same words up at the same time may find the same message. The second one's step has not
--- been sent then.
+-- Two workers that look the same words up at the same time may find the same message, of two tenants where they send
+-- with one account. The second one's step has not been sent then.
 create or replace function automation.taken_ids(works automation.work[], reports automation.report[])
   returns boolean[]
   language plpgsql stable
@@ -148,12 +148,17 @@ create or replace function automation.taken_ids(works automation.work[], reports
 begin
   return array(
     select p.id is not null and (
-      row_number() over (partition by (p.due).tenant_id, p.id order by p.place) > 1
+      row_number() over (partition by p.tenant_id, p.id order by p.place) > 1
+      or p.was_found and row_number() over (partition by p.id order by p.place) > 1
       or exists (
         select from ridgeline.workflow_step_executions as s
-        where s.tenant_id = (p.due).tenant_id and s.provider_id = p.id and s.id <> (p.due).id))
+        where s.tenant_id = p.tenant_id and s.provider_id = p.id and s.id <> p.step_id)
+      or p.was_found and exists (
+        select from ridgeline.workflow_step_executions as s
+        where s.provider_id = p.id and s.tenant_id <> p.tenant_id))
     from (
-      select (works[i]).due, (reports[i]).result ->> 'provider_id' as id, i as place
+      select ((works[i]).due).tenant_id, ((works[i]).due).id as step_id, (reports[i]).result ->> 'provider_id' as id,
+        (reports[i]).result ? 'reconciled' as was_found, i as place
       from generate_subscripts(works, 1) as i
     ) as p
     order by p.place);

@@ -247,11 +247,12 @@ export function createSender(options: TwilioOptions = {}): Sender {
       isNeeded: () => true,
       async findSent(step, since, knownIds, signal) {
         const known = new Set(knownIds);
-        const isKnown = (sid: string) =>
-          known.has(sid) || (taken.get(sid) ?? step.step_id) !== step.step_id;
+        // The id of a step is its tenant's.
+        const own = `${step.tenant_id} ${step.step_id}`;
+        const isKnown = (sid: string) => known.has(sid) || (taken.get(sid) ?? own) !== own;
         const sms = parsePayload(listed, step);
         const found = await find(await settingsOf(step), sms, since, isKnown, signal);
-        if (found) remember(taken, found.provider_id, step.step_id);
+        if (found) remember(taken, found.provider_id, own);
         return found;
       },
     },
@@ -259,8 +260,8 @@ export function createSender(options: TwilioOptions = {}): Sender {
 }
 
 /** Bounded: the database knows a recorded id soon after, and names it in `known_provider_ids`. */
-function remember(taken: Map<string, string>, sid: string, stepId: string): void {
-  taken.set(sid, stepId);
+function remember(taken: Map<string, string>, sid: string, step: string): void {
+  taken.set(sid, step);
   const oldest = taken.keys().next();
   if (taken.size > 10_000 && !oldest.done) taken.delete(oldest.value);
 }
