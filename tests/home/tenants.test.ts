@@ -2,7 +2,6 @@
 import type { Sql } from "postgres";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import {
-  createHost,
   type Host,
   LAKESIDE,
   LENA,
@@ -14,13 +13,15 @@ import {
   send,
   speakAs,
   SUMMIT,
+  useCopies,
   work,
 } from "../support/host.ts";
 
+const copyHost = useCopies();
 let host: Host & { sql: Sql };
 let sql: Sql;
 beforeEach(async () => {
-  host = await createHost();
+  host = await copyHost();
   sql = host.sql;
 });
 afterEach(() => host.drop());

@@ -4,7 +4,6 @@ import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { connect } from "../../scripts/lib/scratch.ts";
 import {
   CORY,
-  createHost,
   type Host,
   LENA,
   MANUEL,
@@ -12,10 +11,12 @@ import {
   send,
   speakAs,
   SUMMIT,
+  useCopies,
 } from "../support/host.ts";
 import { OldEngine } from "./old-engine.ts";
 import { type Given, Side } from "./side.ts";
 
+const copyHost = useCopies();
 let host: Host & { sql: Sql } | undefined;
 let sql: Sql;
 let side: Side;
@@ -28,7 +29,7 @@ const toLead = (
 
 beforeEach(async () => {
   await host?.drop();
-  host = await createHost();
+  host = await copyHost();
   sql = host.sql;
   side = new Side(sql);
   old = new OldEngine(sql, SUMMIT);

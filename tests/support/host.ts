@@ -4,9 +4,15 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import type { JSONValue, Sql } from "postgres";
-import { inject } from "vitest";
+import { afterAll, beforeAll, inject } from "vitest";
 import { applySchema, runScript } from "../../scripts/lib/schema.ts";
-import { connect, createDatabase, dropDatabase, using } from "../../scripts/lib/scratch.ts";
+import {
+  connect,
+  createDatabase,
+  dropDatabase,
+  inDatabase,
+  using,
+} from "../../scripts/lib/scratch.ts";
 
 /** What the platform's role `postgres` is there: the owner of the project, and no superuser. */
 export const OWNER = "host_owner";
@@ -47,11 +53,19 @@ async function createOwner(sql: Sql, owner: string): Promise<void> {
     grant anon, authenticated, service_role to ${owner} with admin option`);
 }
 
+const newName = () => `host_${randomBytes(6).toString("hex")}`;
+
+function ownedBy(owner: string, admin: string): string {
+  const owned = new URL(admin);
+  owned.username = owner;
+  return owned.href;
+}
+
 /** A project with nothing in it yet. `owner`: OWNER may what the platform's postgres may, another no more than it needs. */
 export async function createProject(
   { adminUrl = inject("adminUrl"), owner = OWNER }: { adminUrl?: string; owner?: string } = {},
 ): Promise<Host> {
-  const name = `host_${randomBytes(6).toString("hex")}`;
+  const name = newName();
   const admin = await createDatabase(adminUrl, name);
   await using(admin, async (sql) => {
     await createOwner(sql, owner);
@@ -68,9 +82,12 @@ export async function createProject(
       grant select on vault.decrypted_secrets to ${owner} with grant option;
       grant execute on all functions in schema vault to ${owner}`);
   });
-  const owned = new URL(admin);
-  owned.username = owner;
-  return { adminUrl: admin, url: owned.href, name, drop: () => dropDatabase(adminUrl, name) };
+  return {
+    adminUrl: admin,
+    url: ownedBy(owner, admin),
+    name,
+    drop: () => dropDatabase(adminUrl, name),
+  };
 }
 
 export const fillHost = (sql: Sql) => runScript(sql, support("host-crm.sql"));
@@ -95,6 +112,36 @@ export async function createHost(): Promise<Host & { sql: Sql }> {
       await sql.end({ timeout: 1 });
       await host.drop();
     },
+  };
+}
+
+/** Copies of one fixture, for a suite whose tests each take it apart: it is attached once. */
+export function useCopies(): () => Promise<Host & { sql: Sql }> {
+  let original: Host & { sql: Sql };
+  beforeAll(async () => {
+    original = await createHost();
+    await original.sql.end({ timeout: 1 });
+  });
+  afterAll(() => original?.drop());
+  return async () => {
+    const adminUrl = inject("adminUrl");
+    const name = newName();
+    await using(adminUrl, (sql) =>
+      sql.unsafe(
+        `create database ${name} template ${original.name} owner ${OWNER} strategy file_copy`,
+      ));
+    const copied = inDatabase(adminUrl, name);
+    const sql = connect(ownedBy(OWNER, copied));
+    return {
+      adminUrl: copied,
+      url: ownedBy(OWNER, copied),
+      name,
+      sql,
+      drop: async () => {
+        await sql.end({ timeout: 1 });
+        await dropDatabase(adminUrl, name);
+      },
+    };
   };
 }
 
