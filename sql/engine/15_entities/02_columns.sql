@@ -7,6 +7,21 @@ create or replace function automation.column_type(relation regclass, name text) 
     where a.attrelid = column_type.relation and a.attname = column_type.name and not a.attisdropped
   $$;
 
+-- What an id is cast to, to find its record: the type that the key has now, which may be wider than when its table was
+-- attached; without a length, to which a cast would cut it.
+create or replace function automation.key_type(attached automation.entities) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce((
+    select format_type(a.atttypid, -1)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = to_regclass(attached.relation) and a.attname = attached.id_column and not a.attisdropped),
+    attached.id_type);
+end;
+$$;
+
 -- Columns of a relation, in order, with what the generated code needs to know of their type.
 create or replace function automation.relation_columns(relation regclass)
   returns table (name text, is_cheap boolean, is_comparable boolean, is_generated boolean)

@@ -12,9 +12,7 @@ begin
     select %6$s from %2$s as r
     where %3$s = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
 exception
-  when data_exception then
-    return null;
-  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+  when data_exception or undefined_table or undefined_column or undefined_function or invalid_schema_name then
     return automation.read_anew(%1$L, tenant_id, id);
 end;
 $reader$;
@@ -44,7 +42,7 @@ $reader$
 $template$,
       attached.name, attached.relation,
       automation.tenant_expression(attached, 'r'), attached.id_column,
-      attached.id_type, automation.record_expression(attached, 'r'),
+      automation.key_type(attached), automation.record_expression(attached, 'r'),
       automation.deleted_expression(attached, 'r'))
   $$;
 
@@ -126,7 +124,8 @@ begin
   end if;
   execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
     automation.tenant_expression(attached, 'r'), attached.id_column,
-    automation.column_type(relation, attached.id_column))
+    (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute as a
+      where a.attrelid = relation and a.attname = attached.id_column))
     into record using tenant_id, id;
   return case when not automation.is_marked_deleted(attached, record)
     then automation.visible_record(attached, record) end;
@@ -150,16 +149,14 @@ begin
     select from %2$s as r
     where %3$s = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
 exception
-  when data_exception then
-    return false;
-  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+  when data_exception or undefined_table or undefined_column or undefined_function or invalid_schema_name then
     return automation.read_anew(%1$L, tenant_id, id) is not null;
 end;
 $reader$
 $template$,
       attached.name, attached.relation,
       automation.tenant_expression(attached, 'r'), attached.id_column,
-      attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
+      automation.key_type(attached), automation.deleted_expression(attached, 'r'), attached.is_log)
   $$;
 
 create or replace function automation.read_record_function() returns text

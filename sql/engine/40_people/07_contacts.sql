@@ -162,7 +162,7 @@ begin
         '%1$I = case when pg_catalog.btrim(coalesce(r.%1$I::text, '''')) operator(pg_catalog.=) '''' then v.%1$I '
         'else r.%1$I end', k), ', '),
       automation.tenant_expression(contacts, 'r'),
-      contacts.id_column, contacts.id_type)
+      contacts.id_column, automation.key_type(contacts))
     from jsonb_object_keys(fields) as k), tenant_id, id, fields);
 exception
   when integrity_constraint_violation or data_exception or undefined_column or undefined_table

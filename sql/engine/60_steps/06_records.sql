@@ -514,13 +514,13 @@ end;
 $$;
 
 create or replace function automation.lock_record_statement(attached automation.entities) returns text
-  language sql immutable
+  language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select format(
       'select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s for no key update nowait',
       attached.relation, automation.tenant_expression(attached, 'r'),
-      attached.id_column, attached.id_type)
+      attached.id_column, automation.key_type(attached))
   $$;
 
 -- "custom_fields.roof_type" sets one key of a JSON column; other names set the whole column.
@@ -540,7 +540,7 @@ create or replace function automation.update_statement(attached automation.entit
             'operator(pg_catalog.||) %2$L::jsonb', c.name, c.keys) end,
         ', '),
       automation.tenant_expression(attached, 'r'),
-      attached.id_column, attached.id_type)
+      attached.id_column, automation.key_type(attached))
     from (
       select split_part(f.key, '.', 1) as name,
         jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)

@@ -17,7 +17,8 @@ declare
 begin
   if id is not null then
     execute format('select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s', attached.relation,
-      automation.tenant_expression(attached, 'r'), attached.id_column, attached.id_type)
+      automation.tenant_expression(attached, 'r'), attached.id_column,
+      automation.key_type(attached))
       into stored using execution.tenant_id, id;
     stored := automation.timed_record(attached, stored);
   end if;

@@ -396,7 +396,7 @@ begin
   found_at := format(
     'select array_agg(k.place) from unnest($1, $2) with ordinality as k (tenant_id, id, place) '
     'cross join lateral (select from %s as r where %s = k.tenant_id and r.%I = k.id::%s',
-    attached.relation, automation.tenant_expression(attached, 'r'), attached.id_column, attached.id_type);
+    attached.relation, automation.tenant_expression(attached, 'r'), attached.id_column, automation.key_type(attached));
   begin
     execute found_at || ') as r' into there using tenant_ids, ids;
     execute found_at || ' for no key update skip locked) as r' into free using tenant_ids, ids;

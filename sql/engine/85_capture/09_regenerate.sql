@@ -216,3 +216,36 @@ comment on function automation.regenerate_captures() is
   'Generates anew what attach() and its siblings generated for the tables of the CRM, with the mapping they were '
   'given, and returns the names of the entities. A migration that changes a generator ends with it. A table that '
   'is gone is named in a warning.';
+
+-- WHO IS DEAF
+--
+-- Whoever drops a table and makes it anew, or switches its triggers off and forgets it, is not warned by a write: none is
+-- captured.
+create or replace function automation.deaf_tables() returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('entity', d.name, 'relation', d.relation, 'why', d.why)
+      order by d.name), '[]')
+    from (
+      select e.name, e.relation, case
+          when t.relation is null and to_regclass(e.relation) is null then 'it is not there any more'
+          when t.relation is null then 'it has none of the triggers that attach() gave it'
+          when to_regclass(e.relation) <> t.relation then format('those triggers are on %s', t.relation)
+          when t.missing > 0 then 'it lacks some of the triggers that attach() gave it'
+          when t.is_disabled then 'its triggers are disabled' end as why
+      from automation.entities as e
+      cross join lateral (
+        select min(c.relation::oid)::regclass as relation,
+          4 - count(*) filter (where c.name not like '%\_merge') as missing,
+          bool_or(c.enabled in ('disable', 'enable replica')) as is_disabled
+        from automation.capture_triggers(e.name) as c) as t
+    ) as d
+    where d.why is not null);
+end;
+$$;
+
+comment on function automation.deaf_tables() is
+  'Attached tables whose writes are not captured, or not all: [{entity, relation, why}]. To attach one again mends it.';

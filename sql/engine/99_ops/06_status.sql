@@ -23,7 +23,8 @@ begin
     'last_tick', last_tick, 'oldest_due', due.oldest, 'due', due.steps,
     'doorbell', automation.setting('doorbell'),
     'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
-      and coalesce(due.oldest > automation.now() - interval '5 minutes', true));
+      and coalesce(due.oldest > automation.now() - interval '5 minutes', true))
+    || case when tenants is null then jsonb_build_object('deaf', automation.deaf_tables()) else '{}' end;
 end;
 $$;
 
@@ -45,4 +46,5 @@ create or replace function ridgeline.engine_status() returns jsonb
 comment on function ridgeline.engine_status() is
   '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none '
   'yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two '
-  'minutes, and nothing due for more than five}.';
+  'minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are '
+  'not captured.';

@@ -473,6 +473,12 @@ begin
     perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
       'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
     return 1;
+  elsif state -> 'deaf' <> '[]' then
+    perform automation.tell_operator('deaf', (
+      select format('what is written to %s starts nothing (%s). Call automation.attach() again, or detach() it.',
+        string_agg(d ->> 'relation', ', '), string_agg((d ->> 'entity') || ': ' || (d ->> 'why'), '; '))
+      from jsonb_array_elements(state -> 'deaf') as d), state);
+    return 1;
   end if;
   return 0;
 end;

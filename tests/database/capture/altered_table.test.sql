@@ -1,7 +1,7 @@
 -- Somebody alters an attached table and forgets to attach it again.
 begin;
 \ir ../foundation/story.psql
-select plan(35);
+select plan(47);
 set local client_min_messages = error;
 
 select pg_temp.tenant() as apex \gset
@@ -38,6 +38,51 @@ select is(array[pg_temp.runs(:'flow')::text, pg_temp.last(:'flow') #>> '{contact
   array['2', 'tile', 'hot'], 'a new column and a new type fire, and are seen');
 update public.contacts set lead_score = 'cold' where lead_score = 'hot';
 select is(pg_temp.last(:'updates') -> 'changed', '["lead_score"]'::jsonb, 'the new type is compared');
+rollback to savepoint whole;
+
+-- The table grows out of its key: the type is a wider one, and a record whose id did not fit before is none that is gone.
+savepoint whole;
+create table public.leads (tenant_id uuid not null, id integer primary key, name text);
+create table public.vans (tenant_id uuid not null, plate varchar(5) primary key, name text);
+select automation.attach('public.leads', 'lead', authors => 'members');
+select automation.attach('public.vans', 'van', '{"id": "plate"}', authors => 'members');
+select pg_temp.workflow(:'apex', 'lead_created', '{}', '[{"type": "update_field", "config": {"entity": "lead", "field": "name", "value": "Seen"}}]') as leads \gset
+select pg_temp.workflow(:'apex', 'van_created', '{}', '[{"type": "update_field", "config": {"entity": "van", "field": "name", "value": "Seen"}}]') as vans \gset
+alter table public.leads alter column id type bigint;
+alter table public.vans alter column plate type text;
+insert into public.leads values (:'apex', 3000000000, 'New'), (:'apex', 7, 'New');
+insert into public.vans values (:'apex', 'TX-1042', 'New');
+select pg_temp.settle();
+select is((select array_agg(e.status::text || coalesce(' ' || (e.error ->> 'message'), '')) from ridgeline.workflow_executions as e where e.workflow_id = :'leads'),
+  '{completed,completed}', 'a key that became a bigint is found where it is longer, and where it is not');
+select is((select array_agg(l.name) from public.leads as l), '{Seen,Seen}', 'and written to');
+select is((select e.status::text || coalesce(' ' || (e.error ->> 'message'), '') from pg_temp.only_run(:'vans') as e), 'completed', 'one that lost its length too');
+select is((select v.name from public.vans as v), 'Seen', 'whole, and not what it would be cut to');
+rollback to savepoint whole;
+
+-- What no write can warn of, for none is captured, the state of the engine tells.
+savepoint whole;
+create function pg_temp.deaf() returns text language sql
+  as $$ select string_agg((d ->> 'relation') || ': ' || (d ->> 'why'), ', ') from jsonb_array_elements(ridgeline.engine_status() -> 'deaf') as d $$;
+select is(pg_temp.deaf(), null, 'every table is heard');
+alter table public.jobs disable trigger automation_capture_insert;
+select is(pg_temp.deaf(), 'public.jobs: its triggers are disabled', 'a table whose trigger was switched off is not');
+alter table public.jobs enable trigger automation_capture_insert;
+drop trigger automation_capture_delete on public.jobs;
+select is(pg_temp.deaf(), 'public.jobs: it lacks some of the triggers that attach() gave it', 'nor one whose trigger was dropped, not whole');
+select automation.attach('public.jobs', 'job', '{"contact": "contact_id", "project": "project_id"}', '[{"type": "job_completed", "column": "status", "becomes": "completed"}]');
+alter table public.jobs rename to old_jobs;
+select is(pg_temp.deaf(), null, 'one that was renamed is');
+create table public.jobs (like public.old_jobs including all);
+select is(pg_temp.deaf(), 'public.jobs: those triggers are on public.old_jobs', 'not one that has its name now');
+drop table public.old_jobs cascade;
+select is(pg_temp.deaf(), 'public.jobs: it has none of the triggers that attach() gave it', 'a table that was made anew is not');
+drop table public.jobs;
+select is(pg_temp.deaf(), 'public.jobs: it is not there any more', 'nor one that is gone');
+select pg_temp.member(:'apex') as sam \gset
+select pg_temp.sign_in(:'sam');
+select ok(not ridgeline.engine_status() ? 'deaf', 'a member of an office is told nothing of tables');
+select pg_temp.sign_out();
 rollback to savepoint whole;
 
 -- The table is renamed, and moves to another schema.

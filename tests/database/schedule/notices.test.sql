@@ -2,7 +2,7 @@
 -- it said, and a notice is never the cause of another.
 begin;
 \ir ../foundation/story.psql
-select plan(62);
+select plan(64);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.member(:'apex') as sam \gset
@@ -145,6 +145,16 @@ delete from automation.notices;
 select automation.tell_when_due() \g /dev/null
 select is((select string_agg(p.body ->> 'kind', ' ' order by p.body ->> 'kind') from net.posted as p), 'no_tick overdue',
   'and who calls instead of the tick, a dispatcher, tells of the tick');
+delete from net.posted;
+select automation.beat('tick') \g /dev/null
+select automation.tell_of_engine() \g /dev/null
+select is((select count(*) from net.posted), 0::bigint, 'a tick that works and nothing that is due: all is well');
+alter table public.jobs disable trigger all;
+select automation.tell_of_engine() \g /dev/null
+select is((select p.body ->> 'kind' || ': ' || (p.body ->> 'text') from net.posted as p),
+  'deaf: what is written to public.jobs starts nothing (job: its triggers are disabled). Call automation.attach() again, or detach() it.',
+  'a table whose triggers somebody switched off starts nothing, and that is told');
+alter table public.jobs enable trigger all;
 alter function net.http_post(text, jsonb, jsonb, jsonb, integer) rename to gone;
 delete from automation.notices;
 select lives_ok('select automation.tell_of_engine()', 'where there is no pg_net the log has it');
