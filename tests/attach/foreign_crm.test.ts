@@ -333,8 +333,58 @@ describe("attach", () => {
     ["an event of the engine's own", "crm.free", "bad", { tenant: "company_id" }, [
       { type: "manual", column: "id" },
     ], /manual/],
+    ["a key of an event that is none: it would fire at any change", "crm.free", "bad", {
+      tenant: "company_id",
+    }, [{ type: "bad_won", column: "id", becomse: "won" }], /"becomse" is none of type, column/],
+    ["an event that becomes something of no column", "crm.free", "bad", { tenant: "company_id" }, [
+      { type: "bad_won", becomes: "won" },
+    ], /column: the name of a column is needed/],
+    ["an event that becomes one of several", "crm.free", "bad", { tenant: "company_id" }, [
+      { type: "bad_won", column: "id", becomes: ["won", "sold"] },
+    ], /becomes: a value is needed/],
+    ["an event without a name", "crm.free", "bad", { tenant: "company_id" }, [
+      { column: "id" },
+    ], /type: a name is needed/],
+    ["an event that is only its name", "crm.free", "bad", { tenant: "company_id" }, [
+      "bad_won",
+    ], /each is an object/],
+    ["events that are no list", "crm.free", "bad", { tenant: "company_id" }, {
+      type: "bad_won",
+      column: "id",
+    }, /events: a list is needed/],
+    ["columns that are a list", "crm.free", "bad", ["company_id"], [], /columns: an object/],
+    [
+      "a partition of a table that is attached",
+      "crm.visits_2026",
+      "bad",
+      { tenant: "company_id", id: "visit_no" },
+      [],
+      /visits_2026 is a partition of crm\.visits, which is attached as "visit"/,
+    ],
+    [
+      "a table of which a partition is attached",
+      "crm.shifts",
+      "bad",
+      { tenant: "company_id" },
+      [],
+      /crm\.shifts_day is a partition of crm\.shifts, and attached already, as "day_shift"/,
+    ],
   ];
-  beforeAll(() => database().sql`create table crm.free (company_id uuid, id text primary key)`);
+  beforeAll(async () => {
+    const { sql } = database();
+    await sql.unsafe(`
+      create table crm.free (company_id uuid, id text primary key);
+      create table crm.shifts (company_id uuid, id bigint, kind text) partition by list (kind);
+      create table crm.shifts_day partition of crm.shifts for values in ('day')`);
+    await attach(sql, "crm.shifts_day", "day_shift", { tenant: "company_id" }, []);
+  });
+
+  it("names the mistake: a table that is gone with its session", async () => {
+    await expect(database().sql.begin(async (sql) => {
+      await sql`create temp table notes (company_id uuid, id bigint primary key)`;
+      await sql`select automation.attach('notes', 'note', '{"tenant": "company_id"}')`;
+    })).rejects.toThrow(/notes is temporary/);
+  });
 
   it.each(mistakes)(
     "names the mistake: %s",
@@ -419,6 +469,25 @@ describe("attach", () => {
       ) await sql.unsafe(`update public.odd set ${change}`);
     });
   });
+});
+
+it("a table with more times than a function has arguments is read", async () => {
+  const { sql } = database();
+  const times = Array.from({ length: 60 }, (_, n) => `t${n} timestamp`);
+  await sql.unsafe(`create table crm.logs (company_id uuid, id bigint primary key, ${times})`);
+  await attach(sql, "crm.logs", "log", { tenant: "company_id", timestamps: "UTC" }, []);
+  await workflow("log_created", {}, { title: "{{log.t59}} {{trigger.record.t59}}" });
+  await sql`insert into crm.logs (company_id, id, t59) values (${company}, 1, '2026-06-01 15:00')`;
+  await sql`select automation.tick()`;
+  expect(
+    await sql`
+      select status::text, input ->> 'title' as title, error from ridgeline.workflow_step_executions
+      where tenant_id = ${company}`,
+  ).toEqual([{
+    status: "completed",
+    title: "2026-06-01T15:00:00+00:00 2026-06-01T15:00:00+00:00",
+    error: null,
+  }]);
 });
 
 describe("detach", () => {

@@ -539,9 +539,10 @@ create or replace function automation.record_expression(attached automation.enti
           select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
           from unnest(attached.columns) with ordinality as c (name, place)))
         else format('to_jsonb(%s.*)', written) end
+      -- A function takes a hundred arguments, and a table may have more columns.
       || coalesce((
-        select ' || jsonb_build_object(' || string_agg(
-          format('%L, %s.%I at time zone %L', c, written, c, attached.times_zone), ', ') || ')'
+        select ' || (select to_jsonb(timed.*) from (select ' || string_agg(
+          format('%1$s.%2$I at time zone %3$L as %2$I', written, c, attached.times_zone), ', ') || ') as timed)'
         from unnest(t.columns) as c), '')
       || case when automation.name_column(attached) is null then ''
         else format(' || automation.parts_of_name(%s.%I::text)', written, automation.name_column(attached)) end

@@ -11,6 +11,7 @@ declare
   attached automation.entities;
   settled text[];
 begin
+  perform automation.check_events(events);
   attached := automation.describe_entity(relation, entity, columns, visible);
   attached.writable_columns := automation.allowed_columns(relation, attached, writable);
   attached.authors := coalesce(authors, automation.default_authors(relation));
@@ -247,6 +248,79 @@ begin
       using errcode = 'wrong_object_type', hint = case kind
         when 'v' then 'Attach the table behind it; where there are several, each as an entity of its own.'
         else 'Attach a table that is written in this database.' end;
+  elsif (select c.relpersistence = 't' from pg_catalog.pg_class as c where c.oid = relation) then
+    raise exception 'relation: % is temporary, and nobody else''s', relation using errcode = 'wrong_object_type';
+  end if;
+end;
+$$;
+
+-- A key that is misspelt would be left out, and what is to be one change of a column be any.
+create or replace function automation.check_events(events jsonb) returns void
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  event jsonb;
+  problem text;
+begin
+  if jsonb_typeof(events) is distinct from 'array' then
+    problem := 'a list is needed';
+  end if;
+  for event in select e from jsonb_array_elements(case when problem is null then events else '[]' end) as e loop
+    select p.message into problem
+    from (
+      select 1, 'each is an object' where jsonb_typeof(event) <> 'object'
+      union all
+      select 2, format('"%s" is none of %s', k.key, array_to_string(k.known, ', '))
+      from (
+        select jsonb_object_keys(case jsonb_typeof(event) when 'object' then event else '{}' end) as key,
+          '{type,column,becomes,on_insert,unless,description}'::text[] as known
+      ) as k
+      where not k.key = any (k.known)
+      union all
+      select 3, format('%s: %s is needed', n.name, n.needed)
+      from (values ('type', 'a name', '{string}'::text[]), ('column', 'the name of a column', '{string}'),
+        ('becomes', 'a value', '{string,number,boolean}'), ('on_insert', 'true or false', '{boolean}'),
+        ('unless', 'the name of a column', '{string}'), ('description', 'a text', '{string}'))
+        as n (name, needed, kinds)
+      where case when event ? n.name then not jsonb_typeof(event -> n.name) = any (n.kinds) or event ->> n.name = ''
+        else n.name = 'type' or n.name = 'column' and event ? 'becomes' end
+    ) as p (rank, message)
+    order by p.rank limit 1;
+    exit when problem is not null;
+  end loop;
+  if problem is not null then
+    raise exception 'events: %', problem using errcode = 'invalid_parameter_value',
+      detail = coalesce(event, events, 'null')::text,
+      hint = 'Such as [{"type": "invoice_paid", "column": "state", "becomes": "paid"}].';
+  end if;
+end;
+$$;
+
+-- A partition fires the triggers of the table that it is a part of: its rows are captured once, under one name.
+create or replace function automation.check_partition(relation regclass, entity text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  other record;
+begin
+  select e.name, e.relation into other
+  from automation.entities as e
+  join pg_partition_ancestors(check_partition.relation) as p on p.relid = to_regclass(e.relation)
+  where p.relid <> check_partition.relation and e.name <> check_partition.entity limit 1;
+  if found then
+    raise exception 'relation: % is a partition of %, which is attached as "%": its rows are captured already',
+      relation, other.relation, other.name using errcode = 'invalid_parameter_value';
+  end if;
+  select e.name, e.relation into other
+  from automation.entities as e
+  cross join lateral pg_partition_ancestors(to_regclass(e.relation)) as p
+  where p.relid = check_partition.relation and p.relid <> to_regclass(e.relation)
+    and e.name <> check_partition.entity limit 1;
+  if found then
+    raise exception 'relation: % is a partition of %, and attached already, as "%"; detach that first', other.relation,
+      relation, other.name using errcode = 'invalid_parameter_value';
   end if;
 end;
 $$;
@@ -262,7 +336,12 @@ declare
   missing text;
   shown text[] := coalesce(visible, automation.visible_by_default(relation));
 begin
+  if jsonb_typeof(columns) is distinct from 'object' then
+    raise exception 'columns: an object is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as {"phone": "mobile", "contact": "customer_id"}.';
+  end if;
   perform automation.check_relation(relation);
+  perform automation.check_partition(relation, entity);
   described.name := entity;
   described.relation := automation.relation_name(describe_entity.relation);
   described.sole := automation.constant_tenant(relation, columns, 'tenant');
