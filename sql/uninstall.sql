@@ -29,7 +29,8 @@ begin
             'set ridgeline.uninstall = ''force''';
     end if;
   end if;
-  -- Whoever writes now waits, and then finds no trigger.
+  -- Whoever writes now waits, and then finds no trigger. Behind somebody's transaction that does not end, nobody does.
+  perform set_config('lock_timeout', '3s', true);
   for installed in
     select t.tgname, t.tgrelid::regclass as relation
     from pg_catalog.pg_trigger as t
@@ -40,7 +41,17 @@ begin
       and c.relnamespace not in (to_regnamespace('automation'), to_regnamespace('ridgeline'))
     order by t.tgrelid
   loop
-    execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+    begin
+      execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+    exception
+      when insufficient_privilege then
+        -- Only the table's owner may; with the schema, below, it goes all the same.
+        null;
+      when lock_not_available then
+        raise exception '% is in use by a transaction that does not end: nothing was removed', installed.relation
+          using errcode = 'lock_not_available',
+            hint = 'Try again when it is over; pg_stat_activity says since when it lasts (xact_start).';
+    end;
   end loop;
   -- An index by which callers are found (docs/attach.md) is there for the engine alone.
   for installed in
@@ -73,6 +84,9 @@ begin
       cross join lateral pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) as i
       where d.deptype = 'n'
         and not exists (select from ours as also where also.class = d.classid and also.oid = d.objid)
+        and not exists (
+          select from pg_catalog.pg_trigger as t
+          where d.classid = 'pg_catalog.pg_trigger'::regclass and t.oid = d.objid and t.tgname like 'automation\_%')
         and i.schema is distinct from 'automation' and i.schema is distinct from 'ridgeline'
         and i.identity !~ '(^|\mon |\mfor )(automation|ridgeline)\.'
     )

@@ -15,6 +15,7 @@ import {
   JOB,
   LOPEZ_ROOF,
   MARIA,
+  OWNER,
   publish,
   speakAs,
   SUMMIT,
@@ -287,13 +288,48 @@ describe("in a CRM that was there before", { timeout: 240_000 }, () => {
   });
 });
 
+describe("a table of another owner", { timeout: 240_000 }, () => {
+  it("is let go of by whoever may no more than put a trigger on it", async () => {
+    const host = await createProject();
+    const sql = connect(host.url);
+    const settled = async () => {
+      await using(host.adminUrl, (admin) => admin`vacuum`);
+      return await footprint(host);
+    };
+    const attach = async () => {
+      await sql`select automation.attach_tenants('public.firms')`;
+      await sql`select automation.attach('public.orders', 'order')`;
+    };
+    try {
+      await using(host.adminUrl, (admin) =>
+        admin.unsafe(`
+          create table public.orders (tenant_id uuid not null, id bigint primary key);
+          create table public.firms (id uuid primary key, name text);
+          grant all on public.orders, public.firms to ${OWNER}`).simple());
+      const found = await settled();
+      await installEngine(sql);
+      await attach();
+      await sql`select automation.detach('order')`;
+      expect(difference(found, await settled()).come.map((line) => line.replace(/:.*/s, "")))
+        .toEqual(["has had triggers public.firms", "trigger public.firms.automation_tenant_gone"]);
+      await attach();
+      await uninstall(sql);
+      await sql`drop schema supabase_migrations cascade`;
+      expect(difference(found, await settled())).toEqual(none);
+    } finally {
+      await sql.end({ timeout: 1 });
+      await host.drop();
+    }
+  });
+});
+
 describe("leaving", { timeout: 240_000 }, () => {
   const command = (host: Host, ...more: string[]) => {
     const { status, stdout, stderr } = spawnSync(path.join(root, "scripts/uninstall"), [
       "--database-url",
       host.url,
       ...more,
-    ], { encoding: "utf8" });
+    ], { encoding: "utf8", timeout: 60_000 });
     return { status, said: stdout + stderr };
   };
 
@@ -327,6 +363,16 @@ describe("leaving", { timeout: 240_000 }, () => {
       }]);
       await sql`insert into public.contacts (tenant_id, first_name, last_name) values (${SUMMIT}, 'Other', 'Lead')`;
       expect(await sql`select count(*)::int as n from public.waiting`).toEqual([{ n: 2 }]);
+
+      // Behind somebody who holds a table nobody waits for long.
+      const slow = connect(host.url, { max: 1 });
+      await slow`begin`;
+      await slow`select from public.contacts`;
+      expect(command(host, "--force", "--cascade")).toEqual({
+        status: 1,
+        said: expect.stringMatching(/contacts is in use by a transaction .*: nothing was removed/),
+      });
+      await slow.end();
 
       expect(command(host, "--force", "--cascade")).toEqual({
         status: 0,

@@ -796,8 +796,13 @@ declare
   installed record;
 begin
   for installed in select t.name, t.relation from automation.capture_triggers(attached.name) as t loop
-    perform automation.take_table(installed.relation, 'access exclusive');
-    execute format('drop trigger %I on %s', installed.name, installed.relation);
+    begin
+      perform automation.take_table(installed.relation, 'access exclusive');
+      execute format('drop trigger %I on %s', installed.name, installed.relation);
+    exception when insufficient_privilege then
+      -- Only its owner may; but whose the function is may drop that, and the trigger with it.
+      null;
+    end;
   end loop;
 end;
 $$;
@@ -838,12 +843,12 @@ begin
   end if;
   perform automation.stop_hearing(attached.name);
   perform automation.remove_triggers(attached);
-  execute format('drop function if exists automation.capture_%s_insert()', attached.name);
-  execute format('drop function if exists automation.capture_%s_update()', attached.name);
-  execute format('drop function if exists automation.capture_%s_delete()', attached.name);
-  execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
+  execute format('drop function if exists automation.capture_%s_insert() cascade', attached.name);
+  execute format('drop function if exists automation.capture_%s_update() cascade', attached.name);
+  execute format('drop function if exists automation.capture_%s_delete() cascade', attached.name);
+  execute format('drop function if exists automation.capture_%s_truncate() cascade', attached.name);
   if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then
-    execute format('drop function automation.capture_%s_merge()', attached.name);
+    execute format('drop function automation.capture_%s_merge() cascade', attached.name);
   end if;
   if to_regproc(format('automation.capture_%s_timers', attached.name)) is not null then
     execute format('drop function automation.capture_%s_timers() cascade', attached.name);
