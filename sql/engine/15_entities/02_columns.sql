@@ -31,7 +31,9 @@ create or replace function automation.relation_columns(relation regclass)
     select a.attname::text,
       -- A trigger is not told what is computed where it is read.
       (t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype) and a.attgenerated <> 'v',
-      automation.has_equality(t.oid),
+      -- A collation that tells no case apart would hide a change of it.
+      automation.has_equality(t.oid) and not exists (
+        select from pg_catalog.pg_collation as c where c.oid = a.attcollation and not c.collisdeterministic),
       a.attgenerated <> ''
     from pg_catalog.pg_attribute as a
     join pg_catalog.pg_type as t on t.oid = a.atttypid

@@ -32,7 +32,7 @@ create or replace function automation.changed_expression(attached automation.ent
         format(
           case when c.is_comparable
             then E'\n        case when new.%1$I is distinct from old.%1$I then %2$L end'
-            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
+            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text collate "C" then %2$L end' end,
           c.name, c.name),
         ',')
       || ']::text[], null)'
@@ -463,12 +463,12 @@ create or replace function automation.staged_block(attached automation.entities)
   as $$
     select coalesce((
       select format($block$
-    if new.%1$I%3$s is distinct from old.%1$I%3$s then
+    if new.%1$I%3$s is distinct from old.%1$I%3$s%5$s then
       moved := row(%4$s, automation.as_key(new.%2$I::text), new.%1$I::text, old.%1$I::text,
         automation.current_user_id(), automation.causation_root());
     end if;$block$,
         c.name, attached.id_column, case when c.is_comparable then '' else '::text' end,
-        automation.tenant_expression(attached, 'new'))
+        automation.tenant_expression(attached, 'new'), case when c.is_comparable then '' else ' collate "C"' end)
       from automation.relation_columns(attached.relation::regclass) as c
       where c.name = coalesce(attached.mapped ->> 'stage', attached.mapped ->> 'status')
         and not attached.is_log and not c.is_generated), '')

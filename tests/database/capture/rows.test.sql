@@ -1,7 +1,7 @@
 -- A row at a time: what a statement trigger did not see, and what a block a row would cost.
 begin;
 \ir ../foundation/story.psql
-select plan(40);
+select plan(47);
 set local client_min_messages = error;
 
 select pg_temp.tenant() as apex \gset
@@ -105,6 +105,27 @@ select pg_temp.replicate($$delete from public.contacts where first_name = 'Repli
 select is((select count(*) from automation.signals where role = 'deleted'), 1::bigint, 'and deletes');
 alter table public.contacts enable trigger automation_capture_insert;
 
+-- A permit before its project, as a deferred key allows.
+create table public.permits (tenant_id uuid not null, id bigint primary key, project_id uuid,
+  foreign key (tenant_id, project_id) references public.projects (tenant_id, id) deferrable initially deferred);
+select automation.attach('public.permits', 'permit', '{"project": "project_id"}', authors => 'members');
+select pg_temp.workflow(:'apex', 'permit_created', '{}', '[{"type": "create_task", "config": {"title": "{{project.name}} for {{contact.first_name}}"}}]') as permits \gset
+select pg_temp.workflow(:'apex', 'permit_created', conditions => '[{"field": "project.name", "operator": "equals", "value": "Deck"}]') as decks \gset
+select pg_temp.contact(:'apex', 'Ines') as ines \gset
+insert into public.permits values (:'apex', 1, '00000000-0000-0000-0000-0000000000d1');
+insert into public.projects (tenant_id, id, contact_id, name) values (:'apex', '00000000-0000-0000-0000-0000000000d1', :'ines', 'Deck');
+set constraints all immediate;
+select is(array[pg_temp.runs(:'permits'), pg_temp.runs(:'decks')], array[1, 0]::bigint[], 'a child that comes before its parent fires, and conditions on the parent judge what is not there');
+select is(array[pg_temp.last(:'permits') ->> 'project', r.contact_id], array[null, null]::text[], 'nor does its run know of a contact') from pg_temp.only_run(:'permits') as r;
+select pg_temp.settle();
+select is((select t.title from public.tasks as t where t.execution_id = (pg_temp.only_run(:'permits')).id), 'Deck for Ines', 'until its first step looks again');
+select is((select r.contact_id from pg_temp.only_run(:'permits') as r), :'ines'::text, 'and then it is hers');
+insert into public.permits values (:'apex', 2, '00000000-0000-0000-0000-0000000000d1');
+select is(pg_temp.runs(:'decks'), 1::bigint, 'after its parent it is judged by that');
+update ridgeline.workflows set is_active = false where id in (:'permits', :'decks');
+drop table public.permits;
+select automation.detach('permit');
+
 -- A table that is emptied.
 select pg_temp.contact(:'apex') as maria \gset
 insert into public.projects (tenant_id, contact_id, name) values (:'apex', :'maria', 'Roof');
@@ -124,9 +145,10 @@ from pg_temp.only_run(:'projects');
 create schema addons;
 create extension hstore schema addons;
 create extension citext schema addons;
+create collation addons.no_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 create table public.parcels (tenant_id uuid not null, id bigint primary key, marks addons.hstore, code addons.citext,
-  spans int4range, codes addons.citext[]);
-select automation.attach('public.parcels', 'parcel', '{}', '[]', authors => 'members');
+  spans int4range, codes addons.citext[], lot varchar(9) collate addons.no_case, phase text collate addons.no_case);
+select automation.attach('public.parcels', 'parcel', '{"stage": "phase"}', '[]', authors => 'members');
 select pg_temp.workflow(:'apex', 'parcel_created', '{"code": "A1"}') as parcels \gset
 select pg_temp.workflow(:'apex', 'parcel_updated') as parcel_changes \gset
 select set_config('automation.altered', '', true);
@@ -139,6 +161,10 @@ update public.parcels set code = 'a1';
 update public.parcels set codes = '{x,y}';
 select is(pg_temp.runs(:'parcel_changes'), 3::bigint, 'another is');
 select is(pg_temp.last(:'parcel_changes') -> 'changed', '["codes"]', 'arrays of them too');
+update public.parcels set lot = 'b2', phase = 'sold';
+update public.parcels set lot = 'B2', phase = 'Sold';
+select is(array[pg_temp.runs(:'parcel_changes')::text, pg_temp.last(:'parcel_changes') ->> 'changed'], array['5', '["lot", "phase"]'], 'and letters whose case their collation does not tell apart');
+select is(s.was || ' ' || s.stage, 'sold Sold', 'of a stage as well') from ridgeline.stage_changes as s where s.entity = 'parcel';
 select is(current_setting('automation.altered', true), '', 'by the code that was made for them');
 
 -- Columns that are computed where they are read (from 18 on; before, they are stored).
