@@ -166,6 +166,26 @@ begin
 end;
 $$;
 
+-- What no value of could be a date: a timer of it would never be due.
+create or replace function automation.check_date_field(entity text, field text, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kind constant text := (
+    select automation.value_kind(a.atttypid)
+    from automation.entities as e
+    join pg_catalog.pg_attribute as a on a.attrelid = to_regclass(e.relation) and a.attname = field
+    where e.name = entity and not a.attisdropped);
+begin
+  return case when kind in ('number', 'boolean', 'uuid', 'list', 'enum') then jsonb_build_array(automation.problem(
+    path, 'invalid_value', format('%s.%s is %s, and no date', entity, field, automation.kind_name(kind)),
+    case kind when 'number' then format('Where it counts seconds since 1970, attach a column that is a time: timestamptz '
+      'generated always as (to_timestamp(%I)) stored.', field) else 'Name a column that holds a date or a time.' end))
+    else '[]' end;
+end;
+$$;
+
 -- time_elapsed: {entity?, field | changed, by?, offset, at?, zone?, missed?, existing?}
 create or replace function automation.compile_timer(
   config jsonb, path text, out compiled jsonb, out problems jsonb)
@@ -222,7 +242,8 @@ begin
       format('%s has no column "%s"', entity, field),
       'Its columns: ' || array_to_string(e.columns, ', '))
     from automation.entities as e
-    where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]');
+    where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]')
+    || case when config ? 'changed' then '[]' else automation.check_date_field(entity, field, path || '.field') end;
   compiled := jsonb_build_object(
     'entity', entity, 'field', field, 'follows', case when config ? 'changed' then 'change' else 'value' end,
     'offset', length, 'business_days', business_days, 'at', config -> 'at',

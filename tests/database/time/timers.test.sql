@@ -2,7 +2,7 @@
 -- are past.
 begin;
 \ir ../foundation/story.psql
-select plan(46);
+select plan(49);
 
 select automation.set_clock('2026-03-02 12:00:00+00');
 select pg_temp.tenant() as apex \gset
@@ -183,6 +183,13 @@ select is((select string_agg(concat_ws(' ', s.step_key, s.status, s.error ->> 'c
   from ridgeline.workflow_step_executions as s
   where s.execution_id = (pg_temp.only_run(:'reminder')).id),
   'remind skipped expired, prepare completed', 'the office is told so, and the run goes on');
+
+-- What can never be a date.
+select is(pg_temp.findings(:'apex', 'time_elapsed', '{"field": "lead_score", "offset": "1 day"}', mended => true),
+  'contact.lead_score is a number, and no date | Where it counts seconds since 1970, attach a column that is a time: timestamptz generated always as (to_timestamp(lead_score)) stored.',
+  'a timer on a number would never be due, and is refused');
+select is(pg_temp.findings(:'apex', 'time_elapsed', '{"changed": "lead_score", "offset": "1 day"}'), null, 'one on when that changes is not');
+select is(pg_temp.findings(:'apex', 'time_elapsed', '{"field": "source", "offset": "1 day"}'), null, 'nor one on a text, which may hold a date');
 
 select * from finish();
 rollback;
