@@ -1743,6 +1743,21 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.key_type(attached automation.entities)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return coalesce((
+    select format_type(a.atttypid, -1)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = to_regclass(attached.relation) and a.attname = attached.id_column and not a.attisdropped),
+    attached.id_type);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.find_relation(name text)
  RETURNS regclass
  LANGUAGE plpgsql
@@ -2832,7 +2847,8 @@ begin
   end if;
   execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
     automation.tenant_expression(attached, 'r'), attached.id_column,
-    automation.column_type(relation, attached.id_column))
+    (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute as a
+      where a.attrelid = relation and a.attname = attached.id_column))
     into record using tenant_id, id;
   return case when not automation.is_marked_deleted(attached, record)
     then automation.visible_record(attached, record) end;
@@ -4992,12 +5008,14 @@ begin
     or execution.record_id is null then
     return given;
   end if;
+  -- One that names no contact itself has had that of its parent since it was written; unless the parent came later.
   select e.* into attached from automation.entities as e
-  where e.name = execution.entity and e.related ? 'contact';
+  where e.name = execution.entity
+    and (e.related ? 'contact' or given is null and (e.contact_way is not null or e.contact_ways is not null));
   was := coalesce(snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> attached.contact_way,
     case when attached.contact_ways is not null then automation.contact_by_ways(
       execution.tenant_id, execution.trigger_data, attached.contact_ways) end);
-  if attached.name is null or given is distinct from was
+  if attached.name is null or given is distinct from was and attached.related ? 'contact'
     and (given is null or given is distinct from automation.merged_into(execution.tenant_id, was)) then
     return given;
   end if;
@@ -5113,10 +5131,10 @@ begin
   elsif root = 'contact' then
     if execution.version = 0 then
       return data -> 'contact';
-    elsif not data ? 'contact_id' then
-      return automation.as_if(execution, 'contact', data -> 'contact');
     elsif known.contact_id is not null then
       return automation.as_if(execution, 'contact', known.contact);
+    elsif not data ? 'contact_id' then
+      return automation.as_if(execution, 'contact', data -> 'contact');
     end if;
     return automation.as_if(execution, 'contact', automation.read_record(
       'contact', execution.tenant_id, automation.contact_key(execution, known)));
@@ -7382,7 +7400,8 @@ declare
 begin
   if id is not null then
     execute format('select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s', attached.relation,
-      automation.tenant_expression(attached, 'r'), attached.id_column, attached.id_type)
+      automation.tenant_expression(attached, 'r'), attached.id_column,
+      automation.key_type(attached))
       into stored using execution.tenant_id, id;
     stored := automation.timed_record(attached, stored);
   end if;
@@ -13377,6 +13396,28 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.check_date_field(entity text, field text, path text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  kind constant text := (
+    select automation.value_kind(a.atttypid)
+    from automation.entities as e
+    join pg_catalog.pg_attribute as a on a.attrelid = to_regclass(e.relation) and a.attname = field
+    where e.name = entity and not a.attisdropped);
+begin
+  return case when kind in ('number', 'boolean', 'uuid', 'list', 'enum') then jsonb_build_array(automation.problem(
+    path, 'invalid_value', format('%s.%s is %s, and no date', entity, field, automation.kind_name(kind)),
+    case kind when 'number' then format('Where it counts seconds since 1970, attach a column that is a time: '
+      'timestamptz generated always as (to_timestamp(%I)) stored.', field)
+      else 'Name a column that holds a date or a time.' end))
+    else '[]' end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.entry_if_met(version ridgeline.workflow_versions, enrolment automation.enrolment, data jsonb, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS automation.entry
  LANGUAGE plpgsql
@@ -16090,7 +16131,7 @@ begin
   found_at := format(
     'select array_agg(k.place) from unnest($1, $2) with ordinality as k (tenant_id, id, place) '
     'cross join lateral (select from %s as r where %s = k.tenant_id and r.%I = k.id::%s',
-    attached.relation, automation.tenant_expression(attached, 'r'), attached.id_column, attached.id_type);
+    attached.relation, automation.tenant_expression(attached, 'r'), attached.id_column, automation.key_type(attached));
   begin
     execute found_at || ') as r' into there using tenant_ids, ids;
     execute found_at || ' for no key update skip locked) as r' into free using tenant_ids, ids;
@@ -18047,6 +18088,81 @@ begin
       using errcode = 'wrong_object_type', hint = case kind
         when 'v' then 'Attach the table behind it; where there are several, each as an entity of its own.'
         else 'Attach a table that is written in this database.' end;
+  elsif (select c.relpersistence = 't' from pg_catalog.pg_class as c where c.oid = relation) then
+    raise exception 'relation: % is temporary, and nobody else''s', relation using errcode = 'wrong_object_type';
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_events(events jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  event jsonb;
+  problem text;
+begin
+  if jsonb_typeof(events) is distinct from 'array' then
+    problem := 'a list is needed';
+  end if;
+  for event in select e from jsonb_array_elements(case when problem is null then events else '[]' end) as e loop
+    select p.message into problem
+    from (
+      select 1, 'each is an object' where jsonb_typeof(event) <> 'object'
+      union all
+      select 2, format('"%s" is none of %s', k.key, array_to_string(k.known, ', '))
+      from (
+        select jsonb_object_keys(case jsonb_typeof(event) when 'object' then event else '{}' end) as key,
+          '{type,column,becomes,on_insert,unless,description}'::text[] as known
+      ) as k
+      where not k.key = any (k.known)
+      union all
+      select 3, format('%s: %s is needed', n.name, n.needed)
+      from (values ('type', 'a name', '{string}'::text[]), ('column', 'the name of a column', '{string}'),
+        ('becomes', 'a value', '{string,number,boolean}'), ('on_insert', 'true or false', '{boolean}'),
+        ('unless', 'the name of a column', '{string}'), ('description', 'a text', '{string}'))
+        as n (name, needed, kinds)
+      where case when event ? n.name then not jsonb_typeof(event -> n.name) = any (n.kinds) or event ->> n.name = ''
+        else n.name = 'type' or n.name = 'column' and event ? 'becomes' end
+    ) as p (rank, message)
+    order by p.rank limit 1;
+    exit when problem is not null;
+  end loop;
+  if problem is not null then
+    raise exception 'events: %', problem using errcode = 'invalid_parameter_value',
+      detail = coalesce(event, events, 'null')::text,
+      hint = 'Such as [{"type": "invoice_paid", "column": "state", "becomes": "paid"}].';
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_partition(relation regclass, entity text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  other record;
+begin
+  select e.name, e.relation into other
+  from automation.entities as e
+  join pg_partition_ancestors(check_partition.relation) as p on p.relid = to_regclass(e.relation)
+  where p.relid <> check_partition.relation and e.name <> check_partition.entity limit 1;
+  if found then
+    raise exception 'relation: % is a partition of %, which is attached as "%": its rows are captured already',
+      relation, other.relation, other.name using errcode = 'invalid_parameter_value';
+  end if;
+  select e.name, e.relation into other
+  from automation.entities as e
+  cross join lateral pg_partition_ancestors(to_regclass(e.relation)) as p
+  where p.relid = check_partition.relation and p.relid <> to_regclass(e.relation)
+    and e.name <> check_partition.entity limit 1;
+  if found then
+    raise exception 'relation: % is a partition of %, and attached already, as "%"; detach that first', other.relation,
+      relation, other.name using errcode = 'invalid_parameter_value';
   end if;
 end;
 $function$;
@@ -18582,12 +18698,12 @@ CREATE OR REPLACE FUNCTION automation.staged_block(attached automation.entities)
 AS $function$
     select coalesce((
       select format($block$
-    if new.%1$I%3$s is distinct from old.%1$I%3$s then
+    if new.%1$I%3$s is distinct from old.%1$I%3$s%5$s then
       moved := row(%4$s, automation.as_key(new.%2$I::text), new.%1$I::text, old.%1$I::text,
         automation.current_user_id(), automation.causation_root());
     end if;$block$,
         c.name, attached.id_column, case when c.is_comparable then '' else '::text' end,
-        automation.tenant_expression(attached, 'new'))
+        automation.tenant_expression(attached, 'new'), case when c.is_comparable then '' else ' collate "C"' end)
       from automation.relation_columns(attached.relation::regclass) as c
       where c.name = coalesce(attached.mapped ->> 'stage', attached.mapped ->> 'status')
         and not attached.is_log and not c.is_generated), '')
@@ -19353,6 +19469,34 @@ begin
   loop
     execute format('alter table %s disable trigger %I', relic.relation, relic.name);
   end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.deaf_tables()
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('entity', d.name, 'relation', d.relation, 'why', d.why)
+      order by d.name), '[]')
+    from (
+      select e.name, e.relation, case
+          when t.relation is null and to_regclass(e.relation) is null then 'it is not there any more'
+          when t.relation is null then 'it has none of the triggers that attach() gave it'
+          when to_regclass(e.relation) <> t.relation then format('those triggers are on %s', t.relation)
+          when t.missing > 0 then 'it lacks some of the triggers that attach() gave it'
+          when t.is_disabled then 'its triggers are disabled' end as why
+      from automation.entities as e
+      cross join lateral (
+        select min(c.relation::oid)::regclass as relation,
+          4 - count(*) filter (where c.name not like '%\_merge') as missing,
+          bool_or(c.enabled in ('disable', 'enable replica')) as is_disabled
+        from automation.capture_triggers(e.name) as c) as t
+    ) as d
+    where d.why is not null);
 end;
 $function$;
 
@@ -25163,7 +25307,8 @@ begin
     'last_tick', last_tick, 'oldest_due', due.oldest, 'due', due.steps,
     'doorbell', automation.setting('doorbell'),
     'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
-      and coalesce(due.oldest > automation.now() - interval '5 minutes', true));
+      and coalesce(due.oldest > automation.now() - interval '5 minutes', true))
+    || case when tenants is null then jsonb_build_object('deaf', automation.deaf_tables()) else '{}' end;
 end;
 $function$;
 
@@ -25644,6 +25789,12 @@ begin
     perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
       'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
     return 1;
+  elsif state -> 'deaf' <> '[]' then
+    perform automation.tell_operator('deaf', (
+      select format('what is written to %s starts nothing (%s). Call automation.attach() again, or detach() it.',
+        string_agg(d ->> 'relation', ', '), string_agg((d ->> 'entity') || ': ' || (d ->> 'why'), '; '))
+      from jsonb_array_elements(state -> 'deaf') as d), state);
+    return 1;
   end if;
   return 0;
 end;
@@ -26120,7 +26271,9 @@ AS $function$
     select a.attname::text,
       -- A trigger is not told what is computed where it is read.
       (t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype) and a.attgenerated <> 'v',
-      automation.has_equality(t.oid),
+      -- A collation that tells no case apart would hide a change of it.
+      automation.has_equality(t.oid) and not exists (
+        select from pg_catalog.pg_collation as c where c.oid = a.attcollation and not c.collisdeterministic),
       a.attgenerated <> ''
     from pg_catalog.pg_attribute as a
     join pg_catalog.pg_type as t on t.oid = a.atttypid
@@ -26310,9 +26463,10 @@ AS $function$
           select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
           from unnest(attached.columns) with ordinality as c (name, place)))
         else format('to_jsonb(%s.*)', written) end
+      -- A function takes a hundred arguments, and a table may have more columns.
       || coalesce((
-        select ' || jsonb_build_object(' || string_agg(
-          format('%L, %s.%I at time zone %L', c, written, c, attached.times_zone), ', ') || ')'
+        select ' || (select to_jsonb(timed.*) from (select ' || string_agg(
+          format('%1$s.%2$I at time zone %3$L as %2$I', written, c, attached.times_zone), ', ') || ') as timed)'
         from unnest(t.columns) as c), '')
       || case when automation.name_column(attached) is null then ''
         else format(' || automation.parts_of_name(%s.%I::text)', written, automation.name_column(attached)) end
@@ -26849,9 +27003,7 @@ begin
     select %6$s from %2$s as r
     where %3$s = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
 exception
-  when data_exception then
-    return null;
-  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+  when data_exception or undefined_table or undefined_column or undefined_function or invalid_schema_name then
     return automation.read_anew(%1$L, tenant_id, id);
 end;
 $reader$;
@@ -26881,7 +27033,7 @@ $reader$
 $template$,
       attached.name, attached.relation,
       automation.tenant_expression(attached, 'r'), attached.id_column,
-      attached.id_type, automation.record_expression(attached, 'r'),
+      automation.key_type(attached), automation.record_expression(attached, 'r'),
       automation.deleted_expression(attached, 'r'))
   $function$;
 
@@ -26901,16 +27053,14 @@ begin
     select from %2$s as r
     where %3$s = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
 exception
-  when data_exception then
-    return false;
-  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+  when data_exception or undefined_table or undefined_column or undefined_function or invalid_schema_name then
     return automation.read_anew(%1$L, tenant_id, id) is not null;
 end;
 $reader$
 $template$,
       attached.name, attached.relation,
       automation.tenant_expression(attached, 'r'), attached.id_column,
-      attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
+      automation.key_type(attached), automation.deleted_expression(attached, 'r'), attached.is_log)
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.read_record_function()
@@ -27832,7 +27982,7 @@ begin
         '%1$I = case when pg_catalog.btrim(coalesce(r.%1$I::text, '''')) operator(pg_catalog.=) '''' then v.%1$I '
         'else r.%1$I end', k), ', '),
       automation.tenant_expression(contacts, 'r'),
-      contacts.id_column, contacts.id_type)
+      contacts.id_column, automation.key_type(contacts))
     from jsonb_object_keys(fields) as k), tenant_id, id, fields);
 exception
   when integrity_constraint_violation or data_exception or undefined_column or undefined_table
@@ -29344,13 +29494,13 @@ $function$;
 CREATE OR REPLACE FUNCTION automation.lock_record_statement(attached automation.entities)
  RETURNS text
  LANGUAGE sql
- IMMUTABLE
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select format(
       'select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s for no key update nowait',
       attached.relation, automation.tenant_expression(attached, 'r'),
-      attached.id_column, attached.id_type)
+      attached.id_column, automation.key_type(attached))
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.update_statement(attached automation.entities, fields jsonb)
@@ -29370,7 +29520,7 @@ AS $function$
             'operator(pg_catalog.||) %2$L::jsonb', c.name, c.keys) end,
         ', '),
       automation.tenant_expression(attached, 'r'),
-      attached.id_column, attached.id_type)
+      attached.id_column, automation.key_type(attached))
     from (
       select split_part(f.key, '.', 1) as name,
         jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)
@@ -30494,7 +30644,8 @@ begin
       format('%s has no column "%s"', entity, field),
       'Its columns: ' || array_to_string(e.columns, ', '))
     from automation.entities as e
-    where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]');
+    where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]')
+    || case when config ? 'changed' then '[]' else automation.check_date_field(entity, field, path || '.field') end;
   compiled := jsonb_build_object(
     'entity', entity, 'field', field, 'follows', case when config ? 'changed' then 'change' else 'value' end,
     'offset', length, 'business_days', business_days, 'at', config -> 'at',
@@ -32359,6 +32510,7 @@ declare
   attached automation.entities;
   settled text[];
 begin
+  perform automation.check_events(events);
   attached := automation.describe_entity(relation, entity, columns, visible);
   attached.writable_columns := automation.allowed_columns(relation, attached, writable);
   attached.authors := coalesce(authors, automation.default_authors(relation));
@@ -32475,7 +32627,12 @@ declare
   missing text;
   shown text[] := coalesce(visible, automation.visible_by_default(relation));
 begin
+  if jsonb_typeof(columns) is distinct from 'object' then
+    raise exception 'columns: an object is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as {"phone": "mobile", "contact": "customer_id"}.';
+  end if;
   perform automation.check_relation(relation);
+  perform automation.check_partition(relation, entity);
   described.name := entity;
   described.relation := automation.relation_name(describe_entity.relation);
   described.sole := automation.constant_tenant(relation, columns, 'tenant');
@@ -32694,8 +32851,13 @@ declare
   installed record;
 begin
   for installed in select t.name, t.relation from automation.capture_triggers(attached.name) as t loop
-    perform automation.take_table(installed.relation, 'access exclusive');
-    execute format('drop trigger %I on %s', installed.name, installed.relation);
+    begin
+      perform automation.take_table(installed.relation, 'access exclusive');
+      execute format('drop trigger %I on %s', installed.name, installed.relation);
+    exception when insufficient_privilege then
+      -- Only its owner may; but whose the function is may drop that, and the trigger with it.
+      null;
+    end;
   end loop;
 end;
 $function$;
@@ -32737,12 +32899,12 @@ begin
   end if;
   perform automation.stop_hearing(attached.name);
   perform automation.remove_triggers(attached);
-  execute format('drop function if exists automation.capture_%s_insert()', attached.name);
-  execute format('drop function if exists automation.capture_%s_update()', attached.name);
-  execute format('drop function if exists automation.capture_%s_delete()', attached.name);
-  execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
+  execute format('drop function if exists automation.capture_%s_insert() cascade', attached.name);
+  execute format('drop function if exists automation.capture_%s_update() cascade', attached.name);
+  execute format('drop function if exists automation.capture_%s_delete() cascade', attached.name);
+  execute format('drop function if exists automation.capture_%s_truncate() cascade', attached.name);
   if to_regproc(format('automation.capture_%s_merge', attached.name)) is not null then
-    execute format('drop function automation.capture_%s_merge()', attached.name);
+    execute format('drop function automation.capture_%s_merge() cascade', attached.name);
   end if;
   if to_regproc(format('automation.capture_%s_timers', attached.name)) is not null then
     execute format('drop function automation.capture_%s_timers() cascade', attached.name);
@@ -32769,7 +32931,7 @@ AS $function$
         format(
           case when c.is_comparable
             then E'\n        case when new.%1$I is distinct from old.%1$I then %2$L end'
-            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
+            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text collate "C" then %2$L end' end,
           c.name, c.name),
         ',')
       || ']::text[], null)'
@@ -35746,6 +35908,8 @@ comment on function automation.create_tasks(automation.work[],text[]) is 'Writes
 
 comment on function automation.daily_fuse(uuid,uuid) is 'How many runs of a workflow may be set off in a day by others or by itself before it is held.';
 
+comment on function automation.deaf_tables() is 'Attached tables whose writes are not captured, or not all: [{entity, relation, why}]. To attach one again mends it.';
+
 comment on function automation.due_lanes() is 'Lanes with work that is due and nobody''s.';
 
 comment on function automation.editors_publish(uuid) is 'Do editors publish in this tenant? Its own setting {"editors_publish": true}, else that of the installation.';
@@ -35946,7 +36110,7 @@ comment on function ridgeline.decide_consent(text,uuid) is 'Says what marketing 
 
 comment on function ridgeline.engine_report(uuid) is 'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something still calls it, and customers may hear twice.';
 
-comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}.';
+comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are not captured.';
 
 comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a person: by their contact, or else by phone (any notation) and email. Nothing is sent to them from the moment this commits, their runs end, and the tick deletes what the engine has of them. Delete or blank the contact in the CRM first: it is the CRM''s. Owners and admins.';
 
@@ -36484,6 +36648,9 @@ grant execute on function automation.check_create_project(jsonb,text) to service
 revoke all on function automation.check_create_task(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_create_task(jsonb,text) to service_role;
 
+revoke all on function automation.check_date_field(text,text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_date_field(text,text,text) to service_role;
+
 revoke all on function automation.check_definition(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_definition(jsonb) to service_role;
 
@@ -36492,6 +36659,9 @@ grant execute on function automation.check_editor(uuid,text) to service_role;
 
 revoke all on function automation.check_entry(ridgeline.workflows,automation.compiled_trigger,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_entry(ridgeline.workflows,automation.compiled_trigger,jsonb) to service_role;
+
+revoke all on function automation.check_events(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_events(jsonb) to service_role;
 
 revoke all on function automation.check_fields(text,text[],text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_fields(text,text[],text) to service_role;
@@ -36532,6 +36702,9 @@ grant execute on function automation.check_on_insert(automation.trigger_types,js
 
 revoke all on function automation.check_own_words(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_own_words(jsonb) to service_role;
+
+revoke all on function automation.check_partition(regclass,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_partition(regclass,text) to service_role;
 
 revoke all on function automation.check_path(text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_path(text) to service_role;
@@ -36777,6 +36950,9 @@ grant execute on function automation.cut_off_timer(ridgeline.workflow_timers,tim
 
 revoke all on function automation.daily_fuse(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.daily_fuse(uuid,uuid) to service_role;
+
+revoke all on function automation.deaf_tables() from public, anon, authenticated, service_role;
+grant execute on function automation.deaf_tables() to service_role;
 
 revoke all on function automation.decide_consent(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.decide_consent(uuid,text) to authenticated;
@@ -37627,6 +37803,9 @@ grant execute on function automation.key_expression(automation.entities,text) to
 
 revoke all on function automation.key_test(regclass,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.key_test(regclass,jsonb) to service_role;
+
+revoke all on function automation.key_type(automation.entities) from public, anon, authenticated, service_role;
+grant execute on function automation.key_type(automation.entities) to service_role;
 
 revoke all on function automation.key_uuid(text) from public, anon, authenticated, service_role;
 grant execute on function automation.key_uuid(text) to public;

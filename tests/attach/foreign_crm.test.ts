@@ -333,9 +333,16 @@ describe("attach", () => {
     ["an event of the engine's own", "crm.free", "bad", { tenant: "company_id" }, [
       { type: "manual", column: "id" },
     ], /manual/],
-    ["a key of an event that is none: it would fire at any change", "crm.free", "bad", {
-      tenant: "company_id",
-    }, [{ type: "bad_won", column: "id", becomse: "won" }], /"becomse" is none of type, column/],
+    [
+      "a key of an event that is none: it would fire at any change",
+      "crm.free",
+      "bad",
+      {
+        tenant: "company_id",
+      },
+      [{ type: "bad_won", column: "id", becomse: "won" }],
+      /"becomse" is none of type, column/,
+    ],
     ["an event that becomes something of no column", "crm.free", "bad", { tenant: "company_id" }, [
       { type: "bad_won", becomes: "won" },
     ], /column: the name of a column is needed/],
@@ -380,10 +387,12 @@ describe("attach", () => {
   });
 
   it("names the mistake: a table that is gone with its session", async () => {
-    await expect(database().sql.begin(async (sql) => {
-      await sql`create temp table notes (company_id uuid, id bigint primary key)`;
-      await sql`select automation.attach('notes', 'note', '{"tenant": "company_id"}')`;
-    })).rejects.toThrow(/notes is temporary/);
+    await expect(
+      database().sql.begin(async (sql) => {
+        await sql`create temp table notes (company_id uuid, id bigint primary key)`;
+        await sql`select automation.attach('notes', 'note', '{"tenant": "company_id"}')`;
+      }),
+    ).rejects.toThrow(/notes is temporary/);
   });
 
   it.each(mistakes)(

@@ -180,8 +180,9 @@ declare
 begin
   return case when kind in ('number', 'boolean', 'uuid', 'list', 'enum') then jsonb_build_array(automation.problem(
     path, 'invalid_value', format('%s.%s is %s, and no date', entity, field, automation.kind_name(kind)),
-    case kind when 'number' then format('Where it counts seconds since 1970, attach a column that is a time: timestamptz '
-      'generated always as (to_timestamp(%I)) stored.', field) else 'Name a column that holds a date or a time.' end))
+    case kind when 'number' then format('Where it counts seconds since 1970, attach a column that is a time: '
+      'timestamptz generated always as (to_timestamp(%I)) stored.', field)
+      else 'Name a column that holds a date or a time.' end))
     else '[]' end;
 end;
 $$;

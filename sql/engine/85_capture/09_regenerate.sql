@@ -219,8 +219,8 @@ comment on function automation.regenerate_captures() is
 
 -- WHO IS DEAF
 --
--- Whoever drops a table and makes it anew, or switches its triggers off and forgets it, is not warned by a write: none is
--- captured.
+-- Whoever drops a table and makes it anew, or switches its triggers off and forgets it, is not warned by a write: none
+-- is captured.
 create or replace function automation.deaf_tables() returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
