@@ -361,6 +361,25 @@ async function hearsTexts({ sql, tenant }: Office, isOld: boolean): Promise<void
   };
   expect([await tell(stop), await tell(stop)]).toEqual(["stored", "duplicate"]);
   expect(await suppressed()).toEqual([{ address: maria, reason: "opt_out" }]);
+  if (!isOld) return;
+  await sql`
+    insert into ridgeline.email_addresses (tenant_id, address) values (${tenant}, 'office@apex.example')`;
+  const call = { call_sid: "CA1", from: maria, to: us, direction: "inbound", status: "no-answer" };
+  const email = {
+    email_id: "re_1",
+    type: "received",
+    occurred_at: new Date(),
+    from: "Maria <maria@example.com>",
+    to: ["office@apex.example"],
+    subject: "unsubscribe",
+  };
+  expect(
+    await sql`select automation.record_call(${sql.json(call)}) as call,
+      automation.record_email_event('msg_1', ${sql.json(email as never)}) as email,
+      automation.form_accepts('form_of_nobody', '') as form`,
+  ).toEqual([{ call: "stored", email: "stored", form: false }]);
+  expect((await suppressed()).map(({ address }) => address).toSorted())
+    .toEqual([maria, "maria@example.com"]);
 }
 
 it("where nothing has come after the last release, that is what is upgraded to", () => {
