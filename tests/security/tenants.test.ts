@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Client } from "../../scripts/lib/client.ts";
 import { startTestStack, type TestStack } from "../support/stack.ts";
+import { waitFor } from "../support/standins.ts";
 
 interface Member {
   client: Client;
@@ -402,6 +403,12 @@ describe("tricks of the REST API", () => {
       }],
       ["POST", "read", "/rpc/get_execution_history?select=*", {}, { tenant_id: apex.tenantId }],
     ];
+    await waitFor("the run of what was written", async () => {
+      const open = await stage.sql`
+        select id from ridgeline.workflow_executions
+        where tenant_id = ${apex.tenantId} and finished_at is null`;
+      return open.length === 0;
+    });
     const before = await all();
     const told: unknown[] = [];
     for (const who of [null, rival]) {
