@@ -1,4 +1,6 @@
 // The package for callers: what it says of a step is what publishing says, as far as a schema can tell.
+import fs from "node:fs";
+import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { checkStepConfig, stepTypes } from "../../packages/client/index.ts";
 
@@ -22,4 +24,18 @@ describe("checkStepConfig", () => {
   it("says which types of steps there are", () => {
     expect(() => checkStepConfig("send_fax" as never, {})).toThrow(/send_fax.*send_sms/);
   });
+});
+
+it("is where everything is that no function imports", () => {
+  const functions = path.resolve(import.meta.dirname, "../../functions");
+  const files = fs.readdirSync(functions, { recursive: true, encoding: "utf8" })
+    .filter((name) => /(?<!\.d)\.ts$/.test(name)).map((name) => path.join(functions, name));
+  const reached = new Set(files.filter((file) => file.endsWith("/index.ts")));
+  for (const file of reached) {
+    for (const [, to] of fs.readFileSync(file, "utf8").matchAll(/(?:from|import) "(\.[^"]+)"/g)) {
+      reached.add(path.resolve(path.dirname(file), to!));
+    }
+  }
+  expect(files.filter((file) => !reached.has(file))).toEqual([]);
+  expect([...reached].filter((file) => !files.includes(file))).toEqual([]);
 });
