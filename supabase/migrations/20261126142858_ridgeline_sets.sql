@@ -19839,6 +19839,25 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_forged(headers jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    select case
+      when v.results ~ ';\s*dmarc=fail' then true
+      when v.results ~ ';\s*(dmarc|dkim)=pass' or v.tests ~ '(^|,)dkim_valid' then false
+      else coalesce(v.results ~ ';\s*spf=fail' or v.spf ~ '^\s*fail\M', false) end
+    from (
+      select string_agg(lower(h.value), '; ') filter (where lower(h.key) = 'authentication-results') as results,
+        string_agg(lower(h.value), '; ') filter (where lower(h.key) = 'received-spf') as spf,
+        string_agg(lower(h.value), ',') filter (where lower(h.key) = 'x-spam-tests') as tests
+      from jsonb_each_text(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+    ) as v
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.keep_email(owner uuid, address text, carrier text, event jsonb)
  RETURNS text
  LANGUAGE plpgsql
@@ -19848,8 +19867,10 @@ declare
   sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
   is_stop constant boolean := automation.is_stop_request(event ->> 'subject')
     or automation.is_stop_request(automation.without_quotation(event ->> 'text'));
-  is_automatic constant boolean :=
-    automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
+  is_forged constant boolean := automation.is_forged(event -> 'headers');
+  is_automatic constant boolean := is_forged
+    or automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
+  doubt constant jsonb := case when is_forged then '{"unauthenticated": true}' else '{}' end;
   is_new boolean;
 begin
   if sender is null then
@@ -19868,8 +19889,8 @@ begin
   perform automation.clear_cause();
   if is_stop then
     perform automation.revoke_once(owner, 'email', sender, 'message',
-      jsonb_build_object('email_id', event ->> 'email_id', 'said', left(event ->> 'subject', 200)),
-      jsonb_build_object('email_id', event ->> 'email_id'));
+      jsonb_build_object('email_id', event ->> 'email_id', 'said', left(event ->> 'subject', 200)) || doubt,
+      jsonb_build_object('email_id', event ->> 'email_id') || doubt);
   end if;
   return case when is_new then 'stored' else 'duplicate' end;
 end;
@@ -35972,6 +35993,8 @@ comment on function automation.import_steps(text,text,integer,uuid[]) is 'A page
 
 comment on function automation.is_doubtful_stop(text) is 'May a message ask to be sent nothing more, though it is not beyond doubt?';
 
+comment on function automation.is_forged(jsonb) is 'Does the verdict of the provider fail: DMARC, or SPF where no signature holds? headers: {name: value}, of which Authentication-Results, Received-SPF and X-Spam-Tests are read.';
+
 comment on function automation.is_held(ridgeline.workflow_executions,boolean) is 'Does a run have to wait because its workflow, or with is_send all its tenant sends, is held or paused? Asked before each of its steps; the first run too many blows the fuse.';
 
 comment on function automation.javascript_equal(jsonb,jsonb) is 'a === b of JavaScript: of one type and the same; two lists or objects never are. SQL''s null is undefined.';
@@ -37648,6 +37671,9 @@ grant execute on function automation.is_doubtful_stop(text) to service_role;
 
 revoke all on function automation.is_drawn() from public, anon, authenticated, service_role;
 grant execute on function automation.is_drawn() to service_role;
+
+revoke all on function automation.is_forged(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_forged(jsonb) to service_role;
 
 revoke all on function automation.is_given_up(automation.work,automation.report) from public, anon, authenticated, service_role;
 grant execute on function automation.is_given_up(automation.work,automation.report) to service_role;
@@ -48124,6 +48150,8 @@ comment on column automation.entities.tags is 'Where its tags are, if they are r
 comment on column automation.signals.role is 'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id); restart: the run that listener names has begun in place of those before it.';
 
 comment on column automation.step_types.config_schema is 'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() reads it when a workflow is published; packages/client and docs/steps.md come from it.';
+
+comment on column ridgeline.emails.is_automatic is 'Of an email that came in: a machine wrote it (out of office, a bounce, a newsletter), or, by the verdict of the provider, somebody else than it names. It is kept, and is no reply: email_received does not fire.';
 
 comment on column ridgeline.messages.opt_out_type is 'What the provider took the message for, where it reads them for that; null: it did not say.';
 

@@ -51,3 +51,16 @@ test("of all whom it is to, a thousand are looked for: first who got it", () => 
   expect([to?.length, to?.[0], to?.[1]])
     .toEqual([1_000, "office@apex.example", "crew-0@example.com"]);
 });
+
+test("of two verdicts by one name Postmark's own counts, which comes first", () => {
+  const email = {
+    MessageID: "1",
+    From: "maria@example.com",
+    Headers: [
+      { Name: "Received-SPF", Value: "Fail (not designated)" },
+      { Name: "Received-SPF", Value: "Pass" },
+    ],
+  };
+  expect(postmarkEventOf(email)!.event.headers)
+    .toEqual({ "Received-SPF": "Fail (not designated)" });
+});

@@ -225,6 +225,51 @@ describe("what a machine wrote is kept, and is no reply", () => {
   });
 });
 
+describe("what names somebody who has not written it", () => {
+  const ses = (verdicts: string) => ({
+    headers: { "Authentication-Results": `amazonses.com; ${verdicts}` },
+  });
+  const FORGED = ses(
+    "spf=pass smtp.mailfrom=evil.example; dkim=none; dmarc=fail header.from=example.com",
+  );
+
+  it.each<[string, Content]>([
+    ["by DMARC", FORGED],
+    ["though another is signed", ses("spf=fail; dkim=pass header.i=@evil.example; dmarc=fail")],
+    ["by SPF, where nothing is signed", ses("spf=fail; dkim=none")],
+    ["as another says it", {
+      headers: { "Received-SPF": "Fail (not designated) identity=mailfrom" },
+    }],
+    ["though it says more of itself", {
+      headers: { "received-spf": "Pass", "Received-SPF": "Fail (not designated)" },
+    }],
+  ])("is no reply: %s", async (_what, content) => {
+    expect(await write({ text: "Tuesday is fine", ...content })).toEqual(STORED);
+    expect(await kept()).toMatchObject([{ is_automatic: true, contact_id: office.maria }]);
+    expect(await fired(sql, office.tenantId)).toEqual([]);
+  });
+
+  it("is obeyed where it asks to stop, and that is on record", async () => {
+    await write({ text: "STOP", ...FORGED });
+    const said = await sql`
+      select c.status, c.evidence ->> 'unauthenticated' as unauthenticated,
+        automation.suppression_of(${office.tenantId}, 'email', c.address) as reason
+      from ridgeline.consents as c where c.tenant_id = ${office.tenantId}`;
+    expect(said).toMatchObject([{ status: "revoked", unauthenticated: "true", reason: "opt_out" }]);
+  });
+
+  it.each<[string, Content]>([
+    ["forwarded", ses("spf=fail; dkim=pass header.i=@example.com; dmarc=pass")],
+    ["forwarded, as another says it", {
+      headers: { "Received-SPF": "Fail", "X-Spam-Tests": "DKIM_SIGNED,DKIM_VALID,SPF_FAIL" },
+    }],
+    ["of a domain that asks for nothing", ses("spf=softfail; dkim=none; dmarc=none")],
+  ])("is told from what is %s", async (_what, content) => {
+    await write({ text: "Tuesday is fine", ...content });
+    expect(await fired(sql, office.tenantId)).toEqual(["email_received"]);
+  });
+});
+
 describe("two machines that answer each other by email", () => {
   const ourEmail = async (execution: string) =>
     await sql`

@@ -82,8 +82,8 @@ create table ridgeline.emails (
 );
 
 comment on column ridgeline.emails.is_automatic is
-  'Of an email that came in: a machine wrote it (out of office, a bounce, a newsletter). It is kept, and is no '
-  'reply: email_received does not fire.';
+  'Of an email that came in: a machine wrote it (out of office, a bounce, a newsletter), or, by the verdict of the '
+  'provider, somebody else than it names. It is kept, and is no reply: email_received does not fire.';
 
 create trigger emails_mark_manual
   before insert on ridgeline.emails

@@ -335,6 +335,29 @@ create or replace function automation.is_automatic_email(sender text, subject te
 comment on function automation.is_automatic_email(text, text, jsonb) is
   'Was an email written by a machine: out of office, a bounce? headers: {name: value}; null: unknown.';
 
+-- Does whoever took the email in say that it is not from whom it names? Only a verdict that fails says so: none, or one
+-- of a domain that asks for nothing, is no sign, and a signature outlives being forwarded where SPF does not.
+create or replace function automation.is_forged(headers jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    select case
+      when v.results ~ ';\s*dmarc=fail' then true
+      when v.results ~ ';\s*(dmarc|dkim)=pass' or v.tests ~ '(^|,)dkim_valid' then false
+      else coalesce(v.results ~ ';\s*spf=fail' or v.spf ~ '^\s*fail\M', false) end
+    from (
+      select string_agg(lower(h.value), '; ') filter (where lower(h.key) = 'authentication-results') as results,
+        string_agg(lower(h.value), '; ') filter (where lower(h.key) = 'received-spf') as spf,
+        string_agg(lower(h.value), ',') filter (where lower(h.key) = 'x-spam-tests') as tests
+      from jsonb_each_text(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+    ) as v
+  $$;
+
+comment on function automation.is_forged(jsonb) is
+  'Does the verdict of the provider fail: DMARC, or SPF where no signature holds? headers: {name: value}, of which '
+  'Authentication-Results, Received-SPF and X-Spam-Tests are read.';
+
 -- What somebody wrote, without what they were answering to.
 create or replace function automation.without_quotation(body text) returns text
   language sql immutable parallel safe
@@ -348,7 +371,7 @@ create or replace function automation.without_quotation(body text) returns text
 
 -- An email that a tenant got, at one of its addresses. Who asks to be left alone is, by subject too: that is all
 -- that a click on "unsubscribe" in a mail program may send. A reply goes on with the chain of what it answers,
--- as a text does.
+-- as a text does. What is forged is no reply, but its STOP counts, and says so: silence harms nobody.
 create or replace function automation.keep_email(owner uuid, address text, carrier text, event jsonb) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -357,8 +380,10 @@ declare
   sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
   is_stop constant boolean := automation.is_stop_request(event ->> 'subject')
     or automation.is_stop_request(automation.without_quotation(event ->> 'text'));
-  is_automatic constant boolean :=
-    automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
+  is_forged constant boolean := automation.is_forged(event -> 'headers');
+  is_automatic constant boolean := is_forged
+    or automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
+  doubt constant jsonb := case when is_forged then '{"unauthenticated": true}' else '{}' end;
   is_new boolean;
 begin
   if sender is null then
@@ -377,8 +402,8 @@ begin
   perform automation.clear_cause();
   if is_stop then
     perform automation.revoke_once(owner, 'email', sender, 'message',
-      jsonb_build_object('email_id', event ->> 'email_id', 'said', left(event ->> 'subject', 200)),
-      jsonb_build_object('email_id', event ->> 'email_id'));
+      jsonb_build_object('email_id', event ->> 'email_id', 'said', left(event ->> 'subject', 200)) || doubt,
+      jsonb_build_object('email_id', event ->> 'email_id') || doubt);
   end if;
   return case when is_new then 'stored' else 'duplicate' end;
 end;

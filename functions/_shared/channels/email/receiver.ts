@@ -82,13 +82,16 @@ export const words = (fields: Record<string, unknown>): Record<string, string> =
     ),
   );
 
-/** What the headers say of machines; the rest is nobody's business. */
+/** What the headers say of machines, and of who has written it; the rest is nobody's business. */
 const TELLING = new Set([
   "auto-submitted",
   "precedence",
   "x-autoreply",
   "x-autorespond",
   "return-path",
+  "authentication-results",
+  "received-spf",
+  "x-spam-tests",
 ]);
 
 export interface Content {
@@ -97,7 +100,7 @@ export interface Content {
   headers?: Readonly<Record<string, string>> | null | undefined;
 }
 
-/** What an email that came in says, as it is kept: words in any case, and of its headers those of machines. */
+/** What an email that came in says, as it is kept: words in any case, and of its headers the telling ones. */
 export function contentOf({ text, html, headers }: Content) {
   const telling = Object.entries(headers ?? {}).filter(([name]) => TELLING.has(name.toLowerCase()));
   return {

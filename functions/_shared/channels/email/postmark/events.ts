@@ -135,7 +135,10 @@ function received(email: Inbound): EmailEvent | null {
     ...contentOf({
       text: email.TextBody,
       html: email.HtmlBody,
-      headers: Object.fromEntries((email.Headers ?? []).map(({ Name, Value }) => [Name, Value])),
+      // Of two by one name the first is Postmark's, and the other came with the email.
+      headers: Object.fromEntries(
+        (email.Headers ?? []).toReversed().map(({ Name, Value }) => [Name, Value]),
+      ),
     }),
   });
 }
