@@ -31688,7 +31688,13 @@ AS $function$
       from (
         select e.name, to_regclass(e.relation) as relation,
           case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end
-            || automation.mapped_kinds(e.name)
+            -- The names that the engine knows columns by, whatever they are called in the table.
+            || coalesce((
+              select jsonb_object_agg(m.key, t.kind)
+              from jsonb_each_text(e.mapped) as m
+              join pg_catalog.pg_attribute as a
+                on a.attrelid = to_regclass(e.relation) and a.attname = m.value and not a.attisdropped
+              join kind as t on t.type = a.atttypid), '{}')
             || case when automation.name_column(e) is null then '{}'
               else '{"first_name": "text", "last_name": "text"}'::jsonb end as more
         from automation.entities as e
@@ -46851,6 +46857,8 @@ drop function automation.record_problem(jsonb,jsonb);
 drop function automation.step_writes(jsonb,text);
 
 drop function automation.slot_path(jsonb,jsonb);
+
+drop function automation.mapped_kinds(text);
 
 drop function automation.check_step_fields(text,jsonb,text);
 

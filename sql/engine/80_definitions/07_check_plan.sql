@@ -64,19 +64,6 @@ comment on function automation.check_plan(
 
 -- From the catalog, not from automation.entities: a column that was added since is read as well. A
 -- table that is gone has null, about which nothing is said.
--- The names that the engine knows columns by, whatever they are called in the table.
-create or replace function automation.mapped_kinds(entity text) returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_object_agg(m.key, automation.value_kind(a.atttypid)), '{}')
-    from automation.entities as e
-    cross join lateral jsonb_each_text(e.mapped) as m
-    join pg_catalog.pg_attribute as a
-      on a.attrelid = to_regclass(e.relation) and a.attname = m.value and not a.attisdropped
-    where e.name = mapped_kinds.entity
-  $$;
-
 create or replace function automation.known_columns() returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -99,7 +86,13 @@ create or replace function automation.known_columns() returns jsonb
       from (
         select e.name, to_regclass(e.relation) as relation,
           case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end
-            || automation.mapped_kinds(e.name)
+            -- The names that the engine knows columns by, whatever they are called in the table.
+            || coalesce((
+              select jsonb_object_agg(m.key, t.kind)
+              from jsonb_each_text(e.mapped) as m
+              join pg_catalog.pg_attribute as a
+                on a.attrelid = to_regclass(e.relation) and a.attname = m.value and not a.attisdropped
+              join kind as t on t.type = a.atttypid), '{}')
             || case when automation.name_column(e) is null then '{}'
               else '{"first_name": "text", "last_name": "text"}'::jsonb end as more
         from automation.entities as e
