@@ -14034,7 +14034,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.drop_strays(dues ridgeline.scheduled_steps[])
+CREATE OR REPLACE FUNCTION automation.set_strays_aside(dues ridgeline.scheduled_steps[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -14043,11 +14043,22 @@ CREATE OR REPLACE FUNCTION automation.drop_strays(dues ridgeline.scheduled_steps
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+  at constant timestamptz := automation.now();
+  over constant ridgeline.scheduled_steps[] := array(
+    select d from unnest(dues) as d
+    where d.held ->> 'code' = 'stray' and (d.held ->> 'since')::timestamptz <= at - interval '1 day');
 begin
+  update ridgeline.scheduled_steps as s
+  set run_at = at + interval '1 minute',
+    held = case when s.held ->> 'code' = 'stray' then s.held else jsonb_build_object('code', 'stray', 'since', at,
+      'why', 'Its run, or the version of that, is not there. It is looked for each minute, for a day.') end
+  from unnest(dues) as d
+  where s.tenant_id = d.tenant_id and s.id = d.id;
   delete from ridgeline.workflow_executions as e
-  using unnest(dues) as d
+  using unnest(over) as d
   where e.tenant_id = d.tenant_id and e.id = d.execution_id;
-  perform automation.unschedule(dues);
+  perform automation.unschedule(over);
 end;
 $function$;
 
@@ -14100,7 +14111,7 @@ begin
     perform automation.yield_steps(missed);
   end if;
   if cardinality(strays) > 0 then
-    perform automation.drop_strays(strays);
+    perform automation.set_strays_aside(strays);
   end if;
 end;
 $function$;
@@ -37026,9 +37037,6 @@ grant execute on function automation.doubled(text[]) to service_role;
 revoke all on function automation.doubtful_moment(text) from public, anon, authenticated, service_role;
 grant execute on function automation.doubtful_moment(text) to service_role;
 
-revoke all on function automation.drop_strays(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.drop_strays(ridgeline.scheduled_steps[]) to service_role;
-
 revoke all on function automation.drop_suppressed(automation.prepared_step,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.drop_suppressed(automation.prepared_step,text,text[]) to service_role;
 
@@ -38893,6 +38901,9 @@ grant execute on function automation.set_apart(uuid[],text,text[],timestamp with
 revoke all on function automation.set_engine(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.set_engine(uuid,text) to authenticated;
 grant execute on function automation.set_engine(uuid,text) to service_role;
+
+revoke all on function automation.set_strays_aside(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
+grant execute on function automation.set_strays_aside(ridgeline.scheduled_steps[]) to service_role;
 
 revoke all on function automation.set_workflow_mode(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.set_workflow_mode(uuid,text) to authenticated;

@@ -94,7 +94,7 @@ create index workflow_executions_by_contact
 
 -- No foreign key leads from a run to its version: each lead that comes in would lock a row that all of them share, wait
 -- where somebody deletes it, and fail when it is gone. So what is deleted takes its runs along here, and one that began
--- meanwhile goes when its first step is due (automation.drop_strays).
+-- meanwhile goes when its first step is due (automation.set_strays_aside).
 create or replace function automation.delete_runs_of_versions() returns trigger
   language plpgsql
   security definer

@@ -221,9 +221,10 @@ begin
 end;
 $$;
 
--- What is left of a workflow that was deleted while a write began a run of it, as if that had been deleted too; and a
--- step without a run.
-create or replace function automation.drop_strays(dues ridgeline.scheduled_steps[]) returns void
+-- What is left of a workflow that was deleted while a write began a run of it, and steps without a run. A dump that is
+-- being restored has the queue before the runs, and those before their versions: so they are looked at again each
+-- minute, and go, as if they had been deleted too, when it has been so for a day.
+create or replace function automation.set_strays_aside(dues ridgeline.scheduled_steps[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set enable_hashjoin = off
@@ -231,17 +232,28 @@ create or replace function automation.drop_strays(dues ridgeline.scheduled_steps
   set enable_seqscan = off
   set jit = off
   as $$
+declare
+  at constant timestamptz := automation.now();
+  over constant ridgeline.scheduled_steps[] := array(
+    select d from unnest(dues) as d
+    where d.held ->> 'code' = 'stray' and (d.held ->> 'since')::timestamptz <= at - interval '1 day');
 begin
+  update ridgeline.scheduled_steps as s
+  set run_at = at + interval '1 minute',
+    held = case when s.held ->> 'code' = 'stray' then s.held else jsonb_build_object('code', 'stray', 'since', at,
+      'why', 'Its run, or the version of that, is not there. It is looked for each minute, for a day.') end
+  from unnest(dues) as d
+  where s.tenant_id = d.tenant_id and s.id = d.id;
   delete from ridgeline.workflow_executions as e
-  using unnest(dues) as d
+  using unnest(over) as d
   where e.tenant_id = d.tenant_id and e.id = d.execution_id;
-  perform automation.unschedule(dues);
+  perform automation.unschedule(over);
 end;
 $$;
 
--- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, as do those whose
--- run or version is gone; those of a workflow that is held wait there, and those whose run somebody holds come again in
--- a second.
+-- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, those of a
+-- workflow that is held wait there, as do those whose run or version is gone, and those whose run somebody holds come
+-- again in a second.
 create or replace function automation.take_work(
   dues ridgeline.scheduled_steps[], out works automation.work[], out plans automation.running_plan[])
   language plpgsql
@@ -291,7 +303,7 @@ begin
     perform automation.yield_steps(missed);
   end if;
   if cardinality(strays) > 0 then
-    perform automation.drop_strays(strays);
+    perform automation.set_strays_aside(strays);
   end if;
 end;
 $$;

@@ -1,7 +1,7 @@
 -- Who may see and do what. First what the catalogs promise, then what a client really gets.
 begin;
 \ir ../foundation/story.psql
-select plan(89);
+select plan(88);
 
 create temp view ours as
   select c.oid, c.relname, c.relkind, c.relrowsecurity, c.relacl, n.nspname,
@@ -271,10 +271,16 @@ from (values
   ('insert into public.jobs (tenant_id, project_id) select ''%s'', id from public.projects where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
   ('insert into public.tasks (tenant_id, title, contact_id) select ''%s'', ''x'', id from public.contacts where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
   ('insert into public.contact_tags (tenant_id, contact_id, tag_id) select ''%s'', contact_id, tag_id from public.contact_tags where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
-  ('insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type) select ''%s'', id, ''wait'' from ridgeline.workflows where tenant_id = ''00000000-0000-0000-0000-00000000000a'' and not is_active'),
-  ('insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at) select ''%s'', id, ''x'', ''database'', now() from ridgeline.workflow_executions where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
-  ('insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, trigger_type) select ''%s'', workflow_id, version, ''x'' from ridgeline.workflow_versions where tenant_id = ''00000000-0000-0000-0000-00000000000a''')
+  ('insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type) select ''%s'', id, ''wait'' from ridgeline.workflows where tenant_id = ''00000000-0000-0000-0000-00000000000a'' and not is_active')
 ) as v (statement);
+
+-- What capture writes has no keys: a step that names a run of another office finds none.
+insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+select :'blue', e.id, 'step_1', 'database', automation.now() from ridgeline.workflow_executions as e
+where e.tenant_id = '00000000-0000-0000-0000-00000000000a' limit 1;
+select automation.tick();
+select is((select string_agg(s.held ->> 'code', ', ') from ridgeline.scheduled_steps as s where s.tenant_id = :'blue'),
+  'stray', 'across tenants: a step that names another office''s run does nothing');
 
 select * from finish();
 rollback;
