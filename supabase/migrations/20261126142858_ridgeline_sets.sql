@@ -6918,6 +6918,34 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.touched_column(attached automation.entities, fields jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  touched constant text := attached.mapped ->> 'updated_at';
+  type oid;
+begin
+  if touched is null or fields ? touched or not touched = any (attached.ignored_columns) then
+    return '';
+  end if;
+  select a.atttypid into type
+  from pg_catalog.pg_attribute as a
+  where a.attrelid = attached.relation::regclass and a.attname = touched and a.attgenerated = ''
+    and (a.atttypid = 'pg_catalog.timestamptz'::regtype
+      or a.atttypid = 'pg_catalog.timestamp'::regtype and attached.times_zone is not null)
+    and not exists (
+      select from pg_catalog.pg_trigger as g
+      where g.tgrelid = a.attrelid and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 19 = 19);
+  return case type when 'pg_catalog.timestamptz'::regtype then format(', %I = automation.now()', touched)
+    when 'pg_catalog.timestamp'::regtype
+      then format(', %I = automation.now() at time zone %L', touched, attached.times_zone)
+    else '' end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.member_key(tenant_id uuid, user_id uuid)
  RETURNS text
  LANGUAGE plpgsql
@@ -20349,8 +20377,7 @@ begin
   on conflict on constraint inboxes_pkey do update set
     (columns, words, kind) = row (excluded.columns, excluded.words, excluded.kind);
   perform automation.take_table(called::regclass, 'access exclusive');
-  execute format('drop trigger if exists automation_inbox on %s', called);
-  execute format('create trigger automation_inbox after insert %2$s on %1$s for each row '
+  execute format('create or replace trigger automation_inbox after insert %2$s on %1$s for each row '
     'execute function automation.take_inbox(%1$L)', called,
     case when asked in ('call', 'any') then 'or update' else '' end);
 end;
@@ -29550,7 +29577,7 @@ AS $function$
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
           else format('%1$I = coalesce(nullif(pg_catalog.to_jsonb(r.%1$I), ''null''), ''{}'') '
             'operator(pg_catalog.||) %2$L::jsonb', c.name, c.keys) end,
-        ', '),
+        ', ') || automation.touched_column(attached, fields),
       automation.tenant_expression(attached, 'r'),
       attached.id_column, automation.key_type(attached))
     from (
@@ -33219,6 +33246,20 @@ begin
   create trigger calls_timeline_end after update of status on ridgeline.calls
     for each row when (automation.call_is_over(new.status) and not automation.call_is_over(old.status))
     execute function automation.tell_timeline('call');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.unwatch_timeline()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET client_min_messages TO 'warning'
+AS $function$
+begin
+  drop trigger if exists messages_timeline on ridgeline.messages;
+  drop trigger if exists emails_timeline on ridgeline.emails;
+  drop trigger if exists calls_timeline on ridgeline.calls;
+  drop trigger if exists calls_timeline_end on ridgeline.calls;
 end;
 $function$;
 
@@ -39272,6 +39313,9 @@ grant execute on function automation.told_of_task() to service_role;
 
 revoke all on function automation.touch_changed_at() from public, anon, authenticated, service_role;
 grant execute on function automation.touch_changed_at() to service_role;
+
+revoke all on function automation.touched_column(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.touched_column(automation.entities,jsonb) to service_role;
 
 revoke all on function automation.track_links(text,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.track_links(text,text,text,text) to service_role;

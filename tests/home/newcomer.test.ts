@@ -190,6 +190,18 @@ test("is told what a task says that no column takes, and what it must not leave 
   ).toEqual([{ who: PAULA, about: true, due: true }, { who: PAULA, about: true, due: true }]);
 });
 
+test("is told nothing where there is nothing to tell", async () => {
+  await sql.unsafe(`
+    create table public.notes (
+      id bigint generated always as identity primary key, office_id uuid not null, person_id bigint, content text, direction text);
+    create table public.inbox (
+      id bigint generated always as identity primary key, office_id uuid not null, "from" text, "to" text, body text)`);
+  await sql`select automation.attach_target('timeline', 'public.notes', '{"tenant": "office_id", "contact": "person_id"}')`;
+  await sql`select automation.attach_inbox('public.inbox', '{"tenant": "office_id"}')`;
+  await sql`select automation.attach_inbox('public.inbox', '{"tenant": "office_id"}')`;
+  expect(said).toEqual([]);
+});
+
 test("brings the schemas of its offices together as the pages say, and writes into each", async () => {
   const page = fs.readFileSync(path.join(import.meta.dirname, "../../docs/attach.md"), "utf8");
   const oak = "0a000000-0000-4000-8000-0000000000e2";

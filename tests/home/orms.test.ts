@@ -175,8 +175,10 @@ describe("a CRM of Prisma's", { timeout: 180_000 }, () => {
     await add("cm3contactotto0001", { phoneNumber: "512-555-0143", source: "referral" });
     await add("cm3contactida00001", { phoneNumber: "512-555-0144", source: "referral" });
     await work(sql);
-    expect(await sql`select "stage" from public."Contact" where "source" = 'referral'`)
-      .toEqual([{ stage: "QUOTED" }, { stage: "QUOTED" }]);
+    expect(
+      await sql`select "stage", "updatedAt" > '2026-11-20T10:00:00' as touched from public."Contact" where "source" = 'referral'`,
+    )
+      .toEqual([{ stage: "QUOTED", touched: true }, { stage: "QUOTED", touched: true }]);
     await receive(sql, "+15125550143", "Yes");
     await sql`update public."Contact" set "deletedAt" = now() where "id" = 'cm3contactida00001'`;
     await work(sql);

@@ -523,6 +523,33 @@ create or replace function automation.lock_record_statement(attached automation.
       attached.id_column, automation.key_type(attached))
   $$;
 
+-- When a record was changed, where neither a trigger of its table's keeps that nor the step says it: its program does.
+create or replace function automation.touched_column(attached automation.entities, fields jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  touched constant text := attached.mapped ->> 'updated_at';
+  type oid;
+begin
+  if touched is null or fields ? touched or not touched = any (attached.ignored_columns) then
+    return '';
+  end if;
+  select a.atttypid into type
+  from pg_catalog.pg_attribute as a
+  where a.attrelid = attached.relation::regclass and a.attname = touched and a.attgenerated = ''
+    and (a.atttypid = 'pg_catalog.timestamptz'::regtype
+      or a.atttypid = 'pg_catalog.timestamp'::regtype and attached.times_zone is not null)
+    and not exists (
+      select from pg_catalog.pg_trigger as g
+      where g.tgrelid = a.attrelid and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 19 = 19);
+  return case type when 'pg_catalog.timestamptz'::regtype then format(', %I = automation.now()', touched)
+    when 'pg_catalog.timestamp'::regtype
+      then format(', %I = automation.now() at time zone %L', touched, attached.times_zone)
+    else '' end;
+end;
+$$;
+
 -- "custom_fields.roof_type" sets one key of a JSON column; other names set the whole column.
 create or replace function automation.update_statement(attached automation.entities, fields jsonb)
   returns text
@@ -538,7 +565,7 @@ create or replace function automation.update_statement(attached automation.entit
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
           else format('%1$I = coalesce(nullif(pg_catalog.to_jsonb(r.%1$I), ''null''), ''{}'') '
             'operator(pg_catalog.||) %2$L::jsonb', c.name, c.keys) end,
-        ', '),
+        ', ') || automation.touched_column(attached, fields),
       automation.tenant_expression(attached, 'r'),
       attached.id_column, automation.key_type(attached))
     from (

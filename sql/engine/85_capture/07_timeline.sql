@@ -128,6 +128,7 @@ $$;
 create or replace function automation.unwatch_timeline() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set client_min_messages = warning
   as $$
 begin
   drop trigger if exists messages_timeline on ridgeline.messages;

@@ -359,8 +359,7 @@ begin
   on conflict on constraint inboxes_pkey do update set
     (columns, words, kind) = row (excluded.columns, excluded.words, excluded.kind);
   perform automation.take_table(called::regclass, 'access exclusive');
-  execute format('drop trigger if exists automation_inbox on %s', called);
-  execute format('create trigger automation_inbox after insert %2$s on %1$s for each row '
+  execute format('create or replace trigger automation_inbox after insert %2$s on %1$s for each row '
     'execute function automation.take_inbox(%1$L)', called,
     case when asked in ('call', 'any') then 'or update' else '' end);
 end;
