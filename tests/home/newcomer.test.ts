@@ -5,6 +5,7 @@ import path from "node:path";
 import type { Sql } from "postgres";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { connect } from "../../scripts/lib/scratch.ts";
+import { asRole } from "../support/database.ts";
 import {
   createProject,
   type Host,
@@ -245,4 +246,29 @@ test("brings the schemas of its offices together as the pages say, and writes in
     title: "Call Otto",
     due: true,
   }]);
+});
+
+test("keeps the people of its offices apart, whatever id one is given, and shows them to nobody", async () => {
+  const [ida] = await sql<[{ id: string }]>`select id from elm.contacts where first_name = 'Ida'`;
+  await sql`grant usage on schema oak to authenticated`;
+  await sql`grant select, insert, update, delete on oak.contacts to authenticated`;
+  const everybody = (of: Sql) =>
+    of`select o.slug, e.first_name, e.phone from public.everybody as e join public.offices as o on o.id = e.office_id
+      order by 1, 2`;
+  const ours = { slug: "elm", first_name: "Ida", phone: "512-555-0160" };
+  const otto = { slug: "oak", first_name: "Otto", phone: "512-555-0161" };
+  const asOak = (statement: string) =>
+    asRole(sql, { user: PAULA }, (of) => of.unsafe(statement, [ida.id]));
+  await asOak("insert into oak.contacts (id, first_name, phone) values ($1, 'Mallory', '1')");
+  await asOak("update oak.contacts set phone = '2' where id = $1");
+  expect(await everybody(sql)).toEqual([ours, {
+    slug: "oak",
+    first_name: "Mallory",
+    phone: "2",
+  }, otto]);
+  await asOak("delete from oak.contacts where id = $1");
+  expect(await everybody(sql)).toEqual([ours, otto]);
+  for (const who of ["anon", { user: PAULA }] as const) {
+    expect(await asRole(sql, who, (of) => of`select from public.everybody`)).toEqual([]);
+  }
 });

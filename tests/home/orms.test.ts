@@ -10,6 +10,7 @@ import {
   createProject,
   type Host,
   installEngine,
+  LAKESIDE,
   OWNER,
   publish,
   receive,
@@ -633,6 +634,35 @@ describe("a CRM with two tables of people and whole names", { timeout: 180_000 }
       stage: "new",
       stage_id: 1,
     }]);
+  });
+
+  it("is one person as a lead and as a customer, and never another office's", async () => {
+    const [{ id }] = await sql<[{ id: string }]>`
+      insert into public.leads (tenant_id, full_name, phone) values (${SUMMIT}, 'Nell Reed', '512-555-0177') returning id`;
+    const people = () =>
+      sql`select tenant_id, kind, phone from public.people where id = ${id} order by tenant_id`;
+    const write = (tenant: string, phone: string) =>
+      asRole(sql, { user: SAM }, (of) =>
+        of`insert into public.customers (tenant_id, id, full_name, phone) values (${tenant}, ${id}, 'Nell Reed', ${phone})`);
+    await write(LAKESIDE, "512-555-0178");
+    expect(await people()).toEqual([
+      { tenant_id: SUMMIT, kind: "lead", phone: "512-555-0177" },
+      { tenant_id: LAKESIDE, kind: "customer", phone: "512-555-0178" },
+    ]);
+    await asRole(sql, { user: SAM }, (of) => of`delete from public.customers where id = ${id}`);
+    expect(await people()).toEqual([{ tenant_id: SUMMIT, kind: "lead", phone: "512-555-0177" }]);
+    await write(SUMMIT, "512-555-0177");
+    await asRole(sql, { user: SAM }, (of) => of`delete from public.leads where id = ${id}`);
+    expect(await people()).toEqual([{
+      tenant_id: SUMMIT,
+      kind: "customer",
+      phone: "512-555-0177",
+    }]);
+    for (const who of ["anon", { user: SAM }] as const) {
+      expect(await asRole(sql, who, (of) => of`select from public.people`)).toEqual([]);
+    }
+    await sql`delete from public.customers where id = ${id}`;
+    expect(await people()).toEqual([]);
   });
 
   it("gives a new contact the whole name", async () => {
