@@ -2022,15 +2022,7 @@ export type Database = {
           tenant_id?: string;
           workflow_id?: string;
         };
-        Relationships: [
-          {
-            foreignKeyName: "workflow_timers_workflow_fk";
-            columns: ["tenant_id", "workflow_id"];
-            isOneToOne: false;
-            referencedRelation: "workflows";
-            referencedColumns: ["tenant_id", "id"];
-          },
-        ];
+        Relationships: [];
       };
       workflow_versions: {
         Row: {

@@ -13038,6 +13038,24 @@ AS $function$
     from automation.lock_schedules(tenant_ids, keys) as s
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.delete_timers_of_workflows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  delete from ridgeline.workflow_timers as t
+  using gone as w
+  where t.workflow_id = w.id and t.tenant_id = w.tenant_id;
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.counted_from(listener automation.timer_listeners, record_id text, record jsonb)
  RETURNS text
  LANGUAGE sql
@@ -37058,6 +37076,9 @@ grant execute on function automation.delete_runs_of_versions() to service_role;
 revoke all on function automation.delete_steps_of_runs() from public, anon, authenticated, service_role;
 grant execute on function automation.delete_steps_of_runs() to service_role;
 
+revoke all on function automation.delete_timers_of_workflows() from public, anon, authenticated, service_role;
+grant execute on function automation.delete_timers_of_workflows() to service_role;
+
 revoke all on function automation.deleted_column(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.deleted_column(regclass) to service_role;
 
@@ -46815,6 +46836,8 @@ drop index ridgeline.workflow_executions_by_record;
 
 drop index ridgeline.workflow_executions_by_workflow;
 
+alter table ridgeline.workflow_timers drop constraint workflow_timers_workflow_fk;
+
 alter table ridgeline.scheduled_steps drop constraint scheduled_steps_execution_fk;
 
 alter table ridgeline.workflow_executions drop constraint workflow_executions_version_fk;
@@ -48003,6 +48026,8 @@ alter table automation.timer_listeners enable always trigger timer_listeners_not
 
 CREATE TRIGGER timer_listeners_replicated AFTER INSERT OR DELETE OR UPDATE ON automation.timer_listeners FOR EACH ROW EXECUTE FUNCTION automation.note_listening();
 alter table automation.timer_listeners enable replica trigger timer_listeners_replicated;
+
+CREATE TRIGGER workflows_delete_timers AFTER DELETE ON ridgeline.workflows REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION automation.delete_timers_of_workflows();
 
 CREATE TRIGGER bulk_enrollments_changed BEFORE UPDATE ON ridgeline.bulk_enrollments FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION automation.touch_changed_at();
 

@@ -55,9 +55,7 @@ create table ridgeline.workflow_timers (
   due_at timestamptz not null,
   generation uuid not null,
   depth smallint not null default 0,
-  constraint workflow_timers_pkey primary key (tenant_id, workflow_id, record_id),
-  constraint workflow_timers_workflow_fk foreign key (tenant_id, workflow_id)
-    references ridgeline.workflows (tenant_id, id) on delete cascade
+  constraint workflow_timers_pkey primary key (tenant_id, workflow_id, record_id)
 );
 
 comment on table ridgeline.workflow_timers is
@@ -68,6 +66,29 @@ comment on column ridgeline.workflow_timers.depth is
 create index workflow_timers_due on ridgeline.workflow_timers (due_at, tenant_id);
 create index workflow_timers_due_by_workflow
   on ridgeline.workflow_timers (workflow_id, tenant_id, due_at);
+
+-- No foreign key leads from a timer to its workflow: whoever writes a record would wait where somebody deletes it, and
+-- fail when it is gone. What is deleted takes its timers along here; one that was set meanwhile goes when it is due.
+create or replace function automation.delete_timers_of_workflows() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
+  as $$
+begin
+  delete from ridgeline.workflow_timers as t
+  using gone as w
+  where t.workflow_id = w.id and t.tenant_id = w.tenant_id;
+  return null;
+end;
+$$;
+
+create trigger workflows_delete_timers after delete on ridgeline.workflows
+  referencing old table as gone
+  for each statement execute function automation.delete_timers_of_workflows();
 
 -- Null: there is no contact, or it does not say, or says no zone.
 create or replace function automation.contact_zone(entity text, tenant_id uuid, record jsonb)

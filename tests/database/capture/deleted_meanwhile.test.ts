@@ -113,3 +113,56 @@ describe("a step whose run is nowhere", () => {
     expect(await left()).toMatchObject({ tasks: 0, runs: 0, queued: 0 });
   });
 });
+
+describe("a workflow that waits for a date", () => {
+  async function reminders() {
+    const config = { entity: "contact", field: "last_contacted_at", offset: "1 hour" };
+    const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
+    const [workflow] = await sql`
+      insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config)
+      values (${tenant?.id}, 'Reminder', 'time_elapsed', ${sql.json(config)}) returning id`;
+    await sql`
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+      values (${tenant?.id}, ${workflow?.id}, 1, ${task.type}, ${sql.json(task.config)})`;
+    await sql`update ridgeline.workflows set is_active = true where id = ${workflow?.id}`;
+    return { tenantId: tenant?.id, workflowId: workflow?.id };
+  }
+  const write = (session: Sql, tenant: string) =>
+    session`insert into contacts (tenant_id, first_name, last_contacted_at)
+      values (${tenant}, 'Maria', automation.now()) returning first_name`;
+  const timers = async () => (await sql`select from ridgeline.workflow_timers`).length;
+
+  it("takes its timers along", async () => {
+    const { tenantId, workflowId } = await reminders();
+    await write(sql, tenantId);
+    expect(await timers()).toBe(1);
+    await drop(sql, workflowId);
+    expect(await timers()).toBe(0);
+  });
+
+  it("is deleted while a date is written, and nobody waits, nor is reminded", async () => {
+    const { tenantId, workflowId } = await reminders();
+    const manager = await sessions.begin();
+    await drop(manager, workflowId);
+    const writer = sessions.connect();
+    await writer`set statement_timeout = '5s'`;
+    expect(await write(writer, tenantId)).toEqual([{ first_name: "Maria" }]);
+    await manager`commit`;
+    await sql`update ridgeline.workflow_timers set due_at = automation.now()`;
+    await sql`select automation.tick()`;
+    expect([await timers(), (await left())?.tasks]).toEqual([0, 0]);
+  });
+
+  it("is gone for everybody but who looked at the CRM before", async () => {
+    const { tenantId, workflowId } = await reminders();
+    const writer = await sessions.begin();
+    await writer`set transaction isolation level repeatable read`;
+    await writer`select count(*) from contacts`;
+    await drop(sql, workflowId);
+    expect(await write(writer, tenantId)).toEqual([{ first_name: "Maria" }]);
+    await writer`commit`;
+    await sql`update ridgeline.workflow_timers set due_at = automation.now()`;
+    await sql`select automation.tick()`;
+    expect([await timers(), (await left())?.tasks]).toEqual([0, 0]);
+  });
+});
