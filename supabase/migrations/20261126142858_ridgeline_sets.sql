@@ -20100,17 +20100,62 @@ AS $function$
         else jsonb_build_array(ours) end) as w (word)), false)
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.said_in_row(names jsonb, written jsonb)
- RETURNS jsonb
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION automation.legible(written json)
+ RETURNS json
+ LANGUAGE plpgsql
+ IMMUTABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    select coalesce(jsonb_object_agg(n.key, written #> string_to_array(n.value, '.')), '{}')
-    from jsonb_each_text(names) as n
+begin
+  perform count(*) from json_each(written);
+  return written;
+exception when others then
+  return regexp_replace(regexp_replace(written::text, '(?<!\\)((\\\\)*)\\u0000', '\1', 'g'),
+    '(?<!\\)((\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\1\\ufffd', 'g')::json;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.inside_json(written json, path text[], whole boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  here json := written;
+  depth integer := 0;
+begin
+  loop
+    if json_typeof(here) = 'string' and (whole or depth < cardinality(path)) then
+      here := automation.legible((here #>> '{}')::json);
+    end if;
+    exit when depth = cardinality(path);
+    depth := depth + 1;
+    here := here #> path[depth:depth];
+  end loop;
+  return case when json_typeof(here) = 'null' or (json_typeof(here) in ('object', 'array')) = whole
+    then here::jsonb end;
+exception when others then
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.said_in_row(names jsonb, written json)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_object_agg(s.field, s.value) filter (where s.value is not null), '{}')
+    from (
+      select n.key as field, automation.inside_json(written,
+        case when written -> n.value is null then string_to_array(n.value, '.') else array[n.value] end,
+        n.key in ('media', 'headers', 'data')) as value
+      from jsonb_each_text(names) as n
+    ) as s
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.kind_of_row(inbox automation.inboxes, written jsonb)
+CREATE OR REPLACE FUNCTION automation.kind_of_row(inbox automation.inboxes, said jsonb)
  RETURNS text
  LANGUAGE sql
  STABLE
@@ -20118,26 +20163,48 @@ CREATE OR REPLACE FUNCTION automation.kind_of_row(inbox automation.inboxes, writ
 AS $function$
     select case when inbox.kind <> 'any' then inbox.kind else (
       select k from unnest('{sms,email,call}'::text[]) as k
-      where automation.is_word(inbox.words, k, automation.said_in_row(inbox.columns, written) ->> 'kind')
-      limit 1) end
+      where automation.is_word(inbox.words, k, said ->> 'kind') limit 1) end
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.fields_of_row(names jsonb, written jsonb)
+CREATE OR REPLACE FUNCTION automation.fields_of_row(names jsonb, said jsonb, written json)
  RETURNS jsonb
  LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
+ STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select case
-      when jsonb_typeof(automation.said_in_row(names, written) -> 'data') = 'object'
-        then automation.said_in_row(names, written) -> 'data'
+      when jsonb_typeof(said -> 'data') = 'object' then said -> 'data'
       when names ? 'data' then '{}'
-      else jsonb_strip_nulls(written) - array(
-        select names ->> k from unnest('{id,tenant,form}'::text[]) as k where names ? k)
+      else (
+        select coalesce(jsonb_strip_nulls(jsonb_object_agg(w.key, coalesce(
+          automation.inside_json(w.value, '{}', false), automation.inside_json(w.value, '{}', true)))), '{}')
+        from json_each(written) as w
+        where w.key <> all (array(
+          select names ->> k from unnest('{id,tenant,form}'::text[]) as k where names ? k)))
     end
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, kind text, written jsonb)
+CREATE OR REPLACE FUNCTION automation.unread_in_row(names jsonb, kind text, said jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format('%s: row %s has nothing that can be read at "%s"', f.field, coalesce(said ->> 'id', '?'),
+      names ->> f.field)
+    from unnest('{kind,id,direction,from,body,text,data}'::text[]) with ordinality as f (field, place)
+    where names ? f.field and not said ? f.field and case
+      when kind is null then f.field = 'kind'
+      when f.field in ('id', 'direction') then kind <> 'form'
+      when kind = 'sms' then f.field = 'from'
+        or f.field = 'body' and coalesce(said -> 'media', '[]') in ('[]', 'null')
+      when kind = 'email' then f.field in ('text', 'body') and not said ?| '{text,body,html}'
+        and not coalesce(automation.is_stop_request(said ->> 'subject'), false)
+      else kind = 'form' and f.field = 'data' end
+    order by f.place limit 1
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, kind text, said jsonb, written json)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
@@ -20145,7 +20212,7 @@ CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, k
 AS $function$
 declare
   names constant jsonb := inbox.columns;
-  said constant jsonb := automation.said_in_row(names, written);
+  unread constant text := automation.unread_in_row(names, kind, said);
   tenant constant text := coalesce(automation.tenant_in_row(said ->> 'tenant'), (
     select t.sole from automation.tenancy as t))::text;
   source constant text := format('%s %s', inbox.relation, said ->> 'id');
@@ -20158,10 +20225,10 @@ declare
       and s.verified_at is not null
     order by s.is_default desc, s.created_at, s.id limit 1));
 begin
-  if kind is null or not is_inbound and kind in ('sms', 'email') then
+  if kind is null and unread is null or said ? 'direction' and not is_inbound and kind in ('sms', 'email') then
     return null;
   end if;
-  return jsonb_strip_nulls(jsonb_build_object('tenant_id', tenant) || case kind
+  return jsonb_strip_nulls(jsonb_build_object('tenant_id', tenant, 'unread', unread) || coalesce(case kind
     when 'sms' then jsonb_build_object(
       'message_sid', source, 'from', said ->> 'from', 'to', own_number,
       'body', said ->> 'body',
@@ -20185,8 +20252,8 @@ begin
       'duration', round(automation.as_number(jsonb_build_object('n', said -> 'duration'), 'n')))
     when 'form' then jsonb_build_object(
       'form', coalesce(said ->> 'form', inbox.words ->> 'form'),
-      'fields', automation.fields_of_row(names, written))
-  end);
+      'fields', automation.fields_of_row(names, said, written))
+  end, '{}'));
 end;
 $function$;
 
@@ -20208,7 +20275,9 @@ declare
   owner constant uuid := automation.as_uuid(event ->> 'tenant_id');
   form ridgeline.forms;
 begin
-  if kind = 'sms' then
+  if event ? 'unread' then
+    return event ->> 'unread';
+  elsif kind = 'sms' then
     return case when automation.receive_sms(event) = 'unknown_number' then format(
       'to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing')) end;
   elsif automation.is_tenant_gone(owner) or not exists (select from automation.read_tenants(array[owner]) as t) then
@@ -20251,7 +20320,8 @@ declare
 begin
   event := event || jsonb_build_object('told_by', case when is_service then 'provider' else 'writer' end);
   if is_service or event ? 'tenant_id' or not is_client or automation.current_user_id() is null
-      and (upper(event ->> 'opt_out_type') = 'STOP' or automation.is_stop_request(event ->> 'body')) then
+      and (upper(event ->> 'opt_out_type') = 'STOP' or automation.is_stop_request(event ->> 'body')
+        or event ? 'unread') then
     return event;
   end if;
   owner := automation.tenant_of_number(event ->> 'to', automation.teller(event, 'sms'));
@@ -20272,18 +20342,28 @@ CREATE OR REPLACE FUNCTION automation.take_inbox()
 AS $function$
 declare
   inbox automation.inboxes;
+  written json;
+  said jsonb;
   kind text;
   event jsonb;
   failure text;
 begin
+  -- What a message that we keep writes there is no message that came.
+  if current_setting('automation.in_inbox', true) = 'on' then
+    return null;
+  end if;
   begin
     select i.* into inbox from automation.inboxes as i
     where to_regclass(i.relation) = tg_relid or i.relation = tg_argv[0];
-    kind := automation.kind_of_row(inbox, to_jsonb(new.*));
-    event := automation.event_of_inbox(inbox, kind, to_jsonb(new.*));
-    -- What a message that we keep writes there is no message that came; and only a call becomes something else.
-    if event is null or current_setting('automation.in_inbox', true) = 'on'
-      or tg_op = 'UPDATE' and kind <> 'call' then
+    written := automation.legible(to_json(new.*));
+    said := automation.said_in_row(inbox.columns, written);
+    kind := automation.kind_of_row(inbox, said);
+    -- Only a call becomes something else.
+    if tg_op = 'UPDATE' and kind is distinct from 'call' then
+      return null;
+    end if;
+    event := automation.event_of_inbox(inbox, kind, said, written);
+    if event is null then
       return null;
     end if;
     event := automation.event_of_writer(event);
@@ -20296,11 +20376,12 @@ begin
   exception when others then
     failure := sqlerrm;
   end;
-  if failure is not null and event is not null then
+  if failure is not null then
     raise warning 'automation: a row of % could not be taken: %', tg_argv[0], failure;
+    event := '{"told_by": "writer"}' || coalesce(event, jsonb_build_object('unread', failure));
     insert into automation.inbox_waiting (tenant_id, kind, event, error)
-    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), kind, event,
-      failure);
+    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'),
+      coalesce(kind, inbox.kind, 'any'), event, failure);
   end if;
   return null;
 end;
@@ -26410,7 +26491,8 @@ begin
   end if;
   select c.key, c.value into wrong from jsonb_each_text(columns) as c
   where not exists (
-    select from automation.relation_columns(relation) as r where r.name = split_part(c.value, '.', 1)) limit 1;
+    select from automation.relation_columns(relation) as r
+    where r.name in (c.value, split_part(c.value, '.', 1))) limit 1;
   if found then
     raise exception '%: % has no column "%"', argument, relation, wrong.value using errcode = 'undefined_column',
       hint = format('Name the column, such as {"%s": "<column>"}.', wrong.key);
@@ -26418,7 +26500,8 @@ begin
   select c.key, split_part(c.value, '.', 1) as name, format_type(a.atttypid, a.atttypmod) as type into wrong
   from jsonb_each_text(columns) as c
   join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = split_part(c.value, '.', 1)
-  where strpos(c.value, '.') > 0 and automation.value_kind(a.atttypid) <> 'json' limit 1;
+  where strpos(c.value, '.') > 0 and automation.value_kind(a.atttypid) <> 'json'
+    and automation.column_type(relation, c.value) is null limit 1;
   if found then
     raise exception '%: % "%" is inside %, which is no JSON but %', argument, wrong.key, columns ->> wrong.key,
       wrong.name, wrong.type
@@ -36291,7 +36374,7 @@ comment on table automation.erasures_under_way is 'Whom to look for, and where t
 
 comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
-comment on table automation.inbox_waiting is 'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
+comment on table automation.inbox_waiting is 'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say. event.unread: what nobody can read there; without it, and with what was meant, it is taken.';
 
 comment on table automation.inboxes is 'Tables of the CRM in which something arrives: {field: column}, {our word: theirs}. kind: what; any: a column says it.';
 
@@ -37235,8 +37318,8 @@ grant execute on function automation.erasures_of(uuid,text,text,text) to service
 revoke all on function automation.error_class(text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.error_class(text,jsonb) to service_role;
 
-revoke all on function automation.event_of_inbox(automation.inboxes,text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.event_of_inbox(automation.inboxes,text,jsonb) to service_role;
+revoke all on function automation.event_of_inbox(automation.inboxes,text,jsonb,json) from public, anon, authenticated, service_role;
+grant execute on function automation.event_of_inbox(automation.inboxes,text,jsonb,json) to service_role;
 
 revoke all on function automation.event_of_writer(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.event_of_writer(jsonb) to service_role;
@@ -37288,8 +37371,8 @@ grant execute on function automation.failure_text(uuid,uuid[]) to service_role;
 revoke all on function automation.field_problem(jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.field_problem(jsonb,jsonb) to service_role;
 
-revoke all on function automation.fields_of_row(jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.fields_of_row(jsonb,jsonb) to service_role;
+revoke all on function automation.fields_of_row(jsonb,jsonb,json) from public, anon, authenticated, service_role;
+grant execute on function automation.fields_of_row(jsonb,jsonb,json) to service_role;
 
 revoke all on function automation.fill_in(jsonb,jsonb,text,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.fill_in(jsonb,jsonb,text,integer) to service_role;
@@ -37723,6 +37806,9 @@ grant execute on function automation.inbox_fields(text) to service_role;
 revoke all on function automation.insert_contact(automation.entities,uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.insert_contact(automation.entities,uuid,jsonb) to service_role;
 
+revoke all on function automation.inside_json(json,text[],boolean) from public, anon, authenticated, service_role;
+grant execute on function automation.inside_json(json,text[],boolean) to service_role;
+
 revoke all on function automation.install(uuid,jsonb,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.install(uuid,jsonb,jsonb,boolean) to service_role;
 
@@ -38023,6 +38109,9 @@ grant execute on function automation.legacy_table(text) to service_role;
 
 revoke all on function automation.legacy_type(regclass,text) from public, anon, authenticated, service_role;
 grant execute on function automation.legacy_type(regclass,text) to service_role;
+
+revoke all on function automation.legible(json) from public, anon, authenticated, service_role;
+grant execute on function automation.legible(json) to service_role;
 
 revoke all on function automation.length_of_list(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.length_of_list(jsonb) to service_role;
@@ -38923,8 +39012,8 @@ grant execute on function automation.run_waves(ridgeline.scheduled_steps[],boole
 revoke all on function automation.run_work(uuid,integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.run_work(uuid,integer,timestamp with time zone) to service_role;
 
-revoke all on function automation.said_in_row(jsonb,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.said_in_row(jsonb,jsonb) to service_role;
+revoke all on function automation.said_in_row(jsonb,json) from public, anon, authenticated, service_role;
+grant execute on function automation.said_in_row(jsonb,json) to service_role;
 
 revoke all on function automation.same_name(text) from public, anon, authenticated, service_role;
 grant execute on function automation.same_name(text) to service_role;
@@ -39407,6 +39496,9 @@ grant execute on function automation.unless_expression(automation.trigger_types)
 
 revoke all on function automation.unread_endings(automation.work[],uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.unread_endings(automation.work[],uuid[]) to service_role;
+
+revoke all on function automation.unread_in_row(jsonb,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.unread_in_row(jsonb,text,jsonb) to service_role;
 
 revoke all on function automation.unread_signals(ridgeline.workflow_executions[]) from public, anon, authenticated, service_role;
 grant execute on function automation.unread_signals(ridgeline.workflow_executions[]) to service_role;

@@ -1,5 +1,5 @@
 // A CRM with an inbox of its own: what arrives there counts like what a provider's webhook brings.
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { asRole } from "../support/database.ts";
 import {
   createHost,
@@ -83,6 +83,105 @@ test("and where it stands inside a JSON column", async () => {
   expect(await sql`select reason from ridgeline.suppressions where address = '+15125550177'`)
     .toEqual([{ reason: "opt_out" }]);
   await sql.unsafe("select automation.detach_inbox('public.chat'); drop table public.chat");
+});
+
+describe("STOP in JSON of many shapes", () => {
+  let number = 5125550300;
+  beforeAll(() =>
+    host.sql.unsafe(`
+      create table public.chats (
+        id bigint generated always as identity primary key, company_id uuid not null, sender text, content json, raw json);
+      select automation.attach_inbox('public.chats', '{"tenant": "company_id", "from": "sender", "body": "content.text",
+        "media": "content.files"}')`)
+  );
+  afterAll(() =>
+    host.sql.unsafe(`
+      select automation.detach_inbox('public.chats');
+      drop table public.chats;
+      delete from automation.inbox_waiting`)
+  );
+
+  /** A row from a customer whom nobody knows yet, and what became of it. */
+  async function say(content: string | null, raw: string | null = null) {
+    const from = `+1${++number}`;
+    await host.sql`
+      insert into public.chats (company_id, sender, content, raw)
+      values (${SUMMIT}, ${from}, ${content}::text::json, ${raw}::text::json)`;
+    return { from, ...await became(from) };
+  }
+  async function became(from: string) {
+    const [row] = await host.sql<[{ stopped: boolean; stored: number; waits: string | null }]>`
+      select exists (select from ridgeline.suppressions where address = ${from}) as stopped,
+        (select count(*)::int from ridgeline.messages where from_number = ${from}) as stored,
+        (select error from automation.inbox_waiting where event ->> 'from' = ${from}) as waits`;
+    return row;
+  }
+
+  test.each([
+    ["beside what is no character", '{"text": "STOP"}', String.raw`{"x": "a\u0000b"}`],
+    ["beside a number that is too large", '{"text": "STOP"}', '{"x": 1e200000}'],
+    ["beside both in its own column", String.raw`{"text": "STOP", "x": "\u0000", "n": 1e200000}`],
+    ["beside half an emoji", String.raw`{"text": "STOP", "name": "Nia \ud83d"}`],
+    ["in a text that is JSON", JSON.stringify('{"text": "STOP"}')],
+  ])("%s it counts", async (_, content, raw) => {
+    expect(await say(content, raw)).toMatchObject({ stopped: true, stored: 1, waits: null });
+  });
+
+  test.each([
+    ["in a list", '[{"text": "STOP"}]'],
+    ["deeper than was said", '{"text": {"body": "STOP"}}'],
+    ["under another name", '{"message": "STOP"}'],
+    ["in what cannot be read", JSON.stringify("STOP")],
+    ["nowhere", null],
+  ])("%s it waits for somebody to read it", async (_, content) => {
+    const { from, ...said } = await say(content);
+    expect(said).toEqual({
+      stopped: false,
+      stored: 0,
+      waits: expect.stringMatching(
+        /^body: row \d+ has nothing that can be read at "content.text"$/,
+      ),
+    });
+    await host.sql`select automation.take_waiting(100)`;
+    expect(await became(from)).toEqual(said);
+    await host.sql`
+      update automation.inbox_waiting set event = event - 'unread' || '{"body": "STOP"}' where event ->> 'from' = ${from}`;
+    await host.sql`select automation.take_waiting(100)`;
+    expect(await became(from)).toEqual({ stopped: true, stored: 1, waits: null });
+  });
+
+  test("a picture without words, and words that are empty, are taken", async () => {
+    for (const content of ['{"files": ["https://x.example/1.png"]}', '{"text": null}']) {
+      expect(await say(content)).toMatchObject({ stopped: false, stored: 1, waits: null });
+    }
+  });
+
+  test("what cannot be read at all waits too", async () => {
+    const { sql } = host;
+    const [{ columns }] = await sql<[{ columns: object }]>`
+      select columns from automation.inboxes where relation = 'public.chats'`;
+    await sql`update automation.inboxes set columns = '[]' where relation = 'public.chats'`;
+    await sql`insert into public.chats (company_id, sender) values (${SUMMIT}, '5125550142')`;
+    await sql`update automation.inboxes set columns = ${
+      sql.json(columns as never)
+    } where relation = 'public.chats'`;
+    expect(
+      await sql`select kind, event ? 'unread' as unread from automation.inbox_waiting where event ->> 'from' is null`,
+    )
+      .toEqual([{ kind: "sms", unread: true }]);
+  });
+});
+
+test("a column that is called as a path would be comes before it", async () => {
+  const { sql } = host;
+  await sql.unsafe(`
+    create table public.flat (
+      id bigint generated always as identity primary key, company_id uuid not null, "in" text, "in.from" text, "in.body" text);
+    select automation.attach_inbox('public.flat', '{"tenant": "company_id", "from": "in.from", "body": "in.body"}');
+    insert into public.flat (company_id, "in", "in.from", "in.body") values ('${SUMMIT}', 'x', '+15125550290', 'Monday?')`);
+  expect(await sql`select body from ridgeline.messages where from_number = '+15125550290'`)
+    .toEqual([{ body: "Monday?" }]);
+  await sql.unsafe("select automation.detach_inbox('public.flat'); drop table public.flat");
 });
 
 test("what cannot be taken costs the writer nothing, and is taken when it can", async () => {
@@ -173,7 +272,7 @@ test("an email that arrives is the contact's, a reply, and no reply when a machi
   ]);
   await work(sql);
   const titles =
-    await sql`select title from public.tasks where title not in ('Is Monday fine?', 'STOP')`;
+    await sql`select title from public.tasks where title not in ('Is Monday fine?', 'Monday?', 'STOP')`;
   expect(titles).toEqual([{ title: "Which colour?" }]);
   await mail("unsubscribe");
   expect(await sql`select address from ridgeline.suppressions where channel = 'email'`).toEqual([

@@ -257,7 +257,8 @@ begin
   end if;
   select c.key, c.value into wrong from jsonb_each_text(columns) as c
   where not exists (
-    select from automation.relation_columns(relation) as r where r.name = split_part(c.value, '.', 1)) limit 1;
+    select from automation.relation_columns(relation) as r
+    where r.name in (c.value, split_part(c.value, '.', 1))) limit 1;
   if found then
     raise exception '%: % has no column "%"', argument, relation, wrong.value using errcode = 'undefined_column',
       hint = format('Name the column, such as {"%s": "<column>"}.', wrong.key);
@@ -265,7 +266,8 @@ begin
   select c.key, split_part(c.value, '.', 1) as name, format_type(a.atttypid, a.atttypmod) as type into wrong
   from jsonb_each_text(columns) as c
   join pg_catalog.pg_attribute as a on a.attrelid = relation and a.attname = split_part(c.value, '.', 1)
-  where strpos(c.value, '.') > 0 and automation.value_kind(a.atttypid) <> 'json' limit 1;
+  where strpos(c.value, '.') > 0 and automation.value_kind(a.atttypid) <> 'json'
+    and automation.column_type(relation, c.value) is null limit 1;
   if found then
     raise exception '%: % "%" is inside %, which is no JSON but %', argument, wrong.key, columns ->> wrong.key,
       wrong.name, wrong.type

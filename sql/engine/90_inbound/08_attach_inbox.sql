@@ -27,7 +27,8 @@ create table automation.inbox_waiting (
 );
 
 comment on table automation.inbox_waiting is
-  'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say.';
+  'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say. '
+  'event.unread: what nobody can read there; without it, and with what was meant, it is taken.';
 
 -- What a kind of inbox says, under the names that its columns usually have; required: what it must say.
 create or replace function automation.inbox_fields(kind text)
@@ -69,47 +70,115 @@ create or replace function automation.is_word(words jsonb, ours text, said text)
         else jsonb_build_array(ours) end) as w (word)), false)
   $$;
 
--- {field: what the row says there}: in a column, or in a key of a JSON column ("content.text").
-create or replace function automation.said_in_row(names jsonb, written jsonb) returns jsonb
-  language sql immutable parallel safe
+-- A row as JSON whose text can be read: json, unlike jsonb, also holds what is no character.
+create or replace function automation.legible(written json) returns json
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_object_agg(n.key, written #> string_to_array(n.value, '.')), '{}')
-    from jsonb_each_text(names) as n
+begin
+  perform count(*) from json_each(written);
+  return written;
+exception when others then
+  return regexp_replace(regexp_replace(written::text, '(?<!\\)((\\\\)*)\\u0000', '\1', 'g'),
+    '(?<!\\)((\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\1\\ufffd', 'g')::json;
+end;
+$$;
+
+-- What stands at a place; null: nothing, or nothing that can be read. Of what stands beside it nothing becomes jsonb,
+-- which takes no "\u0000" and no 1e200000. JSON is often written as a text that is JSON. whole: a list or an object.
+create or replace function automation.inside_json(written json, path text[], whole boolean) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  here json := written;
+  depth integer := 0;
+begin
+  loop
+    if json_typeof(here) = 'string' and (whole or depth < cardinality(path)) then
+      here := automation.legible((here #>> '{}')::json);
+    end if;
+    exit when depth = cardinality(path);
+    depth := depth + 1;
+    here := here #> path[depth:depth];
+  end loop;
+  return case when json_typeof(here) = 'null' or (json_typeof(here) in ('object', 'array')) = whole
+    then here::jsonb end;
+exception when others then
+  return null;
+end;
+$$;
+
+-- {field: what the row says there}: in a column, or in a key of a JSON column ("content.text"). A field where there is
+-- nothing, or not what is meant, is left out; a null is one.
+create or replace function automation.said_in_row(names jsonb, written json) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(s.field, s.value) filter (where s.value is not null), '{}')
+    from (
+      select n.key as field, automation.inside_json(written,
+        case when written -> n.value is null then string_to_array(n.value, '.') else array[n.value] end,
+        n.key in ('media', 'headers', 'data')) as value
+      from jsonb_each_text(names) as n
+    ) as s
   $$;
 
-create or replace function automation.kind_of_row(inbox automation.inboxes, written jsonb) returns text
+create or replace function automation.kind_of_row(inbox automation.inboxes, said jsonb) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case when inbox.kind <> 'any' then inbox.kind else (
       select k from unnest('{sms,email,call}'::text[]) as k
-      where automation.is_word(inbox.words, k, automation.said_in_row(inbox.columns, written) ->> 'kind')
-      limit 1) end
+      where automation.is_word(inbox.words, k, said ->> 'kind') limit 1) end
   $$;
 
 -- What was filled in: the column that holds it, else all of the row.
-create or replace function automation.fields_of_row(names jsonb, written jsonb) returns jsonb
-  language sql immutable parallel safe
+create or replace function automation.fields_of_row(names jsonb, said jsonb, written json) returns jsonb
+  language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case
-      when jsonb_typeof(automation.said_in_row(names, written) -> 'data') = 'object'
-        then automation.said_in_row(names, written) -> 'data'
+      when jsonb_typeof(said -> 'data') = 'object' then said -> 'data'
       when names ? 'data' then '{}'
-      else jsonb_strip_nulls(written) - array(
-        select names ->> k from unnest('{id,tenant,form}'::text[]) as k where names ? k)
+      else (
+        select coalesce(jsonb_strip_nulls(jsonb_object_agg(w.key, coalesce(
+          automation.inside_json(w.value, '{}', false), automation.inside_json(w.value, '{}', true)))), '{}')
+        from json_each(written) as w
+        where w.key <> all (array(
+          select names ->> k from unnest('{id,tenant,form}'::text[]) as k where names ? k)))
     end
   $$;
 
--- A row as what it is a row of takes it; null: it is none that came in.
-create or replace function automation.event_of_inbox(inbox automation.inboxes, kind text, written jsonb) returns jsonb
+-- What a row had to say, and where nothing can be read: whoever wrote may have said STOP. Null: all is there.
+create or replace function automation.unread_in_row(names jsonb, kind text, said jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('%s: row %s has nothing that can be read at "%s"', f.field, coalesce(said ->> 'id', '?'),
+      names ->> f.field)
+    from unnest('{kind,id,direction,from,body,text,data}'::text[]) with ordinality as f (field, place)
+    where names ? f.field and not said ? f.field and case
+      when kind is null then f.field = 'kind'
+      when f.field in ('id', 'direction') then kind <> 'form'
+      when kind = 'sms' then f.field = 'from'
+        or f.field = 'body' and coalesce(said -> 'media', '[]') in ('[]', 'null')
+      when kind = 'email' then f.field in ('text', 'body') and not said ?| '{text,body,html}'
+        and not coalesce(automation.is_stop_request(said ->> 'subject'), false)
+      else kind = 'form' and f.field = 'data' end
+    order by f.place limit 1
+  $$;
+
+-- A row as what it is a row of takes it; null: it is none that came in. unread: why nobody knows what came.
+create or replace function automation.event_of_inbox(
+  inbox automation.inboxes, kind text, said jsonb, written json)
+  returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   names constant jsonb := inbox.columns;
-  said constant jsonb := automation.said_in_row(names, written);
+  unread constant text := automation.unread_in_row(names, kind, said);
   tenant constant text := coalesce(automation.tenant_in_row(said ->> 'tenant'), (
     select t.sole from automation.tenancy as t))::text;
   source constant text := format('%s %s', inbox.relation, said ->> 'id');
@@ -122,10 +191,10 @@ declare
       and s.verified_at is not null
     order by s.is_default desc, s.created_at, s.id limit 1));
 begin
-  if kind is null or not is_inbound and kind in ('sms', 'email') then
+  if kind is null and unread is null or said ? 'direction' and not is_inbound and kind in ('sms', 'email') then
     return null;
   end if;
-  return jsonb_strip_nulls(jsonb_build_object('tenant_id', tenant) || case kind
+  return jsonb_strip_nulls(jsonb_build_object('tenant_id', tenant, 'unread', unread) || coalesce(case kind
     when 'sms' then jsonb_build_object(
       'message_sid', source, 'from', said ->> 'from', 'to', own_number,
       'body', said ->> 'body',
@@ -149,8 +218,8 @@ begin
       'duration', round(automation.as_number(jsonb_build_object('n', said -> 'duration'), 'n')))
     when 'form' then jsonb_build_object(
       'form', coalesce(said ->> 'form', inbox.words ->> 'form'),
-      'fields', automation.fields_of_row(names, written))
-  end);
+      'fields', automation.fields_of_row(names, said, written))
+  end, '{}'));
 end;
 $$;
 
@@ -171,7 +240,9 @@ declare
   owner constant uuid := automation.as_uuid(event ->> 'tenant_id');
   form ridgeline.forms;
 begin
-  if kind = 'sms' then
+  if event ? 'unread' then
+    return event ->> 'unread';
+  elsif kind = 'sms' then
     return case when automation.receive_sms(event) = 'unknown_number' then format(
       'to: %s is no number of this tenant''s senders', coalesce(event ->> 'to', 'nothing')) end;
   elsif automation.is_tenant_gone(owner) or not exists (select from automation.read_tenants(array[owner]) as t) then
@@ -216,7 +287,8 @@ declare
 begin
   event := event || jsonb_build_object('told_by', case when is_service then 'provider' else 'writer' end);
   if is_service or event ? 'tenant_id' or not is_client or automation.current_user_id() is null
-      and (upper(event ->> 'opt_out_type') = 'STOP' or automation.is_stop_request(event ->> 'body')) then
+      and (upper(event ->> 'opt_out_type') = 'STOP' or automation.is_stop_request(event ->> 'body')
+        or event ? 'unread') then
     return event;
   end if;
   owner := automation.tenant_of_number(event ->> 'to', automation.teller(event, 'sms'));
@@ -236,18 +308,28 @@ create or replace function automation.take_inbox() returns trigger
   as $$
 declare
   inbox automation.inboxes;
+  written json;
+  said jsonb;
   kind text;
   event jsonb;
   failure text;
 begin
+  -- What a message that we keep writes there is no message that came.
+  if current_setting('automation.in_inbox', true) = 'on' then
+    return null;
+  end if;
   begin
     select i.* into inbox from automation.inboxes as i
     where to_regclass(i.relation) = tg_relid or i.relation = tg_argv[0];
-    kind := automation.kind_of_row(inbox, to_jsonb(new.*));
-    event := automation.event_of_inbox(inbox, kind, to_jsonb(new.*));
-    -- What a message that we keep writes there is no message that came; and only a call becomes something else.
-    if event is null or current_setting('automation.in_inbox', true) = 'on'
-      or tg_op = 'UPDATE' and kind <> 'call' then
+    written := automation.legible(to_json(new.*));
+    said := automation.said_in_row(inbox.columns, written);
+    kind := automation.kind_of_row(inbox, said);
+    -- Only a call becomes something else.
+    if tg_op = 'UPDATE' and kind is distinct from 'call' then
+      return null;
+    end if;
+    event := automation.event_of_inbox(inbox, kind, said, written);
+    if event is null then
       return null;
     end if;
     event := automation.event_of_writer(event);
@@ -260,11 +342,12 @@ begin
   exception when others then
     failure := sqlerrm;
   end;
-  if failure is not null and event is not null then
+  if failure is not null then
     raise warning 'automation: a row of % could not be taken: %', tg_argv[0], failure;
+    event := '{"told_by": "writer"}' || coalesce(event, jsonb_build_object('unread', failure));
     insert into automation.inbox_waiting (tenant_id, kind, event, error)
-    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'), kind, event,
-      failure);
+    values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'),
+      coalesce(kind, inbox.kind, 'any'), event, failure);
   end if;
   return null;
 end;
