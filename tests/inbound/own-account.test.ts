@@ -275,6 +275,11 @@ describe("an office whose own account says more than it ever sent", () => {
     (await sql`
       select from automation.early_events
       where event ->> 'tenant_id' is not distinct from ${office?.tenantId ?? null}`).length;
+  // What has been locked once says so by its xmax, also after the commit.
+  const locked = async (table: string) =>
+    (await sql`
+      select from ${sql(table)} where account_of = any (${[apex.tenantId, blue.tenantId]}) and xmax <> 0`)
+      .length;
   async function record(office: Office, sid: string): Promise<void> {
     await sql`
       insert into ridgeline.messages (tenant_id, direction, from_number, to_number, body, status, provider, provider_id)
@@ -295,6 +300,7 @@ describe("an office whose own account says more than it ever sent", () => {
     expect(await waiting(apex)).toBe(2_000);
     expect(await waiting(blue)).toBe(1);
     expect(await waiting(null)).toBe(shared + 3);
+    expect(await locked("automation.early_events")).toBe(0);
     for (const [office, sid] of [[apex, "SM-never-50"], [blue, "SM-blue-1"]] as const) {
       await record(office, sid);
       expect(await statusOf(sid)).toBe("delivered");
@@ -310,6 +316,7 @@ describe("an office whose own account says more than it ever sent", () => {
           'tenant_id', ${office.tenantId}::text, 'email_id', 'never', 'type', 'failed',
           'occurred_at', clock_timestamp())) as became`;
     await say("ours", blue);
+    await sql`select automation.forget_events(${blue.tenantId})`;
     await sql`
       insert into automation.provider_events (provider, event_id, received_at, account_of)
       select 'resend', ${`${apex.tenantId} old-`}::text || n, automation.now() - interval '1 hour', ${apex.tenantId}
@@ -326,6 +333,7 @@ describe("an office whose own account says more than it ever sent", () => {
     const [kept] = await sql`
       select count(*)::int as many from automation.provider_events where account_of = ${apex.tenantId}`;
     expect(kept?.many).toBeLessThan(100_400);
+    expect(await locked("automation.provider_events")).toBe(0);
     expect((await say("new-1"))[0]?.became).toBe("duplicate");
     expect((await say("ours", blue))[0]?.became).toBe("duplicate");
   });

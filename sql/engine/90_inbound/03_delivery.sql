@@ -201,15 +201,24 @@ create or replace function automation.keep_early_event(
   as $$
 declare
   teller constant uuid := event ->> 'tenant_id';
+  surplus integer;
 begin
   insert into automation.early_events (provider, provider_id, event, received_at, account_of)
   values (keep_early_event.provider, keep_early_event.provider_id, keep_early_event.event, automation.now(), teller);
-  if teller is not null then
+  if teller is null then
+    return;
+  end if;
+  -- Counted without a lock: the dispatcher that records the message of one that is kept waits for none.
+  select count(*) - automation.at_most('early_events') into surplus from (
+    select from automation.early_events as e
+    where e.account_of = teller
+    limit automation.at_most('early_events') + 20) as k;
+  if surplus > 0 then
     delete from automation.early_events as e
-    where e.id in (
-      select o.id from automation.early_events as o
+    where e.ctid = any (array(
+      select o.ctid from automation.early_events as o
       where o.account_of = teller
-      order by o.received_at desc offset automation.at_most('early_events') limit 20 for update skip locked);
+      order by o.received_at limit surplus for update skip locked));
   end if;
 end;
 $$;

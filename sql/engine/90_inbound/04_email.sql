@@ -445,12 +445,21 @@ create or replace function automation.forget_events(teller uuid) returns void
   set enable_bitmapscan = off
   set jit = off
   as $$
+declare
+  -- Counted without a lock: what is kept is nobody's to wait for.
+  surplus constant integer := (
+    select count(*) from (
+      select from automation.provider_events as e
+      where e.account_of = teller
+      limit automation.at_most('known_events') + 1000) as k) - automation.at_most('known_events');
 begin
-  delete from automation.provider_events as e
-  where e.ctid = any (array(
-    select o.ctid from automation.provider_events as o
-    where o.account_of = teller
-    order by o.received_at desc offset automation.at_most('known_events') limit 1000 for update skip locked));
+  if surplus > 0 then
+    delete from automation.provider_events as e
+    where e.ctid = any (array(
+      select o.ctid from automation.provider_events as o
+      where o.account_of = teller
+      order by o.received_at limit surplus for update skip locked));
+  end if;
 end;
 $$;
 
