@@ -54,7 +54,7 @@ begin
     raise exception 'value: 1 to 8192 bytes are needed' using errcode = 'invalid_parameter_value';
   end if;
   perform pg_advisory_xact_lock(hashtextextended(kept, 0));
-  execute 'select s.id from vault.decrypted_secrets as s where s.name = $1' into known using kept;
+  execute 'select s.id from vault.secrets as s where s.name = $1' into known using kept;
   if known is null then
     execute 'select vault.create_secret($1, $2, $3)' using value, kept, 'Ridgeline';
   else
@@ -87,14 +87,19 @@ create or replace function automation.set_secret(tenant_id uuid, name text, valu
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  operation constant text := case when automation.read_secret(tenant_id, name) is null then 'insert' else 'update' end;
+  is_known boolean := false;
 begin
   perform automation.may_use_secrets(tenant_id);
   if name like 'webhook_signing%' then
     perform automation.check_signing_secret(value);
   end if;
+  -- One that cannot be decrypted, as after a move to another project, is replaced like any other.
+  if to_regclass('vault.secrets') is not null then
+    execute 'select exists (select from vault.secrets as s where s.name = $1)'
+      into is_known using automation.vault_name(tenant_id, name);
+  end if;
   perform automation.write_secret(tenant_id, name, value);
-  perform automation.note_secret(tenant_id, name, operation);
+  perform automation.note_secret(tenant_id, name, case when is_known then 'update' else 'insert' end);
 end;
 $$;
 

@@ -1,7 +1,7 @@
 -- A tenant speaks as its own senders and keeps its own secrets.
 begin;
 \ir ../foundation/story.psql
-select plan(61);
+select plan(64);
 
 update automation.settings set value = 'single_tenant' where name = 'environment_serves';
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
@@ -164,6 +164,30 @@ select pg_temp.sign_out();
 select is(array[automation.read_secret(:'apex', 'crm'), automation.read_secret(:'blue', 'crm')], array['of apex', 'of blue'], 'each has its own');
 select is((select secrets from automation.signing_secrets(:'apex')), array[:'second_secret', :'first_secret'], 'while a signing secret is new, the one before it signs too');
 select is((select secrets from automation.signing_secrets(:'blue')), '{}', 'another tenant''s is not known by it');
+
+-- The project has moved, and the key of its Vault with it has not.
+create function pg_temp.decrypted(secret text) returns text
+  language plpgsql
+  as $$
+begin
+  if secret = 'of another project' then
+    raise exception 'pgsodium_crypto_aead_det_decrypt_by_id: invalid ciphertext' using errcode = '22000';
+  end if;
+  return secret;
+end;
+$$;
+create or replace view vault.decrypted_secrets as
+select id, name, description, secret, pg_temp.decrypted(secret) as decrypted_secret, key_id, nonce, created_at, updated_at
+from vault.secrets;
+update vault.secrets set secret = 'of another project' where name like '%/crm';
+select pg_temp.sign_in(:'rival');
+select is(pg_temp.outcome('select ridgeline.set_secret(''crm'', ''of blue again'')'), '1 rows', 'what cannot be decrypted is replaced');
+select pg_temp.sign_out();
+select pg_temp.sign_in(:'sam');
+select alike(pg_temp.outcome('select ridgeline.set_secret(''crm'', ''x'')'), '42501 tenant_id: %', 'and a member is told no more of it than of another');
+select pg_temp.sign_out();
+select is((select string_agg(c.operation, ' ' order by c.id) from ridgeline.changes as c where c.tenant_id = :'blue' and c.record_id = 'crm'), 'insert update',
+  'each is on record');
 
 select * from finish();
 rollback;
