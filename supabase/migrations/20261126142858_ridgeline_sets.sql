@@ -14935,8 +14935,8 @@ AS $function$
 begin
   return array(
     select p.id is not null and (
-      row_number() over (partition by p.tenant_id, p.id order by p.place) > 1
-      or p.was_found and row_number() over (partition by p.id order by p.place) > 1
+      row_number() over (partition by p.tenant_id, p.id order by p.was_found, p.place) > 1
+      or p.was_found and row_number() over (partition by p.id order by p.was_found, p.place) > 1
       or exists (
         select from ridgeline.workflow_step_executions as s
         where s.tenant_id = p.tenant_id and s.provider_id = p.id and s.id <> p.step_id)
@@ -19961,12 +19961,21 @@ CREATE OR REPLACE FUNCTION automation.forget_events(teller uuid)
  SET enable_bitmapscan TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+  -- Counted without a lock: what is kept is nobody's to wait for.
+  surplus constant integer := (
+    select count(*) from (
+      select from automation.provider_events as e
+      where e.account_of = teller
+      limit automation.at_most('known_events') + 1000) as k) - automation.at_most('known_events');
 begin
-  delete from automation.provider_events as e
-  where e.ctid = any (array(
-    select o.ctid from automation.provider_events as o
-    where o.account_of = teller
-    order by o.received_at desc offset automation.at_most('known_events') limit 1000 for update skip locked));
+  if surplus > 0 then
+    delete from automation.provider_events as e
+    where e.ctid = any (array(
+      select o.ctid from automation.provider_events as o
+      where o.account_of = teller
+      order by o.received_at limit surplus for update skip locked));
+  end if;
 end;
 $function$;
 
@@ -28622,6 +28631,31 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.write_secret(tenant_id uuid, name text, value text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  kept constant text := automation.vault_name(tenant_id, name);
+  known uuid;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    raise exception 'secrets need Supabase''s Vault' using errcode = 'feature_not_supported',
+      hint = 'create extension supabase_vault';
+  elsif coalesce(value, '') = '' or octet_length(value) > 8192 then
+    raise exception 'value: 1 to 8192 bytes are needed' using errcode = 'invalid_parameter_value';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(kept, 0));
+  execute 'select s.id from vault.secrets as s where s.name = $1' into known using kept;
+  if known is null then
+    execute 'select vault.create_secret($1, $2, $3)' using value, kept, 'Ridgeline';
+  else
+    execute 'select vault.update_secret($1, $2)' using known, value;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.set_secret(tenant_id uuid, name text, value text)
  RETURNS void
  LANGUAGE plpgsql
@@ -28629,14 +28663,19 @@ CREATE OR REPLACE FUNCTION automation.set_secret(tenant_id uuid, name text, valu
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  operation constant text := case when automation.read_secret(tenant_id, name) is null then 'insert' else 'update' end;
+  is_known boolean := false;
 begin
   perform automation.may_use_secrets(tenant_id);
   if name like 'webhook_signing%' then
     perform automation.check_signing_secret(value);
   end if;
+  -- One that cannot be decrypted, as after a move to another project, is replaced like any other.
+  if to_regclass('vault.secrets') is not null then
+    execute 'select exists (select from vault.secrets as s where s.name = $1)'
+      into is_known using automation.vault_name(tenant_id, name);
+  end if;
   perform automation.write_secret(tenant_id, name, value);
-  perform automation.note_secret(tenant_id, name, operation);
+  perform automation.note_secret(tenant_id, name, case when is_known then 'update' else 'insert' end);
 end;
 $function$;
 
@@ -33687,15 +33726,24 @@ CREATE OR REPLACE FUNCTION automation.keep_early_event(provider text, provider_i
 AS $function$
 declare
   teller constant uuid := event ->> 'tenant_id';
+  surplus integer;
 begin
   insert into automation.early_events (provider, provider_id, event, received_at, account_of)
   values (keep_early_event.provider, keep_early_event.provider_id, keep_early_event.event, automation.now(), teller);
-  if teller is not null then
+  if teller is null then
+    return;
+  end if;
+  -- Counted without a lock: the dispatcher that records the message of one that is kept waits for none.
+  select count(*) - automation.at_most('early_events') into surplus from (
+    select from automation.early_events as e
+    where e.account_of = teller
+    limit automation.at_most('early_events') + 20) as k;
+  if surplus > 0 then
     delete from automation.early_events as e
-    where e.id in (
-      select o.id from automation.early_events as o
+    where e.ctid = any (array(
+      select o.ctid from automation.early_events as o
       where o.account_of = teller
-      order by o.received_at desc offset automation.at_most('early_events') limit 20 for update skip locked);
+      order by o.received_at limit surplus for update skip locked));
   end if;
 end;
 $function$;

@@ -139,7 +139,8 @@ end;
 $$;
 
 -- Two workers that look the same words up at the same time may find the same message, of two tenants where they send
--- with one account. The second one's step has not been sent then.
+-- with one account. The second one's step has not been sent then; nor has one that found what another has just sent,
+-- wherever in the report they stand.
 create or replace function automation.taken_ids(works automation.work[], reports automation.report[])
   returns boolean[]
   language plpgsql stable
@@ -148,8 +149,8 @@ create or replace function automation.taken_ids(works automation.work[], reports
 begin
   return array(
     select p.id is not null and (
-      row_number() over (partition by p.tenant_id, p.id order by p.place) > 1
-      or p.was_found and row_number() over (partition by p.id order by p.place) > 1
+      row_number() over (partition by p.tenant_id, p.id order by p.was_found, p.place) > 1
+      or p.was_found and row_number() over (partition by p.id order by p.was_found, p.place) > 1
       or exists (
         select from ridgeline.workflow_step_executions as s
         where s.tenant_id = p.tenant_id and s.provider_id = p.id and s.id <> p.step_id)

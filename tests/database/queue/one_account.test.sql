@@ -1,7 +1,7 @@
 -- Two offices that send with one account: what one of them sent is not the other's, whose text is unclear.
 begin;
 \ir ../foundation/story.psql
-select plan(5);
+select plan(8);
 
 update automation.settings set value = 'every_tenant' where name = 'environment_serves';
 select pg_temp.tenant('Apex Roofing') as apex \gset
@@ -48,6 +48,36 @@ create temp table left_as as
 select f.* from automation.finish_steps((select jsonb_agg(pg_temp.report(b.c, 'SM2')) from two as b)) as f;
 select is(array(select status from left_as order by 1), '{completed,waiting}', 'of two that found one text, one has sent it');
 select is((select count(*) from ridgeline.workflow_step_executions where provider_id = 'SM2'), 1::bigint, 'which is its own');
+
+-- One is sent while the other is looked up, and finds it: told before it, in one report.
+create function pg_temp.sent_and_found(phone text, id text, sent_by uuid, found_by uuid) returns text
+  language plpgsql
+  as $$
+declare
+  found jsonb;
+  sent jsonb;
+begin
+  perform pg_temp.contact(found_by, 'Bo', phone);
+  perform automation.finish_steps(jsonb_agg(pg_temp.report(c, id) || '{"outcome": "ambiguous", "result": null}'))
+  from automation.claim_steps('w', 10) as c where c.payload ->> 'to' = phone;
+  perform automation.advance_clock('1 day');
+  perform pg_temp.contact(sent_by, 'Bo', phone);
+  with claimed as (select c from automation.claim_steps('w', 10) as c where c.payload ->> 'to' = phone)
+  select jsonb_agg(pg_temp.report(c, id)) filter (where (c).reconcile_since is not null),
+    jsonb_agg(pg_temp.report(c, id) #- '{result,reconciled}') filter (where (c).reconcile_since is null)
+    into found, sent from claimed;
+  perform automation.finish_steps(found || sent);
+  return (
+    select string_agg(concat_ws(' ', s.status, s.provider_id), ', ' order by s.id)
+    from ridgeline.workflow_step_executions as s where s.recipient = phone);
+end;
+$$;
+select is(pg_temp.sent_and_found('+15125550102', 'SM3', :'apex', :'blue'), 'waiting, completed SM3',
+  'whose text is unclear is not the one that was just sent');
+select is(pg_temp.sent_and_found('+15125550103', 'SM4', :'blue', :'apex'), 'waiting, completed SM4',
+  'whichever office comes first');
+select is(pg_temp.sent_and_found('+15125550104', 'SM5', :'apex', :'apex'), 'waiting, completed SM5',
+  'nor is what was sent sent again, of one office');
 
 select * from finish();
 rollback;
