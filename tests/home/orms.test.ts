@@ -642,8 +642,12 @@ describe("a CRM with two tables of people and whole names", { timeout: 180_000 }
     const people = () =>
       sql`select tenant_id, kind, phone from public.people where id = ${id} order by tenant_id`;
     const write = (tenant: string, phone: string) =>
-      asRole(sql, { user: SAM }, (of) =>
-        of`insert into public.customers (tenant_id, id, full_name, phone) values (${tenant}, ${id}, 'Nell Reed', ${phone})`);
+      asRole(
+        sql,
+        { user: SAM },
+        (of) =>
+          of`insert into public.customers (tenant_id, id, full_name, phone) values (${tenant}, ${id}, 'Nell Reed', ${phone})`,
+      );
     await write(LAKESIDE, "512-555-0178");
     expect(await people()).toEqual([
       { tenant_id: SUMMIT, kind: "lead", phone: "512-555-0177" },
