@@ -1780,6 +1780,16 @@ CREATE OR REPLACE FUNCTION automation.same_name(name text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$ select lower(replace(name, '_', '')) $function$;
 
+CREATE OR REPLACE FUNCTION automation.name_words(name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select '_' || btrim(lower(regexp_replace(regexp_replace(regexp_replace(name, '([A-Z])([A-Z][a-z])', '\1_\2', 'g'),
+      '([a-z0-9])([A-Z])', '\1_\2', 'g'), '[^[:alnum:]]+', '_', 'g')), '_') || '_'
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.named_column(relation regclass, VARIADIC names text[])
  RETURNS text
  LANGUAGE sql
@@ -18293,14 +18303,11 @@ begin
   for other in
     select n.name, string_agg(c.name, ', ' order by c.name) as names,
       jsonb_build_array(attached.mapped -> n.name) || jsonb_agg(c.name order by c.name) as list
-    from (values ('phone', 'phone|mobile|cell'), ('email', 'mail')) as n (name, looks)
-    cross join automation.relation_columns(to_regclass(attached.relation)) as c
+    from unnest('{phone,email}'::text[]) as n (name)
+    join automation.relation_columns(to_regclass(attached.relation)) as c on automation.address_in_name(c.name) = n.name
     where attached.name = 'contact' and attached.mapped ? n.name and not columns ? n.name and c.is_cheap
-      and c.name <> attached.mapped ->> n.name and automation.same_name(c.name) ~ n.looks
+      and c.name <> attached.mapped ->> n.name
       and not c.name = any (array(select v.value from jsonb_each_text(attached.mapped) as v))
-      and automation.same_name(c.name)
-        !~ ('type|ext|country|verif|status|consent|opt|normal|hash|label|carrier|valid|fax|reason|bounce|prefer'
-          '|emergency|last|count')
       and automation.column_type(to_regclass(attached.relation), c.name) ~ '^(text|character|citext)'
     group by n.name order by n.name
   loop
@@ -18368,6 +18375,48 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.consent_in_name(name text, kind text)
+ RETURNS TABLE(says text, channels text[])
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select s.says, array(
+        select c.channel from (values ('sms', w.words ~ 'sms|text|phone|mobile|call', w.words ~ 'mail'),
+          ('email', w.words ~ 'mail', w.words ~ 'sms|text|phone|mobile|call')) as c (channel, is_named, other_is)
+        where c.is_named or not c.other_is)
+    from (select automation.name_words(consent_in_name.name) as words) as w
+    cross join lateral (
+      select case
+        when w.words ~ ('_(dnc|dnd|block_?list(ed)?|black_?list(ed)?|suppress(ed)?)_|(revoked|withdrawn)_(.*_)?consent_'
+            '|consent_(.*_)?(revoked|withdrawn)_|_(sms|text|e?mail)?unsub(scribe[ds]?)?_'
+            '|_(is)?(do_?not|dont|not?|never|stop)_?(be_)?'
+            '(contact|call|text|sms|e?mail|message|disturb|market)(s|ing)?_'
+            '|_(has|is)?(sms|text|e?mail|phone|call|marketing)?opt(s|ed)?_?out(of_?(sms|text|e?mail))?_')
+          or w.words ~ ('_(can|may|ok(ay)?_to)_((be|get|receive)_)?(contact|call|text|sms|e?mail|message)(s|ed)?_'
+            '((at|on|date|since|flag|status)_)*$')
+          then 'opt_out'
+        when w.words ~ ('_(sms|text|e?mail|phone|marketing)?opt(s|ed)?_?in_'
+            '|_(sms|text|e?mail|marketing)?consent(s|ed)?_')
+          or w.words ~ ('_((is|sms|e?mail)?subscribed(_to_[a-z]+)*'
+            '|(sms|text|e?mail|marketing|contact)_permission'
+            '|(accept|allow|want|receive)s?(_[a-z]+)?_?(marketing|e?mails?|sms|texts?|newsletters?))_'
+            '((at|on|date|since|flag|status|messages?|messaging)_)*$')
+          then 'consent' end as says) as s
+    where s.says is not null
+      and (kind in ('boolean', 'text', 'enum', 'date', 'json') or kind in ('number', 'list') and s.says = 'opt_out')
+      -- Where, how and why it was said says nothing itself.
+      and w.words !~ ('_(reason|source|method|ip|version|by|notes?|token|urls?|uri|links?|forms?|pdf|ids?|counts?|html'
+        '|key|hash|file|document|copy|wording|language|page|campaign|type|keyword|agent)_$'
+        '|_(consent|opt_?in)_(text|message)_$')
+      and w.words !~ '_(fax|record(s|ed|ings?)?)_'
+      -- Who may be shown, treated or telephoned is another matter than who may be written to.
+      and (w.words ~ 'sms|text|mail|marketing' or w.words !~ ('_(photos?|images?|videos?|media|hipaa|medical'
+        '|treatment|telehealth|surgery|cookies?|analytics|tracking|location|parent(al)?|guardian|credit|background'
+        '|privacy|terms)_')
+        and (s.says = 'opt_out' or w.words !~ '_(voice|calls?|calling)_'))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.warn_of_consent(attached automation.entities, columns jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -18379,27 +18428,45 @@ declare
 begin
   select string_agg(a.attname, ', ' order by a.attnum) into unheard
   from pg_catalog.pg_attribute as a
-  cross join automation.same_name(a.attname) as n (name)
+  cross join lateral automation.consent_in_name(a.attname, automation.value_kind(a.atttypid)) as n
   where attached.name = 'contact' and a.attrelid = to_regclass(attached.relation) and a.attnum > 0
-    and not a.attisdropped and automation.value_kind(a.atttypid) in ('boolean', 'text', 'enum', 'date')
-    and n.name ~ ('^(is)?(do)?(dont|not?)(contact|disturb|text|sms|e?mail|message)|^(dnc|dnd)|opt(ed)?(out|in)'
-      '|unsubscri|^(is)?subscribed|consent|(accepts|allows|wants)(marketing|e?mails?|sms|texts?)')
-    and n.name !~ '(reason|source|method|ip|version|by|notes?|token|consenttext)$|call|voice|record'
+    and not a.attisdropped
     and not a.attname in (
       select v.value from jsonb_each_text(attached.mapped) as v where v.key ~ '_(consent|opt_out)$')
-    -- Where something is said of a channel, somebody has looked.
     and exists (
-      select from (values ('sms', 'sms|text|phone|mobile'), ('email', 'mail')) as k (channel, words)
-      where (n.name ~ k.words) = (n.name ~ 'sms|text|phone|mobile|mail')
-        and not columns || attached.mapped ?| array[k.channel || '_opt_out', k.channel || '_consent']);
+      select from unnest(n.channels) as c (channel)
+      cross join lateral (select array[c.channel || '_opt_out']
+        || case n.says when 'consent' then array[c.channel || '_consent'] end as keys) as k
+      where not columns ?| k.keys and not exists (
+        select from jsonb_each_text(attached.mapped) as m
+        where m.key = any (k.keys) and automation.name_words(a.attname) ~ ('^'
+          || replace(automation.name_words(m.value), '_opt_', '_opt(s|ed)?_') || '((at|on|date|time|since)_)+$')));
   if unheard is not null then
     raise warning 'automation: % of % may say who is not to be written to, and nothing heeds it', unheard,
       attached.relation
       using hint = 'Say what it is: {"sms_opt_out": "<column>", "email_opt_out": "<column>"} where it stops a channel, '
-        '{"sms_consent": ..., "email_consent": ...} where a no stops its marketing; null: none is it.';
+        '{"sms_consent": ..., "email_consent": ...} where a no stops its marketing; null: none is it. Where several '
+        'say it, or it is JSON, one generated column does.';
   end if;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION automation.address_in_name(name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case
+      when words ~ ('_(by|is|has|no_(phone|e?mail)|not|can|wants?|opt|last|prefer(red)?|emergency|fax|voice|direct'
+        '|hash(ed)?|valid|invalid|verif(y|ied)|normal(ized|ised)?|bounced?)_') then null
+      when words ~ ('_((tele|cell|mobile|home|work|office|business|main|primary|other|alt)?phones?|mobile|cell|tel)'
+        '(_?(no|nr|num|numbers?))?(_?[0-9]+)?'
+        '(_(home|work|office|mobile|cell|main|primary|secondary|other|alt))?_$') then 'phone'
+      when words ~ ('_((home|work|office|business|main|primary|other|alt)?e_?mails?(_?(address|addr|addresses))?|mail)'
+        '(_?[0-9]+)?(_(home|work|office|personal|main|primary|secondary|other|alt))?_$') then 'email' end
+    from automation.name_words(address_in_name.name) as words
+  $function$;
 
 CREATE OR REPLACE FUNCTION automation.tell_of_unreachable(attached automation.entities, columns jsonb)
  RETURNS void
@@ -18414,8 +18481,8 @@ begin
     select n.name, (
         select string_agg(c.name, ', ' order by c.name)
         from automation.relation_columns(to_regclass(attached.relation)) as c
-        where automation.same_name(c.name) ~ n.looks) as candidates
-    from (values ('phone', 'phone|mobile|cell'), ('email', 'mail')) as n (name, looks)
+        where automation.address_in_name(c.name) = n.name) as candidates
+    from unnest('{phone,email}'::text[]) as n (name)
     where attached.name = 'contact' and not attached.mapped ? n.name and not columns ? n.name
   loop
     raise notice 'automation: nothing of % is mapped as %: no step finds where to write to, and nobody is known by it',
@@ -36607,6 +36674,9 @@ grant execute on function automation.address(ridgeline.workflow_executions,text,
 revoke all on function automation.address_email(ridgeline.workflow_executions,automation.prepared_step,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.address_email(ridgeline.workflow_executions,automation.prepared_step,automation.known_records) to service_role;
 
+revoke all on function automation.address_in_name(text) from public, anon, authenticated, service_role;
+grant execute on function automation.address_in_name(text) to service_role;
+
 revoke all on function automation.address_send_email(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.address_send_email(ridgeline.workflow_executions,automation.prepared_step,jsonb,automation.known_records) to service_role;
 
@@ -37089,6 +37159,9 @@ grant execute on function automation.compile_wait(jsonb,text,jsonb) to service_r
 
 revoke all on function automation.conclude_works(automation.work[],boolean[],jsonb[],automation.running_plan[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.conclude_works(automation.work[],boolean[],jsonb[],automation.running_plan[],timestamp with time zone) to service_role;
+
+revoke all on function automation.consent_in_name(text,text) from public, anon, authenticated, service_role;
+grant execute on function automation.consent_in_name(text,text) to service_role;
 
 revoke all on function automation.consent_in_record(jsonb,text) from public, anon, authenticated, service_role;
 grant execute on function automation.consent_in_record(jsonb,text) to service_role;
@@ -38407,6 +38480,9 @@ grant execute on function automation.must_be_said(automation.targets,text) to se
 
 revoke all on function automation.name_column(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.name_column(automation.entities) to service_role;
+
+revoke all on function automation.name_words(text) from public, anon, authenticated, service_role;
+grant execute on function automation.name_words(text) to service_role;
 
 revoke all on function automation.named_column(regclass,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.named_column(regclass,text[]) to service_role;

@@ -97,6 +97,38 @@ test("knows a role that is a row of another table, through a view as the pages h
   await sql`select automation.attach_members('public.caretakers', '{"tenant": "office_id"}')`;
 });
 
+test("is told of who said no though other columns say it by their name, and not of what belongs to those", async () => {
+  const alarm = async (columns: string, mapped: object = {}) => {
+    await sql.unsafe(`create table public.heads (
+      id bigint primary key, office_id uuid not null, phone text, email text, ${columns})`);
+    said = [];
+    await sql`select automation.attach('public.heads', 'contact', ${
+      sql.json({ tenant: "office_id", ...mapped })
+    })`;
+    await sql`select automation.detach('contact')`;
+    await sql`drop table public.heads`;
+    return said.map((one) => /: ([^:]+) of public\.heads may say who/.exec(one)?.[1] ?? one);
+  };
+  const outs = "sms_opt_out boolean, email_opt_out boolean";
+  const consents = "sms_consent boolean, email_consent boolean";
+  expect(await alarm(`${outs}, do_not_contact boolean`)).toEqual(["do_not_contact"]);
+  expect(await alarm(`${consents}, sms_opted_out_at timestamptz, sms_unsubscribed boolean`))
+    .toEqual(["sms_opted_out_at, sms_unsubscribed"]);
+  const said_so = { sms_consent: "sms_consent", email_consent: "email_consent" };
+  expect(await alarm(`${consents}, do_not_contact boolean`, said_so)).toEqual(["do_not_contact"]);
+  expect(
+    await alarm(`${outs}, do_not_contact boolean`, {
+      sms_opt_out: "do_not_contact",
+      email_opt_out: "do_not_contact",
+    }),
+  ).toEqual([]);
+  expect(await alarm("dnd jsonb, opt_in boolean", { sms_opt_out: null, email_opt_out: null }))
+    .toEqual([]);
+  expect(await alarm(`${outs}, ${consents}, sms_opted_out_at timestamptz, email_consent_date date`))
+    .toEqual([]);
+  expect(await alarm("mailing_city text, cancelled_by text, unsubscribe_url text")).toEqual([]);
+});
+
 test("is told of who said no, of numbers that nobody is known by, and of rows that are gone", async () => {
   await sql`select automation.attach('public.people', 'contact', '{"tenant": "office_id"}')`;
   expect(said).toEqual([

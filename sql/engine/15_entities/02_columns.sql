@@ -163,6 +163,15 @@ create or replace function automation.same_name(name text) returns text
   set search_path = pg_catalog, pg_temp
   as $$ select lower(replace(name, '_', '')) $$;
 
+-- The words of a name, however it is written: _do_not_email_ of doNotEmail.
+create or replace function automation.name_words(name text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '_' || btrim(lower(regexp_replace(regexp_replace(regexp_replace(name, '([A-Z])([A-Z][a-z])', '\1_\2', 'g'),
+      '([a-z0-9])([A-Z])', '\1_\2', 'g'), '[^[:alnum:]]+', '_', 'g')), '_') || '_'
+  $$;
+
 -- Which of its columns a table means by a name: the one that is called so, else one that is written otherwise.
 create or replace function automation.named_column(relation regclass, variadic names text[]) returns text
   language sql stable
