@@ -281,3 +281,42 @@ it("and a tenant's settings; but not its key", async () => {
     state: "deleted",
   }]);
 });
+
+it("a tenant counts as deleted by what can say so, and by what it says", async () => {
+  await sql.unsafe(`
+    alter table public.tenants add is_active smallint default 1, add enabled timestamptz default now(),
+      add settings jsonb default '{"is_active": true, "gone": 0, "left": ""}', add "a.b" boolean default true`);
+  const attach = (deleted: string) =>
+    sql`select automation.attach_tenants('public.tenants', ${sql.json({ deleted })})`;
+  const here = async () =>
+    (await sql`
+      select t.name from automation.read_tenants(null) as t where automation.tenant_state(t.id) = 'here' order by 1`)
+      .map(({ name }) => name);
+  await sql`select automation.attach_tenants('public.tenants', '{"deleted": null}')`;
+  const all = await here();
+  expect(all).toEqual(["lakeside", "summit"]);
+  const said: Record<string, string[]> = {};
+  const columns = [
+    "settings.is_active",
+    "settings.gone",
+    "settings.left",
+    "settings.nothing",
+    "enabled",
+  ];
+  for (const column of columns) {
+    await attach(column);
+    said[column] = await here();
+  }
+  expect(said).toEqual(Object.fromEntries(columns.map((column) => [column, all])));
+  await expect(attach("is_active")).rejects.toThrow(
+    /deleted "is_active" is smallint; it must be boolean, a date or a timestamp/,
+  );
+  await expect(
+    sql`select automation.attach_members('public.tenants', '{"tenant": "id", "user": "id",
+    "deleted": "is_active"}')`,
+  ).rejects.toThrow(/deleted "is_active" is smallint/);
+  await expect(attach("a.b")).rejects.toThrow(/the name of the column "a\.b" has a dot/);
+  await sql`update public.tenants set settings = '{"is_active": false}' where id = ${SUMMIT}`;
+  await attach("settings.is_active");
+  expect(await here()).toEqual(["lakeside"]);
+});

@@ -446,11 +446,14 @@ create or replace function automation.stage_column(entity text) returns text
   set search_path = pg_catalog, pg_temp
   as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
 
--- A column that says of a row that it is there, and not that it is gone.
+-- A column, or a key of a JSON column, that says of a row that it is there, and not that it is gone.
 create or replace function automation.says_present(column_name text) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.same_name(column_name) in ('active', 'isactive', 'enabled', 'isenabled') $$;
+  as $$
+    select automation.same_name(regexp_replace(column_name, '^.*[.]', '')) in (
+      'active', 'isactive', 'enabled', 'isenabled')
+  $$;
 
 -- Does a row count as deleted, by what says so: a boolean (of is_active its opposite), or since when?
 create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
@@ -460,14 +463,34 @@ create or replace function automation.is_deleted_expression(relation regclass, w
   as $$
     select case
       when column_name is null then null
-      when strpos(column_name, '.') > 0 then format(
-        'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') <> ''false''', written, split_part(column_name, '.', 1),
+      when strpos(column_name, '.') > 0 then format(case when automation.says_present(column_name)
+          then 'coalesce(to_jsonb(%s.%I) #>> %L, ''true'') in (''false'', ''0'')'
+          else 'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') not in (''false'', ''0'', '''')' end,
+        written, split_part(column_name, '.', 1),
         string_to_array(substr(column_name, strpos(column_name, '.') + 1), '.'))
       when automation.column_type(relation, column_name) = 'boolean' then format(
         case when automation.says_present(column_name) then '%s.%I is false' else '%s.%I is true' end,
         written, column_name)
+      -- Since when it is active says of nobody that it is not.
+      when automation.says_present(column_name) then 'false'
       else format('%s.%I is not null', written, column_name) end
   $$;
+
+-- A number says 0 and 1, and neither is null. What stands in JSON is judged by what it says.
+create or replace function automation.check_deleted(relation regclass, column_name text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  type constant text := automation.column_type(relation, column_name);
+begin
+  if type !~ '^(boolean|date|timestamp)' then
+    raise exception 'columns: deleted "%" is %; it must be boolean, a date or a timestamp', column_name, type
+      using errcode = 'invalid_parameter_value', hint = 'Add a column that is, such as a generated one, and name it; '
+        '{"deleted": null}: none says it.';
+  end if;
+end;
+$$;
 
 -- The same for an attached table, by the column that is mapped as such.
 create or replace function automation.deleted_expression(attached automation.entities, written text)

@@ -303,6 +303,24 @@ begin
 end;
 $$;
 
+-- Here a dot is the way into JSON, and never part of a name.
+create or replace function automation.check_no_dots(relation regclass, columns jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong record;
+begin
+  select c.key, c.value into wrong from jsonb_each_text(columns) as c
+  where strpos(c.value, '.') > 0 and automation.column_type(relation, c.value) is not null order by c.key limit 1;
+  if found then
+    raise exception 'columns.%: the name of the column "%" has a dot', wrong.key, wrong.value
+      using errcode = 'invalid_parameter_value', hint = format('Add one without, such as a generated column, and name '
+        'it: {"%s": "<column>"}.', wrong.key);
+  end if;
+end;
+$$;
+
 -- Where a name is mapped more than once the first that says something counts.
 create or replace function automation.mapped_texts(columns jsonb, further jsonb, name text) returns text
   language sql immutable
@@ -528,6 +546,7 @@ begin
     end if;
     perform automation.check_columns(
       'further.columns', automation.find_relation(one ->> 'relation'), one -> 'columns', names, '{}');
+    perform automation.check_no_dots(automation.find_relation(one ->> 'relation'), one -> 'columns');
     perform automation.check_columns('further.key', automation.find_relation(one ->> 'relation'),
       jsonb_build_object('key', one ->> 'key'), '{key}', '{key}');
   end loop;

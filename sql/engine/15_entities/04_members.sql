@@ -453,7 +453,9 @@ begin
   perform automation.check_columns('columns', relation, named, automation.member_names(),
     case when sole is null then '{tenant,user}' else '{user}' end::text[]);
   perform automation.check_further(further, automation.member_names());
+  perform automation.check_no_dots(relation, named);
   perform automation.check_own_words(named);
+  perform automation.check_deleted(relation, named ->> 'deleted');
   perform automation.check_status(relation, named ->> 'status');
   select r.value into wrong from jsonb_each_text(roles) as r
   where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;

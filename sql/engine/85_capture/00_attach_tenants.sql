@@ -128,6 +128,8 @@ begin
   perform automation.check_columns('columns', relation, named, automation.tenant_names(),
     case when sole is null then '{id}' else '{}' end::text[]);
   perform automation.check_no_paths(named, '{id,text_countries,text_strangers}');
+  perform automation.check_no_dots(relation, named);
+  perform automation.check_deleted(relation, named ->> 'deleted');
   perform automation.check_further(further, automation.tenant_names());
   perform automation.warn_hidden(relation);
   if named ? 'timezone' then
