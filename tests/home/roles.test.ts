@@ -265,6 +265,27 @@ it("of several rows of somebody the highest role counts", async () => {
   await expect(publish(CORY, await draft(CORY))).rejects.toThrow(forAdmins);
 });
 
+it("that a key set somebody's row to nobody is on record as the end of a membership", async () => {
+  await sql.unsafe(`
+    create table public.logins (id uuid primary key);
+    insert into public.logins values ('${SAM}');
+    create table public.chairs (
+      id integer primary key, tenant_id uuid, user_id uuid references public.logins on delete set null, role text);
+    insert into public.chairs values (1, '${SUMMIT}', '${SAM}', 'editor'), (2, '${SUMMIT}', null, 'editor');
+    select automation.attach_members('public.chairs');
+    delete from public.logins;
+    update public.chairs set role = 'admin' where id = 2`);
+  expect(
+    await sql`select tenant_id, record_id, operation, before, after from ridgeline.changes where relation = 'public.chairs'`,
+  ).toEqual([{
+    tenant_id: SUMMIT,
+    record_id: SAM,
+    operation: "update",
+    before: { user: SAM, role: "editor" },
+    after: { user: null, role: "editor" },
+  }]);
+});
+
 it("and a tenant's settings; but not its key", async () => {
   await sql`alter table public.tenants add details jsonb`;
   await sql`update public.tenants set details = '{"ridgeline": {"locale": "es-US"}, "gone": true}' where id = ${SUMMIT}`;

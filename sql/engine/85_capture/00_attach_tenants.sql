@@ -194,19 +194,23 @@ declare
   members automation.membership;
   was jsonb;
   is_now jsonb;
+  who text;
   tenant uuid;
 begin
   select m.* into members from automation.membership as m;
   was := case when tg_op <> 'INSERT' then automation.membership_said(members, to_jsonb(old)) end;
   is_now := case when tg_op <> 'DELETE' then automation.membership_said(members, to_jsonb(new)) end;
+  -- Whose it is, or was: a key that sets null takes the user out of the row, and nobody's membership is left.
+  who := coalesce(is_now ->> 'user', was ->> 'user');
   -- A row without one, such as somebody who was invited, or a machine, is nobody's membership.
-  if was = is_now or coalesce(is_now, was) ->> 'user' is null then
+  if was = is_now or who is null then
     return null;
   end if;
-  tenant := coalesce(members.sole, automation.tenant_in_row(coalesce(is_now, was) ->> 'tenant'));
+  tenant := coalesce(members.sole, automation.tenant_in_row(is_now ->> 'tenant'),
+    automation.tenant_in_row(was ->> 'tenant'));
   if tenant is not null and not exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
-    perform automation.note_change(tenant, members.relation, coalesce(is_now, was) ->> 'user', null, lower(tg_op),
-      was - 'tenant', is_now - 'tenant');
+    perform automation.note_change(tenant, members.relation, who, null, lower(tg_op), was - 'tenant',
+      is_now - 'tenant');
   end if;
   return null;
 exception when others then
