@@ -1907,7 +1907,27 @@ CREATE OR REPLACE FUNCTION automation.says_present(column_name text)
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$ select automation.same_name(column_name) in ('active', 'isactive', 'enabled', 'isenabled') $function$;
+AS $function$
+    select automation.same_name(regexp_replace(column_name, '^.*[.]', '')) in (
+      'active', 'isactive', 'enabled', 'isenabled')
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.check_deleted(relation regclass, column_name text)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  type constant text := automation.column_type(relation, column_name);
+begin
+  if type !~ '^(boolean|date|timestamp)' then
+    raise exception 'columns: deleted "%" is %; it must be boolean, a date or a timestamp', column_name, type
+      using errcode = 'invalid_parameter_value', hint = 'Add a column that is, such as a generated one, and name it; '
+        '{"deleted": null}: none says it.';
+  end if;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.zone_of_times(columns jsonb)
  RETURNS text
@@ -2080,6 +2100,25 @@ begin
     raise exception 'columns.%: "%" is inside a JSON column; it must be a column', wrong.key, wrong.value
       using errcode = 'invalid_parameter_value', hint = format('Add one, such as a generated column, and name it: '
         '{"%s": "<column>"}.', wrong.key);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.check_no_dots(relation regclass, columns jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  wrong record;
+begin
+  select c.key, c.value into wrong from jsonb_each_text(columns) as c
+  where strpos(c.value, '.') > 0 and automation.column_type(relation, c.value) is not null order by c.key limit 1;
+  if found then
+    raise exception 'columns.%: the name of the column "%" has a dot', wrong.key, wrong.value
+      using errcode = 'invalid_parameter_value', hint = format('Add one without, such as a generated column, and name '
+        'it: {"%s": "<column>"}.', wrong.key);
   end if;
 end;
 $function$;
@@ -17847,19 +17886,23 @@ declare
   members automation.membership;
   was jsonb;
   is_now jsonb;
+  who text;
   tenant uuid;
 begin
   select m.* into members from automation.membership as m;
   was := case when tg_op <> 'INSERT' then automation.membership_said(members, to_jsonb(old)) end;
   is_now := case when tg_op <> 'DELETE' then automation.membership_said(members, to_jsonb(new)) end;
+  -- Whose it is, or was: a key that sets null takes the user out of the row, and nobody's membership is left.
+  who := coalesce(is_now ->> 'user', was ->> 'user');
   -- A row without one, such as somebody who was invited, or a machine, is nobody's membership.
-  if was = is_now or coalesce(is_now, was) ->> 'user' is null then
+  if was = is_now or who is null then
     return null;
   end if;
-  tenant := coalesce(members.sole, automation.tenant_in_row(coalesce(is_now, was) ->> 'tenant'));
+  tenant := coalesce(members.sole, automation.tenant_in_row(is_now ->> 'tenant'),
+    automation.tenant_in_row(was ->> 'tenant'));
   if tenant is not null and not exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
-    perform automation.note_change(tenant, members.relation, coalesce(is_now, was) ->> 'user', null, lower(tg_op),
-      was - 'tenant', is_now - 'tenant');
+    perform automation.note_change(tenant, members.relation, who, null, lower(tg_op), was - 'tenant',
+      is_now - 'tenant');
   end if;
   return null;
 exception when others then
@@ -22572,7 +22615,22 @@ AS $function$
       max(b.depth) desc, b.relation::text
   $function$;
 
-CREATE OR REPLACE FUNCTION automation.erase_rows(relation regclass, gone uuid, at_most integer)
+CREATE OR REPLACE FUNCTION automation.erased_tables()
+ RETURNS TABLE(relation regclass, tenant_column text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select c.oid::regclass, a.attname::text
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attname = 'account_of' and not a.attisdropped
+    where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
+      and not c.relispartition
+    union all
+    select t.relation, 'tenant_id' from automation.tenant_tables() as t
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.erase_rows(relation regclass, gone uuid, at_most integer, tenant_column text)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -22581,8 +22639,8 @@ declare
   erased integer;
 begin
   execute format(
-    'delete from %1$s as t where t.tenant_id = $1 and t.ctid = any (array('
-    'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
+    'delete from %1$s as t where t.%2$I = $1 and t.ctid = any (array('
+    'select r.ctid from %1$s as r where r.%2$I = $1 limit $2 for update skip locked))', relation, tenant_column)
     using gone, at_most;
   get diagnostics erased = row_count;
   return erased;
@@ -22599,9 +22657,10 @@ declare
   here integer;
   counts jsonb := '{}'::jsonb;
   relation regclass;
+  tenant_column text;
 begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    here := automation.erase_rows(relation, gone, at_most - erased);
+  for relation, tenant_column in select t.relation, t.tenant_column from automation.erased_tables() as t loop
+    here := automation.erase_rows(relation, gone, at_most - erased, tenant_column);
     if here > 0 then
       counts := counts || jsonb_build_object(relation::text, here);
     end if;
@@ -22660,10 +22719,12 @@ CREATE OR REPLACE FUNCTION automation.has_rows(gone uuid)
 AS $function$
 declare
   relation regclass;
+  tenant_column text;
   found_one boolean;
 begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
+  for relation, tenant_column in select t.relation, t.tenant_column from automation.erased_tables() as t loop
+    execute format('select exists (select from %s as r where r.%I = $1)', relation, tenant_column)
+      into found_one using gone;
     if found_one then
       return true;
     end if;
@@ -26662,12 +26723,16 @@ CREATE OR REPLACE FUNCTION automation.is_deleted_expression(relation regclass, w
 AS $function$
     select case
       when column_name is null then null
-      when strpos(column_name, '.') > 0 then format(
-        'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') <> ''false''', written, split_part(column_name, '.', 1),
+      when strpos(column_name, '.') > 0 then format(case when automation.says_present(column_name)
+          then 'coalesce(to_jsonb(%s.%I) #>> %L, ''true'') in (''false'', ''0'')'
+          else 'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') not in (''false'', ''0'', '''')' end,
+        written, split_part(column_name, '.', 1),
         string_to_array(substr(column_name, strpos(column_name, '.') + 1), '.'))
       when automation.column_type(relation, column_name) = 'boolean' then format(
         case when automation.says_present(column_name) then '%s.%I is false' else '%s.%I is true' end,
         written, column_name)
+      -- Since when it is active says of nobody that it is not.
+      when automation.says_present(column_name) then 'false'
       else format('%s.%I is not null', written, column_name) end
   $function$;
 
@@ -26787,6 +26852,7 @@ begin
     end if;
     perform automation.check_columns(
       'further.columns', automation.find_relation(one ->> 'relation'), one -> 'columns', names, '{}');
+    perform automation.check_no_dots(automation.find_relation(one ->> 'relation'), one -> 'columns');
     perform automation.check_columns('further.key', automation.find_relation(one ->> 'relation'),
       jsonb_build_object('key', one ->> 'key'), '{key}', '{key}');
   end loop;
@@ -26941,7 +27007,9 @@ begin
   perform automation.check_columns('columns', relation, named, automation.member_names(),
     case when sole is null then '{tenant,user}' else '{user}' end::text[]);
   perform automation.check_further(further, automation.member_names());
+  perform automation.check_no_dots(relation, named);
   perform automation.check_own_words(named);
+  perform automation.check_deleted(relation, named ->> 'deleted');
   perform automation.check_status(relation, named ->> 'status');
   select r.value into wrong from jsonb_each_text(roles) as r
   where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;
@@ -32669,6 +32737,8 @@ begin
   perform automation.check_columns('columns', relation, named, automation.tenant_names(),
     case when sole is null then '{id}' else '{}' end::text[]);
   perform automation.check_no_paths(named, '{id,text_countries,text_strangers}');
+  perform automation.check_no_dots(relation, named);
+  perform automation.check_deleted(relation, named ->> 'deleted');
   perform automation.check_further(further, automation.tenant_names());
   perform automation.warn_hidden(relation);
   if named ? 'timezone' then
@@ -36954,6 +37024,9 @@ grant execute on function automation.check_date_field(text,text,text) to service
 revoke all on function automation.check_definition(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_definition(jsonb) to service_role;
 
+revoke all on function automation.check_deleted(regclass,text) from public, anon, authenticated, service_role;
+grant execute on function automation.check_deleted(regclass,text) to service_role;
+
 revoke all on function automation.check_editor(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.check_editor(uuid,text) to service_role;
 
@@ -36984,6 +37057,9 @@ grant execute on function automation.check_key(regclass,text,jsonb) to service_r
 
 revoke all on function automation.check_new_assignee(uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.check_new_assignee(uuid,jsonb) to service_role;
+
+revoke all on function automation.check_no_dots(regclass,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.check_no_dots(regclass,jsonb) to service_role;
 
 revoke all on function automation.check_no_paths(jsonb,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.check_no_paths(jsonb,text[]) to service_role;
@@ -37408,8 +37484,8 @@ revoke all on function automation.erase_person(uuid,text,text,text) from public,
 grant execute on function automation.erase_person(uuid,text,text,text) to authenticated;
 grant execute on function automation.erase_person(uuid,text,text,text) to service_role;
 
-revoke all on function automation.erase_rows(regclass,uuid,integer) from public, anon, authenticated, service_role;
-grant execute on function automation.erase_rows(regclass,uuid,integer) to service_role;
+revoke all on function automation.erase_rows(regclass,uuid,integer,text) from public, anon, authenticated, service_role;
+grant execute on function automation.erase_rows(regclass,uuid,integer,text) to service_role;
 
 revoke all on function automation.erase_run(uuid,uuid) from public, anon, authenticated, service_role;
 grant execute on function automation.erase_run(uuid,uuid) to service_role;
@@ -37424,6 +37500,9 @@ revoke all on function automation.erased_digest(uuid,text,text) from public, ano
 
 revoke all on function automation.erased_reason() from public, anon, authenticated, service_role;
 grant execute on function automation.erased_reason() to service_role;
+
+revoke all on function automation.erased_tables() from public, anon, authenticated, service_role;
+grant execute on function automation.erased_tables() to service_role;
 
 revoke all on function automation.erasure_digest(uuid,text,text,text) from public, anon, authenticated, service_role;
 

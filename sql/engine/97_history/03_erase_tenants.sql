@@ -70,8 +70,24 @@ create or replace function automation.tenant_tables() returns table (relation re
       max(b.depth) desc, b.relation::text
   $$;
 
+-- And those of what its own account at a provider told, which name it otherwise. First: nothing refers to them.
+create or replace function automation.erased_tables() returns table (relation regclass, tenant_column text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.oid::regclass, a.attname::text
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attname = 'account_of' and not a.attisdropped
+    where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
+      and not c.relispartition
+    union all
+    select t.relation, 'tenant_id' from automation.tenant_tables() as t
+  $$;
+
 -- What somebody works on right now is left for the next portion.
-create or replace function automation.erase_rows(relation regclass, gone uuid, at_most integer) returns integer
+create or replace function automation.erase_rows(
+  relation regclass, gone uuid, at_most integer, tenant_column text)
+  returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -79,8 +95,8 @@ declare
   erased integer;
 begin
   execute format(
-    'delete from %1$s as t where t.tenant_id = $1 and t.ctid = any (array('
-    'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
+    'delete from %1$s as t where t.%2$I = $1 and t.ctid = any (array('
+    'select r.ctid from %1$s as r where r.%2$I = $1 limit $2 for update skip locked))', relation, tenant_column)
     using gone, at_most;
   get diagnostics erased = row_count;
   return erased;
@@ -96,9 +112,10 @@ declare
   here integer;
   counts jsonb := '{}'::jsonb;
   relation regclass;
+  tenant_column text;
 begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    here := automation.erase_rows(relation, gone, at_most - erased);
+  for relation, tenant_column in select t.relation, t.tenant_column from automation.erased_tables() as t loop
+    here := automation.erase_rows(relation, gone, at_most - erased, tenant_column);
     if here > 0 then
       counts := counts || jsonb_build_object(relation::text, here);
     end if;
@@ -157,10 +174,12 @@ create or replace function automation.has_rows(gone uuid) returns boolean
   as $$
 declare
   relation regclass;
+  tenant_column text;
   found_one boolean;
 begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
+  for relation, tenant_column in select t.relation, t.tenant_column from automation.erased_tables() as t loop
+    execute format('select exists (select from %s as r where r.%I = $1)', relation, tenant_column)
+      into found_one using gone;
     if found_one then
       return true;
     end if;
