@@ -106,6 +106,8 @@ create table automation.prices ();
 
 create table automation.links ();
 
+create table automation.gone_versions ();
+
 create table ridgeline.changes ();
 
 create table ridgeline.stage_changes ();
@@ -243,6 +245,14 @@ alter table automation.links add column machine_requests integer;
 alter table automation.links add column machine_reason text;
 
 alter table automation.links add column clicked_at timestamp with time zone;
+
+alter table automation.gone_versions add column tenant_id uuid;
+
+alter table automation.gone_versions add column workflow_id uuid;
+
+alter table automation.gone_versions add column version integer;
+
+alter table automation.gone_versions add column gone_at timestamp with time zone;
 
 alter table ridgeline.changes add column tenant_id uuid;
 
@@ -4022,12 +4032,21 @@ CREATE OR REPLACE FUNCTION automation.delete_runs_of_versions()
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 begin
+  insert into automation.gone_versions (tenant_id, workflow_id, version)
+  select v.tenant_id, v.workflow_id, v.version from gone as v
+  on conflict on constraint gone_versions_pkey do nothing;
   delete from ridgeline.workflow_executions as e
-  using gone as v
-  where e.workflow_id = v.workflow_id and e.tenant_id = v.tenant_id and e.version = v.version;
+  where e.ctid = any (array(
+    select x.ctid from gone as v
+    cross join lateral (
+      select r.ctid from ridgeline.workflow_executions as r
+      where r.workflow_id = v.workflow_id and r.tenant_id is not distinct from v.tenant_id
+        and r.version is not distinct from v.version
+      offset 0) as x));
   return null;
 end;
 $function$;
@@ -4052,12 +4071,17 @@ CREATE OR REPLACE FUNCTION automation.delete_steps_of_runs()
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 begin
   delete from ridgeline.scheduled_steps as s
-  using gone as e
-  where s.execution_id = e.id and s.tenant_id = e.tenant_id;
+  where s.ctid = any (array(
+    select x.ctid from gone as e
+    cross join lateral (
+      select q.ctid from ridgeline.scheduled_steps as q
+      where q.execution_id = e.id and q.tenant_id is not distinct from e.tenant_id
+      offset 0) as x));
   return null;
 end;
 $function$;
@@ -13095,12 +13119,17 @@ CREATE OR REPLACE FUNCTION automation.delete_timers_of_workflows()
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 begin
   delete from ridgeline.workflow_timers as t
-  using gone as w
-  where t.workflow_id = w.id and t.tenant_id = w.tenant_id;
+  where t.ctid = any (array(
+    select x.ctid from gone as w
+    cross join lateral (
+      select r.ctid from ridgeline.workflow_timers as r
+      where r.tenant_id = w.tenant_id and r.workflow_id = w.id
+      offset 0) as x));
   return null;
 end;
 $function$;
@@ -21054,6 +21083,23 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.lock_steps(tenant_id uuid, workflow_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '2s'
+AS $function$
+begin
+  perform from ridgeline.workflow_steps as s
+  where s.tenant_id = lock_steps.tenant_id and s.workflow_id = lock_steps.workflow_id
+  order by s.id
+  for update;
+exception when lock_not_available then
+  raise exception 'definition: somebody is editing a step of this workflow and has not saved it yet'
+    using errcode = 'PT409', hint = 'Try again when they have, or end their session: nothing was written.';
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.save_workflow(tenant_id uuid, definition jsonb, base_revision text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -21073,13 +21119,9 @@ begin
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, target, 'save'), 0));
   select w.* into before from ridgeline.workflows as w
   where w.tenant_id = tenant and w.id = target
-  for update;
+  for no key update;
   if found then
-    -- Whoever has edited a step and not committed yet is waited for, or their edit would be gone unseen.
-    perform from ridgeline.workflow_steps as s
-    where s.tenant_id = tenant and s.workflow_id = target
-    order by s.id
-    for update;
+    perform automation.lock_steps(tenant, target);
     source := automation.workflow_source(before);
     if base_revision is null then
       raise exception 'base_revision: this workflow exists; which revision of it was edited?'
@@ -22590,7 +22632,8 @@ AS $function$
         and not a.attisdropped
       where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
         and not c.relispartition
-        and c.oid not in ('automation.gone_tenants'::regclass, 'ridgeline.tenant_erasures'::regclass)
+        and c.oid not in ('automation.gone_tenants'::regclass, 'automation.gone_versions'::regclass,
+          'ridgeline.tenant_erasures'::regclass)
     ), below (relation, depth) as (
       select o.relation, 0 from owned as o
       union
@@ -22602,6 +22645,7 @@ AS $function$
         where c.contype = 'f' and c.confdeltype = 'c' and c.conrelid <> c.confrelid
         -- By triggers, and not by keys.
         union all values
+          ('ridgeline.workflows'::regclass, 'ridgeline.workflow_timers'::regclass),
           ('ridgeline.workflow_versions'::regclass, 'ridgeline.workflow_executions'::regclass),
           ('ridgeline.workflow_executions'::regclass, 'ridgeline.scheduled_steps'::regclass)
       ) as k on k.refers_to = b.relation
@@ -25433,6 +25477,45 @@ begin
     where o.changed_at < automation.now() - automation.kept_for(automation.setting('keep_changes'))
     order by o.changed_at limit portion for update skip locked));
   get diagnostics pruned = row_count;
+  return pruned;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.prune_strays(portion integer DEFAULT 200)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  gone automation.gone_versions;
+  pruned integer := 0;
+begin
+  select v.* into gone from automation.gone_versions as v
+  where v.gone_at < automation.now() - interval '1 day'
+  limit 1
+  for update skip locked;
+  if gone.workflow_id is null then
+    return 0;
+  end if;
+  -- As long as it is not there again: a dump brings runs before their versions.
+  if not exists (
+    select from ridgeline.workflow_versions as v
+    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version) then
+    delete from ridgeline.workflow_executions as e
+    where e.ctid = any (array(
+      select r.ctid from ridgeline.workflow_executions as r
+      where r.workflow_id = gone.workflow_id and r.tenant_id is not distinct from gone.tenant_id
+        and r.version is not distinct from gone.version
+      limit portion for update skip locked));
+    get diagnostics pruned = row_count;
+  end if;
+  if pruned = 0 then
+    delete from automation.gone_versions as v
+    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version;
+  end if;
   return pruned;
 end;
 $function$;
@@ -34974,6 +35057,7 @@ declare
   changes integer := 0;
   links integer := 0;
   events integer := 0;
+  strays integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -34987,6 +35071,11 @@ begin
   end;
   begin
     changes := automation.prune_changes();
+  exception when others then
+    null;
+  end;
+  begin
+    strays := automation.prune_strays();
   exception when others then
     null;
   end;
@@ -35005,7 +35094,7 @@ begin
   exception when others then
     raise warning 'automation: the path under which steps write could not be checked: %', sqlerrm;
   end;
-  return runs + responses + changes + links + events;
+  return runs + responses + changes + links + events + strays;
 end;
 $function$;
 
@@ -35138,6 +35227,18 @@ alter table automation.links alter column machine_reason drop not null;
 
 alter table automation.links alter column clicked_at drop default;
 alter table automation.links alter column clicked_at drop not null;
+
+alter table automation.gone_versions alter column tenant_id drop default;
+alter table automation.gone_versions alter column tenant_id set not null;
+
+alter table automation.gone_versions alter column workflow_id drop default;
+alter table automation.gone_versions alter column workflow_id set not null;
+
+alter table automation.gone_versions alter column version drop default;
+alter table automation.gone_versions alter column version set not null;
+
+alter table automation.gone_versions alter column gone_at set default automation.now();
+alter table automation.gone_versions alter column gone_at set not null;
 
 alter table ridgeline.changes alter column tenant_id drop default;
 alter table ridgeline.changes alter column tenant_id set not null;
@@ -35894,6 +35995,8 @@ alter table automation.prices add constraint prices_pkey PRIMARY KEY (name);
 
 alter table automation.links add constraint links_pkey PRIMARY KEY (tenant_id, code);
 
+alter table automation.gone_versions add constraint gone_versions_pkey PRIMARY KEY (tenant_id, workflow_id, version);
+
 alter table ridgeline.changes add constraint changes_pkey PRIMARY KEY (tenant_id, id);
 
 alter table ridgeline.stage_changes add constraint stage_changes_pkey PRIMARY KEY (tenant_id, entity, record_id);
@@ -36089,6 +36192,8 @@ alter table automation.regions enable row level security;
 alter table automation.prices enable row level security;
 
 alter table automation.links enable row level security;
+
+alter table automation.gone_versions enable row level security;
 
 alter table ridgeline.changes enable row level security;
 
@@ -36387,6 +36492,8 @@ comment on function automation.prune_inputs(uuid,timestamp with time zone,uuid,i
 
 comment on function automation.prune_links(integer) is 'One portion of the links of texts that are older than the setting keep_links.';
 
+comment on function automation.prune_strays(integer) is 'One portion of the runs that began while their workflow was deleted, a day later; how many went.';
+
 comment on function automation.publish(uuid,uuid,text,text) is 'Compiles a workflow into its next version and makes that version the one that new executions start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in the warnings of the version, and raised as warnings.';
 
 comment on function automation.quick_conditions(jsonb,text) is 'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
@@ -36557,6 +36664,8 @@ comment on table automation.erased_addresses is 'Suppressions of people who were
 
 comment on table automation.erasures_under_way is 'Whom to look for, and where that stands; goes when the erasure is complete. Nobody but the owner reads it.';
 
+comment on table automation.gone_versions is 'Versions that were deleted, until the runs that began meanwhile are, too.';
+
 comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
 comment on table automation.inbox_waiting is 'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say. event.unread: what nobody can read there; without it, and with what was meant, it is taken.';
@@ -36687,7 +36796,7 @@ comment on function automation.named_records(jsonb) is 'The records that trigger
 
 comment on function automation.own_name(automation.entities,text) is 'What the table itself calls a column: mobile_no for phone, and details.roof for custom_fields.roof. Its own names stay as they are.';
 
-comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes, of automation.links, and of events of providers. Looks once whether the path of the CRM is still nobody else''s. Never raises.';
+comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes, of automation.links, of events of providers and of runs without a version. Looks once whether the path of the CRM is still nobody else''s. Never raises.';
 
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
@@ -38398,6 +38507,9 @@ grant execute on function automation.lock_runs_of(uuid,text[]) to service_role;
 revoke all on function automation.lock_shares(ridgeline.automation_lane,uuid[],integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_shares(ridgeline.automation_lane,uuid[],integer,uuid[]) to service_role;
 
+revoke all on function automation.lock_steps(uuid,uuid) from public, anon, authenticated, service_role;
+grant execute on function automation.lock_steps(uuid,uuid) to service_role;
+
 revoke all on function automation.lock_trial(ridgeline.automation_lane) from public, anon, authenticated, service_role;
 grant execute on function automation.lock_trial(ridgeline.automation_lane) to service_role;
 
@@ -38921,6 +39033,9 @@ grant execute on function automation.prune_inputs(uuid,timestamp with time zone,
 
 revoke all on function automation.prune_links(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.prune_links(integer) to service_role;
+
+revoke all on function automation.prune_strays(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.prune_strays(integer) to service_role;
 
 revoke all on function automation.publish(uuid,uuid,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.publish(uuid,uuid,text,text) to service_role;
@@ -40168,6 +40283,9 @@ grant select on table automation.engine_switches to service_role;
 revoke all on table automation.erased_addresses from public, anon, authenticated, service_role;
 
 revoke all on table automation.erasures_under_way from public, anon, authenticated, service_role;
+
+revoke all on table automation.gone_versions from public, anon, authenticated, service_role;
+grant select on table automation.gone_versions to service_role;
 
 revoke all on table automation.heartbeats from public, anon, authenticated, service_role;
 grant select on table automation.heartbeats to service_role;

@@ -93,8 +93,21 @@ create index workflow_executions_by_contact
   where contact_id is not null and entity <> 'contact';
 
 -- No foreign key leads from a run to its version: each lead that comes in would lock a row that all of them share, wait
--- where somebody deletes it, and fail when it is gone. So what is deleted takes its runs along here, and one that began
--- meanwhile goes when its first step is due (automation.set_strays_aside).
+-- where somebody deletes it, and fail when it is gone. So what is deleted takes its runs along here, and those that
+-- began meanwhile go a day later (automation.prune_strays), or when they come due after that.
+create table automation.gone_versions (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  version integer not null,
+  gone_at timestamptz not null default automation.now(),
+  constraint gone_versions_pkey primary key (tenant_id, workflow_id, version)
+);
+
+comment on table automation.gone_versions is
+  'Versions that were deleted, until the runs that began meanwhile are, too.';
+
+-- A statement whose plan cannot change: to statistics that say there are none, to read every run looks better than to
+-- look for those of a version. The same for what is queued, below.
 create or replace function automation.delete_runs_of_versions() returns trigger
   language plpgsql
   security definer
@@ -102,12 +115,21 @@ create or replace function automation.delete_runs_of_versions() returns trigger
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
+  insert into automation.gone_versions (tenant_id, workflow_id, version)
+  select v.tenant_id, v.workflow_id, v.version from gone as v
+  on conflict on constraint gone_versions_pkey do nothing;
   delete from ridgeline.workflow_executions as e
-  using gone as v
-  where e.workflow_id = v.workflow_id and e.tenant_id = v.tenant_id and e.version = v.version;
+  where e.ctid = any (array(
+    select x.ctid from gone as v
+    cross join lateral (
+      select r.ctid from ridgeline.workflow_executions as r
+      where r.workflow_id = v.workflow_id and r.tenant_id is not distinct from v.tenant_id
+        and r.version is not distinct from v.version
+      offset 0) as x));
   return null;
 end;
 $$;

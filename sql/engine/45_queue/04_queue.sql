@@ -96,12 +96,17 @@ create or replace function automation.delete_steps_of_runs() returns trigger
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
   delete from ridgeline.scheduled_steps as s
-  using gone as e
-  where s.execution_id = e.id and s.tenant_id = e.tenant_id;
+  where s.ctid = any (array(
+    select x.ctid from gone as e
+    cross join lateral (
+      select q.ctid from ridgeline.scheduled_steps as q
+      where q.execution_id = e.id and q.tenant_id is not distinct from e.tenant_id
+      offset 0) as x));
   return null;
 end;
 $$;

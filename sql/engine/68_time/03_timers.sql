@@ -76,12 +76,17 @@ create or replace function automation.delete_timers_of_workflows() returns trigg
   set enable_seqscan = off
   set enable_hashjoin = off
   set enable_mergejoin = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
   delete from ridgeline.workflow_timers as t
-  using gone as w
-  where t.workflow_id = w.id and t.tenant_id = w.tenant_id;
+  where t.ctid = any (array(
+    select x.ctid from gone as w
+    cross join lateral (
+      select r.ctid from ridgeline.workflow_timers as r
+      where r.tenant_id = w.tenant_id and r.workflow_id = w.id
+      offset 0) as x));
   return null;
 end;
 $$;

@@ -114,6 +114,24 @@ begin
 end;
 $$;
 
+-- Whoever has edited a step and not committed yet is waited for, or their edit would be gone unseen; not for long,
+-- since they may have left it open.
+create or replace function automation.lock_steps(tenant_id uuid, workflow_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '2s'
+  as $$
+begin
+  perform from ridgeline.workflow_steps as s
+  where s.tenant_id = lock_steps.tenant_id and s.workflow_id = lock_steps.workflow_id
+  order by s.id
+  for update;
+exception when lock_not_available then
+  raise exception 'definition: somebody is editing a step of this workflow and has not saved it yet'
+    using errcode = 'PT409', hint = 'Try again when they have, or end their session: nothing was written.';
+end;
+$$;
+
 create or replace function automation.save_workflow(tenant_id uuid, definition jsonb, base_revision text) returns jsonb
   language plpgsql
   security definer
@@ -132,13 +150,9 @@ begin
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, target, 'save'), 0));
   select w.* into before from ridgeline.workflows as w
   where w.tenant_id = tenant and w.id = target
-  for update;
+  for no key update;
   if found then
-    -- Whoever has edited a step and not committed yet is waited for, or their edit would be gone unseen.
-    perform from ridgeline.workflow_steps as s
-    where s.tenant_id = tenant and s.workflow_id = target
-    order by s.id
-    for update;
+    perform automation.lock_steps(tenant, target);
     source := automation.workflow_source(before);
     if base_revision is null then
       raise exception 'base_revision: this workflow exists; which revision of it was edited?'

@@ -45,7 +45,8 @@ create or replace function automation.tenant_tables() returns table (relation re
         and not a.attisdropped
       where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
         and not c.relispartition
-        and c.oid not in ('automation.gone_tenants'::regclass, 'ridgeline.tenant_erasures'::regclass)
+        and c.oid not in ('automation.gone_tenants'::regclass, 'automation.gone_versions'::regclass,
+          'ridgeline.tenant_erasures'::regclass)
     ), below (relation, depth) as (
       select o.relation, 0 from owned as o
       union
@@ -57,6 +58,7 @@ create or replace function automation.tenant_tables() returns table (relation re
         where c.contype = 'f' and c.confdeltype = 'c' and c.conrelid <> c.confrelid
         -- By triggers, and not by keys.
         union all values
+          ('ridgeline.workflows'::regclass, 'ridgeline.workflow_timers'::regclass),
           ('ridgeline.workflow_versions'::regclass, 'ridgeline.workflow_executions'::regclass),
           ('ridgeline.workflow_executions'::regclass, 'ridgeline.scheduled_steps'::regclass)
       ) as k on k.refers_to = b.relation

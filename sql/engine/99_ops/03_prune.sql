@@ -128,6 +128,49 @@ $$;
 comment on function automation.prune_changes(integer) is
   'One portion of what was changed longer ago than the setting keep_changes.';
 
+-- Runs of versions that were deleted while they began, once nobody can begin another: those that have come due by then
+-- are gone already.
+create or replace function automation.prune_strays(portion integer default 200) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  gone automation.gone_versions;
+  pruned integer := 0;
+begin
+  select v.* into gone from automation.gone_versions as v
+  where v.gone_at < automation.now() - interval '1 day'
+  limit 1
+  for update skip locked;
+  if gone.workflow_id is null then
+    return 0;
+  end if;
+  -- As long as it is not there again: a dump brings runs before their versions.
+  if not exists (
+    select from ridgeline.workflow_versions as v
+    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version) then
+    delete from ridgeline.workflow_executions as e
+    where e.ctid = any (array(
+      select r.ctid from ridgeline.workflow_executions as r
+      where r.workflow_id = gone.workflow_id and r.tenant_id is not distinct from gone.tenant_id
+        and r.version is not distinct from gone.version
+      limit portion for update skip locked));
+    get diagnostics pruned = row_count;
+  end if;
+  if pruned = 0 then
+    delete from automation.gone_versions as v
+    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version;
+  end if;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_strays(integer) is
+  'One portion of the runs that began while their workflow was deleted, a day later; how many went.';
+
 create or replace function automation.prune_links(portion integer default 500) returns integer
   language plpgsql
   security definer
@@ -190,6 +233,7 @@ declare
   changes integer := 0;
   links integer := 0;
   events integer := 0;
+  strays integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -203,6 +247,11 @@ begin
   end;
   begin
     changes := automation.prune_changes();
+  exception when others then
+    null;
+  end;
+  begin
+    strays := automation.prune_strays();
   exception when others then
     null;
   end;
@@ -221,11 +270,11 @@ begin
   exception when others then
     raise warning 'automation: the path under which steps write could not be checked: %', sqlerrm;
   end;
-  return runs + responses + changes + links + events;
+  return runs + responses + changes + links + events + strays;
 end;
 $$;
 
 comment on function automation.prune() is
   'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes, of '
-  'automation.links, and of events of providers. Looks once whether the path of the CRM is still nobody else''s. '
-  'Never raises.';
+  'automation.links, of events of providers and of runs without a version. Looks once whether the path of the CRM is '
+  'still nobody else''s. Never raises.';

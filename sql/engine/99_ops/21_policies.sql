@@ -6,6 +6,7 @@ alter table automation.tenancy enable row level security;
 alter table automation.membership enable row level security;
 alter table automation.targets enable row level security;
 alter table automation.gone_tenants enable row level security;
+alter table automation.gone_versions enable row level security;
 alter table ridgeline.messages enable row level security;
 alter table ridgeline.emails enable row level security;
 alter table ridgeline.calls enable row level security;

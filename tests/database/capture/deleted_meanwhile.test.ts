@@ -1,5 +1,5 @@
 // A workflow is deleted (its import is undone, its office forgotten) in the moment in which a lead comes in for it.
-import type { Sql } from "postgres";
+import type { Sql, TransactionSql } from "postgres";
 import { beforeEach, describe, expect, it } from "vitest";
 import { type Step, useSessions } from "../executions/support.ts";
 
@@ -16,7 +16,7 @@ const text: Step = {
 };
 
 /** As whoever undoes an import does it. */
-async function drop(session: Sql, workflow: string): Promise<void> {
+async function drop(session: Sql | TransactionSql, workflow: string): Promise<void> {
   await session`update ridgeline.workflows set published_version = null where id = ${workflow}`;
   await session`delete from ridgeline.workflows where id = ${workflow}`;
 }
@@ -79,6 +79,25 @@ describe.each([["a task", task], ["a text", text]])("a workflow that begins with
     await writer`commit`;
     expect(await workForADay()).toEqual(onlyTheOthers);
   });
+});
+
+it("a run that could not begin goes too, though it is never due", async () => {
+  const { tenantId, workflowId } = await sessions.office([task]);
+  await sql`update automation.active_triggers set conditions = '{"code": "none"}', quick = null`;
+  const manager = await sessions.begin();
+  await drop(manager, workflowId);
+  await insert(sessions.connect(), tenantId);
+  await manager`commit`;
+  const runs = () =>
+    sql`select status, error ->> 'code' as code from ridgeline.workflow_executions`;
+  expect(await runs()).toEqual([{ status: "failed", code: "conditions_failed" }]);
+  for (const [later, left] of [["23 hours", 1], ["2 hours", 0]] as const) {
+    await sql`select automation.advance_clock(${later}::interval)`;
+    await sql`select automation.prune()`;
+    expect(await runs()).toHaveLength(left);
+  }
+  await sql`select automation.prune()`;
+  expect(await sql`select from automation.gone_versions`).toEqual([]);
 });
 
 describe("a step whose run is nowhere", () => {

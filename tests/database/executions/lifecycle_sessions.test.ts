@@ -282,6 +282,16 @@ describe("a definition that is saved", () => {
       .toEqual([{ title: "Ring" }]);
   });
 
+  it("does not wait for long for a step that somebody has left open", async () => {
+    const { tenantId, workflowId } = await sessions.office([task]);
+    const [{ revision }] = await sql<[{ revision: string }]>`
+      select ridgeline.get_definition(${workflowId}, null, ${tenantId}) ->> 'revision' as revision`;
+    const studio = await sessions.begin();
+    await studio`update ridgeline.workflow_steps set step_config = '{"title": "Ring"}'`;
+    await expect(save(sql, workflowId, tenantId, "Write", revision))
+      .rejects.toThrow("somebody is editing a step of this workflow");
+  });
+
   it("and is new is written by one of two who save it under the same id", async () => {
     const { tenantId } = await sessions.office([task]);
     const id = crypto.randomUUID();

@@ -3,7 +3,7 @@
 begin;
 \ir ../foundation/story.psql
 \ir backlog.psql
-select plan(7);
+select plan(8);
 -- These steps name a number, which is no contact's.
 alter table public.tenants alter column text_strangers set default true;
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
@@ -41,6 +41,10 @@ update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - inte
 where attempt_token is not null and id in (
   select id from ridgeline.scheduled_steps where attempt_token is not null order by id limit 10);
 select cmp_ok(pg_temp.cost_of('select automation.reap_expired_leases(10)'), '<', 100::bigint, 'reaping ten does');
+create temp table leaving as
+  select s.execution_id as id from ridgeline.scheduled_steps as s where s.run_at > now() limit 50;
+select cmp_ok(pg_temp.cost_of('delete from ridgeline.workflow_executions as e using leaving as l where e.id = l.id'), '<',
+  1000::bigint, 'fifty runs that are deleted take along what waits of them');
 create temp table claimed as
   select jsonb_build_object('tenant_id', s.tenant_id, 'step_id', s.id, 'attempt_token', s.attempt_token,
     'outcome', 'succeeded', 'result', jsonb_build_object('provider_id', s.id)) as result

@@ -34,7 +34,9 @@ select set_eq($$
 select is_empty($$
     select c.conrelid::regclass, c.conname from pg_constraint as c
     where c.contype = 'f' and c.conrelid in (
-      'ridgeline.workflow_executions'::regclass, 'ridgeline.scheduled_steps'::regclass)$$,
+      'ridgeline.workflow_executions'::regclass, 'ridgeline.scheduled_steps'::regclass,
+      'automation.signals'::regclass, 'ridgeline.stage_changes'::regclass, 'ridgeline.workflow_timers'::regclass,
+      'ridgeline.messages'::regclass, 'ridgeline.emails'::regclass, 'ridgeline.calls'::regclass)$$,
   'what capture writes refers to nothing: no lead waits for whoever deletes that, nor fails when it is gone');
 
 select is_empty($$
