@@ -74,6 +74,26 @@ test("is told that nobody says where its offices are", async () => {
   expect(said).toEqual([]);
 });
 
+test("is told which keys of the settings say where its offices are, for they are read only where they are named", async () => {
+  await sql`alter table public.offices add column settings jsonb`;
+  await sql`update public.offices set settings = '{"timezone": "America/Denver", "Country": "CA"}'`;
+  const where = async (columns: object) => {
+    said = [];
+    await sql`select automation.attach_tenants('public.offices', ${sql.json({ ...columns })})`;
+    return (await sql`select timezone, country from automation.read_tenants(null)`)[0];
+  };
+  expect(await where({})).toEqual({ timezone: "America/New_York", country: "US" });
+  const hint = { timezone: "settings.timezone", country: "settings.Country" };
+  expect(said).toEqual([
+    expect.stringMatching(/^NOTICE: .*no column of public\.offices is known as timezone, country/),
+  ]);
+  expect(JSON.parse(/\{[^}]*\}/.exec(said[0]!)![0])).toEqual(hint);
+  expect(await where(hint)).toEqual({ timezone: "America/Denver", country: "CA" });
+  expect(said).toEqual([]);
+  await sql`alter table public.offices drop column settings`;
+  await sql`select automation.attach_tenants('public.offices', '{"deleted": "is_active"}')`;
+});
+
 test("counts neither a machine nor whoever is banned as a member, and calls the others by their name", async () => {
   await sql`select automation.attach_members('public.caretakers', '{"tenant": "office_id"}')`;
   expect(await sql`select user_id, full_name from automation.read_members(null, null)`).toEqual([

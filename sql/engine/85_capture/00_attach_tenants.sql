@@ -91,6 +91,27 @@ begin
 end;
 $$;
 
+-- Which keys of the tenants' settings look like what no column says. They are read where they are named, not before.
+create or replace function automation.named_settings(relation regclass, path text, names text[]) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found jsonb;
+begin
+  if path is null then
+    return null;
+  end if;
+  execute format(
+    'select jsonb_object_agg(n.name, $1 || ''.'' || k.key) from unnest($2) as n (name) '
+    'cross join lateral (select k.key from %s as t cross join lateral (select %s as value) as s '
+    'cross join lateral jsonb_object_keys(case jsonb_typeof(s.value) when ''object'' then s.value else ''{}'' end) '
+    'as k (key) where automation.same_name(k.key) = n.name limit 1) as k', relation, automation.mapped_json('t', path))
+    into found using path, names;
+  return found;
+end;
+$$;
+
 -- Where nobody says it, it is New York, and texts go out at its hours and numbers are read as American.
 create or replace function automation.tell_of_places(relation regclass, columns jsonb, named jsonb, further jsonb)
   returns void
@@ -98,17 +119,21 @@ create or replace function automation.tell_of_places(relation regclass, columns 
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  unsaid constant text := (
-    select string_agg(n.name, ', ' order by n.place)
+  unsaid constant text[] := array(
+    select n.name
     from unnest('{timezone,country}'::text[]) with ordinality as n (name, place)
     where not columns ? n.name and not named ? n.name
-      and not exists (select from jsonb_array_elements(further) as f where f.value -> 'columns' ? n.name));
+      and not exists (select from jsonb_array_elements(further) as f where f.value -> 'columns' ? n.name)
+    order by n.place);
 begin
-  if unsaid is not null then
+  if unsaid <> '{}' then
     raise notice 'automation: no column of % is known as %: where ridgeline.tenant_settings does not say it, it is '
-      'America/New_York, US', relation, unsaid
-      using hint = format('Say which it is, such as {"%s": "<column>"} or a key of a JSON column '
-        '("settings.timezone"); null: none is it.', split_part(unsaid, ', ', 1));
+      'America/New_York, US', relation, array_to_string(unsaid, ', ')
+      using hint = coalesce(
+        'The settings seem to say it, and are read for it with '
+          || automation.named_settings(relation, named ->> 'settings', unsaid)::text || '; null: none is it.',
+        format('Say which it is, such as {"%s": "<column>"} or a key of a JSON column ("settings.timezone"); '
+          'null: none is it.', unsaid[1]));
   end if;
 end;
 $$;
