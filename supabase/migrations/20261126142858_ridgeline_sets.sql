@@ -2050,6 +2050,12 @@ begin
       select from pg_catalog.pg_constraint as on_it
       where on_it.contype = 'f' and on_it.conrelid = f.confrelid and on_it.confrelid = c.oid
         and on_it.conkey[1] = f.confkey[1] and cardinality(on_it.conkey) = 1)
+    -- Each user is a tenant: the key of the profiles, as of this table's rows, is that of the users.
+    and not exists (
+      select from pg_catalog.pg_constraint as theirs
+      join pg_catalog.pg_attribute as k on k.attrelid = theirs.conrelid and k.attnum = theirs.conkey[1]
+      where theirs.contype = 'f' and theirs.conrelid = c.oid and theirs.confrelid = f.confrelid
+        and theirs.confkey = f.confkey and k.attname = y.columns ->> 'id')
   order by f.conname limit 1;
   if found then
     raise warning 'automation: %.% refers to %, and the tenants are %: no row of it is a tenant''s', relation,
@@ -17883,6 +17889,28 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.named_settings(relation regclass, path text, names text[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  found jsonb;
+begin
+  if path is null then
+    return null;
+  end if;
+  execute format(
+    'select jsonb_object_agg(n.name, $1 || ''.'' || k.key) from unnest($2) as n (name) '
+    'cross join lateral (select k.key from %s as t cross join lateral (select %s as value) as s '
+    'cross join lateral jsonb_object_keys(case jsonb_typeof(s.value) when ''object'' then s.value else ''{}'' end) '
+    'as k (key) where automation.same_name(k.key) = n.name limit 1) as k', relation, automation.mapped_json('t', path))
+    into found using path, names;
+  return found;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.tell_of_places(relation regclass, columns jsonb, named jsonb, further jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -17890,17 +17918,21 @@ CREATE OR REPLACE FUNCTION automation.tell_of_places(relation regclass, columns 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  unsaid constant text := (
-    select string_agg(n.name, ', ' order by n.place)
+  unsaid constant text[] := array(
+    select n.name
     from unnest('{timezone,country}'::text[]) with ordinality as n (name, place)
     where not columns ? n.name and not named ? n.name
-      and not exists (select from jsonb_array_elements(further) as f where f.value -> 'columns' ? n.name));
+      and not exists (select from jsonb_array_elements(further) as f where f.value -> 'columns' ? n.name)
+    order by n.place);
 begin
-  if unsaid is not null then
+  if unsaid <> '{}' then
     raise notice 'automation: no column of % is known as %: where ridgeline.tenant_settings does not say it, it is '
-      'America/New_York, US', relation, unsaid
-      using hint = format('Say which it is, such as {"%s": "<column>"} or a key of a JSON column '
-        '("settings.timezone"); null: none is it.', split_part(unsaid, ', ', 1));
+      'America/New_York, US', relation, array_to_string(unsaid, ', ')
+      using hint = coalesce(
+        'The settings seem to say it, and are read for it with '
+          || automation.named_settings(relation, named ->> 'settings', unsaid)::text || '; null: none is it.',
+        format('Say which it is, such as {"%s": "<column>"} or a key of a JSON column ("settings.timezone"); '
+          'null: none is it.', unsaid[1]));
   end if;
 end;
 $function$;
@@ -18418,7 +18450,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.tell_of_links(attached automation.entities)
+CREATE OR REPLACE FUNCTION automation.tell_of_links(attached automation.entities, told jsonb)
  RETURNS void
  LANGUAGE plpgsql
  STABLE
@@ -18436,13 +18468,15 @@ begin
     join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as o
       on to_regclass(o.relation) = f.confrelid
     where f.contype = 'f' and cardinality(f.conkey) = 1 and e.name <> o.name and attached.name in (e.name, o.name)
-      and not e.related ? o.name and e.tenant_column is distinct from a.attname
+      and not e.related ? o.name and not o.related ? e.name and e.tenant_column is distinct from a.attname
+      and case e.name when attached.name then not (told || coalesce(told -> 'related', '{}')) ? o.name
+        else not exists (select from automation.entities as k where k.name = attached.name) end
       and e.relation !~ '^(automation|ridgeline)\.'
     group by e.relation, e.name, o.name order by e.name, o.name
   loop
     raise notice 'automation: % of % names a record of "%", and nothing says so', link.columns, link.relation, link.name
-      using hint = format('Where it belongs to that: attach %s with {"%s": "%s"}.', link.relation, link.name,
-        link.first);
+      using hint = format('Where it belongs to that: attach %s with {"%s": "%s"}; where not: {"%2$s": null}.',
+        link.relation, link.name, link.first);
   end loop;
 end;
 $function$;
@@ -32944,7 +32978,7 @@ begin
   perform automation.tell_of_unreachable(attached, columns);
   perform automation.tell_of_others(attached, columns);
   perform automation.tell_of_gone(attached, columns);
-  perform automation.tell_of_links(attached);
+  perform automation.tell_of_links(attached, columns);
   perform automation.warn_of_consent(attached, columns);
   perform automation.warn_shared_tags(attached);
   perform automation.warn_hidden(relation);
@@ -33071,8 +33105,8 @@ begin
     where a.attrelid = describe_entity.relation and a.attname = described.id_column);
   described.times_zone := automation.zone_of_times(columns);
   described.is_log := coalesce((columns -> 'log')::boolean, false);
-  described.related := columns - '{tenant,id,ignore,protect,related,log,tags,timestamps}'::text[]
-    - automation.mapped_names() || coalesce(columns -> 'related', '{}');
+  described.related := jsonb_strip_nulls(columns - '{tenant,id,ignore,protect,related,log,tags,timestamps}'::text[]
+    - automation.mapped_names() || coalesce(columns -> 'related', '{}'));
   described.mapped := automation.map_columns(relation, columns);
   described.several := automation.several_columns(columns);
   described.tags := case when jsonb_typeof(columns -> 'tags') = 'object'
@@ -38684,6 +38718,9 @@ grant execute on function automation.named_key(text) to service_role;
 revoke all on function automation.named_person(uuid,text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.named_person(uuid,text,text,text) to service_role;
 
+revoke all on function automation.named_settings(regclass,text,text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.named_settings(regclass,text,text[]) to service_role;
+
 revoke all on function automation.names_in(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.names_in(jsonb) to service_role;
 
@@ -39613,8 +39650,8 @@ grant execute on function automation.tell_of_failures() to service_role;
 revoke all on function automation.tell_of_gone(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_gone(automation.entities,jsonb) to service_role;
 
-revoke all on function automation.tell_of_links(automation.entities) from public, anon, authenticated, service_role;
-grant execute on function automation.tell_of_links(automation.entities) to service_role;
+revoke all on function automation.tell_of_links(automation.entities,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_links(automation.entities,jsonb) to service_role;
 
 revoke all on function automation.tell_of_open_schemas(text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_open_schemas(text[]) to service_role;

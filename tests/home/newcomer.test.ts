@@ -211,6 +211,55 @@ test("is told that tenant_id is another table's key, and which columns lead to a
   expect(said).toEqual([]);
 });
 
+test("is not told of a column that leads back, nor of what it has answered", async () => {
+  await sql.unsafe(`
+    create table public.repairs (
+      id bigint primary key, office_id uuid not null, person_id bigint not null references public.people,
+      lease_id bigint references public.leases);
+    alter table public.people add column latest_repair_id bigint references public.repairs`);
+  const links = async (table: string, entity: string, columns: object) => {
+    said = [];
+    await sql`select automation.attach(${`public.${table}`}, ${entity}, ${
+      sql.json({ tenant: "office_id", ...columns })
+    })`;
+    return told(/names a record of/).map((one) => / ([a-z_]+) of public/.exec(one)![1]);
+  };
+  expect(await links("repairs", "repair", { contact: "person_id" })).toEqual(["lease_id"]);
+  expect(await links("repairs", "repair", { contact: "person_id", lease: null })).toEqual([]);
+  expect(await links("people", "contact", { deleted: "is_active" })).toEqual([]);
+  expect(await links("leases", "lease", { contact: null })).toEqual([]);
+  await sql`insert into public.repairs (id, office_id, person_id) select 1, office_id, id from public.people limit 1`;
+  await sql`select automation.detach('repair')`;
+  await sql`alter table public.people drop column latest_repair_id`;
+  await links("people", "contact", {
+    phone: ["mobile", "phone"],
+    deleted: "is_active",
+    email_opt_out: "do_not_email",
+    sms_opt_out: "optedOutAt",
+  });
+  await links("leases", "lease", { contact: "billed_to" });
+});
+
+test("may have a tenant for each user, whose key is the users'", async () => {
+  await sql.unsafe(`
+    create table public.logins (id uuid primary key);
+    create table public.profiles (id uuid primary key references public.logins, full_name text);
+    create table public.prospects (id uuid primary key, user_id uuid not null references public.logins, name text);
+    create table public.chores (
+      id uuid primary key, user_id uuid not null references public.logins, title text, contact_id text, due_at timestamptz);
+    create table public.texts_in (
+      id uuid primary key, user_id uuid not null references public.logins, "from" text, "to" text, body text);
+    select automation.attach_tenants('public.profiles', '{"timezone": null, "country": null}')`);
+  said = [];
+  await sql`select automation.attach('public.prospects', 'prospect', '{"tenant": "user_id"}')`;
+  await sql`select automation.attach_target('task', 'public.chores', '{"tenant": "user_id"}')`;
+  await sql`select automation.attach_inbox('public.texts_in', '{"tenant": "user_id"}')`;
+  expect(told(/^WARNING/)).toEqual([]);
+  await sql`select automation.detach_inbox('public.texts_in')`;
+  await sql`select automation.detach('prospect')`;
+  await sql`select automation.attach_tenants('public.offices', '{"deleted": "is_active"}')`;
+});
+
 test("is told what a task says that no column takes, and what it must not leave out", async () => {
   await sql`select automation.attach_target('task', 'public.errands', '{"tenant": "office", "assigned_to": "who"}')`;
   expect(said).toEqual([

@@ -232,6 +232,12 @@ begin
       select from pg_catalog.pg_constraint as on_it
       where on_it.contype = 'f' and on_it.conrelid = f.confrelid and on_it.confrelid = c.oid
         and on_it.conkey[1] = f.confkey[1] and cardinality(on_it.conkey) = 1)
+    -- Each user is a tenant: the key of the profiles, as of this table's rows, is that of the users.
+    and not exists (
+      select from pg_catalog.pg_constraint as theirs
+      join pg_catalog.pg_attribute as k on k.attrelid = theirs.conrelid and k.attnum = theirs.conkey[1]
+      where theirs.contype = 'f' and theirs.conrelid = c.oid and theirs.confrelid = f.confrelid
+        and theirs.confkey = f.confkey and k.attname = y.columns ->> 'id')
   order by f.conname limit 1;
   if found then
     raise warning 'automation: %.% refers to %, and the tenants are %: no row of it is a tenant''s', relation,

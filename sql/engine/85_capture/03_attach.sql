@@ -20,7 +20,7 @@ begin
   perform automation.tell_of_unreachable(attached, columns);
   perform automation.tell_of_others(attached, columns);
   perform automation.tell_of_gone(attached, columns);
-  perform automation.tell_of_links(attached);
+  perform automation.tell_of_links(attached, columns);
   perform automation.warn_of_consent(attached, columns);
   perform automation.warn_shared_tags(attached);
   perform automation.warn_hidden(relation);
@@ -355,8 +355,8 @@ begin
     where a.attrelid = describe_entity.relation and a.attname = described.id_column);
   described.times_zone := automation.zone_of_times(columns);
   described.is_log := coalesce((columns -> 'log')::boolean, false);
-  described.related := columns - '{tenant,id,ignore,protect,related,log,tags,timestamps}'::text[]
-    - automation.mapped_names() || coalesce(columns -> 'related', '{}');
+  described.related := jsonb_strip_nulls(columns - '{tenant,id,ignore,protect,related,log,tags,timestamps}'::text[]
+    - automation.mapped_names() || coalesce(columns -> 'related', '{}'));
   described.mapped := automation.map_columns(relation, columns);
   described.several := automation.several_columns(columns);
   described.tags := case when jsonb_typeof(columns -> 'tags') = 'object'
@@ -530,8 +530,10 @@ begin
 end;
 $$;
 
--- What a record belongs to is said, never guessed: but that its table refers to one that is attached is told.
-create or replace function automation.tell_of_links(attached automation.entities) returns void
+-- What a record belongs to is said, never guessed: but that its table refers to one that is attached is told. What
+-- leads back to a record that belongs to this one is no such thing (a contact's latest deal), and what another table
+-- says is told once, when this one is new.
+create or replace function automation.tell_of_links(attached automation.entities, told jsonb) returns void
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -547,13 +549,15 @@ begin
     join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as o
       on to_regclass(o.relation) = f.confrelid
     where f.contype = 'f' and cardinality(f.conkey) = 1 and e.name <> o.name and attached.name in (e.name, o.name)
-      and not e.related ? o.name and e.tenant_column is distinct from a.attname
+      and not e.related ? o.name and not o.related ? e.name and e.tenant_column is distinct from a.attname
+      and case e.name when attached.name then not (told || coalesce(told -> 'related', '{}')) ? o.name
+        else not exists (select from automation.entities as k where k.name = attached.name) end
       and e.relation !~ '^(automation|ridgeline)\.'
     group by e.relation, e.name, o.name order by e.name, o.name
   loop
     raise notice 'automation: % of % names a record of "%", and nothing says so', link.columns, link.relation, link.name
-      using hint = format('Where it belongs to that: attach %s with {"%s": "%s"}.', link.relation, link.name,
-        link.first);
+      using hint = format('Where it belongs to that: attach %s with {"%s": "%s"}; where not: {"%2$s": null}.',
+        link.relation, link.name, link.first);
   end loop;
 end;
 $$;
