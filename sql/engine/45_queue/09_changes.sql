@@ -31,6 +31,7 @@ create index changes_by_workflow on ridgeline.changes (workflow_id, tenant_id, c
 
 create index changes_by_time on ridgeline.changes (changed_at);
 
+-- Proxies append to what the caller says of itself: the end is theirs.
 create or replace function automation.change_source() returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -38,7 +39,7 @@ create or replace function automation.change_source() returns jsonb
     select jsonb_strip_nulls(jsonb_build_object(
       'role', coalesce(nullif(current_setting('role', true), 'none'), session_user),
       'application', nullif(left(current_setting('application_name', true), 200), ''),
-      'address', left(coalesce(
+      'address', right(coalesce(
         automation.request_setting('request.headers') ->> 'x-forwarded-for', host(inet_client_addr())), 200)))
   $$;
 

@@ -1,7 +1,7 @@
 -- A definition as one document: saved whole or not at all, tried before it is there, and who changed it is known.
 begin;
 \ir ../foundation/story.psql
-select plan(62);
+select plan(63);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Bolt') as bolt \gset
@@ -120,6 +120,13 @@ select ridgeline.set_secret('twilio', '{"account_sid": "AC1"}', :'bolt') from ge
 select ridgeline.delete_secret('twilio', :'bolt') \g /dev/null
 select is((select string_agg(concat_ws(' ', c.operation, c.record_id, c.before, c.after), ', ' order by c.id) from ridgeline.changes as c where c.relation = 'vault.secrets'),
   'insert twilio, update twilio, delete twilio', 'and of secrets, which senders name, that they were');
+
+-- From where: a caller writes the beginning of what it says, and proxies the end.
+select set_config('request.headers', jsonb_build_object('x-forwarded-for', repeat('1.1.1.1, ', 25) || '203.0.113.7')::text, true) \g /dev/null
+update ridgeline.tenant_settings set website = 'https://bolt.example' where tenant_id = :'bolt';
+select set_config('request.headers', '', true) \g /dev/null
+select alike((select c.source ->> 'address' from ridgeline.changes as c where c.tenant_id = :'bolt' order by c.id desc limit 1), '%.1, 203.0.113.7',
+  'however much a caller says of itself, the address is on record');
 
 -- How the CRM is mapped.
 create function pg_temp.mappings() returns text
