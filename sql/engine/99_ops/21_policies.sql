@@ -97,6 +97,7 @@ alter table automation.form_reach enable row level security;
 alter table ridgeline.held_submissions enable row level security;
 alter table automation.provider_events enable row level security;
 alter table automation.early_events enable row level security;
+alter table automation.retries enable row level security;
 
 create policy senders_members_read on ridgeline.senders
   for select to authenticated

@@ -1,7 +1,7 @@
 -- A definition as one document: saved whole or not at all, tried before it is there, and who changed it is known.
 begin;
 \ir ../foundation/story.psql
-select plan(63);
+select plan(66);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Bolt') as bolt \gset
@@ -197,11 +197,25 @@ insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, mode
 select :'bolt', :'broken', 1, 'imported', 'contact_created', '{}', 'failed', '{"code": "old"}', '2020-01-01', '2020-01-01', '2020-01-01' from generate_series(1, 3);
 select pg_temp.contact(:'bolt', 'D' || n) from generate_series(1, 2) as n;
 select pg_temp.settle();
-select is(ridgeline.retry_executions('{"limit": 2}', 2, :'bolt'), '{"retried": 2, "refused": []}', 'two more have failed since');
+select is(ridgeline.retry_executions('{"limit": 2}', 2, :'bolt') - 'after', '{"retried": 2, "refused": []}', 'two more have failed since');
 select is((select max(run_at) - automation.now() from ridgeline.scheduled_steps where tenant_id = :'bolt'), interval '150 seconds',
   'and wait for their turn');
 select alike(pg_temp.error_of(format('select ridgeline.retry_executions(%L, 60, %L)', '{"workflow": 1}', :'bolt')),
   '22023 filter: filter.workflow: "workflow" is not known here%', 'a filter that nobody knows is refused');
+
+-- One of them is cancelled, and the one that was put off longest: its turn is the next one's.
+select (ridgeline.cancel_execution((select execution_id from ridgeline.scheduled_steps where tenant_id = :'bolt' order by run_at desc limit 1))).status \gset
+-- Many stand before it that no release can run any more.
+insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, trigger_type, trigger_data, status, error, created_at, started_at, finished_at)
+select :'bolt', :'broken', 99, 'contact_created', '{}', 'failed', '{"code": "old"}', '2020-01-01', '2020-01-01', '2020-01-01' from generate_series(1, 501);
+select pg_temp.contact(:'bolt', 'E' || n) from generate_series(1, 2) as n;
+select pg_temp.settle();
+select ridgeline.retry_executions('{"limit": 1}', 2, :'bolt') as told \gset
+select is(jsonb_build_array(:'told'::jsonb -> 'retried', jsonb_array_length(:'told'::jsonb -> 'refused')), '[1, 500]', 'what is refused for good keeps nobody out');
+select is((select max(run_at) - automation.now() from ridgeline.scheduled_steps where tenant_id = :'bolt'), interval '150 seconds',
+  'nor does what was cancelled');
+select is(ridgeline.retry_executions(jsonb_build_object('after', :'told'::jsonb -> 'after'), 2, :'bolt'), '{"retried": 2, "refused": []}',
+  'and is not asked again');
 
 select * from finish();
 rollback;
