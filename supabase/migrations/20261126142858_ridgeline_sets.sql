@@ -156,6 +156,8 @@ create table automation.inboxes ();
 
 create table automation.inbox_waiting ();
 
+create table automation.retries ();
+
 create table automation.recipes ();
 
 create table automation.retention_places ();
@@ -885,6 +887,14 @@ alter table automation.inbox_waiting add column kind text;
 alter type automation.imagined_step add attribute shown jsonb;
 
 alter type automation.imagined_step add attribute data jsonb;
+
+alter table automation.retries add column tenant_id uuid;
+
+alter table automation.retries add column step_id uuid;
+
+alter table automation.retries add column workflow_id uuid;
+
+alter table automation.retries add column run_at timestamp with time zone;
 
 alter table automation.recipes add column name text;
 
@@ -4317,7 +4327,7 @@ AS $function$
     select jsonb_strip_nulls(jsonb_build_object(
       'role', coalesce(nullif(current_setting('role', true), 'none'), session_user),
       'application', nullif(left(current_setting('application_name', true), 200), ''),
-      'address', left(coalesce(
+      'address', right(coalesce(
         automation.request_setting('request.headers') ->> 'x-forwarded-for', host(inet_client_addr())), 200)))
   $function$;
 
@@ -20100,7 +20110,7 @@ declare
   is_forged constant boolean := automation.is_forged(event -> 'headers');
   is_automatic constant boolean := is_forged
     or automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
-  doubt constant jsonb := case when is_forged then '{"unauthenticated": true}' else '{}' end;
+  doubt constant jsonb := case when is_forged then '{"unauthenticated": true}'::jsonb else '{}' end;
   is_new boolean;
 begin
   if sender is null then
@@ -21277,10 +21287,11 @@ declare
   problems jsonb;
 begin
   perform automation.check_object(filter, 'filter');
-  problems := automation.known_keys(filter, '{workflow_id,version,code,since,until,limit}', 'filter');
-  if filter ->> 'workflow_id' is not null and automation.as_uuid(filter ->> 'workflow_id') is null then
-    problems := problems || automation.problem('filter.workflow_id', 'wrong_type', 'a UUID is needed');
-  end if;
+  problems := automation.known_keys(filter, '{workflow_id,version,code,since,until,limit,after}', 'filter');
+  select problems || coalesce(jsonb_agg(automation.problem(
+    'filter.' || k, 'wrong_type', 'a UUID is needed')), '[]') into problems
+  from unnest('{workflow_id,after}'::text[]) as k
+  where filter ->> k is not null and automation.as_uuid(filter ->> k) is null;
   select problems || coalesce(jsonb_agg(automation.problem(
     'filter.' || k, 'wrong_type', 'a whole number is needed')), '[]') into problems
   from unnest('{version,limit}'::text[]) as k
@@ -21295,16 +21306,54 @@ $function$;
 
 CREATE OR REPLACE FUNCTION automation.last_retry(tenant_id uuid, workflow_id uuid)
  RETURNS timestamp with time zone
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
 AS $function$
-    select max(s.run_at) from ridgeline.scheduled_steps as s
-    where s.tenant_id = last_retry.tenant_id and s.held ->> 'code' = 'retry' and s.run_at < 'infinity'
-      and (last_retry.workflow_id is null or exists (
-        select from ridgeline.workflow_executions as e
-        where e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = last_retry.workflow_id))
-  $function$;
+begin
+  return (
+    select r.run_at from automation.retries as r
+    left join lateral (
+      select s.run_at, s.held ->> 'code' as held_by from ridgeline.scheduled_steps as s
+      where s.tenant_id = r.tenant_id and s.id between r.step_id and r.step_id
+      order by s.id
+      limit 1
+    ) as q on true
+    where r.tenant_id = last_retry.tenant_id
+      and (last_retry.workflow_id is null or r.workflow_id = last_retry.workflow_id)
+      and (r.run_at <= automation.now() or q.run_at = r.run_at and q.held_by = 'retry')
+    order by r.run_at desc
+    limit 1);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.retry_at(failed uuid, tenant uuid, turn timestamp with time zone, per_minute integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  perform automation.retry_execution(failed);
+  with put_off as (
+    update ridgeline.scheduled_steps as s
+    set run_at = turn,
+      held = case when turn > automation.now() then jsonb_build_object('code', 'retry', 'until', turn,
+        'since', automation.now(), 'why', format('failed runs are run again, %s a minute', per_minute)) end
+    where s.execution_id = failed and s.tenant_id is not distinct from tenant
+    returning s.id
+  )
+  insert into automation.retries as r (tenant_id, step_id, workflow_id, run_at)
+  select tenant, p.id, (
+      select e.workflow_id from ridgeline.workflow_executions as e where e.tenant_id = tenant and e.id = failed), turn
+  from put_off as p
+  on conflict on constraint retries_pkey do update set run_at = excluded.run_at;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION automation.retry_executions(tenant_id uuid, filter jsonb, per_minute integer)
  RETURNS jsonb
@@ -21314,10 +21363,15 @@ CREATE OR REPLACE FUNCTION automation.retry_executions(tenant_id uuid, filter js
 AS $function$
 declare
   tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  -- Within the time that the API gives a statement.
+  ends_at constant timestamptz := clock_timestamp() + interval '4 seconds';
   most integer;
   every interval;
   next_at timestamptz;
   failed record;
+  after ridgeline.workflow_executions;
+  looked_at uuid;
+  goes_on boolean := false;
   retried integer := 0;
   refused jsonb := '[]'::jsonb;
 begin
@@ -21329,6 +21383,16 @@ begin
   perform automation.in_tenant(tenant);
   most := least(coalesce((filter ->> 'limit')::integer, 500), 500);
   every := interval '1 minute' / per_minute;
+  if filter ->> 'after' is not null then
+    after := automation.find_execution((filter ->> 'after')::uuid);
+  end if;
+  -- Two calls at once stand in one row.
+  perform pg_advisory_xact_lock(hashtextextended('retry ' || tenant, 0));
+  delete from automation.retries as r
+  where r.ctid = any (array(
+    select o.ctid from automation.retries as o
+    where o.run_at < automation.now() - interval '1 hour'
+    order by o.run_at limit 2000 for update skip locked));
   next_at := greatest(
     automation.now(), automation.last_retry(tenant, (filter ->> 'workflow_id')::uuid) + every);
   for failed in
@@ -21339,25 +21403,25 @@ begin
       and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
       and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
       and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
+      and (after.id is null or (e.created_at, e.id) > (after.created_at, after.id))
     order by e.created_at, e.id
-    -- Those that are refused keep no others from their turn.
-    limit most + 500
   loop
-    exit when retried >= most or jsonb_array_length(refused) >= 500;
+    goes_on := retried >= most or clock_timestamp() > ends_at;
+    exit when goes_on;
+    looked_at := failed.id;
     begin
-      perform automation.retry_execution(failed.id);
-      update ridgeline.scheduled_steps as s
-      set run_at = next_at,
-        held = case when next_at > automation.now() then jsonb_build_object('code', 'retry', 'until', next_at,
-          'since', automation.now(), 'why', format('failed runs are run again, %s a minute', per_minute)) end
-      where s.execution_id = failed.id and s.tenant_id is not distinct from tenant;
+      perform automation.retry_at(failed.id, tenant, next_at, per_minute);
       next_at := next_at + every;
       retried := retried + 1;
     exception when others then
-      refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
+      -- Those that are refused keep no others from their turn; some are told.
+      if jsonb_array_length(refused) < 500 then
+        refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
+      end if;
     end;
   end loop;
-  return jsonb_build_object('retried', retried, 'refused', refused);
+  return jsonb_build_object('retried', retried, 'refused', refused)
+    || case when goes_on then jsonb_build_object('after', looked_at) else '{}' end;
 end;
 $function$;
 
@@ -33979,7 +34043,7 @@ CREATE OR REPLACE FUNCTION automation.keep_early_event(provider text, provider_i
  SET jit TO 'off'
 AS $function$
 declare
-  teller constant uuid := event ->> 'tenant_id';
+  teller constant uuid := (event ->> 'tenant_id')::uuid;
   surplus integer;
 begin
   insert into automation.early_events (provider, provider_id, event, received_at, account_of)
@@ -34285,7 +34349,7 @@ CREATE OR REPLACE FUNCTION automation.record_email_event(event_id text, event js
 AS $function$
 declare
   carrier constant text := automation.teller(event, 'email');
-  teller constant uuid := event ->> 'tenant_id';
+  teller constant uuid := (event ->> 'tenant_id')::uuid;
   id constant text := coalesce(teller || ' ', '') || event_id;
   outcome text;
 begin
@@ -35661,6 +35725,18 @@ alter table automation.inbox_waiting alter column created_at set not null;
 alter table automation.inbox_waiting alter column kind set default 'sms'::text;
 alter table automation.inbox_waiting alter column kind set not null;
 
+alter table automation.retries alter column tenant_id drop default;
+alter table automation.retries alter column tenant_id set not null;
+
+alter table automation.retries alter column step_id drop default;
+alter table automation.retries alter column step_id set not null;
+
+alter table automation.retries alter column workflow_id drop default;
+alter table automation.retries alter column workflow_id drop not null;
+
+alter table automation.retries alter column run_at drop default;
+alter table automation.retries alter column run_at set not null;
+
 alter table automation.recipes alter column name drop default;
 alter table automation.recipes alter column name set not null;
 
@@ -36079,6 +36155,8 @@ alter table automation.inboxes add constraint inboxes_pkey PRIMARY KEY (relation
 
 alter table automation.inbox_waiting add constraint inbox_waiting_pkey PRIMARY KEY (tenant_id, id);
 
+alter table automation.retries add constraint retries_pkey PRIMARY KEY (tenant_id, step_id);
+
 alter table automation.recipes add constraint recipes_pkey PRIMARY KEY (name);
 
 alter table automation.retention_places add constraint retention_places_pkey PRIMARY KEY (tenant_id, kind);
@@ -36197,6 +36275,8 @@ CREATE INDEX unsubscribe_tokens_by_digest ON automation.unsubscribe_tokens USING
 
 CREATE INDEX unsubscribe_tokens_by_age ON automation.unsubscribe_tokens USING btree (created_at);
 
+CREATE INDEX retries_by_time ON automation.retries USING btree (run_at, tenant_id);
+
 CREATE INDEX retention_places_next ON automation.retention_places USING btree (next_at);
 
 CREATE INDEX tenant_erasures_by_change ON ridgeline.tenant_erasures USING btree (changed_at, tenant_id);
@@ -36277,6 +36357,8 @@ alter table automation.receiver_rests enable row level security;
 alter table automation.inboxes enable row level security;
 
 alter table automation.inbox_waiting enable row level security;
+
+alter table automation.retries enable row level security;
 
 alter table automation.recipes enable row level security;
 
@@ -36652,7 +36734,7 @@ comment on function ridgeline.record_revocation(text,text,text,text,uuid) is 'So
 
 comment on function ridgeline.resume_sending(uuid) is 'Ends pause_sending(): what waited goes on, spread over up to half an hour, and says how many that were. What has expired meanwhile is not sent.';
 
-comment on function ridgeline.retry_executions(jsonb,integer,uuid) is 'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call; the next call goes on where this one ends. filter: {workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, refused: [{execution_id, message}]}, of those that were looked at; call it again until retried is 0.';
+comment on function ridgeline.retry_executions(jsonb,integer,uuid) is 'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call; the next call goes on where this one ends. filter: {workflow_id, version, code (of error), since, until (of finished_at), limit, after}, each optional. Answers {retried, refused: [{execution_id, message}], after}, of those that were looked at; after: there are more, call it again with this in the filter.';
 
 comment on function ridgeline.save_workflow(jsonb,text,uuid) is 'Writes a whole definition as a draft, all of it or nothing: {id?, name, description, trigger_type, trigger_config, conditions, settings, metadata, steps: [{step_key, name, step_type, step_config, delay_minutes, enabled, conditions, continue_on_error, retry, branches: {name: [steps]}}]}. What is left out is as in a new row. base_revision: the revision that was edited; none for a new one. Answers {saved: true, workflow_id, revision}, or, where somebody else has written it meanwhile, {saved: false, conflict: {revision, definition, changed_at}} and writes nothing.';
 
@@ -36731,6 +36813,8 @@ comment on table automation.recipes is 'The recipes that come with a release: re
 comment on table automation.regions is 'States and provinces as ISO 3166-2 has them (US-TX), with the zones of their numbers.';
 
 comment on table automation.retention_places is 'How far the history of a tenant has been pruned, of each kind, and when it is looked at again.';
+
+comment on table automation.retries is 'The turn of each failed run that retry_executions() runs again; dropped an hour after it.';
 
 comment on table automation.revoked_people is 'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
 
@@ -39299,6 +39383,9 @@ grant execute on function automation.resume_sending(uuid) to service_role;
 revoke all on function automation.retention_of(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.retention_of(uuid,text) to service_role;
 
+revoke all on function automation.retry_at(uuid,uuid,timestamp with time zone,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.retry_at(uuid,uuid,timestamp with time zone,integer) to service_role;
+
 revoke all on function automation.retry_executions(uuid,jsonb,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.retry_executions(uuid,jsonb,integer) to authenticated;
 grant execute on function automation.retry_executions(uuid,jsonb,integer) to service_role;
@@ -40372,6 +40459,9 @@ grant select on table automation.regions to service_role;
 
 revoke all on table automation.retention_places from public, anon, authenticated, service_role;
 grant select on table automation.retention_places to service_role;
+
+revoke all on table automation.retries from public, anon, authenticated, service_role;
+grant select on table automation.retries to service_role;
 
 revoke all on table automation.revoked_people from public, anon, authenticated, service_role;
 grant select on table automation.revoked_people to service_role;

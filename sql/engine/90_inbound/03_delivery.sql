@@ -200,7 +200,7 @@ create or replace function automation.keep_early_event(
   set jit = off
   as $$
 declare
-  teller constant uuid := event ->> 'tenant_id';
+  teller constant uuid := (event ->> 'tenant_id')::uuid;
   surplus integer;
 begin
   insert into automation.early_events (provider, provider_id, event, received_at, account_of)
