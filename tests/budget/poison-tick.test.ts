@@ -235,7 +235,7 @@ it.each([
   await fires(mine);
   await tickUntil(
     "tried as often as anything is",
-    async () => (await sql`select from automation.suspects where tries > 3`).length === 1,
+    async () => (await sql`select from automation.suspects where tries >= 3`).length === 1,
   );
   await fires(other);
   await tickUntil("Zoe called", async () => (await runs()).includes("Zoe completed"), 2);

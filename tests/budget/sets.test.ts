@@ -129,6 +129,66 @@ it("what was tried alone and met somebody stays to be tried alone, after the oth
   expect(await sql`select from automation.suspects`).toHaveLength(0);
 });
 
+/** What was cut off before is tried alone, and somebody is halfway through a note about it. */
+async function noted(lane: string) {
+  await sql`
+    insert into automation.suspects (tenant_id, kind, key)
+    select tenant_id, ${lane}, id from ridgeline.scheduled_steps`;
+  const other = await sessions.begin();
+  await other`select from automation.suspects for update`;
+  return other;
+}
+
+it("a step whose note somebody holds is done, and its note goes later", async () => {
+  const { tenantId } = await sessions.office([TASK]);
+  await leads(tenantId, "Ann");
+  const other = await noted("database");
+  const worker = sessions.connect();
+  await work(worker);
+  expect(await tasks()).toEqual(["Call Ann 1"]);
+  await other`rollback`;
+  await leads(tenantId, "Bo");
+  await work(worker);
+  expect(await tasks()).toEqual(["Call Ann 1", "Call Bo 1"]);
+  expect(await sql`select from automation.suspects`).toHaveLength(0);
+});
+
+it("a claim that meets somebody at a run and at its note brings what there is besides", async () => {
+  const { tenantId } = await sessions.office([{ type: "send_sms", config: { body: "Hi" } }]);
+  await sessions.lead(tenantId);
+  const other = await noted("sms");
+  await other`select from ridgeline.workflow_executions for update`;
+  const worker = sessions.connect();
+  await worker`set lock_timeout = '2s'`;
+  expect(await worker`select from automation.claim_steps('w', 10)`).toHaveLength(0);
+  await other`rollback`;
+  await sql`select automation.advance_clock('10 seconds')`;
+  expect(await worker`select from automation.claim_steps('w', 10)`).toHaveLength(1);
+});
+
+it("portions that were left over and whose notes somebody holds cost the next one no more than a portion", async () => {
+  const { tenantId } = await sessions.office([TASK]);
+  await leads(tenantId, ...Array.from({ length: 30 }, (_, n) => `Ann ${n}`));
+  const other = await noted("database");
+  await sql`
+    insert into automation.portions (lane, tenant_ids, step_ids, started_at)
+    select 'database', array[tenant_id], array[id], clock_timestamp() - interval '1 minute'
+    from ridgeline.scheduled_steps`;
+  const sweep = async () => {
+    const began = performance.now();
+    await sql`select automation.begin_portion('database', 200)`;
+    return performance.now() - began;
+  };
+  expect(await sweep()).toBeLessThan(1000);
+  await other`rollback`;
+  // Those it came to are left for a while: it comes to others first.
+  await sweep();
+  const left =
+    await sql`select from automation.portions where started_at > clock_timestamp() - interval '5 seconds'`;
+  expect(left.length).toBeGreaterThan(0);
+  expect(await sql`select from automation.portions`).toHaveLength(left.length);
+});
+
 it("a run about what is not attached any more goes on beside one whose contact a user holds", async () => {
   const { tenantId } = await sessions.office([TASK]);
   await workflow(

@@ -58,6 +58,31 @@ $$;
 comment on function automation.time_is_up() is
   'Has the statement had its statement_timeout? Whoever has caught that ends now.';
 
+-- What passes by itself says nothing about the work that met it, and is asked here wherever work is caught: busy,
+-- somebody held something; short, the server lacked something (memory, room on its disk) or had become a standby; null:
+-- anything else.
+create or replace function automation.passing(state text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case
+    -- lock_not_available, deadlock_detected, serialization_failure
+    when state in ('55P03', '40P01', '40001') then 'busy'
+    -- insufficient_resources, read_only_sql_transaction
+    when state like '53%' or state = '25006' then 'short' end;
+end;
+$$;
+
+create or replace function automation.pause_of(passing text) returns interval
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case passing when 'busy' then interval '1 second' when 'short' then interval '10 seconds' end;
+end;
+$$;
+
 create or replace function automation.cut_off_error(tries integer) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -163,13 +188,17 @@ exception
 end;
 $$;
 
+-- Whoever holds the note is not waited for: it is swept when there is nothing of it.
 create or replace function automation.clear_suspect(tenant_id uuid, kind text, key text) returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     delete from automation.suspects as s
-    where s.tenant_id = clear_suspect.tenant_id and s.kind = clear_suspect.kind
-      and s.key = clear_suspect.key
+    using (
+      select q.tenant_id, q.kind, q.key from automation.suspects as q
+      where q.tenant_id = clear_suspect.tenant_id and q.kind = clear_suspect.kind and q.key = clear_suspect.key
+      for update skip locked) as idle
+    where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key
   $$;
 
 create table automation.portions (

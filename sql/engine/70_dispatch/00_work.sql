@@ -122,7 +122,9 @@ begin
 end;
 $$;
 
-create or replace function automation.yield_steps(dues ridgeline.scheduled_steps[]) returns void
+create or replace function automation.yield_steps(
+  dues ridgeline.scheduled_steps[], pause interval default '1 second')
+  returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
@@ -134,7 +136,7 @@ create or replace function automation.yield_steps(dues ridgeline.scheduled_steps
   as $$
 begin
   update ridgeline.scheduled_steps as s
-  set run_at = automation.now() + interval '1 second'
+  set run_at = automation.now() + pause
   from (
     select q.ctid as place
     from unnest(dues) as d
@@ -143,17 +145,22 @@ begin
       where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
   ) as k
   where s.ctid = k.place;
-  -- A suspect stays one: it has not been tried. Others are, meanwhile.
+  -- A suspect stays one: it has not been tried. Others are, meanwhile. Whoever holds its note is not waited for.
   if exists (select from automation.suspects) then
-    update automation.suspects as s set next_try_at = clock_timestamp() + interval '5 seconds'
-    from unnest(dues) as d
-    where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
+    update automation.suspects as s set next_try_at = clock_timestamp() + greatest(pause, interval '5 seconds')
+    from (
+      select q.tenant_id, q.kind, q.key
+      from unnest(dues) as d
+      join automation.suspects as q on q.tenant_id = d.tenant_id and q.kind = d.lane::text and q.key = d.id::text
+      for no key update of q skip locked
+    ) as free
+    where s.tenant_id = free.tenant_id and s.kind = free.kind and s.key = free.key;
   end if;
 end;
 $$;
 
-comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is
-  'Tries steps again in a second: somebody holds what they need.';
+comment on function automation.yield_steps(ridgeline.scheduled_steps[], interval) is
+  'Tries steps again in a second, or after a pause: somebody holds what they need.';
 
 -- Those of workflows, or of tenants, that are paused or held. A batch is of one lane.
 create or replace function automation.paused_plans(works automation.work[]) returns integer[]

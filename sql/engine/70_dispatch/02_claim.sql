@@ -167,12 +167,10 @@ begin
     end if;
     return row(automation.lease_steps(sending, worker, lease), false);
   exception
-    when lock_not_available then
-      caught := 'busy';
     when query_canceled then
       caught := 'cut off';
     when others then
-      caught := 'failed';
+      caught := coalesce(automation.passing(sqlstate), 'failed');
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   dues := array(select (w.due) from unnest(works) as w);
@@ -186,8 +184,8 @@ begin
       report := row(report.claimed || rest.claimed, rest.cut_off);
     end if;
     return report;
-  elsif caught = 'busy' then
-    perform automation.yield_steps(dues);
+  elsif caught <> 'failed' then
+    perform automation.yield_steps(dues, automation.pause_of(caught));
   else
     caught := automation.end_step(dues[1], why, began);
   end if;

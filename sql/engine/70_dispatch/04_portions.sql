@@ -33,9 +33,27 @@ begin
 end;
 $$;
 
--- A step fails for a reason, and this says what became of it: ended; left or cut off, where even that is not to be had
--- (somebody's trigger on the run hangs, or raises), and then it is counted and comes again later, like any other work
--- that is cut off. began: when the work on it did.
+-- What stands in the way of a step is not its own work (somebody's trigger on the run raises, whatever is done about
+-- that): it is neither failed nor counted, but tried alone, less often as time goes on, down to once in twelve first
+-- pauses (a minute), and goes on when that is over.
+create or replace function automation.leave_step(due ridgeline.scheduled_steps, message text) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  pause constant interval := automation.setting('cut_off_pause')::interval;
+begin
+  if not automation.set_apart(array[due.tenant_id], due.lane::text, array[due.id::text],
+    clock_timestamp() + greatest(pause, least(12 * pause, (automation.now() - due.run_at) / 2))) then
+    perform automation.yield_steps(array[due]);
+  end if;
+  raise warning 'step % of tenant % can neither go on nor end: %', due.id, due.tenant_id, message;
+  return 'left';
+end;
+$$;
+
+-- A step fails for a reason, and this says what became of it: ended; left, where even that is not to be had (somebody's
+-- trigger on the run raises); cut off, where that hangs: then it is counted. began: when the work on it did.
 create or replace function automation.end_step(due ridgeline.scheduled_steps, error jsonb, began timestamptz)
   returns text
   language plpgsql
@@ -47,18 +65,22 @@ begin
   perform automation.fail_step(due, error);
   return 'ended';
 exception
-  when lock_not_available or deadlock_detected or serialization_failure then
-    perform automation.yield_steps(array[due]);
-    return 'left';
-  when query_canceled or others then
+  when query_canceled then
     perform automation.note_cut_offs(array[due], began);
     raise warning 'step % of tenant % cannot be ended: %', due.id, due.tenant_id, sqlerrm;
-    return case sqlstate when '57014' then 'cut off' else 'left' end;
+    return 'cut off';
+  when others then
+    if automation.passing(sqlstate) is null then
+      return automation.leave_step(due, sqlerrm);
+    end if;
+    perform automation.yield_steps(array[due], automation.pause_of(automation.passing(sqlstate)));
+    return 'left';
 end;
 $$;
 
 -- They came to an end, after they were begun then, but for those that were noted since, and those that were not tried:
--- that somebody held (yield_steps), or that wait until somebody lets them go on (hold_steps).
+-- that somebody held (yield_steps), or that wait until somebody lets them go on (hold_steps). Whoever holds a note is
+-- not waited for, which would undo what was done: it is swept when there is nothing of it.
 create or replace function automation.clear_suspects(dues ridgeline.scheduled_steps[], began timestamptz) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -67,11 +89,16 @@ create or replace function automation.clear_suspects(dues ridgeline.scheduled_st
   as $$
 begin
   delete from automation.suspects as s
-  using unnest(dues) as d
-  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text
-    and s.next_try_at <= began and not exists (
+  using (
+    select n.tenant_id, n.kind, n.key
+    from unnest(dues) as d
+    join automation.suspects as n on n.tenant_id = d.tenant_id and n.kind = d.lane::text and n.key = d.id::text
+    where n.next_try_at <= began and not exists (
       select from ridgeline.scheduled_steps as q
-      where q.tenant_id = d.tenant_id and q.id = d.id and q.run_at = 'infinity');
+      where q.tenant_id = d.tenant_id and q.id = d.id and q.run_at = 'infinity')
+    for update of n skip locked
+  ) as idle
+  where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key;
 end;
 $$;
 
@@ -132,8 +159,8 @@ begin
 end;
 $$;
 
--- Portions that nobody holds and nobody is about to take up. Nobody is waited for: what somebody is noting meanwhile is
--- left for the next time.
+-- Portions that nobody holds and nobody is about to take up. Nobody is waited for but for moments, and not in all of
+-- them: what somebody is noting meanwhile is left for the next time, when others come first.
 create or replace function automation.sweep_portions() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -143,6 +170,7 @@ create or replace function automation.sweep_portions() returns void
   set enable_mergejoin = off
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   portion automation.portions;
   due ridgeline.scheduled_steps;
   is_noted boolean;
@@ -155,8 +183,10 @@ begin
     where p.started_at < clock_timestamp() - interval '5 seconds'
     for update skip locked
   loop
+    exit when automation.is_over(began);
     is_noted := true;
     foreach due in array automation.lock_portion(portion) loop
+      exit when not is_noted and automation.is_over(began);
       is_noted := is_noted and case cardinality(portion.step_ids)
         when 1 then automation.suspected(due.tenant_id, due.lane::text, due.id::text)
         -- The one that was being worked on is tried after the others.
@@ -165,6 +195,8 @@ begin
     end loop;
     if is_noted then
       delete from automation.portions as p where p.id = portion.id;
+    else
+      update automation.portions as p set started_at = clock_timestamp() where p.id = portion.id;
     end if;
   end loop;
   delete from automation.suspects as s

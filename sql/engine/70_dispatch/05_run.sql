@@ -92,7 +92,7 @@ begin
     going := '{}'::automation.work[];
     rest := '{}'::integer[];
     for i in 1 .. cardinality(done) loop
-      report.ran := report.ran + ((done[i]).outcome not in ('busy', 'cut off', 'untried'))::integer;
+      report.ran := report.ran + ((done[i]).outcome not in ('busy', 'short', 'cut off', 'untried'))::integer;
       report.cut_off := report.cut_off or (done[i]).outcome = 'cut off';
       if (done[i]).outcome = 'go on' then
         going := going || automation.next_of(done[i]);
@@ -130,7 +130,8 @@ end;
 $$;
 
 -- The same, whatever becomes of it. What stands in the way of a batch as a whole (somebody's trigger on the history, as
--- its runs go on) undoes all of it: each step is tried alone then, and one that is alone fails, or is counted.
+-- its runs go on) undoes all of it: each step is tried alone then. That is not the work of the one that is alone, which
+-- is left; where it is in its way a day later still, it fails.
 create or replace function automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean default false)
   returns automation.batch_report
   language plpgsql
@@ -147,18 +148,18 @@ begin
   begin
     return automation.run_waves(dues, apart);
   exception
-    when lock_not_available or deadlock_detected or serialization_failure then
-      became := 'busy';
     when query_canceled then
       became := 'cut off';
     when others then
-      became := 'failed';
+      became := coalesce(automation.passing(sqlstate), 'failed');
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   if became = 'cut off' or cardinality(dues) > 1 then
     perform automation.note_cut_offs(dues, began);
-  elsif became = 'busy' then
-    perform automation.yield_steps(dues);
+  elsif became <> 'failed' then
+    perform automation.yield_steps(dues, automation.pause_of(became));
+  elsif dues[1].run_at > automation.now() - interval '1 day' then
+    became := automation.leave_step(dues[1], why ->> 'message');
   else
     became := automation.end_step(dues[1], why, began);
   end if;
@@ -232,6 +233,7 @@ declare
   transitions automation.transition[] := '{}'::automation.transition[];
   leaving ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  short ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
   for i in 1 .. cardinality(works) loop
@@ -244,15 +246,17 @@ begin
     end if;
     work := works[i];
     due := work.due;
-    if work.ran > 0 and work.outcome in ('go on', 'busy', 'cut off', 'untried') then
+    if work.ran > 0 and work.outcome in ('go on', 'busy', 'short', 'cut off', 'untried') then
       transition := automation.transition_to(work.execution, work.step,
-        at + case work.outcome when 'busy' then interval '1 second' else interval '0' end,
+        at + coalesce(automation.pause_of(work.outcome), '0'),
         (work.execution).expires_at);
       transitions := transitions || transition;
       due.id := transition.queue_id;
       due.step_key := work.step ->> 'key';
     elsif work.outcome = 'busy' then
       busy := busy || due;
+    elsif work.outcome = 'short' then
+      short := short || due;
     end if;
     if work.outcome = 'put off' or work.ran > 0 then
       leaving := leaving || work.due;
@@ -266,6 +270,9 @@ begin
   if cardinality(busy) > 0 then
     perform automation.yield_steps(busy);
   end if;
+  if cardinality(short) > 0 then
+    perform automation.yield_steps(short, automation.pause_of('short'));
+  end if;
   perform automation.note_cut_offs(cut_off, began);
 end;
 $$;
@@ -276,6 +283,7 @@ $$;
 --   put off   it stays open and comes back
 --   stopped   the run has ended before it
 --   busy      something it needs is locked by somebody else, nothing happened
+--   short     the server lacks something, nothing happened
 --   cut off   the statement was cancelled during it, nothing happened
 --   untried   neither, for want of time
 -- until: what is not begun by then is left, but for the first.
@@ -299,8 +307,6 @@ begin
     performed := automation.perform_works(tried, plans, until);
     return automation.conclude_works(tried, performed.did, performed.results, plans, began);
   exception
-    when lock_not_available or deadlock_detected or serialization_failure then
-      caught := 'busy';
     when query_canceled then
       caught := 'cut off';
     when foreign_key_violation then
@@ -308,10 +314,10 @@ begin
       why := automation.engine_error(
         'record_deleted', sqlstate, 'the record that the step is about was deleted');
     when others then
-      caught := 'failed';
+      caught := coalesce(automation.passing(sqlstate), 'failed');
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  if caught = 'cut off' or caught = 'busy' and middle = 0 then
+  if caught = 'cut off' or caught in ('busy', 'short') and middle = 0 then
     return automation.with_outcome(works, caught);
   elsif middle = 0 then
     return automation.conclude_works(automation.with_failure(tried, why), null, null, plans, began);

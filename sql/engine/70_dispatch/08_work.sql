@@ -163,9 +163,9 @@ exception
 end;
 $$;
 
--- One that raises. Where its failure is not to be had either, it is left for a while; so is a timer that raises as it
--- is given up, which stays: were its count forgotten, it would be cut off anew each hour. Where somebody is noting the
--- same, it is due still.
+-- One that raises. Where its failure is not to be had either, it is left for a while, and not counted; so is a timer
+-- that raises as it is given up, which stays: were its count forgotten, it would be cut off anew each hour. Where
+-- somebody is noting the same, it is due still.
 create or replace function automation.fail_work(
   kind text, tenant_id uuid, key text, state text, message text, began timestamptz)
   returns text
@@ -192,13 +192,15 @@ begin
   end case;
   return 'failed';
 exception
-  when lock_not_available or deadlock_detected or serialization_failure then
-    perform automation.hold_work(kind, tenant_id, key);
-    return 'held';
   when query_canceled then
     return case when automation.suspected(tenant_id, kind, key, began) then 'cut off' else 'uncounted' end;
   when others then
-    return case when automation.suspected(tenant_id, kind, key, began) then 'failed' else 'held' end;
+    if automation.passing(sqlstate) is null then
+      return case when automation.set_apart(array[tenant_id], kind, array[key],
+        clock_timestamp() + 12 * automation.setting('cut_off_pause')::interval) then 'failed' else 'held' end;
+    end if;
+    perform automation.hold_work(kind, tenant_id, key);
+    return 'held';
 end;
 $$;
 
@@ -395,14 +397,10 @@ begin
     end case;
     return;
   exception
-    -- What passes by itself says nothing about the work.
-    when lock_not_available or deadlock_detected or serialization_failure or insufficient_resources
-      or read_only_sql_transaction then
-      became := 'held';
     when query_canceled then
       became := 'cut off';
     when others then
-      became := 'failed';
+      became := case when automation.passing(sqlstate) is null then 'failed' else 'held' end;
       state := sqlstate;
       message := sqlerrm;
   end;
