@@ -4204,6 +4204,32 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.passing(state text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case
+    -- lock_not_available, deadlock_detected, serialization_failure
+    when state in ('55P03', '40P01', '40001') then 'busy'
+    -- insufficient_resources, read_only_sql_transaction
+    when state like '53%' or state = '25006' then 'short' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.pause_of(passing text)
+ RETURNS interval
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case passing when 'busy' then interval '1 second' when 'short' then interval '10 seconds' end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.share_of_try(began timestamp with time zone)
  RETURNS numeric
  LANGUAGE plpgsql
@@ -5541,6 +5567,63 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.rival_key(execution ridgeline.workflow_executions, lifecycle jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.entry_key(execution, lifecycle);
+exception when others then
+  if automation.passing(sqlstate) is not null then
+    raise;
+  end if;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.next_with_key(executions ridgeline.workflow_executions[], lifecycles jsonb[], keys text[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  execution ridgeline.workflow_executions;
+  run ridgeline.workflow_executions;
+  mark text;
+  rendered jsonb := '{}'::jsonb;
+  found_ones uuid[] := array_fill(null::uuid, array[cardinality(keys)]);
+begin
+  for i in 1 .. cardinality(keys) loop
+    continue when not lifecycles[i] ? 'key';
+    execution := executions[i];
+    for run in
+      select e.* from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
+        and e.version = execution.version and e.created_at >= execution.created_at and e.seq > execution.seq
+        and e.finished_at is null and e.started_at is null and e.mode = execution.mode
+      order by e.created_at
+      limit 50
+    loop
+      mark := concat_ws('/', run.tenant_id, run.id);
+      if not rendered ? mark then
+        rendered := rendered || jsonb_build_object(mark, automation.rival_key(run, lifecycles[i]));
+      end if;
+      if rendered ->> mark = keys[i] then
+        found_ones[i] := run.id;
+        exit;
+      end if;
+    end loop;
+  end loop;
+  return found_ones;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.rivals_of(executions ridgeline.workflow_executions[], lifecycles jsonb[], keys text[], entries automation.entries[], OUT laters uuid[], OUT others uuid[], OUT seqs bigint[])
  RETURNS record
  LANGUAGE plpgsql
@@ -5552,8 +5635,10 @@ CREATE OR REPLACE FUNCTION automation.rivals_of(executions ridgeline.workflow_ex
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+  nexts constant uuid[] := automation.next_with_key(executions, lifecycles, keys);
 begin
-  select array_agg(coalesce(l.id, k.id) order by x.ordinality), array_agg(o.id order by x.ordinality),
+  select array_agg(coalesce(l.id, nexts[x.ordinality]) order by x.ordinality), array_agg(o.id order by x.ordinality),
     array_agg(o.seq order by x.ordinality)
   into laters, others, seqs
   from unnest(executions) with ordinality as x
@@ -5565,20 +5650,6 @@ begin
       and e.entity = x.entity
     limit 1
   ) as l on true
-  left join lateral (
-    select (n.run).id
-    from (
-      select e as run from ridgeline.workflow_executions as e
-      where lifecycles[x.ordinality] ? 'key'
-        and e.workflow_id = x.workflow_id and e.tenant_id = x.tenant_id and e.version = x.version
-        and e.created_at >= x.created_at and e.seq > x.seq and e.finished_at is null and e.started_at is null
-        and e.mode = x.mode
-      order by e.created_at
-      limit 50
-    ) as n
-    where automation.entry_key(n.run, lifecycles[x.ordinality]) = keys[x.ordinality]
-    limit 1
-  ) as k on true
   left join lateral (
     select e.id, e.seq from ridgeline.workflow_executions as e
     where e.tenant_id = x.tenant_id and e.finished_at is null
@@ -14075,7 +14146,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.yield_steps(dues ridgeline.scheduled_steps[])
+CREATE OR REPLACE FUNCTION automation.yield_steps(dues ridgeline.scheduled_steps[], pause interval DEFAULT '00:00:01'::interval)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -14088,7 +14159,7 @@ CREATE OR REPLACE FUNCTION automation.yield_steps(dues ridgeline.scheduled_steps
 AS $function$
 begin
   update ridgeline.scheduled_steps as s
-  set run_at = automation.now() + interval '1 second'
+  set run_at = automation.now() + pause
   from (
     select q.ctid as place
     from unnest(dues) as d
@@ -14097,11 +14168,16 @@ begin
       where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
   ) as k
   where s.ctid = k.place;
-  -- A suspect stays one: it has not been tried. Others are, meanwhile.
+  -- A suspect stays one: it has not been tried. Others are, meanwhile. Whoever holds its note is not waited for.
   if exists (select from automation.suspects) then
-    update automation.suspects as s set next_try_at = clock_timestamp() + interval '5 seconds'
-    from unnest(dues) as d
-    where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
+    update automation.suspects as s set next_try_at = clock_timestamp() + greatest(pause, interval '5 seconds')
+    from (
+      select q.tenant_id, q.kind, q.key
+      from unnest(dues) as d
+      join automation.suspects as q on q.tenant_id = d.tenant_id and q.kind = d.lane::text and q.key = d.id::text
+      for no key update of q skip locked
+    ) as free
+    where s.tenant_id = free.tenant_id and s.kind = free.kind and s.key = free.key;
   end if;
 end;
 $function$;
@@ -14505,12 +14581,10 @@ begin
     end if;
     return row(automation.lease_steps(sending, worker, lease), false);
   exception
-    when lock_not_available then
-      caught := 'busy';
     when query_canceled then
       caught := 'cut off';
     when others then
-      caught := 'failed';
+      caught := coalesce(automation.passing(sqlstate), 'failed');
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   dues := array(select (w.due) from unnest(works) as w);
@@ -14524,8 +14598,8 @@ begin
       report := row(report.claimed || rest.claimed, rest.cut_off);
     end if;
     return report;
-  elsif caught = 'busy' then
-    perform automation.yield_steps(dues);
+  elsif caught <> 'failed' then
+    perform automation.yield_steps(dues, automation.pause_of(caught));
   else
     caught := automation.end_step(dues[1], why, began);
   end if;
@@ -15480,6 +15554,23 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.leave_step(due ridgeline.scheduled_steps, message text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  pause constant interval := automation.setting('cut_off_pause')::interval;
+begin
+  if not automation.set_apart(array[due.tenant_id], due.lane::text, array[due.id::text],
+    clock_timestamp() + greatest(pause, least(12 * pause, (automation.now() - due.run_at) / 2))) then
+    perform automation.yield_steps(array[due]);
+  end if;
+  raise warning 'step % of tenant % can neither go on nor end: %', due.id, due.tenant_id, message;
+  return 'left';
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.end_step(due ridgeline.scheduled_steps, error jsonb, began timestamp with time zone)
  RETURNS text
  LANGUAGE plpgsql
@@ -15490,13 +15581,16 @@ begin
   perform automation.fail_step(due, error);
   return 'ended';
 exception
-  when lock_not_available or deadlock_detected or serialization_failure then
-    perform automation.yield_steps(array[due]);
-    return 'left';
-  when query_canceled or others then
+  when query_canceled then
     perform automation.note_cut_offs(array[due], began);
     raise warning 'step % of tenant % cannot be ended: %', due.id, due.tenant_id, sqlerrm;
-    return case sqlstate when '57014' then 'cut off' else 'left' end;
+    return 'cut off';
+  when others then
+    if automation.passing(sqlstate) is null then
+      return automation.leave_step(due, sqlerrm);
+    end if;
+    perform automation.yield_steps(array[due], automation.pause_of(automation.passing(sqlstate)));
+    return 'left';
 end;
 $function$;
 
@@ -15509,11 +15603,16 @@ CREATE OR REPLACE FUNCTION automation.clear_suspects(dues ridgeline.scheduled_st
 AS $function$
 begin
   delete from automation.suspects as s
-  using unnest(dues) as d
-  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text
-    and s.next_try_at <= began and not exists (
+  using (
+    select n.tenant_id, n.kind, n.key
+    from unnest(dues) as d
+    join automation.suspects as n on n.tenant_id = d.tenant_id and n.kind = d.lane::text and n.key = d.id::text
+    where n.next_try_at <= began and not exists (
       select from ridgeline.scheduled_steps as q
-      where q.tenant_id = d.tenant_id and q.id = d.id and q.run_at = 'infinity');
+      where q.tenant_id = d.tenant_id and q.id = d.id and q.run_at = 'infinity')
+    for update of n skip locked
+  ) as idle
+  where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key;
 end;
 $function$;
 
@@ -15997,7 +16096,7 @@ begin
     going := '{}'::automation.work[];
     rest := '{}'::integer[];
     for i in 1 .. cardinality(done) loop
-      report.ran := report.ran + ((done[i]).outcome not in ('busy', 'cut off', 'untried'))::integer;
+      report.ran := report.ran + ((done[i]).outcome not in ('busy', 'short', 'cut off', 'untried'))::integer;
       report.cut_off := report.cut_off or (done[i]).outcome = 'cut off';
       if (done[i]).outcome = 'go on' then
         going := going || automation.next_of(done[i]);
@@ -16050,18 +16149,18 @@ begin
   begin
     return automation.run_waves(dues, apart);
   exception
-    when lock_not_available or deadlock_detected or serialization_failure then
-      became := 'busy';
     when query_canceled then
       became := 'cut off';
     when others then
-      became := 'failed';
+      became := coalesce(automation.passing(sqlstate), 'failed');
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   if became = 'cut off' or cardinality(dues) > 1 then
     perform automation.note_cut_offs(dues, began);
-  elsif became = 'busy' then
-    perform automation.yield_steps(dues);
+  elsif became <> 'failed' then
+    perform automation.yield_steps(dues, automation.pause_of(became));
+  elsif dues[1].run_at > automation.now() - interval '1 day' then
+    became := automation.leave_step(dues[1], why ->> 'message');
   else
     became := automation.end_step(dues[1], why, began);
   end if;
@@ -16137,6 +16236,7 @@ declare
   transitions automation.transition[] := '{}'::automation.transition[];
   leaving ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  short ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
   for i in 1 .. cardinality(works) loop
@@ -16149,15 +16249,17 @@ begin
     end if;
     work := works[i];
     due := work.due;
-    if work.ran > 0 and work.outcome in ('go on', 'busy', 'cut off', 'untried') then
+    if work.ran > 0 and work.outcome in ('go on', 'busy', 'short', 'cut off', 'untried') then
       transition := automation.transition_to(work.execution, work.step,
-        at + case work.outcome when 'busy' then interval '1 second' else interval '0' end,
+        at + coalesce(automation.pause_of(work.outcome), '0'),
         (work.execution).expires_at);
       transitions := transitions || transition;
       due.id := transition.queue_id;
       due.step_key := work.step ->> 'key';
     elsif work.outcome = 'busy' then
       busy := busy || due;
+    elsif work.outcome = 'short' then
+      short := short || due;
     end if;
     if work.outcome = 'put off' or work.ran > 0 then
       leaving := leaving || work.due;
@@ -16170,6 +16272,9 @@ begin
   perform automation.go_on(transitions);
   if cardinality(busy) > 0 then
     perform automation.yield_steps(busy);
+  end if;
+  if cardinality(short) > 0 then
+    perform automation.yield_steps(short, automation.pause_of('short'));
   end if;
   perform automation.note_cut_offs(cut_off, began);
 end;
@@ -16194,8 +16299,6 @@ begin
     performed := automation.perform_works(tried, plans, until);
     return automation.conclude_works(tried, performed.did, performed.results, plans, began);
   exception
-    when lock_not_available or deadlock_detected or serialization_failure then
-      caught := 'busy';
     when query_canceled then
       caught := 'cut off';
     when foreign_key_violation then
@@ -16203,10 +16306,10 @@ begin
       why := automation.engine_error(
         'record_deleted', sqlstate, 'the record that the step is about was deleted');
     when others then
-      caught := 'failed';
+      caught := coalesce(automation.passing(sqlstate), 'failed');
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  if caught = 'cut off' or caught = 'busy' and middle = 0 then
+  if caught = 'cut off' or caught in ('busy', 'short') and middle = 0 then
     return automation.with_outcome(works, caught);
   elsif middle = 0 then
     return automation.conclude_works(automation.with_failure(tried, why), null, null, plans, began);
@@ -17043,13 +17146,15 @@ begin
   end case;
   return 'failed';
 exception
-  when lock_not_available or deadlock_detected or serialization_failure then
-    perform automation.hold_work(kind, tenant_id, key);
-    return 'held';
   when query_canceled then
     return case when automation.suspected(tenant_id, kind, key, began) then 'cut off' else 'uncounted' end;
   when others then
-    return case when automation.suspected(tenant_id, kind, key, began) then 'failed' else 'held' end;
+    if automation.passing(sqlstate) is null then
+      return case when automation.set_apart(array[tenant_id], kind, array[key],
+        clock_timestamp() + 12 * automation.setting('cut_off_pause')::interval) then 'failed' else 'held' end;
+    end if;
+    perform automation.hold_work(kind, tenant_id, key);
+    return 'held';
 end;
 $function$;
 
@@ -17102,14 +17207,10 @@ begin
     end case;
     return;
   exception
-    -- What passes by itself says nothing about the work.
-    when lock_not_available or deadlock_detected or serialization_failure or insufficient_resources
-      or read_only_sql_transaction then
-      became := 'held';
     when query_canceled then
       became := 'cut off';
     when others then
-      became := 'failed';
+      became := case when automation.passing(sqlstate) is null then 'failed' else 'held' end;
       state := sqlstate;
       message := sqlerrm;
   end;
@@ -28706,6 +28807,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.clear_suspect(tenant_id uuid, kind text, key text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from automation.suspects as s
+    using (
+      select q.tenant_id, q.kind, q.key from automation.suspects as q
+      where q.tenant_id = clear_suspect.tenant_id and q.kind = clear_suspect.kind and q.key = clear_suspect.key
+      for update skip locked) as idle
+    where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.member_tenants()
  RETURNS uuid[]
  LANGUAGE sql
@@ -31394,6 +31508,7 @@ CREATE OR REPLACE FUNCTION automation.sweep_portions()
  SET enable_mergejoin TO 'off'
 AS $function$
 declare
+  began constant timestamptz := clock_timestamp();
   portion automation.portions;
   due ridgeline.scheduled_steps;
   is_noted boolean;
@@ -31406,8 +31521,10 @@ begin
     where p.started_at < clock_timestamp() - interval '5 seconds'
     for update skip locked
   loop
+    exit when automation.is_over(began);
     is_noted := true;
     foreach due in array automation.lock_portion(portion) loop
+      exit when not is_noted and automation.is_over(began);
       is_noted := is_noted and case cardinality(portion.step_ids)
         when 1 then automation.suspected(due.tenant_id, due.lane::text, due.id::text)
         -- The one that was being worked on is tried after the others.
@@ -31416,6 +31533,8 @@ begin
     end loop;
     if is_noted then
       delete from automation.portions as p where p.id = portion.id;
+    else
+      update automation.portions as p set started_at = clock_timestamp() where p.id = portion.id;
     end if;
   end loop;
   delete from automation.suspects as s
@@ -36690,7 +36809,7 @@ comment on function automation.workflow_source(ridgeline.workflows) is 'The whol
 
 comment on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'What a step of a shadow would have done: {action, ...}. Raises what the step itself would raise. Writes nothing.';
 
-comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is 'Tries steps again in a second: somebody holds what they need.';
+comment on function automation.yield_steps(ridgeline.scheduled_steps[],interval) is 'Tries steps again in a second, or after a pause: somebody holds what they need.';
 
 comment on function ridgeline.answer_doubt(text,boolean,uuid) is 'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. Returns how many texts had waited.';
 
@@ -38480,6 +38599,9 @@ grant execute on function automation.leave_out_refused(automation.send_question,
 revoke all on function automation.leave_out_revoked(automation.send_question,text,text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.leave_out_revoked(automation.send_question,text,text[]) to service_role;
 
+revoke all on function automation.leave_step(ridgeline.scheduled_steps,text) from public, anon, authenticated, service_role;
+grant execute on function automation.leave_step(ridgeline.scheduled_steps,text) to service_role;
+
 revoke all on function automation.left_columns(regclass) from public, anon, authenticated, service_role;
 grant execute on function automation.left_columns(regclass) to service_role;
 
@@ -38890,6 +39012,9 @@ grant execute on function automation.next_open(text[],automation.hours_rule[],ti
 revoke all on function automation.next_tenants(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.next_tenants(ridgeline.automation_lane,integer,uuid[]) to service_role;
 
+revoke all on function automation.next_with_key(ridgeline.workflow_executions[],jsonb[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.next_with_key(ridgeline.workflow_executions[],jsonb[],text[]) to service_role;
+
 revoke all on function automation.no_sender_id() from public, anon, authenticated, service_role;
 grant execute on function automation.no_sender_id() to service_role;
 
@@ -38995,11 +39120,17 @@ grant execute on function automation.owned_by(text,text,text,jsonb,text) to serv
 revoke all on function automation.parts_of_name(text) from public, anon, authenticated, service_role;
 grant execute on function automation.parts_of_name(text) to service_role;
 
+revoke all on function automation.passing(text) from public, anon, authenticated, service_role;
+grant execute on function automation.passing(text) to service_role;
+
 revoke all on function automation.path_of_all(automation.active_triggers[]) from public, anon, authenticated, service_role;
 grant execute on function automation.path_of_all(automation.active_triggers[]) to service_role;
 
 revoke all on function automation.path_schemas(text) from public, anon, authenticated, service_role;
 grant execute on function automation.path_schemas(text) to service_role;
+
+revoke all on function automation.pause_of(text) from public, anon, authenticated, service_role;
+grant execute on function automation.pause_of(text) to service_role;
 
 revoke all on function automation.pause_of(uuid,uuid,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.pause_of(uuid,uuid,boolean) to service_role;
@@ -39401,6 +39532,9 @@ grant execute on function automation.revoked_of(automation.ticket[]) to service_
 
 revoke all on function automation.ring_once(text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.ring_once(text,text) to service_role;
+
+revoke all on function automation.rival_key(ridgeline.workflow_executions,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.rival_key(ridgeline.workflow_executions,jsonb) to service_role;
 
 revoke all on function automation.rivals_of(ridgeline.workflow_executions[],jsonb[],text[],automation.entries[]) from public, anon, authenticated, service_role;
 grant execute on function automation.rivals_of(ridgeline.workflow_executions[],jsonb[],text[],automation.entries[]) to service_role;
@@ -40238,8 +40372,8 @@ grant execute on function automation.written_fields(jsonb) to service_role;
 revoke all on function automation.written_hosts(text) from public, anon, authenticated, service_role;
 grant execute on function automation.written_hosts(text) to service_role;
 
-revoke all on function automation.yield_steps(ridgeline.scheduled_steps[]) from public, anon, authenticated, service_role;
-grant execute on function automation.yield_steps(ridgeline.scheduled_steps[]) to service_role;
+revoke all on function automation.yield_steps(ridgeline.scheduled_steps[],interval) from public, anon, authenticated, service_role;
+grant execute on function automation.yield_steps(ridgeline.scheduled_steps[],interval) to service_role;
 
 revoke all on function automation.zone_of_times(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.zone_of_times(jsonb) to service_role;

@@ -216,6 +216,64 @@ create or replace function automation.may_enter_again(
       may_enter_again.record_id))
   $$;
 
+-- The key of one that comes next. One that cannot be told is told where its own run begins, and is nobody's rival.
+create or replace function automation.rival_key(execution ridgeline.workflow_executions, lifecycle jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.entry_key(execution, lifecycle);
+exception when others then
+  if automation.passing(sqlstate) is not null then
+    raise;
+  end if;
+  return null;
+end;
+$$;
+
+-- Of those that come next and have not begun, one with the same key. Who come next to a set are mostly the same: the
+-- key of each is rendered once.
+create or replace function automation.next_with_key(
+  executions ridgeline.workflow_executions[], lifecycles jsonb[], keys text[])
+  returns uuid[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  execution ridgeline.workflow_executions;
+  run ridgeline.workflow_executions;
+  mark text;
+  rendered jsonb := '{}'::jsonb;
+  found_ones uuid[] := array_fill(null::uuid, array[cardinality(keys)]);
+begin
+  for i in 1 .. cardinality(keys) loop
+    continue when not lifecycles[i] ? 'key';
+    execution := executions[i];
+    for run in
+      select e.* from ridgeline.workflow_executions as e
+      where e.workflow_id = execution.workflow_id and e.tenant_id = execution.tenant_id
+        and e.version = execution.version and e.created_at >= execution.created_at and e.seq > execution.seq
+        and e.finished_at is null and e.started_at is null and e.mode = execution.mode
+      order by e.created_at
+      limit 50
+    loop
+      mark := concat_ws('/', run.tenant_id, run.id);
+      if not rendered ? mark then
+        rendered := rendered || jsonb_build_object(mark, automation.rival_key(run, lifecycles[i]));
+      end if;
+      if rendered ->> mark = keys[i] then
+        found_ones[i] := run.id;
+        exit;
+      end if;
+    end loop;
+  end loop;
+  return found_ones;
+end;
+$$;
+
 -- Whom each meets that is to take another's place: a run that was written later (of the same record, or, of those that
 -- come next and have not begun, with the same key), and the open one that was let in before, with its number.
 create or replace function automation.rivals_of(
@@ -229,8 +287,10 @@ create or replace function automation.rivals_of(
   set enable_seqscan = off
   set jit = off
   as $$
+declare
+  nexts constant uuid[] := automation.next_with_key(executions, lifecycles, keys);
 begin
-  select array_agg(coalesce(l.id, k.id) order by x.ordinality), array_agg(o.id order by x.ordinality),
+  select array_agg(coalesce(l.id, nexts[x.ordinality]) order by x.ordinality), array_agg(o.id order by x.ordinality),
     array_agg(o.seq order by x.ordinality)
   into laters, others, seqs
   from unnest(executions) with ordinality as x
@@ -242,20 +302,6 @@ begin
       and e.entity = x.entity
     limit 1
   ) as l on true
-  left join lateral (
-    select (n.run).id
-    from (
-      select e as run from ridgeline.workflow_executions as e
-      where lifecycles[x.ordinality] ? 'key'
-        and e.workflow_id = x.workflow_id and e.tenant_id = x.tenant_id and e.version = x.version
-        and e.created_at >= x.created_at and e.seq > x.seq and e.finished_at is null and e.started_at is null
-        and e.mode = x.mode
-      order by e.created_at
-      limit 50
-    ) as n
-    where automation.entry_key(n.run, lifecycles[x.ordinality]) = keys[x.ordinality]
-    limit 1
-  ) as k on true
   left join lateral (
     select e.id, e.seq from ridgeline.workflow_executions as e
     where e.tenant_id = x.tenant_id and e.finished_at is null

@@ -1,7 +1,7 @@
 -- Beginning anew: the run in flight ends and another one takes its place, once, whatever started it.
 begin;
 \ir ../foundation/story.psql
-select plan(58);
+select plan(60);
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
 select pg_temp.tenant('Bluff Roofing') as bluff \gset
@@ -298,5 +298,34 @@ select is(pg_temp.said('call_missed', '{"reentry": "restart", "dedupe_key": "{{c
 select is(pg_temp.said('scheduled', '{"reentry": "restart"}', '{"every": "1 day"}'), 'warning never_restarts settings.reentry', 'a schedule without records');
 select is(pg_temp.said('stage_changed', '{"reentry": {"restart": true}}'), 'error missing settings.reentry.once_in, warning unknown_key settings.reentry.restart', 'restart is a word');
 select is(pg_temp.said('stage_changed', '{"reentry": "restarts"}'), 'error unknown_value settings.reentry', 'spelt so');
+
+-- A key that cannot be told fails the run that it is of, and none beside it. Who come next are asked once for a set.
+update ridgeline.workflows set is_active = true where id = :'storm';
+alter function automation.entry_key(ridgeline.workflow_executions, jsonb, automation.known_records, jsonb) rename to entry_key_of;
+create sequence pg_temp.asked;
+create function automation.entry_key(
+  execution ridgeline.workflow_executions, lifecycle jsonb, known automation.known_records default null, options jsonb default null)
+  returns text
+  language plpgsql
+  as $$
+begin
+  perform nextval('pg_temp.asked');
+  if execution.trigger_data #>> '{custom,place}' = 'Nowhere' then
+    raise exception 'there is no such place';
+  end if;
+  return automation.entry_key_of(execution, lifecycle, known, options);
+end;
+$$;
+select (ridgeline.execute_workflow(:'storm', jsonb_build_object('custom', jsonb_build_object('place', p)), :'apex')).id
+from unnest('{Alpine,Nowhere,Marfa}'::text[]) as p;
+select pg_temp.settle();
+select is((select string_agg(concat_ws(' ', e.trigger_data #>> '{custom,place}', e.status, e.error ->> 'code'), ', ' order by e.seq)
+  from ridgeline.workflow_executions as e where e.workflow_id = :'storm' and e.trigger_data #>> '{custom,place}' in ('Alpine', 'Nowhere', 'Marfa')),
+  'Alpine waiting, Nowhere failed step_failed, Marfa waiting', 'it keeps no other from its place');
+select count((ridgeline.execute_workflow(:'storm', jsonb_build_object('custom', jsonb_build_object('place', 'Place ' || n)), :'apex')).id) as many
+from generate_series(1, 60) as n \gset
+select set_config('automation.portion_size', '800', false), setval('pg_temp.asked', 1, false);
+select pg_temp.settle();
+select cmp_ok(nextval('pg_temp.asked'), '<=', 2 * 60 + 1::bigint, 'each key is rendered for its own run and once for those before it');
 select * from finish();
 rollback;
