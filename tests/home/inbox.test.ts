@@ -117,7 +117,7 @@ describe("STOP in JSON of many shapes", () => {
     return row;
   }
 
-  test.each([
+  test.each<[string, string, string?]>([
     ["beside what is no character", '{"text": "STOP"}', String.raw`{"x": "a\u0000b"}`],
     ["beside a number that is too large", '{"text": "STOP"}', '{"x": 1e200000}'],
     ["beside both in its own column", String.raw`{"text": "STOP", "x": "\u0000", "n": 1e200000}`],
