@@ -20211,7 +20211,7 @@ declare
   is_forged constant boolean := automation.is_forged(event -> 'headers');
   is_automatic constant boolean := is_forged
     or automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
-  doubt constant jsonb := case when is_forged then '{"unauthenticated": true}'::jsonb else '{}' end;
+  doubt constant jsonb := jsonb_strip_nulls(jsonb_build_object('unauthenticated', nullif(is_forged, false)));
   is_new boolean;
 begin
   if sender is null then
@@ -34162,7 +34162,7 @@ CREATE OR REPLACE FUNCTION automation.keep_early_event(provider text, provider_i
  SET jit TO 'off'
 AS $function$
 declare
-  teller constant uuid := (event ->> 'tenant_id')::uuid;
+  teller constant uuid := automation.as_uuid(event ->> 'tenant_id');
   surplus integer;
 begin
   insert into automation.early_events (provider, provider_id, event, received_at, account_of)
@@ -34468,7 +34468,7 @@ CREATE OR REPLACE FUNCTION automation.record_email_event(event_id text, event js
 AS $function$
 declare
   carrier constant text := automation.teller(event, 'email');
-  teller constant uuid := (event ->> 'tenant_id')::uuid;
+  teller constant uuid := automation.as_uuid(event ->> 'tenant_id');
   id constant text := coalesce(teller || ' ', '') || event_id;
   outcome text;
 begin

@@ -200,7 +200,7 @@ create or replace function automation.keep_early_event(
   set jit = off
   as $$
 declare
-  teller constant uuid := (event ->> 'tenant_id')::uuid;
+  teller constant uuid := automation.as_uuid(event ->> 'tenant_id');
   surplus integer;
 begin
   insert into automation.early_events (provider, provider_id, event, received_at, account_of)
