@@ -4054,6 +4054,7 @@ AS $function$
 begin
   insert into automation.gone_versions (tenant_id, workflow_id, version)
   select v.tenant_id, v.workflow_id, v.version from gone as v
+  where not exists (select from automation.gone_tenants as g where g.tenant_id = v.tenant_id)
   on conflict on constraint gone_versions_pkey do nothing;
   delete from ridgeline.workflow_executions as e
   where e.ctid = any (array(
@@ -22831,8 +22832,7 @@ AS $function$
         and not a.attisdropped
       where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
         and not c.relispartition
-        and c.oid not in ('automation.gone_tenants'::regclass, 'automation.gone_versions'::regclass,
-          'ridgeline.tenant_erasures'::regclass)
+        and c.oid not in ('automation.gone_tenants'::regclass, 'ridgeline.tenant_erasures'::regclass)
     ), below (relation, depth) as (
       select o.relation, 0 from owned as o
       union
@@ -23319,7 +23319,7 @@ AS $function$
       automation.erasures_under_way,automation.erased_addresses,automation.active_triggers,
       automation.timer_listeners,automation.activations,automation.statistics,automation.statistic_changes,
       automation.retention_places,automation.rotations,automation.undecided,automation.sender_days,
-      automation.workflow_fuses}'::text[])
+      automation.workflow_fuses,automation.gone_versions}'::text[])
     order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
   $function$;
 

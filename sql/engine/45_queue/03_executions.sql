@@ -121,6 +121,7 @@ create or replace function automation.delete_runs_of_versions() returns trigger
 begin
   insert into automation.gone_versions (tenant_id, workflow_id, version)
   select v.tenant_id, v.workflow_id, v.version from gone as v
+  where not exists (select from automation.gone_tenants as g where g.tenant_id = v.tenant_id)
   on conflict on constraint gone_versions_pkey do nothing;
   delete from ridgeline.workflow_executions as e
   where e.ctid = any (array(

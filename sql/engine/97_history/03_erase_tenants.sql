@@ -45,8 +45,7 @@ create or replace function automation.tenant_tables() returns table (relation re
         and not a.attisdropped
       where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
         and not c.relispartition
-        and c.oid not in ('automation.gone_tenants'::regclass, 'automation.gone_versions'::regclass,
-          'ridgeline.tenant_erasures'::regclass)
+        and c.oid not in ('automation.gone_tenants'::regclass, 'ridgeline.tenant_erasures'::regclass)
     ), below (relation, depth) as (
       select o.relation, 0 from owned as o
       union

@@ -268,7 +268,7 @@ create or replace function automation.walked_tables() returns setof regclass
       automation.erasures_under_way,automation.erased_addresses,automation.active_triggers,
       automation.timer_listeners,automation.activations,automation.statistics,automation.statistic_changes,
       automation.retention_places,automation.rotations,automation.undecided,automation.sender_days,
-      automation.workflow_fuses}'::text[])
+      automation.workflow_fuses,automation.gone_versions}'::text[])
     order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
   $$;
 
