@@ -88,11 +88,16 @@ begin
     create function vault.update_secret(
       secret_id uuid, new_secret text default null, new_name text default null,
       new_description text default null, new_key_id uuid default null)
-      returns void language sql as $body$
+      returns void language plpgsql as $body$
+      declare
+        -- The platform reads what was there first, and so fails where that cannot be decrypted.
+        former text := (select d.decrypted_secret from vault.decrypted_secrets as d where d.id = secret_id);
+      begin
         update vault.secrets as s
         set secret = coalesce(new_secret, s.secret), name = coalesce(new_name, s.name),
           description = coalesce(new_description, s.description), updated_at = now()
-        where s.id = secret_id
+        where s.id = secret_id;
+      end
       $body$;
     revoke all on all tables in schema vault from public;
     revoke all on all functions in schema vault from public;

@@ -46,6 +46,7 @@ create or replace function automation.write_secret(tenant_id uuid, name text, va
 declare
   kept constant text := automation.vault_name(tenant_id, name);
   known uuid;
+  described text;
 begin
   if to_regclass('vault.decrypted_secrets') is null then
     raise exception 'secrets need Supabase''s Vault' using errcode = 'feature_not_supported',
@@ -58,7 +59,13 @@ begin
   if known is null then
     execute 'select vault.create_secret($1, $2, $3)' using value, kept, 'Ridgeline';
   else
-    execute 'select vault.update_secret($1, $2)' using known, value;
+    -- The Vault reads what was there first. What it cannot decrypt, as after a move to another project, is made anew.
+    begin
+      execute 'select vault.update_secret($1, $2)' using known, value;
+    exception when others then
+      execute 'delete from vault.secrets as s where s.id = $1 returning s.description' into described using known;
+      execute 'select vault.create_secret($1, $2, $3)' using value, kept, coalesce(described, '');
+    end;
   end if;
 end;
 $$;
@@ -93,7 +100,6 @@ begin
   if name like 'webhook_signing%' then
     perform automation.check_signing_secret(value);
   end if;
-  -- One that cannot be decrypted, as after a move to another project, is replaced like any other.
   if to_regclass('vault.secrets') is not null then
     execute 'select exists (select from vault.secrets as s where s.name = $1)'
       into is_known using automation.vault_name(tenant_id, name);
