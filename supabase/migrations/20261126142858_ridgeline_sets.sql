@@ -4051,19 +4051,22 @@ CREATE OR REPLACE FUNCTION automation.delete_runs_of_versions()
  SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+  places tid[];
 begin
   insert into automation.gone_versions (tenant_id, workflow_id, version)
   select v.tenant_id, v.workflow_id, v.version from gone as v
   where not exists (select from automation.gone_tenants as g where g.tenant_id = v.tenant_id)
   on conflict on constraint gone_versions_pkey do nothing;
-  delete from ridgeline.workflow_executions as e
-  where e.ctid = any (array(
+  -- Locked first: a row that is being changed is waited for, and is elsewhere then.
+  places := array(
     select x.ctid from gone as v
     cross join lateral (
       select r.ctid from ridgeline.workflow_executions as r
       where r.workflow_id = v.workflow_id and r.tenant_id is not distinct from v.tenant_id
         and r.version is not distinct from v.version
-      offset 0) as x));
+      offset 0 for update) as x);
+  delete from ridgeline.workflow_executions as e where e.ctid = any (places);
   return null;
 end;
 $function$;
@@ -4091,14 +4094,15 @@ CREATE OR REPLACE FUNCTION automation.delete_steps_of_runs()
  SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
-begin
-  delete from ridgeline.scheduled_steps as s
-  where s.ctid = any (array(
+declare
+  places constant tid[] := array(
     select x.ctid from gone as e
     cross join lateral (
       select q.ctid from ridgeline.scheduled_steps as q
       where q.execution_id = e.id and q.tenant_id is not distinct from e.tenant_id
-      offset 0) as x));
+      offset 0 for update) as x);
+begin
+  delete from ridgeline.scheduled_steps as s where s.ctid = any (places);
   return null;
 end;
 $function$;
@@ -13210,14 +13214,15 @@ CREATE OR REPLACE FUNCTION automation.delete_timers_of_workflows()
  SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
-begin
-  delete from ridgeline.workflow_timers as t
-  where t.ctid = any (array(
+declare
+  places constant tid[] := array(
     select x.ctid from gone as w
     cross join lateral (
       select r.ctid from ridgeline.workflow_timers as r
       where r.tenant_id = w.tenant_id and r.workflow_id = w.id
-      offset 0) as x));
+      offset 0 for update) as x);
+begin
+  delete from ridgeline.workflow_timers as t where t.ctid = any (places);
   return null;
 end;
 $function$;
@@ -14267,9 +14272,10 @@ declare
     where d.held ->> 'code' = 'stray' and (d.held ->> 'since')::timestamptz <= at - interval '1 day');
 begin
   update ridgeline.scheduled_steps as s
-  set run_at = at + interval '1 minute',
+  set run_at = at + greatest(interval '1 minute', least(interval '1 hour',
+      case when s.held ->> 'code' = 'stray' then at - (s.held ->> 'since')::timestamptz else interval '0' end)),
     held = case when s.held ->> 'code' = 'stray' then s.held else jsonb_build_object('code', 'stray', 'since', at,
-      'why', 'Its run, or the version of that, is not there. It is looked for each minute, for a day.') end
+      'why', 'Its run, or the version of that, is not there. It is looked for again, for a day.') end
   from unnest(dues) as d
   where s.tenant_id = d.tenant_id and s.id = d.id;
   delete from ridgeline.workflow_executions as e
@@ -25694,6 +25700,7 @@ declare
 begin
   select v.* into gone from automation.gone_versions as v
   where v.gone_at < automation.now() - interval '1 day'
+  order by v.gone_at
   limit 1
   for update skip locked;
   if gone.workflow_id is null then
@@ -25702,16 +25709,25 @@ begin
   -- As long as it is not there again: a dump brings runs before their versions.
   if not exists (
     select from ridgeline.workflow_versions as v
-    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version) then
-    delete from ridgeline.workflow_executions as e
-    where e.ctid = any (array(
-      select r.ctid from ridgeline.workflow_executions as r
-      where r.workflow_id = gone.workflow_id and r.tenant_id is not distinct from gone.tenant_id
-        and r.version is not distinct from gone.version
-      limit portion for update skip locked));
-    get diagnostics pruned = row_count;
-  end if;
-  if pruned = 0 then
+    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version)
+    and exists (
+    select from ridgeline.workflow_executions as r
+    where r.workflow_id = gone.workflow_id and r.tenant_id = gone.tenant_id and r.version = gone.version) then
+    -- What cannot go now is looked at again in an hour, behind the others.
+    update automation.gone_versions as v set gone_at = v.gone_at + interval '1 hour'
+    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version;
+    begin
+      delete from ridgeline.workflow_executions as e
+      where e.ctid = any (array(
+        select r.ctid from ridgeline.workflow_executions as r
+        where r.workflow_id = gone.workflow_id and r.tenant_id is not distinct from gone.tenant_id
+          and r.version is not distinct from gone.version
+        limit portion for update skip locked));
+      get diagnostics pruned = row_count;
+    exception when others then
+      raise warning 'automation: runs of a version that was deleted could not be: %', sqlerrm;
+    end;
+  else
     delete from automation.gone_versions as v
     where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version;
   end if;

@@ -118,19 +118,22 @@ create or replace function automation.delete_runs_of_versions() returns trigger
   set enable_sort = off
   set jit = off
   as $$
+declare
+  places tid[];
 begin
   insert into automation.gone_versions (tenant_id, workflow_id, version)
   select v.tenant_id, v.workflow_id, v.version from gone as v
   where not exists (select from automation.gone_tenants as g where g.tenant_id = v.tenant_id)
   on conflict on constraint gone_versions_pkey do nothing;
-  delete from ridgeline.workflow_executions as e
-  where e.ctid = any (array(
+  -- Locked first: a row that is being changed is waited for, and is elsewhere then.
+  places := array(
     select x.ctid from gone as v
     cross join lateral (
       select r.ctid from ridgeline.workflow_executions as r
       where r.workflow_id = v.workflow_id and r.tenant_id is not distinct from v.tenant_id
         and r.version is not distinct from v.version
-      offset 0) as x));
+      offset 0 for update) as x);
+  delete from ridgeline.workflow_executions as e where e.ctid = any (places);
   return null;
 end;
 $$;

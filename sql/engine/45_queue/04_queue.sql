@@ -99,14 +99,15 @@ create or replace function automation.delete_steps_of_runs() returns trigger
   set enable_sort = off
   set jit = off
   as $$
-begin
-  delete from ridgeline.scheduled_steps as s
-  where s.ctid = any (array(
+declare
+  places constant tid[] := array(
     select x.ctid from gone as e
     cross join lateral (
       select q.ctid from ridgeline.scheduled_steps as q
       where q.execution_id = e.id and q.tenant_id is not distinct from e.tenant_id
-      offset 0) as x));
+      offset 0 for update) as x);
+begin
+  delete from ridgeline.scheduled_steps as s where s.ctid = any (places);
   return null;
 end;
 $$;

@@ -79,14 +79,15 @@ create or replace function automation.delete_timers_of_workflows() returns trigg
   set enable_sort = off
   set jit = off
   as $$
-begin
-  delete from ridgeline.workflow_timers as t
-  where t.ctid = any (array(
+declare
+  places constant tid[] := array(
     select x.ctid from gone as w
     cross join lateral (
       select r.ctid from ridgeline.workflow_timers as r
       where r.tenant_id = w.tenant_id and r.workflow_id = w.id
-      offset 0) as x));
+      offset 0 for update) as x);
+begin
+  delete from ridgeline.workflow_timers as t where t.ctid = any (places);
   return null;
 end;
 $$;

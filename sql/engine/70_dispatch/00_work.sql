@@ -229,8 +229,8 @@ end;
 $$;
 
 -- What is left of a workflow that was deleted while a write began a run of it, and steps without a run. A dump that is
--- being restored has the queue before the runs, and those before their versions: so they are looked at again each
--- minute, and go, as if they had been deleted too, when it has been so for a day.
+-- being restored has the queue before the runs, and those before their versions: so they are looked at again, in a
+-- minute first, in an hour at last, and go, as if they had been deleted too, when it has been so for a day.
 create or replace function automation.set_strays_aside(dues ridgeline.scheduled_steps[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -246,9 +246,10 @@ declare
     where d.held ->> 'code' = 'stray' and (d.held ->> 'since')::timestamptz <= at - interval '1 day');
 begin
   update ridgeline.scheduled_steps as s
-  set run_at = at + interval '1 minute',
+  set run_at = at + greatest(interval '1 minute', least(interval '1 hour',
+      case when s.held ->> 'code' = 'stray' then at - (s.held ->> 'since')::timestamptz else interval '0' end)),
     held = case when s.held ->> 'code' = 'stray' then s.held else jsonb_build_object('code', 'stray', 'since', at,
-      'why', 'Its run, or the version of that, is not there. It is looked for each minute, for a day.') end
+      'why', 'Its run, or the version of that, is not there. It is looked for again, for a day.') end
   from unnest(dues) as d
   where s.tenant_id = d.tenant_id and s.id = d.id;
   delete from ridgeline.workflow_executions as e

@@ -143,6 +143,7 @@ declare
 begin
   select v.* into gone from automation.gone_versions as v
   where v.gone_at < automation.now() - interval '1 day'
+  order by v.gone_at
   limit 1
   for update skip locked;
   if gone.workflow_id is null then
@@ -151,16 +152,25 @@ begin
   -- As long as it is not there again: a dump brings runs before their versions.
   if not exists (
     select from ridgeline.workflow_versions as v
-    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version) then
-    delete from ridgeline.workflow_executions as e
-    where e.ctid = any (array(
-      select r.ctid from ridgeline.workflow_executions as r
-      where r.workflow_id = gone.workflow_id and r.tenant_id is not distinct from gone.tenant_id
-        and r.version is not distinct from gone.version
-      limit portion for update skip locked));
-    get diagnostics pruned = row_count;
-  end if;
-  if pruned = 0 then
+    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version)
+    and exists (
+    select from ridgeline.workflow_executions as r
+    where r.workflow_id = gone.workflow_id and r.tenant_id = gone.tenant_id and r.version = gone.version) then
+    -- What cannot go now is looked at again in an hour, behind the others.
+    update automation.gone_versions as v set gone_at = v.gone_at + interval '1 hour'
+    where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version;
+    begin
+      delete from ridgeline.workflow_executions as e
+      where e.ctid = any (array(
+        select r.ctid from ridgeline.workflow_executions as r
+        where r.workflow_id = gone.workflow_id and r.tenant_id is not distinct from gone.tenant_id
+          and r.version is not distinct from gone.version
+        limit portion for update skip locked));
+      get diagnostics pruned = row_count;
+    exception when others then
+      raise warning 'automation: runs of a version that was deleted could not be: %', sqlerrm;
+    end;
+  else
     delete from automation.gone_versions as v
     where v.tenant_id = gone.tenant_id and v.workflow_id = gone.workflow_id and v.version = gone.version;
   end if;

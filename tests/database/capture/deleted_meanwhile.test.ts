@@ -81,6 +81,19 @@ describe.each([["a task", task], ["a text", text]])("a workflow that begins with
   });
 });
 
+it("takes along a run and a step that somebody is changing", async () => {
+  const { tenantId, workflowId } = await sessions.office([task]);
+  await sessions.lead(tenantId);
+  const engine = await sessions.begin();
+  await engine`update ridgeline.scheduled_steps set attempt = 1`;
+  await engine`update ridgeline.workflow_executions set changed_at = now()`;
+  const manager = sql.begin((session) => drop(session, workflowId));
+  await sessions.somebodyWaits();
+  await engine`commit`;
+  await manager;
+  expect(await left()).toMatchObject({ runs: 0, queued: 0 });
+});
+
 it("a run that could not begin goes too, though it is never due", async () => {
   const { tenantId, workflowId } = await sessions.office([task]);
   await sql`update automation.active_triggers set conditions = '{"code": "none"}', quick = null`;
