@@ -20368,6 +20368,7 @@ AS $function$
     select f.field, f.usual::text[], f.needed_by <> '' and (inbox_fields.kind ~ f.needed_by)
     from (values
       ('id', '{id}', '.', '.'),
+      ('at', '{received_at,sent_at,created_at}', 'sms|email|call|any', ''),
       ('tenant', '{tenant_id}', '.', ''),
       ('kind', '{}', 'any', 'any'),
       ('direction', '{direction}', 'sms|email|call|any', ''),
@@ -20504,6 +20505,24 @@ AS $function$
     order by f.place limit 1
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.name_of_row(inbox automation.inboxes, kind text, said jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select format('%s %s %s', inbox.relation, said ->> 'id', left(encode(sha256(convert_to((
+      select jsonb_object_agg(s.key, case
+        -- A session writes a time in its own zone.
+        when s.key = 'at' and automation.is_date(s.value #>> '{}')
+          then to_jsonb(extract(epoch from automation.instant_in(s.value #>> '{}', 'UTC')))
+        else s.value end)::text
+      from jsonb_each(said) as s
+      where s.key in ('at', 'from', 'to')
+        or kind is distinct from 'call' and s.key in ('body', 'media', 'subject', 'text', 'html')
+    ), 'UTF8')), 'hex'), 16))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.event_of_inbox(inbox automation.inboxes, kind text, said jsonb, written json)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -20515,7 +20534,7 @@ declare
   unread constant text := automation.unread_in_row(names, kind, said);
   tenant constant text := coalesce(automation.tenant_in_row(said ->> 'tenant'), (
     select t.sole from automation.tenancy as t))::text;
-  source constant text := format('%s %s', inbox.relation, said ->> 'id');
+  source constant text := automation.name_of_row(inbox, kind, said);
   is_inbound constant boolean := not names ? 'direction'
     or automation.is_word(inbox.words, 'inbound', said ->> 'direction');
   -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
@@ -20588,6 +20607,11 @@ begin
       return case when automation.keep_email(owner, event ->> 'to', 'inbox', event) = 'unknown_sender' then format(
         'from: "%s" is no email address', left(event ->> 'from', 60)) end;
     when 'call' then
+      -- Who it is may become known while it goes on: it stays that call.
+      if event ->> 'was' <> event ->> 'call_sid' then
+        update ridgeline.calls as c set provider_id = event ->> 'call_sid'
+        where c.provider_id = event ->> 'was' and c.tenant_id = owner and c.provider = 'inbox';
+      end if;
       if not event ? 'status' then
         return format('status: "%s" is none of %s; words says which of them it is', left(event ->> 'said', 60),
           array_to_string(automation.call_words(), ', '));
@@ -20669,6 +20693,9 @@ begin
     event := automation.event_of_writer(event);
     if event is null then
       return null;
+    elsif tg_op = 'UPDATE' then
+      event := event || jsonb_build_object('was', automation.name_of_row(inbox, kind,
+        automation.said_in_row(inbox.columns, automation.legible(to_json(old.*)))));
     end if;
     perform set_config('automation.in_inbox', 'on', true);
     failure := automation.take_event(kind, event);
@@ -25901,7 +25928,10 @@ begin
     'doorbell', automation.setting('doorbell'),
     'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
       and coalesce(due.oldest > automation.now() - interval '5 minutes', true))
-    || case when tenants is null then jsonb_build_object('deaf', automation.deaf_tables()) else '{}' end;
+    || case when tenants is not null then '{}' else (
+      select jsonb_build_object('deaf', automation.deaf_tables(), 'inbox_waiting', count(*),
+        'inbox_oldest', min(w.created_at))
+      from automation.inbox_waiting as w) end;
 end;
 $function$;
 
@@ -34097,6 +34127,7 @@ declare
   opt_out constant text := upper(event ->> 'opt_out_type');
   told_by constant text := coalesce(
     event ->> 'told_by', case when event ->> 'tenant_id' is not null then 'account' else 'provider' end);
+  known uuid;
 begin
   if owner is null or not automation.may_tell(event, owner) then
     -- Nobody's own number, but somebody may have sent from it.
@@ -34108,10 +34139,16 @@ begin
     return 'unknown_number';
   end if;
   perform automation.lock_inbound(carrier || ' ' || (event ->> 'message_sid'));
-  if exists (
-    select from ridgeline.messages as m
-    where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier
-  ) then
+  select m.id into known from ridgeline.messages as m
+  where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier;
+  if found then
+    -- A row of an inbox that says no time may be another one with the same words: silence harms nobody.
+    if event ? 'told_by' and automation.is_stop_request(event ->> 'body')
+      and automation.normal_address(owner, 'sms', sender) is not null then
+      perform automation.revoke_once(owner, 'sms', sender, 'message', jsonb_build_object(
+          'message_id', known, 'said', left(event ->> 'body', 500), 'told_by', told_by),
+        jsonb_build_object('message_id', known));
+    end if;
     return 'duplicate';
   end if;
   perform automation.continue_chain(owner, sender);
@@ -36841,7 +36878,7 @@ comment on function ridgeline.decide_consent(text,uuid) is 'Says what marketing 
 
 comment on function ridgeline.engine_report(uuid) is 'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something still calls it, and customers may hear twice.';
 
-comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are not captured.';
+comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are not captured, inbox_waiting and inbox_oldest: how many rows of inboxes could not be taken, and since when.';
 
 comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a person: by their contact, or else by phone (any notation) and email. Nothing is sent to them from the moment this commits, their runs end, and the tick deletes what the engine has of them. Delete or blank the contact in the CRM first: it is the CRM''s. Owners and admins.';
 
@@ -38933,6 +38970,9 @@ grant execute on function automation.must_be_said(automation.targets,text) to se
 
 revoke all on function automation.name_column(automation.entities) from public, anon, authenticated, service_role;
 grant execute on function automation.name_column(automation.entities) to service_role;
+
+revoke all on function automation.name_of_row(automation.inboxes,text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.name_of_row(automation.inboxes,text,jsonb) to service_role;
 
 revoke all on function automation.name_words(text) from public, anon, authenticated, service_role;
 grant execute on function automation.name_words(text) to service_role;

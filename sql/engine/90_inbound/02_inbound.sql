@@ -159,6 +159,7 @@ declare
   opt_out constant text := upper(event ->> 'opt_out_type');
   told_by constant text := coalesce(
     event ->> 'told_by', case when event ->> 'tenant_id' is not null then 'account' else 'provider' end);
+  known uuid;
 begin
   if owner is null or not automation.may_tell(event, owner) then
     -- Nobody's own number, but somebody may have sent from it.
@@ -170,10 +171,16 @@ begin
     return 'unknown_number';
   end if;
   perform automation.lock_inbound(carrier || ' ' || (event ->> 'message_sid'));
-  if exists (
-    select from ridgeline.messages as m
-    where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier
-  ) then
+  select m.id into known from ridgeline.messages as m
+  where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = carrier;
+  if found then
+    -- A row of an inbox that says no time may be another one with the same words: silence harms nobody.
+    if event ? 'told_by' and automation.is_stop_request(event ->> 'body')
+      and automation.normal_address(owner, 'sms', sender) is not null then
+      perform automation.revoke_once(owner, 'sms', sender, 'message', jsonb_build_object(
+          'message_id', known, 'said', left(event ->> 'body', 500), 'told_by', told_by),
+        jsonb_build_object('message_id', known));
+    end if;
     return 'duplicate';
   end if;
   perform automation.continue_chain(owner, sender);

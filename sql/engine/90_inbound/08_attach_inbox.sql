@@ -39,6 +39,7 @@ create or replace function automation.inbox_fields(kind text)
     select f.field, f.usual::text[], f.needed_by <> '' and (inbox_fields.kind ~ f.needed_by)
     from (values
       ('id', '{id}', '.', '.'),
+      ('at', '{received_at,sent_at,created_at}', 'sms|email|call|any', ''),
       ('tenant', '{tenant_id}', '.', ''),
       ('kind', '{}', 'any', 'any'),
       ('direction', '{direction}', 'sms|email|call|any', ''),
@@ -169,6 +170,24 @@ create or replace function automation.unread_in_row(names jsonb, kind text, said
     order by f.place limit 1
   $$;
 
+-- What a row is known by. A table that is emptied or made anew may count its ids from one again, and then they are
+-- other rows': who said what to whom, and when, is part of it. Of a call only what is known when it rings.
+create or replace function automation.name_of_row(inbox automation.inboxes, kind text, said jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('%s %s %s', inbox.relation, said ->> 'id', left(encode(sha256(convert_to((
+      select jsonb_object_agg(s.key, case
+        -- A session writes a time in its own zone.
+        when s.key = 'at' and automation.is_date(s.value #>> '{}')
+          then to_jsonb(extract(epoch from automation.instant_in(s.value #>> '{}', 'UTC')))
+        else s.value end)::text
+      from jsonb_each(said) as s
+      where s.key in ('at', 'from', 'to')
+        or kind is distinct from 'call' and s.key in ('body', 'media', 'subject', 'text', 'html')
+    ), 'UTF8')), 'hex'), 16))
+  $$;
+
 -- A row as what it is a row of takes it; null: it is none that came in. unread: why nobody knows what came.
 create or replace function automation.event_of_inbox(
   inbox automation.inboxes, kind text, said jsonb, written json)
@@ -181,7 +200,7 @@ declare
   unread constant text := automation.unread_in_row(names, kind, said);
   tenant constant text := coalesce(automation.tenant_in_row(said ->> 'tenant'), (
     select t.sole from automation.tenancy as t))::text;
-  source constant text := format('%s %s', inbox.relation, said ->> 'id');
+  source constant text := automation.name_of_row(inbox, kind, said);
   is_inbound constant boolean := not names ? 'direction'
     or automation.is_word(inbox.words, 'inbound', said ->> 'direction');
   -- Which of the office's numbers it came to, where the inbox does not say: the one that it writes from.
@@ -253,6 +272,11 @@ begin
       return case when automation.keep_email(owner, event ->> 'to', 'inbox', event) = 'unknown_sender' then format(
         'from: "%s" is no email address', left(event ->> 'from', 60)) end;
     when 'call' then
+      -- Who it is may become known while it goes on: it stays that call.
+      if event ->> 'was' <> event ->> 'call_sid' then
+        update ridgeline.calls as c set provider_id = event ->> 'call_sid'
+        where c.provider_id = event ->> 'was' and c.tenant_id = owner and c.provider = 'inbox';
+      end if;
       if not event ? 'status' then
         return format('status: "%s" is none of %s; words says which of them it is', left(event ->> 'said', 60),
           array_to_string(automation.call_words(), ', '));
@@ -335,6 +359,9 @@ begin
     event := automation.event_of_writer(event);
     if event is null then
       return null;
+    elsif tg_op = 'UPDATE' then
+      event := event || jsonb_build_object('was', automation.name_of_row(inbox, kind,
+        automation.said_in_row(inbox.columns, automation.legible(to_json(old.*)))));
     end if;
     perform set_config('automation.in_inbox', 'on', true);
     failure := automation.take_event(kind, event);

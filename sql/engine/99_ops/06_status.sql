@@ -24,7 +24,10 @@ begin
     'doorbell', automation.setting('doorbell'),
     'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
       and coalesce(due.oldest > automation.now() - interval '5 minutes', true))
-    || case when tenants is null then jsonb_build_object('deaf', automation.deaf_tables()) else '{}' end;
+    || case when tenants is not null then '{}' else (
+      select jsonb_build_object('deaf', automation.deaf_tables(), 'inbox_waiting', count(*),
+        'inbox_oldest', min(w.created_at))
+      from automation.inbox_waiting as w) end;
 end;
 $$;
 
@@ -47,4 +50,4 @@ comment on function ridgeline.engine_status() is
   '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none '
   'yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two '
   'minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are '
-  'not captured.';
+  'not captured, inbox_waiting and inbox_oldest: how many rows of inboxes could not be taken, and since when.';
