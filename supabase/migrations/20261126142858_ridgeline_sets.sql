@@ -21412,6 +21412,34 @@ AS $function$
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.is_retry_place(after text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select case when after like '%/%' then
+      automation.is_date(split_part(after, '/', 1))
+        and automation.as_uuid(substr(after, strpos(after, '/') + 1)) is not null
+      else after is null or automation.as_uuid(after) is not null end
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.retry_place(after text, OUT created_at timestamp with time zone, OUT id uuid)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if after like '%/%' then
+    created_at := automation.instant_in(split_part(after, '/', 1), 'UTC');
+    id := split_part(after, '/', 2)::uuid;
+  elsif after is not null then
+    select e.created_at, e.id into created_at, id from automation.find_execution(after::uuid) as e;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.check_retry_filter(filter jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -21423,10 +21451,13 @@ declare
 begin
   perform automation.check_object(filter, 'filter');
   problems := automation.known_keys(filter, '{workflow_id,version,code,since,until,limit,after}', 'filter');
-  select problems || coalesce(jsonb_agg(automation.problem(
-    'filter.' || k, 'wrong_type', 'a UUID is needed')), '[]') into problems
-  from unnest('{workflow_id,after}'::text[]) as k
-  where filter ->> k is not null and automation.as_uuid(filter ->> k) is null;
+  if filter ->> 'workflow_id' is not null and automation.as_uuid(filter ->> 'workflow_id') is null then
+    problems := problems || automation.problem('filter.workflow_id', 'wrong_type', 'a UUID is needed');
+  end if;
+  if not automation.is_retry_place(filter ->> 'after') then
+    problems := problems || automation.problem('filter.after', 'wrong_type',
+      'what a call before this one answered as after is needed', 'Or the id of a run.');
+  end if;
   select problems || coalesce(jsonb_agg(automation.problem(
     'filter.' || k, 'wrong_type', 'a whole number is needed')), '[]') into problems
   from unnest('{version,limit}'::text[]) as k
@@ -21446,6 +21477,7 @@ CREATE OR REPLACE FUNCTION automation.last_retry(tenant_id uuid, workflow_id uui
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 begin
@@ -21469,6 +21501,7 @@ CREATE OR REPLACE FUNCTION automation.retry_at(failed uuid, tenant uuid, turn ti
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
@@ -21490,6 +21523,52 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.try_retry(failed uuid, tenant uuid, turn timestamp with time zone, per_minute integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.retry_at(failed, tenant, turn, per_minute);
+  return null;
+exception when others then
+  return jsonb_build_object('execution_id', failed, 'message', sqlerrm, 'passing', automation.passing(sqlstate));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.failed_runs(tenant uuid, filter jsonb, behind_at timestamp with time zone, behind uuid, most integer)
+ RETURNS TABLE(created_at timestamp with time zone, id uuid)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET jit TO 'off'
+AS $function$
+begin
+  return query
+    select e.created_at, e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = tenant and e.status = 'failed' and e.mode <> 'imported'
+      and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
+      and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
+      and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
+      and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
+      and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
+      and (behind is null or (e.created_at, e.id) > (behind_at, behind))
+    order by e.created_at, e.id
+    limit most;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.retries_end_at()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select least(
+      clock_timestamp() + interval '4 seconds',
+      statement_timestamp() + 0.6 * nullif(current_setting('statement_timeout')::interval, interval '0'))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.retry_executions(tenant_id uuid, filter jsonb, per_minute integer)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -21498,16 +21577,18 @@ CREATE OR REPLACE FUNCTION automation.retry_executions(tenant_id uuid, filter js
 AS $function$
 declare
   tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
-  -- Within the time that the API gives a statement.
-  ends_at constant timestamptz := clock_timestamp() + interval '4 seconds';
   most integer;
   every interval;
   next_at timestamptz;
+  ends_at timestamptz;
   failed record;
-  after ridgeline.workflow_executions;
-  looked_at uuid;
+  place record;
+  slice integer := 500;
+  in_slice integer;
   goes_on boolean := false;
   retried integer := 0;
+  told jsonb;
+  held jsonb := '[]'::jsonb;
   refused jsonb := '[]'::jsonb;
 begin
   perform automation.check_publisher(tenant, 'retrying many runs');
@@ -21518,9 +21599,7 @@ begin
   perform automation.in_tenant(tenant);
   most := least(coalesce((filter ->> 'limit')::integer, 500), 500);
   every := interval '1 minute' / per_minute;
-  if filter ->> 'after' is not null then
-    after := automation.find_execution((filter ->> 'after')::uuid);
-  end if;
+  select p.created_at, p.id into place from automation.retry_place(filter ->> 'after') as p;
   -- Two calls at once stand in one row.
   perform pg_advisory_xact_lock(hashtextextended('retry ' || tenant, 0));
   delete from automation.retries as r
@@ -21530,33 +21609,47 @@ begin
     order by o.run_at limit 2000 for update skip locked));
   next_at := greatest(
     automation.now(), automation.last_retry(tenant, (filter ->> 'workflow_id')::uuid) + every);
-  for failed in
-    select e.id from ridgeline.workflow_executions as e
-    where e.tenant_id = tenant and e.status = 'failed' and e.mode <> 'imported'
-      and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
-      and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
-      and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
-      and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
-      and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
-      and (after.id is null or (e.created_at, e.id) > (after.created_at, after.id))
-    order by e.created_at, e.id
   loop
-    goes_on := retried >= most or clock_timestamp() > ends_at;
+    in_slice := 0;
+    for failed in
+      select f.created_at, f.id from automation.failed_runs(tenant, filter, place.created_at, place.id, slice) as f
+    loop
+      -- Whatever the time, one is tried: else the call after this would do the same.
+      goes_on := retried + jsonb_array_length(held) >= most or jsonb_array_length(held) >= 10
+        or clock_timestamp() > ends_at;
+      exit when goes_on;
+      ends_at := coalesce(ends_at, automation.retries_end_at());
+      in_slice := in_slice + 1;
+      place := failed;
+      told := automation.try_retry(failed.id, tenant, next_at, per_minute);
+      if told is null then
+        next_at := next_at + every;
+        retried := retried + 1;
+      elsif told ->> 'passing' is not null then
+        held := held || told;
+      -- Those that are refused keep no others from their turn; some are told.
+      elsif jsonb_array_length(refused) < 500 then
+        refused := refused || (told - 'passing');
+      end if;
+    end loop;
+    exit when goes_on or in_slice < slice;
+    goes_on := clock_timestamp() > ends_at;
     exit when goes_on;
-    looked_at := failed.id;
-    begin
-      perform automation.retry_at(failed.id, tenant, next_at, per_minute);
+    slice := slice * 2;
+  end loop;
+  -- What somebody held a moment ago, once more.
+  for failed in select (h ->> 'execution_id')::uuid as id from jsonb_array_elements(held) as h loop
+    told := automation.try_retry(failed.id, tenant, next_at, per_minute);
+    if told is null then
       next_at := next_at + every;
       retried := retried + 1;
-    exception when others then
-      -- Those that are refused keep no others from their turn; some are told.
-      if jsonb_array_length(refused) < 500 then
-        refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
-      end if;
-    end;
+    else
+      refused := refused || (told - 'passing');
+    end if;
   end loop;
   return jsonb_build_object('retried', retried, 'refused', refused)
-    || case when goes_on then jsonb_build_object('after', looked_at) else '{}' end;
+    || case when goes_on then jsonb_build_object('after', coalesce(
+      automation.iso_instant(place.created_at) || '/' || place.id, filter ->> 'after')) else '{}' end;
 end;
 $function$;
 
@@ -36453,7 +36546,9 @@ CREATE INDEX unsubscribe_tokens_by_digest ON automation.unsubscribe_tokens USING
 
 CREATE INDEX unsubscribe_tokens_by_age ON automation.unsubscribe_tokens USING btree (created_at);
 
-CREATE INDEX retries_by_time ON automation.retries USING btree (run_at, tenant_id);
+CREATE INDEX retries_by_turn ON automation.retries USING btree (tenant_id, run_at);
+
+CREATE INDEX retries_by_time ON automation.retries USING btree (run_at);
 
 CREATE INDEX retention_places_next ON automation.retention_places USING btree (next_at);
 
@@ -37970,6 +38065,9 @@ grant execute on function automation.fail_work(text,uuid,text,text,text,timestam
 revoke all on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.fail_works(automation.work[],automation.running_plan[],jsonb) to service_role;
 
+revoke all on function automation.failed_runs(uuid,jsonb,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.failed_runs(uuid,jsonb,timestamp with time zone,uuid,integer) to service_role;
+
 revoke all on function automation.failure_text(uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.failure_text(uuid,uuid[]) to service_role;
 
@@ -38501,6 +38599,9 @@ grant execute on function automation.is_provider_keyword(text) to service_role;
 
 revoke all on function automation.is_rating_name(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_rating_name(text) to service_role;
+
+revoke all on function automation.is_retry_place(text) from public, anon, authenticated, service_role;
+grant execute on function automation.is_retry_place(text) to service_role;
 
 revoke all on function automation.is_role_address(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_role_address(text) to service_role;
@@ -39576,12 +39677,18 @@ grant execute on function automation.resume_sending(uuid) to service_role;
 revoke all on function automation.retention_of(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.retention_of(uuid,text) to service_role;
 
+revoke all on function automation.retries_end_at() from public, anon, authenticated, service_role;
+grant execute on function automation.retries_end_at() to service_role;
+
 revoke all on function automation.retry_at(uuid,uuid,timestamp with time zone,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.retry_at(uuid,uuid,timestamp with time zone,integer) to service_role;
 
 revoke all on function automation.retry_executions(uuid,jsonb,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.retry_executions(uuid,jsonb,integer) to authenticated;
 grant execute on function automation.retry_executions(uuid,jsonb,integer) to service_role;
+
+revoke all on function automation.retry_place(text) from public, anon, authenticated, service_role;
+grant execute on function automation.retry_place(text) to service_role;
 
 revoke all on function automation.revision_of(ridgeline.workflows) from public, anon, authenticated, service_role;
 grant execute on function automation.revision_of(ridgeline.workflows) to service_role;
@@ -40098,6 +40205,9 @@ grant execute on function automation.try_portion(uuid,text,interval,text) to ser
 
 revoke all on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.try_record(ridgeline.bulk_enrollments,ridgeline.workflow_versions,automation.enrolment,automation.timer_listeners,text,jsonb) to service_role;
+
+revoke all on function automation.try_retry(uuid,uuid,timestamp with time zone,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.try_retry(uuid,uuid,timestamp with time zone,integer) to service_role;
 
 revoke all on function automation.try_work(text,uuid[],text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.try_work(text,uuid[],text[],integer,timestamp with time zone) to service_role;

@@ -1,5 +1,31 @@
 -- Many failed runs again, a few a minute: what failed together would otherwise be sent together.
 
+-- Where a call goes on: <created_at>/<id> of the last run that the one before it looked at, which may be pruned
+-- meanwhile. The id of a run that is there says the same.
+create or replace function automation.is_retry_place(after text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when after like '%/%' then
+      automation.is_date(split_part(after, '/', 1))
+        and automation.as_uuid(substr(after, strpos(after, '/') + 1)) is not null
+      else after is null or automation.as_uuid(after) is not null end
+  $$;
+
+create or replace function automation.retry_place(after text, out created_at timestamptz, out id uuid)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if after like '%/%' then
+    created_at := automation.instant_in(split_part(after, '/', 1), 'UTC');
+    id := split_part(after, '/', 2)::uuid;
+  elsif after is not null then
+    select e.created_at, e.id into created_at, id from automation.find_execution(after::uuid) as e;
+  end if;
+end;
+$$;
+
 create or replace function automation.check_retry_filter(filter jsonb) returns void
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
@@ -9,10 +35,13 @@ declare
 begin
   perform automation.check_object(filter, 'filter');
   problems := automation.known_keys(filter, '{workflow_id,version,code,since,until,limit,after}', 'filter');
-  select problems || coalesce(jsonb_agg(automation.problem(
-    'filter.' || k, 'wrong_type', 'a UUID is needed')), '[]') into problems
-  from unnest('{workflow_id,after}'::text[]) as k
-  where filter ->> k is not null and automation.as_uuid(filter ->> k) is null;
+  if filter ->> 'workflow_id' is not null and automation.as_uuid(filter ->> 'workflow_id') is null then
+    problems := problems || automation.problem('filter.workflow_id', 'wrong_type', 'a UUID is needed');
+  end if;
+  if not automation.is_retry_place(filter ->> 'after') then
+    problems := problems || automation.problem('filter.after', 'wrong_type',
+      'what a call before this one answered as after is needed', 'Or the id of a run.');
+  end if;
   select problems || coalesce(jsonb_agg(automation.problem(
     'filter.' || k, 'wrong_type', 'a whole number is needed')), '[]') into problems
   from unnest('{version,limit}'::text[]) as k
@@ -35,7 +64,8 @@ create table automation.retries (
   constraint retries_pkey primary key (tenant_id, step_id)
 );
 
-create index retries_by_time on automation.retries (run_at, tenant_id);
+create index retries_by_turn on automation.retries (tenant_id, run_at);
+create index retries_by_time on automation.retries (run_at);
 
 comment on table automation.retries is
   'The turn of each failed run that retry_executions() runs again; dropped an hour after it.';
@@ -47,6 +77,7 @@ create or replace function automation.last_retry(tenant_id uuid, workflow_id uui
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set enable_bitmapscan = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
@@ -66,11 +97,12 @@ begin
 end;
 $$;
 
--- A failed run again, when its turn comes.
+-- A failed run again, when its turn comes. One that somebody holds keeps the others from theirs no longer than that.
 create or replace function automation.retry_at(failed uuid, tenant uuid, turn timestamptz, per_minute integer)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
   set enable_seqscan = off
   set jit = off
   as $$
@@ -92,6 +124,56 @@ begin
 end;
 $$;
 
+-- null: it has its turn. Else why not, and whether that passes by itself.
+create or replace function automation.try_retry(failed uuid, tenant uuid, turn timestamptz, per_minute integer)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.retry_at(failed, tenant, turn, per_minute);
+  return null;
+exception when others then
+  return jsonb_build_object('execution_id', failed, 'message', sqlerrm, 'passing', automation.passing(sqlstate));
+end;
+$$;
+
+-- The next failed runs behind a place. No index has them in this order: of what is read so many are kept, and the
+-- rest is not sorted.
+create or replace function automation.failed_runs(
+  tenant uuid, filter jsonb, behind_at timestamptz, behind uuid, most integer)
+  returns table (created_at timestamptz, id uuid)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan
+  set jit = off
+  as $$
+begin
+  return query
+    select e.created_at, e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = tenant and e.status = 'failed' and e.mode <> 'imported'
+      and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
+      and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
+      and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
+      and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
+      and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
+      and (behind is null or (e.created_at, e.id) > (behind_at, behind))
+    order by e.created_at, e.id
+    limit most;
+end;
+$$;
+
+-- Until when a call begins on another run, asked when it has its first one: it may have waited for another call, and
+-- read long, within the time that the API gives a statement.
+create or replace function automation.retries_end_at() returns timestamptz
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select least(
+      clock_timestamp() + interval '4 seconds',
+      statement_timestamp() + 0.6 * nullif(current_setting('statement_timeout')::interval, interval '0'))
+  $$;
+
 create or replace function automation.retry_executions(tenant_id uuid, filter jsonb, per_minute integer) returns jsonb
   language plpgsql
   security definer
@@ -99,16 +181,18 @@ create or replace function automation.retry_executions(tenant_id uuid, filter js
   as $$
 declare
   tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
-  -- Within the time that the API gives a statement.
-  ends_at constant timestamptz := clock_timestamp() + interval '4 seconds';
   most integer;
   every interval;
   next_at timestamptz;
+  ends_at timestamptz;
   failed record;
-  after ridgeline.workflow_executions;
-  looked_at uuid;
+  place record;
+  slice integer := 500;
+  in_slice integer;
   goes_on boolean := false;
   retried integer := 0;
+  told jsonb;
+  held jsonb := '[]'::jsonb;
   refused jsonb := '[]'::jsonb;
 begin
   perform automation.check_publisher(tenant, 'retrying many runs');
@@ -119,9 +203,7 @@ begin
   perform automation.in_tenant(tenant);
   most := least(coalesce((filter ->> 'limit')::integer, 500), 500);
   every := interval '1 minute' / per_minute;
-  if filter ->> 'after' is not null then
-    after := automation.find_execution((filter ->> 'after')::uuid);
-  end if;
+  select p.created_at, p.id into place from automation.retry_place(filter ->> 'after') as p;
   -- Two calls at once stand in one row.
   perform pg_advisory_xact_lock(hashtextextended('retry ' || tenant, 0));
   delete from automation.retries as r
@@ -131,33 +213,47 @@ begin
     order by o.run_at limit 2000 for update skip locked));
   next_at := greatest(
     automation.now(), automation.last_retry(tenant, (filter ->> 'workflow_id')::uuid) + every);
-  for failed in
-    select e.id from ridgeline.workflow_executions as e
-    where e.tenant_id = tenant and e.status = 'failed' and e.mode <> 'imported'
-      and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
-      and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
-      and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
-      and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
-      and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
-      and (after.id is null or (e.created_at, e.id) > (after.created_at, after.id))
-    order by e.created_at, e.id
   loop
-    goes_on := retried >= most or clock_timestamp() > ends_at;
+    in_slice := 0;
+    for failed in
+      select f.created_at, f.id from automation.failed_runs(tenant, filter, place.created_at, place.id, slice) as f
+    loop
+      -- Whatever the time, one is tried: else the call after this would do the same.
+      goes_on := retried + jsonb_array_length(held) >= most or jsonb_array_length(held) >= 10
+        or clock_timestamp() > ends_at;
+      exit when goes_on;
+      ends_at := coalesce(ends_at, automation.retries_end_at());
+      in_slice := in_slice + 1;
+      place := failed;
+      told := automation.try_retry(failed.id, tenant, next_at, per_minute);
+      if told is null then
+        next_at := next_at + every;
+        retried := retried + 1;
+      elsif told ->> 'passing' is not null then
+        held := held || told;
+      -- Those that are refused keep no others from their turn; some are told.
+      elsif jsonb_array_length(refused) < 500 then
+        refused := refused || (told - 'passing');
+      end if;
+    end loop;
+    exit when goes_on or in_slice < slice;
+    goes_on := clock_timestamp() > ends_at;
     exit when goes_on;
-    looked_at := failed.id;
-    begin
-      perform automation.retry_at(failed.id, tenant, next_at, per_minute);
+    slice := slice * 2;
+  end loop;
+  -- What somebody held a moment ago, once more.
+  for failed in select (h ->> 'execution_id')::uuid as id from jsonb_array_elements(held) as h loop
+    told := automation.try_retry(failed.id, tenant, next_at, per_minute);
+    if told is null then
       next_at := next_at + every;
       retried := retried + 1;
-    exception when others then
-      -- Those that are refused keep no others from their turn; some are told.
-      if jsonb_array_length(refused) < 500 then
-        refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
-      end if;
-    end;
+    else
+      refused := refused || (told - 'passing');
+    end if;
   end loop;
   return jsonb_build_object('retried', retried, 'refused', refused)
-    || case when goes_on then jsonb_build_object('after', looked_at) else '{}' end;
+    || case when goes_on then jsonb_build_object('after', coalesce(
+      automation.iso_instant(place.created_at) || '/' || place.id, filter ->> 'after')) else '{}' end;
 end;
 $$;
 
