@@ -337,7 +337,21 @@ it("a tenant counts as deleted by what can say so, and by what it says", async (
     "deleted": "is_active"}')`,
   ).rejects.toThrow(/deleted "is_active" is smallint/);
   await expect(attach("a.b")).rejects.toThrow(/the name of the column "a\.b" has a dot/);
-  await sql`update public.tenants set settings = '{"is_active": false}' where id = ${SUMMIT}`;
-  await attach("settings.is_active");
-  expect(await here()).toEqual(["lakeside"]);
+  const gone = async (key: string, words: unknown[]) => {
+    await attach(`settings.${key}`);
+    const found: unknown[] = [];
+    for (const word of words) {
+      await sql`update public.tenants set settings = ${
+        sql.json({ [key]: word } as never)
+      } where id = ${SUMMIT}`;
+      if ((await here()).length === 1) found.push(word);
+    }
+    return found;
+  };
+  const no = [false, 0, "False", "FALSE", "f", "no", "N", "off", "0", " false "];
+  const yes = [true, 1, "True", "t", "yes", "Y", "on", "1"];
+  const unknown = [null, "", "never", "maybe", "0000-00-00"];
+  const times = ["2026-11-03T15:00:00Z", "11/03/2026", "Tue Nov 3 2026", 1793718000];
+  expect(await gone("gone", [...no, ...unknown, ...yes, ...times])).toEqual([...yes, ...times]);
+  expect(await gone("is_active", [...yes, ...unknown, ...times, ...no])).toEqual(no);
 });

@@ -455,7 +455,8 @@ create or replace function automation.says_present(column_name text) returns boo
       'active', 'isactive', 'enabled', 'isenabled')
   $$;
 
--- Does a row count as deleted, by what says so: a boolean (of is_active its opposite), or since when?
+-- Does a row count as deleted, by what says so: a boolean (of is_active its opposite), or since when? In JSON by any
+-- word that is a boolean to Postgres, and by what has a digit, as a time has; another word says of nobody that it is.
 create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
   returns text
   language sql stable
@@ -464,8 +465,8 @@ create or replace function automation.is_deleted_expression(relation regclass, w
     select case
       when column_name is null then null
       when strpos(column_name, '.') > 0 then format(case when automation.says_present(column_name)
-          then 'coalesce(to_jsonb(%s.%I) #>> %L, ''true'') in (''false'', ''0'')'
-          else 'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') not in (''false'', ''0'', '''')' end,
+          then 'coalesce(to_jsonb(%s.%I) #>> %L, '''') ~* ''^\s*(f|fa|fal|fals|false|no?|off?|0)\s*$'''
+          else 'coalesce(to_jsonb(%s.%I) #>> %L, '''') ~* ''^\s*(t|tr|tru|true|y|ye|yes|on)\s*$|[1-9]''' end,
         written, split_part(column_name, '.', 1),
         string_to_array(substr(column_name, strpos(column_name, '.') + 1), '.'))
       when automation.column_type(relation, column_name) = 'boolean' then format(
