@@ -20726,7 +20726,8 @@ declare
   taken integer := 0;
 begin
   for waiting in
-    select w.* from automation.inbox_waiting as w where w.tries < 10 order by w.tries, w.created_at limit portion
+    select w.* from automation.inbox_waiting as w where w.tries < 10 and not w.event ? 'unread'
+    order by w.tries, w.created_at limit portion
     for update skip locked
   loop
     begin
@@ -27145,8 +27146,8 @@ AS $function$
     select case
       when column_name is null then null
       when strpos(column_name, '.') > 0 then format(case when automation.says_present(column_name)
-          then 'coalesce(to_jsonb(%s.%I) #>> %L, ''true'') in (''false'', ''0'')'
-          else 'coalesce(to_jsonb(%s.%I) #>> %L, ''false'') not in (''false'', ''0'', '''')' end,
+          then 'coalesce(to_jsonb(%s.%I) #>> %L, '''') ~* ''^\s*(f|fa|fal|fals|false|no?|off?|0)\s*$'''
+          else 'coalesce(to_jsonb(%s.%I) #>> %L, '''') ~* ''^\s*(t|tr|tru|true|y|ye|yes|on)\s*$|[1-9]''' end,
         written, split_part(column_name, '.', 1),
         string_to_array(substr(column_name, strpos(column_name, '.') + 1), '.'))
       when automation.column_type(relation, column_name) = 'boolean' then format(
@@ -36545,6 +36546,8 @@ CREATE INDEX revoked_people_by_address ON automation.revoked_people USING btree 
 CREATE INDEX unsubscribe_tokens_by_digest ON automation.unsubscribe_tokens USING btree (digest);
 
 CREATE INDEX unsubscribe_tokens_by_age ON automation.unsubscribe_tokens USING btree (created_at);
+
+CREATE INDEX inbox_waiting_to_take ON automation.inbox_waiting USING btree (tries, created_at) WHERE ((tries < 10) AND (NOT (event ? 'unread'::text)));
 
 CREATE INDEX retries_by_turn ON automation.retries USING btree (tenant_id, run_at);
 

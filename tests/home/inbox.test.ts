@@ -197,6 +197,36 @@ test("what cannot be taken costs the writer nothing, and is taken when it can", 
   expect((await kept()).map(({ body }) => body)).toContain("Hello?");
 });
 
+test("what nobody can read takes no turn from a STOP that waits", async () => {
+  const { sql } = host;
+  await sql.unsafe(`
+    create table public.lines (
+      id bigint generated always as identity primary key, company_id uuid not null, sender text, line text, content json);
+    select automation.attach_inbox('public.lines',
+      '{"tenant": "company_id", "from": "sender", "to": "line", "body": "content.text"}');
+    insert into public.lines (company_id, sender, line, content)
+    select '${SUMMIT}', '+15125550600', '+15125550100', '{}' from generate_series(1, 30);
+    insert into public.lines (company_id, sender, line, content)
+    values ('${SUMMIT}', '+15125550601', '+15125550602', '{"text": "STOP"}')`);
+  const stopped = () =>
+    sql`select reason from ridgeline.suppressions where address = '+15125550601'`;
+  expect(await stopped()).toEqual([]);
+  await sql`
+    insert into ridgeline.senders (tenant_id, channel, provider, kind, address, limits)
+    values (${SUMMIT}, 'sms', 'twilio', 'number', '+15125550602', '{}')`;
+  await sql`update ridgeline.senders set verified_at = now()`;
+  expect(await sql`select automation.take_waiting() as taken`).toEqual([{ taken: 1 }]);
+  expect(await stopped()).toEqual([{ reason: "opt_out" }]);
+  expect(
+    await sql`select tries, count(*)::int as rows from automation.inbox_waiting where event ? 'unread' group by tries`,
+  ).toEqual([{ tries: 1, rows: 30 }]);
+  await sql.unsafe(`
+    delete from automation.inbox_waiting;
+    select automation.detach_inbox('public.lines');
+    drop table public.lines;
+    delete from ridgeline.senders where address = '+15125550602'`);
+});
+
 test("garbage in every column costs the writer nothing either", async () => {
   const { sql } = host;
   await sql`

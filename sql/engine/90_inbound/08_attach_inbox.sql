@@ -30,6 +30,9 @@ comment on table automation.inbox_waiting is
   'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say. '
   'event.unread: what nobody can read there; without it, and with what was meant, it is taken.';
 
+create index inbox_waiting_to_take on automation.inbox_waiting (tries, created_at)
+  where tries < 10 and not event ? 'unread';
+
 -- What a kind of inbox says, under the names that its columns usually have; required: what it must say.
 create or replace function automation.inbox_fields(kind text)
   returns table (field text, usual text[], required boolean)
@@ -380,7 +383,8 @@ begin
 end;
 $$;
 
--- Those that were kept, once more: what has been mended since is taken, in a portion. Ten tries; the rows stay.
+-- Those that were kept, once more: what has been mended since is taken, in a portion. Ten tries; the rows stay. What is
+-- unread has no turn: only somebody who says what it was changes that, and a STOP may wait behind it.
 create or replace function automation.take_waiting(portion integer default 20) returns integer
   language plpgsql
   security definer
@@ -392,7 +396,8 @@ declare
   taken integer := 0;
 begin
   for waiting in
-    select w.* from automation.inbox_waiting as w where w.tries < 10 order by w.tries, w.created_at limit portion
+    select w.* from automation.inbox_waiting as w where w.tries < 10 and not w.event ? 'unread'
+    order by w.tries, w.created_at limit portion
     for update skip locked
   loop
     begin
