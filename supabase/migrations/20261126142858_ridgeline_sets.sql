@@ -4219,8 +4219,8 @@ begin
   return case
     -- lock_not_available, deadlock_detected, serialization_failure
     when state in ('55P03', '40P01', '40001') then 'busy'
-    -- insufficient_resources, read_only_sql_transaction
-    when state like '53%' or state = '25006' then 'short' end;
+    -- insufficient_resources, disk_full, out_of_memory, too_many_connections, read_only_sql_transaction
+    when state in ('53000', '53100', '53200', '53300', '25006') then 'short' end;
 end;
 $function$;
 
@@ -4232,6 +4232,43 @@ CREATE OR REPLACE FUNCTION automation.pause_of(passing text)
 AS $function$
 begin
   return case passing when 'busy' then interval '1 second' when 'short' then interval '10 seconds' end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.failing_since(held jsonb)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return case
+    when held ->> 'code' = 'failing' and (held ->> 'until')::timestamptz > automation.now() - interval '6 hours'
+      then (held ->> 'since')::timestamptz
+    else automation.now() end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.failing(held jsonb, pause interval, why text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return jsonb_build_object('code', 'failing', 'since', automation.failing_since(held),
+    'until', automation.now() + pause, 'why', left(why, 2000));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.is_failing_for_good(held jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  return automation.failing_since(held) <= automation.now() - interval '1 day';
 end;
 $function$;
 
@@ -14152,7 +14189,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.yield_steps(dues ridgeline.scheduled_steps[], pause interval DEFAULT '00:00:01'::interval)
+CREATE OR REPLACE FUNCTION automation.yield_steps(dues ridgeline.scheduled_steps[], pause interval DEFAULT '00:00:01'::interval, why text DEFAULT NULL::text)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -14165,7 +14202,8 @@ CREATE OR REPLACE FUNCTION automation.yield_steps(dues ridgeline.scheduled_steps
 AS $function$
 begin
   update ridgeline.scheduled_steps as s
-  set run_at = automation.now() + pause
+  set run_at = automation.now() + pause,
+    held = case when why is null then s.held else automation.failing(s.held, pause, why) end
   from (
     select q.ctid as place
     from unnest(dues) as d
@@ -14606,7 +14644,7 @@ begin
     end if;
     return report;
   elsif caught <> 'failed' then
-    perform automation.yield_steps(dues, automation.pause_of(caught));
+    caught := automation.wait_out(dues, caught, why, began);
   else
     caught := automation.end_step(dues[1], why, began);
   end if;
@@ -15561,16 +15599,36 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.mark_failing(due ridgeline.scheduled_steps, pause interval, why text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  update ridgeline.scheduled_steps as s
+  set held = automation.failing(s.held, pause, why)
+  where s.tenant_id = due.tenant_id and s.id = due.id;
+exception
+  when others then
+    raise warning 'step % of tenant % cannot be marked: %', due.id, due.tenant_id, sqlerrm;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.leave_step(due ridgeline.scheduled_steps, message text)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  pause constant interval := automation.setting('cut_off_pause')::interval;
+  first constant interval := automation.setting('cut_off_pause')::interval;
+  pause constant interval := greatest(first,
+    least(12 * first, (automation.now() - automation.failing_since(due.held)) / 2));
 begin
-  if not automation.set_apart(array[due.tenant_id], due.lane::text, array[due.id::text],
-    clock_timestamp() + greatest(pause, least(12 * pause, (automation.now() - due.run_at) / 2))) then
+  perform automation.mark_failing(due, pause, message);
+  if not automation.set_apart(
+    array[due.tenant_id], due.lane::text, array[due.id::text], clock_timestamp() + pause) then
     perform automation.yield_steps(array[due]);
   end if;
   raise warning 'step % of tenant % can neither go on nor end: %', due.id, due.tenant_id, message;
@@ -15596,8 +15654,33 @@ exception
     if automation.passing(sqlstate) is null then
       return automation.leave_step(due, sqlerrm);
     end if;
-    perform automation.yield_steps(array[due], automation.pause_of(automation.passing(sqlstate)));
+    perform automation.yield_steps(array[due], automation.pause_of(automation.passing(sqlstate)), sqlerrm);
     return 'left';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.wait_out(dues ridgeline.scheduled_steps[], passing text, why jsonb, began timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  pause constant interval := automation.pause_of(passing);
+  due ridgeline.scheduled_steps;
+  waiting ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  became text := 'left';
+begin
+  foreach due in array dues loop
+    if became <> 'cut off' and automation.is_failing_for_good(due.held) then
+      became := automation.end_step(due, why, began);
+    else
+      waiting := waiting || due;
+    end if;
+  end loop;
+  if cardinality(waiting) > 0 then
+    perform automation.yield_steps(waiting, pause, why ->> 'message');
+  end if;
+  return became;
 end;
 $function$;
 
@@ -16135,7 +16218,7 @@ begin
   if current_setting('lock_timeout') <> '100ms' then
     perform set_config('lock_timeout', '100ms', true);
   end if;
-  perform automation.leave_batch(ended, began);
+  report.cut_off := automation.leave_batch(ended, began) or report.cut_off;
   return report;
 end;
 $function$;
@@ -16165,8 +16248,8 @@ begin
   if became = 'cut off' or cardinality(dues) > 1 then
     perform automation.note_cut_offs(dues, began);
   elsif became <> 'failed' then
-    perform automation.yield_steps(dues, automation.pause_of(became));
-  elsif dues[1].run_at > automation.now() - interval '1 day' then
+    became := automation.wait_out(dues, became, why, began);
+  elsif not automation.is_failing_for_good(dues[1].held) then
     became := automation.leave_step(dues[1], why ->> 'message');
   else
     became := automation.end_step(dues[1], why, began);
@@ -16230,7 +16313,7 @@ end;
 $function$;
 
 CREATE OR REPLACE FUNCTION automation.leave_batch(works automation.work[], began timestamp with time zone)
- RETURNS void
+ RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
@@ -16243,7 +16326,8 @@ declare
   transitions automation.transition[] := '{}'::automation.transition[];
   leaving ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
-  short ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  waiting automation.work[] := '{}'::automation.work[];
+  was_cut_off boolean := false;
   cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
   for i in 1 .. cardinality(works) loop
@@ -16263,10 +16347,10 @@ begin
       transitions := transitions || transition;
       due.id := transition.queue_id;
       due.step_key := work.step ->> 'key';
-    elsif work.outcome = 'busy' then
+    elsif work.outcome = 'busy' and work.error is null then
       busy := busy || due;
-    elsif work.outcome = 'short' then
-      short := short || due;
+    elsif work.outcome in ('busy', 'short') then
+      waiting := waiting || work;
     end if;
     if work.outcome = 'put off' or work.ran > 0 then
       leaving := leaving || work.due;
@@ -16278,12 +16362,14 @@ begin
   perform automation.unschedule(leaving);
   perform automation.go_on(transitions);
   if cardinality(busy) > 0 then
-    perform automation.yield_steps(busy);
+    was_cut_off := automation.wait_out(busy, 'busy', automation.engine_error(
+      'step_failed', '55P03', 'somebody held what the step needs'), began) = 'cut off';
   end if;
-  if cardinality(short) > 0 then
-    perform automation.yield_steps(short, automation.pause_of('short'));
-  end if;
+  foreach work in array waiting loop
+    was_cut_off := automation.wait_out(array[work.due], work.outcome, work.error, began) = 'cut off' or was_cut_off;
+  end loop;
   perform automation.note_cut_offs(cut_off, began);
+  return was_cut_off;
 end;
 $function$;
 
@@ -16317,7 +16403,7 @@ begin
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   if caught = 'cut off' or caught in ('busy', 'short') and middle = 0 then
-    return automation.with_outcome(works, caught);
+    return automation.with_outcome(works, caught, why);
   elsif middle = 0 then
     return automation.conclude_works(automation.with_failure(tried, why), null, null, plans, began);
   elsif caught = 'busy' then
@@ -16433,7 +16519,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.with_outcome(works automation.work[], outcome text)
+CREATE OR REPLACE FUNCTION automation.with_outcome(works automation.work[], outcome text, why jsonb DEFAULT NULL::jsonb)
  RETURNS automation.work[]
  LANGUAGE plpgsql
  IMMUTABLE
@@ -16445,6 +16531,7 @@ begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
     work.outcome := with_outcome.outcome;
+    work.error := coalesce(why, work.error);
     works[i] := work;
   end loop;
   return works;
@@ -36834,6 +36921,8 @@ comment on function automation.import_steps(text,text,integer,uuid[]) is 'A page
 
 comment on function automation.is_doubtful_stop(text) is 'May a message ask to be sent nothing more, though it is not beyond doubt?';
 
+comment on function automation.is_failing_for_good(jsonb) is 'Could a step not be worked on for a day, by what is held of it? Then it fails when that is so once more.';
+
 comment on function automation.is_forged(jsonb) is 'Does the verdict of the provider fail: DMARC, or SPF where no signature holds? headers: {name: value}, of which Authentication-Results, Received-SPF and X-Spam-Tests are read.';
 
 comment on function automation.is_held(ridgeline.workflow_executions,boolean) is 'Does a run have to wait because its workflow, or with is_send all its tenant sends, is held or paused? Asked before each of its steps; the first run too many blows the fuse.';
@@ -36966,7 +37055,7 @@ comment on function automation.workflow_source(ridgeline.workflows) is 'The whol
 
 comment on function automation.would_do(ridgeline.workflow_executions,jsonb,automation.prepared_step) is 'What a step of a shadow would have done: {action, ...}. Raises what the step itself would raise. Writes nothing.';
 
-comment on function automation.yield_steps(ridgeline.scheduled_steps[],interval) is 'Tries steps again in a second, or after a pause: somebody holds what they need.';
+comment on function automation.yield_steps(ridgeline.scheduled_steps[],interval,text) is 'Tries steps again in a second, or after a pause: somebody holds what they need. why: work on them met that.';
 
 comment on function ridgeline.answer_doubt(text,boolean,uuid) is 'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. Returns how many texts had waited.';
 
@@ -38071,6 +38160,12 @@ grant execute on function automation.fail_works(automation.work[],automation.run
 revoke all on function automation.failed_runs(uuid,jsonb,timestamp with time zone,uuid,integer) from public, anon, authenticated, service_role;
 grant execute on function automation.failed_runs(uuid,jsonb,timestamp with time zone,uuid,integer) to service_role;
 
+revoke all on function automation.failing(jsonb,interval,text) from public, anon, authenticated, service_role;
+grant execute on function automation.failing(jsonb,interval,text) to service_role;
+
+revoke all on function automation.failing_since(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.failing_since(jsonb) to service_role;
+
 revoke all on function automation.failure_text(uuid,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.failure_text(uuid,uuid[]) to service_role;
 
@@ -38540,6 +38635,9 @@ grant execute on function automation.is_doubtful_stop(text) to service_role;
 revoke all on function automation.is_drawn() from public, anon, authenticated, service_role;
 grant execute on function automation.is_drawn() to service_role;
 
+revoke all on function automation.is_failing_for_good(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.is_failing_for_good(jsonb) to service_role;
+
 revoke all on function automation.is_forged(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.is_forged(jsonb) to service_role;
 
@@ -38965,6 +39063,9 @@ grant execute on function automation.mapped_json(text,text) to service_role;
 
 revoke all on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) from public, anon, authenticated, service_role;
 grant execute on function automation.mapped_value(ridgeline.workflow_executions,text,text,automation.known_records) to service_role;
+
+revoke all on function automation.mark_failing(ridgeline.scheduled_steps,interval,text) from public, anon, authenticated, service_role;
+grant execute on function automation.mark_failing(ridgeline.scheduled_steps,interval,text) to service_role;
 
 revoke all on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.marketing_of(uuid,text[],integer,timestamp with time zone) to service_role;
@@ -40313,6 +40414,9 @@ grant execute on function automation.visible_zones() to service_role;
 revoke all on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) from public, anon, authenticated, service_role;
 grant execute on function automation.wait_for_time(ridgeline.workflow_executions,jsonb,timestamp with time zone,text) to service_role;
 
+revoke all on function automation.wait_out(ridgeline.scheduled_steps[],text,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.wait_out(ridgeline.scheduled_steps[],text,jsonb,timestamp with time zone) to service_role;
+
 revoke all on function automation.waits_for_carrier(automation.report) from public, anon, authenticated, service_role;
 grant execute on function automation.waits_for_carrier(automation.report) to service_role;
 
@@ -40406,8 +40510,8 @@ grant execute on function automation.with_links(jsonb,automation.prepared_step,j
 revoke all on function automation.with_others(automation.work[],integer[],text,jsonb[]) from public, anon, authenticated, service_role;
 grant execute on function automation.with_others(automation.work[],integer[],text,jsonb[]) to service_role;
 
-revoke all on function automation.with_outcome(automation.work[],text) from public, anon, authenticated, service_role;
-grant execute on function automation.with_outcome(automation.work[],text) to service_role;
+revoke all on function automation.with_outcome(automation.work[],text,jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.with_outcome(automation.work[],text,jsonb) to service_role;
 
 revoke all on function automation.without_cases(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.without_cases(jsonb) to service_role;
@@ -40547,8 +40651,8 @@ grant execute on function automation.written_fields(jsonb) to service_role;
 revoke all on function automation.written_hosts(text) from public, anon, authenticated, service_role;
 grant execute on function automation.written_hosts(text) to service_role;
 
-revoke all on function automation.yield_steps(ridgeline.scheduled_steps[],interval) from public, anon, authenticated, service_role;
-grant execute on function automation.yield_steps(ridgeline.scheduled_steps[],interval) to service_role;
+revoke all on function automation.yield_steps(ridgeline.scheduled_steps[],interval,text) from public, anon, authenticated, service_role;
+grant execute on function automation.yield_steps(ridgeline.scheduled_steps[],interval,text) to service_role;
 
 revoke all on function automation.zone_of_times(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.zone_of_times(jsonb) to service_role;

@@ -77,6 +77,7 @@ const outcome = (on: Sql) =>
 
 const MARIA = { name: "Maria", status: "completed", code: null };
 const ZOE = { name: "Zoe", status: "completed", code: null };
+const FAILED = { name: "Poison", status: "failed", code: "step_failed" };
 const GIVEN_UP = { name: "Poison", status: "failed", code: "work_cancelled" };
 
 describe.each([
@@ -242,12 +243,12 @@ describe("a step whose giving up ends the session", { timeout: 60_000 }, () => {
   });
 });
 
-it("a step whose run cannot go on is left in a tick that does the others, and fails a day later", async () => {
+it("a step whose run cannot go on is left by ticks that do the others, and fails a day later", async () => {
   const { tenantId } = await sessions.office([TASK, { ...TASK, delay: 60 }]);
   await ruleThat("if new.status <> 'failed' then raise exception 'not this one'; end if;");
   await leads(sql, tenantId, "Maria", "Ann", "Poison", "Zoe");
   const connection = sessions.connect();
-  await tick(connection, "10s");
+  for (let ticks = 0; ticks < 4; ticks++) await tick(connection, "10s");
   const others = ["Ann", "Maria", "Zoe"].map((name) => ({ name, status: "waiting", code: null }));
   expect(await outcome(sql)).toEqual([
     { name: "Poison", status: "pending", code: null },
@@ -257,14 +258,108 @@ it("a step whose run cannot go on is left in a tick that does the others, and fa
     .toEqual(["Call Ann", "Call Maria", "Call Zoe"]);
   // What a tick does at its end.
   expect(await sql`select from automation.statistic_changes`).toHaveLength(0);
-  await sql`update ridgeline.scheduled_steps set run_at = run_at - interval '1 day'
+  await sql`update ridgeline.scheduled_steps
+    set held = held || jsonb_build_object('since', automation.now() - interval '1 day')
     where run_at <= automation.now()`;
   await tick(connection, "10s");
-  expect(await outcome(sql)).toEqual([
-    { name: "Poison", status: "failed", code: "step_failed" },
-    ...others,
-  ]);
+  expect(await outcome(sql)).toEqual([FAILED, ...others]);
   expect(await sql`select from automation.suspects`).toHaveLength(0);
+});
+
+describe("a step that cannot be worked on", () => {
+  const RAISES = "if new.status <> 'failed' then raise exception 'not this one'; end if;";
+  const held = async () =>
+    (await sql`select held ->> 'code' as code from ridgeline.scheduled_steps`).map(({ code }) =>
+      code
+    );
+  /** Time goes by, and suspects are not left alone meanwhile. */
+  async function later(time: string): Promise<void> {
+    await sql`select automation.advance_clock(${time})`;
+    await sql`update automation.suspects set next_try_at = clock_timestamp()`;
+  }
+  /** Tried each five hours, for longer than a day; says after how many tries it had ended. */
+  async function triesUntilFailed(attempt: () => Promise<unknown>): Promise<number> {
+    for (let tries = 1; tries <= 8; tries++) {
+      await attempt();
+      if ((await outcome(sql))[0]?.status === "failed") return tries;
+      expect(await held()).toEqual(["failing"]);
+      await later("5 hours");
+    }
+    return 0;
+  }
+
+  it.each([
+    ["its record", "the server has no memory", "53200", triggerThat],
+    ["its record", "there is a deadlock", "40P01", triggerThat],
+    ["its run", "the server has no memory", "53200", (_: Sql, deed: string) => ruleThat(deed)],
+  ])(
+    "since a trigger on %s says each time that %s, fails after a day",
+    async (_on, _why, state, rule) => {
+      const { tenantId } = await sessions.office([EDIT]);
+      await leads(sql, tenantId, "Poison");
+      await rule(
+        sql,
+        `if coalesce(to_jsonb(new) ->> 'status', '') <> 'failed' then
+        raise exception 'not now' using errcode = '${state}'; end if;`,
+      );
+      const connection = sessions.connect();
+      expect(await triesUntilFailed(() => tick(connection))).toBe(6);
+      expect(await outcome(sql)).toEqual([FAILED]);
+      expect(await sql`select from ridgeline.scheduled_steps`).toHaveLength(0);
+    },
+  );
+
+  it("as it is claimed, time after time, fails after a day", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    await leads(sql, tenantId, "Poison");
+    await ruleThat(`if new.status <> 'failed' then
+      raise exception 'not now' using errcode = '53200'; end if;`);
+    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const wanted = { sms: { most: 10, but: [] } };
+    expect(await triesUntilFailed(() => queue.exchange("w", [], wanted, 60))).toBe(6);
+    expect(await outcome(sql)).toEqual([FAILED]);
+  });
+
+  it("within a limit that its own trigger exceeds fails at once", async () => {
+    const { tenantId } = await sessions.office([EDIT]);
+    await leads(sql, tenantId, "Poison");
+    await triggerThat(sql, "raise exception 'temp_file_limit' using errcode = '53400';");
+    await tick(sessions.connect());
+    expect(await outcome(sql)).toEqual([FAILED]);
+  });
+
+  it("has its day from when that began, not from when it was due, and anew after a pause", async () => {
+    const { tenantId } = await sessions.office([EDIT]);
+    await leads(sql, tenantId, "Poison");
+    await later("2 days");
+    await ruleThat(RAISES);
+    const connection = sessions.connect();
+    for (let pauses = 0; pauses < 2; pauses++) {
+      await tick(connection);
+      expect(await outcome(sql)).toEqual([{ name: "Poison", status: "pending", code: null }]);
+      expect(await held()).toEqual(["failing"]);
+      await later("2 days");
+    }
+    await sql`drop trigger office_rule on ridgeline.workflow_executions`;
+    await tick(connection);
+    expect(await outcome(sql)).toEqual([{ ...MARIA, name: "Poison" }]);
+  });
+
+  it("has no longer than its day, though somebody holds its run now and then", async () => {
+    const { tenantId } = await sessions.office([EDIT]);
+    await leads(sql, tenantId, "Poison");
+    await ruleThat(RAISES);
+    const connection = sessions.connect();
+    const attempt = async () => {
+      await tick(connection);
+      const user = await sessions.begin();
+      await user`select from ridgeline.workflow_executions for update`;
+      await later("1 second");
+      await tick(connection);
+      await user`rollback`;
+    };
+    expect(await triesUntilFailed(attempt)).toBe(6);
+  });
 });
 
 it("a tick in one transaction that is cancelled keeps what it had done", async () => {

@@ -60,7 +60,7 @@ comment on function automation.time_is_up() is
 
 -- What passes by itself says nothing about the work that met it, and is asked here wherever work is caught: busy,
 -- somebody held something; short, the server lacked something (memory, room on its disk) or had become a standby; null:
--- anything else.
+-- anything else. A limit that is configured (53400: temp_file_limit) does not pass.
 create or replace function automation.passing(state text) returns text
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -69,8 +69,8 @@ begin
   return case
     -- lock_not_available, deadlock_detected, serialization_failure
     when state in ('55P03', '40P01', '40001') then 'busy'
-    -- insufficient_resources, read_only_sql_transaction
-    when state like '53%' or state = '25006' then 'short' end;
+    -- insufficient_resources, disk_full, out_of_memory, too_many_connections, read_only_sql_transaction
+    when state in ('53000', '53100', '53200', '53300', '25006') then 'short' end;
 end;
 $$;
 
@@ -82,6 +82,42 @@ begin
   return case passing when 'busy' then interval '1 second' when 'short' then interval '10 seconds' end;
 end;
 $$;
+
+-- What is held of a step that could not be worked on, and is asked again after a pause. Its time runs while it is
+-- tried: where nobody did for hours (it was paused, the project slept), it begins anew.
+create or replace function automation.failing_since(held jsonb) returns timestamptz
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case
+    when held ->> 'code' = 'failing' and (held ->> 'until')::timestamptz > automation.now() - interval '6 hours'
+      then (held ->> 'since')::timestamptz
+    else automation.now() end;
+end;
+$$;
+
+create or replace function automation.failing(held jsonb, pause interval, why text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_build_object('code', 'failing', 'since', automation.failing_since(held),
+    'until', automation.now() + pause, 'why', left(why, 2000));
+end;
+$$;
+
+create or replace function automation.is_failing_for_good(held jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.failing_since(held) <= automation.now() - interval '1 day';
+end;
+$$;
+
+comment on function automation.is_failing_for_good(jsonb) is
+  'Could a step not be worked on for a day, by what is held of it? Then it fails when that is so once more.';
 
 create or replace function automation.cut_off_error(tries integer) returns jsonb
   language sql stable

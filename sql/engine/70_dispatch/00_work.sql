@@ -123,7 +123,7 @@ end;
 $$;
 
 create or replace function automation.yield_steps(
-  dues ridgeline.scheduled_steps[], pause interval default '1 second')
+  dues ridgeline.scheduled_steps[], pause interval default '1 second', why text default null)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -136,7 +136,8 @@ create or replace function automation.yield_steps(
   as $$
 begin
   update ridgeline.scheduled_steps as s
-  set run_at = automation.now() + pause
+  set run_at = automation.now() + pause,
+    held = case when why is null then s.held else automation.failing(s.held, pause, why) end
   from (
     select q.ctid as place
     from unnest(dues) as d
@@ -159,8 +160,8 @@ begin
 end;
 $$;
 
-comment on function automation.yield_steps(ridgeline.scheduled_steps[], interval) is
-  'Tries steps again in a second, or after a pause: somebody holds what they need.';
+comment on function automation.yield_steps(ridgeline.scheduled_steps[], interval, text) is
+  'Tries steps again in a second, or after a pause: somebody holds what they need. why: work on them met that.';
 
 -- Those of workflows, or of tenants, that are paused or held. A batch is of one lane.
 create or replace function automation.paused_plans(works automation.work[]) returns integer[]

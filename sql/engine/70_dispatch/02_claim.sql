@@ -185,7 +185,7 @@ begin
     end if;
     return report;
   elsif caught <> 'failed' then
-    perform automation.yield_steps(dues, automation.pause_of(caught));
+    caught := automation.wait_out(dues, caught, why, began);
   else
     caught := automation.end_step(dues[1], why, began);
   end if;

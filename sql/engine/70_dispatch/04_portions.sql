@@ -33,6 +33,24 @@ begin
 end;
 $$;
 
+-- Where even that raises (somebody's trigger on the queue), it is not known since when.
+create or replace function automation.mark_failing(due ridgeline.scheduled_steps, pause interval, why text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  update ridgeline.scheduled_steps as s
+  set held = automation.failing(s.held, pause, why)
+  where s.tenant_id = due.tenant_id and s.id = due.id;
+exception
+  when others then
+    raise warning 'step % of tenant % cannot be marked: %', due.id, due.tenant_id, sqlerrm;
+end;
+$$;
+
 -- What stands in the way of a step is not its own work (somebody's trigger on the run raises, whatever is done about
 -- that): it is neither failed nor counted, but tried alone, less often as time goes on, down to once in twelve first
 -- pauses (a minute), and goes on when that is over.
@@ -41,10 +59,13 @@ create or replace function automation.leave_step(due ridgeline.scheduled_steps, 
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  pause constant interval := automation.setting('cut_off_pause')::interval;
+  first constant interval := automation.setting('cut_off_pause')::interval;
+  pause constant interval := greatest(first,
+    least(12 * first, (automation.now() - automation.failing_since(due.held)) / 2));
 begin
-  if not automation.set_apart(array[due.tenant_id], due.lane::text, array[due.id::text],
-    clock_timestamp() + greatest(pause, least(12 * pause, (automation.now() - due.run_at) / 2))) then
+  perform automation.mark_failing(due, pause, message);
+  if not automation.set_apart(
+    array[due.tenant_id], due.lane::text, array[due.id::text], clock_timestamp() + pause) then
     perform automation.yield_steps(array[due]);
   end if;
   raise warning 'step % of tenant % can neither go on nor end: %', due.id, due.tenant_id, message;
@@ -73,8 +94,36 @@ exception
     if automation.passing(sqlstate) is null then
       return automation.leave_step(due, sqlerrm);
     end if;
-    perform automation.yield_steps(array[due], automation.pause_of(automation.passing(sqlstate)));
+    perform automation.yield_steps(array[due], automation.pause_of(automation.passing(sqlstate)), sqlerrm);
     return 'left';
+end;
+$$;
+
+-- What passes by itself is waited for; where it has not in a day, the steps fail. Says what became of the last of them
+-- that was not merely left, as end_step() does.
+create or replace function automation.wait_out(
+  dues ridgeline.scheduled_steps[], passing text, why jsonb, began timestamptz)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  pause constant interval := automation.pause_of(passing);
+  due ridgeline.scheduled_steps;
+  waiting ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  became text := 'left';
+begin
+  foreach due in array dues loop
+    if became <> 'cut off' and automation.is_failing_for_good(due.held) then
+      became := automation.end_step(due, why, began);
+    else
+      waiting := waiting || due;
+    end if;
+  end loop;
+  if cardinality(waiting) > 0 then
+    perform automation.yield_steps(waiting, pause, why ->> 'message');
+  end if;
+  return became;
 end;
 $$;
 

@@ -124,14 +124,14 @@ begin
   if current_setting('lock_timeout') <> '100ms' then
     perform set_config('lock_timeout', '100ms', true);
   end if;
-  perform automation.leave_batch(ended, began);
+  report.cut_off := automation.leave_batch(ended, began) or report.cut_off;
   return report;
 end;
 $$;
 
 -- The same, whatever becomes of it. What stands in the way of a batch as a whole (somebody's trigger on the history, as
 -- its runs go on) undoes all of it: each step is tried alone then. That is not the work of the one that is alone, which
--- is left; where it is in its way a day later still, it fails.
+-- is left; where it was in its way for a day, it fails.
 create or replace function automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean default false)
   returns automation.batch_report
   language plpgsql
@@ -157,8 +157,8 @@ begin
   if became = 'cut off' or cardinality(dues) > 1 then
     perform automation.note_cut_offs(dues, began);
   elsif became <> 'failed' then
-    perform automation.yield_steps(dues, automation.pause_of(became));
-  elsif dues[1].run_at > automation.now() - interval '1 day' then
+    became := automation.wait_out(dues, became, why, began);
+  elsif not automation.is_failing_for_good(dues[1].held) then
     became := automation.leave_step(dues[1], why ->> 'message');
   else
     became := automation.end_step(dues[1], why, began);
@@ -219,8 +219,8 @@ begin
 end;
 $$;
 
--- What becomes of the queue's rows of a batch that began then, each by its outcome.
-create or replace function automation.leave_batch(works automation.work[], began timestamptz) returns void
+-- What becomes of the queue's rows of a batch that began then, each by its outcome. Says whether that was cut off.
+create or replace function automation.leave_batch(works automation.work[], began timestamptz) returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -233,7 +233,8 @@ declare
   transitions automation.transition[] := '{}'::automation.transition[];
   leaving ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
-  short ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  waiting automation.work[] := '{}'::automation.work[];
+  was_cut_off boolean := false;
   cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
   for i in 1 .. cardinality(works) loop
@@ -253,10 +254,10 @@ begin
       transitions := transitions || transition;
       due.id := transition.queue_id;
       due.step_key := work.step ->> 'key';
-    elsif work.outcome = 'busy' then
+    elsif work.outcome = 'busy' and work.error is null then
       busy := busy || due;
-    elsif work.outcome = 'short' then
-      short := short || due;
+    elsif work.outcome in ('busy', 'short') then
+      waiting := waiting || work;
     end if;
     if work.outcome = 'put off' or work.ran > 0 then
       leaving := leaving || work.due;
@@ -268,12 +269,14 @@ begin
   perform automation.unschedule(leaving);
   perform automation.go_on(transitions);
   if cardinality(busy) > 0 then
-    perform automation.yield_steps(busy);
+    was_cut_off := automation.wait_out(busy, 'busy', automation.engine_error(
+      'step_failed', '55P03', 'somebody held what the step needs'), began) = 'cut off';
   end if;
-  if cardinality(short) > 0 then
-    perform automation.yield_steps(short, automation.pause_of('short'));
-  end if;
+  foreach work in array waiting loop
+    was_cut_off := automation.wait_out(array[work.due], work.outcome, work.error, began) = 'cut off' or was_cut_off;
+  end loop;
   perform automation.note_cut_offs(cut_off, began);
+  return was_cut_off;
 end;
 $$;
 
@@ -318,7 +321,7 @@ begin
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   if caught = 'cut off' or caught in ('busy', 'short') and middle = 0 then
-    return automation.with_outcome(works, caught);
+    return automation.with_outcome(works, caught, why);
   elsif middle = 0 then
     return automation.conclude_works(automation.with_failure(tried, why), null, null, plans, began);
   elsif caught = 'busy' then
@@ -442,7 +445,8 @@ begin
 end;
 $$;
 
-create or replace function automation.with_outcome(works automation.work[], outcome text) returns automation.work[]
+create or replace function automation.with_outcome(works automation.work[], outcome text, why jsonb default null)
+  returns automation.work[]
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -452,6 +456,7 @@ begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
     work.outcome := with_outcome.outcome;
+    work.error := coalesce(why, work.error);
     works[i] := work;
   end loop;
   return works;
