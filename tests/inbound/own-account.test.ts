@@ -278,7 +278,10 @@ describe("an office whose own account says more than it ever sent", () => {
   // What has been locked once says so by its xmax, also after the commit.
   const locked = async (table: string) =>
     (await sql`
-      select from ${sql(table)} where account_of = any (${[apex.tenantId, blue.tenantId]}) and xmax <> 0`)
+      select from ${sql(table)} where account_of = any (${[
+      apex.tenantId,
+      blue.tenantId,
+    ]}) and xmax <> 0`)
       .length;
   async function record(office: Office, sid: string): Promise<void> {
     await sql`
