@@ -5165,10 +5165,12 @@ begin
     or execution.record_id is null then
     return given;
   end if;
-  -- One that names no contact itself has had that of its parent since it was written; unless the parent came later.
+  -- One that names no contact itself has had that of its parent since it was written; unless the parent came later. Who
+  -- posts a form or writes a message may be a stranger: nobody is looked up for them.
   select e.* into attached from automation.entities as e
   where e.name = execution.entity
-    and (e.related ? 'contact' or given is null and (e.contact_way is not null or e.contact_ways is not null));
+    and (e.related ? 'contact'
+      or given is null and not e.is_log and (e.contact_way is not null or e.contact_ways is not null));
   was := coalesce(snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> attached.contact_way,
     case when attached.contact_ways is not null then automation.contact_by_ways(
       execution.tenant_id, execution.trigger_data, attached.contact_ways) end);
@@ -5288,10 +5290,11 @@ begin
   elsif root = 'contact' then
     if execution.version = 0 then
       return data -> 'contact';
+    elsif not data ? 'contact_id' and (data ? 'contact' or known.contact_id is null or execution.contact_id is null
+        and exists (select from automation.entities as e where e.name = execution.entity and e.is_log)) then
+      return automation.as_if(execution, 'contact', data -> 'contact');
     elsif known.contact_id is not null then
       return automation.as_if(execution, 'contact', known.contact);
-    elsif not data ? 'contact_id' then
-      return automation.as_if(execution, 'contact', data -> 'contact');
     end if;
     return automation.as_if(execution, 'contact', automation.read_record(
       'contact', execution.tenant_id, automation.contact_key(execution, known)));
