@@ -133,6 +133,8 @@ it("what has gone on here since it was taken over is not given back", async () =
     status: "cancelled",
   }]);
   // It stays as it was: what is undone is switched off first.
-  expect(await sql`select is_active from ridgeline.workflows`).toEqual([{ is_active: true }]);
+  expect(await sql`select is_active from ridgeline.workflows where id = ${FLOW}`).toEqual([{
+    is_active: true,
+  }]);
   expect(await sql`select title from public.tasks where title = 'Call'`).toHaveLength(1);
 });

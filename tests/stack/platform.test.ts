@@ -53,9 +53,9 @@ const MEANT: Record<string, { why: string; about?: RegExp }> = {
   function_search_path_mutable: {
     why:
       "bodies that were bound when they were created, hot ones that must be inlined, and procedures " +
-      "that commit: every name in them is qualified, and none runs with its owner's rights " +
+      "that commit; what REST embeds by: every name in them is qualified, and none runs with its owner's rights " +
       "(tests/database/security, scripts/lint-sql.ts)",
-    about: /`automation\./,
+    about: /`automation\.|`ridgeline\.(scheduled_steps|workflow_executions|workflow_versions)`/,
   },
   rls_enabled_no_policy: {
     why: "tables of the engine's own, which no role of the API has a grant on",
