@@ -26556,14 +26556,19 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.post_notice(url text, said jsonb)
+CREATE OR REPLACE FUNCTION automation.post_notice(said jsonb)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+declare
+  url text;
 begin
-  execute 'select net.http_post(url => $1, body => $2, headers => $3, timeout_milliseconds => 5000)'
-    using url, said, '{"content-type": "application/json"}'::jsonb;
+  url := automation.vault_secret('ridgeline_notice_url');
+  if url is not null then
+    execute 'select net.http_post(url => $1, body => $2, headers => $3, timeout_milliseconds => 5000)'
+      using url, said, '{"content-type": "application/json"}'::jsonb;
+  end if;
 exception when others then
   raise warning 'automation: whoever looks after it could not be told: %', sqlerrm;
 end;
@@ -26576,7 +26581,6 @@ CREATE OR REPLACE FUNCTION automation.tell_operator(kind text, text text, state 
 AS $function$
 declare
   nobody constant uuid := '00000000-0000-0000-0000-000000000000'::uuid;
-  url constant text := automation.vault_secret('ridgeline_notice_url');
 begin
   insert into automation.notices as n (tenant_id, kind, subject, at)
   values (nobody, tell_operator.kind, '', clock_timestamp())
@@ -26585,9 +26589,7 @@ begin
     return;
   end if;
   raise warning 'ridgeline: %', text;
-  if url is not null then
-    perform automation.post_notice(url, jsonb_build_object('text', text, 'kind', kind, 'status', state));
-  end if;
+  perform automation.post_notice(jsonb_build_object('text', text, 'kind', kind, 'status', state));
 end;
 $function$;
 
@@ -29302,6 +29304,29 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.read_secret(tenant_id uuid, name text, fresh_for interval DEFAULT NULL::interval)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    return null;
+  end if;
+  execute 'select s.decrypted_secret from vault.decrypted_secrets as s '
+    'where s.name = $1 and ($2 is null or s.updated_at > clock_timestamp() - $2)'
+    into secret using automation.vault_name(tenant_id, name), fresh_for;
+  return secret;
+exception when others then
+  -- As after a move to another project, whose Vault has another key.
+  raise exception 'the secret "%" cannot be read: %', name, sqlerrm using errcode = 'object_not_in_prerequisite_state',
+    hint = 'Write it again with set_secret(); what webhooks are signed with is made anew by rotate_webhook_secret().';
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.write_secret(tenant_id uuid, name text, value text)
  RETURNS void
  LANGUAGE plpgsql
@@ -29387,16 +29412,24 @@ AS $function$
 declare
   made constant text := automation.make_signing_secret();
   previous text;
+  is_known boolean := false;
 begin
   perform automation.may_use_secrets(tenant_id);
   perform pg_advisory_xact_lock(hashtextextended('signing ' || tenant_id, 0));
-  previous := automation.read_secret(tenant_id, 'webhook_signing');
+  begin
+    previous := automation.read_secret(tenant_id, 'webhook_signing');
+    is_known := previous is not null;
+  exception when object_not_in_prerequisite_state then
+    -- It signs nothing any more, and neither does what it took the place of.
+    is_known := true;
+    perform automation.delete_secret(tenant_id, 'webhook_signing_previous');
+  end;
   if previous is not null then
     perform automation.write_secret(tenant_id, 'webhook_signing_previous', previous);
   end if;
   perform automation.write_secret(tenant_id, 'webhook_signing', made);
   perform automation.note_secret(
-    tenant_id, 'webhook_signing', case when previous is null then 'insert' else 'update' end);
+    tenant_id, 'webhook_signing', case when is_known then 'update' else 'insert' end);
   return made;
 end;
 $function$;
@@ -37295,6 +37328,8 @@ comment on function automation.own_name(automation.entities,text) is 'What the t
 
 comment on function automation.prune() is 'One portion of the engine''s own rows in the logs of pg_cron and pg_net, of ridgeline.changes, of automation.links, of events of providers and of runs without a version. Looks once whether the path of the CRM is still nobody else''s. Never raises.';
 
+comment on function automation.read_secret(uuid,text,interval) is 'A secret of a tenant, for the dispatcher at the send. Null: there is none of that name. Raises 55000: the Vault cannot decrypt it.';
+
 comment on function automation.reader_function(automation.entities) is 'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
 comment on function automation.reap_expired_leases(integer) is 'reap_leases() in one transaction. Returns how many.';
@@ -39519,8 +39554,8 @@ grant execute on function automation.plan_numbers(automation.work[]) to service_
 revoke all on function automation.possible_events(automation.entities,text) from public, anon, authenticated, service_role;
 grant execute on function automation.possible_events(automation.entities,text) to service_role;
 
-revoke all on function automation.post_notice(text,jsonb) from public, anon, authenticated, service_role;
-grant execute on function automation.post_notice(text,jsonb) to service_role;
+revoke all on function automation.post_notice(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.post_notice(jsonb) to service_role;
 
 revoke all on function automation.postal_problem(ridgeline.workflows,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.postal_problem(ridgeline.workflows,jsonb) to service_role;

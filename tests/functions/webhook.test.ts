@@ -10,7 +10,9 @@ import {
 } from "../../functions/_shared/channels/webhook/address.ts";
 import { deliver } from "../../functions/_shared/channels/deliver.ts";
 import { createWebhookSender } from "../../functions/_shared/channels/webhook/send.ts";
+import type { Database } from "../../functions/_shared/runtime/database.ts";
 import { parseJson, stringifyJson } from "../../functions/_shared/runtime/json.ts";
+import { createSecrets } from "../../functions/_shared/runtime/secrets.ts";
 import type { StandIn } from "../../scripts/standins/standin.ts";
 import { startWebhookReceiver } from "../../scripts/standins/webhook.ts";
 import { aStep, impatientOnce } from "./fakes.ts";
@@ -308,6 +310,21 @@ describe("a secret in a header", () => {
     [{ "X-Key": { secret: "odd" } }, 'headers.X-Key: the secret "odd" fits no header'],
   ])("holds the delivery when it is not to be had: %j", async (given, message) => {
     expect(await deliver(webhookStep({ headers: given }), withSecrets)).toEqual({
+      outcome: "retry",
+      retry_after_seconds: 600,
+      error: { code: "secret_missing", message },
+    });
+    expect(receiver.requests()).toHaveLength(0);
+  });
+
+  test("holds it, too, while the Vault cannot decrypt what it is signed with", async () => {
+    const message = 'the secret "webhook_signing" cannot be read: invalid ciphertext';
+    const database = () => Promise.reject(Object.assign(new Error(message), { code: "55000" }));
+    const unread = createWebhookSender({
+      settings: () => ({ allowPrivate: true, secret }),
+      secrets: createSecrets(() => database as unknown as Database),
+    });
+    expect(await deliver(webhookStep({}), unread)).toEqual({
       outcome: "retry",
       retry_after_seconds: 600,
       error: { code: "secret_missing", message },

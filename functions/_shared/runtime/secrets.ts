@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Database } from "./database.ts";
-import { SecretMissingError } from "./errors.ts";
+import { codeOf, messageOf, SecretMissingError } from "./errors.ts";
 
 /** What a delivery may ask of the tenant's part of the Vault: at the send, and for it alone. */
 export interface Secrets {
@@ -20,20 +20,28 @@ const one = z.object({ secret: z.string().nullable() });
 export function createSecrets(sql: () => Database): Secrets {
   return {
     async read(tenantId, name) {
-      const [row] = await sql()`select automation.read_secret(${tenantId}, ${name}) as secret`;
+      const [row] = await sql()`select automation.read_secret(${tenantId}, ${name}) as secret`
+        .catch(unreadable);
       return one.parse(row).secret ?? undefined;
     },
     async signing(tenantId, name) {
       const [row] = await sql()`
         select to_jsonb(secrets) as secrets, environment_serves
-        from automation.signing_secrets(${tenantId}, ${name ?? null})`;
+        from automation.signing_secrets(${tenantId}, ${name ?? null})`.catch(unreadable);
       return signing.parse(row);
     },
     async firstSigning(tenantId) {
-      const [row] = await sql()`select automation.first_signing_secret(${tenantId}) as secret`;
+      const [row] = await sql()`select automation.first_signing_secret(${tenantId}) as secret`
+        .catch(unreadable);
       return one.parse(row).secret ?? undefined;
     },
   };
+}
+
+/** What the Vault cannot decrypt is there for nobody, until somebody writes it again. */
+function unreadable(error: unknown): never {
+  if (codeOf(error) === "55000") throw new SecretMissingError(messageOf(error));
+  throw error;
 }
 
 /** For whoever has no database: nobody has a secret, and the environment serves everybody. */

@@ -33,11 +33,16 @@ begin
     'where s.name = $1 and ($2 is null or s.updated_at > clock_timestamp() - $2)'
     into secret using automation.vault_name(tenant_id, name), fresh_for;
   return secret;
+exception when others then
+  -- As after a move to another project, whose Vault has another key.
+  raise exception 'the secret "%" cannot be read: %', name, sqlerrm using errcode = 'object_not_in_prerequisite_state',
+    hint = 'Write it again with set_secret(); what webhooks are signed with is made anew by rotate_webhook_secret().';
 end;
 $$;
 
 comment on function automation.read_secret(uuid, text, interval) is
-  'A secret of a tenant, for the dispatcher at the send. Null: there is none of that name.';
+  'A secret of a tenant, for the dispatcher at the send. Null: there is none of that name. Raises 55000: the Vault '
+  'cannot decrypt it.';
 
 create or replace function automation.write_secret(tenant_id uuid, name text, value text) returns void
   language plpgsql
@@ -213,16 +218,24 @@ create or replace function automation.rotate_webhook_secret(tenant_id uuid) retu
 declare
   made constant text := automation.make_signing_secret();
   previous text;
+  is_known boolean := false;
 begin
   perform automation.may_use_secrets(tenant_id);
   perform pg_advisory_xact_lock(hashtextextended('signing ' || tenant_id, 0));
-  previous := automation.read_secret(tenant_id, 'webhook_signing');
+  begin
+    previous := automation.read_secret(tenant_id, 'webhook_signing');
+    is_known := previous is not null;
+  exception when object_not_in_prerequisite_state then
+    -- It signs nothing any more, and neither does what it took the place of.
+    is_known := true;
+    perform automation.delete_secret(tenant_id, 'webhook_signing_previous');
+  end;
   if previous is not null then
     perform automation.write_secret(tenant_id, 'webhook_signing_previous', previous);
   end if;
   perform automation.write_secret(tenant_id, 'webhook_signing', made);
   perform automation.note_secret(
-    tenant_id, 'webhook_signing', case when previous is null then 'insert' else 'update' end);
+    tenant_id, 'webhook_signing', case when is_known then 'update' else 'insert' end);
   return made;
 end;
 $$;

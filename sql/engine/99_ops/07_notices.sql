@@ -422,13 +422,18 @@ $$;
 --
 -- Called by pg_net, where it is installed, at the URL that the Vault has as ridgeline_notice_url: neither the
 -- dispatcher nor a task of a tenant's is needed for it. Whatever happens, it stands in the server's log.
-create or replace function automation.post_notice(url text, said jsonb) returns void
+create or replace function automation.post_notice(said jsonb) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  url text;
 begin
-  execute 'select net.http_post(url => $1, body => $2, headers => $3, timeout_milliseconds => 5000)'
-    using url, said, '{"content-type": "application/json"}'::jsonb;
+  url := automation.vault_secret('ridgeline_notice_url');
+  if url is not null then
+    execute 'select net.http_post(url => $1, body => $2, headers => $3, timeout_milliseconds => 5000)'
+      using url, said, '{"content-type": "application/json"}'::jsonb;
+  end if;
 exception when others then
   raise warning 'automation: whoever looks after it could not be told: %', sqlerrm;
 end;
@@ -440,7 +445,6 @@ create or replace function automation.tell_operator(kind text, text text, state 
   as $$
 declare
   nobody constant uuid := '00000000-0000-0000-0000-000000000000'::uuid;
-  url constant text := automation.vault_secret('ridgeline_notice_url');
 begin
   insert into automation.notices as n (tenant_id, kind, subject, at)
   values (nobody, tell_operator.kind, '', clock_timestamp())
@@ -449,9 +453,7 @@ begin
     return;
   end if;
   raise warning 'ridgeline: %', text;
-  if url is not null then
-    perform automation.post_notice(url, jsonb_build_object('text', text, 'kind', kind, 'status', state));
-  end if;
+  perform automation.post_notice(jsonb_build_object('text', text, 'kind', kind, 'status', state));
 end;
 $$;
 

@@ -1,7 +1,7 @@
 -- Two offices that send with one account: what one of them sent is not the other's, whose text is unclear.
 begin;
 \ir ../foundation/story.psql
-select plan(8);
+select plan(11);
 
 update automation.settings set value = 'every_tenant' where name = 'environment_serves';
 select pg_temp.tenant('Apex Roofing') as apex \gset
@@ -50,7 +50,8 @@ select is(array(select status from left_as order by 1), '{completed,waiting}', '
 select is((select count(*) from ridgeline.workflow_step_executions where provider_id = 'SM2'), 1::bigint, 'which is its own');
 
 -- One is sent while the other is looked up, and finds it: told before it, in one report.
-create function pg_temp.sent_and_found(phone text, id text, sent_by uuid, found_by uuid) returns text
+create function pg_temp.sent_and_found(phone text, id text, sent_by uuid, found_by uuid, together boolean default true)
+  returns text
   language plpgsql
   as $$
 declare
@@ -66,7 +67,12 @@ begin
   select jsonb_agg(pg_temp.report(c, id)) filter (where (c).reconcile_since is not null),
     jsonb_agg(pg_temp.report(c, id) #- '{result,reconciled}') filter (where (c).reconcile_since is null)
     into found, sent from claimed;
-  perform automation.finish_steps(found || sent);
+  if together then
+    perform automation.finish_steps(found || sent);
+  else
+    perform automation.finish_steps(found);
+    perform automation.finish_steps(sent);
+  end if;
   return (
     select string_agg(concat_ws(' ', s.status, s.provider_id), ', ' order by s.id)
     from ridgeline.workflow_step_executions as s where s.recipient = phone);
@@ -78,6 +84,15 @@ select is(pg_temp.sent_and_found('+15125550103', 'SM4', :'blue', :'apex'), 'wait
   'whichever office comes first');
 select is(pg_temp.sent_and_found('+15125550104', 'SM5', :'apex', :'apex'), 'waiting, completed SM5',
   'nor is what was sent sent again, of one office');
+-- Told in two: whoever found it has gone on with it, and the other one's is sent anew. Two texts are two texts.
+select is(pg_temp.sent_and_found('+15125550105', 'SM6', :'apex', :'blue', false), 'completed SM6, waiting',
+  'what one office has found is no other''s, who tells of it later');
+select automation.advance_clock('1 day');
+create temp table anew as select c from automation.claim_steps('w', 10) as c where c.payload ->> 'to' = '+15125550105';
+select is((select ((c).tenant_id, (c).known_provider_ids)::text from anew), format('(%s,{SM6})', :'apex'), 'whose text is looked for beside it');
+select pg_temp.finish(c, 'succeeded', '{"result": {"provider_id": "SM7"}}') from anew;
+select is((select array_agg(provider_id order by provider_id) from ridgeline.workflow_step_executions where recipient = '+15125550105' and status = 'completed'),
+  '{SM6,SM7}', 'and each has a text, whose news is its own');
 
 select * from finish();
 rollback;

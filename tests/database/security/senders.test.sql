@@ -1,7 +1,7 @@
 -- A tenant speaks as its own senders and keeps its own secrets.
 begin;
 \ir ../foundation/story.psql
-select plan(64);
+select plan(69);
 
 update automation.settings set value = 'single_tenant' where name = 'environment_serves';
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
@@ -188,6 +188,19 @@ select alike(pg_temp.outcome('select ridgeline.set_secret(''crm'', ''x'')'), '42
 select pg_temp.sign_out();
 select is((select string_agg(c.operation, ' ' order by c.id) from ridgeline.changes as c where c.tenant_id = :'blue' and c.record_id = 'crm'), 'insert update',
   'each is on record');
+-- Nor what webhooks were signed with, and what that took the place of an hour before.
+update vault.secrets set secret = 'of another project' where name like '%/webhook_signing%';
+select alike(pg_temp.outcome(format('select automation.signing_secrets(%L)', :'apex')), '55000 the secret "webhook_signing" cannot be read: pgsodium%',
+  'a send is told which secret it lacks');
+select alike(pg_temp.outcome(format('select automation.first_signing_secret(%L)', :'apex')), '55000 the secret "webhook_signing" cannot be read: %',
+  'and makes no other in its place, which nobody would know');
+select pg_temp.sign_in(:'ada');
+select ridgeline.rotate_webhook_secret() as third_secret \gset
+select pg_temp.sign_out();
+select is((select secrets from automation.signing_secrets(:'apex')), array[:'third_secret'], 'until somebody asks for a new one, which signs alone');
+select is((select string_agg(c.operation, ' ' order by c.id) from ridgeline.changes as c where c.tenant_id = :'apex' and c.record_id = 'webhook_signing'),
+  'insert update update', 'on record as what took the place of another');
+select is((select count(*) from vault.secrets as s where s.name like '%/webhook_signing_previous'), 0::bigint, 'and what cannot sign is gone');
 
 select * from finish();
 rollback;
