@@ -23225,6 +23225,29 @@ AS $function$
         case when not exists (select from automation.tenancy as y where y.sole is null) then false end) end
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.end_silenced_runs(tenant_id uuid, at_most integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  silenced constant ridgeline.workflow_executions[] := array(
+    select e from ridgeline.workflow_executions as e
+    where e.tenant_id = end_silenced_runs.tenant_id and e.finished_at is null and e.mode <> 'imported'
+      and not exists (
+        select from ridgeline.scheduled_steps as s
+        where s.execution_id = e.id and s.tenant_id is not distinct from e.tenant_id)
+    limit at_most
+    for no key update of e);
+  reason constant jsonb := '{"code": "tenant_deleted", "message": "the tenant was deleted, and is there again"}';
+begin
+  perform automation.stop_executions(silenced, array_fill('cancelled'::ridgeline.automation_status, array[at_most]),
+    array_fill(reason, array[at_most]));
+  return cardinality(silenced) < at_most;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.welcome_back(tenant_id uuid)
  RETURNS void
  LANGUAGE plpgsql
@@ -23262,7 +23285,9 @@ begin
       perform automation.begin_tenant_erasure(gone);
       is_back := automation.is_back(gone);
       if is_back then
-        perform automation.welcome_back(gone.tenant_id);
+        if automation.end_silenced_runs(gone.tenant_id, least(at_most - erased, 500)) then
+          perform automation.welcome_back(gone.tenant_id);
+        end if;
       elsif is_back is null then
         raise warning 'automation: the rows of tenant %, which is gone, stay for now: the tenants cannot be read',
           gone.tenant_id;
@@ -38049,6 +38074,9 @@ grant execute on function automation.end_runs_of(uuid,text[]) to service_role;
 
 revoke all on function automation.end_shadows(uuid,uuid[],jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.end_shadows(uuid,uuid[],jsonb) to service_role;
+
+revoke all on function automation.end_silenced_runs(uuid,integer) from public, anon, authenticated, service_role;
+grant execute on function automation.end_silenced_runs(uuid,integer) to service_role;
 
 revoke all on function automation.end_step(ridgeline.scheduled_steps,jsonb,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.end_step(ridgeline.scheduled_steps,jsonb,timestamp with time zone) to service_role;

@@ -259,6 +259,24 @@ it("one that a restored backup brings back is heard again", async () => {
   expect((await work(sql)).map(({ payload }) => payload.to)).toEqual(["+13125550142"]);
 });
 
+it("of one that is brought back, what was under way has ended, and hangs nowhere", async () => {
+  await speakAs(sql, SUMMIT, "+15125550100");
+  await publish(sql, SUMMIT, "contact_updated", [["send_sms", { body: "Hi" }, 60]], {
+    settings: { reentry: "not_while_open" },
+  });
+  await sql`update public.contacts set notes = 'x' where id = ${MARIA}`;
+  // Its contacts stay, as where no key leads from them to it.
+  await sql`alter table public.contacts drop constraint contacts_tenant_id_fkey`;
+  await sql`delete from public.tenants where id = ${SUMMIT}`;
+  await sql`insert into public.tenants (id, name) values (${SUMMIT}, 'summit')`;
+  await sql`select automation.tick()`;
+  const runs = () =>
+    sql`select status, error ->> 'code' as code from ridgeline.workflow_executions order by seq`;
+  expect(await runs()).toEqual([{ status: "cancelled", code: "tenant_deleted" }]);
+  await sql`update public.contacts set notes = 'y' where id = ${MARIA}`;
+  expect(await runs()).toMatchObject([{ status: "cancelled" }, { status: "waiting" }]);
+});
+
 it("a table of tenants that cannot be read ends nobody's runs", async () => {
   await speakAs(sql, SUMMIT, "+15125550100");
   await sql`update automation.settings set value = 'every_tenant' where name = 'environment_serves'`;

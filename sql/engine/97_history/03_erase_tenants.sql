@@ -209,6 +209,29 @@ create or replace function automation.is_back(gone automation.gone_tenants) retu
         case when not exists (select from automation.tenancy as y where y.sole is null) then false end) end
   $$;
 
+-- The steps of its runs went when it was deleted, and nothing else ends one that has none. Says whether that was all.
+create or replace function automation.end_silenced_runs(tenant_id uuid, at_most integer) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+  as $$
+declare
+  silenced constant ridgeline.workflow_executions[] := array(
+    select e from ridgeline.workflow_executions as e
+    where e.tenant_id = end_silenced_runs.tenant_id and e.finished_at is null and e.mode <> 'imported'
+      and not exists (
+        select from ridgeline.scheduled_steps as s
+        where s.execution_id = e.id and s.tenant_id is not distinct from e.tenant_id)
+    limit at_most
+    for no key update of e);
+  reason constant jsonb := '{"code": "tenant_deleted", "message": "the tenant was deleted, and is there again"}';
+begin
+  perform automation.stop_executions(silenced, array_fill('cancelled'::ridgeline.automation_status, array[at_most]),
+    array_fill(reason, array[at_most]));
+  return cardinality(silenced) < at_most;
+end;
+$$;
+
 -- A restored backup may bring a tenant back. What has not been erased by then is its own again.
 create or replace function automation.welcome_back(tenant_id uuid) returns void
   language plpgsql
@@ -245,7 +268,9 @@ begin
       perform automation.begin_tenant_erasure(gone);
       is_back := automation.is_back(gone);
       if is_back then
-        perform automation.welcome_back(gone.tenant_id);
+        if automation.end_silenced_runs(gone.tenant_id, least(at_most - erased, 500)) then
+          perform automation.welcome_back(gone.tenant_id);
+        end if;
       elsif is_back is null then
         raise warning 'automation: the rows of tenant %, which is gone, stay for now: the tenants cannot be read',
           gone.tenant_id;
