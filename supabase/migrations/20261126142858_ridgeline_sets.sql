@@ -5274,18 +5274,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.is_as_posted(execution ridgeline.workflow_executions, known automation.known_records)
- RETURNS boolean
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-begin
-  return execution.trigger_data ? 'contact' or known.contact_id is null or execution.contact_id is null
-    and exists (select from automation.entities as e where e.name = execution.entity and e.is_log);
-end;
-$function$;
-
 CREATE OR REPLACE FUNCTION automation.read_root(execution ridgeline.workflow_executions, root text, known automation.known_records DEFAULT NULL::automation.known_records)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -5302,7 +5290,7 @@ begin
   elsif root = 'contact' then
     if execution.version = 0 then
       return data -> 'contact';
-    elsif not data ? 'contact_id' and automation.is_as_posted(execution, known) then
+    elsif not data ? 'contact_id' then
       return automation.as_if(execution, 'contact', data -> 'contact');
     elsif known.contact_id is not null then
       return automation.as_if(execution, 'contact', known.contact);
@@ -6034,7 +6022,9 @@ CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflo
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+  if contact is not null and not execution.trigger_data ?| '{contact_id,contact}' then
+    return automation.adopt_contact(execution, contact);
+  elsif contact <> execution.contact_id or execution.contact_id is null and contact is not null then
     update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
@@ -38696,9 +38686,6 @@ grant execute on function automation.install_recipe(uuid,jsonb,jsonb) to service
 
 revoke all on function automation.interests() from public, anon, authenticated, service_role;
 grant execute on function automation.interests() to service_role;
-
-revoke all on function automation.is_as_posted(ridgeline.workflow_executions,automation.known_records) from public, anon, authenticated, service_role;
-grant execute on function automation.is_as_posted(ridgeline.workflow_executions,automation.known_records) to service_role;
 
 revoke all on function automation.is_awaited(automation.ticket,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.is_awaited(automation.ticket,timestamp with time zone) to service_role;

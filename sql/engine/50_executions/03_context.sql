@@ -321,20 +321,6 @@ begin
 end;
 $$;
 
--- Whether the contact of a run that began without one is who its snapshot says, and nobody who has been found since:
--- whoever posted it may be a stranger.
-create or replace function automation.is_as_posted(
-  execution ridgeline.workflow_executions, known automation.known_records)
-  returns boolean
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return execution.trigger_data ? 'contact' or known.contact_id is null or execution.contact_id is null
-    and exists (select from automation.entities as e where e.name = execution.entity and e.is_log);
-end;
-$$;
-
 create or replace function automation.read_root(
   execution ridgeline.workflow_executions, root text, known automation.known_records default null)
   returns jsonb
@@ -351,7 +337,7 @@ begin
   elsif root = 'contact' then
     if execution.version = 0 then
       return data -> 'contact';
-    elsif not data ? 'contact_id' and automation.is_as_posted(execution, known) then
+    elsif not data ? 'contact_id' then
       return automation.as_if(execution, 'contact', data -> 'contact');
     elsif known.contact_id is not null then
       return automation.as_if(execution, 'contact', known.contact);

@@ -206,7 +206,8 @@ create or replace function automation.ending_reason(signal automation.signals) r
     end
   $$;
 
--- A run whose record belongs to another contact now is about that one.
+-- A run whose record belongs to another contact now is about that one. Where its snapshot knows of none, since what the
+-- record belongs to came later, that is as if it had been given when the run began.
 create or replace function automation.follow_contact(
   execution ridgeline.workflow_executions, contact text)
   returns ridgeline.workflow_executions
@@ -214,7 +215,9 @@ create or replace function automation.follow_contact(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+  if contact is not null and not execution.trigger_data ?| '{contact_id,contact}' then
+    return automation.adopt_contact(execution, contact);
+  elsif contact <> execution.contact_id or execution.contact_id is null and contact is not null then
     update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;

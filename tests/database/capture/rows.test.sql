@@ -1,7 +1,7 @@
 -- A row at a time: what a statement trigger did not see, and what a block a row would cost.
 begin;
 \ir ../foundation/story.psql
-select plan(47);
+select plan(48);
 set local client_min_messages = error;
 
 select pg_temp.tenant() as apex \gset
@@ -109,7 +109,9 @@ alter table public.contacts enable trigger automation_capture_insert;
 create table public.permits (tenant_id uuid not null, id bigint primary key, project_id uuid,
   foreign key (tenant_id, project_id) references public.projects (tenant_id, id) deferrable initially deferred);
 select automation.attach('public.permits', 'permit', '{"project": "project_id"}', authors => 'members');
-select pg_temp.workflow(:'apex', 'permit_created', '{}', '[{"type": "create_task", "config": {"title": "{{project.name}} for {{contact.first_name}}"}}]') as permits \gset
+select pg_temp.workflow(:'apex', 'permit_created', '{}', '[{"type": "create_task", "config": {"title": "{{project.name}} for {{contact.first_name}}"}},
+  {"type": "conditional", "config": {"conditions": [{"field": "contact.first_name", "operator": "equals", "value": "Ines"}]},
+    "on": {"then": [{"type": "change_stage", "config": {"stage": "permitted", "entity": "contact"}}]}}]') as permits \gset
 select pg_temp.workflow(:'apex', 'permit_created', conditions => '[{"field": "project.name", "operator": "equals", "value": "Deck"}]') as decks \gset
 select pg_temp.contact(:'apex', 'Ines') as ines \gset
 insert into public.permits values (:'apex', 1, '00000000-0000-0000-0000-0000000000d1');
@@ -120,6 +122,7 @@ select is(array[pg_temp.last(:'permits') ->> 'project', r.contact_id], array[nul
 select pg_temp.settle();
 select is((select t.title from public.tasks as t where t.execution_id = (pg_temp.only_run(:'permits')).id), 'Deck for Ines', 'until its first step looks again');
 select is((select r.contact_id from pg_temp.only_run(:'permits') as r), :'ines'::text, 'and then it is hers');
+select is(c.stage, 'permitted', 'in every step') from public.contacts as c where c.id = :'ines';
 insert into public.permits values (:'apex', 2, '00000000-0000-0000-0000-0000000000d1');
 select is(pg_temp.runs(:'decks'), 1::bigint, 'after its parent it is judged by that');
 update ridgeline.workflows set is_active = false where id in (:'permits', :'decks');
