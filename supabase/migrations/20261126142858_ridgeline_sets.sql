@@ -15156,10 +15156,8 @@ begin
       or p.was_found and row_number() over (partition by p.id order by p.was_found, p.place) > 1
       or exists (
         select from ridgeline.workflow_step_executions as s
-        where s.tenant_id = p.tenant_id and s.provider_id = p.id and s.id <> p.step_id)
-      or p.was_found and exists (
-        select from ridgeline.workflow_step_executions as s
-        where s.provider_id = p.id and s.tenant_id <> p.tenant_id))
+        where s.provider_id = p.id and (s.id <> p.step_id or s.tenant_id <> p.tenant_id)
+          and (s.tenant_id = p.tenant_id or p.was_found or s.result_data ? 'reconciled')))
     from (
       select ((works[i]).due).tenant_id, ((works[i]).due).id as step_id, (reports[i]).result ->> 'provider_id' as id,
         (reports[i]).result ? 'reconciled' as was_found, i as place

@@ -140,7 +140,8 @@ $$;
 
 -- Two workers that look the same words up at the same time may find the same message, of two tenants where they send
 -- with one account. The second one's step has not been sent then; nor has one that found what another has just sent,
--- wherever in the report they stand.
+-- wherever in the report they stand. Where it was told of before and its run has gone on, the one that sent it sends
+-- another: that makes as many texts as there are steps, and what becomes of each is one step's news.
 create or replace function automation.taken_ids(works automation.work[], reports automation.report[])
   returns boolean[]
   language plpgsql stable
@@ -153,10 +154,8 @@ begin
       or p.was_found and row_number() over (partition by p.id order by p.was_found, p.place) > 1
       or exists (
         select from ridgeline.workflow_step_executions as s
-        where s.tenant_id = p.tenant_id and s.provider_id = p.id and s.id <> p.step_id)
-      or p.was_found and exists (
-        select from ridgeline.workflow_step_executions as s
-        where s.provider_id = p.id and s.tenant_id <> p.tenant_id))
+        where s.provider_id = p.id and (s.id <> p.step_id or s.tenant_id <> p.tenant_id)
+          and (s.tenant_id = p.tenant_id or p.was_found or s.result_data ? 'reconciled')))
     from (
       select ((works[i]).due).tenant_id, ((works[i]).due).id as step_id, (reports[i]).result ->> 'provider_id' as id,
         (reports[i]).result ? 'reconciled' as was_found, i as place
