@@ -14612,6 +14612,7 @@ declare
   tried automation.work[];
   sending automation.work[] := '{}'::automation.work[];
   work automation.work;
+  is_own boolean := true;
   caught text;
   why jsonb;
   report automation.claim_report;
@@ -14620,6 +14621,8 @@ begin
   begin
     tried := automation.find_obstacles(works, plans, null);
     tried := automation.prepare_sends(tried, plans);
+    is_own := false;
+    tried := automation.ask_gate(tried, plans);
     foreach work in array tried loop
       if work.outcome = 'send' then
         sending := sending || work;
@@ -14633,7 +14636,7 @@ begin
     when query_canceled then
       caught := 'cut off';
     when others then
-      caught := coalesce(automation.passing(sqlstate), 'failed');
+      caught := coalesce(automation.passing(sqlstate), case when is_own then 'failed' else 'left' end);
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   dues := array(select (w.due) from unnest(works) as w);
@@ -14647,10 +14650,10 @@ begin
       report := row(report.claimed || rest.claimed, rest.cut_off);
     end if;
     return report;
-  elsif caught <> 'failed' then
-    caught := automation.wait_out(dues, caught, why, began);
-  else
+  elsif caught = 'failed' then
     caught := automation.end_step(dues[1], why, began);
+  else
+    caught := automation.wait_out(dues, caught, why, began);
   end if;
   return row('{}'::automation.claimed_step[], caught = 'cut off');
 end;
@@ -14697,16 +14700,6 @@ AS $function$
 declare
   work automation.work;
   prepared automation.prepared_step;
-  question automation.send_question;
-  questions automation.send_question[] := '{}'::automation.send_question[];
-  places integer[] := '{}'::integer[];
-  verdict automation.send_verdict;
-  held automation.send_verdict[] := '{}'::automation.send_verdict[];
-  shadows automation.send_question[] := '{}'::automation.send_question[];
-  shadow_places integer[] := '{}'::integer[];
-  recipients text[] := '{}'::text[];
-  several text[];
-  answered text[] := '{}'::text[];
   ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
   for i in 1 .. cardinality(works) loop
@@ -14722,30 +14715,57 @@ begin
       end if;
       prepared := automation.prepare_send(work, ledgers[i], (plans[work.plan]).options);
       work.prepared := prepared;
-      if prepared.verdict = 'run' then
-        places := places || i;
-        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at,
-          case when (work.known).contact_id = (work.execution).contact_id then (work.known).contact end);
-        questions := questions || question;
-        recipients := recipients || prepared.recipient;
-      elsif prepared.verdict = 'hold' then
+      if prepared.verdict = 'hold' then
         -- A shadow, which asked what it may ask as it was prepared.
         work.outcome := 'hold';
-        held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
-          prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
-          (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
-      else
+      elsif prepared.verdict <> 'run' then
         work := automation.unsent(work, prepared);
-        if (work.execution).mode = 'shadow' and prepared.reason ->> 'code' = 'shadow'
-          and (work.due).lane in ('sms', 'email') then
-          shadow_places := shadow_places || i;
-          question := row(cardinality(shadow_places), work.due, work.execution, work.step, prepared,
-            ledgers[i].started_at, null);
-          shadows := shadows || question;
-        end if;
       end if;
     end if;
     works[i] := work;
+  end loop;
+  return works;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.ask_gate(works automation.work[], plans automation.running_plan[])
+ RETURNS automation.work[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  work automation.work;
+  prepared automation.prepared_step;
+  question automation.send_question;
+  questions automation.send_question[] := '{}'::automation.send_question[];
+  places integer[] := '{}'::integer[];
+  verdict automation.send_verdict;
+  held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  shadows automation.send_question[] := '{}'::automation.send_question[];
+  shadow_places integer[] := '{}'::integer[];
+  recipients text[] := '{}'::text[];
+  several text[];
+  answered text[] := '{}'::text[];
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    prepared := work.prepared;
+    if work.outcome is null then
+      places := places || i;
+      question := row(cardinality(places), work.due, work.execution, work.step, prepared, work.began,
+        case when (work.known).contact_id = (work.execution).contact_id then (work.known).contact end);
+      questions := questions || question;
+      recipients := recipients || prepared.recipient;
+    elsif work.outcome = 'hold' then
+      held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
+        prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
+        (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
+    elsif work.outcome = 'close' and (work.execution).mode = 'shadow' and prepared.reason ->> 'code' = 'shadow'
+      and (work.due).lane in ('sms', 'email') then
+      shadow_places := shadow_places || i;
+      question := row(cardinality(shadow_places), work.due, work.execution, work.step, prepared, work.began, null);
+      shadows := shadows || question;
+    end if;
   end loop;
   if cardinality(shadows) > 0 then
     foreach verdict in array automation.ask_room_of_shadows(
@@ -15661,13 +15681,12 @@ exception
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.wait_out(dues ridgeline.scheduled_steps[], passing text, why jsonb, began timestamp with time zone)
+CREATE OR REPLACE FUNCTION automation.wait_out(dues ridgeline.scheduled_steps[], met text, why jsonb, began timestamp with time zone)
  RETURNS text
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  pause constant interval := automation.pause_of(passing);
   due ridgeline.scheduled_steps;
   waiting ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   became text := 'left';
@@ -15675,12 +15694,14 @@ begin
   foreach due in array dues loop
     if became <> 'cut off' and automation.is_failing_for_good(due.held) then
       became := automation.end_step(due, why, began);
+    elsif met = 'left' then
+      perform automation.leave_step(due, why ->> 'message');
     else
       waiting := waiting || due;
     end if;
   end loop;
   if cardinality(waiting) > 0 then
-    perform automation.yield_steps(waiting, pause, why ->> 'message');
+    perform automation.yield_steps(waiting, automation.pause_of(met), why ->> 'message');
   end if;
   return became;
 end;
@@ -16244,17 +16265,13 @@ begin
     when query_canceled then
       became := 'cut off';
     when others then
-      became := coalesce(automation.passing(sqlstate), 'failed');
+      became := coalesce(automation.passing(sqlstate), 'left');
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   if became = 'cut off' or cardinality(dues) > 1 then
     perform automation.note_cut_offs(dues, began);
-  elsif became <> 'failed' then
-    became := automation.wait_out(dues, became, why, began);
-  elsif not automation.is_failing_for_good(dues[1].held) then
-    became := automation.leave_step(dues[1], why ->> 'message');
   else
-    became := automation.end_step(dues[1], why, began);
+    became := automation.wait_out(dues, became, why, began);
   end if;
   return row((became = 'ended')::integer, became = 'cut off', '{}'::uuid[]);
 end;
@@ -37461,6 +37478,9 @@ grant execute on function automation.ask_day(automation.text_sender,timestamp wi
 
 revoke all on function automation.ask_for(text,text,text) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_for(text,text,text) to service_role;
+
+revoke all on function automation.ask_gate(automation.work[],automation.running_plan[]) from public, anon, authenticated, service_role;
+grant execute on function automation.ask_gate(automation.work[],automation.running_plan[]) to service_role;
 
 revoke all on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.ask_hours(automation.ticket[],automation.tenant[],timestamp with time zone) to service_role;

@@ -362,6 +362,81 @@ describe("a step that cannot be worked on", () => {
   });
 });
 
+describe("a step whose books somebody's trigger does not let be kept", () => {
+  /** What it says of the poison's row of the queue, or of the ledger, as that is written. */
+  const booksThat = (event: string, table: string, when: string) =>
+    sql.unsafe(`
+      create function public.office_rule() returns trigger language plpgsql as $$
+      begin
+        if (${when}) and exists (
+          select from ridgeline.workflow_executions as e join public.contacts as c on c.id::text = e.contact_id
+          where e.id = new.execution_id and c.first_name = 'Poison')
+        then raise exception 'not in these books'; end if;
+        return new;
+      end $$;
+      create trigger office_rule before ${event} on ridgeline.${table}
+        for each row execute function public.office_rule()`);
+  const allowed = (table: string) => sql.unsafe(`drop trigger office_rule on ridgeline.${table}`);
+  const held = () =>
+    sql`
+      select s.held ->> 'code' as code, s.held ->> 'why' as why
+      from ridgeline.scheduled_steps as s where s.lease_expires_at is null`;
+  const LEFT = { code: "failing", why: "not in these books" };
+  const PENDING = { name: "Poison", status: "pending", code: null };
+  const later = async () => {
+    await sql`select automation.advance_clock('1 hour')`;
+    await sql`update automation.suspects set next_try_at = clock_timestamp()`;
+  };
+  const LEDGER = "workflow_step_executions";
+
+  it.each([
+    ["begun", "insert", LEDGER, "new.status = 'running'"],
+    ["leased", "update", "scheduled_steps", "new.attempt_token is not null"],
+  ])("as it is %s is left by a claim that brings the others, and claimed later", async (
+    _,
+    event,
+    table,
+    when,
+  ) => {
+    const { tenantId } = await sessions.office([TEXT]);
+    await leads(sql, tenantId, "Maria", "Poison", "Zoe");
+    await booksThat(event, table, when);
+    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const claim = async () => {
+      const { claimed } = await queue.exchange("w", [], { sms: { most: 10, but: [] } }, 60);
+      const alone = await queue.claimSuspect("w", 60);
+      return [...claimed, ...alone].map(({ payload }) => (payload as { body: string }).body).sort();
+    };
+    expect(await claim()).toEqual(["Hi Maria!", "Hi Zoe!"]);
+    expect(await held()).toEqual([LEFT]);
+    await later();
+    expect(await claim()).toEqual([]);
+    expect(await outcome(sql)).toContainEqual(PENDING);
+    await allowed(table);
+    await later();
+    expect(await claim()).toEqual(["Hi Poison!"]);
+  });
+
+  it("as it is closed unsent is left, and closed later", async () => {
+    const { tenantId } = await sessions.office([TEXT]);
+    await leads(sql, tenantId, "Poison", "Zoe");
+    await sql`update contacts set phone = null`;
+    await booksThat("insert", LEDGER, "new.status = 'skipped'");
+    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const claim = async () => {
+      await queue.exchange("w", [], { sms: { most: 10, but: [] } }, 60);
+      await queue.claimSuspect("w", 60);
+    };
+    await claim();
+    expect(await held()).toEqual([LEFT]);
+    expect(await outcome(sql)).toEqual([ZOE, PENDING]);
+    await allowed(LEDGER);
+    await later();
+    await claim();
+    expect(await outcome(sql)).toEqual([{ ...MARIA, name: "Poison" }, ZOE]);
+  });
+});
+
 it("a tick in one transaction that is cancelled keeps what it had done", async () => {
   const { tenantId } = await sessions.office([EDIT]);
   await triggerThat(sql, "perform pg_sleep(60);");

@@ -135,7 +135,8 @@ end;
 $$;
 
 -- Claimed, or closed unsent: as a whole, or, where that fails, as halves. One that is broken must not keep the others
--- from being claimed.
+-- from being claimed, and fails. What is not its own work (the gate, somebody's trigger on the queue or the history)
+-- leaves it to be claimed later.
 create or replace function automation.claim_works(
   works automation.work[], plans automation.running_plan[], worker text, lease interval)
   returns automation.claim_report
@@ -149,6 +150,7 @@ declare
   tried automation.work[];
   sending automation.work[] := '{}'::automation.work[];
   work automation.work;
+  is_own boolean := true;
   caught text;
   why jsonb;
   report automation.claim_report;
@@ -157,6 +159,8 @@ begin
   begin
     tried := automation.find_obstacles(works, plans, null);
     tried := automation.prepare_sends(tried, plans);
+    is_own := false;
+    tried := automation.ask_gate(tried, plans);
     foreach work in array tried loop
       if work.outcome = 'send' then
         sending := sending || work;
@@ -170,7 +174,7 @@ begin
     when query_canceled then
       caught := 'cut off';
     when others then
-      caught := coalesce(automation.passing(sqlstate), 'failed');
+      caught := coalesce(automation.passing(sqlstate), case when is_own then 'failed' else 'left' end);
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   dues := array(select (w.due) from unnest(works) as w);
@@ -184,10 +188,10 @@ begin
       report := row(report.claimed || rest.claimed, rest.cut_off);
     end if;
     return report;
-  elsif caught <> 'failed' then
-    caught := automation.wait_out(dues, caught, why, began);
-  else
+  elsif caught = 'failed' then
     caught := automation.end_step(dues[1], why, began);
+  else
+    caught := automation.wait_out(dues, caught, why, began);
   end if;
   return row('{}'::automation.claimed_step[], caught = 'cut off');
 end;
@@ -224,9 +228,46 @@ begin
 end;
 $$;
 
--- Renders what is going to be sent and asks the gate, of all of them at once: outcome is send, close (unsent), hold,
--- stopped or later. Answers to one number are counted by what has been claimed: two of them are not claimed together.
+-- Renders what is going to be sent: outcome is null (the gate is to be asked), close (unsent), hold or stopped.
 create or replace function automation.prepare_sends(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  prepared automation.prepared_step;
+  ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.seq := nextval('automation.write_order');
+    work.began := (ledgers[i]).started_at;
+    if (work.obstacle).status is not null then
+      work.outcome := 'stopped';
+    else
+      if (work.known).others is null and work.step -> 'roots' ?| '{user,tenant}' then
+        works := automation.read_others(works, plans);
+        work.known := (works[i]).known;
+      end if;
+      prepared := automation.prepare_send(work, ledgers[i], (plans[work.plan]).options);
+      work.prepared := prepared;
+      if prepared.verdict = 'hold' then
+        -- A shadow, which asked what it may ask as it was prepared.
+        work.outcome := 'hold';
+      elsif prepared.verdict <> 'run' then
+        work := automation.unsent(work, prepared);
+      end if;
+    end if;
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+-- Asks the gate about all of them at once, and puts off what it holds: outcome is send, close (unsent), hold, stopped
+-- or later. Answers to one number are counted by what has been claimed: two of them are not claimed together.
+create or replace function automation.ask_gate(works automation.work[], plans automation.running_plan[])
   returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -244,45 +285,26 @@ declare
   recipients text[] := '{}'::text[];
   several text[];
   answered text[] := '{}'::text[];
-  ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
-    work.seq := nextval('automation.write_order');
-    work.began := (ledgers[i]).started_at;
-    if (work.obstacle).status is not null then
-      work.outcome := 'stopped';
-    else
-      if (work.known).others is null and work.step -> 'roots' ?| '{user,tenant}' then
-        works := automation.read_others(works, plans);
-        work.known := (works[i]).known;
-      end if;
-      prepared := automation.prepare_send(work, ledgers[i], (plans[work.plan]).options);
-      work.prepared := prepared;
-      if prepared.verdict = 'run' then
-        places := places || i;
-        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at,
-          case when (work.known).contact_id = (work.execution).contact_id then (work.known).contact end);
-        questions := questions || question;
-        recipients := recipients || prepared.recipient;
-      elsif prepared.verdict = 'hold' then
-        -- A shadow, which asked what it may ask as it was prepared.
-        work.outcome := 'hold';
-        held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
-          prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
-          (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
-      else
-        work := automation.unsent(work, prepared);
-        if (work.execution).mode = 'shadow' and prepared.reason ->> 'code' = 'shadow'
-          and (work.due).lane in ('sms', 'email') then
-          shadow_places := shadow_places || i;
-          question := row(cardinality(shadow_places), work.due, work.execution, work.step, prepared,
-            ledgers[i].started_at, null);
-          shadows := shadows || question;
-        end if;
-      end if;
+    prepared := work.prepared;
+    if work.outcome is null then
+      places := places || i;
+      question := row(cardinality(places), work.due, work.execution, work.step, prepared, work.began,
+        case when (work.known).contact_id = (work.execution).contact_id then (work.known).contact end);
+      questions := questions || question;
+      recipients := recipients || prepared.recipient;
+    elsif work.outcome = 'hold' then
+      held := held || row(i, (work.due).tenant_id, (work.due).id, (work.due).execution_id, 'hold', null,
+        prepared.reason -> 'held', (prepared.reason ->> 'until')::timestamptz,
+        (prepared.reason ->> 'expires_at')::timestamptz)::automation.send_verdict;
+    elsif work.outcome = 'close' and (work.execution).mode = 'shadow' and prepared.reason ->> 'code' = 'shadow'
+      and (work.due).lane in ('sms', 'email') then
+      shadow_places := shadow_places || i;
+      question := row(cardinality(shadow_places), work.due, work.execution, work.step, prepared, work.began, null);
+      shadows := shadows || question;
     end if;
-    works[i] := work;
   end loop;
   if cardinality(shadows) > 0 then
     foreach verdict in array automation.ask_room_of_shadows(

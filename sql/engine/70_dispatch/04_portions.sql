@@ -99,16 +99,16 @@ exception
 end;
 $$;
 
--- What passes by itself is waited for; where it has not in a day, the steps fail. Says what became of the last of them
--- that was not merely left, as end_step() does.
+-- What is not the work of the steps is waited for: what passes by itself (busy, short), and what else stands in their
+-- way (left). Where it is still there after a day, they fail. Says what became of the last of them that was not merely
+-- left, as end_step() does.
 create or replace function automation.wait_out(
-  dues ridgeline.scheduled_steps[], passing text, why jsonb, began timestamptz)
+  dues ridgeline.scheduled_steps[], met text, why jsonb, began timestamptz)
   returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  pause constant interval := automation.pause_of(passing);
   due ridgeline.scheduled_steps;
   waiting ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
   became text := 'left';
@@ -116,12 +116,14 @@ begin
   foreach due in array dues loop
     if became <> 'cut off' and automation.is_failing_for_good(due.held) then
       became := automation.end_step(due, why, began);
+    elsif met = 'left' then
+      perform automation.leave_step(due, why ->> 'message');
     else
       waiting := waiting || due;
     end if;
   end loop;
   if cardinality(waiting) > 0 then
-    perform automation.yield_steps(waiting, pause, why ->> 'message');
+    perform automation.yield_steps(waiting, automation.pause_of(met), why ->> 'message');
   end if;
   return became;
 end;

@@ -151,17 +151,13 @@ begin
     when query_canceled then
       became := 'cut off';
     when others then
-      became := coalesce(automation.passing(sqlstate), 'failed');
+      became := coalesce(automation.passing(sqlstate), 'left');
       why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
   if became = 'cut off' or cardinality(dues) > 1 then
     perform automation.note_cut_offs(dues, began);
-  elsif became <> 'failed' then
-    became := automation.wait_out(dues, became, why, began);
-  elsif not automation.is_failing_for_good(dues[1].held) then
-    became := automation.leave_step(dues[1], why ->> 'message');
   else
-    became := automation.end_step(dues[1], why, began);
+    became := automation.wait_out(dues, became, why, began);
   end if;
   return row((became = 'ended')::integer, became = 'cut off', '{}'::uuid[]);
 end;
