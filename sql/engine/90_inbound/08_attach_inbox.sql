@@ -28,7 +28,8 @@ create table automation.inbox_waiting (
 
 comment on table automation.inbox_waiting is
   'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say. '
-  'event.unread: what nobody can read there; without it, and with what was meant, it is taken.';
+  'event.unread: what nobody can read there; without it, and with what was meant, it is taken. event.row: which row '
+  'it is, {relation, key}.';
 
 create index inbox_waiting_to_take on automation.inbox_waiting (tries, created_at)
   where tries < 10 and not event ? 'unread';
@@ -328,6 +329,24 @@ begin
 end;
 $$;
 
+-- By what somebody finds a row that waits: the key of its table, else the id that was named.
+create or replace function automation.place_of_row(inbox automation.inboxes, relation regclass, written json)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('relation', coalesce(inbox.relation, relation::text), 'key', (
+      select jsonb_object_agg(a.attname, left(written ->> a.attname, 200))
+      from pg_catalog.pg_attribute as a
+      where a.attrelid = place_of_row.relation and case
+        when exists (
+          select from pg_catalog.pg_index as i where i.indrelid = a.attrelid and i.indisprimary)
+        then exists (
+          select from pg_catalog.pg_index as i
+          where i.indrelid = a.attrelid and i.indisprimary and a.attnum = any (i.indkey))
+        else a.attname = inbox.columns ->> 'id' end))
+  $$;
+
 create or replace function automation.take_inbox() returns trigger
   language plpgsql
   security definer
@@ -339,6 +358,7 @@ declare
   said jsonb;
   kind text;
   event jsonb;
+  place jsonb;
   failure text;
 begin
   -- What a message that we keep writes there is no message that came.
@@ -374,7 +394,13 @@ begin
   end;
   if failure is not null then
     raise warning 'automation: a row of % could not be taken: %', tg_argv[0], failure;
-    event := '{"told_by": "writer"}' || coalesce(event, jsonb_build_object('unread', failure));
+    begin
+      place := automation.place_of_row(inbox, tg_relid, automation.legible(to_json(new.*)));
+    exception when others then
+      place := jsonb_build_object('relation', tg_argv[0]);
+    end;
+    event := '{"told_by": "writer"}' || coalesce(event, jsonb_build_object('unread', failure))
+      || jsonb_build_object('row', place);
     insert into automation.inbox_waiting (tenant_id, kind, event, error)
     values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'),
       coalesce(kind, inbox.kind, 'any'), event, failure);
