@@ -20764,6 +20764,24 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.place_of_row(inbox automation.inboxes, relation regclass, written json)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select jsonb_build_object('relation', coalesce(inbox.relation, relation::text), 'key', (
+      select jsonb_object_agg(a.attname, left(written ->> a.attname, 200))
+      from pg_catalog.pg_attribute as a
+      where a.attrelid = place_of_row.relation and case
+        when exists (
+          select from pg_catalog.pg_index as i where i.indrelid = a.attrelid and i.indisprimary)
+        then exists (
+          select from pg_catalog.pg_index as i
+          where i.indrelid = a.attrelid and i.indisprimary and a.attnum = any (i.indkey))
+        else a.attname = inbox.columns ->> 'id' end))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.take_inbox()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -20776,6 +20794,7 @@ declare
   said jsonb;
   kind text;
   event jsonb;
+  place jsonb;
   failure text;
 begin
   -- What a message that we keep writes there is no message that came.
@@ -20811,7 +20830,13 @@ begin
   end;
   if failure is not null then
     raise warning 'automation: a row of % could not be taken: %', tg_argv[0], failure;
-    event := '{"told_by": "writer"}' || coalesce(event, jsonb_build_object('unread', failure));
+    begin
+      place := automation.place_of_row(inbox, tg_relid, automation.legible(to_json(new.*)));
+    exception when others then
+      place := jsonb_build_object('relation', tg_argv[0]);
+    end;
+    event := '{"told_by": "writer"}' || coalesce(event, jsonb_build_object('unread', failure))
+      || jsonb_build_object('row', place);
     insert into automation.inbox_waiting (tenant_id, kind, event, error)
     values (coalesce(automation.as_uuid(event ->> 'tenant_id'), '00000000-0000-0000-0000-000000000000'),
       coalesce(kind, inbox.kind, 'any'), event, failure);
@@ -26623,6 +26648,30 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.tell_of_inboxes(state jsonb)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  left_over record;
+begin
+  select count(*) as rows, min(w.created_at) as since, max(w.error) as why into left_over
+  from (
+    select i.created_at, i.error from automation.inbox_waiting as i
+    where i.event ? 'unread' or i.tries >= 10
+    limit 10000
+  ) as w;
+  if left_over.rows = 0 then
+    return 0;
+  end if;
+  perform automation.tell_operator('inbox', format('rows of inboxes wait for somebody to say what they are (%s, since '
+    '%s): a STOP may be among them. automation.inbox_waiting has them, and why, such as: %s', left_over.rows,
+    left_over.since, left(left_over.why, 200)), state);
+  return 1;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.tell_of_engine()
  RETURNS integer
  LANGUAGE plpgsql
@@ -26630,23 +26679,24 @@ CREATE OR REPLACE FUNCTION automation.tell_of_engine()
 AS $function$
 declare
   state constant jsonb := automation.engine_state(null);
+  told constant integer := automation.tell_of_inboxes(state);
 begin
   if coalesce((state ->> 'last_tick')::timestamptz < clock_timestamp() - interval '5 minutes', true) then
     perform automation.tell_operator('no_tick', format('the last tick was %s: delays, schedules and timers stand '
       'still. Is the job ridgeline-tick of pg_cron running?', coalesce(state ->> 'last_tick', 'never')), state);
-    return 1;
+    return told + 1;
   elsif not (state ->> 'is_alive')::boolean then
     perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
       'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
-    return 1;
+    return told + 1;
   elsif state -> 'deaf' <> '[]' then
     perform automation.tell_operator('deaf', (
       select format('what is written to %s starts nothing (%s). Call automation.attach() again, or detach() it.',
         string_agg(d ->> 'relation', ', '), string_agg((d ->> 'entity') || ': ' || (d ->> 'why'), '; '))
       from jsonb_array_elements(state -> 'deaf') as d), state);
-    return 1;
+    return told + 1;
   end if;
-  return 0;
+  return told;
 end;
 $function$;
 
@@ -37110,7 +37160,7 @@ comment on function automation.target_function(automation.targets) is 'automatio
 
 comment on function automation.tell_operator(text,text,jsonb) is 'Tells whoever looks after the installation, once an hour for a kind: POST {text, kind, status: engine_status()}.';
 
-comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures, of silence, of what stands still or waits for them and of what could not be started, and whoever looks after the installation of an engine that stands still; how many of them there are.';
+comment on function automation.tell_troubles() is 'Tells offices that asked for it of failures, of silence, of what stands still or waits for them and of what could not be started, and whoever looks after the installation of an engine that stands still and of rows of inboxes that nobody can read; how many of them there are.';
 
 comment on function automation.tenant_key_function() is 'automation.tenant_key(): the key by which the CRM knows a tenant; null when it does not any more.';
 
@@ -37226,7 +37276,7 @@ comment on table automation.gone_versions is 'Versions that were deleted, until 
 
 comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
-comment on table automation.inbox_waiting is 'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say. event.unread: what nobody can read there; without it, and with what was meant, it is taken.';
+comment on table automation.inbox_waiting is 'What came into the CRM''s inbox and could not be taken yet, and why. tenant_id: zeros where the inbox does not say. event.unread: what nobody can read there; without it, and with what was meant, it is taken. event.row: which row it is, {relation, key}.';
 
 comment on table automation.inboxes is 'Tables of the CRM in which something arrives: {field: column}, {our word: theirs}. kind: what; any: a column says it.';
 
@@ -39569,6 +39619,9 @@ grant execute on function automation.phone_pattern(text[]) to service_role;
 revoke all on function automation.place_notify_member(text) from public, anon, authenticated, service_role;
 grant execute on function automation.place_notify_member(text) to service_role;
 
+revoke all on function automation.place_of_row(automation.inboxes,regclass,json) from public, anon, authenticated, service_role;
+grant execute on function automation.place_of_row(automation.inboxes,regclass,json) to service_role;
+
 revoke all on function automation.place_send_email(text) from public, anon, authenticated, service_role;
 grant execute on function automation.place_send_email(text) to service_role;
 
@@ -40228,6 +40281,9 @@ grant execute on function automation.tell_of_failures() to service_role;
 
 revoke all on function automation.tell_of_gone(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_gone(automation.entities,jsonb) to service_role;
+
+revoke all on function automation.tell_of_inboxes(jsonb) from public, anon, authenticated, service_role;
+grant execute on function automation.tell_of_inboxes(jsonb) to service_role;
 
 revoke all on function automation.tell_of_links(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.tell_of_links(automation.entities,jsonb) to service_role;

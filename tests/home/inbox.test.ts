@@ -1,5 +1,6 @@
 // A CRM with an inbox of its own: what arrives there counts like what a provider's webhook brings.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { connect } from "../../scripts/lib/scratch.ts";
 import { asRole } from "../support/database.ts";
 import {
   createHost,
@@ -165,10 +166,13 @@ describe("STOP in JSON of many shapes", () => {
     await sql`update automation.inboxes set columns = ${
       sql.json(columns as never)
     } where relation = 'public.chats'`;
+    const [{ id }] = await sql<[{ id: string }]>`select max(id)::text as id from public.chats`;
     expect(
-      await sql`select kind, event ? 'unread' as unread from automation.inbox_waiting where event ->> 'from' is null`,
+      await sql`
+        select kind, event ? 'unread' as unread, event -> 'row' as row from automation.inbox_waiting
+        where event ->> 'from' is null`,
     )
-      .toEqual([{ kind: "sms", unread: true }]);
+      .toEqual([{ kind: "sms", unread: true, row: { relation: "public.chats", key: { id } } }]);
   });
 });
 
@@ -225,6 +229,54 @@ test("what nobody can read takes no turn from a STOP that waits", async () => {
     select automation.detach_inbox('public.lines');
     drop table public.lines;
     delete from ridgeline.senders where address = '+15125550602'`);
+});
+
+test("a crowd of rows that nobody can read is warned of where it is written, and told of once", async () => {
+  const warnings: string[] = [];
+  const sql = connect(host.url, { onnotice: ({ message }) => warnings.push(message!) });
+  const told = async () => {
+    warnings.length = 0;
+    await sql`select automation.tell_of_engine()`;
+    return warnings.filter((said) => said.includes("inbox"));
+  };
+  try {
+    await sql.unsafe(`
+      create table public.notes (
+        id bigint generated always as identity primary key, company_id uuid not null, sender text, content json);
+      select automation.attach_inbox('public.notes', '{"tenant": "company_id", "from": "sender", "body": "content.text"}')`);
+    expect(await told()).toEqual([]);
+    await sql`
+      insert into public.notes (company_id, sender, content)
+      select ${SUMMIT}, '+15125550700', '[{"text": "STOP"}]' from generate_series(1, 12)`;
+    expect(await sql`select count(*)::int as rows from public.notes`).toEqual([{ rows: 12 }]);
+    expect(warnings.filter((said) => said.startsWith("automation:"))).toEqual(
+      Array.from({ length: 12 }, (_, i) =>
+        `automation: a row of public.notes could not be taken: body: row ${
+          i + 1
+        } has nothing that can be read at "content.text"`),
+    );
+    expect(await told()).toEqual([
+      expect.stringMatching(
+        /^ridgeline: rows of inboxes wait for somebody to say what they are \(12, since \S.*\): a STOP may be among them/,
+      ),
+    ]);
+    expect(await told()).toEqual([]);
+    await sql`update automation.notices set at = at - interval '61 minutes' where kind = 'inbox'`;
+    expect(await told()).toHaveLength(1);
+    // What the tick still tries is nothing yet, and what it has given up is.
+    await sql`
+      update automation.inbox_waiting set event = event - 'unread'`;
+    await sql`update automation.notices set at = at - interval '61 minutes' where kind = 'inbox'`;
+    expect(await told()).toEqual([]);
+    await sql`update automation.inbox_waiting set tries = 10 where event ->> 'from' = '+15125550700'`;
+    expect(await told()).toHaveLength(1);
+  } finally {
+    await sql.unsafe(`
+      delete from automation.inbox_waiting;
+      select automation.detach_inbox('public.notes');
+      drop table public.notes`);
+    await sql.end({ timeout: 1 });
+  }
 });
 
 test("garbage in every column costs the writer nothing either", async () => {
@@ -380,6 +432,12 @@ test("a form that the CRM keeps fires like one that was posted to us", async () 
     kind: "form",
     error: 'form: there is no active form "Solar"',
   });
+  expect(
+    await sql`
+      select w.id from public.web_leads as w
+      join automation.inbox_waiting as i on i.event #>> '{row,key,id}' = w.id::text and i.kind = 'form'
+      where w.page = 'Solar' and i.event #>> '{row,relation}' = 'public.web_leads'`,
+  ).toHaveLength(1);
   await sql`insert into ridgeline.forms (tenant_id, name) values (${SUMMIT}, 'Solar')`;
   const before = (await waiting()).length;
   await sql`select automation.take_waiting(100)`;

@@ -460,29 +460,55 @@ $$;
 comment on function automation.tell_operator(text, text, jsonb) is
   'Tells whoever looks after the installation, once an hour for a kind: POST {text, kind, status: engine_status()}.';
 
+-- Rows of an inbox that no tick takes any more, as many as there may be: beside whatever else stands still, for one of
+-- them may be a STOP.
+create or replace function automation.tell_of_inboxes(state jsonb) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  left_over record;
+begin
+  select count(*) as rows, min(w.created_at) as since, max(w.error) as why into left_over
+  from (
+    select i.created_at, i.error from automation.inbox_waiting as i
+    where i.event ? 'unread' or i.tries >= 10
+    limit 10000
+  ) as w;
+  if left_over.rows = 0 then
+    return 0;
+  end if;
+  perform automation.tell_operator('inbox', format('rows of inboxes wait for somebody to say what they are (%s, since '
+    '%s): a STOP may be among them. automation.inbox_waiting has them, and why, such as: %s', left_over.rows,
+    left_over.since, left(left_over.why, 200)), state);
+  return 1;
+end;
+$$;
+
 create or replace function automation.tell_of_engine() returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   state constant jsonb := automation.engine_state(null);
+  told constant integer := automation.tell_of_inboxes(state);
 begin
   if coalesce((state ->> 'last_tick')::timestamptz < clock_timestamp() - interval '5 minutes', true) then
     perform automation.tell_operator('no_tick', format('the last tick was %s: delays, schedules and timers stand '
       'still. Is the job ridgeline-tick of pg_cron running?', coalesce(state ->> 'last_tick', 'never')), state);
-    return 1;
+    return told + 1;
   elsif not (state ->> 'is_alive')::boolean then
     perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
       'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
-    return 1;
+    return told + 1;
   elsif state -> 'deaf' <> '[]' then
     perform automation.tell_operator('deaf', (
       select format('what is written to %s starts nothing (%s). Call automation.attach() again, or detach() it.',
         string_agg(d ->> 'relation', ', '), string_agg((d ->> 'entity') || ': ' || (d ->> 'why'), '; '))
       from jsonb_array_elements(state -> 'deaf') as d), state);
-    return 1;
+    return told + 1;
   end if;
-  return 0;
+  return told;
 end;
 $$;
 
@@ -497,8 +523,8 @@ create or replace function automation.tell_troubles() returns integer
 
 comment on function automation.tell_troubles() is
   'Tells offices that asked for it of failures, of silence, of what stands still or waits for them and of what could '
-  'not be started, and whoever looks after the installation of an engine that stands still; how many of them there '
-  'are.';
+  'not be started, and whoever looks after the installation of an engine that stands still and of rows of inboxes '
+  'that nobody can read; how many of them there are.';
 
 -- Once a minute of real time, by whichever tick comes first, or by a dispatcher where there is none. Never raises: who
 -- calls it has done other work.
