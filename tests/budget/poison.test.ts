@@ -383,6 +383,7 @@ describe("a step whose books somebody's trigger does not let be kept", () => {
       from ridgeline.scheduled_steps as s where s.lease_expires_at is null`;
   const LEFT = { code: "failing", why: "not in these books" };
   const PENDING = { name: "Poison", status: "pending", code: null };
+  const ALL = [MARIA, { ...MARIA, name: "Poison" }, ZOE];
   const later = async () => {
     await sql`select automation.advance_clock('1 hour')`;
     await sql`update automation.suspects set next_try_at = clock_timestamp()`;
@@ -434,6 +435,54 @@ describe("a step whose books somebody's trigger does not let be kept", () => {
     await later();
     await claim();
     expect(await outcome(sql)).toEqual([{ ...MARIA, name: "Poison" }, ZOE]);
+  });
+
+  it("in the database is left by a tick that does the others, and done once", async () => {
+    const { tenantId } = await sessions.office([TASK]);
+    await leads(sql, tenantId, "Maria", "Poison", "Zoe");
+    await booksThat("insert", LEDGER, "new.status = 'completed'");
+    const connection = sessions.connect();
+    await tick(connection, "10s");
+    await tick(connection, "10s");
+    expect(await outcome(sql)).toEqual([MARIA, ZOE, PENDING]);
+    expect(await held()).toEqual([LEFT]);
+    await allowed(LEDGER);
+    await later();
+    await tick(connection, "10s");
+    expect(await outcome(sql)).toEqual(ALL);
+    expect((await sql`select title from tasks order by 1`).map(({ title }) => title))
+      .toEqual(["Call Maria", "Call Poison", "Call Zoe"]);
+  });
+
+  it("further down a run is left there, and what came before it stays done once", async () => {
+    const { tenantId } = await sessions.office([TASK, EDIT]);
+    await leads(sql, tenantId, "Poison", "Zoe");
+    await booksThat("insert", LEDGER, "new.step_key = 'step_2' and new.status = 'completed'");
+    const connection = sessions.connect();
+    await tick(connection, "10s");
+    await tick(connection, "10s");
+    expect(await held()).toEqual([LEFT]);
+    await allowed(LEDGER);
+    await later();
+    await tick(connection, "10s");
+    expect(await outcome(sql)).toEqual([{ ...MARIA, name: "Poison" }, ZOE]);
+    expect((await sql`select title from tasks order by 1`).map(({ title }) => title))
+      .toEqual(["Call Poison", "Call Zoe"]);
+  });
+
+  it("fails after a day of that", async () => {
+    const { tenantId } = await sessions.office([TASK]);
+    await leads(sql, tenantId, "Poison");
+    await booksThat("insert", LEDGER, "new.status = 'completed'");
+    const connection = sessions.connect();
+    await tick(connection);
+    expect(await outcome(sql)).toEqual([PENDING]);
+    await sql`
+      update ridgeline.scheduled_steps
+      set held = held || jsonb_build_object('since', automation.now() - interval '1 day')`;
+    await later();
+    await tick(connection);
+    expect(await outcome(sql)).toEqual([FAILED]);
   });
 });
 

@@ -92,7 +92,7 @@ begin
     going := '{}'::automation.work[];
     rest := '{}'::integer[];
     for i in 1 .. cardinality(done) loop
-      report.ran := report.ran + ((done[i]).outcome not in ('busy', 'short', 'cut off', 'untried'))::integer;
+      report.ran := report.ran + ((done[i]).outcome not in ('busy', 'short', 'left', 'cut off', 'untried'))::integer;
       report.cut_off := report.cut_off or (done[i]).outcome = 'cut off';
       if (done[i]).outcome = 'go on' then
         going := going || automation.next_of(done[i]);
@@ -243,7 +243,7 @@ begin
     end if;
     work := works[i];
     due := work.due;
-    if work.ran > 0 and work.outcome in ('go on', 'busy', 'short', 'cut off', 'untried') then
+    if work.ran > 0 and work.outcome in ('go on', 'busy', 'short', 'left', 'cut off', 'untried') then
       transition := automation.transition_to(work.execution, work.step,
         at + coalesce(automation.pause_of(work.outcome), '0'),
         (work.execution).expires_at);
@@ -252,7 +252,7 @@ begin
       due.step_key := work.step ->> 'key';
     elsif work.outcome = 'busy' and work.error is null then
       busy := busy || due;
-    elsif work.outcome in ('busy', 'short') then
+    elsif work.outcome in ('busy', 'short', 'left') then
       waiting := waiting || work;
     end if;
     if work.outcome = 'put off' or work.ran > 0 then
@@ -283,6 +283,7 @@ $$;
 --   stopped   the run has ended before it
 --   busy      something it needs is locked by somebody else, nothing happened
 --   short     the server lacks something, nothing happened
+--   left      what raised is not its own work (somebody's trigger on the history), nothing happened
 --   cut off   the statement was cancelled during it, nothing happened
 --   untried   neither, for want of time
 -- until: what is not begun by then is left, but for the first.
@@ -296,6 +297,7 @@ declare
   began constant timestamptz := clock_timestamp();
   tried automation.work[] := works;
   performed record;
+  is_own boolean := true;
   caught text;
   why jsonb;
   middle constant integer := cardinality(works) / 2;
@@ -304,19 +306,19 @@ begin
     tried := automation.find_obstacles(tried, plans, until);
     tried := automation.prepare_works(tried, plans, until);
     performed := automation.perform_works(tried, plans, until);
+    is_own := false;
     return automation.conclude_works(tried, performed.did, performed.results, plans, began);
   exception
     when query_canceled then
       caught := 'cut off';
-    when foreign_key_violation then
-      caught := 'failed';
-      why := automation.engine_error(
-        'record_deleted', sqlstate, 'the record that the step is about was deleted');
     when others then
-      caught := coalesce(automation.passing(sqlstate), 'failed');
-      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
+      caught := coalesce(automation.passing(sqlstate), case when is_own then 'failed' else 'left' end);
+      why := case
+        when is_own and sqlstate = '23503' then automation.engine_error(
+          'record_deleted', sqlstate, 'the record that the step is about was deleted')
+        else automation.engine_error('step_failed', sqlstate, sqlerrm) end;
   end;
-  if caught = 'cut off' or caught in ('busy', 'short') and middle = 0 then
+  if caught = 'cut off' or caught <> 'failed' and middle = 0 then
     return automation.with_outcome(works, caught, why);
   elsif middle = 0 then
     return automation.conclude_works(automation.with_failure(tried, why), null, null, plans, began);
