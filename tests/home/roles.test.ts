@@ -337,6 +337,20 @@ it("a tenant counts as deleted by what can say so, and by what it says", async (
     "deleted": "is_active"}')`,
   ).rejects.toThrow(/deleted "is_active" is smallint/);
   await expect(attach("a.b")).rejects.toThrow(/the name of the column "a\.b" has a dot/);
+  const further = [{ relation: "public.tenants", key: "id", columns: { full_name: "a.b" } }];
+  for (
+    const [columns, rest, key] of [
+      [{ deleted: "a.b" }, [], "deleted"],
+      [{ active: "a.b" }, [], "active"],
+      [{ deleted: null }, further, "full_name"],
+    ] as const
+  ) {
+    await expect(
+      sql`select automation.attach_members('public.tenants', ${
+        sql.json({ tenant: "id", user: "id", ...columns })
+      }, further => ${sql.json(rest as never)})`,
+    ).rejects.toThrow(`columns.${key}: the name of the column "a.b" has a dot`);
+  }
   const gone = async (key: string, words: unknown[]) => {
     await attach(`settings.${key}`);
     const found: unknown[] = [];

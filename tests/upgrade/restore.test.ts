@@ -97,8 +97,8 @@ async function startDebian(): Promise<string> {
 const adminOf = (usesDump: boolean) =>
   usesDump ? (debian ??= startDebian()) : Promise.resolve(inject("adminUrl"));
 
-it.runIf(hasDump).each([["pg_dump", true] as const])("%s and psql", story, 60_000);
-it.each([["SQL alone", false] as const])("%s", story, 60_000);
+it.runIf(hasDump).each([["pg_dump", true] as const])("%s and psql", story, 240_000);
+it.each([["SQL alone", false] as const])("%s", story, 240_000);
 
 async function story(_name: string, usesDump: boolean): Promise<void> {
   const adminUrl = await adminOf(usesDump);
@@ -165,8 +165,12 @@ async function story(_name: string, usesDump: boolean): Promise<void> {
 }
 
 // Somebody else's CRM, by whoever owns it: its rows come along, and are attached again by the restore or were before.
-it.runIf(hasDump)("a CRM of its own, by pg_dump", () => hostStory(true, false), 90_000);
-it("a CRM of its own, by SQL alone", () => hostStory(false, true), 90_000);
+it.runIf(hasDump)("a CRM of its own, by pg_dump", () => hostStory(true, false), 240_000);
+it.each([["again", false], ["before", true]])(
+  "a CRM of its own that is attached %s, by SQL alone",
+  (_when, isAttached) => hostStory(false, isAttached),
+  240_000,
+);
 
 async function hostStory(usesDump: boolean, isAttached: boolean): Promise<void> {
   const adminUrl = await adminOf(usesDump);

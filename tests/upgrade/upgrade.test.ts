@@ -275,6 +275,8 @@ async function goesOnWithWhatIsNew(office: Office, maria: string): Promise<void>
     await office.dispatch(old);
     return sends.length === 4;
   });
+  // What waits for a day here waits for it, and so does what has waited for it there.
+  expect(await office.tasks()).toEqual({ Call: 2, Sent: 2, Chased: 2 });
   await office.later("1 day");
   await office.dispatch(now);
   expect(await office.statuses()).toEqual({ completed: 7 });

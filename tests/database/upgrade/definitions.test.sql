@@ -1,7 +1,7 @@
 -- A definition as one document: saved whole or not at all, tried before it is there, and who changed it is known.
 begin;
 \ir ../foundation/story.psql
-select plan(69);
+select plan(71);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Bolt') as bolt \gset
@@ -255,6 +255,29 @@ create trigger hold before update on ridgeline.workflow_executions for each row
   when (old.status = 'failed' and new.status = 'pending') execute function pg_temp.hold();
 select is(ridgeline.retry_executions(jsonb_build_object('after', :'before_last', 'limit', 2), 2, :'bolt') - 'after', '{"retried": 2, "refused": []}',
   'it is tried once more before the call ends');
+
+-- Of thousands that are queued, and of those that were put off, only where the row ends is read.
+with queued as (
+  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, held)
+  select :'bolt', gen_random_uuid(), 'step_1', 'database', automation.now() + interval '1 day' + n * interval '1 second',
+    case when n <= 3000 then '{"code": "retry"}'::jsonb end
+  from generate_series(1, 6000) as n
+  returning *
+)
+insert into automation.retries (tenant_id, step_id, workflow_id, run_at)
+select q.tenant_id, q.id, :'broken', q.run_at from queued as q where q.held is not null;
+-- Another office has put off as many, until later.
+insert into automation.retries (tenant_id, step_id, run_at)
+select :'apex', gen_random_uuid(), automation.now() + interval '2 days' + n * interval '1 second' from generate_series(1, 3000) as n;
+create function pg_temp.rows_read() returns bigint
+  language sql
+  as $$
+    select sum(coalesce(t.idx_tup_fetch, 0) + t.seq_tup_read)::bigint from pg_stat_xact_user_tables as t
+    where t.relid in ('automation.retries'::regclass, 'ridgeline.scheduled_steps'::regclass)
+  $$;
+select pg_temp.rows_read() as before \gset
+select is(automation.last_retry(:'bolt', :'broken') - automation.now(), interval '1 day 50 minutes', 'the row ends with the last of them');
+select cmp_ok(pg_temp.rows_read() - :'before', '<=', 10::bigint, 'and no other is read for that');
 
 select * from finish();
 rollback;
