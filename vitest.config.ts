@@ -12,6 +12,8 @@ export default defineConfig({
     // Properties over many records take as long as the machine is loaded.
     testTimeout: 120_000,
     hookTimeout: 60_000,
+    // What is awaited comes late there, too; where it is about time a test says so.
+    expect: { poll: { timeout: 30_000 } },
     reporters: ["default"],
   },
 });

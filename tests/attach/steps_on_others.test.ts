@@ -158,7 +158,7 @@ describe("two sessions", { timeout: 120_000 }, () => {
         return (await sql`
           select status from ridgeline.workflow_executions where workflow_id = ${id} and status <> 'completed'`)
           .length;
-      }, { timeout: 20_000, interval: 200 }).toBe(0);
+      }, { interval: 200 }).toBe(0);
     } finally {
       await Promise.all(sessions.map((one) => one.end({ timeout: 1 })));
     }
@@ -194,7 +194,7 @@ describe("two sessions", { timeout: 120_000 }, () => {
     await expect.poll(async () => {
       await sql`select automation.run_database_steps()`;
       return ended(id);
-    }, { timeout: 10_000, interval: 200 }).toEqual(["completed"]);
+    }, { interval: 200 }).toEqual(["completed"]);
     expect(await sql`select first_name from public.contacts where phone like '%5550700'`)
       .toEqual([{ first_name: "By" }]);
     await off(id);

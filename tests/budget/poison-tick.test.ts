@@ -404,14 +404,12 @@ describe(
         where c.first_name in ('Ann', 'Maria', 'Poison') for update of e`;
       const connection = sessions.connect();
       const few = () => connection.unsafe("call automation.reap_leases(0, 3, '50 milliseconds')");
-      for (let calls = 0; calls < 2; calls++) await few();
-      expect((await runs()).filter((run) => run.includes("waiting"))).toEqual([
-        "Bo waiting",
-        "Cy waiting",
-        "Di waiting",
-      ]);
+      const free = async () => (await runs()).filter((run) => run.includes("waiting"));
+      // Two are enough where the machine is not slow.
+      for (let calls = 0; calls < 6 && (await free()).length < 3; calls++) await few();
+      expect(await free()).toEqual(["Bo waiting", "Cy waiting", "Di waiting"]);
       await user`rollback`;
-      await tickUntil("all taken back", areBack, 2);
+      await tickUntil("all taken back", areBack);
     });
 
     it("does not end a reaper that is noting the same as another", async () => {

@@ -177,7 +177,7 @@ describe.each([
     const { tenantId } = await sessions.office([TEXT]);
     await leads(sql, tenantId, "Poison");
     await ruleThat(once);
-    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const queue = createQueue(sessions.connect());
     const claim = async () =>
       (await queue.exchange("w", [], { sms: { most: 10, but: [] } }, 60)).claimed.length;
     expect(await claim()).toBe(0);
@@ -221,7 +221,7 @@ describe("a step whose giving up ends the session", { timeout: 60_000 }, () => {
     const { tenantId } = await sessions.office([TEXT]);
     await ruleThat(DIES);
     await leads(sql, tenantId, "Poison");
-    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const queue = createQueue(sessions.connect());
     const wanted = { sms: { most: 10, but: [] } };
     const suspect = () => queue.claimSuspect("w", 60);
     const before = await triedOften(async () => {
@@ -314,7 +314,7 @@ describe("a step that cannot be worked on", () => {
     await leads(sql, tenantId, "Poison");
     await ruleThat(`if new.status <> 'failed' then
       raise exception 'not now' using errcode = '53200'; end if;`);
-    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const queue = createQueue(sessions.connect());
     const wanted = { sms: { most: 10, but: [] } };
     expect(await triesUntilFailed(() => queue.exchange("w", [], wanted, 60))).toBe(6);
     expect(await outcome(sql)).toEqual([FAILED]);
@@ -584,7 +584,7 @@ describe("a claim", () => {
     await claimThat("raise exception 'not this one';");
     await ruleThat("raise exception 'nor this';");
     await leads(sql, tenantId, "Maria", "Poison", "Zoe");
-    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const queue = createQueue(sessions.connect());
     const { claimed } = await queue.exchange("w", [], wanted, 60);
     expect(claimed.map(({ payload }) => (payload as { body: string }).body).sort())
       .toEqual(["Hi Maria!", "Hi Zoe!"]);
@@ -632,7 +632,7 @@ describe("a claim", () => {
       select tenant_id, lane, id, 2 from ridgeline.scheduled_steps`;
     const user = await sessions.begin();
     await user`select from ridgeline.workflow_executions for update`;
-    const queue = createQueue(sessions.connect(), 2_000, 500);
+    const queue = createQueue(sessions.connect());
     expect(await queue.claimSuspect("w", 60)).toEqual([]);
     expect(await sql`select tries from automation.suspects`).toEqual([{ tries: 2 }]);
     await user`rollback`;

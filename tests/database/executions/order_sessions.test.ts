@@ -83,7 +83,7 @@ describe("an exit", () => {
     await expect.poll(async () => {
       await settle();
       return await statuses();
-    }, { timeout: 10_000 }).toEqual(["cancelled"]);
+    }).toEqual(["cancelled"]);
   });
 
   it("does not count for a run that began knowing of it, whoever has a transaction open", async () => {
@@ -101,7 +101,7 @@ describe("an exit", () => {
     await expect.poll(async () => {
       await settle();
       return (await sql`select * from automation.signals where kept_for is null`).length;
-    }, { timeout: 10_000 }).toBe(0);
+    }).toBe(0);
   });
 
   it("does not count twice in one serializable transaction that wins and begins again", async () => {
@@ -155,7 +155,7 @@ describe("an exit that an early snapshot does not show", () => {
     await expect.poll(async () => {
       await settle();
       return await statuses();
-    }, { timeout: 10_000 }).toEqual(["cancelled"]);
+    }).toEqual(["cancelled"]);
   });
 
   // The limit that docs/lifecycle.md names: nobody can know of a transaction that has only looked.
@@ -165,7 +165,7 @@ describe("an exit that an early snapshot does not show", () => {
     await expect.poll(async () => {
       await settle();
       return (await sql`select from automation.signals`).length;
-    }, { timeout: 10_000 }).toBe(0);
+    }).toBe(0);
     expect(await enters()).toEqual(["waiting"]);
   });
 
