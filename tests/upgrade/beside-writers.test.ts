@@ -17,6 +17,8 @@ import { previousEngine, shippedEngine } from "./releases.ts";
 const undo: (() => Promise<unknown>)[] = [];
 let host: Host;
 let owner: Sql;
+/** What a statement of people may take, on the platform; longer where the machine is slow, or busy with other tests. */
+let patience = 8_000;
 
 beforeAll(async () => {
   const { server, stop } = await startScratchServer({
@@ -34,7 +36,9 @@ beforeAll(async () => {
     drop trigger activities_log on public.activities;
     alter table public.contacts drop constraint contacts_source_taken;
     alter table public.tasks alter number drop default`);
+  const began = performance.now();
   for (const script of previousEngine) await runScript(owner, script);
+  patience *= Math.max(1, (performance.now() - began) / 4_000);
   await attachHost(owner);
   await speakAs(owner, SUMMIT, "+15125550100");
 }, 120_000);
@@ -51,7 +55,10 @@ interface Told {
 
 /** Writes, one after another, until it is told to stop. */
 function keepDoing(work: (sql: Sql, n: number) => Promise<unknown>, rest = 10) {
-  const sql = connect(host.url, { max: 1, connection: { statement_timeout: 8000 } });
+  const sql = connect(host.url, {
+    max: 1,
+    connection: { statement_timeout: Math.round(patience) },
+  });
   let going = true;
   const told: Told = { writes: 0, longest: 0, errors: [] };
   const done = (async () => {
@@ -108,7 +115,7 @@ it("nobody's write fails, and each has its run, once", { timeout: 240_000 }, asy
     trigger_config: { entity: "invoice", field: "created_at", offset: "1 day" },
   });
   await owner`alter table public.jobs enable always trigger automation_capture_update`;
-  // Somebody has a page open for a while.
+  // Somebody has a page open all the while.
   const page = connect(host.url, { max: 1 });
   undo.push(() => page.end({ timeout: 1 }));
 
@@ -149,12 +156,10 @@ it("nobody's write fails, and each has its run, once", { timeout: 240_000 }, asy
     keepDoing(dispatchOnce, 300),
   ];
   await wroteSomething(writers);
-  const open = page.begin(async (sql) => {
-    await sql`select count(*) from public.contacts`;
-    await sql`select pg_sleep(1.5)`;
+  await page.begin(async (open) => {
+    await open`select count(*) from public.contacts`;
+    for (const script of shippedEngine) await runScript(owner, script);
   });
-  for (const script of shippedEngine) await runScript(owner, script);
-  await open;
   await wroteSomething(writers);
   const wrote = await Promise.all(writers.map((writer) => writer.stop()));
   const read = await Promise.all(readers.map((reader) => reader.stop()));
