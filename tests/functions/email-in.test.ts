@@ -64,3 +64,12 @@ test("of two verdicts by one name Postmark's own counts, which comes first", () 
   expect(postmarkEventOf(email)!.event.headers)
     .toEqual({ "Received-SPF": "Fail (not designated)" });
 });
+
+test.each([
+  ["Authentication-Results", "mx.evil.example; dmarc=pass"],
+  ["received-spf", "Pass"],
+])("what its writer says of itself in %s is no verdict of Postmark's", (Name, Value) => {
+  const own = { Name: "Received-SPF", Value: "Fail (not designated)" };
+  const email = { MessageID: "1", From: "maria@example.com", Headers: [own, { Name, Value }] };
+  expect(postmarkEventOf(email)!.event.headers).toEqual({ [own.Name]: own.Value });
+});

@@ -241,7 +241,10 @@ describe("what names somebody who has not written it", () => {
       headers: { "Received-SPF": "Fail (not designated) identity=mailfrom" },
     }],
     ["though it says more of itself", {
-      headers: { "received-spf": "Pass", "Received-SPF": "Fail (not designated)" },
+      headers: { "Received-SPF": "Fail (not designated)", "RECEIVED-SPF": "Pass" },
+    }],
+    ["though it comes with a verdict that is not the provider's", {
+      headers: { "Received-SPF": "Fail (not designated)", "X-Spam-Tests": "DKIM_VALID" },
     }],
   ])("is no reply: %s", async (_what, content) => {
     expect(await write({ text: "Tuesday is fine", ...content })).toEqual(STORED);
@@ -260,13 +263,28 @@ describe("what names somebody who has not written it", () => {
 
   it.each<[string, Content]>([
     ["forwarded", ses("spf=fail; dkim=pass header.i=@example.com; dmarc=pass")],
-    ["forwarded, as another says it", {
-      headers: { "Received-SPF": "Fail", "X-Spam-Tests": "DKIM_SIGNED,DKIM_VALID,SPF_FAIL" },
-    }],
     ["of a domain that asks for nothing", ses("spf=softfail; dkim=none; dmarc=none")],
   ])("is told from what is %s", async (_what, content) => {
     await write({ text: "Tuesday is fine", ...content });
     expect(await fired(sql, office.tenantId)).toEqual(["email_received"]);
+  });
+
+  it.each<[string, Record<string, string>, string[]]>([
+    ["forwarded", { "X-Spam-Tests": "DKIM_SIGNED,DKIM_VALID,SPF_FAIL" }, ["email_received"]],
+    ["no reply", { "RECEIVED-SPF": "Pass" }, []],
+  ])("is told from it by another's verdicts: %s", async (_what, more, events) => {
+    await sql`select automation.record_email_event(${randomUUID()}, ${
+      sql.json({
+        provider: "postmark",
+        email_id: randomUUID(),
+        type: "received",
+        from: "maria@example.com",
+        to: [office.address],
+        text: "Tuesday is fine",
+        headers: { "Received-SPF": "Fail", ...more },
+      })
+    })`;
+    expect(await fired(sql, office.tenantId)).toEqual(events);
   });
 });
 

@@ -345,7 +345,7 @@ create or replace function automation.is_forged(headers jsonb) returns boolean
     select case
       when v.results ~ ';\s*dmarc=fail' then true
       when v.results ~ ';\s*(dmarc|dkim)=pass' or v.tests ~ '(^|,)dkim_valid' then false
-      else coalesce(v.results ~ ';\s*spf=fail' or v.spf ~ '^\s*fail\M', false) end
+      else coalesce(v.results ~ ';\s*spf=fail' or v.spf ~ '(^|;)\s*fail\M', false) end
     from (
       select string_agg(lower(h.value), '; ') filter (where lower(h.key) = 'authentication-results') as results,
         string_agg(lower(h.value), '; ') filter (where lower(h.key) = 'received-spf') as spf,

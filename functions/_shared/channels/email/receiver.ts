@@ -82,31 +82,37 @@ export const words = (fields: Record<string, unknown>): Record<string, string> =
     ),
   );
 
-/** What the headers say of machines, and of who has written it; the rest is nobody's business. */
-const TELLING = new Set([
+/** What the headers say of machines; the rest is nobody's business. */
+const TELLING = [
   "auto-submitted",
   "precedence",
   "x-autoreply",
   "x-autorespond",
   "return-path",
-  "authentication-results",
-  "received-spf",
-  "x-spam-tests",
-]);
+];
 
 export interface Content {
   text?: string | null | undefined;
   html?: string | null | undefined;
-  headers?: Readonly<Record<string, string>> | null | undefined;
+  /** In their order. */
+  headers?: readonly (readonly [name: string, value: string])[] | null | undefined;
 }
 
-/** What an email that came in says, as it is kept: words in any case, and of its headers the telling ones. */
-export function contentOf({ text, html, headers }: Content) {
-  const telling = Object.entries(headers ?? {}).filter(([name]) => TELLING.has(name.toLowerCase()));
+/**
+ * What an email that came in says, as it is kept: words in any case, and of its headers the telling ones. `verdicts`: in
+ * which the provider says who has written it, in lower case. Any other came with the email, which speaks for itself
+ * there, as does the second by one name.
+ */
+export function contentOf({ text, html, headers }: Content, verdicts: readonly string[] = []) {
+  const telling = new Map<string, readonly [string, string]>();
+  for (const header of headers ?? []) {
+    const name = header[0].toLowerCase();
+    if ([...TELLING, ...verdicts].includes(name) && !telling.has(name)) telling.set(name, header);
+  }
   return {
     text: text?.trim() ? text : html ? textOfHtml(html.slice(0, 4 * MAX_TEXT)) : undefined,
     html: html ?? undefined,
-    headers: Object.fromEntries(telling),
+    headers: Object.fromEntries(telling.values()),
   };
 }
 

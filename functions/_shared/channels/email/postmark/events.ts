@@ -116,6 +116,9 @@ const inbound = z.looseObject({
 });
 type Inbound = z.infer<typeof inbound>;
 
+/** Which of the headers Postmark writes itself, before those that came with the email. */
+const VERDICTS = ["received-spf", "x-spam-tests"];
+
 const addresses = (list: Inbound["ToFull"]) => (list ?? []).map(({ Email }) => Email);
 
 function received(email: Inbound): EmailEvent | null {
@@ -135,11 +138,8 @@ function received(email: Inbound): EmailEvent | null {
     ...contentOf({
       text: email.TextBody,
       html: email.HtmlBody,
-      // Of two by one name the first is Postmark's, and the other came with the email.
-      headers: Object.fromEntries(
-        (email.Headers ?? []).toReversed().map(({ Name, Value }) => [Name, Value]),
-      ),
-    }),
+      headers: email.Headers?.map(({ Name, Value }) => [Name, Value]),
+    }, VERDICTS),
   });
 }
 

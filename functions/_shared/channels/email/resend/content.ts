@@ -10,7 +10,8 @@ export type FetchContent = (emailId: string) => Promise<Content | null>;
 const content = z.object({
   text: z.string().nullish(),
   html: z.string().nullish(),
-  headers: z.record(z.string(), z.coerce.string()).nullish().catch(null),
+  headers: z.record(z.string(), z.coerce.string()).transform(Object.entries<string>).nullish()
+    .catch(null),
 });
 
 const FETCH_TIMEOUT_MS = 10_000;

@@ -11,6 +11,9 @@ import { isSignedBy, refusal, signedOf } from "./signature.ts";
 
 const MAX_BODY_BYTES = 256 * 1024;
 
+/** Which of the headers Resend's own server writes, before those that came with the email. */
+const VERDICTS = ["authentication-results", "received-spf"];
+
 /** The key of a tenant's own account, or nothing: the environment's. */
 const fetcherOf = (apiKey?: string): FetchContent =>
   createContentFetcher(readResend(process.env, apiKey));
@@ -46,7 +49,7 @@ export function createReceiver(
     if (event.type !== "received" || isComplete) return event;
     try {
       const content = await fetchContent(apiKey)(event.email_id);
-      if (content) return eventOf({ ...event, ...contentOf(content) });
+      if (content) return eventOf({ ...event, ...contentOf(content, VERDICTS) });
       log("warn", "resend_content_missing", { email_id: event.email_id });
     } catch (error) {
       if (!(error instanceof ConfigurationError)) throw error;
