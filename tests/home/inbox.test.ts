@@ -231,6 +231,34 @@ test("what nobody can read takes no turn from a STOP that waits", async () => {
     delete from ridgeline.senders where address = '+15125550602'`);
 });
 
+test("nor does a crowd of what cannot be taken, of another office or of another kind", async () => {
+  const { sql } = host;
+  await sql.unsafe(`
+    create table public.lines (
+      id bigint generated always as identity primary key, company_id uuid not null, channel text, sender text,
+      line text, said text, state text);
+    select automation.attach_inbox('public.lines', '{"tenant": "company_id", "kind": "channel", "from": "sender",
+      "to": "line", "body": "said", "status": "state"}');
+    insert into public.lines (company_id, channel, sender, line, said)
+    select '${LAKESIDE}', 'sms', '+15125550600', '+15125550699', 'STOP' from generate_series(1, 30);
+    insert into public.lines (company_id, channel, sender, line, state)
+    select '${SUMMIT}', 'call', '+15125550600', '+15125550100', 'odd' from generate_series(1, 30);
+    insert into public.lines (company_id, channel, sender, line, said)
+    values ('${SUMMIT}', 'sms', '+15125550603', '+15125550604', 'STOP')`);
+  await sql`
+    insert into ridgeline.senders (tenant_id, channel, provider, kind, address, limits)
+    values (${SUMMIT}, 'sms', 'twilio', 'number', '+15125550604', '{}')`;
+  await sql`update ridgeline.senders set verified_at = now()`;
+  expect(await sql`select automation.take_waiting() as taken`).toEqual([{ taken: 1 }]);
+  expect(await sql`select reason from ridgeline.suppressions where address = '+15125550603'`)
+    .toEqual([{ reason: "opt_out" }]);
+  await sql.unsafe(`
+    delete from automation.inbox_waiting;
+    select automation.detach_inbox('public.lines');
+    drop table public.lines;
+    delete from ridgeline.senders where address = '+15125550604'`);
+});
+
 test("a crowd of rows that nobody can read is warned of where it is written, and told of once", async () => {
   const warnings: string[] = [];
   const sql = connect(host.url, { onnotice: ({ message }) => warnings.push(message!) });

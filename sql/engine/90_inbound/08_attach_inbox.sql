@@ -31,7 +31,7 @@ comment on table automation.inbox_waiting is
   'event.unread: what nobody can read there; without it, and with what was meant, it is taken. event.row: which row '
   'it is, {relation, key}.';
 
-create index inbox_waiting_to_take on automation.inbox_waiting (tries, created_at)
+create index inbox_waiting_to_take on automation.inbox_waiting (tenant_id, kind, tries, created_at)
   where tries < 10 and not event ? 'unread';
 
 -- What a kind of inbox says, under the names that its columns usually have; required: what it must say.
@@ -409,23 +409,52 @@ begin
 end;
 $$;
 
--- Those that were kept, once more: what has been mended since is taken, in a portion. Ten tries; the rows stay. What is
--- unread has no turn: only somebody who says what it was changes that, and a STOP may wait behind it.
+-- Whose turn it is: of each tenant and kind the first, then of each the second, so that a thousand of one keep no STOP
+-- of another from its own. What is unread has no turn: only somebody who says what it was changes that.
+create or replace function automation.next_waiting(portion integer) returns table (tenant_id uuid, id uuid)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with recursive whose (tenant_id, kind) as (
+      (select w.tenant_id, w.kind from automation.inbox_waiting as w
+       where w.tries < 10 and not w.event ? 'unread' order by 1, 2 limit 1)
+      union all
+      select n.tenant_id, n.kind
+      from whose as t
+      cross join lateral (
+        select w.tenant_id, w.kind from automation.inbox_waiting as w
+        where (w.tenant_id, w.kind) > (t.tenant_id, t.kind) and w.tries < 10 and not w.event ? 'unread'
+        order by 1, 2 limit 1) as n
+    )
+    select t.tenant_id, n.id
+    from whose as t
+    cross join lateral (
+      select w.id, w.tries, w.created_at, row_number() over (order by w.tries, w.created_at) as turn
+      from automation.inbox_waiting as w
+      where w.tenant_id = t.tenant_id and w.kind = t.kind and w.tries < 10 and not w.event ? 'unread'
+      order by w.tries, w.created_at limit portion) as n
+    order by n.turn, n.tries, n.created_at
+    limit portion
+  $$;
+
+-- Those that were kept, once more: what has been mended since is taken, in a portion. Ten tries; the rows stay.
 create or replace function automation.take_waiting(portion integer default 20) returns integer
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  turn record;
   waiting automation.inbox_waiting;
   failure text;
   taken integer := 0;
 begin
-  for waiting in
-    select w.* from automation.inbox_waiting as w where w.tries < 10 and not w.event ? 'unread'
-    order by w.tries, w.created_at limit portion
-    for update skip locked
-  loop
+  for turn in select n.tenant_id, n.id from automation.next_waiting(portion) as n loop
+    select w.* into waiting from automation.inbox_waiting as w
+    where w.tenant_id = turn.tenant_id and w.id = turn.id and w.tries < 10 and not w.event ? 'unread'
+    for update skip locked;
+    continue when not found;
     begin
       failure := automation.take_event(waiting.kind, waiting.event);
     exception when others then
